@@ -1,0 +1,49 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// One place for what every Swift target is compiled with.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    // Own non-escapable readers over RawSpan need it; the standard library's spans are built with it too.
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+/// A room of the house. `needs` may only name rooms below it; `scripts/check-imports` holds us to that.
+func room(_ name: String, _ needs: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: needs, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ needs: [Target.Dependency]) -> Target {
+    .testTarget(name: name + "Tests", dependencies: needs + [.byName(name: name)], swiftSettings: strict)
+}
+
+let package = Package(
+    name: "proxyfs",
+    products: [
+        .executable(name: "proxyfs", targets: ["proxyfs"]),
+        .executable(name: "proxyfs-sim", targets: ["proxyfs-sim"]),
+    ],
+    targets: [
+        // Ground floor: Debian's libraries and the one C shim.
+        .systemLibrary(
+            name: "COpenSSL", path: "Sources/System/COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .target(name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])]),
+
+        room("Bytes", ["CShim"]),
+        room("Runtime", ["Bytes", "CShim", "COpenSSL"]),
+        room("Simulator", ["Bytes", "Runtime"]),
+        room("ObjectStore", ["Bytes", "Runtime"]),
+        room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
+
+        .executableTarget(name: "proxyfs", dependencies: ["Runtime"], swiftSettings: strict),
+        .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator"], swiftSettings: strict),
+
+        tests("Bytes", []),
+        tests("Runtime", ["Bytes", "Simulator"]),
+        tests("Simulator", ["Bytes", "Runtime"]),
+        tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
+        tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore"]),
+    ]
+)

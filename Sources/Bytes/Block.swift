@@ -1,0 +1,38 @@
+/// A fixed piece of page-aligned memory with `count` bytes in use, shared by reference.
+///
+/// Object bodies, segment blocks and log batches travel in blocks: they are filled once by one owner and
+/// read by many afterwards; nobody writes to a block that he has handed on.
+public final class Block: @unchecked Sendable {
+    public let base: UnsafeMutableRawPointer
+    public let capacity: Int
+    public var count: Int
+
+    /// Aligned to the page, so that it can be written to disk directly.
+    public init(capacity: Int) {
+        precondition(capacity >= 0)
+        base = .allocate(byteCount: max(capacity, 1), alignment: 4096)
+        self.capacity = capacity
+        count = 0
+    }
+
+    public convenience init(copying bytes: UnsafeRawBufferPointer) {
+        self.init(capacity: bytes.count)
+        append(bytes)
+    }
+
+    deinit { base.deallocate() }
+
+    /// The bytes in use.
+    public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
+    /// What is left behind them.
+    public var free: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: base + count, count: capacity - count)
+    }
+
+    public func append(_ bytes: UnsafeRawBufferPointer) {
+        precondition(bytes.count <= capacity - count, "block overrun")
+        guard let source = bytes.baseAddress else { return }
+        (base + count).copyMemory(from: source, byteCount: bytes.count)
+        count += bytes.count
+    }
+}

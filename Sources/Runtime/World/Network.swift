@@ -1,0 +1,3 @@
+/// Listeners and outgoing connections, real or simulated.
+public protocol Network: AnyObject, Sendable {
+}
