@@ -1,0 +1,328 @@
+import Glibc
+
+/// A node in memory: a slotted page of fixed size, manually managed.
+///
+/// ```
+/// 0        32           slotsEnd      heapStart                16384
+/// | header | slot slot … | free ……… | cell cell cell … fences |
+/// ```
+/// A slot is 8 bytes: cell offset, length of the key's suffix, and the suffix's first four bytes as a big-endian
+/// number (`head`), so that most comparisons of a search touch the slot array alone. A cell is the value's
+/// length (2 bytes), the key's suffix, the value.
+///
+/// Invariants:
+/// - Keys lie in [low fence, high fence); no high fence means no upper bound. The fences are fixed when the page
+///   is made, so the keys' common prefix (that of the two fences) is too, and cells keep only what follows it.
+/// - Slots are in byte order of their keys; no key twice.
+/// - In an inner page the first key is the low fence, values are `ChildReference`s, and a child's low fence is its key.
+///
+/// A `Page` is a view: it does not own the memory. Offsets in it come from our own code, never from outside:
+/// what is read from a store goes through `PageCodec`, which checks everything.
+package struct Page {
+    package static let size = 16384
+    package static let headerSize = 32
+    package static let slotSize = 8
+    /// The largest key plus value: four such cells fit a page, so a split always makes room.
+    package static let cellBytesMax = 3800
+    package static let keyBytesMax = 1024
+
+    package let base: UnsafeMutableRawPointer
+
+    @inline(__always) package init(_ base: UnsafeMutableRawPointer) { self.base = base }
+
+    // MARK: Header
+
+    @inline(__always) private func field(_ offset: Int) -> Int {
+        Int(base.load(fromByteOffset: offset, as: UInt16.self))
+    }
+    @inline(__always) private func setField(_ offset: Int, _ value: Int) {
+        base.storeBytes(of: UInt16(truncatingIfNeeded: value), toByteOffset: offset, as: UInt16.self)
+    }
+
+    /// 0: a leaf.
+    package var level: Int { @inline(__always) get { field(0) } nonmutating set { setField(0, newValue) } }
+    package var count: Int { @inline(__always) get { field(2) } nonmutating set { setField(2, newValue) } }
+    /// The lowest byte in use by cells.
+    private var heapStart: Int { @inline(__always) get { field(4) } nonmutating set { setField(4, newValue) } }
+    /// Bytes of removed cells, to be won back by `compact`.
+    private var garbage: Int { @inline(__always) get { field(6) } nonmutating set { setField(6, newValue) } }
+    package var prefixLength: Int { @inline(__always) get { field(8) } nonmutating set { setField(8, newValue) } }
+    private var lowOffset: Int { @inline(__always) get { field(10) } nonmutating set { setField(10, newValue) } }
+    private var lowLength: Int { @inline(__always) get { field(12) } nonmutating set { setField(12, newValue) } }
+    private var highOffset: Int { @inline(__always) get { field(14) } nonmutating set { setField(14, newValue) } }
+    private var highLength: Int { @inline(__always) get { field(16) } nonmutating set { setField(16, newValue) } }
+    private var isBounded: Int { @inline(__always) get { field(18) } nonmutating set { setField(18, newValue) } }
+
+    package var isLeaf: Bool { @inline(__always) get { level == 0 } }
+
+    package var low: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base + lowOffset, count: lowLength) }
+    /// Nil: no upper bound.
+    package var high: UnsafeRawBufferPointer? {
+        isBounded == 0 ? nil : UnsafeRawBufferPointer(start: base + highOffset, count: highLength)
+    }
+    package var prefix: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base + lowOffset, count: prefixLength) }
+
+    /// Makes an empty page. The fences may not point into this page.
+    package func initialize(level: Int, low: UnsafeRawBufferPointer, high: UnsafeRawBufferPointer?) {
+        self.level = level
+        count = 0
+        garbage = 0
+        lowLength = low.count
+        lowOffset = Self.size - low.count
+        if let source = low.baseAddress { memcpy(base + lowOffset, source, low.count) }
+        var start = lowOffset
+        if let high {
+            start -= high.count
+            highOffset = start
+            highLength = high.count
+            isBounded = 1
+            if let source = high.baseAddress { memcpy(base + start, source, high.count) }
+            prefixLength = commonPrefix(low, high)
+        } else {
+            highOffset = start
+            highLength = 0
+            isBounded = 0
+            prefixLength = 0
+        }
+        heapStart = start
+    }
+
+    // MARK: Cells
+
+    @inline(__always) private func slot(_ index: Int) -> UnsafeMutableRawPointer {
+        base + (Self.headerSize + index * Self.slotSize)
+    }
+    @inline(__always) private func cell(_ index: Int) -> UnsafeMutableRawPointer {
+        base + Int(slot(index).load(as: UInt16.self))
+    }
+    @inline(__always) private func suffixLength(_ index: Int) -> Int {
+        Int(slot(index).load(fromByteOffset: 2, as: UInt16.self))
+    }
+    @inline(__always) private func head(_ index: Int) -> UInt32 {
+        slot(index).load(fromByteOffset: 4, as: UInt32.self)
+    }
+
+    @inline(__always) package func suffix(_ index: Int) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: cell(index) + 2, count: suffixLength(index))
+    }
+    @inline(__always) package func value(_ index: Int) -> UnsafeMutableRawBufferPointer {
+        let cell = cell(index)
+        return UnsafeMutableRawBufferPointer(
+            start: cell + (2 + suffixLength(index)), count: Int(cell.loadUnaligned(as: UInt16.self)))
+    }
+
+    /// Writes the whole key to `target`, which has room for `keyBytesMax`; answers its length.
+    package func copyKey(_ index: Int, to target: UnsafeMutableRawPointer) -> Int {
+        let prefixLength = prefixLength
+        let suffix = suffix(index)
+        memcpy(target, base + lowOffset, prefixLength)
+        if let source = suffix.baseAddress { memcpy(target + prefixLength, source, suffix.count) }
+        return prefixLength + suffix.count
+    }
+
+    package func child(_ index: Int) -> ChildReference {
+        ChildReference(loading: UnsafeRawPointer(cell(index) + (2 + suffixLength(index))))
+    }
+    package func setChild(_ index: Int, _ child: ChildReference) {
+        child.store(to: cell(index) + (2 + suffixLength(index)))
+    }
+
+    // MARK: Search
+
+    /// The first four bytes of a suffix as a number that orders like the bytes do, short ones padded with zeros.
+    @inline(__always) private static func headOf(_ bytes: UnsafeRawPointer?, _ count: Int) -> UInt32 {
+        guard let bytes else { return 0 }
+        if count >= 4 { return UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)) }
+        var value: UInt32 = 0
+        for index in 0..<count {
+            value |= UInt32(bytes.load(fromByteOffset: index, as: UInt8.self)) << UInt32(24 - 8 * index)
+        }
+        return value
+    }
+
+    /// The first slot whose key is not below `key`, and whether it is `key`. `key` lies between the fences.
+    @inline(__always) package func find(_ key: UnsafeRawBufferPointer) -> (index: Int, found: Bool) {
+        let skip = prefixLength
+        let length = key.count - skip
+        let bytes = key.baseAddress.map { $0 + skip }
+        let wanted = Self.headOf(bytes, length)
+        let slots = base + Self.headerSize
+        var lower = 0
+        var upper = count
+        while lower < upper {
+            let middle = (lower + upper) >> 1
+            let slot = slots + middle &* Self.slotSize
+            let head = slot.load(fromByteOffset: 4, as: UInt32.self)
+            if head < wanted {
+                lower = middle + 1
+                continue
+            }
+            if head > wanted {
+                upper = middle
+                continue
+            }
+            let otherLength = Int(slot.load(fromByteOffset: 2, as: UInt16.self))
+            let other = base + (Int(slot.load(as: UInt16.self)) + 2)
+            var order = 0
+            if let bytes, length > 0, otherLength > 0 { order = Int(memcmp(other, bytes, min(length, otherLength))) }
+            if order < 0 || (order == 0 && otherLength < length) {
+                lower = middle + 1
+            } else if order == 0 && otherLength == length {
+                return (middle, true)
+            } else {
+                upper = middle
+            }
+        }
+        return (lower, false)
+    }
+
+    /// The slot of the child that holds `key`: the last one whose key is not above it.
+    @inline(__always) package func childIndex(_ key: UnsafeRawBufferPointer) -> Int {
+        let (index, found) = find(key)
+        return found || index == 0 ? index : index - 1
+    }
+
+    package func contains(_ key: UnsafeRawBufferPointer) -> Bool {
+        guard compareBytes(low, key) <= 0 else { return false }
+        guard let high else { return true }
+        return compareBytes(key, high) < 0
+    }
+
+    // MARK: Change
+
+    private var slotsEnd: Int { Self.headerSize + count * Self.slotSize }
+    /// Bytes that new cells and slots can have, after compaction.
+    package var freeBytes: Int { heapStart - slotsEnd + garbage }
+    /// Bytes of cells and slots in use, fences not counted.
+    package var usedBytes: Int {
+        let fences = lowLength + (isBounded == 0 ? 0 : highLength)
+        return Self.size - Self.headerSize - fences - freeBytes
+    }
+    /// What an entry costs in this page.
+    package func cost(key: Int, value: Int) -> Int { Self.slotSize + 2 + key - prefixLength + value }
+    package func cost(at index: Int) -> Int { Self.slotSize + 2 + suffixLength(index) + value(index).count }
+
+    /// Inserts at `index`, which `find` answered. False when there is no room: nothing has changed then.
+    package func insert(
+        at index: Int, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, scratch: UnsafeMutableRawPointer
+    ) -> Bool {
+        let skip = prefixLength
+        let suffix = UnsafeRawBufferPointer(start: key.baseAddress.map { $0 + skip }, count: key.count - skip)
+        guard let room = open(at: index, suffix: suffix, valueCount: value.count, scratch: scratch) else {
+            return false
+        }
+        if let source = value.baseAddress { memcpy(room, source, value.count) }
+        return true
+    }
+
+    /// Makes a slot and a cell; answers where the value goes.
+    private func open(
+        at index: Int, suffix: UnsafeRawBufferPointer, valueCount: Int, scratch: UnsafeMutableRawPointer
+    ) -> UnsafeMutableRawPointer? {
+        let cellSize = 2 + suffix.count + valueCount
+        guard cellSize + Self.slotSize <= freeBytes else { return nil }
+        if cellSize + Self.slotSize > heapStart - slotsEnd { compact(scratch: scratch) }
+        let start = heapStart - cellSize
+        heapStart = start
+        let place = slot(index)
+        memmove(place + Self.slotSize, place, (count - index) * Self.slotSize)
+        count += 1
+        place.storeBytes(of: UInt16(truncatingIfNeeded: start), as: UInt16.self)
+        place.storeBytes(of: UInt16(truncatingIfNeeded: suffix.count), toByteOffset: 2, as: UInt16.self)
+        place.storeBytes(of: Self.headOf(suffix.baseAddress, suffix.count), toByteOffset: 4, as: UInt32.self)
+        let cell = base + start
+        cell.storeBytes(of: UInt16(truncatingIfNeeded: valueCount), as: UInt16.self)
+        if let source = suffix.baseAddress { memcpy(cell + 2, source, suffix.count) }
+        return cell + (2 + suffix.count)
+    }
+
+    package func remove(at index: Int) {
+        garbage += cost(at: index) - Self.slotSize
+        let place = slot(index)
+        memmove(place, place + Self.slotSize, (count - index - 1) * Self.slotSize)
+        count -= 1
+    }
+
+    /// False when there is no room: nothing has changed then.
+    package func replaceValue(
+        at index: Int, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, scratch: UnsafeMutableRawPointer
+    ) -> Bool {
+        let old = self.value(index)
+        if old.count == value.count {
+            if let source = value.baseAddress, let target = old.baseAddress { memmove(target, source, value.count) }
+            return true
+        }
+        guard value.count - old.count <= freeBytes else { return false }
+        remove(at: index)
+        let done = insert(at: index, key: key, value: value, scratch: scratch)
+        precondition(done, "room was counted before")
+        return true
+    }
+
+    /// Moves all cells together. `scratch` is a page of the caller's.
+    private func compact(scratch: UnsafeMutableRawPointer) {
+        let copy = Page(scratch)
+        memcpy(scratch, base, Self.size)
+        let fences = lowLength + (isBounded == 0 ? 0 : highLength)
+        var start = Self.size - fences
+        for index in 0..<count {
+            let size = 2 + copy.suffixLength(index) + copy.value(index).count
+            start -= size
+            memcpy(base + start, copy.cell(index), size)
+            slot(index).storeBytes(of: UInt16(truncatingIfNeeded: start), as: UInt16.self)
+        }
+        heapStart = start
+        garbage = 0
+    }
+
+    /// Appends entries of another page, whose keys lie within this page's fences and above its own keys.
+    /// The caller has counted the room.
+    package func append(_ range: Range<Int>, of other: Page) {
+        let mine = prefixLength
+        let theirs = other.prefixLength
+        withUnsafeTemporaryAllocation(byteCount: Self.keyBytesMax, alignment: 8) { key in
+            guard let keyBase = key.baseAddress else { return }
+            for index in range {
+                let suffix: UnsafeRawBufferPointer
+                if mine == theirs {
+                    suffix = other.suffix(index)
+                } else if mine > theirs {
+                    suffix = UnsafeRawBufferPointer(rebasing: other.suffix(index)[(mine - theirs)...])
+                } else {
+                    let length = other.copyKey(index, to: keyBase)
+                    suffix = UnsafeRawBufferPointer(start: keyBase + mine, count: length - mine)
+                }
+                let value = other.value(index)
+                // No scratch is needed: a page that is only appended to has no garbage to compact.
+                guard let room = open(at: count, suffix: suffix, valueCount: value.count, scratch: base) else {
+                    preconditionFailure("entries moved between pages must fit")
+                }
+                if let source = value.baseAddress { memcpy(room, source, value.count) }
+            }
+        }
+    }
+
+    /// What the entries of `range` would cost in a page with a prefix of `prefix` bytes.
+    package func cost(of range: Range<Int>, prefix: Int) -> Int {
+        var sum = 0
+        for index in range { sum += cost(at: index) + prefixLength - prefix }
+        return sum
+    }
+}
+
+package func commonPrefix(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Int {
+    let limit = min(a.count, b.count)
+    var index = 0
+    while index < limit, a[index] == b[index] { index += 1 }
+    return index
+}
+
+/// Byte order, shorter first: negative, zero or positive.
+@inline(__always) package func compareBytes(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Int {
+    let limit = min(a.count, b.count)
+    if limit > 0, let x = a.baseAddress, let y = b.baseAddress {
+        let order = memcmp(x, y, limit)
+        if order != 0 { return Int(order) }
+    }
+    return a.count - b.count
+}
