@@ -51,6 +51,9 @@ package struct Page {
     private var lowLength: Int { @inline(__always) get { field(12) } nonmutating set { setField(12, newValue) } }
     private var highOffset: Int { @inline(__always) get { field(14) } nonmutating set { setField(14, newValue) } }
     private var highLength: Int { @inline(__always) get { field(16) } nonmutating set { setField(16, newValue) } }
+    /// Where the last insertion went, and how many in a row went right behind the one before.
+    private var lastInsert: Int { @inline(__always) get { field(20) } nonmutating set { setField(20, newValue) } }
+    private var risingRun: Int { @inline(__always) get { field(22) } nonmutating set { setField(22, newValue) } }
     private var isBounded: Int { @inline(__always) get { field(18) } nonmutating set { setField(18, newValue) } }
 
     package var isLeaf: Bool { @inline(__always) get { level == 0 } }
@@ -67,6 +70,8 @@ package struct Page {
         self.level = level
         count = 0
         garbage = 0
+        lastInsert = 0
+        risingRun = 0
         lowLength = low.count
         lowOffset = Self.size - low.count
         if let source = low.baseAddress { memcpy(base + lowOffset, source, low.count) }
@@ -147,8 +152,19 @@ package struct Page {
         let bytes = key.baseAddress.map { $0 + skip }
         let wanted = Self.headOf(bytes, length)
         let slots = base + Self.headerSize
+        let total = count
+        // First by heads alone, without a branch that depends on the data: it could not be predicted.
         var lower = 0
-        var upper = count
+        var rest = total
+        while rest > 0 {
+            let half = (rest + 1) >> 1
+            let head = (slots + (lower + half - 1) &* Self.slotSize).load(fromByteOffset: 4, as: UInt32.self)
+            lower = head < wanted ? lower + half : lower
+            rest -= half
+        }
+        guard lower < total, self.head(lower) == wanted else { return (lower, false) }
+        // Then among those with the same head.
+        var upper = total
         while lower < upper {
             let middle = (lower + upper) >> 1
             let slot = slots + middle &* Self.slotSize
@@ -212,8 +228,16 @@ package struct Page {
             return false
         }
         if let source = value.baseAddress { memcpy(room, source, value.count) }
+        risingRun = index == lastInsert + 1 ? min(risingRun + 1, Self.risingRunMin) : 0
+        lastInsert = index
         return true
     }
+
+    /// As many insertions in a row, each right behind the one before, are taken for keys that come in rising order.
+    private static let risingRunMin = 6
+
+    /// Whether an insertion at `index` goes on with such a run.
+    package func continuesRise(at index: Int) -> Bool { risingRun >= Self.risingRunMin && index == lastInsert + 1 }
 
     /// Makes a slot and a cell; answers where the value goes.
     private func open(

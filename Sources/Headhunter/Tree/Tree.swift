@@ -260,10 +260,10 @@ package final class Tree {
     }
 
     /// The first entry that goes to the right half: the most even cut, except for keys that come in rising order,
-    /// where the left half stays full.
+    /// where the left half keeps all that is below the new key, and what lies above it moves out of its way.
     private func splitPoint(_ page: Page, inserting index: Int) -> Int {
         let count = page.count
-        if index == count && page.isLeaf { return count }
+        if page.isLeaf && (index == count || (index > 0 && page.continuesRise(at: index))) { return index }
         var total = 0
         for entry in 0..<count { total += page.cost(at: entry) }
         var left = 0
@@ -286,25 +286,19 @@ package final class Tree {
         _ page: Page, at split: Int, inserting key: UnsafeRawBufferPointer, at index: Int,
         to target: UnsafeMutableRawPointer
     ) -> Int {
-        if split == page.count {
-            // Only the new key goes right.
-            return withUnsafeTemporaryAllocation(byteCount: Page.keyBytesMax, alignment: 8) { left -> Int in
-                guard let leftBase = left.baseAddress, let keyBase = key.baseAddress else { return 0 }
-                let leftLength = page.copyKey(split - 1, to: leftBase)
-                let shared = commonPrefix(UnsafeRawBufferPointer(start: leftBase, count: leftLength), key)
-                target.copyMemory(from: keyBase, byteCount: shared + 1)
-                return shared + 1
-            }
-        }
-        let rightLength = page.copyKey(split, to: target)
-        guard page.isLeaf else { return rightLength }
-        return withUnsafeTemporaryAllocation(byteCount: Page.keyBytesMax, alignment: 8) { left -> Int in
-            guard let leftBase = left.baseAddress else { return rightLength }
-            let leftLength = page.copyKey(split - 1, to: leftBase)
-            let shared = commonPrefix(
-                UnsafeRawBufferPointer(start: leftBase, count: leftLength),
-                UnsafeRawBufferPointer(start: target, count: rightLength))
-            return shared + 1
+        withUnsafeTemporaryAllocation(byteCount: 2 * Page.keyBytesMax, alignment: 8) { memory -> Int in
+            guard let leftBase = memory.baseAddress else { return 0 }
+            // Keys in rising order go on in the left half when something lies above them, else alone in the right.
+            let newIsLast = split == index && split < page.count && page.isLeaf
+            let newIsFirst = split == page.count
+            let left =
+                newIsLast ? key : UnsafeRawBufferPointer(start: leftBase, count: page.copyKey(split - 1, to: leftBase))
+            let rightBase = leftBase + Page.keyBytesMax
+            let right =
+                newIsFirst ? key : UnsafeRawBufferPointer(start: rightBase, count: page.copyKey(split, to: rightBase))
+            let length = page.isLeaf ? commonPrefix(left, right) + 1 : right.count
+            if let source = right.baseAddress { memcpy(target, source, length) }
+            return length
         }
     }
 
