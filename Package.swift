@@ -40,7 +40,7 @@ let package = Package(
         .executableTarget(name: "proxyfs", dependencies: ["Runtime"], swiftSettings: strict),
         .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator"], swiftSettings: strict),
 
-        tests("Bytes", []),
+        tests("Bytes", ["CShim"]),
         tests("Runtime", ["Bytes", "Simulator"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),

@@ -8,4 +8,6 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "CShimCRC.h"
+
 #endif

@@ -260,6 +260,15 @@ package struct Page {
         return cell + (2 + suffix.count)
     }
 
+    /// Appends what a decoder has read and checked; false when it does not fit.
+    package func appendDecoded(suffix: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) -> Bool {
+        guard 2 + suffix.count + value.count + Self.slotSize <= freeBytes,
+            let room = open(at: count, suffix: suffix, valueCount: value.count, scratch: base)
+        else { return false }
+        if let source = value.baseAddress { memcpy(room, source, value.count) }
+        return true
+    }
+
     package func remove(at index: Int) {
         garbage += cost(at: index) - Self.slotSize
         let place = slot(index)

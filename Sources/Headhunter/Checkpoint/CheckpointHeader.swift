@@ -1,0 +1,203 @@
+import Bytes
+import Glibc
+
+/// The one object that makes a checkpoint true: everything else is reached from it.
+///
+/// Headers are numbered, over all owners, and made by create-if-absent: the highest number is the volume's state.
+/// Little-endian:
+/// ```
+/// 0   magic     u32 "PXHD"     4  version u16      6  reserved u16
+/// 8   features  u64            a reader that does not know one of them must not open the volume
+/// 16  volume    16 bytes       random, made with the volume
+/// 32  number    u64            of this header
+/// 40  epoch     u64            of the owner; every owner has one of his own
+/// 48  nonces    u64            numbers below it may have been used for object names
+/// 56  logFirst  u64            the first log record that is not in the trees
+/// 64  logDurable u64           a log record known to be durable when this was written
+/// 72  treeEpoch u64            nodes changed after this checkpoint are born later
+/// 80  wall      i64            nanoseconds since 1970, for people
+/// 88  trees u32   92 objects u32   96 doomed u32   100 reserved u32
+/// 104 trees:   id u32, then an address as in NodeCodec; object 0: an empty tree
+///     objects: number u64, bytes u64, live bytes u64         of metadata objects
+///     doomed:  kind u8, number u64                           objects to delete, until it is known to be done
+///     checksum u32
+/// ```
+struct CheckpointHeader: Equatable, Sendable {
+    static let magic: UInt32 = 0x4448_5850
+    static let version: UInt16 = 1
+    /// Features that this program understands; none exist yet.
+    static let featuresKnown: UInt64 = 0
+    static let treesMax = 1 << 16
+    static let objectsMax = 1 << 20
+    static let doomedMax = 1 << 20
+    private static let fixedSize = 104
+
+    struct MetadataObject: Equatable, Sendable {
+        var number: UInt64
+        var bytes: UInt64
+        var live: UInt64
+    }
+
+    var features: UInt64 = 0
+    var volume: VolumeIdentity
+    var number: UInt64
+    var epoch: UInt64
+    var nonces: UInt64
+    var logFirst: UInt64
+    var logDurable: UInt64
+    var treeEpoch: UInt64
+    var wall: Int64
+    /// Nil: an empty tree.
+    var trees: [(id: UInt32, root: NodeAddress?)]
+    var objects: [MetadataObject]
+    var doomed: [DoomedObject]
+
+    static func == (a: CheckpointHeader, b: CheckpointHeader) -> Bool {
+        a.features == b.features && a.volume == b.volume && a.number == b.number && a.epoch == b.epoch
+            && a.nonces == b.nonces && a.logFirst == b.logFirst && a.logDurable == b.logDurable
+            && a.treeEpoch == b.treeEpoch && a.wall == b.wall && a.objects == b.objects && a.doomed == b.doomed
+            && a.trees.count == b.trees.count
+            && zip(a.trees, b.trees).allSatisfy { $0.id == $1.id && $0.root == $1.root }
+    }
+
+    func encoded() -> Block {
+        let size = Self.fixedSize + trees.count * (4 + NodeCodec.addressSize) + objects.count * 24 + doomed.count * 9 + 4
+        let block = Block(capacity: size)
+        let base = block.base
+        memset(base, 0, size)
+        func put<Number: FixedWidthInteger>(_ value: Number, _ offset: Int) {
+            base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: Number.self)
+        }
+        put(Self.magic, 0)
+        put(Self.version, 4)
+        put(features, 8)
+        put(volume.high, 16)
+        put(volume.low, 24)
+        put(number, 32)
+        put(epoch, 40)
+        put(nonces, 48)
+        put(logFirst, 56)
+        put(logDurable, 64)
+        put(treeEpoch, 72)
+        put(wall, 80)
+        put(UInt32(trees.count), 88)
+        put(UInt32(objects.count), 92)
+        put(UInt32(doomed.count), 96)
+        var place = Self.fixedSize
+        for tree in trees {
+            put(tree.id, place)
+            if let root = tree.root { NodeCodec.store(root, to: base + place + 4) }
+            place += 4 + NodeCodec.addressSize
+        }
+        for object in objects {
+            put(object.number, place)
+            put(object.bytes, place + 8)
+            put(object.live, place + 16)
+            place += 24
+        }
+        for object in doomed {
+            put(object.kind.rawValue, place)
+            put(object.number, place + 1)
+            place += 9
+        }
+        put(CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: place)), place)
+        block.count = place + 4
+        return block
+    }
+
+    enum Malformed: Error, Equatable, Sendable {
+        case notAHeader
+        case checksum
+        case version(UInt16)
+        case features(UInt64)
+    }
+
+    init(
+        volume: VolumeIdentity, number: UInt64, epoch: UInt64, nonces: UInt64, logFirst: UInt64, logDurable: UInt64,
+        treeEpoch: UInt64, wall: Int64, trees: [(id: UInt32, root: NodeAddress?)], objects: [MetadataObject],
+        doomed: [DoomedObject]
+    ) {
+        self.volume = volume
+        self.number = number
+        self.epoch = epoch
+        self.nonces = nonces
+        self.logFirst = logFirst
+        self.logDurable = logDurable
+        self.treeEpoch = treeEpoch
+        self.wall = wall
+        self.trees = trees
+        self.objects = objects
+        self.doomed = doomed
+    }
+
+    init(reading bytes: UnsafeRawBufferPointer) throws(Malformed) {
+        guard bytes.count >= Self.fixedSize + 4, let base = bytes.baseAddress else { throw .notAHeader }
+        func get<Number: FixedWidthInteger>(_ offset: Int, _ type: Number.Type) -> Number {
+            Number(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: type))
+        }
+        guard get(0, UInt32.self) == Self.magic else { throw .notAHeader }
+        // A newer version may have another shape: it is named before anything else is looked at.
+        guard get(4, UInt16.self) == Self.version else { throw .version(get(4, UInt16.self)) }
+        let sum = CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: bytes.count - 4))
+        guard get(bytes.count - 4, UInt32.self) == sum else { throw .checksum }
+        features = get(8, UInt64.self)
+        guard features & ~Self.featuresKnown == 0 else { throw .features(features & ~Self.featuresKnown) }
+        volume = VolumeIdentity(high: get(16, UInt64.self), low: get(24, UInt64.self))
+        number = get(32, UInt64.self)
+        epoch = get(40, UInt64.self)
+        nonces = get(48, UInt64.self)
+        logFirst = get(56, UInt64.self)
+        logDurable = get(64, UInt64.self)
+        treeEpoch = get(72, UInt64.self)
+        wall = get(80, Int64.self)
+        let treeCount = Int(get(88, UInt32.self))
+        let objectCount = Int(get(92, UInt32.self))
+        let doomedCount = Int(get(96, UInt32.self))
+        guard treeCount <= Self.treesMax, objectCount <= Self.objectsMax, doomedCount <= Self.doomedMax,
+            bytes.count == Self.fixedSize + treeCount * (4 + NodeCodec.addressSize) + objectCount * 24
+                + doomedCount * 9 + 4
+        else { throw .notAHeader }
+        var place = Self.fixedSize
+        trees = []
+        for _ in 0..<treeCount {
+            let root = NodeCodec.loadAddress(base + place + 4)
+            trees.append((get(place, UInt32.self), root.object == 0 ? nil : root))
+            place += 4 + NodeCodec.addressSize
+        }
+        objects = []
+        for _ in 0..<objectCount {
+            objects.append(
+                MetadataObject(
+                    number: get(place, UInt64.self), bytes: get(place + 8, UInt64.self),
+                    live: get(place + 16, UInt64.self)))
+            place += 24
+        }
+        doomed = []
+        for _ in 0..<doomedCount {
+            guard let kind = DoomedObject.Kind(rawValue: get(place, UInt8.self)) else { throw .notAHeader }
+            doomed.append(DoomedObject(kind: kind, number: get(place + 1, UInt64.self)))
+            place += 9
+        }
+    }
+}
+
+/// Names a volume for life; in headers, log files and file handles.
+public struct VolumeIdentity: Hashable, Sendable {
+    public var high: UInt64
+    public var low: UInt64
+
+    public init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+}
+
+/// An object that nothing needs any more once the header that lists it is durable.
+struct DoomedObject: Hashable, Sendable {
+    enum Kind: UInt8, Sendable {
+        case metadata = 0
+        case segment = 1
+    }
+    var kind: Kind
+    var number: UInt64
+}

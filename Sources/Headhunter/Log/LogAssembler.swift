@@ -1,0 +1,141 @@
+import Bytes
+import Glibc
+
+/// A run of records that are written, and become durable, together.
+final class LogBatch: @unchecked Sendable {
+    /// Room for the header, then the records; padded by `LogFormat.finish`.
+    fileprivate(set) var block: Block
+    let first: UInt64
+    fileprivate(set) var count: UInt32 = 0
+    /// Where the records end, once the batch has been padded.
+    fileprivate var recordsEnd: Int?
+    /// The writer begins a new file with this batch.
+    fileprivate(set) var beginsFile: Bool
+    var last: UInt64 { first + UInt64(count) - 1 }
+
+    fileprivate init(block: Block, first: UInt64, beginsFile: Bool) {
+        self.block = block
+        self.first = first
+        self.beginsFile = beginsFile
+        block.count = LogFormat.batchHeaderSize
+    }
+}
+
+/// Numbers records and gathers them into batches. A plain struct: the writer's lock is around it.
+struct LogAssembler {
+    private static let blockSizeFirst = 64 << 10
+    /// Blocks kept for the next batches.
+    private static let spareMax = 4
+
+    private(set) var next: UInt64
+    private var open: LogBatch?
+    private var closed: [LogBatch] = []
+    private var rotate = true
+    private var spare: [Block] = []
+    /// Bytes that nobody has taken yet: the volume's writers wait at a limit of it.
+    private(set) var pendingBytes = 0
+
+    /// The first batch begins a file.
+    init(next: UInt64) { self.next = next }
+
+    var isEmpty: Bool { open == nil && closed.isEmpty }
+
+    /// Appends one record; answers its number.
+    mutating func append(_ record: UnsafeRawBufferPointer) -> UInt64 {
+        let need = record.count + 10
+        precondition(need <= LogFormat.batchBytesMax / 2)
+        if let open, open.block.count + need + LogFormat.alignment > LogFormat.batchBytesMax { close() }
+        let batch: LogBatch
+        if let open {
+            batch = open
+        } else {
+            batch = LogBatch(block: spare.popLast() ?? Block(capacity: Self.blockSizeFirst), first: next, beginsFile: rotate)
+            rotate = false
+            open = batch
+        }
+        if batch.block.capacity - batch.block.count < need + LogFormat.alignment {
+            var capacity = batch.block.capacity
+            while capacity - batch.block.count < need + LogFormat.alignment { capacity *= 2 }
+            let larger = Block(capacity: capacity)
+            larger.append(batch.block.bytes)
+            batch.block = larger
+        }
+        let block = batch.block
+        var rest = record.count
+        while rest >= 0x80 {
+            block.base.storeBytes(of: UInt8(truncatingIfNeeded: rest) | 0x80, toByteOffset: block.count, as: UInt8.self)
+            block.count += 1
+            rest >>= 7
+        }
+        block.base.storeBytes(of: UInt8(rest), toByteOffset: block.count, as: UInt8.self)
+        block.count += 1
+        block.append(record)
+        batch.count += 1
+        pendingBytes += need
+        let number = next
+        next += 1
+        return number
+    }
+
+    private mutating func close() {
+        if let open { closed.append(open) }
+        open = nil
+    }
+
+    /// Later records go to another file.
+    mutating func beginFile() {
+        close()
+        rotate = true
+    }
+
+    /// Hands over all there is, in order.
+    mutating func take() -> [LogBatch] {
+        close()
+        pendingBytes = 0
+        let batches = closed
+        closed.removeAll(keepingCapacity: true)
+        return batches
+    }
+
+    /// A batch is durable: its memory serves another one.
+    mutating func recycle(_ batch: LogBatch) {
+        guard spare.count < Self.spareMax, batch.block.capacity <= 1 << 20 else { return }
+        spare.append(batch.block)
+    }
+}
+
+extension LogFormat {
+    /// Fills in the header and pads; answers the checksum, which the next batch's header carries as its chain.
+    static func finish(
+        _ batch: LogBatch, durable: UInt64, epoch: UInt64, sequence: UInt64, chain: UInt32
+    ) -> UInt32 {
+        let block = batch.block
+        // A batch whose write failed is finished again for another file.
+        if let end = batch.recordsEnd { block.count = end }
+        batch.recordsEnd = block.count
+        let length = block.count - batchHeaderSize
+        let base = block.base
+        memset(base, 0, batchHeaderSize)
+        base.storeBytes(of: batchMagic, as: UInt32.self)
+        base.storeBytes(of: version, toByteOffset: 4, as: UInt16.self)
+        base.storeBytes(of: UInt32(length), toByteOffset: 8, as: UInt32.self)
+        base.storeBytes(of: batch.count, toByteOffset: 12, as: UInt32.self)
+        base.storeBytes(of: batch.first, toByteOffset: 16, as: UInt64.self)
+        base.storeBytes(of: durable, toByteOffset: 24, as: UInt64.self)
+        base.storeBytes(of: epoch, toByteOffset: 32, as: UInt64.self)
+        base.storeBytes(of: sequence, toByteOffset: 40, as: UInt64.self)
+        base.storeBytes(of: chain, toByteOffset: 48, as: UInt32.self)
+        let checksum = batchChecksum(base, length: length)
+        base.storeBytes(of: checksum, toByteOffset: 52, as: UInt32.self)
+        let padded = (block.count + alignment - 1) / alignment * alignment
+        memset(base + block.count, 0, padded - block.count)
+        block.count = padded
+        return checksum
+    }
+
+    /// Of the header but for its own field, and of the records.
+    static func batchChecksum(_ base: UnsafeRawPointer, length: Int) -> UInt32 {
+        let head = CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: 52))
+        return CRC32C.update(head, UnsafeRawBufferPointer(start: base + batchHeaderSize, count: length))
+    }
+}

@@ -1,0 +1,237 @@
+import Bytes
+import Runtime
+
+/// Reads the log after a start: hands on every record from a given number up, in order, and decides where it ends.
+///
+/// The end is the first batch that is missing, torn or not chained to the one before. Cutting there is right only
+/// while no reply can have been sent for what lies behind: no batch that can still be read anywhere behind says that
+/// the missing record was durable. Otherwise the log is damaged, and says where; nothing is cut in silence.
+///
+/// A later file supersedes earlier ones from its first record on: that is how a recovery cuts, and how a writer goes
+/// on after a file failed.
+struct LogRecovery {
+    enum Problem: Error, Equatable, Sendable {
+        case io(Errno, path: String)
+        /// Bytes that were durable are not what was written.
+        case damaged(path: String, offset: UInt64, record: UInt64, durable: UInt64)
+        /// Records are missing that a checkpoint, or a later part of the log, knows to have been durable.
+        case incomplete(record: UInt64, durable: UInt64)
+        case unknownFormat(path: String, version: UInt16)
+        /// A batch whose checksum is right holds what no writer writes.
+        case malformed(path: String, offset: UInt64)
+    }
+
+    struct Ending: Sendable {
+        /// The number that the next record gets.
+        var next: UInt64
+        /// The sequence that the next file gets.
+        var sequence: UInt64
+        var chain: UInt32
+        /// The files that hold records.
+        var files: [(sequence: UInt64, first: UInt64)]
+        /// Bytes behind the end that were given up, where a torn write left them.
+        var torn: Bool
+    }
+
+    private struct File {
+        var sequence: UInt64
+        var first: UInt64
+        var chain: UInt32
+        var path: String
+        var handle: any DiskFile
+        var size: UInt64
+    }
+
+    private struct BatchHeader {
+        var length: Int
+        var count: UInt32
+        var first: UInt64
+        var durable: UInt64
+        var chain: UInt32
+        var checksum: UInt32
+    }
+
+    let disk: any Disk
+    let directory: String
+    private let block = Block(capacity: LogFormat.batchBytesMax + LogFormat.batchHeaderSize)
+
+    init(disk: any Disk, directory: String) {
+        self.disk = disk
+        self.directory = directory
+    }
+
+    /// `first` is the first record that the checkpoint does not cover, `durable` a number that was durable when it
+    /// was written. Blocks; runs on a thread of the pool.
+    func run(
+        first: UInt64, durable: UInt64, _ visit: (_ number: UInt64, _ record: UnsafeRawBufferPointer) -> Bool
+    ) throws(Problem) -> Ending {
+        let all = try openFiles()
+        defer { for file in all { file.handle.close() } }
+        var ending = Ending(next: first, sequence: (all.last?.sequence ?? 0) + 1, chain: 0, files: [], torn: false)
+        var known = durable
+        var expected: UInt64?
+        var chain: UInt32 = 0
+        var broken = false
+
+        for (index, file) in all.enumerated() {
+            // From here on a later file has the say.
+            let end = all[(index + 1)...].map(\.first).min() ?? .max
+            if !broken, file.first < end {
+                if let wanted = expected {
+                    if file.first != wanted || file.chain != chain { broken = true }
+                } else if file.first <= first {
+                    chain = file.chain
+                    expected = file.first
+                } else {
+                    broken = true
+                }
+            }
+            var offset = UInt64(LogFormat.fileHeaderSize)
+            if !broken, file.first < end {
+                ending.files.append((file.sequence, file.first))
+                while let wanted = expected, wanted < end, let header = try batch(in: file, at: offset),
+                    header.first == wanted, header.chain == chain
+                {
+                    known = max(known, header.durable)
+                    try records(of: header, in: file, at: offset) { number, record in
+                        number < first || number >= end || visit(number, record)
+                    }
+                    chain = header.checksum
+                    expected = min(wanted + UInt64(header.count), end)
+                    offset += Self.padded(header.length)
+                }
+            }
+            // Whatever can be read behind the end may know more than we do.
+            while offset + UInt64(LogFormat.batchHeaderSize) <= file.size {
+                if let header = try batch(in: file, at: offset) {
+                    if header.first < end, broken || header.first >= (expected ?? 0) {
+                        known = max(known, header.durable)
+                        ending.torn = true
+                    }
+                    offset += Self.padded(header.length)
+                } else {
+                    offset += UInt64(LogFormat.alignment)
+                }
+            }
+            if let reached = expected, reached != end, index + 1 < all.count { broken = broken || end != .max }
+        }
+        let next = max(expected ?? first, first)
+        if known >= next { throw .incomplete(record: next, durable: known) }
+        ending.next = next
+        ending.chain = chain
+        return ending
+    }
+
+    private static func padded(_ length: Int) -> UInt64 {
+        let whole = length + LogFormat.batchHeaderSize
+        return UInt64((whole + LogFormat.alignment - 1) / LogFormat.alignment * LogFormat.alignment)
+    }
+
+    /// All log files with a readable header, by rising sequence. One whose header is torn holds nothing that was
+    /// ever synced: its first sync came after its header.
+    private func openFiles() throws(Problem) -> [File] {
+        var sequences: [UInt64] = []
+        do throws(Errno) {
+            try disk.list(directory) { name, kind in
+                if kind == .file, name.utf8.count == 20, name.hasSuffix(".log"),
+                    let sequence = UInt64(name.prefix(16), radix: 16)
+                {
+                    sequences.append(sequence)
+                }
+                return true
+            }
+        } catch {
+            throw .io(error, path: directory)
+        }
+        var files: [File] = []
+        for sequence in sequences.sorted() {
+            let path = directory + "/" + ReplayLog.fileName(sequence)
+            do throws(Errno) {
+                let handle = try disk.open(path, [])
+                let size = try handle.size()
+                block.count = try handle.read(
+                    into: UnsafeMutableRawBufferPointer(start: block.base, count: LogFormat.fileHeaderSize), at: 0)
+                if block.count == LogFormat.fileHeaderSize, let file = parse(sequence, path, handle, size) {
+                    files.append(file)
+                } else {
+                    handle.close()
+                }
+            } catch {
+                throw .io(error, path: path)
+            }
+        }
+        return files
+    }
+
+    private func parse(_ sequence: UInt64, _ path: String, _ handle: any DiskFile, _ size: UInt64) -> File? {
+        let base = UnsafeRawPointer(block.base)
+        guard base.load(as: UInt32.self) == LogFormat.fileMagic,
+            base.load(fromByteOffset: 36, as: UInt32.self)
+                == CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: 36)),
+            base.load(fromByteOffset: 4, as: UInt16.self) == LogFormat.version,
+            base.load(fromByteOffset: 8, as: UInt64.self) == sequence
+        else { return nil }
+        return File(
+            sequence: sequence, first: base.load(fromByteOffset: 16, as: UInt64.self),
+            chain: base.load(fromByteOffset: 32, as: UInt32.self), path: path, handle: handle, size: size)
+    }
+
+    /// Reads a batch into the block: nil when there is none, or not a whole one, at this offset.
+    private func batch(in file: File, at offset: UInt64) throws(Problem) -> BatchHeader? {
+        do throws(Errno) {
+            let size = LogFormat.batchHeaderSize
+            guard offset + UInt64(size) <= file.size else { return nil }
+            var got = try file.handle.read(
+                into: UnsafeMutableRawBufferPointer(start: block.base, count: size), at: offset)
+            let base = UnsafeRawPointer(block.base)
+            guard got == size, base.load(as: UInt32.self) == LogFormat.batchMagic,
+                base.load(fromByteOffset: 4, as: UInt16.self) == LogFormat.version,
+                base.load(fromByteOffset: 40, as: UInt64.self) == file.sequence
+            else { return nil }
+            let header = BatchHeader(
+                length: Int(base.load(fromByteOffset: 8, as: UInt32.self)),
+                count: base.load(fromByteOffset: 12, as: UInt32.self),
+                first: base.load(fromByteOffset: 16, as: UInt64.self),
+                durable: base.load(fromByteOffset: 24, as: UInt64.self),
+                chain: base.load(fromByteOffset: 48, as: UInt32.self),
+                checksum: base.load(fromByteOffset: 52, as: UInt32.self))
+            guard header.length <= LogFormat.batchBytesMax, header.count > 0 else { return nil }
+            got = try file.handle.read(
+                into: UnsafeMutableRawBufferPointer(start: block.base + size, count: header.length),
+                at: offset + UInt64(size))
+            guard got == header.length,
+                LogFormat.batchChecksum(base, length: header.length) == header.checksum,
+                header.first <= UInt64.max - UInt64(header.count)
+            else { return nil }
+            return header
+        } catch {
+            throw .io(error, path: file.path)
+        }
+    }
+
+    /// The records of the batch in the block.
+    private func records(
+        of header: BatchHeader, in file: File, at offset: UInt64,
+        _ visit: (_ number: UInt64, _ record: UnsafeRawBufferPointer) -> Bool
+    ) throws(Problem) {
+        let base = UnsafeRawPointer(block.base + LogFormat.batchHeaderSize)
+        var place = 0
+        for index in 0..<UInt64(header.count) {
+            var length = 0
+            var shift = 0
+            while true {
+                guard place < header.length, shift < 28 else { throw .malformed(path: file.path, offset: offset) }
+                let byte = Int(base.load(fromByteOffset: place, as: UInt8.self))
+                place += 1
+                length |= (byte & 0x7F) << shift
+                shift += 7
+                if byte < 0x80 { break }
+            }
+            guard length <= header.length - place,
+                visit(header.first + index, UnsafeRawBufferPointer(start: base + place, count: length))
+            else { throw .malformed(path: file.path, offset: offset) }
+            place += length
+        }
+        guard place == header.length else { throw .malformed(path: file.path, offset: offset) }
+    }
+}

@@ -1,0 +1,371 @@
+import Bytes
+import Runtime
+import Synchronization
+
+/// What a caller of the log waits for.
+public enum LogLevel: UInt8, Sendable, Comparable {
+    /// The operating system has it: it survives the process, not the machine.
+    case written
+    /// It was synced: it survives both.
+    case durable
+
+    public static func < (a: LogLevel, b: LogLevel) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// The replay log's writer: many callers append and wait, one write and one sync carry all that wait.
+///
+/// Appending is memory only and ordered by the caller's lock. One batch run is in flight at a time; what arrives
+/// meanwhile goes with the next. After a failed write or sync nothing is known of that file, so it is never touched
+/// again: what was not durable is written once more, to a new file. If that fails too the log has failed for good,
+/// and everybody who waits, or comes later, is told.
+public final class ReplayLog: Sendable {
+    public struct Failure: Error, Equatable, Sendable {
+        public let cause: Errno
+    }
+
+    /// Space is reserved in steps, so that most syncs change no metadata of the file.
+    private static let reserveStep: UInt64 = 16 << 20
+    /// Bytes written but not synced, in `memory` durability: more than this is synced on the side.
+    private static let unsyncedBytesMax = 32 << 20
+
+    private struct Waiter {
+        let number: UInt64
+        let level: LogLevel
+        let loop: EventLoop
+        let done: @Sendable (Failure?) -> Void
+    }
+
+    private struct Shared {
+        var assembler: LogAssembler
+        var waiters: [Waiter] = []
+        var written: UInt64
+        var durable: UInt64
+        var isPumping = false
+        var failure: Failure?
+        /// Sequence numbers of the files that exist, with the first record of each.
+        var files: [(sequence: UInt64, first: UInt64)]
+        var syncs: UInt64 = 0
+        var recordsSynced: UInt64 = 0
+    }
+
+    /// Touched by the one batch run in flight only.
+    private final class Writer: @unchecked Sendable {
+        var file: (any DiskFile)?
+        var sequence: UInt64
+        var offset: UInt64 = 0
+        var reserved: UInt64 = 0
+        var chain: UInt32
+        /// The chain behind the last batch that is durable: where a new file begins after a failure.
+        var chainDurable: UInt32
+        /// Files made since the log's loop was last told.
+        var newFiles: [(sequence: UInt64, first: UInt64)] = []
+        /// The file's name, or an earlier file's content, has not been synced yet.
+        var nameIsVolatile = false
+        var unsyncedFile: (any DiskFile)?
+        /// Batches since the last sync, to be written again if a sync fails.
+        var unsynced: [LogBatch] = []
+        var unsyncedBytes = 0
+
+        init(sequence: UInt64, chain: UInt32) {
+            self.sequence = sequence
+            self.chain = chain
+            chainDurable = chain
+        }
+    }
+
+    private let world: World
+    private let loop: EventLoop
+    private let directory: String
+    private let epoch: UInt64
+    private let shared: Mutex<Shared>
+    private let writer: Writer
+
+    /// `directory` exists. Files are numbered from `sequence` on, records from `next` on; `chain` is the checksum of
+    /// the last batch that was recovered, and `files` what recovery found and checkpoints have yet to cut.
+    public init(
+        world: World, loop: EventLoop, directory: String, epoch: UInt64, sequence: UInt64, next: UInt64,
+        chain: UInt32, files: [(sequence: UInt64, first: UInt64)]
+    ) {
+        self.world = world
+        self.loop = loop
+        self.directory = directory
+        self.epoch = epoch
+        shared = Mutex(
+            Shared(assembler: LogAssembler(next: next), written: next - 1, durable: next - 1, files: files))
+        writer = Writer(sequence: sequence - 1, chain: chain)
+    }
+
+    static func fileName(_ sequence: UInt64) -> String {
+        let digits = String(sequence, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits + ".log"
+    }
+
+    // MARK: Appending
+
+    /// Numbers a record. Calls are ordered by the caller's own lock: the order of the log is that of the changes.
+    func append(_ record: UnsafeRawBufferPointer) -> UInt64 {
+        shared.withLock { $0.assembler.append(record) }
+    }
+
+    /// Later records go to a new file; answers the number of the next one.
+    func beginFile() -> UInt64 {
+        shared.withLock {
+            $0.assembler.beginFile()
+            return $0.assembler.next
+        }
+    }
+
+    /// Bytes that are appended and not yet handed to the disk.
+    var pendingBytes: Int { shared.withLock { $0.assembler.pendingBytes } }
+    public var durable: UInt64 { shared.withLock { $0.durable } }
+    public var failure: Failure? { shared.withLock { $0.failure } }
+    /// How many syncs there were, and how many records they made durable.
+    public var counters: (syncs: UInt64, records: UInt64) { shared.withLock { ($0.syncs, $0.recordsSynced) } }
+
+    // MARK: Waiting
+
+    /// Calls `done` on `loop` when record `number` and all before it have reached `level`.
+    public func wait(
+        for number: UInt64, _ level: LogLevel, on loop: EventLoop, _ done: @escaping @Sendable (Failure?) -> Void
+    ) {
+        enum Next { case wait, pump, now(Failure?) }
+        let next = shared.withLock { shared -> Next in
+            if (level == .durable ? shared.durable : shared.written) >= number { return .now(nil) }
+            if let failure = shared.failure { return .now(failure) }
+            shared.waiters.append(Waiter(number: number, level: level, loop: loop, done: done))
+            if shared.isPumping { return .wait }
+            shared.isPumping = true
+            return .pump
+        }
+        switch next {
+        case .wait: break
+        case .now(let failure): if loop.isCurrent { done(failure) } else { loop.execute { done(failure) } }
+        case .pump: if self.loop.isCurrent { pump() } else { self.loop.execute { self.pump() } }
+        }
+    }
+
+    /// The same for tasks.
+    public func wait(for number: UInt64, _ level: LogLevel) async throws(Failure) {
+        let box = Mutex<Failure?>(nil)
+        await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+            wait(for: number, level, on: loop) { failure in
+                box.withLock { $0 = failure }
+                continuation.resume()
+            }
+        }
+        if let failure = box.withLock({ $0 }) { throw failure }
+    }
+
+    // MARK: Writing
+
+    /// On the log's loop. Takes what there is and has it written; comes back when that is done.
+    private func pump() {
+        struct Run: Sendable {
+            let batches: [LogBatch]
+            let sync: Bool
+            let durable: UInt64
+        }
+        let run = shared.withLock { shared -> Run? in
+            guard !shared.waiters.isEmpty, shared.failure == nil else {
+                shared.isPumping = false
+                return nil
+            }
+            let sync = shared.waiters.contains { $0.level == .durable }
+            return Run(batches: shared.assembler.take(), sync: sync, durable: shared.durable)
+        }
+        guard let run else { return }
+        let outcome = Mutex<Result<Outcome, Failure>?>(nil)
+        world.blocking.submit(
+            {
+                let result = self.write(run.batches, sync: run.sync, durable: run.durable)
+                outcome.withLock { $0 = result }
+            },
+            then: {
+                guard let result = outcome.withLock({ $0 }) else { preconditionFailure("a write without a result") }
+                self.finish(run.batches, result)
+            }, on: loop)
+    }
+
+    private struct Outcome: Sendable {
+        /// Whether everything up to the last batch is synced.
+        var synced: Bool
+        var newFiles: [(sequence: UInt64, first: UInt64)]
+    }
+
+    /// On a thread of the pool. A failure is tried once more in a new file.
+    private func write(_ batches: [LogBatch], sync: Bool, durable: UInt64) -> Result<Outcome, Failure> {
+        let first = attempt(batches, sync: sync, durable: durable)
+        guard case .failure = first else { return first }
+        let again = writer.unsynced
+        abandon()
+        guard !again.isEmpty else { return first }
+        return attempt(again, sync: true, durable: durable)
+    }
+
+    private func abandon() {
+        writer.file?.close()
+        writer.file = nil
+        writer.unsyncedFile?.close()
+        writer.unsyncedFile = nil
+        writer.unsynced.removeAll()
+        writer.unsyncedBytes = 0
+        writer.chain = writer.chainDurable
+    }
+
+    private func attempt(_ batches: [LogBatch], sync: Bool, durable: UInt64) -> Result<Outcome, Failure> {
+        // What is about to be written counts as not synced from here on, also when it fails half way.
+        writer.unsynced.append(contentsOf: batches)
+        var synced = false
+        do throws(Errno) {
+            var index = 0
+            while index < batches.count {
+                let batch = batches[index]
+                if writer.file == nil || batch.beginsFile { try openFile(first: batch.first) }
+                // One write for all batches that go to the same file.
+                var pieces: [UnsafeRawBufferPointer] = []
+                var bytes = 0
+                repeat {
+                    let batch = batches[index]
+                    writer.chain = LogFormat.finish(
+                        batch, durable: durable, epoch: epoch, sequence: writer.sequence, chain: writer.chain)
+                    pieces.append(batch.block.bytes)
+                    bytes += batch.block.count
+                    index += 1
+                } while index < batches.count && !batches[index].beginsFile
+                guard let file = writer.file else { preconditionFailure("a log file was opened above") }
+                try reserve(file, upTo: writer.offset + UInt64(bytes))
+                try file.write(pieces, at: writer.offset)
+                writer.offset += UInt64(bytes)
+                writer.unsyncedBytes += bytes
+            }
+            if sync || writer.unsyncedBytes > Self.unsyncedBytesMax {
+                try syncAll()
+                synced = true
+            }
+            let newFiles = writer.newFiles
+            writer.newFiles.removeAll()
+            return .success(Outcome(synced: synced, newFiles: newFiles))
+        } catch {
+            return .failure(Failure(cause: error))
+        }
+    }
+
+    private func openFile(first: UInt64) throws(Errno) {
+        // An earlier file is synced before the next sync counts; only one can be waiting for that.
+        try writer.unsyncedFile?.sync()
+        writer.unsyncedFile?.close()
+        writer.unsyncedFile = writer.file
+        writer.file = nil
+        writer.sequence += 1
+        writer.newFiles.append((writer.sequence, first))
+        let path = directory + "/" + Self.fileName(writer.sequence)
+        let file = try world.disk.open(path, [.write, .create, .exclusive])
+        let header = LogFormat.fileHeader(
+            sequence: writer.sequence, first: first, epoch: epoch, chain: writer.chain)
+        try file.allocate(Self.reserveStep)
+        try file.write(header.bytes, at: 0)
+        writer.reserved = Self.reserveStep
+        writer.offset = UInt64(header.count)
+        writer.nameIsVolatile = true
+        writer.file = file
+    }
+
+    private func reserve(_ file: any DiskFile, upTo end: UInt64) throws(Errno) {
+        guard end > writer.reserved else { return }
+        let wanted = (end + Self.reserveStep) / Self.reserveStep * Self.reserveStep
+        try file.allocate(wanted)
+        writer.reserved = wanted
+    }
+
+    private func syncAll() throws(Errno) {
+        try writer.unsyncedFile?.sync()
+        writer.unsyncedFile?.close()
+        writer.unsyncedFile = nil
+        try writer.file?.sync()
+        if writer.nameIsVolatile {
+            try world.disk.syncDirectory(directory)
+            writer.nameIsVolatile = false
+        }
+        writer.unsynced.removeAll(keepingCapacity: true)
+        writer.unsyncedBytes = 0
+        writer.chainDurable = writer.chain
+    }
+
+    /// On the log's loop: tells those whose records have got there, and goes on.
+    private func finish(_ batches: [LogBatch], _ result: Result<Outcome, Failure>) {
+        var ready: [Waiter] = []
+        var failure: Failure?
+        shared.withLock { shared in
+            switch result {
+            case .success(let outcome):
+                shared.files.append(contentsOf: outcome.newFiles)
+                if let last = batches.last { shared.written = max(shared.written, last.last) }
+                if outcome.synced {
+                    shared.syncs += 1
+                    shared.recordsSynced += shared.written - shared.durable
+                    shared.durable = shared.written
+                    for batch in batches { shared.assembler.recycle(batch) }
+                }
+            case .failure(let cause):
+                failure = cause
+                shared.failure = cause
+            }
+            var left: [Waiter] = []
+            for waiter in shared.waiters {
+                let reached = waiter.level == .durable ? shared.durable : shared.written
+                if failure != nil || reached >= waiter.number { ready.append(waiter) } else { left.append(waiter) }
+            }
+            shared.waiters = left
+        }
+        let outcome = failure
+        for waiter in ready {
+            if waiter.loop === loop { waiter.done(outcome) } else { waiter.loop.execute { waiter.done(outcome) } }
+        }
+        pump()
+    }
+
+    // MARK: Cutting
+
+    /// Removes the files that hold only records below `number`: a checkpoint that covers them is durable.
+    func cut(below number: UInt64) async {
+        let old = shared.withLock { shared -> [UInt64] in
+            var old: [UInt64] = []
+            while shared.files.count > 1, shared.files[1].first <= number {
+                old.append(shared.files.removeFirst().sequence)
+            }
+            return old
+        }
+        guard !old.isEmpty else { return }
+        let disk = world.disk
+        let directory = directory
+        await world.blocking.run(on: loop) { () throws(Never) -> Void in
+            // Lowest first, so that what a crash leaves is a run without a gap. A file that can not be removed now
+            // is met again, and skipped, by the next recovery, whose checkpoint cuts it.
+            for sequence in old {
+                do throws(Errno) { try disk.remove(directory + "/" + Self.fileName(sequence)) } catch { break }
+            }
+        }
+    }
+}
+
+extension LogFormat {
+    /// ```
+    /// 0 magic u32 "PXLF" | 4 version u16 | 6 reserved u16 | 8 sequence u64 | 16 first u64 | 24 epoch u64
+    /// 32 chain u32 | 36 checksum u32 of the 36 bytes before
+    /// ```
+    static func fileHeader(sequence: UInt64, first: UInt64, epoch: UInt64, chain: UInt32) -> Block {
+        let block = Block(capacity: fileHeaderSize)
+        let base = block.base
+        base.initializeMemory(as: UInt8.self, repeating: 0, count: fileHeaderSize)
+        base.storeBytes(of: fileMagic, as: UInt32.self)
+        base.storeBytes(of: version, toByteOffset: 4, as: UInt16.self)
+        base.storeBytes(of: sequence, toByteOffset: 8, as: UInt64.self)
+        base.storeBytes(of: first, toByteOffset: 16, as: UInt64.self)
+        base.storeBytes(of: epoch, toByteOffset: 24, as: UInt64.self)
+        base.storeBytes(of: chain, toByteOffset: 32, as: UInt32.self)
+        let checksum = CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: 36))
+        base.storeBytes(of: checksum, toByteOffset: 36, as: UInt32.self)
+        block.count = fileHeaderSize
+        return block
+    }
+}
