@@ -30,6 +30,7 @@ enum LogFormat {
     /// Small enough to waste little, and a sector: a batch header is never torn in itself.
     static let alignment = 512
     static let fileHeaderSize = 4096
+    static let fileChecksumOffset = 56
     static let batchHeaderSize = 64
     /// Records of one batch, in bytes. A reader refuses more before it allocates.
     static let batchBytesMax = 8 << 20

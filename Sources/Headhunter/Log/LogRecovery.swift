@@ -12,11 +12,8 @@ import Runtime
 struct LogRecovery {
     enum Problem: Error, Equatable, Sendable {
         case io(Errno, path: String)
-        /// Bytes that were durable are not what was written.
-        case damaged(path: String, offset: UInt64, record: UInt64, durable: UInt64)
-        /// Records are missing that a checkpoint, or a later part of the log, knows to have been durable.
+        /// Records are missing, or not what was written, that a checkpoint, or a later part of the log, knows to have been durable.
         case incomplete(record: UInt64, durable: UInt64)
-        case unknownFormat(path: String, version: UInt16)
         /// A batch whose checksum is right holds what no writer writes.
         case malformed(path: String, offset: UInt64)
     }
@@ -53,11 +50,20 @@ struct LogRecovery {
 
     let disk: any Disk
     let directory: String
+    let volume: VolumeIdentity
     private let block = Block(capacity: LogFormat.batchBytesMax + LogFormat.batchHeaderSize)
 
-    init(disk: any Disk, directory: String) {
+    init(disk: any Disk, directory: String, volume: VolumeIdentity) {
+        self.volume = volume
         self.disk = disk
         self.directory = directory
+    }
+
+    /// How much there is to read.
+    func bytes() throws(Problem) -> UInt64 {
+        let files = try openFiles()
+        defer { for file in files { file.handle.close() } }
+        return files.reduce(0) { $0 + $1.size }
     }
 
     /// `first` is the first record that the checkpoint does not cover, `durable` a number that was durable when it
@@ -117,6 +123,11 @@ struct LogRecovery {
         }
         let next = max(expected ?? first, first)
         if known >= next { throw .incomplete(record: next, durable: known) }
+        // What was read may have been in the kernel's memory only; from here on it counts as durable.
+        for file in all where ending.files.contains(where: { $0.sequence == file.sequence }) {
+            do throws(Errno) { try file.handle.sync() } catch { throw .io(error, path: file.path) }
+        }
+        do throws(Errno) { try disk.syncDirectory(directory) } catch { throw .io(error, path: directory) }
         ending.next = next
         ending.chain = chain
         return ending
@@ -166,8 +177,11 @@ struct LogRecovery {
     private func parse(_ sequence: UInt64, _ path: String, _ handle: any DiskFile, _ size: UInt64) -> File? {
         let base = UnsafeRawPointer(block.base)
         guard base.load(as: UInt32.self) == LogFormat.fileMagic,
-            base.load(fromByteOffset: 36, as: UInt32.self)
-                == CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: 36)),
+            base.load(fromByteOffset: LogFormat.fileChecksumOffset, as: UInt32.self)
+                == CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: LogFormat.fileChecksumOffset)),
+            VolumeIdentity(
+                high: base.load(fromByteOffset: 40, as: UInt64.self),
+                low: base.load(fromByteOffset: 48, as: UInt64.self)) == volume,
             base.load(fromByteOffset: 4, as: UInt16.self) == LogFormat.version,
             base.load(fromByteOffset: 8, as: UInt64.self) == sequence
         else { return nil }

@@ -76,6 +76,7 @@ public final class ReplayLog: Sendable {
     private let world: World
     private let loop: EventLoop
     private let directory: String
+    private let volume: VolumeIdentity
     private let epoch: UInt64
     private let shared: Mutex<Shared>
     private let writer: Writer
@@ -83,12 +84,13 @@ public final class ReplayLog: Sendable {
     /// `directory` exists. Files are numbered from `sequence` on, records from `next` on; `chain` is the checksum of
     /// the last batch that was recovered, and `files` what recovery found and checkpoints have yet to cut.
     public init(
-        world: World, loop: EventLoop, directory: String, epoch: UInt64, sequence: UInt64, next: UInt64,
-        chain: UInt32, files: [(sequence: UInt64, first: UInt64)]
+        world: World, loop: EventLoop, directory: String, volume: VolumeIdentity, epoch: UInt64, sequence: UInt64,
+        next: UInt64, chain: UInt32, files: [(sequence: UInt64, first: UInt64)]
     ) {
         self.world = world
         self.loop = loop
         self.directory = directory
+        self.volume = volume
         self.epoch = epoch
         shared = Mutex(
             Shared(assembler: LogAssembler(next: next), written: next - 1, durable: next - 1, files: files))
@@ -117,6 +119,8 @@ public final class ReplayLog: Sendable {
 
     /// Bytes that are appended and not yet handed to the disk.
     var pendingBytes: Int { shared.withLock { $0.assembler.pendingBytes } }
+    /// The last record that was appended.
+    public var last: UInt64 { shared.withLock { $0.assembler.next - 1 } }
     public var durable: UInt64 { shared.withLock { $0.durable } }
     public var failure: Failure? { shared.withLock { $0.failure } }
     /// How many syncs there were, and how many records they made durable.
@@ -261,7 +265,7 @@ public final class ReplayLog: Sendable {
         let path = directory + "/" + Self.fileName(writer.sequence)
         let file = try world.disk.open(path, [.write, .create, .exclusive])
         let header = LogFormat.fileHeader(
-            sequence: writer.sequence, first: first, epoch: epoch, chain: writer.chain)
+            volume: volume, sequence: writer.sequence, first: first, epoch: epoch, chain: writer.chain)
         try file.allocate(Self.reserveStep)
         try file.write(header.bytes, at: 0)
         writer.reserved = Self.reserveStep
@@ -350,10 +354,12 @@ public final class ReplayLog: Sendable {
 
 extension LogFormat {
     /// ```
-    /// 0 magic u32 "PXLF" | 4 version u16 | 6 reserved u16 | 8 sequence u64 | 16 first u64 | 24 epoch u64
-    /// 32 chain u32 | 36 checksum u32 of the 36 bytes before
+    /// 0 magic u32 "PXLF" | 4 version u16 | 6 zero u16 | 8 sequence u64 | 16 first u64 | 24 epoch u64
+    /// 32 chain u32 | 36 zero u32 | 40 volume 16 bytes | 56 checksum u32 of the 56 bytes before
     /// ```
-    static func fileHeader(sequence: UInt64, first: UInt64, epoch: UInt64, chain: UInt32) -> Block {
+    static func fileHeader(
+        volume: VolumeIdentity, sequence: UInt64, first: UInt64, epoch: UInt64, chain: UInt32
+    ) -> Block {
         let block = Block(capacity: fileHeaderSize)
         let base = block.base
         base.initializeMemory(as: UInt8.self, repeating: 0, count: fileHeaderSize)
@@ -363,8 +369,10 @@ extension LogFormat {
         base.storeBytes(of: first, toByteOffset: 16, as: UInt64.self)
         base.storeBytes(of: epoch, toByteOffset: 24, as: UInt64.self)
         base.storeBytes(of: chain, toByteOffset: 32, as: UInt32.self)
-        let checksum = CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: 36))
-        base.storeBytes(of: checksum, toByteOffset: 36, as: UInt32.self)
+        base.storeBytes(of: volume.high, toByteOffset: 40, as: UInt64.self)
+        base.storeBytes(of: volume.low, toByteOffset: 48, as: UInt64.self)
+        let checksum = CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: fileChecksumOffset))
+        base.storeBytes(of: checksum, toByteOffset: fileChecksumOffset, as: UInt32.self)
         block.count = fileHeaderSize
         return block
     }

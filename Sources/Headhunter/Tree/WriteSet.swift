@@ -11,6 +11,11 @@ public final class WriteSet {
     /// Bytes of one change, keys and values.
     public static let bytesMax = 256 << 10
 
+    /// Of one key: an overlay puts the tree's number before it.
+    package static let keyBytesMax = Page.keyBytesMax - 4
+    /// Of a key and its value together.
+    package static let entryBytesMax = Page.cellBytesMax - 8
+
     package struct Operation {
         package var tree: UInt32
         package var isDelete: Bool
@@ -55,8 +60,8 @@ public final class WriteSet {
 
     private func add(tree: UInt32, isDelete: Bool, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
         precondition(operations.count < Self.operationsMax, "too many operations in one change")
-        precondition(key.count > 0 && key.count <= Page.keyBytesMax, "key length")
-        precondition(key.count + value.count <= Page.cellBytesMax, "entry length")
+        precondition(key.count > 0 && key.count <= Self.keyBytesMax, "key length")
+        precondition(key.count + value.count <= Self.entryBytesMax, "entry length")
         if let earlier = position(tree: tree, key: key) { operations[earlier].isDead = true }
         reserve(key.count + value.count + 24)
         // LogRecord reads what is written here.

@@ -1,0 +1,201 @@
+import Bytes
+import ObjectStore
+import Runtime
+
+/// Making, opening and closing a volume. On the volume's loop.
+extension Headhunter {
+    /// Makes an empty volume below `prefix` in the store. Fails when there is one.
+    public static func create(world: World, store: ObjectStore, prefix: String) async throws(VolumeError) {
+        let header = CheckpointHeader(
+            volume: VolumeIdentity(high: world.random.next(), low: world.random.next()), number: 1, epoch: 0,
+            nonces: 1, logFirst: 1, logDurable: 0, treeEpoch: 0, wall: world.clock.wall(), trees: [], objects: [],
+            doomed: [])
+        do throws(StoreError) {
+            guard try await newestHeader(store, prefix) == nil else { throw .exists }
+            try await store.put(
+                ObjectNaming.name(prefix, ObjectNaming.header, 1), .blocks([header.encoded()]), condition: .absent)
+        } catch {
+            throw volumeError(error, "making a volume")
+        }
+    }
+
+    private static func newestHeader(_ store: ObjectStore, _ prefix: String) async throws(StoreError) -> UInt64? {
+        var newest: UInt64?
+        for name in try await store.names(prefix: ObjectNaming.prefix(prefix, ObjectNaming.header)) {
+            guard let number = ObjectNaming.number(name, prefix, ObjectNaming.header) else { continue }
+            newest = max(newest ?? 0, number)
+        }
+        return newest
+    }
+
+    private static func readHeader(
+        _ store: ObjectStore, _ prefix: String, _ number: UInt64
+    ) async throws(VolumeError) -> CheckpointHeader {
+        let name = ObjectNaming.name(prefix, ObjectNaming.header, number)
+        let block: Block
+        do throws(StoreError) { block = try await store.get(name) } catch { throw volumeError(error, "reading \(name)") }
+        do throws(CheckpointHeader.Malformed) {
+            let header = try CheckpointHeader(reading: block.bytes)
+            guard header.number == number else { throw .notAHeader }
+            return header
+        } catch {
+            switch error {
+            case .notAHeader: throw .damaged("\(name) is not a checkpoint header")
+            case .checksum: throw .damaged("\(name): checksum of the checkpoint header does not match")
+            case .version(let version): throw .unknownFormat("\(name) has format version \(version)")
+            case .features(let bits):
+                throw .unknownFormat("\(name) needs features \(String(bits, radix: 16)) that this program lacks")
+            }
+        }
+    }
+
+    /// Opens the volume for its only owner: reads the header and the log, then claims the next epoch. The trees are
+    /// read as they are needed; what the log holds is visible at once. `directory` holds the log and exists; its lock
+    /// is the caller's.
+    public static func open(
+        world: World, loop: EventLoop, store: ObjectStore, prefix: String, directory: String,
+        options: HeadhunterOptions = HeadhunterOptions()
+    ) async throws(VolumeError) -> Headhunter {
+        let number: UInt64?
+        do throws(StoreError) { number = try await newestHeader(store, prefix) } catch {
+            throw volumeError(error, "looking for the volume \(prefix)")
+        }
+        guard let number else { throw .noVolume }
+        let found = try await readHeader(store, prefix, number)
+
+        let recovered = try await recover(world, loop, directory, found)
+        var claim = found
+        claim.number += 1
+        claim.epoch += 1
+        claim.wall = world.clock.wall()
+        claim.logDurable = max(claim.logDurable, recovered.ending.next - 1)
+        claim.nonces = max(claim.nonces, SystemTree.nonces(in: recovered.overlay) ?? 0) + options.nonceRange
+
+        let log = ReplayLog(
+            world: world, loop: loop, directory: directory, volume: claim.volume, epoch: claim.epoch,
+            sequence: recovered.ending.sequence, next: recovered.ending.next, chain: recovered.ending.chain,
+            files: recovered.ending.files)
+        let headhunter = Headhunter(
+            world: world, loop: loop, store: store, prefix: prefix, options: options, header: claim, log: log,
+            overlay: recovered.overlay.isEmpty ? nil : recovered.overlay)
+        headhunter.nonces.next = claim.nonces - options.nonceRange
+        try await headhunter.publish(claim)
+        headhunter.startTimer()
+        if headhunter.overlay != nil { loop.task { await headhunter.drain() } }
+        let oldest = headhunter.nonces.next
+        loop.task { await headhunter.collectOrphans(below: oldest) }
+        return headhunter
+    }
+
+    private struct Recovered: @unchecked Sendable {
+        var overlay: Overlay
+        var ending: LogRecovery.Ending
+    }
+
+    /// An overlay's pages are half full at the worst, and an entry costs a few bytes more than its record did.
+    private static let overlayFactor: UInt64 = 4
+
+    private static func recover(
+        _ world: World, _ loop: EventLoop, _ directory: String, _ header: CheckpointHeader
+    ) async throws(VolumeError) -> Recovered {
+        do throws(LogRecovery.Problem) {
+            return try await world.blocking.run(on: loop) { () throws(LogRecovery.Problem) -> Recovered in
+                let recovery = LogRecovery(disk: world.disk, directory: directory, volume: header.volume)
+                let budget = try recovery.bytes() * overlayFactor + UInt64(16 << 20)
+                let overlay = Overlay(budget: Int(clamping: budget))
+                let ending = try recovery.run(first: header.logFirst, durable: header.logDurable) { _, record in
+                    LogRecord.forEach(record) { overlay.set($0, $1, $2) }
+                }
+                return Recovered(overlay: overlay, ending: ending)
+            }
+        } catch {
+            switch error {
+            case .io(let cause, let path): throw .unavailable("reading the replay log \(path): \(cause)")
+            case .incomplete(let record, let durable):
+                throw .damaged(
+                    "the replay log in \(directory) ends before record \(record), but record \(durable) was durable")
+            case .malformed(let path, let offset):
+                throw .damaged("the replay log \(path) holds at \(offset) what no server writes")
+            }
+        }
+    }
+
+    /// Moves what the log held into the trees, lowest keys first, beside everybody else's work.
+    private func drain() async {
+        var resume = true
+        while resume {
+            switch drainSome() {
+            case .done: resume = false
+            case .more: await Task.yield()
+            case .missing:
+                do throws(VolumeError) { try await load(for: loop.index) } catch {
+                    fail(error)
+                    return
+                }
+            case .full:
+                do throws(VolumeError) { try await checkpoint() } catch { return }
+            }
+        }
+        wantCheckpoint()
+    }
+
+    private enum Drained { case done, more, missing, full }
+    private static let drainSlice = 32
+
+    private func drainSome() -> Drained {
+        gate.enterWrite()
+        defer { gate.leaveWrite() }
+        guard let overlay, !overlay.isEmpty else { return .done }
+        if case .failed = state { return .done }
+        if cache.dirtyCount > options.dirtyFramesMax(of: cache.capacity) { return .full }
+        var entries: [(id: UInt32, key: [UInt8], value: [UInt8]?)] = []
+        overlay.first { id, key, value in
+            entries.append((id, Array(key), value.map { Array($0) }))
+            return entries.count < Self.drainSlice
+        }
+        for entry in entries {
+            let tree = tree(entry.id)
+            guard cache.reserve(tree.framesPerOperation) else { return .full }
+            var missing: [NodeAddress] = []
+            entry.key.withUnsafeBytes { tree.prepare($0, isDelete: entry.value == nil, missing: &missing) }
+            guard missing.isEmpty else {
+                needs(missing)
+                return .missing
+            }
+            entry.key.withUnsafeBytes { key in
+                if let value = entry.value {
+                    value.withUnsafeBytes { tree.put(key, $0) }
+                } else {
+                    tree.delete(key)
+                }
+                overlay.remove(entry.id, key)
+            }
+        }
+        return .more
+    }
+
+    /// Metadata objects that a crashed checkpoint left: in the store, in no header.
+    private func collectOrphans(below limit: UInt64) async {
+        do throws(StoreError) {
+            let kind = ObjectNaming.metadata
+            for name in try await store.names(prefix: ObjectNaming.prefix(prefix, kind)) {
+                guard let number = ObjectNaming.number(name, prefix, kind), number < limit,
+                    checkpoints.objects[number] == nil
+                else { continue }
+                let object = DoomedObject(kind: .metadata, number: number)
+                if !checkpoints.doomed.contains(object) { checkpoints.doomed.append(object) }
+            }
+        } catch {
+            // They are found again at the next start.
+            checkpoints.trouble = "looking for left-over objects: \(error)"
+        }
+    }
+
+    /// A last checkpoint, so that the next start finds no log to replay.
+    public func close() async throws(VolumeError) {
+        checkpoints.isClosing = true
+        if let timer = checkpoints.timer { loop.cancel(timer) }
+        try await checkpoint()
+        fail(.closed)
+    }
+}

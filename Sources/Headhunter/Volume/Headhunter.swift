@@ -1,0 +1,429 @@
+import Bytes
+import ObjectStore
+import Runtime
+import Synchronization
+
+/// The metadata of one volume: a forest of copy-on-write trees, their replay log and their checkpoints.
+///
+/// A reader or a writer works over memory, inside the gate, for a short, bounded stretch. What meets a node that is
+/// not in memory has changed nothing; the edge (`load`) fetches it and the caller tries again. A change is in the
+/// trees, visible to every later reader, when `change` returns; it is as durable as its caller waits for, by the
+/// number that the log gave it.
+public final class Headhunter: @unchecked Sendable {
+    let world: World
+    /// The loop that the log, the checkpoints and the loading of nodes run on.
+    public let loop: EventLoop
+    let store: ObjectStore
+    let prefix: String
+    let options: HeadhunterOptions
+    public let volume: VolumeIdentity
+    public let epoch: UInt64
+    public let log: ReplayLog
+
+    let gate: Gate
+    // Behind the gate:
+    let cache: NodeCache
+    var trees: [Tree?]
+    var overlay: Overlay?
+    private let writes: WriteSet
+    private var missing: [[NodeAddress]]
+    var state: State = .running
+    var logFirst: UInt64
+    var logBytes = 0
+    var checkpointWanted = false
+    var nonces: Nonces
+
+    enum State {
+        case running
+        case failed(VolumeError)
+    }
+
+    struct Nonces {
+        var next: UInt64
+        /// Numbers below it were reserved durably.
+        var reserved: UInt64
+        /// What a change that is not durable yet will have reserved.
+        var promised: UInt64
+    }
+
+    // On the loop:
+    var loading: [NodeAddress: [UnsafeContinuation<Void, Never>]] = [:]
+    var loadFailures: [NodeAddress: VolumeError] = [:]
+    var checkpoints: CheckpointState
+    let loadPage: UnsafeMutableRawPointer
+
+    init(
+        world: World, loop: EventLoop, store: ObjectStore, prefix: String, options: HeadhunterOptions,
+        header: CheckpointHeader, log: ReplayLog, overlay: Overlay?
+    ) {
+        self.world = world
+        self.loop = loop
+        self.store = store
+        self.prefix = prefix
+        self.options = options
+        volume = header.volume
+        epoch = header.epoch
+        self.log = log
+        gate = Gate(readers: world.loops.count)
+        cache = NodeCache(budget: options.cacheBytes, epoch: header.treeEpoch + 1)
+        trees = []
+        self.overlay = overlay
+        writes = WriteSet()
+        missing = Array(repeating: [], count: world.loops.count)
+        logFirst = header.logFirst
+        nonces = Nonces(next: header.nonces, reserved: header.nonces, promised: header.nonces)
+        checkpoints = CheckpointState(header: header)
+        loadPage = .allocate(byteCount: Page.size, alignment: 4096)
+        for (id, root) in header.trees {
+            while trees.count <= Int(id) { trees.append(nil) }
+            trees[Int(id)] = root.map { Tree(id: id, cache: cache, root: $0) } ?? Tree(id: id, cache: cache)
+        }
+    }
+
+    deinit { loadPage.deallocate() }
+
+    // MARK: Reading
+
+    /// Runs `body` over memory. Nil when it met nodes that are not in memory: `await load(for:)` and try again.
+    /// `reader` is the index of the loop that the caller runs on.
+    @inlinable
+    public func read<Result>(_ reader: Int, _ body: (View) throws(Missing) -> Result) -> Result? {
+        enterRead(reader)
+        defer { leaveRead(reader) }
+        do throws(Missing) { return try body(View(self, reader)) } catch { return nil }
+    }
+
+    @usableFromInline func enterRead(_ reader: Int) { gate.enterRead(reader) }
+    @usableFromInline func leaveRead(_ reader: Int) { gate.leaveRead(reader) }
+
+    /// The same, fetching what is not in memory, as often as it takes.
+    public func read<Result>(_ body: (View) throws(Missing) -> Result) async throws(VolumeError) -> Result {
+        let reader = loop.index
+        while true {
+            if let result = read(reader, body) { return result }
+            try await load(for: reader)
+        }
+    }
+
+    /// Looks a key up in the trees as they are. The caller is inside the gate.
+    func lookup(_ id: UInt32, _ key: UnsafeRawBufferPointer, _ reader: Int) throws(Missing) -> UnsafeRawBufferPointer? {
+        if let overlay {
+            switch overlay.get(id, key) {
+            case .nothing: break
+            case .deleted: return nil
+            case .found(let value): return value
+            }
+        }
+        guard Int(id) < trees.count, let tree = trees[Int(id)] else { return nil }
+        switch tree.get(key) {
+        case .found(let value): return value
+        case .absent: return nil
+        case .missing(let address):
+            missing[reader].append(address)
+            throw Missing()
+        }
+    }
+
+    func scan(
+        _ id: UInt32, from start: UnsafeRawBufferPointer, budget: Int, resume: inout [UInt8], _ reader: Int,
+        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+    ) throws(Missing) -> Bool {
+        guard Int(id) < trees.count, let tree = trees[Int(id)] else {
+            return overlay.map { scanOverlay($0, id, from: start, budget: budget, resume: &resume, visit) } ?? false
+        }
+        let end: Tree.ScanEnd
+        if let overlay, !overlay.isEmpty {
+            end = scanBoth(tree, overlay, from: start, budget: budget, resume: &resume, visit)
+        } else {
+            end = tree.scan(from: start, budget: budget, resume: &resume, visit)
+        }
+        switch end {
+        case .done: return false
+        case .more: return true
+        case .missing(let address):
+            missing[reader].append(address)
+            throw Missing()
+        }
+    }
+
+    private func scanOverlay(
+        _ overlay: Overlay, _ id: UInt32, from start: UnsafeRawBufferPointer, budget: Int, resume: inout [UInt8],
+        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+    ) -> Bool {
+        var left = budget
+        var more = false
+        var next: [UInt8] = []
+        overlay.scan(id, from: start, budget: .max) { key, value in
+            guard let value else { return true }
+            if left == 0 {
+                next = Array(key)
+                more = true
+                return false
+            }
+            left -= 1
+            return visit(key, value)
+        }
+        resume = next
+        return more
+    }
+
+    /// Merges tree and overlay. Only while a recovered log drains; it copies the tree's run of entries.
+    private func scanBoth(
+        _ tree: Tree, _ overlay: Overlay, from start: UnsafeRawBufferPointer, budget: Int, resume: inout [UInt8],
+        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+    ) -> Tree.ScanEnd {
+        var below: [(key: [UInt8], value: [UInt8])] = []
+        var next: [UInt8] = []
+        let end = tree.scan(from: start, budget: budget, resume: &next) { key, value in
+            below.append((Array(key), Array(value)))
+            return true
+        }
+        if case .missing = end { return end }
+        // Above the last key that the tree was asked for, the overlay can not speak yet.
+        let bound: [UInt8]? = end == .more ? next : nil
+        var merged: [(key: [UInt8], value: [UInt8])] = []
+        var index = 0
+        overlay.scan(tree.id, from: start, budget: .max) { key, value in
+            if let bound, bound.withUnsafeBytes({ compareBytes(key, $0) >= 0 }) { return false }
+            while index < below.count, below[index].key.withUnsafeBytes({ compareBytes($0, key) < 0 }) {
+                merged.append(below[index])
+                index += 1
+            }
+            if index < below.count, below[index].key.withUnsafeBytes({ compareBytes($0, key) == 0 }) { index += 1 }
+            if let value { merged.append((Array(key), Array(value))) }
+            // Enough for this round: what follows is merged in the next one.
+            return merged.count < budget
+        }
+        if merged.count < budget { merged.append(contentsOf: below[index...]) }
+        for (count, entry) in merged.enumerated() {
+            if count == budget {
+                resume = entry.key
+                return .more
+            }
+            let goOn = entry.key.withUnsafeBytes { key in entry.value.withUnsafeBytes { visit(key, $0) } }
+            if !goOn { return .done }
+        }
+        if merged.count >= budget, let last = merged.last?.key {
+            // The smallest key above the last one that was shown.
+            resume = last + [0]
+            return .more
+        }
+        resume = next
+        return end
+    }
+
+    // MARK: Changing
+
+    /// What came of an attempt to change something.
+    public enum Attempt<Result> {
+        /// In the trees. Wait for the log to reach `number` before telling anybody that it is durable; 0 when
+        /// nothing was changed.
+        case done(Result, number: UInt64)
+        /// Nodes are missing: `await load(for:)`, then try again.
+        case missing
+        /// Too much is dirty, or not yet written: `await room()`, then try again.
+        case full
+        case failed(VolumeError)
+    }
+
+    /// Plans a change with `body`, which reads and collects puts and deletes, and applies it whole.
+    ///
+    /// `body` runs inside the gate, alone, and runs again when the attempt could not go through: it has no effects of
+    /// its own. What it collects is not visible to others before all of it is.
+    /// An urgent one does not wait for room: only what makes room may be urgent.
+    @inlinable
+    public func change<Result>(
+        _ reader: Int, isUrgent: Bool = false, _ body: (Change) throws(Missing) -> Result
+    ) -> Attempt<Result> {
+        let change: Change
+        switch enterChange(reader, isUrgent: isUrgent) {
+        case .go(let begun): change = begun
+        case .full:
+            return .full
+        case .failed(let error):
+            return .failed(error)
+        }
+        defer { leaveChange() }
+        let result: Result
+        do throws(Missing) { result = try body(change) } catch { return .missing }
+        switch apply(change) {
+        case .applied(let number): return .done(result, number: number)
+        case .missing: return .missing
+        case .full: return .full
+        }
+    }
+
+    /// The same, fetching and waiting as often as it takes.
+    public func change<Result>(
+        isUrgent: Bool = false, _ body: (Change) throws(Missing) -> Result
+    ) async throws(VolumeError) -> (Result, number: UInt64) {
+        let reader = loop.index
+        while true {
+            switch change(reader, isUrgent: isUrgent, body) {
+            case .done(let result, let number): return (result, number)
+            case .missing: try await load(for: reader)
+            case .full: if isUrgent { await loop.sleep(nanoseconds: 1_000_000) } else { try await room() }
+            case .failed(let error): throw error
+            }
+        }
+    }
+
+    @usableFromInline enum Entry {
+        case go(Change)
+        case full
+        case failed(VolumeError)
+    }
+    @usableFromInline enum Applied {
+        case applied(UInt64)
+        case missing
+        case full
+    }
+
+    /// Takes the gate when it answers `.go`.
+    @usableFromInline func enterChange(_ reader: Int, isUrgent: Bool) -> Entry {
+        gate.enterWrite()
+        if case .failed(let error) = state {
+            gate.leaveWrite()
+            return .failed(error)
+        }
+        if !isUrgent,
+            cache.dirtyCount > options.dirtyFramesMax(of: cache.capacity)
+                || log.pendingBytes > HeadhunterOptions.logPendingMax
+        {
+            gate.leaveWrite()
+            return .full
+        }
+        writes.reset()
+        return .go(Change(self, writes, reader))
+    }
+
+    @usableFromInline func leaveChange() { gate.leaveWrite() }
+
+    @usableFromInline func apply(_ change: Change) -> Applied {
+        let writes = change.writes
+        if writes.isEmpty { return .applied(0) }
+        let reader = change.reader
+        // Room first: making it may evict nodes, so what the change needs is looked for after it.
+        var frames = 2
+        for operation in writes.operations where !operation.isDead {
+            let id = Int(operation.tree)
+            frames += id < trees.count ? trees[id]?.framesPerOperation ?? 2 : 2
+        }
+        guard cache.reserve(frames) else { return .full }
+        for operation in writes.operations where !operation.isDead {
+            let id = Int(operation.tree)
+            guard id < trees.count, let tree = trees[id] else { continue }
+            tree.prepare(writes.key(operation), isDelete: operation.isDelete, missing: &missing[reader])
+        }
+        if !missing[reader].isEmpty { return .missing }
+        for operation in writes.operations where !operation.isDead {
+            let tree = tree(operation.tree)
+            let key = writes.key(operation)
+            if operation.isDelete { tree.delete(key) } else { tree.put(key, writes.value(operation)) }
+            if let overlay, !overlay.isEmpty { overlay.remove(operation.tree, key) }
+        }
+        let bytes = writes.bytes
+        logBytes += bytes.count
+        let number = log.append(bytes)
+        if cache.dirtyCount > options.dirtyFramesSoft(of: cache.capacity) || logBytes > options.logBytesMax {
+            wantCheckpoint()
+        }
+        return .applied(number)
+    }
+
+    /// The tree with this number, made if there is none yet.
+    func tree(_ id: UInt32) -> Tree {
+        while trees.count <= Int(id) { trees.append(nil) }
+        if let tree = trees[Int(id)] { return tree }
+        let tree = Tree(id: id, cache: cache)
+        trees[Int(id)] = tree
+        return tree
+    }
+
+    /// Takes the volume out of service for writers; what is in memory can still be read.
+    func fail(_ error: VolumeError) {
+        gate.enterWrite()
+        if case .running = state { state = .failed(error) }
+        gate.leaveWrite()
+    }
+
+    /// Inside the gate: what the loop's next `load(for:)` is to fetch.
+    func needs(_ addresses: [NodeAddress]) { missing[loop.index].append(contentsOf: addresses) }
+
+    func takeMissing(_ reader: Int) -> [NodeAddress] {
+        gate.enterRead(reader)
+        defer { gate.leaveRead(reader) }
+        let addresses = missing[reader]
+        missing[reader].removeAll(keepingCapacity: true)
+        return addresses
+    }
+}
+
+/// A node that is needed is not in memory.
+public struct Missing: Error {
+    @usableFromInline init() {}
+}
+
+/// What a reader sees: the trees as they are, for as long as the closure that got it runs.
+public struct View {
+    @usableFromInline unowned(unsafe) let headhunter: Headhunter
+    @usableFromInline let reader: Int
+
+    @usableFromInline init(_ headhunter: Headhunter, _ reader: Int) {
+        self.headhunter = headhunter
+        self.reader = reader
+    }
+
+    /// The value, valid inside the closure; nil when there is none.
+    public func get(_ tree: UInt32, _ key: UnsafeRawBufferPointer) throws(Missing) -> UnsafeRawBufferPointer? {
+        try headhunter.lookup(tree, key, reader)
+    }
+
+    /// Entries a reader visits before it leaves the gate.
+    public static let scanBudget = 256
+
+    /// Visits entries from `start` on, in byte order, until `visit` answers false or the budget is used up. Answers
+    /// whether there may be more, from the key in `resume` on.
+    public func scan(
+        _ tree: UInt32, from start: UnsafeRawBufferPointer, budget: Int = View.scanBudget, resume: inout [UInt8],
+        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+    ) throws(Missing) -> Bool {
+        try headhunter.scan(tree, from: start, budget: budget, resume: &resume, reader, visit)
+    }
+}
+
+/// A change being planned: reads see what it has collected so far.
+public struct Change {
+    @usableFromInline unowned(unsafe) let headhunter: Headhunter
+    public let writes: WriteSet
+    @usableFromInline let reader: Int
+
+    init(_ headhunter: Headhunter, _ writes: WriteSet, _ reader: Int) {
+        self.headhunter = headhunter
+        self.writes = writes
+        self.reader = reader
+    }
+
+    /// The value, valid until the next put or delete; nil when there is none.
+    public func get(_ tree: UInt32, _ key: UnsafeRawBufferPointer) throws(Missing) -> UnsafeRawBufferPointer? {
+        switch writes.pending(tree: tree, key: key) {
+        case .put(let value): return value
+        case .deleted: return nil
+        case .untouched: return try headhunter.lookup(tree, key, reader)
+        }
+    }
+
+    public func put(_ tree: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        writes.put(tree: tree, key: key, value: value)
+    }
+
+    public func delete(_ tree: UInt32, _ key: UnsafeRawBufferPointer) {
+        writes.delete(tree: tree, key: key)
+    }
+
+    /// Forgets what was collected: the change turned out to be refused.
+    public func abandon() { writes.reset() }
+
+    /// The trees without what this change has collected.
+    public var view: View { View(headhunter, reader) }
+}

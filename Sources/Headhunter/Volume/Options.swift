@@ -1,0 +1,37 @@
+/// What an operator may set for a volume's metadata engine, with the defaults.
+public struct HeadhunterOptions: Sendable {
+    /// A checkpoint begins this long after the one before, if anything changed.
+    public var checkpointNanoseconds: UInt64 = 10_000_000_000
+    /// ... or when the log has grown by this much.
+    public var logBytesMax = 64 << 20
+    /// Memory for nodes: cached, dirty and frozen ones.
+    public var cacheBytes = 256 << 20
+    /// Numbers for object names are reserved in ranges of this size.
+    public var nonceRange: UInt64 = 10_000
+    /// Nodes are packed into metadata objects of about this size.
+    public var metadataObjectBytes = 16 << 20
+
+    public init() {}
+
+    /// Dirty and frozen nodes may take three quarters of the cache; writers wait above that.
+    func dirtyFramesMax(of capacity: Int) -> Int { capacity / 4 * 3 }
+    /// A checkpoint begins when this much is dirty.
+    func dirtyFramesSoft(of capacity: Int) -> Int { capacity / 3 }
+    /// Appended but not written to the disk yet: writers wait above that.
+    static let logPendingMax = 64 << 20
+}
+
+/// Why a volume does not do what it was asked.
+public enum VolumeError: Error, Equatable, Sendable {
+    /// The log or the store failed for good, or something is damaged: the volume is read-only from here on.
+    case readOnly(String)
+    /// Another owner has taken the volume over: nothing that this one says counts any more.
+    case fenced
+    case closed
+    case unavailable(String)
+    /// What is stored is not what was written.
+    case damaged(String)
+    case noVolume
+    /// Made by a newer program.
+    case unknownFormat(String)
+}
