@@ -125,6 +125,8 @@ public struct StoreReply: Sendable {
 
     /// No answer came: a connection broke, a deadline passed.
     public static let noAnswer = 0
+    /// The process is stopping.
+    public static let canceled = -1
 }
 
 public struct ListEntry: Sendable, Equatable {
