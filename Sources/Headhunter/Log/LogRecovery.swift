@@ -24,7 +24,7 @@ struct LogRecovery {
         /// The sequence that the next file gets.
         var sequence: UInt64
         var chain: UInt32
-        /// The files that hold records.
+        /// All files, of use or not: checkpoints remove them when they have been passed.
         var files: [(sequence: UInt64, first: UInt64)]
         /// Bytes behind the end that were given up, where a torn write left them.
         var torn: Bool
@@ -71,15 +71,22 @@ struct LogRecovery {
     func run(
         first: UInt64, durable: UInt64, _ visit: (_ number: UInt64, _ record: UnsafeRawBufferPointer) -> Bool
     ) throws(Problem) -> Ending {
-        let all = try openFiles()
-        defer { for file in all { file.handle.close() } }
-        var ending = Ending(next: first, sequence: (all.last?.sequence ?? 0) + 1, chain: 0, files: [], torn: false)
+        let found = try openFiles()
+        defer { for file in found { file.handle.close() } }
+        var ending = Ending(
+            next: first, sequence: (found.last?.sequence ?? 0) + 1, chain: 0,
+            files: found.map { ($0.sequence, $0.first) }, torn: false)
+        // The newest file that begins at or below what we need supersedes all before it. What was removed once may be
+        // back after a crash, in any combination: such files must not be looked at.
+        let start = found.lastIndex { $0.first <= first } ?? 0
+        let all = found[start...]
         var known = durable
         var expected: UInt64?
         var chain: UInt32 = 0
         var broken = false
 
-        for (index, file) in all.enumerated() {
+        for index in all.indices {
+            let file = all[index]
             // From here on a later file has the say.
             let end = all[(index + 1)...].map(\.first).min() ?? .max
             if !broken, file.first < end {
@@ -94,7 +101,6 @@ struct LogRecovery {
             }
             var offset = UInt64(LogFormat.fileHeaderSize)
             if !broken, file.first < end {
-                ending.files.append((file.sequence, file.first))
                 while let wanted = expected, wanted < end, let header = try batch(in: file, at: offset),
                     header.first == wanted, header.chain == chain
                 {
@@ -108,7 +114,8 @@ struct LogRecovery {
                 }
             }
             // Whatever can be read behind the end may know more than we do.
-            while offset + UInt64(LogFormat.batchHeaderSize) <= file.size {
+            while let candidate = try nextMagic(in: file, from: offset) {
+                offset = candidate
                 if let header = try batch(in: file, at: offset) {
                     if header.first < end, broken || header.first >= (expected ?? 0) {
                         known = max(known, header.durable)
@@ -119,12 +126,12 @@ struct LogRecovery {
                     offset += UInt64(LogFormat.alignment)
                 }
             }
-            if let reached = expected, reached != end, index + 1 < all.count { broken = broken || end != .max }
+            if let reached = expected, reached < end, end != .max { broken = true }
         }
         let next = max(expected ?? first, first)
         if known >= next { throw .incomplete(record: next, durable: known) }
         // What was read may have been in the kernel's memory only; from here on it counts as durable.
-        for file in all where ending.files.contains(where: { $0.sequence == file.sequence }) {
+        for file in all {
             do throws(Errno) { try file.handle.sync() } catch { throw .io(error, path: file.path) }
         }
         do throws(Errno) { try disk.syncDirectory(directory) } catch { throw .io(error, path: directory) }
@@ -189,6 +196,28 @@ struct LogRecovery {
             sequence: sequence, first: base.load(fromByteOffset: 16, as: UInt64.self),
             chain: base.load(fromByteOffset: 32, as: UInt32.self), path: path, handle: handle, size: size)
     }
+
+    /// The next aligned place that begins like a batch: most of what lies behind the end was reserved, never written.
+    private func nextMagic(in file: File, from offset: UInt64) throws(Problem) -> UInt64? {
+        var offset = offset
+        while offset + UInt64(LogFormat.batchHeaderSize) <= file.size {
+            let got: Int
+            do throws(Errno) {
+                got = try file.handle.read(
+                    into: UnsafeMutableRawBufferPointer(start: block.base, count: Self.scanChunk), at: offset)
+            } catch { throw .io(error, path: file.path) }
+            var place = 0
+            while place + 4 <= got {
+                if (block.base + place).load(as: UInt32.self) == LogFormat.batchMagic { return offset + UInt64(place) }
+                place += LogFormat.alignment
+            }
+            if got < Self.scanChunk { return nil }
+            offset += UInt64(Self.scanChunk)
+        }
+        return nil
+    }
+
+    private static let scanChunk = 256 << 10
 
     /// Reads a batch into the block: nil when there is none, or not a whole one, at this offset.
     private func batch(in file: File, at offset: UInt64) throws(Problem) -> BatchHeader? {

@@ -23,8 +23,6 @@ public final class ReplayLog: Sendable {
         public let cause: Errno
     }
 
-    /// Space is reserved in steps, so that most syncs change no metadata of the file.
-    private static let reserveStep: UInt64 = 16 << 20
     /// Bytes written but not synced, in `memory` durability: more than this is synced on the side.
     private static let unsyncedBytesMax = 32 << 20
 
@@ -78,6 +76,8 @@ public final class ReplayLog: Sendable {
     private let directory: String
     private let volume: VolumeIdentity
     private let epoch: UInt64
+    /// Space is reserved in steps, so that most syncs change no metadata of the file.
+    private let reserveStep: UInt64
     private let shared: Mutex<Shared>
     private let writer: Writer
 
@@ -85,13 +85,14 @@ public final class ReplayLog: Sendable {
     /// the last batch that was recovered, and `files` what recovery found and checkpoints have yet to cut.
     public init(
         world: World, loop: EventLoop, directory: String, volume: VolumeIdentity, epoch: UInt64, sequence: UInt64,
-        next: UInt64, chain: UInt32, files: [(sequence: UInt64, first: UInt64)]
+        next: UInt64, chain: UInt32, files: [(sequence: UInt64, first: UInt64)], reserveBytes: UInt64
     ) {
         self.world = world
         self.loop = loop
         self.directory = directory
         self.volume = volume
         self.epoch = epoch
+        reserveStep = max(reserveBytes, UInt64(LogFormat.fileHeaderSize))
         shared = Mutex(
             Shared(assembler: LogAssembler(next: next), written: next - 1, durable: next - 1, files: files))
         writer = Writer(sequence: sequence - 1, chain: chain)
@@ -266,9 +267,9 @@ public final class ReplayLog: Sendable {
         let file = try world.disk.open(path, [.write, .create, .exclusive])
         let header = LogFormat.fileHeader(
             volume: volume, sequence: writer.sequence, first: first, epoch: epoch, chain: writer.chain)
-        try file.allocate(Self.reserveStep)
+        try file.allocate(reserveStep)
         try file.write(header.bytes, at: 0)
-        writer.reserved = Self.reserveStep
+        writer.reserved = reserveStep
         writer.offset = UInt64(header.count)
         writer.nameIsVolatile = true
         writer.file = file
@@ -276,7 +277,7 @@ public final class ReplayLog: Sendable {
 
     private func reserve(_ file: any DiskFile, upTo end: UInt64) throws(Errno) {
         guard end > writer.reserved else { return }
-        let wanted = (end + Self.reserveStep) / Self.reserveStep * Self.reserveStep
+        let wanted = (end + reserveStep) / reserveStep * reserveStep
         try file.allocate(wanted)
         writer.reserved = wanted
     }
@@ -334,7 +335,8 @@ public final class ReplayLog: Sendable {
     func cut(below number: UInt64) async {
         let old = shared.withLock { shared -> [UInt64] in
             var old: [UInt64] = []
-            while shared.files.count > 1, shared.files[1].first <= number {
+            // A file ends where any later one begins.
+            while shared.files.dropFirst().contains(where: { $0.first <= number }) {
                 old.append(shared.files.removeFirst().sequence)
             }
             return old

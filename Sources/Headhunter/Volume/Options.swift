@@ -11,6 +11,9 @@ public struct HeadhunterOptions: Sendable {
     /// Nodes are packed into metadata objects of about this size.
     public var metadataObjectBytes = 16 << 20
 
+    /// Space of log files is reserved in steps of this size.
+    public var logReserveBytes: UInt64 = 16 << 20
+
     public init() {}
 
     /// Dirty and frozen nodes may take three quarters of the cache; writers wait above that.

@@ -1,0 +1,248 @@
+import Bytes
+import Headhunter
+import ObjectStore
+import Runtime
+import Simulator
+import Testing
+
+/// The engine under a simulated world that fails and loses power, against a model that knows each acknowledged change.
+///
+/// Every change also writes its own number under one key. After each crash that number says how long the prefix is that
+/// survived; the volume must hold exactly what the model holds after that many changes, and no acknowledged change may
+/// be behind it.
+struct CrashTests {
+    @Test func everyDiskCallOfASmallProgram() {
+        var calls = 1
+        var crashes = 0
+        while true {
+            var rig = Rig(seed: 11, faults: .none)
+            rig.simulation.crashAtDiskCall = rig.simulation.diskCalls + calls
+            let crashed = rig.life(changes: 12, checkpoints: true)
+            rig.verify("crash at call \(calls)")
+            if !crashed { break }
+            crashes += 1
+            // And again, at some call of the recovery itself.
+            rig.simulation.crashAtDiskCall = rig.simulation.diskCalls + 1 + calls % 37
+            _ = rig.life(changes: 3, checkpoints: false)
+            rig.verify("second crash after call \(calls)")
+            calls += 1
+        }
+        #expect(crashes > 60, "only \(crashes) crash points")
+    }
+
+    @Test(arguments: 1...40)
+    func randomLives(_ seed: Int) {
+        var rig = Rig(seed: UInt64(seed) &* 7_919, faults: .default)
+        for life in 0..<8 {
+            if rig.random.below(4) > 0 {
+                rig.simulation.crashAtDiskCall = rig.simulation.diskCalls + 1 + rig.random.below(400)
+            }
+            _ = rig.life(changes: 20 + rig.random.below(200), checkpoints: true)
+            rig.verify("seed \(seed), life \(life)")
+        }
+        #expect(rig.lives > 0)
+    }
+
+    @Test func sameSeedSameRun() {
+        func trace() -> UInt64 {
+            var rig = Rig(seed: 5, faults: .default)
+            rig.simulation.crashAtDiskCall = 300
+            _ = rig.life(changes: 100, checkpoints: true)
+            rig.verify("trace")
+            return rig.simulation.trace
+        }
+        #expect(trace() == trace())
+    }
+}
+
+private struct Rig {
+    let simulation: Simulation
+    var random: Generator
+    let model = Model()
+    var lives = 0
+
+    final class Model: @unchecked Sendable {
+        /// All changes that were ever tried, in the order of their numbers; cut back to what survived.
+        var changes: [(key: [UInt8], value: [UInt8]?)] = []
+        var acknowledged = 0
+        var stop = false
+
+        func state(after count: Int) -> [[UInt8]: [UInt8]] {
+            var state: [[UInt8]: [UInt8]] = [:]
+            for change in changes.prefix(count) { state[change.key] = change.value }
+            return state
+        }
+    }
+
+    static let counterKey: [UInt8] = [0]
+
+    init(seed: UInt64, faults: FaultMix) {
+        simulation = Simulation(seed: seed, faults: .none)
+        random = Generator(seed: seed, stream: "workload")
+        let made = simulation.perform { world -> Bool in
+            do {
+                try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+                    try world.disk.makeDirectory("log")
+                    try world.disk.makeDirectory("store")
+                    try world.disk.syncDirectory("")
+                }
+                let store = try await Rig.store(world)
+                try await Headhunter.create(world: world, store: store, prefix: "v")
+                return true
+            } catch {
+                Issue.record("making the volume: \(error)")
+                return false
+            }
+        }
+        precondition(made == true)
+        simulation.faults = faults
+    }
+
+    static func store(_ world: World) async throws -> ObjectStore {
+        let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
+        return ObjectStore(directory, world: world, loop: world.loops[0])
+    }
+
+    static var options: HeadhunterOptions {
+        var options = HeadhunterOptions()
+        options.cacheBytes = 0
+        options.metadataObjectBytes = 64 << 10
+        options.checkpointNanoseconds = 30_000_000
+        options.nonceRange = 8
+        options.logReserveBytes = 64 << 10
+        return options
+    }
+
+    /// One life of the program; true when it ended by a crash.
+    mutating func life(changes count: Int, checkpoints: Bool) -> Bool {
+        lives += 1
+        let model = model
+        let seed = random.next()
+        model.stop = false
+        let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
+            do {
+                let store = try await Rig.store(world)
+                let volume = try await Headhunter.open(
+                    world: world, loop: world.loops[0], store: store, prefix: "v", directory: "log",
+                    options: Rig.options)
+                await withTaskGroup(of: Void.self) { group in
+                    for worker in 0..<4 {
+                        group.addTask {
+                            await Rig.work(volume, model, seed: seed &+ UInt64(worker), count: count / 4)
+                        }
+                    }
+                    if checkpoints {
+                        group.addTask {
+                            for _ in 0..<3 {
+                                await world.loops[0].sleep(nanoseconds: 5_000_000)
+                                do { try await volume.checkpoint() } catch { return }
+                            }
+                        }
+                    }
+                }
+                if seed % 2 == 0 { try await volume.close() }
+                return true
+            } catch {
+                // A fault hit the opening or the closing; the volume must still be whole.
+                return true
+            }
+        }
+        let crashed = finished == nil
+        if crashed { simulation.crash() }
+        if crashed { simulation.restart() } else { simulation.killAndRestart() }
+        return crashed
+    }
+
+    private static func work(_ volume: Headhunter, _ model: Model, seed: UInt64, count: Int) async {
+        var random = Generator(seed: seed)
+        for _ in 0..<count {
+            let number = random.below(60)
+            let key: [UInt8] = [1] + Array("key\(number)".utf8)
+            let isDelete = random.once(in: 4)
+            let size = random.once(in: 8) ? random.below(3_000) : random.below(60)
+            let value = (0..<size).map { UInt8(truncatingIfNeeded: $0 ^ number) }
+            do throws(VolumeError) {
+                let (mine, log) = try await volume.change { (change) throws(Missing) -> Int in
+                    // The order of changes is the order in which they are applied, so the number is drawn here.
+                    let mine = model.changes.count + 1
+                    if isDelete {
+                        key.withUnsafeBytes { change.delete(1, $0) }
+                    } else {
+                        key.withUnsafeBytes { key in value.withUnsafeBytes { change.put(1, key, $0) } }
+                    }
+                    counterKey.withUnsafeBytes { key in
+                        withUnsafeBytes(of: UInt64(mine)) { change.put(1, key, $0) }
+                    }
+                    return mine
+                }
+                precondition(mine == model.changes.count + 1)
+                model.changes.append((key, isDelete ? nil : value))
+                do throws(ReplayLog.Failure) {
+                    try await volume.log.wait(for: log, .durable)
+                    model.acknowledged = max(model.acknowledged, mine)
+                } catch { return }
+            } catch { return }
+        }
+    }
+
+    /// Opens the volume in a world without faults and compares it with the model.
+    mutating func verify(_ what: String) {
+        let faults = simulation.faults
+        simulation.faults = .none
+        let model = model
+        let read = simulation.perform { world -> [[UInt8]: [UInt8]]? in
+            do {
+                let store = try await Rig.store(world)
+                let volume = try await Headhunter.open(
+                    world: world, loop: world.loops[0], store: store, prefix: "v", directory: "log",
+                    options: Rig.options)
+                var all: [[UInt8]: [UInt8]] = [:]
+                var from: [UInt8] = []
+                var more = true
+                while more {
+                    let start = from
+                    let part = try await volume.read { (view) throws(Missing) -> ([([UInt8], [UInt8])], [UInt8], Bool) in
+                        var found: [([UInt8], [UInt8])] = []
+                        var next: [UInt8] = []
+                        let more = start.withUnsafeBytes { start in
+                            Result { () throws(Missing) -> Bool in
+                                try view.scan(1, from: start, budget: 16, resume: &next) { key, value in
+                                    found.append((Array(key), Array(value)))
+                                    return true
+                                }
+                            }
+                        }
+                        return (found, next, try more.get())
+                    }
+                    for (key, value) in part.0 { all[key] = value }
+                    from = part.1
+                    more = part.2
+                }
+                return all
+            } catch {
+                Issue.record("\(what): the volume does not open: \(error)")
+                return nil
+            }
+        }
+        defer {
+            simulation.killAndRestart()
+            simulation.faults = faults
+        }
+        guard let read, var state = read else {
+            if read == nil { Issue.record("\(what): the recovery did not come to an end") }
+            return
+        }
+        let counter = state.removeValue(forKey: Self.counterKey)
+        let survived = counter.map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: UInt64.self)) } } ?? 0
+        #expect(survived >= model.acknowledged, "\(what): \(model.acknowledged) acknowledged, \(survived) survived")
+        guard survived <= model.changes.count else {
+            Issue.record("\(what): \(survived) changes survived of \(model.changes.count)")
+            return
+        }
+        let expected = model.state(after: survived)
+        let same = state == expected
+        #expect(same, "\(what): the volume differs from the model after \(survived) changes")
+        model.changes.removeLast(model.changes.count - survived)
+        model.acknowledged = survived
+    }
+}
