@@ -8,4 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "CShimCRC.h"
+#include "CShimThread.h"
+
 #endif
