@@ -40,7 +40,13 @@ let package = Package(
         .executableTarget(name: "proxyfs", dependencies: ["Runtime"], swiftSettings: strict),
         .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator"], swiftSettings: strict),
 
-        tests("Bytes", []),
+        // Benchmarks stand beside a peer in C.
+        .target(name: "CBench", path: "benchmarks/bytes/peer", cSettings: [.unsafeFlags(["-O2"])]),
+        .executableTarget(
+            name: "benchmark-bytes", dependencies: ["Bytes", "CBench"], path: "benchmarks/bytes",
+            exclude: ["peer", "run"], swiftSettings: strict),
+
+        tests("Bytes", ["CShim"]),
         tests("Runtime", ["Bytes", "Simulator"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),

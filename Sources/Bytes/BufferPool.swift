@@ -14,24 +14,39 @@ public final class BufferPool {
     /// Kept for later at most; what comes back beyond goes to the system.
     public let freeBytesMax: Int
 
-    /// Leases that have not ended. Not zero in a process at rest: somebody holds on to a buffer.
-    public private(set) var leased = 0
-    public private(set) var leasedBytes = 0
-    public private(set) var freeBytes = 0
-    /// How often memory came from the system because nothing was kept.
-    public private(set) var misses: UInt64 = 0
+    // Behind a pointer, because the properties of a class are guarded against overlapping access at run time, and
+    // that costs more than all the rest of a lease.
+    private let state: UnsafeMutablePointer<State>
 
-    // Lists of free buffers, by class; a free buffer's first word names the next.
-    private var free = InlineArray<12, UnsafeMutableRawPointer?>(repeating: nil)
-    private var owner: UInt = 0
+    private struct State {
+        var leased = 0
+        var leasedBytes = 0
+        var freeBytes = 0
+        var misses: UInt64 = 0
+        var owner: UInt = 0
+        // Lists of free buffers, by class; a free buffer's first word names the next.
+        var free = InlineArray<12, UnsafeMutableRawPointer?>(repeating: nil)
+    }
+
+    /// Leases that have not ended. Not zero in a process at rest: somebody holds on to a buffer.
+    public var leased: Int { state.pointee.leased }
+    public var leasedBytes: Int { state.pointee.leasedBytes }
+    public var freeBytes: Int { state.pointee.freeBytes }
+    /// How often memory came from the system because nothing was kept.
+    public var misses: UInt64 { state.pointee.misses }
 
     public init(leasedBytesMax: Int, freeBytesMax: Int) {
         precondition(leasedBytesMax >= 0 && freeBytesMax >= 0)
         self.leasedBytesMax = leasedBytesMax
         self.freeBytesMax = freeBytesMax
+        state = .allocate(capacity: 1)
+        state.initialize(to: State())
     }
 
-    deinit { trim() }
+    deinit {
+        trim()
+        state.deallocate()
+    }
 
     /// A buffer of at least `count` bytes with undefined content. Nil when `count` is beyond the largest class or
     /// too much is out: the caller stops reading from its peer until something comes back.
@@ -40,49 +55,49 @@ public final class BufferPool {
         guard count >= 0, count <= Self.largestBytes else { return nil }
         let index = Self.classIndex(count)
         let size = Self.smallestBytes << index
-        guard size <= leasedBytesMax - leasedBytes else { return nil }
-        leased += 1
-        leasedBytes += size
-        if let kept = free[index] {
-            free[index] = kept.load(as: UnsafeMutableRawPointer?.self)
-            freeBytes -= size
+        guard size <= leasedBytesMax - state.pointee.leasedBytes else { return nil }
+        state.pointee.leased += 1
+        state.pointee.leasedBytes += size
+        if let kept = state.pointee.free[index] {
+            state.pointee.free[index] = kept.load(as: UnsafeMutableRawPointer?.self)
+            state.pointee.freeBytes -= size
             return BufferLease(pool: self, base: kept, capacity: size)
         }
-        misses += 1
+        state.pointee.misses += 1
         let base = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: Self.smallestBytes)
         return BufferLease(pool: self, base: base, capacity: size)
     }
 
     fileprivate func takeBack(_ base: UnsafeMutableRawPointer, _ size: Int) {
         checkOwner()
-        leased -= 1
-        leasedBytes -= size
-        guard size <= freeBytesMax - freeBytes else { return base.deallocate() }
+        state.pointee.leased -= 1
+        state.pointee.leasedBytes -= size
+        guard size <= freeBytesMax - state.pointee.freeBytes else { return base.deallocate() }
         let index = Self.classIndex(size)
-        base.storeBytes(of: free[index], as: UnsafeMutableRawPointer?.self)
-        free[index] = base
-        freeBytes += size
+        base.storeBytes(of: state.pointee.free[index], as: UnsafeMutableRawPointer?.self)
+        state.pointee.free[index] = base
+        state.pointee.freeBytes += size
     }
 
     /// Gives everything that is kept back to the system.
     public func trim() {
         for index in 0..<Self.classCount {
-            while let kept = free[index] {
-                free[index] = kept.load(as: UnsafeMutableRawPointer?.self)
+            while let kept = state.pointee.free[index] {
+                state.pointee.free[index] = kept.load(as: UnsafeMutableRawPointer?.self)
                 kept.deallocate()
             }
         }
-        freeBytes = 0
+        state.pointee.freeBytes = 0
     }
 
     /// Lets another thread own the pool from its next use on: for a loop's end, when its thread has been joined.
-    public func disown() { owner = 0 }
+    public func disown() { state.pointee.owner = 0 }
 
     private func checkOwner() {
         let thread = UInt(shim_thread())
-        if owner == thread { return }
-        precondition(owner == 0, "a buffer pool belongs to one thread")
-        owner = thread
+        if state.pointee.owner == thread { return }
+        precondition(state.pointee.owner == 0, "a buffer pool belongs to one thread")
+        state.pointee.owner = thread
     }
 
     private static func classIndex(_ count: Int) -> Int {

@@ -68,7 +68,8 @@ public struct Writer: ~Copyable {
         return claimed
     }
 
-    @usableFromInline @inline(never)
+    // Inlined: a call that takes the writer's address would keep it in memory instead of registers.
+    @inlinable @inline(__always)
     mutating func overflow() {
         refused = true
         end = cursor
