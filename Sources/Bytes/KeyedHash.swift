@@ -22,7 +22,8 @@ public struct KeyedHash: Sendable {
         let whole = bytes.count & ~7
         var offset = 0
         while offset < whole {
-            state.absorb(UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)), compressions)
+            let word = bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+            state.absorb(UInt64(littleEndian: word), compressions)
             offset += 8
         }
         // The last word: what is left, and the length's lowest byte on top.
