@@ -40,6 +40,12 @@ let package = Package(
         .executableTarget(name: "proxyfs", dependencies: ["Runtime"], swiftSettings: strict),
         .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator"], swiftSettings: strict),
 
+        // Benchmarks stand beside a peer in C.
+        .target(name: "CBench", path: "benchmarks/bytes/peer", cSettings: [.unsafeFlags(["-O2"])]),
+        .executableTarget(
+            name: "benchmark-bytes", dependencies: ["Bytes", "CBench"], path: "benchmarks/bytes",
+            exclude: ["peer", "run"], swiftSettings: strict),
+
         tests("Bytes", ["CShim"]),
         tests("Runtime", ["Bytes", "Simulator"]),
         tests("Simulator", ["Bytes", "Runtime"]),

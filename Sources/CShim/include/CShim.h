@@ -9,5 +9,6 @@
 #include <string.h>
 
 #include "CShimCRC.h"
+#include "CShimThread.h"
 
 #endif

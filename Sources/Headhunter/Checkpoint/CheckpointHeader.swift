@@ -100,7 +100,7 @@ struct CheckpointHeader: Equatable, Sendable {
             put(object.number, place + 1)
             place += 9
         }
-        put(CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: place)), place)
+        put(CRC32C.of(UnsafeRawBufferPointer(start: base, count: place)), place)
         block.count = place + 4
         return block
     }
@@ -138,7 +138,7 @@ struct CheckpointHeader: Equatable, Sendable {
         guard get(0, UInt32.self) == Self.magic else { throw .notAHeader }
         // A newer version may have another shape: it is named before anything else is looked at.
         guard get(4, UInt16.self) == Self.version else { throw .version(get(4, UInt16.self)) }
-        let sum = CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: bytes.count - 4))
+        let sum = CRC32C.of(UnsafeRawBufferPointer(start: base, count: bytes.count - 4))
         guard get(bytes.count - 4, UInt32.self) == sum else { throw .checksum }
         features = get(8, UInt64.self)
         guard features & ~Self.featuresKnown == 0 else { throw .features(features & ~Self.featuresKnown) }

@@ -69,7 +69,7 @@ final class NodePacker: @unchecked Sendable {
                 return address
             }
             block.count += size
-            let checksum = CRC32C.update(0, UnsafeRawBufferPointer(start: base + offset, count: size))
+            let checksum = CRC32C.of(UnsafeRawBufferPointer(start: base + offset, count: size))
             let address = NodeAddress(
                 object: number, offset: UInt32(offset), length: UInt32(size), checksum: checksum,
                 birth: cache.info(frame).pointee.epoch)

@@ -135,7 +135,9 @@ extension LogFormat {
 
     /// Of the header but for its own field, and of the records.
     static func batchChecksum(_ base: UnsafeRawPointer, length: Int) -> UInt32 {
-        let head = CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: 52))
-        return CRC32C.update(head, UnsafeRawBufferPointer(start: base + batchHeaderSize, count: length))
+        var checksum = CRC32C()
+        checksum.update(UnsafeRawBufferPointer(start: base, count: 52))
+        checksum.update(UnsafeRawBufferPointer(start: base + batchHeaderSize, count: length))
+        return checksum.value
     }
 }

@@ -185,7 +185,7 @@ struct LogRecovery {
         let base = UnsafeRawPointer(block.base)
         guard base.load(as: UInt32.self) == LogFormat.fileMagic,
             base.load(fromByteOffset: LogFormat.fileChecksumOffset, as: UInt32.self)
-                == CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: LogFormat.fileChecksumOffset)),
+                == CRC32C.of(UnsafeRawBufferPointer(start: base, count: LogFormat.fileChecksumOffset)),
             VolumeIdentity(
                 high: base.load(fromByteOffset: 40, as: UInt64.self),
                 low: base.load(fromByteOffset: 48, as: UInt64.self)) == volume,

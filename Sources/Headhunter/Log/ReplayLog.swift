@@ -373,7 +373,7 @@ extension LogFormat {
         base.storeBytes(of: chain, toByteOffset: 32, as: UInt32.self)
         base.storeBytes(of: volume.high, toByteOffset: 40, as: UInt64.self)
         base.storeBytes(of: volume.low, toByteOffset: 48, as: UInt64.self)
-        let checksum = CRC32C.update(0, UnsafeRawBufferPointer(start: base, count: fileChecksumOffset))
+        let checksum = CRC32C.of(UnsafeRawBufferPointer(start: base, count: fileChecksumOffset))
         base.storeBytes(of: checksum, toByteOffset: fileChecksumOffset, as: UInt32.self)
         block.count = fileHeaderSize
         return block

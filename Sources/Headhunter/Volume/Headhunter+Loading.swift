@@ -51,7 +51,7 @@ extension Headhunter {
         } catch {
             throw Self.volumeError(error, "reading \(name)")
         }
-        guard CRC32C.update(0, block.bytes) == address.checksum else {
+        guard CRC32C.of(block.bytes) == address.checksum else {
             throw .damaged("\(name) at \(address.offset): checksum of a metadata node does not match")
         }
         repeat {
