@@ -29,7 +29,9 @@ let package = Package(
         // Ground floor: Debian's libraries and the one C shim.
         .systemLibrary(
             name: "COpenSSL", path: "Sources/System/COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
-        .target(name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])]),
+        .target(
+            name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])],
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
 
         room("Bytes", ["CShim"]),
         room("Runtime", ["Bytes", "CShim", "COpenSSL"]),

@@ -8,4 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "CShimNet.h"
+#include "CShimTLS.h"
+
 #endif
