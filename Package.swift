@@ -42,8 +42,12 @@ let package = Package(
         .executableTarget(name: "proxyfs", dependencies: ["Runtime"], swiftSettings: strict),
         .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator"], swiftSettings: strict),
 
+        .executableTarget(
+            name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",
+            swiftSettings: strict),
+
         tests("Bytes", []),
-        tests("Runtime", ["Bytes", "Simulator"]),
+        tests("Runtime", ["Bytes", "CShim", "Simulator", "bench-echo"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore"]),

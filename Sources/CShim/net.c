@@ -498,6 +498,11 @@ void shim_monitor_broadcast(struct shim_monitor *m) {
     pthread_cond_broadcast(&m->room);
 }
 
+void shim_flush_standard_output(void) { fflush(stdout); }
+void shim_pause(void) {
+    for (;;) pause();
+}
+
 uint64_t shim_open_files(uint64_t wanted) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;

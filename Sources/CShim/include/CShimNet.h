@@ -93,6 +93,10 @@ void shim_monitor_signal_work(struct shim_monitor *monitor);
 void shim_monitor_signal_room(struct shim_monitor *monitor);
 void shim_monitor_broadcast(struct shim_monitor *monitor);
 
+void shim_flush_standard_output(void);
+// Waits until a signal ends the process.
+void shim_pause(void);
+
 // Raises the limit of open files as far as the system lets us, up to `wanted`; answers the limit that holds now.
 uint64_t shim_open_files(uint64_t wanted);
 

@@ -17,11 +17,11 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
     private let mailbox = Mutex(Mailbox())
 
     // Confined to the thread.
-    private var clock: UInt64 = shim_clock_monotonic()
-    private var timers = TimerQueue()
-    private var sources: [Source] = []
-    private var jobs: [LoopJob] = []
-    private var nextJob = 0
+    @exclusivity(unchecked) private var clock: UInt64 = shim_clock_monotonic()
+    @exclusivity(unchecked) private var timers = TimerQueue()
+    @exclusivity(unchecked) private var sources: [Source] = []
+    @exclusivity(unchecked) private var jobs: [LoopJob] = []
+    @exclusivity(unchecked) private var nextJob = 0
     private let events = UnsafeMutablePointer<shim_event>.allocate(capacity: Int(SHIM_EVENTS_MAX))
 
     private struct Source {

@@ -3,17 +3,21 @@ import CShim
 /// A connected TCP or Unix socket on an `EpollLoop`.
 final class SocketTransport: Transport {
     private let loop: EpollLoop
-    private var fd: Int32
+    @exclusivity(unchecked) private var fd: Int32
     private let credentials: PeerCredentials?
-    private var isConnecting: Bool
-    private var interest: UInt32 = 0
+    @exclusivity(unchecked) private var isConnecting: Bool
+    @exclusivity(unchecked) private var interest: UInt32 = 0
     private lazy var watch = Watch(self)
 
     /// The loop's view of the socket. Apart from the transport because a class has one superclass.
     private final class Watch: EventSource {
-        private unowned let transport: SocketTransport
+        /// The transport removes the watch before it goes.
+        private unowned(unsafe) let transport: SocketTransport
         init(_ transport: SocketTransport) { self.transport = transport }
-        override func ready(_ events: UInt32) { transport.ready(events) }
+        override func ready(_ events: UInt32) {
+            let transport = transport
+            withExtendedLifetime(transport) { transport.ready(events) }
+        }
         override func loopEnds() { transport.owner?.transportFailed(.local) }
     }
 
@@ -25,7 +29,10 @@ final class SocketTransport: Transport {
         self.credentials = credentials
     }
 
-    deinit { if fd >= 0 { shim_close(fd) } }
+    deinit {
+        precondition(interest == 0, "a watched socket was dropped without being closed")
+        if fd >= 0 { shim_close(fd) }
+    }
 
     override func start() -> Bool {
         if isConnecting { setInterest(read: false, write: true) }

@@ -2,16 +2,17 @@ import CShim
 
 /// Memory for input and output of the connections of one loop. Two sizes are pooled; the last one given back is the
 /// first one taken, so a loop whose connections are quiet works in the same few cache-warm buffers all the time.
+@usableFromInline
 package final class BufferPool {
-    package static let small = 4 << 10
-    package static let large = 64 << 10
+    package static var small: Int { 4 << 10 }
+    @inlinable package static var large: Int { 64 << 10 }
     static let smallKept = 1024
     static let largeKept = 256
 
-    private var smalls: [UnsafeMutableRawPointer] = []
-    private var larges: [UnsafeMutableRawPointer] = []
+    @exclusivity(unchecked) private var smalls: [UnsafeMutableRawPointer] = []
+    @exclusivity(unchecked) private var larges: [UnsafeMutableRawPointer] = []
     /// Bytes taken and not given back.
-    package private(set) var inUse = 0
+    @exclusivity(unchecked) package private(set) var inUse = 0
 
     package init() {
         smalls.reserveCapacity(Self.smallKept)

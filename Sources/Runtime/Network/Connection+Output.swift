@@ -5,18 +5,18 @@ extension Connection {
     /// Space for `count` bytes of output, to be filled in place before anything else is written; `commit` then says
     /// how many. At most `BufferPool.large` (64 KiB): larger things travel in blocks. When the connection takes no
     /// more output the space is there all the same, and what is put into it is dropped.
-    @inline(__always)
-    public func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer { output.reserve(count, io.pool) }
+    @inlinable
+    public func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer { output.reserve(count, pool) }
 
-    @inline(__always)
+    @inlinable
     public func commit(_ count: Int) {
         guard flags.isDisjoint(with: [.closed, .closing, .finishing]) else { return dropReserved() }
         output.commit(count)
         if !flags.contains(.busy) { attend() }
     }
 
-    @inline(never)
-    private func dropReserved() {
+    @usableFromInline
+    func dropReserved() {
         if output.pending == 0 { output.clear(io.pool) }
     }
 
@@ -41,10 +41,10 @@ extension Connection {
     }
 
     /// Output that the transport has not taken yet.
-    public var outputPending: Int { output.pending }
+    @inlinable public var outputPending: Int { output.pending }
 
     /// Whether a handler that can choose should produce no more until `drained`.
-    public var isOutputFull: Bool { output.pending > limits.outputHigh }
+    @inlinable public var isOutputFull: Bool { output.pending > outputHigh }
 
     /// Gives the transport what is pending.
     func flush() {

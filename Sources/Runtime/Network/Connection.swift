@@ -11,41 +11,48 @@ import CShim
 /// - Output: small pieces are encoded in place into a pooled buffer, large ones are queued as blocks, in order. All
 ///   that is written in one readable event, or later in one round of the loop, leaves in one flush.
 /// - Writing to a connection that is closing or closed does nothing: replies may come late.
+///
+/// No call of a handler or a transport is made while a property is being changed: `@exclusivity(unchecked)` leaves
+/// out the run-time checks of that, which were a third of the user time of a message.
 public final class Connection: @unchecked Sendable {
     public let loop: EventLoop
     public let localAddress: SocketAddress
     public let remoteAddress: SocketAddress
     /// Free for the handler's use, as a number in logs; unique in the process.
     public let id: UInt64
-    public internal(set) var counters = ConnectionCounters()
+    @exclusivity(unchecked) public internal(set) var counters = ConnectionCounters()
 
     let settings: ConnectionSettings
+    @usableFromInline let outputHigh: Int
+    @usableFromInline let pool: BufferPool
     let io: LoopIO
-    var transport: Transport?
-    var handler: (any ConnectionHandler)?
+    @exclusivity(unchecked) var transport: Transport?
+    @exclusivity(unchecked) var handler: (any ConnectionHandler)?
     var group: ConnectionGroup?
     var groupIndex = 0
 
-    var flags: Flags = []
-    var reason: CloseReason = .local
+    @usableFromInline @exclusivity(unchecked) var flags: Flags = []
+    @exclusivity(unchecked) var reason: CloseReason = .local
 
-    var input = InputBuffer()
+    @exclusivity(unchecked) var input = InputBuffer()
     /// Bytes that must be there before the handler is called again.
-    var required = 1
-    var fillBlock: Block?
-    var fillEnd = 0
+    @exclusivity(unchecked) var required = 1
+    @exclusivity(unchecked) var fillBlock: Block?
+    @exclusivity(unchecked) var fillEnd = 0
 
-    var output = OutputQueue()
+    @usableFromInline @exclusivity(unchecked) var output = OutputQueue()
 
     /// When a byte last went either way; when the peer last took one; since when a message is incomplete.
-    var activeAt: UInt64
-    var progressAt: UInt64
-    var partialSince: UInt64
+    @exclusivity(unchecked) var activeAt: UInt64
+    @exclusivity(unchecked) var progressAt: UInt64
+    @exclusivity(unchecked) var partialSince: UInt64
     var timer: LoopTimer?
-    var timerAt: UInt64 = .max
+    @exclusivity(unchecked) var timerAt: UInt64 = .max
 
+    @usableFromInline @frozen
     struct Flags: OptionSet {
-        let rawValue: UInt32
+        @usableFromInline let rawValue: UInt32
+        @inlinable init(rawValue: UInt32) { self.rawValue = rawValue }
         /// By the handler.
         static let paused = Flags(rawValue: 1)
         /// By too much pending output.
@@ -54,11 +61,11 @@ public final class Connection: @unchecked Sendable {
         /// The peer has finished.
         static let ended = Flags(rawValue: 8)
         /// We shall finish, or have finished, our direction.
-        static let finishing = Flags(rawValue: 16)
+        @inlinable static var finishing: Flags { Flags(rawValue: 16) }
         static let finished = Flags(rawValue: 32)
         /// `close` was called: no more input, what is pending leaves, then the end.
-        static let closing = Flags(rawValue: 64)
-        static let closed = Flags(rawValue: 128)
+        @inlinable static var closing: Flags { Flags(rawValue: 64) }
+        @inlinable static var closed: Flags { Flags(rawValue: 128) }
         /// In the loop's list of connections to settle at the end of the round.
         static let listed = Flags(rawValue: 256)
         /// To do then: look at the input again.
@@ -69,7 +76,7 @@ public final class Connection: @unchecked Sendable {
         static let stalled = Flags(rawValue: 32768)
         static let partial = Flags(rawValue: 2048)
         /// In a call of the handler or of the transport: whoever made it flushes.
-        static let busy = Flags(rawValue: 4096)
+        @inlinable static var busy: Flags { Flags(rawValue: 4096) }
         /// Began here, by `Network.connect`.
         static let outgoing = Flags(rawValue: 8192)
         static let tls = Flags(rawValue: 16384)
@@ -86,7 +93,9 @@ public final class Connection: @unchecked Sendable {
         localAddress = local
         remoteAddress = remote
         id = settings.nextID()
+        outputHigh = settings.limits.outputHigh
         io = loop.io
+        pool = loop.io.pool
         let now = loop.now
         activeAt = now
         progressAt = now
@@ -162,6 +171,7 @@ public final class Connection: @unchecked Sendable {
     // MARK: The end of a round
 
     /// Asks the loop to call `settle` at the end of this round.
+    @usableFromInline
     func attend() {
         guard !flags.contains(.listed) else { return }
         flags.insert(.listed)

@@ -5,8 +5,8 @@ import Synchronization
 package final class LoopIO {
     package let pool = BufferPool()
     package let counters = LoopCounters()
-    private var connections: [Connection] = []
-    private var settling: [Connection] = []
+    @exclusivity(unchecked) private var connections: [Connection] = []
+    @exclusivity(unchecked) private var settling: [Connection] = []
 
     package init() {
         connections.reserveCapacity(64)

@@ -5,22 +5,24 @@ import CShim
 ///
 /// Invariants: the bytes of `chunk` in `sealed ..< used` come after all pieces; `pending` is the sum of all.
 /// A chunk that is full is given back when the piece that carries it has left.
+@usableFromInline
 struct OutputQueue {
-    private struct Piece {
+    @usableFromInline
+    struct Piece {
         var base: UnsafeRawPointer
         var count: Int
         var block: Block?
         var finishedChunk: UnsafeMutableRawPointer?
     }
 
-    private var chunk: UnsafeMutableRawPointer?
+    @usableFromInline var chunk: UnsafeMutableRawPointer?
     private var sealed = 0
-    private var used = 0
+    @usableFromInline var used = 0
     private var pieces: [Piece] = []
     private var head = 0
-    private(set) var pending = 0
+    @usableFromInline var pending = 0
 
-    @inline(__always)
+    @inlinable
     mutating func reserve(_ count: Int, _ pool: BufferPool) -> UnsafeMutableRawBufferPointer {
         if let chunk, BufferPool.large - used >= count {
             return UnsafeMutableRawBufferPointer(start: chunk + used, count: BufferPool.large - used)
@@ -28,8 +30,8 @@ struct OutputQueue {
         return reserveSlowly(count, pool)
     }
 
-    @inline(never)
-    private mutating func reserveSlowly(_ count: Int, _ pool: BufferPool) -> UnsafeMutableRawBufferPointer {
+    @usableFromInline
+    mutating func reserveSlowly(_ count: Int, _ pool: BufferPool) -> UnsafeMutableRawBufferPointer {
         precondition(count >= 0 && count <= BufferPool.large, "larger output travels in blocks")
         if let full = chunk {
             seal()
@@ -42,7 +44,7 @@ struct OutputQueue {
         return UnsafeMutableRawBufferPointer(start: fresh, count: BufferPool.large)
     }
 
-    @inline(__always)
+    @inlinable
     mutating func commit(_ count: Int) {
         precondition(count >= 0 && chunk != nil && count <= BufferPool.large - used, "more than was reserved")
         used += count

@@ -7,7 +7,7 @@ import CShim
 open class Transport {
     /// The connection, or the TLS layer above. Strong, and nil after `close`: the loop keeps a transport alive, the
     /// transport its owner, and closing breaks the cycle.
-    public final var owner: (any TransportOwner)?
+    @exclusivity(unchecked) public final var owner: (any TransportOwner)?
 
     public init() {}
 
