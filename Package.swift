@@ -29,7 +29,9 @@ let package = Package(
         // Ground floor: Debian's libraries and the one C shim.
         .systemLibrary(
             name: "COpenSSL", path: "Sources/System/COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
-        .target(name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])]),
+        .target(
+            name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])],
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
 
         room("Bytes", ["CShim"]),
         room("Runtime", ["Bytes", "CShim", "COpenSSL"]),
@@ -46,8 +48,12 @@ let package = Package(
             name: "benchmark-bytes", dependencies: ["Bytes", "CBench"], path: "benchmarks/bytes",
             exclude: ["peer", "run"], swiftSettings: strict),
 
+        .executableTarget(
+            name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",
+            swiftSettings: strict),
+
         tests("Bytes", ["CShim"]),
-        tests("Runtime", ["Bytes", "Simulator"]),
+        tests("Runtime", ["Bytes", "CShim", "Simulator", "bench-echo"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore"]),

@@ -7,6 +7,10 @@
 open class EventLoop: TaskExecutor, @unchecked Sendable {
     public init() {}
 
+    /// Buffers, counters and the list of connections with work left at the end of a round. On the loop only.
+    package final let io = LoopIO()
+    public final var counters: LoopCounters { io.counters }
+
     /// Position in `World.loops`; per-loop counters and reader locks are indexed by it.
     open var index: Int { abstract() }
     /// Whether the caller runs on this loop.

@@ -332,4 +332,3 @@ final class SimulatedPool: BlockingPool, @unchecked Sendable {
     }
 }
 
-final class SimulatedNetwork: Network, @unchecked Sendable {}

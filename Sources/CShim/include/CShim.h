@@ -10,5 +10,7 @@
 
 #include "CShimCRC.h"
 #include "CShimThread.h"
+#include "CShimNet.h"
+#include "CShimTLS.h"
 
 #endif

@@ -1,0 +1,119 @@
+import Bytes
+import CShim
+
+extension Connection {
+    /// Space for `count` bytes of output, to be filled in place before anything else is written; `commit` then says
+    /// how many. At most `BufferPool.large` (64 KiB): larger things travel in blocks. When the connection takes no
+    /// more output the space is there all the same, and what is put into it is dropped.
+    @inlinable
+    public func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer { output.reserve(count, pool) }
+
+    @inlinable
+    public func commit(_ count: Int) {
+        guard flags.isDisjoint(with: [.closed, .closing, .finishing]) else { return dropReserved() }
+        output.commit(count)
+        if !flags.contains(.busy) { attend() }
+    }
+
+    @usableFromInline
+    func dropReserved() {
+        if output.pending == 0 { output.clear(io.pool) }
+    }
+
+    /// Copies `bytes` into the output.
+    public func write(_ bytes: UnsafeRawBufferPointer) {
+        guard flags.isDisjoint(with: [.closed, .closing, .finishing]) else { return }
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let piece = UnsafeRawBufferPointer(rebasing: rest.prefix(BufferPool.large))
+            reserve(piece.count).copyMemory(from: piece)
+            commit(piece.count)
+            rest = rest.dropFirst(piece.count)
+        }
+    }
+
+    /// Queues a part of `block` without copying it; the block must not change until it was sent.
+    public func write(_ block: Block, offset: Int = 0, count: Int) {
+        precondition(offset >= 0 && count >= 0 && offset <= block.count - count, "outside the block")
+        guard flags.isDisjoint(with: [.closed, .closing, .finishing]), count > 0 else { return }
+        output.append(block, offset: offset, count: count, io.pool)
+        if !flags.contains(.busy) { attend() }
+    }
+
+    /// Output that the transport has not taken yet.
+    @inlinable public var outputPending: Int { output.pending }
+
+    /// Whether a handler that can choose should produce no more until `drained`.
+    @inlinable public var isOutputFull: Bool { output.pending > outputHigh }
+
+    /// Gives the transport what is pending.
+    func flush() {
+        guard flags.isDisjoint(with: [.closed, .opening]), let transport else { return }
+        if !flags.contains(.blocked), output.pending > 0 || flags.contains(.stalled) { push(to: transport) }
+        guard !flags.contains(.closed) else { return }
+        if output.pending > 0 {
+            if output.pending > limits.outputMax { return abort(because: .outputOverflow) }
+            if isOutputFull { flags.insert(.throttled) }
+        } else {
+            output.trim(io.pool)
+        }
+        if flags.contains(.throttled), output.pending <= limits.outputHigh / 4 { relieve() }
+        guard output.pending == 0, !flags.contains(.blocked) else { return }
+        if flags.contains(.finishing) || flags.contains(.closing) { conclude(transport) }
+    }
+
+    private func push(to transport: Transport) {
+        while output.pending > 0 {
+            let result = output.withVectors { single, vectors in
+                vectors.isEmpty ? transport.write(single) : transport.write(vectors)
+            }
+            switch result {
+            case .bytes(let count, let all):
+                output.consume(count, io.pool)
+                counters.bytesOut &+= UInt64(count)
+                counters.writes &+= 1
+                io.counters.bytesOut.add(UInt64(count))
+                activeAt = loop.now
+                progressAt = activeAt
+                if !all { return block() }
+            case .wouldBlock: return block()
+            case .end: return abort(because: .failed(.connectionReset))
+            case .failed(let reason): return abort(because: flags.contains(.closing) ? self.reason : reason)
+            }
+        }
+        if flags.contains(.stalled) {
+            flags.remove(.stalled)
+            updateInterest()
+        }
+    }
+
+    private func block() {
+        flags.insert(.blocked)
+        guard !flags.contains(.stalled) else { return }
+        flags.insert(.stalled)
+        progressAt = loop.now
+        updateInterest()
+        armTimer()
+    }
+
+    private func relieve() {
+        flags.remove(.throttled)
+        if let handler, flags.isDisjoint(with: [.closing, .finishing]) { handler.drained(self) }
+        lookAgain()
+    }
+
+    /// All output has left: end our direction, and the connection when nothing more is to come.
+    private func conclude(_ transport: Transport) {
+        if !flags.contains(.finished) {
+            flags.insert(.finished)
+            transport.finishWriting()
+        }
+        if flags.contains(.ended) {
+            abort(because: flags.contains(.closing) ? reason : .finished)
+        } else if flags.contains(.closing) {
+            progressAt = loop.now
+            updateInterest()
+            armTimer()
+        }
+    }
+}

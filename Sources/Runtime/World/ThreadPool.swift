@@ -1,0 +1,119 @@
+import CShim
+import Synchronization
+
+/// Threads for calls that block, with a bounded queue in front.
+public final class ThreadPool: BlockingPool {
+    public static let threadsDefault = 8
+    public static let queueDefault = 1024
+
+    private let core: Core
+    private let threads = Mutex<[UInt64]>([])
+
+    /// Starts the threads.
+    public init(threads count: Int = threadsDefault, queue: Int = queueDefault) throws(Errno) {
+        precondition(count > 0 && queue > 0, "a pool needs a thread and a place to wait")
+        core = Core(queueMax: queue)
+        for index in 0..<count {
+            var id: UInt64 = 0
+            let context = Unmanaged.passRetained(core)
+            let started = shim_thread_start(
+                "blocking \(index)",
+                { context in
+                    guard let context else { return }
+                    Unmanaged<Core>.fromOpaque(context).takeRetainedValue().run()
+                }, context.toOpaque(), &id)
+            guard started == 0 else {
+                context.release()
+                stop()
+                throw Errno(-started)
+            }
+            let thread = id
+            threads.withLock { $0.append(thread) }
+        }
+    }
+
+    deinit { core.stop() }
+
+    public func submit(
+        _ work: @escaping @Sendable () -> Void, then completion: @escaping @Sendable () -> Void, on loop: EventLoop
+    ) {
+        core.submit(Core.Job(work: work, completion: completion, loop: loop))
+    }
+
+    /// Runs what was submitted, then ends the threads and waits for them. Nothing may be submitted afterwards.
+    public func stop() {
+        core.stop()
+        let ids = threads.withLock { ids in
+            defer { ids = [] }
+            return ids
+        }
+        for id in ids { shim_thread_join(id) }
+    }
+
+    /// Apart from the pool, so that threads do not keep a dropped pool alive. Guarded by the C monitor.
+    private final class Core: @unchecked Sendable {
+        struct Job {
+            var work: @Sendable () -> Void
+            var completion: @Sendable () -> Void
+            var loop: EventLoop
+        }
+
+        private let monitor: OpaquePointer
+        private let queueMax: Int
+        private var queue: [Job?] = []
+        private var head = 0
+        private var isStopping = false
+
+        init(queueMax: Int) {
+            guard let monitor = shim_monitor_create() else { preconditionFailure("no memory for a monitor") }
+            self.monitor = monitor
+            self.queueMax = queueMax
+        }
+
+        deinit { shim_monitor_destroy(monitor) }
+
+        func submit(_ job: Job) {
+            shim_monitor_enter(monitor)
+            while queue.count - head >= queueMax { shim_monitor_wait_room(monitor) }
+            precondition(!isStopping, "work for a pool that has stopped")
+            queue.append(job)
+            shim_monitor_signal_work(monitor)
+            shim_monitor_exit(monitor)
+        }
+
+        func stop() {
+            shim_monitor_enter(monitor)
+            isStopping = true
+            shim_monitor_broadcast(monitor)
+            shim_monitor_exit(monitor)
+        }
+
+        func run() {
+            while let job = next() {
+                job.work()
+                job.loop.execute(job.completion)
+            }
+        }
+
+        private func next() -> Job? {
+            shim_monitor_enter(monitor)
+            defer { shim_monitor_exit(monitor) }
+            while head == queue.count {
+                if isStopping { return nil }
+                shim_monitor_wait_work(monitor)
+            }
+            let job = queue[head]
+            queue[head] = nil
+            head += 1
+            if head == queue.count {
+                queue.removeAll(keepingCapacity: true)
+                head = 0
+            } else if head >= queueMax {
+                queue.removeFirst(head)
+                head = 0
+            }
+            shim_monitor_signal_room(monitor)
+            return job
+        }
+    }
+}
