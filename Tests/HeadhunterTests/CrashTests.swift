@@ -65,6 +65,8 @@ private struct Rig {
         /// All changes that were ever tried, in the order of their numbers; cut back to what survived.
         var changes: [(key: [UInt8], value: [UInt8]?)] = []
         var acknowledged = 0
+        /// Survives the process, not the machine.
+        var written = 0
         var stop = false
 
         func state(after count: Int) -> [[UInt8]: [UInt8]] {
@@ -110,6 +112,8 @@ private struct Rig {
         options.checkpointNanoseconds = 30_000_000
         options.nonceRange = 8
         options.logReserveBytes = 64 << 10
+        options.flushBytes = 1 << 20
+        options.stageMemoryBytes = 8 << 20
         return options
     }
 
@@ -148,6 +152,7 @@ private struct Rig {
             }
         }
         let crashed = finished == nil
+        if !crashed { model.acknowledged = max(model.acknowledged, model.written) }
         if crashed { simulation.crash() }
         if crashed { simulation.restart() } else { simulation.killAndRestart() }
         return crashed
@@ -159,12 +164,33 @@ private struct Rig {
             let number = random.below(60)
             let key: [UInt8] = [1] + Array("key\(number)".utf8)
             let isDelete = random.once(in: 4)
-            let size = random.once(in: 8) ? random.below(3_000) : random.below(60)
-            let value = (0..<size).map { UInt8(truncatingIfNeeded: $0 ^ number) }
+            let isData = random.once(in: 3)
+            let size = isData ? 1 + random.below(150_000) : random.once(in: 8) ? random.below(3_000) : random.below(60)
+            let fill = UInt8(truncatingIfNeeded: random.below(256))
+            let content = (0..<size).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 8) ^ fill }
+            let level: LogLevel = random.once(in: 3) ? .written : .durable
             do throws(VolumeError) {
+                // What is stored is the content itself, or where it lies; the first byte tells.
+                var range: SegmentRange?
+                if isData, !isDelete {
+                    range = content.withUnsafeBytes { volume.append($0, heat: random.once(in: 2) ? .small : .large) }
+                    while range == nil {
+                        try await volume.room()
+                        range = content.withUnsafeBytes { volume.append($0, heat: .small) }
+                    }
+                }
+                let placed = range
+                let value = range.map { Stored.range($0).bytes } ?? Stored.content(content).bytes
                 let (mine, log) = try await volume.change { (change) throws(Missing) -> Int in
                     // The order of changes is the order in which they are applied, so the number is drawn here.
                     let mine = model.changes.count + 1
+                    let old = try key.withUnsafeBytes { key in
+                        Result { () throws(Missing) -> [UInt8]? in try change.get(1, key).map { Array($0) } }
+                    }.get()
+                    if let old, case .range(let old) = Stored(old) {
+                        try change.release(segment: old.segment, length: UInt64(old.length))
+                    }
+                    if let placed { try change.reference(placed) }
                     if isDelete {
                         key.withUnsafeBytes { change.delete(1, $0) }
                     } else {
@@ -176,11 +202,10 @@ private struct Rig {
                     return mine
                 }
                 precondition(mine == model.changes.count + 1)
-                model.changes.append((key, isDelete ? nil : value))
-                do throws(ReplayLog.Failure) {
-                    try await volume.log.wait(for: log, .durable)
-                    model.acknowledged = max(model.acknowledged, mine)
-                } catch { return }
+                model.changes.append((key, isDelete ? nil : content))
+                try await volume.commit(log, level)
+                if level == .durable { model.acknowledged = max(model.acknowledged, mine) }
+                model.written = max(model.written, mine)
             } catch { return }
         }
     }
@@ -214,7 +239,18 @@ private struct Rig {
                         }
                         return (found, next, try more.get())
                     }
-                    for (key, value) in part.0 { all[key] = value }
+                    for (key, value) in part.0 {
+                        guard key != Rig.counterKey, case .range(let range) = Stored(value) else {
+                            all[key] = key == Rig.counterKey ? value : Array(value.dropFirst())
+                            continue
+                        }
+                        let block = Block(capacity: Int(range.length))
+                        block.count = block.capacity
+                        try await volume.readData(
+                            segment: range.segment, offset: range.offset,
+                            into: UnsafeMutableRawBufferPointer(start: block.base, count: block.count))
+                        all[key] = Array(block.bytes)
+                    }
                     from = part.1
                     more = part.2
                 }
@@ -244,5 +280,40 @@ private struct Rig {
         #expect(same, "\(what): the volume differs from the model after \(survived) changes")
         model.changes.removeLast(model.changes.count - survived)
         model.acknowledged = survived
+        model.written = survived
+    }
+}
+
+/// The value of a key: what was stored, or where in a segment it lies.
+private enum Stored {
+    case content([UInt8])
+    case range(SegmentRange)
+
+    var bytes: [UInt8] {
+        switch self {
+        case .content(let content): return [0] + content
+        case .range(let range):
+            var bytes: [UInt8] = [1]
+            withUnsafeBytes(of: range.segment) { bytes.append(contentsOf: $0) }
+            for number in [range.offset, range.length, range.checksum] {
+                withUnsafeBytes(of: number) { bytes.append(contentsOf: $0) }
+            }
+            return bytes
+        }
+    }
+
+    init(_ bytes: [UInt8]) {
+        guard bytes.first == 1, bytes.count == 21 else {
+            self = .content(Array(bytes.dropFirst()))
+            return
+        }
+        self = bytes.withUnsafeBytes { all in
+            .range(
+                SegmentRange(
+                    segment: all.loadUnaligned(fromByteOffset: 1, as: UInt64.self),
+                    offset: all.loadUnaligned(fromByteOffset: 9, as: UInt32.self),
+                    length: all.loadUnaligned(fromByteOffset: 13, as: UInt32.self),
+                    checksum: all.loadUnaligned(fromByteOffset: 17, as: UInt32.self)))
+        }
     }
 }

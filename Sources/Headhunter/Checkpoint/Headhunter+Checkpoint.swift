@@ -38,7 +38,7 @@ extension Headhunter {
     private static let installSlice = 64
     /// Metadata objects on their way to the store at once.
     private static let putsMax = 4
-    private static let retryNanoseconds: UInt64 = 500_000_000
+    static let retryNanoseconds: UInt64 = 500_000_000
 
     // MARK: When
 
@@ -108,6 +108,8 @@ extension Headhunter {
         var treeEpoch: UInt64
         var logFirst: UInt64
         var nonces: UInt64
+        /// Segments that hold data which the frozen trees may name.
+        var stages: [Segments.Stage]
     }
 
     private func freeze() -> Frozen? {
@@ -128,7 +130,8 @@ extension Headhunter {
         }
         let roots = trees.enumerated().compactMap { id, tree in tree.map { (UInt32(id), $0.root) } }
         return Frozen(
-            roots: roots, released: released, treeEpoch: cache.freeze(), logFirst: logFirst, nonces: nonces.promised)
+            roots: roots, released: released, treeEpoch: cache.freeze(), logFirst: logFirst, nonces: nonces.promised,
+            stages: segments.sealAll())
     }
 
     private func writeCheckpoint() async throws(VolumeError) {
@@ -136,6 +139,7 @@ extension Headhunter {
         let packer = NodePacker(
             cache: cache, volume: volume, epoch: epoch, objectBytes: options.metadataObjectBytes, roots: frozen.roots)
         try await storeNodes(packer)
+        try await uploadAll(frozen.stages)
 
         for address in frozen.released {
             guard var object = checkpoints.objects[address.object] else { continue }
@@ -150,7 +154,7 @@ extension Headhunter {
         for (id, root) in frozen.roots { trees.append((id, packer.address(of: root))) }
         let header = CheckpointHeader(
             volume: volume, number: checkpoints.header.number + 1, epoch: epoch, nonces: frozen.nonces,
-            logFirst: frozen.logFirst, logDurable: max(log.durable, frozen.logFirst - 1), treeEpoch: frozen.treeEpoch,
+            logFirst: frozen.logFirst, logDurable: max(log.confirmed(), frozen.logFirst - 1), treeEpoch: frozen.treeEpoch,
             wall: world.clock.wall(), trees: trees, objects: checkpoints.objects.values.sorted { $0.number < $1.number },
             doomed: checkpoints.doomed.sorted { ($0.kind.rawValue, $0.number) < ($1.kind.rawValue, $1.number) })
         try await publish(header)
@@ -158,6 +162,7 @@ extension Headhunter {
         await install(packer)
         await log.cut(below: header.logFirst)
         try await clean()
+        try await removeDeadSegments()
     }
 
     /// Packs and stores all frozen nodes, a few objects at a time.
@@ -204,7 +209,7 @@ extension Headhunter {
     }
 
     /// Nil when it is worth trying again; the trouble is noted.
-    private func patience(_ error: StoreError, _ what: String) -> VolumeError? {
+    func patience(_ error: StoreError, _ what: String) -> VolumeError? {
         switch error {
         case .canceled: return .closed
         case .exists: return .fenced
@@ -308,6 +313,27 @@ extension Headhunter {
         checkpoints.doomed = left
     }
 
+    private static let deadSegmentsSlice = 64
+
+    /// Deletes the segments that were dead already when the newest header was frozen: it names none of their bytes.
+    /// Those that have died since are remembered for the next time.
+    private func removeDeadSegments() async throws(VolumeError) {
+        for segment in data.dead {
+            do throws(StoreError) {
+                try await store.delete(objectName(ObjectNaming.segment, segment))
+            } catch {
+                if let failure = patience(error, "deleting segment \(segment)") { throw failure }
+                continue
+            }
+            _ = try await change(isUrgent: true) { (change) throws(Missing) -> Void in
+                try SegmentTable.remove(change, segment)
+            }
+        }
+        data.dead = try await read { (view) throws(Missing) -> [UInt64] in
+            try SegmentTable.marked(view, SegmentTable.deadTag, from: 0, limit: Self.deadSegmentsSlice)
+        }
+    }
+
     // MARK: Nonces
 
     /// A number that no object's name has ever had.
@@ -336,11 +362,8 @@ extension Headhunter {
             SystemTree.putNonces(change, self.nonces.promised)
             return self.nonces.promised
         }
-        do throws(ReplayLog.Failure) {
-            try await log.wait(for: number, .durable)
-        } catch {
-            throw .readOnly("the replay log failed: \(error.cause)")
-        }
+        // With the data of earlier records: a recovery cuts the log where data is missing.
+        try await commit(number, .durable)
         gate.enterWrite()
         nonces.reserved = max(nonces.reserved, promised)
         gate.leaveWrite()

@@ -9,7 +9,7 @@
 /// 8  length     u32   bytes of records behind this header
 /// 12 count      u32   records
 /// 16 first      u64   number of the first record
-/// 24 durable    u64   every record up to this number was durable before this batch was written
+/// 24 durable    u64   every record up to this number, and the data it names, was durable before this batch was written
 /// 32 epoch      u64   the owner that wrote it
 /// 40 sequence   u64   of the file: a batch left over in reused space is not taken for one of this file's
 /// 48 chain      u32   the checksum of the batch before, over all files

@@ -2,42 +2,45 @@ import Bytes
 
 /// Reads back the bytes of a `WriteSet`.
 enum LogRecord {
-    /// Calls `visit` for each operation; false when the bytes are not what a write set makes, or `visit` said false.
+    /// Calls `visit` for each operation and `note` for each range of a segment that the change named; false when the
+    /// bytes are not what a write set makes, or one of the two said false.
     static func forEach(
-        _ record: UnsafeRawBufferPointer,
+        _ record: UnsafeRawBufferPointer, note: (SegmentRange) -> Bool = { _ in true },
         _ visit: (_ tree: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?) -> Bool
     ) -> Bool {
-        guard let base = record.baseAddress else { return record.count == 0 }
-        var place = 0
-        func number() -> Int? {
-            var value = 0
-            var shift = 0
-            while place < record.count, shift < 35 {
-                let byte = Int(base.load(fromByteOffset: place, as: UInt8.self))
-                place += 1
-                value |= (byte & 0x7F) << shift
-                shift += 7
-                if byte < 0x80 { return value }
+        var reader = Reader(record)
+        do throws(BytesError) {
+            while !reader.isAtEnd {
+                let kind = try reader.u8()
+                switch kind {
+                case put, delete:
+                    let tree = try reader.varint(limit: Int(UInt32.max))
+                    let keyCount = try reader.varint(limit: WriteSet.keyBytesMax)
+                    let valueCount = kind == put ? try reader.varint(limit: WriteSet.entryBytesMax - keyCount) : 0
+                    guard keyCount > 0 else { return false }
+                    let start = reader.position
+                    try reader.skip(keyCount + valueCount)
+                    let key = UnsafeRawBufferPointer(rebasing: record[start..<(start + keyCount)])
+                    let value = UnsafeRawBufferPointer(rebasing: record[(start + keyCount)..<reader.position])
+                    guard visit(UInt32(tree), key, kind == put ? value : nil) else { return false }
+                case range:
+                    let segment = try reader.varint()
+                    let offset = try reader.varint(limit: SegmentFormat.sizeMax)
+                    let length = try reader.varint(limit: SegmentFormat.sizeMax)
+                    let named = SegmentRange(
+                        segment: segment, offset: UInt32(offset), length: UInt32(length),
+                        checksum: try reader.u32LE())
+                    guard note(named) else { return false }
+                default: return false
+                }
             }
-            return nil
+            return true
+        } catch {
+            return false
         }
-        while place < record.count {
-            let kind = base.load(fromByteOffset: place, as: UInt8.self)
-            place += 1
-            guard kind <= 1, let tree = number(), tree <= Int(UInt32.max), let keyCount = number(), keyCount > 0,
-                keyCount <= WriteSet.keyBytesMax
-            else { return false }
-            var valueCount = 0
-            if kind == 0 {
-                guard let count = number(), count + keyCount <= WriteSet.entryBytesMax else { return false }
-                valueCount = count
-            }
-            guard keyCount + valueCount <= record.count - place else { return false }
-            let key = UnsafeRawBufferPointer(start: base + place, count: keyCount)
-            let value = UnsafeRawBufferPointer(start: base + place + keyCount, count: valueCount)
-            place += keyCount + valueCount
-            guard visit(UInt32(tree), key, kind == 0 ? value : nil) else { return false }
-        }
-        return true
     }
+
+    static let put: UInt8 = 0
+    static let delete: UInt8 = 1
+    static let range: UInt8 = 2
 }

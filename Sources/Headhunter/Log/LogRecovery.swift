@@ -14,6 +14,8 @@ struct LogRecovery {
         case io(Errno, path: String)
         /// Records are missing, or not what was written, that a checkpoint, or a later part of the log, knows to have been durable.
         case incomplete(record: UInt64, durable: UInt64)
+        /// Bytes that a durable record names are not in their segment.
+        case data(SegmentRange, record: UInt64)
         /// A batch whose checksum is right holds what no writer writes.
         case malformed(path: String, offset: UInt64)
     }
@@ -66,11 +68,39 @@ struct LogRecovery {
         return files.reduce(0) { $0 + $1.size }
     }
 
+    /// A record that nobody is known to have been told of yet.
+    private struct Unsure {
+        var number: UInt64
+        var bytes: [UInt8]
+        /// The chain behind the batch that holds the record before.
+        var chain: UInt32
+    }
+
     /// `first` is the first record that the checkpoint does not cover, `durable` a number that was durable when it
-    /// was written. Blocks; runs on a thread of the pool.
+    /// was written. `holds` tells whether bytes of a segment are what a record says. Blocks; runs on a thread of the
+    /// pool.
+    ///
+    /// Log and segments are synced side by side, so the last records may name bytes that never got to the disk. Those
+    /// records end the log, like a torn one, unless they are known to have been durable.
     func run(
-        first: UInt64, durable: UInt64, _ visit: (_ number: UInt64, _ record: UnsafeRawBufferPointer) -> Bool
+        first: UInt64, durable: UInt64, holds: (_ range: SegmentRange, _ isUnsure: Bool) -> Bool,
+        _ visit: (_ number: UInt64, _ record: UnsafeRawBufferPointer) -> Bool
     ) throws(Problem) -> Ending {
+        var unsure: [Unsure] = []
+        func settle(upTo known: UInt64, path: String, offset: UInt64) throws(Problem) {
+            var count = 0
+            for record in unsure {
+                guard record.number <= known else { break }
+                count += 1
+                if let range = record.bytes.withUnsafeBytes({ missing($0, isUnsure: false, holds) }) {
+                    throw .data(range, record: record.number)
+                }
+                let fine = record.bytes.withUnsafeBytes { visit(record.number, $0) }
+                guard fine else { throw .malformed(path: path, offset: offset) }
+            }
+            unsure.removeFirst(count)
+        }
+
         let found = try openFiles()
         defer { for file in found { file.handle.close() } }
         var ending = Ending(
@@ -105,8 +135,12 @@ struct LogRecovery {
                     header.first == wanted, header.chain == chain
                 {
                     known = max(known, header.durable)
+                    try settle(upTo: known, path: file.path, offset: offset)
                     try records(of: header, in: file, at: offset) { number, record in
-                        number < first || number >= end || visit(number, record)
+                        guard number >= first, number < end else { return true }
+                        let before = number == header.first ? chain : header.checksum
+                        unsure.append(Unsure(number: number, bytes: Array(record), chain: before))
+                        return true
                     }
                     chain = header.checksum
                     expected = min(wanted + UInt64(header.count), end)
@@ -128,7 +162,18 @@ struct LogRecovery {
             }
             if let reached = expected, reached < end, end != .max { broken = true }
         }
-        let next = max(expected ?? first, first)
+        var next = max(expected ?? first, first)
+        try settle(upTo: known, path: directory, offset: 0)
+        for record in unsure {
+            if record.bytes.withUnsafeBytes({ missing($0, isUnsure: true, holds) }) != nil {
+                next = record.number
+                chain = record.chain
+                ending.torn = true
+                break
+            }
+            let fine = record.bytes.withUnsafeBytes { visit(record.number, $0) }
+            guard fine else { throw .malformed(path: directory, offset: 0) }
+        }
         if known >= next { throw .incomplete(record: next, durable: known) }
         // What was read may have been in the kernel's memory only; from here on it counts as durable.
         for file in all {
@@ -138,6 +183,20 @@ struct LogRecovery {
         ending.next = next
         ending.chain = chain
         return ending
+    }
+
+    /// The first range that a record names and that is not there.
+    private func missing(
+        _ record: UnsafeRawBufferPointer, isUnsure: Bool, _ holds: (SegmentRange, Bool) -> Bool
+    ) -> SegmentRange? {
+        var missing: SegmentRange?
+        _ = LogRecord.forEach(
+            record,
+            note: { range in
+                if !holds(range, isUnsure) { missing = range }
+                return missing == nil
+            }, { _, _, _ in true })
+        return missing
     }
 
     private static func padded(_ length: Int) -> UInt64 {

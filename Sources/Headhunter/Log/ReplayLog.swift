@@ -80,6 +80,9 @@ public final class ReplayLog: Sendable {
     private let reserveStep: UInt64
     private let shared: Mutex<Shared>
     private let writer: Writer
+    /// Answers up to which record the data is durable that records name; asked on the log's loop. A batch must not
+    /// say of a record that it was durable while its data was not.
+    private let dataDurable: Mutex<(@Sendable () -> UInt64)?> = Mutex(nil)
 
     /// `directory` exists. Files are numbered from `sequence` on, records from `next` on; `chain` is the checksum of
     /// the last batch that was recovered, and `files` what recovery found and checkpoints have yet to cut.
@@ -161,6 +164,14 @@ public final class ReplayLog: Sendable {
         if let failure = box.withLock({ $0 }) { throw failure }
     }
 
+    func setDataDurable(_ ask: @escaping @Sendable () -> UInt64) { dataDurable.withLock { $0 = ask } }
+
+    /// Up to here everything is durable: records, and the data that they name. On the log's loop.
+    func confirmed() -> UInt64 {
+        let data = dataDurable.withLock { $0 }?() ?? .max
+        return min(data, durable)
+    }
+
     // MARK: Writing
 
     /// On the log's loop. Takes what there is and has it written; comes back when that is done.
@@ -170,13 +181,14 @@ public final class ReplayLog: Sendable {
             let sync: Bool
             let durable: UInt64
         }
+        let confirmed = confirmed()
         let run = shared.withLock { shared -> Run? in
             guard !shared.waiters.isEmpty, shared.failure == nil else {
                 shared.isPumping = false
                 return nil
             }
             let sync = shared.waiters.contains { $0.level == .durable }
-            return Run(batches: shared.assembler.take(), sync: sync, durable: shared.durable)
+            return Run(batches: shared.assembler.take(), sync: sync, durable: confirmed)
         }
         guard let run else { return }
         let outcome = Mutex<Result<Outcome, Failure>?>(nil)

@@ -65,7 +65,7 @@ public final class WriteSet {
         if let earlier = position(tree: tree, key: key) { operations[earlier].isDead = true }
         reserve(key.count + value.count + 24)
         // LogRecord reads what is written here.
-        memory.storeBytes(of: isDelete ? 1 : 0, toByteOffset: byteCount, as: UInt8.self)
+        memory.storeBytes(of: isDelete ? LogRecord.delete : LogRecord.put, toByteOffset: byteCount, as: UInt8.self)
         byteCount += 1
         writeVarint(UInt64(tree))
         writeVarint(UInt64(key.count))
@@ -79,6 +79,18 @@ public final class WriteSet {
             Operation(
                 tree: tree, isDelete: isDelete, isDead: false, keyOffset: keyOffset, keyCount: key.count,
                 valueCount: value.count))
+    }
+
+    /// Goes into the log only: these bytes of a segment are named by this change.
+    package func note(_ range: SegmentRange) {
+        reserve(40)
+        memory.storeBytes(of: LogRecord.range, toByteOffset: byteCount, as: UInt8.self)
+        byteCount += 1
+        writeVarint(range.segment)
+        writeVarint(UInt64(range.offset))
+        writeVarint(UInt64(range.length))
+        memory.storeBytes(of: range.checksum.littleEndian, toByteOffset: byteCount, as: UInt32.self)
+        byteCount += 4
     }
 
     private func writeVarint(_ value: UInt64) {

@@ -91,6 +91,8 @@ extension Headhunter {
             } catch {
                 throw .readOnly("the replay log failed: \(error.cause)")
             }
+        } else if segments.isFull {
+            try await dataRoom()
         } else {
             try await checkpoint()
         }

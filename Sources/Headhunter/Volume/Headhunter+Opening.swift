@@ -63,7 +63,19 @@ extension Headhunter {
         guard let number else { throw .noVolume }
         let found = try await readHeader(store, prefix, number)
 
-        let recovered = try await recover(world, loop, directory, found)
+        var recovered = try await recover(world, loop, directory, found, inStore: [])
+        if !recovered.doubtful.isEmpty {
+            // The log ended where it names segments of which only the store can tell whether they exist.
+            var inStore: Set<UInt64> = []
+            for segment in recovered.doubtful.sorted() {
+                let name = ObjectNaming.name(prefix, ObjectNaming.segment, segment)
+                do throws(StoreError) {
+                    if try await store.head(name) != nil { inStore.insert(segment) }
+                } catch { throw volumeError(error, "looking for \(name)") }
+            }
+            if !inStore.isEmpty { recovered = try await recover(world, loop, directory, found, inStore: inStore) }
+        }
+        try await finishStages(world, loop, recovered.stage, directory)
         var claim = found
         claim.number += 1
         claim.epoch += 1
@@ -77,9 +89,14 @@ extension Headhunter {
             files: recovered.ending.files, reserveBytes: options.logReserveBytes)
         let headhunter = Headhunter(
             world: world, loop: loop, store: store, prefix: prefix, options: options, header: claim, log: log,
-            overlay: recovered.overlay.isEmpty ? nil : recovered.overlay)
+            overlay: recovered.overlay.isEmpty ? nil : recovered.overlay, stageDirectory: stageDirectory(directory))
+        log.setDataDurable { [weak headhunter] in headhunter?.dataDurable() ?? 0 }
+        headhunter.segments.adopt(recovered.stage.chosen)
         headhunter.nonces.next = claim.nonces - options.nonceRange
         try await headhunter.publish(claim)
+        try await headhunter.settleSegments()
+        await headhunter.fetchNumbers()
+        headhunter.startUploads()
         headhunter.startTimer()
         if headhunter.overlay != nil { loop.task { await headhunter.drain() } }
         let oldest = headhunter.nonces.next
@@ -90,23 +107,48 @@ extension Headhunter {
     private struct Recovered: @unchecked Sendable {
         var overlay: Overlay
         var ending: LogRecovery.Ending
+        var stage: StageRecovery
+        var doubtful: Set<UInt64> { stage.doubtful }
     }
+
+    private static func finishStages(
+        _ world: World, _ loop: EventLoop, _ stage: StageRecovery, _ directory: String
+    ) async throws(VolumeError) {
+        let box = Recovery(stage: stage)
+        do throws(Errno) {
+            try await world.blocking.run(on: loop) { () throws(Errno) -> Void in try box.stage.finish() }
+        } catch {
+            throw .unavailable("reading \(stageDirectory(directory)): \(error)")
+        }
+    }
+
+    /// Handed from the loop to the pool and back, never shared.
+    private struct Recovery: @unchecked Sendable { let stage: StageRecovery }
+
+    private static func stageDirectory(_ directory: String) -> String { directory + "/stage" }
 
     /// An overlay's pages are half full at the worst, and an entry costs a few bytes more than its record did.
     private static let overlayFactor: UInt64 = 4
 
     private static func recover(
-        _ world: World, _ loop: EventLoop, _ directory: String, _ header: CheckpointHeader
+        _ world: World, _ loop: EventLoop, _ directory: String, _ header: CheckpointHeader,
+        inStore: Set<UInt64>
     ) async throws(VolumeError) -> Recovered {
         do throws(LogRecovery.Problem) {
             return try await world.blocking.run(on: loop) { () throws(LogRecovery.Problem) -> Recovered in
                 let recovery = LogRecovery(disk: world.disk, directory: directory, volume: header.volume)
                 let budget = try recovery.bytes() * overlayFactor + UInt64(16 << 20)
                 let overlay = Overlay(budget: Int(clamping: budget))
-                let ending = try recovery.run(first: header.logFirst, durable: header.logDurable) { _, record in
-                    LogRecord.forEach(record) { overlay.set($0, $1, $2) }
-                }
-                return Recovered(overlay: overlay, ending: ending)
+                let stageDirectory = stageDirectory(directory)
+                let stage: StageRecovery
+                do throws(Errno) {
+                    stage = try StageRecovery(
+                        disk: world.disk, directory: stageDirectory, volume: header.volume, inStore: inStore)
+                } catch { throw .io(error, path: stageDirectory) }
+                let ending = try recovery.run(
+                    first: header.logFirst, durable: header.logDurable, holds: { stage.holds($0, isUnsure: $1) }
+                ) { _, record in LogRecord.forEach(record) { overlay.set($0, $1, $2) } }
+                return Recovered(overlay: overlay, ending: ending, stage: stage)
             }
         } catch {
             switch error {
@@ -114,6 +156,10 @@ extension Headhunter {
             case .incomplete(let record, let durable):
                 throw .damaged(
                     "the replay log in \(directory) ends before record \(record), but record \(durable) was durable")
+            case .data(let range, let record):
+                throw .damaged(
+                    "segment \(range.segment): the bytes at \(range.offset), which the durable log record \(record) "
+                        + "names, are not what was written")
             case .malformed(let path, let offset):
                 throw .damaged("the replay log \(path) holds at \(offset) what no server writes")
             }
@@ -174,21 +220,33 @@ extension Headhunter {
         return .more
     }
 
-    /// Metadata objects that a crashed checkpoint left: in the store, in no header.
+    /// Objects that a crash left in the store and that nothing names: metadata of a checkpoint that got no header, a
+    /// segment that was stored before its first reference was.
     private func collectOrphans(below limit: UInt64) async {
         do throws(StoreError) {
-            let kind = ObjectNaming.metadata
-            for name in try await store.names(prefix: ObjectNaming.prefix(prefix, kind)) {
-                guard let number = ObjectNaming.number(name, prefix, kind), number < limit,
-                    checkpoints.objects[number] == nil
-                else { continue }
-                let object = DoomedObject(kind: .metadata, number: number)
-                if !checkpoints.doomed.contains(object) { checkpoints.doomed.append(object) }
+            for (kind, doomed) in [
+                (ObjectNaming.metadata, DoomedObject.Kind.metadata), (ObjectNaming.segment, .segment),
+            ] {
+                for name in try await store.names(prefix: ObjectNaming.prefix(prefix, kind)) {
+                    guard let number = ObjectNaming.number(name, prefix, kind), number < limit else { continue }
+                    if doomed == .metadata ? checkpoints.objects[number] != nil : try await isKnownSegment(number) {
+                        continue
+                    }
+                    let object = DoomedObject(kind: doomed, number: number)
+                    if !checkpoints.doomed.contains(object) { checkpoints.doomed.append(object) }
+                }
             }
         } catch {
             // They are found again at the next start.
             checkpoints.trouble = "looking for left-over objects: \(error)"
         }
+    }
+
+    private func isKnownSegment(_ segment: UInt64) async throws(StoreError) -> Bool {
+        if segments.stage(segment) != nil { return true }
+        do throws(VolumeError) {
+            return try await read { (view) throws(Missing) -> Bool in try SegmentTable.read(view, segment) != nil }
+        } catch { throw .unavailable("\(error)") }
     }
 
     /// A last checkpoint, so that the next start finds no log to replay.

@@ -19,6 +19,8 @@ public final class Headhunter: @unchecked Sendable {
     public let volume: VolumeIdentity
     public let epoch: UInt64
     public let log: ReplayLog
+    let segments: Segments
+    let stageDirectory: String
 
     let gate: Gate
     // Behind the gate:
@@ -50,11 +52,12 @@ public final class Headhunter: @unchecked Sendable {
     var loading: [NodeAddress: [UnsafeContinuation<Void, Never>]] = [:]
     var loadFailures: [NodeAddress: VolumeError] = [:]
     var checkpoints: CheckpointState
+    var data: DataState
     let loadPage: UnsafeMutableRawPointer
 
     init(
         world: World, loop: EventLoop, store: ObjectStore, prefix: String, options: HeadhunterOptions,
-        header: CheckpointHeader, log: ReplayLog, overlay: Overlay?
+        header: CheckpointHeader, log: ReplayLog, overlay: Overlay?, stageDirectory: String
     ) {
         self.world = world
         self.loop = loop
@@ -64,6 +67,10 @@ public final class Headhunter: @unchecked Sendable {
         volume = header.volume
         epoch = header.epoch
         self.log = log
+        self.stageDirectory = stageDirectory
+        segments = Segments(
+            volume: header.volume, epoch: header.epoch, flushBytes: options.flushBytes,
+            memoryMax: options.stageMemoryBytes)
         gate = Gate(readers: world.loops.count)
         cache = NodeCache(budget: options.cacheBytes, epoch: header.treeEpoch + 1)
         trees = []
@@ -73,6 +80,7 @@ public final class Headhunter: @unchecked Sendable {
         logFirst = header.logFirst
         nonces = Nonces(next: header.nonces, reserved: header.nonces, promised: header.nonces)
         checkpoints = CheckpointState(header: header)
+        data = DataState(durable: log.last)
         loadPage = .allocate(byteCount: Page.size, alignment: 4096)
         for (id, root) in header.trees {
             while trees.count <= Int(id) { trees.append(nil) }

@@ -11,6 +11,10 @@ public struct HeadhunterOptions: Sendable {
     /// Nodes are packed into metadata objects of about this size.
     public var metadataObjectBytes = 16 << 20
 
+    /// A segment is sealed when it has this size ("max flush size"); at the latest a checkpoint seals it.
+    public var flushBytes = 64 << 20
+    /// Memory for data that has not been synced yet, and for what was written last.
+    public var stageMemoryBytes = 96 << 20
     /// Space of log files is reserved in steps of this size.
     public var logReserveBytes: UInt64 = 16 << 20
 

@@ -1,0 +1,190 @@
+/// The segment table: keys of the system tree, outside of every snapshot.
+///
+/// ```
+/// 2, segment u64 BE                     live bytes u64, size u64 (0: not sealed yet), heat u8
+/// 3, segment u64 BE, index u16 BE       up to 256 checksums u32, of the blocks from index * 256 on
+/// 4, segment u64 BE                     nothing: sealed, and nobody needs it any more
+/// 5, segment u64 BE                     nothing: named by files and not known to be in the store
+/// ```
+enum SegmentTable {
+    static let recordTag: UInt8 = 2
+    static let checksumsTag: UInt8 = 3
+    static let deadTag: UInt8 = 4
+    static let stagedTag: UInt8 = 5
+    static let checksumsPerKey = 256
+
+    struct Record: Equatable {
+        var live: UInt64
+        /// 0 until the segment is in the store.
+        var size: UInt64
+        var heat: UInt8
+
+        static let size = 17
+
+        init(live: UInt64, size: UInt64, heat: UInt8) {
+            self.live = live
+            self.size = size
+            self.heat = heat
+        }
+
+        init?(_ bytes: UnsafeRawBufferPointer) {
+            guard bytes.count == Self.size, let base = bytes.baseAddress else { return nil }
+            live = UInt64(littleEndian: base.loadUnaligned(as: UInt64.self))
+            size = UInt64(littleEndian: base.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+            heat = base.load(fromByteOffset: 16, as: UInt8.self)
+        }
+
+        func withBytes(_ body: (UnsafeRawBufferPointer) -> Void) {
+            withUnsafeTemporaryAllocation(byteCount: Self.size, alignment: 8) { memory in
+                memory.storeBytes(of: live.littleEndian, as: UInt64.self)
+                memory.storeBytes(of: size.littleEndian, toByteOffset: 8, as: UInt64.self)
+                memory.storeBytes(of: heat, toByteOffset: 16, as: UInt8.self)
+                body(UnsafeRawBufferPointer(memory))
+            }
+        }
+    }
+
+    /// Builds a key: tag, segment, and for checksums an index.
+    struct Key {
+        private var tag: UInt8
+        private let segment: UInt64
+        private let index: UInt16?
+
+        init(_ tag: UInt8, _ segment: UInt64, index: UInt16? = nil) {
+            self.tag = tag
+            self.segment = segment
+            self.index = index
+        }
+
+        func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+            withUnsafeTemporaryAllocation(byteCount: 16, alignment: 8) { memory in
+                memory[0] = tag
+                for place in 0..<8 { memory[1 + place] = UInt8(truncatingIfNeeded: segment >> (56 - 8 * UInt64(place))) }
+                guard let index else { return body(UnsafeRawBufferPointer(rebasing: memory[..<9])) }
+                memory[9] = UInt8(truncatingIfNeeded: index >> 8)
+                memory[10] = UInt8(truncatingIfNeeded: index)
+                return body(UnsafeRawBufferPointer(rebasing: memory[..<11]))
+            }
+        }
+    }
+
+    static func segment(of key: UnsafeRawBufferPointer) -> UInt64 {
+        key.dropFirst().prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    static func read(_ change: Change, _ segment: UInt64) throws(Missing) -> Record? {
+        let found = Key(recordTag, segment).withBytes { key in
+            Result { () throws(Missing) -> Record? in try change.get(SystemTree.id, key).flatMap { Record($0) } }
+        }
+        return try found.get()
+    }
+
+    static func read(_ view: View, _ segment: UInt64) throws(Missing) -> Record? {
+        let found = Key(recordTag, segment).withBytes { key in
+            Result { () throws(Missing) -> Record? in try view.get(SystemTree.id, key).flatMap { Record($0) } }
+        }
+        return try found.get()
+    }
+
+    static func write(_ change: Change, _ segment: UInt64, _ record: Record) {
+        Key(recordTag, segment).withBytes { key in record.withBytes { change.put(SystemTree.id, key, $0) } }
+    }
+
+    static func mark(_ change: Change, _ tag: UInt8, _ segment: UInt64) {
+        Key(tag, segment).withBytes { change.put(SystemTree.id, $0, UnsafeRawBufferPointer(start: nil, count: 0)) }
+    }
+
+    static func unmark(_ change: Change, _ tag: UInt8, _ segment: UInt64) {
+        Key(tag, segment).withBytes { change.delete(SystemTree.id, $0) }
+    }
+
+    /// The segments that have a mark, at most `limit` of them, from `start` on.
+    static func marked(_ view: View, _ tag: UInt8, from start: UInt64, limit: Int) throws(Missing) -> [UInt64] {
+        let found = Key(tag, start).withBytes { key in
+            Result { () throws(Missing) -> [UInt64] in
+                var segments: [UInt64] = []
+                var resume: [UInt8] = []
+                _ = try view.scan(SystemTree.id, from: key, budget: limit, resume: &resume) { key, _ in
+                    guard key.first == tag else { return false }
+                    segments.append(segment(of: key))
+                    return true
+                }
+                return segments
+            }
+        }
+        return try found.get()
+    }
+
+    /// The segment is in the store: its size, and the checksums of its blocks.
+    static func seal(
+        _ change: Change, _ segment: UInt64, size: UInt64, heat: Heat, checksums: [UInt32]
+    ) throws(Missing) {
+        var record = try read(change, segment) ?? Record(live: 0, size: 0, heat: heat.rawValue)
+        record.size = size
+        write(change, segment, record)
+        unmark(change, stagedTag, segment)
+        if record.live == 0 { mark(change, deadTag, segment) }
+        var start = 0
+        while start < checksums.count {
+            let part = checksums[start..<min(start + checksumsPerKey, checksums.count)].map(\.littleEndian)
+            Key(checksumsTag, segment, index: UInt16(start / checksumsPerKey)).withBytes { key in
+                part.withUnsafeBytes { change.put(SystemTree.id, key, $0) }
+            }
+            start += checksumsPerKey
+        }
+    }
+
+    /// The checksum of one block; nil when the table has none.
+    static func checksum(_ view: View, _ segment: UInt64, block: Int) throws(Missing) -> UInt32? {
+        let found = Key(checksumsTag, segment, index: UInt16(block / checksumsPerKey)).withBytes { key in
+            Result { () throws(Missing) -> UInt32? in
+                guard let value = try view.get(SystemTree.id, key) else { return nil }
+                let offset = block % checksumsPerKey * 4
+                guard offset + 4 <= value.count else { return nil }
+                return UInt32(littleEndian: value.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+            }
+        }
+        return try found.get()
+    }
+
+    /// Takes a dead segment out of the table.
+    static func remove(_ change: Change, _ segment: UInt64) throws(Missing) {
+        guard let record = try read(change, segment) else { return }
+        Key(recordTag, segment).withBytes { change.delete(SystemTree.id, $0) }
+        unmark(change, deadTag, segment)
+        let blocks = (Int(record.size) + SegmentFormat.blockSize - 1) / SegmentFormat.blockSize
+        for index in 0..<((blocks + checksumsPerKey - 1) / checksumsPerKey) {
+            Key(checksumsTag, segment, index: UInt16(index)).withBytes { change.delete(SystemTree.id, $0) }
+        }
+    }
+}
+
+extension Change {
+    /// The bytes belong to a file now: the segment lives as long as they do. The log learns their checksum, so that a
+    /// recovery can tell whether the bytes of its last records had got to the disk.
+    public func reference(_ range: SegmentRange) throws(Missing) {
+        var record: SegmentTable.Record
+        if let found = try SegmentTable.read(self, range.segment) {
+            record = found
+        } else {
+            record = SegmentTable.Record(
+                live: 0, size: 0, heat: headhunter.segments.heat(of: range.segment).rawValue)
+            SegmentTable.mark(self, SegmentTable.stagedTag, range.segment)
+        }
+        record.live += UInt64(range.length)
+        if record.size > 0 { SegmentTable.unmark(self, SegmentTable.deadTag, range.segment) }
+        SegmentTable.write(self, range.segment, record)
+        writes.note(range)
+    }
+
+    /// So many bytes of a segment belong to nobody any more.
+    public func release(segment: UInt64, length: UInt64) throws(Missing) {
+        guard var record = try SegmentTable.read(self, segment) else {
+            preconditionFailure("bytes of a segment that is in no table were released")
+        }
+        precondition(record.live >= length, "more bytes of a segment were released than are live")
+        record.live -= length
+        SegmentTable.write(self, segment, record)
+        if record.live == 0, record.size > 0 { SegmentTable.mark(self, SegmentTable.deadTag, segment) }
+    }
+}

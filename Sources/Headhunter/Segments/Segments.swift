@@ -1,0 +1,177 @@
+import Bytes
+import Glibc
+import Runtime
+import Synchronization
+
+/// The data of files on its way to the store.
+///
+/// Appending copies bytes into the memory of an open segment and is over. The edge writes that memory to the segment's
+/// stage file, in order, syncs it when somebody waits for that, and hands a sealed segment to the store. Bytes stay in
+/// memory until they are synced, so that a file whose sync failed can be written again from what is known to be good.
+final class Segments: Sendable {
+    static let chunkSize = 1 << 20
+
+    /// One segment that is not in the store yet.
+    final class Stage: @unchecked Sendable {
+        let number: UInt64
+        let heat: Heat
+        // Behind the mutex:
+        /// Chunk i holds the bytes from i * chunkSize on; nil once they are durable in the file and memory was short.
+        var chunks: [Block?] = []
+        var size = SegmentFormat.headerSize
+        var isSealed = false
+        var written = 0
+        var synced = 0
+        /// Set by the edge's one job in flight, under the mutex.
+        var file: (any DiskFile)?
+        /// When the first byte came.
+        let since: UInt64
+        // Of the edge's one job in flight:
+        var path = ""
+        var attempt = 0
+        var nameIsVolatile = false
+        /// A write or a sync failed: what lies above `synced` in the file is unknown.
+        var isSuspect = false
+        var checksums = BlockChecksums()
+        /// False for a file that another process wrote: they are computed when it goes to the store.
+        var hasChecksums = true
+
+        init(number: UInt64, heat: Heat, since: UInt64) {
+            self.number = number
+            self.heat = heat
+            self.since = since
+        }
+    }
+
+    struct State {
+        var open: [Stage?] = Array(repeating: nil, count: Heat.allCases.count)
+        /// All that are not in the store, open ones included, by number.
+        var stages: [UInt64: Stage] = [:]
+        /// Numbers for segments to come.
+        var numbers: [UInt64] = []
+        /// Bytes in chunks.
+        var memory = 0
+        /// Since the last call of the edge: it is asked once.
+        var edgeIsAsked = false
+    }
+
+    let state = Mutex(State())
+    let volume: VolumeIdentity
+    let epoch: UInt64
+    let flushBytes: Int
+    let memoryMax: Int
+
+    init(volume: VolumeIdentity, epoch: UInt64, flushBytes: Int, memoryMax: Int) {
+        self.volume = volume
+        self.epoch = epoch
+        self.flushBytes = min(max(flushBytes, Self.chunkSize), SegmentFormat.sizeMax)
+        self.memoryMax = memoryMax
+    }
+
+    /// Nil: no memory or no number is left; the edge has to work first.
+    func append(_ bytes: UnsafeRawBufferPointer, heat: Heat, now: UInt64) -> (range: SegmentRange, askEdge: Bool)? {
+        precondition(bytes.count > 0 && bytes.count <= SegmentFormat.appendBytesMax)
+        let checksum = CRC32C.of(bytes)
+        return state.withLock { state in
+            guard state.memory + bytes.count + Self.chunkSize <= memoryMax else { return nil }
+            let index = Int(heat.rawValue)
+            if let stage = state.open[index], stage.size + bytes.count > flushBytes {
+                stage.isSealed = true
+                state.open[index] = nil
+            }
+            let stage: Stage
+            if let open = state.open[index] {
+                stage = open
+            } else {
+                guard let number = state.numbers.popLast() else { return nil }
+                stage = Stage(number: number, heat: heat, since: now)
+                state.open[index] = stage
+                state.stages[number] = stage
+                let first = chunk(&state, stage)
+                SegmentFormat.writeHeader(first.base, number: number, heat: heat, epoch: epoch, volume: volume)
+            }
+            let offset = stage.size
+            var rest = bytes
+            while !rest.isEmpty {
+                let place = stage.size % Self.chunkSize
+                let chunk = place == 0 || stage.chunks.isEmpty ? self.chunk(&state, stage) : self.last(stage)
+                let count = min(rest.count, Self.chunkSize - place)
+                if let source = rest.baseAddress { memcpy(chunk.base + place, source, count) }
+                stage.size += count
+                rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+            }
+            // A full chunk is worth a write; less waits for somebody who wants it durable.
+            let ask = offset / Self.chunkSize != stage.size / Self.chunkSize && !state.edgeIsAsked
+            if ask { state.edgeIsAsked = true }
+            let range = SegmentRange(
+                segment: stage.number, offset: UInt32(offset), length: UInt32(bytes.count), checksum: checksum)
+            return (range, ask)
+        }
+    }
+
+    private func chunk(_ state: inout State, _ stage: Stage) -> Block {
+        let block = Block(capacity: Self.chunkSize)
+        stage.chunks.append(block)
+        state.memory += Self.chunkSize
+        return block
+    }
+
+    private func last(_ stage: Stage) -> Block {
+        guard let block = stage.chunks.last, let block else { preconditionFailure("an open chunk was dropped") }
+        return block
+    }
+
+    /// Whether an `append` may have been turned away.
+    var isFull: Bool {
+        state.withLock { $0.numbers.isEmpty || $0.memory + SegmentFormat.appendBytesMax + Self.chunkSize > memoryMax }
+    }
+
+    /// Copies bytes that are in memory; false when some of them are not.
+    func read(_ segment: UInt64, _ offset: Int, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
+        state.withLock { state in
+            guard let stage = state.stages[segment], offset + buffer.count <= stage.size else { return false }
+            var done = 0
+            while done < buffer.count {
+                let place = (offset + done) % Self.chunkSize
+                guard let block = stage.chunks[(offset + done) / Self.chunkSize] else { return false }
+                let count = min(buffer.count - done, Self.chunkSize - place)
+                if let target = buffer.baseAddress { memcpy(target + done, block.base + place, count) }
+                done += count
+            }
+            return true
+        }
+    }
+
+    /// Of a segment that has no record yet, so one that was made in this process.
+    func heat(of segment: UInt64) -> Heat { state.withLock { $0.stages[segment]?.heat ?? .small } }
+
+    func stage(_ segment: UInt64) -> Stage? { state.withLock { $0.stages[segment] } }
+
+    /// Takes in what a recovery found.
+    func adopt(_ stages: [Stage]) {
+        state.withLock { state in for stage in stages { state.stages[stage.number] = stage } }
+    }
+
+    /// What comes later goes to other segments. Answers all that are sealed and not in the store.
+    @discardableResult
+    func sealAll() -> [Stage] {
+        state.withLock { state in
+            for index in state.open.indices {
+                state.open[index]?.isSealed = true
+                state.open[index] = nil
+            }
+            return state.stages.values.filter(\.isSealed).sorted { $0.number < $1.number }
+        }
+    }
+
+    /// The segment is in the store.
+    func forget(_ stage: Stage) {
+        state.withLock { state in
+            state.stages[stage.number] = nil
+            for chunk in stage.chunks where chunk != nil { state.memory -= Self.chunkSize }
+            stage.chunks.removeAll()
+            // Not closed here: a read may be under way, and its file must not become another one's.
+            stage.file = nil
+        }
+    }
+}

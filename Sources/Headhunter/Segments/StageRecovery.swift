@@ -1,0 +1,138 @@
+import Bytes
+import Runtime
+
+/// After a start: what the stage files of the process before hold, compared with what the log says of them.
+///
+/// A segment has more than one file when a write or sync of the first one failed: the later one counts if it is
+/// complete, which shows in the ranges that the log names. Every byte that files name lies either in an object of the
+/// store or in a range that the log names, because a checkpoint puts all segments into the store.
+final class StageRecovery {
+    struct Candidate {
+        var attempt: Int
+        var path: String
+        var file: any DiskFile
+        var size: UInt64
+    }
+
+    private let disk: any Disk
+    private let directory: String
+    /// The newest file last.
+    private var candidates: [UInt64: [Candidate]] = [:]
+    private var checked: [UInt64: [SegmentRange]] = [:]
+    private var useless: [String] = []
+    private let buffer = Block(capacity: SegmentFormat.appendBytesMax)
+
+    /// Makes the directory if there is none.
+    init(
+        disk: any Disk, directory: String, volume: VolumeIdentity, inStore: Set<UInt64>
+    ) throws(Errno) {
+        self.inStore = inStore
+        self.disk = disk
+        self.directory = directory
+        do throws(Errno) {
+            try disk.makeDirectory(directory)
+            try disk.syncDirectory(directory.split(separator: "/").dropLast().joined(separator: "/"))
+        } catch {
+            guard error == .exists else { throw error }
+        }
+        var names: [String] = []
+        try disk.list(directory) { name, kind in
+            if kind == .file { names.append(name) }
+            return true
+        }
+        for name in names.sorted() {
+            guard let (segment, attempt) = StageWriter.number(name) else { continue }
+            let path = directory + "/" + name
+            let file = try disk.open(path, [])
+            let size = try file.size()
+            let header = UnsafeMutableRawBufferPointer(start: buffer.base, count: SegmentFormat.headerSize)
+            let got = try file.read(into: header, at: 0)
+            if got == header.count,
+                SegmentFormat.isHeader(UnsafeRawBufferPointer(header), number: segment, volume: volume)
+            {
+                candidates[segment, default: []].append(
+                    Candidate(attempt: attempt, path: path, file: file, size: size))
+            } else {
+                file.close()
+                useless.append(path)
+            }
+        }
+        for segment in candidates.keys { candidates[segment]?.sort { $0.attempt < $1.attempt } }
+        lost = Set(useless.compactMap { StageWriter.number(String($0.split(separator: "/").last ?? ""))?.segment })
+    }
+
+    /// Segments of which there is a file, but none that even begins right.
+    private var lost: Set<UInt64> = []
+
+    /// Segments without a stage file that records name of which nobody is known to have been told: they may have gone
+    /// to the store, or may never have got to the disk.
+    private(set) var doubtful: Set<UInt64> = []
+    /// Which of the doubtful ones are in the store, once that is known.
+    private let inStore: Set<UInt64>
+
+    /// Whether the bytes are what the log says.
+    func holds(_ range: SegmentRange, isUnsure: Bool) -> Bool {
+        guard candidates[range.segment] != nil else {
+            // A durable record's segment is in the store, or nobody's by now.
+            guard isUnsure else { return !lost.contains(range.segment) }
+            doubtful.insert(range.segment)
+            return inStore.contains(range.segment)
+        }
+        checked[range.segment, default: []].append(range)
+        while let newest = candidates[range.segment]?.last {
+            // An older file has to stand up to everything that a newer one was trusted with.
+            let ranges = checked[range.segment] ?? []
+            let last = ranges.suffix(candidates[range.segment]?.count == 1 ? ranges.count : 1)
+            if last.allSatisfy({ matches($0, newest) }) { return true }
+            if candidates[range.segment]?.count == 1 { return false }
+            candidates[range.segment]?.removeLast()
+            newest.file.close()
+            useless.append(newest.path)
+        }
+        return false
+    }
+
+    private func matches(_ range: SegmentRange, _ candidate: Candidate) -> Bool {
+        guard Int(range.length) <= buffer.capacity else { return false }
+        let target = UnsafeMutableRawBufferPointer(start: buffer.base, count: Int(range.length))
+        guard let got = try? candidate.file.read(into: target, at: UInt64(range.offset)), got == target.count else {
+            return false
+        }
+        return CRC32C.of(UnsafeRawBufferPointer(target)) == range.checksum
+    }
+
+    /// The segments to go on with.
+    private(set) var chosen: [Segments.Stage] = []
+
+    /// Makes durable what is gone on with; other files go.
+    func finish() throws(Errno) {
+        for segment in candidates.keys.sorted() {
+            guard var files = candidates[segment], let newest = files.popLast() else { continue }
+            for file in files {
+                file.file.close()
+                useless.append(file.path)
+            }
+            guard checked[segment] != nil else {
+                // Nothing that survived names it.
+                newest.file.close()
+                useless.append(newest.path)
+                continue
+            }
+            try newest.file.sync()
+            let stage = Segments.Stage(number: segment, heat: .small, since: 0)
+            stage.file = newest.file
+            stage.path = newest.path
+            stage.attempt = newest.attempt + 1
+            stage.size = Int(newest.size)
+            stage.written = stage.size
+            stage.synced = stage.size
+            stage.isSealed = true
+            stage.chunks = Array(
+                repeating: nil, count: (stage.size + Segments.chunkSize - 1) / Segments.chunkSize)
+            stage.hasChecksums = false
+            chosen.append(stage)
+        }
+        try disk.syncDirectory(directory)
+        for path in useless { try disk.remove(path) }
+    }
+}

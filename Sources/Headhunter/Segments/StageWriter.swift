@@ -1,0 +1,144 @@
+import Bytes
+import Runtime
+import Synchronization
+
+/// Writes staged segments to their files, on a thread of the pool; one run at a time.
+///
+/// A stage file is a segment's future object, byte for byte. After a failed write or sync nothing is known of what that
+/// file got since its last sync: another file is made from the part that was synced and from memory.
+struct StageWriter {
+    let disk: any Disk
+    let directory: String
+    let segments: Segments
+
+    static func fileName(_ segment: UInt64, _ attempt: Int) -> String {
+        let digits = String(segment, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits + "-" + String(attempt) + ".stage"
+    }
+
+    static func number(_ name: String) -> (segment: UInt64, attempt: Int)? {
+        guard name.hasSuffix(".stage"), name.utf8.count > 23 else { return nil }
+        let parts = name.dropLast(6).split(separator: "-", maxSplits: 1)
+        guard parts.count == 2, parts[0].utf8.count == 16, let segment = UInt64(parts[0], radix: 16),
+            let attempt = Int(parts[1])
+        else { return nil }
+        return (segment, attempt)
+    }
+
+    /// Writes what `stage` has up to `end`, and syncs it if asked.
+    func write(_ stage: Segments.Stage, upTo end: Int, sync: Bool) throws(Errno) {
+        if !stage.isSuspect {
+            do throws(Errno) {
+                return try attempt(stage, end, sync)
+            } catch {
+                if error == .canceled { throw error }
+                stage.isSuspect = true
+            }
+        }
+        try replace(stage, end)
+    }
+
+    private func attempt(_ stage: Segments.Stage, _ end: Int, _ sync: Bool) throws(Errno) {
+        let file: any DiskFile
+        if let open = stage.file {
+            file = open
+        } else {
+            let made = try make(stage)
+            file = made.file
+            segments.state.withLock { _ in stage.file = file }
+            stage.path = made.path
+            stage.nameIsVolatile = true
+        }
+        try copy(stage, from: stage.written, upTo: end, to: file, &stage.checksums) { done in
+            segments.state.withLock { _ in stage.written = done }
+        }
+        guard sync, end > segments.state.withLock({ _ in stage.synced }) else { return }
+        try file.sync()
+        if stage.nameIsVolatile {
+            try disk.syncDirectory(directory)
+            stage.nameIsVolatile = false
+        }
+        segments.state.withLock { _ in stage.synced = end }
+    }
+
+    private func make(_ stage: Segments.Stage) throws(Errno) -> (file: any DiskFile, path: String) {
+        let path = directory + "/" + Self.fileName(stage.number, stage.attempt)
+        stage.attempt += 1
+        return (try disk.open(path, [.write, .create, .exclusive]), path)
+    }
+
+    /// From memory to the file, chunk by chunk.
+    private func copy(
+        _ stage: Segments.Stage, from start: Int, upTo end: Int, to file: any DiskFile,
+        _ checksums: inout BlockChecksums, _ progress: (Int) -> Void
+    ) throws(Errno) {
+        var place = start
+        while place < end {
+            let index = place / Segments.chunkSize
+            let within = place % Segments.chunkSize
+            let count = min(end - place, Segments.chunkSize - within)
+            guard let block = segments.state.withLock({ _ in stage.chunks[index] }) else {
+                preconditionFailure("bytes that are not durable left the memory")
+            }
+            let bytes = UnsafeRawBufferPointer(start: block.base + within, count: count)
+            try file.write(bytes, at: UInt64(place))
+            checksums.update(bytes)
+            place += count
+            progress(place)
+        }
+    }
+
+    /// Makes another file: the part that was synced and is no longer in memory from the old one, the rest from memory,
+    /// all of it synced. Only then does it take the old one's place.
+    private func replace(_ stage: Segments.Stage, _ end: Int) throws(Errno) {
+        let old = stage.file
+        let oldPath = stage.path
+        let synced = segments.state.withLock { _ in stage.synced }
+        let goal = max(end, synced)
+        let made = try make(stage)
+        var checksums = BlockChecksums()
+        do throws(Errno) {
+            var place = 0
+            let buffer = Block(capacity: Segments.chunkSize)
+            while place < synced, segments.state.withLock({ _ in stage.chunks[place / Segments.chunkSize] }) == nil {
+                let target = UnsafeMutableRawBufferPointer(
+                    start: buffer.base, count: min(synced - place, Segments.chunkSize))
+                guard let old, try old.read(into: target, at: UInt64(place)) == target.count else { throw .io }
+                try made.file.write(UnsafeRawBufferPointer(target), at: UInt64(place))
+                checksums.update(UnsafeRawBufferPointer(target))
+                place += target.count
+            }
+            try copy(stage, from: place, upTo: goal, to: made.file, &checksums) { _ in }
+            try made.file.sync()
+            try disk.syncDirectory(directory)
+        } catch {
+            try? disk.remove(made.path)
+            throw error
+        }
+        segments.state.withLock { _ in
+            stage.file = made.file
+            stage.written = goal
+            stage.synced = goal
+        }
+        stage.path = made.path
+        stage.checksums = checksums
+        stage.nameIsVolatile = false
+        stage.isSuspect = false
+        if !oldPath.isEmpty { try? disk.remove(oldPath) }
+    }
+
+    /// Memory of chunks that are durable goes when half of what is allowed is taken, the oldest segments' first.
+    func dropSynced() {
+        segments.state.withLock { state in
+            guard state.memory > segments.memoryMax / 2 else { return }
+            for number in state.stages.keys.sorted() {
+                guard let stage = state.stages[number] else { continue }
+                for index in stage.chunks.indices
+                where stage.chunks[index] != nil && (index + 1) * Segments.chunkSize <= stage.synced {
+                    stage.chunks[index] = nil
+                    state.memory -= Segments.chunkSize
+                }
+            }
+        }
+    }
+}
