@@ -73,7 +73,7 @@ extension Connection {
                     input.end += count
                 }
                 deliver()
-                // A handler that stopped early because the output is full is called again when it has drained.
+                // A handler that stopped early because of it is called again when the output has drained.
                 if isOutputFull { flags.insert(.throttled) }
             case .wouldBlock:
                 more = false
