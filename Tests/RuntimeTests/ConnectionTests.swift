@@ -337,6 +337,84 @@ import Testing
         }
     }
 
+    @Test func whatAHandlerIsShownLastsUntilItReturns() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        let bystander = Mutex<Connection?>(nil)
+        let intact = Mutex<[Bool]>([])
+        for ending in 0..<2 {
+            let listener = try rig.listen { connection in
+                if bystander.withLock({ held in
+                    defer { held = held ?? connection }
+                    return held == nil
+                }) {
+                    return Script()
+                }
+                return Script { script in
+                    script.onReceived = { bytes, connection in
+                        let before = Array(bytes)
+                        if ending == 0 { connection.abort() } else { connection.close() }
+                        // Takes pooled memory: not what we look at.
+                        [UInt8](repeating: 0xff, count: 60_000).withUnsafeBytes { noise in
+                            bystander.withLock { $0?.write(noise) }
+                        }
+                        intact.withLock { $0.append(before == Array(bytes)) }
+                        return bytes.count
+                    }
+                }
+            }
+            let quiet = try Peer(listener.address)
+            #expect(await eventually { listener.active == 1 })
+            let peer = try Peer(listener.address)
+            peer.send(pattern(1000))
+            #expect(await eventually { intact.withLock { $0.count } == ending + 1 })
+            #expect(quiet.receive(60_000).count == 60_000)
+            bystander.withLock { $0 = nil }
+        }
+        #expect(intact.withLock { $0 } == [true, true])
+    }
+
+    @Test func aStoppingLoopClosesConnectionsAndRunsWhatTheyHandOver() async throws {
+        let rig = try Rig()
+        let ran = Atomic(false)
+        let script = Script { script in
+            script.onClosed = { connection in connection.loop.execute { ran.store(true, ordering: .relaxed) } }
+        }
+        weak var listener: Listener?
+        let peer: Peer
+        do {
+            let made = try rig.listen { _ in script }
+            listener = made
+            peer = try Peer(made.address)
+        }
+        #expect(await eventually { script.log.opened == 1 })
+        #expect(listener != nil)
+        rig.stop()
+        #expect(ran.load(ordering: .relaxed) && script.log.closed == [.local])
+        #expect(peer.readsEnd() <= 0)
+    }
+
+    @Test func aListenerGoesWithItsLastConnection() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        weak var listener: Listener?
+        let peer: Peer
+        do {
+            let made = try rig.listen { _ in Script.echo() }
+            listener = made
+            peer = try Peer(made.address)
+            peer.send([1])
+            #expect(peer.receive(1) == [1])
+            made.stopAccepting()
+        }
+        await rig.loop.perform {}
+        #expect(listener != nil)
+        peer.send([2])
+        #expect(peer.receive(1) == [2])
+        peer.close()
+        #expect(await eventually { listener == nil })
+    }
+
     @Test func nothingIsKeptOfClosedConnections() async throws {
         let rig = try Rig()
         defer { rig.stop() }

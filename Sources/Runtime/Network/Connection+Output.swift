@@ -99,6 +99,7 @@ extension Connection {
 
     private func relieve() {
         flags.remove(.throttled)
+        partialSince = loop.now
         if let handler, flags.isDisjoint(with: [.closing, .finishing]) { handler.drained(self) }
         lookAgain()
     }
