@@ -82,7 +82,7 @@ import Testing
         let rig = try Rig()
         defer { rig.stop() }
         let script = Script.echo()
-        let connections = Mutex<Connection?>(nil)
+        let connections = Guarded<Connection?>(nil)
         let listener = try rig.listen(
             .loopback(port: 0),
             {
@@ -143,7 +143,7 @@ import Testing
         // More than the kernel takes, and then the limit exactly or one more.
         for extra in [0, 1] {
             let script = Script()
-            let held = Mutex<Connection?>(nil)
+            let held = Guarded<Connection?>(nil)
             let listener = try rig.listen(
                 .loopback(port: 0),
                 {
@@ -249,7 +249,7 @@ import Testing
     @Test func aPausedConnectionReadsNothingAndThenEverything() async throws {
         let rig = try Rig()
         defer { rig.stop() }
-        let held = Mutex<Connection?>(nil)
+        let held = Guarded<Connection?>(nil)
         let script = Script { script in
             script.onOpened = { connection in
                 held.withLock { $0 = connection }
@@ -316,7 +316,7 @@ import Testing
     @Test func closingAnotherConnectionInACallIsSafe() async throws {
         let rig = try Rig()
         defer { rig.stop() }
-        let all = Mutex<[Connection]>([])
+        let all = Guarded<[Connection]>([])
         let listener = try rig.listen { connection in
             all.withLock { $0.append(connection) }
             return Script { script in
@@ -340,8 +340,8 @@ import Testing
     @Test func whatAHandlerIsShownLastsUntilItReturns() async throws {
         let rig = try Rig()
         defer { rig.stop() }
-        let bystander = Mutex<Connection?>(nil)
-        let intact = Mutex<[Bool]>([])
+        let bystander = Guarded<Connection?>(nil)
+        let intact = Guarded<[Bool]>([])
         for ending in 0..<2 {
             let listener = try rig.listen { connection in
                 if bystander.withLock({ held in

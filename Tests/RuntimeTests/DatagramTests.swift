@@ -5,7 +5,7 @@ import Testing
 
 @Suite(.serialized) struct DatagramTests {
     final class Echo: DatagramHandler, @unchecked Sendable {
-        let peers = Mutex<[DatagramPeer]>([])
+        let peers = Guarded<[DatagramPeer]>([])
         func received(_ bytes: UnsafeRawBufferPointer, from peer: DatagramPeer, on socket: DatagramSocket) {
             peers.withLock { $0.append(peer) }
             socket.send(bytes, to: peer)
@@ -13,7 +13,7 @@ import Testing
     }
 
     final class Collector: DatagramHandler, @unchecked Sendable {
-        let received = Mutex<[(DatagramPeer, [UInt8])]>([])
+        let received = Guarded<[(DatagramPeer, [UInt8])]>([])
         func received(_ bytes: UnsafeRawBufferPointer, from peer: DatagramPeer, on socket: DatagramSocket) {
             received.withLock { $0.append((peer, Array(bytes))) }
         }

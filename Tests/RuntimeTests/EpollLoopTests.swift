@@ -8,7 +8,7 @@ import Testing
     @Test func timersFireInOrderAndCanBeCancelled() async throws {
         let rig = try Rig()
         defer { rig.stop() }
-        let fired = Mutex<[Int]>([])
+        let fired = Guarded<[Int]>([])
         let started = shim_clock_monotonic()
         await rig.loop.perform {
             let loop = rig.loop

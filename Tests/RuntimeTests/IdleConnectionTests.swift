@@ -72,7 +72,9 @@ import Testing
         for peer in peers { try #require(peer.receive(104) == frame) }
         let after = server.resident
         print("10,000 connections with \(begun) bytes of a message: \(before) KiB before, \(after) KiB after")
-        #expect(after < 100 << 10)
+        // Sanitizers keep several bytes for each byte of the program.
+        let isSanitized = dlsym(nil, "__tsan_init") != nil || dlsym(nil, "__asan_init") != nil
+        #expect(after < (isSanitized ? 400 : 100) << 10)
         // All are alive.
         for peer in peers { peer.send(Array(frame[begun...])) }
         if begun == 0 { for peer in peers { try #require(peer.receive(104) == frame) } }

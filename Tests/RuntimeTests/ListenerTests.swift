@@ -29,7 +29,7 @@ import Testing
     @Test func connectionsAreSpreadEvenlyOverLoops() async throws {
         let rig = try Rig(loops: 3)
         defer { rig.stop() }
-        let perLoop = Mutex([0, 0, 0])
+        let perLoop = Guarded([0, 0, 0])
         let listener = try rig.listen { connection in
             perLoop.withLock { $0[connection.loop.index] += 1 }
             return Script.echo()
@@ -52,7 +52,7 @@ import Testing
             }
         }
         let stubborn = Script { $0.onDraining = { _ in } }
-        let scripts = Mutex([quick, busy, stubborn])
+        let scripts = Guarded([quick, busy, stubborn])
         let listener = try rig.listen { _ in scripts.withLock { $0.removeFirst() } }
         var peers: [Peer] = []
         for script in [quick, busy, stubborn] {

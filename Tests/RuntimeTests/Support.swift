@@ -66,7 +66,7 @@ final class Script: ConnectionHandler, @unchecked Sendable {
         var closed: [CloseReason] = []
         var identity: PeerIdentity?
     }
-    private let state = Mutex(Log())
+    private let state = Guarded(Log())
     var log: Log { state.withLock { $0 } }
     var reason: CloseReason? { log.closed.first }
 

@@ -143,7 +143,7 @@ import Testing
         let rig = try Rig()
         defer { rig.stop() }
         let tls = try TLSServer(TLSServerOptions(certificates: [try Self.first.get()]))
-        let scripts = Mutex<[Script]>([])
+        let scripts = Guarded<[Script]>([])
         let listener = try rig.listen(
             .loopback(port: 0),
             {

@@ -1,5 +1,4 @@
 import CShim
-import Synchronization
 
 /// The machine's event loop: one thread that waits in epoll.
 ///
@@ -13,8 +12,8 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
     private let position: Int
     private let epoll: Int32
     private let wake: Int32
-    private let thread = Mutex<UInt64?>(nil)
-    private let mailbox = Mutex(Mailbox())
+    private let thread = Guarded<UInt64?>(nil)
+    private let mailbox = Guarded(Mailbox())
 
     // Confined to the thread.
     @exclusivity(unchecked) private var clock: UInt64 = shim_clock_monotonic()

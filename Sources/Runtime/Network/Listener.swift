@@ -15,7 +15,7 @@ public final class Listener: Sendable {
     private let total = Atomic<Int>(0)
     private let acceptedCount = Atomic<UInt64>(0)
     private let refusedCount = Atomic<UInt64>(0)
-    private let state = Mutex(State())
+    private let state = Guarded(State())
 
     private struct State {
         var acceptor: Acceptor?
