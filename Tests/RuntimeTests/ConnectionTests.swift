@@ -337,6 +337,42 @@ import Testing
         }
     }
 
+    @Test func anEventOfAClosedSocketDoesNotReachTheNextOneOfItsNumber() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        // Handshakes are not answered here once the queue of one is full: who connects is never opened.
+        var raw = shim_address()
+        #expect(SocketAddress.loopback(port: 0).store(into: &raw))
+        let fd = shim_listen(&raw, 0, 0)
+        try #require(fd >= 0)
+        defer { shim_close(fd) }
+        shim_local_address(fd, &raw)
+        let dead = try #require(SocketAddress(raw))
+        let fillers = try (0..<2).map { _ in try Peer(dead) }
+        let all = Guarded<[Connection]>([])
+        let outgoing = Script()
+        let listener = try rig.listen { connection in
+            all.withLock { $0.append(connection) }
+            return Script { script in
+                script.onReceived = { bytes, connection in
+                    // The other one is ready in the same batch; its number is taken again at once.
+                    for other in all.withLock({ $0 }) where other !== connection { other.abort() }
+                    var options = ConnectOptions()
+                    options.limits.connectTimeout = 100 * millisecond
+                    // Several, because lower numbers may be free too.
+                    for _ in 0..<32 { _ = rig.network.connect(to: dead, options, on: rig.loop, handler: outgoing) }
+                    return bytes.count
+                }
+            }
+        }
+        let peers = try (0..<2).map { _ in try Peer(listener.address) }
+        #expect(await eventually { listener.active == 2 })
+        await rig.loop.perform { for peer in peers { peer.send([1]) } }
+        #expect(await eventually { outgoing.reason == .openTimeout })
+        #expect(outgoing.log.opened == 0)
+        for filler in fillers { filler.close() }
+    }
+
     @Test func whatAHandlerIsShownLastsUntilItReturns() async throws {
         let rig = try Rig()
         defer { rig.stop() }

@@ -38,14 +38,15 @@ import Testing
     }
 
     /// A message that trickles in byte by byte is never idle, but it is late.
-    @Test func aSlowLorisIsClosed() async throws {
+    @Test(arguments: [0, 200 * millisecond])
+    func aSlowLorisIsClosed(_ idleTimeout: UInt64) async throws {
         let rig = try Rig()
         defer { rig.stop() }
         let script = Script { $0.onReceived = { bytes, _ in bytes.count < 1000 ? 0 : bytes.count } }
         let listener = try rig.listen(
             .loopback(port: 0),
             {
-                $0.limits.idleTimeout = 200 * millisecond
+                $0.limits.idleTimeout = idleTimeout
                 $0.limits.messageTimeout = 300 * millisecond
             }
         ) { _ in script }
