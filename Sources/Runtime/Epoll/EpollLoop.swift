@@ -1,5 +1,4 @@
 import CShim
-import Synchronization
 
 /// The machine's event loop: one thread that waits in epoll.
 ///
@@ -13,8 +12,8 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
     private let position: Int
     private let epoll: Int32
     private let wake: Int32
-    private let thread = Mutex<UInt64?>(nil)
-    private let mailbox = Mutex(Mailbox())
+    private let thread = Guarded<UInt64?>(nil)
+    private let mailbox = Guarded(Mailbox())
 
     // Confined to the thread.
     @exclusivity(unchecked) private var clock: UInt64 = shim_clock_monotonic()
@@ -101,8 +100,8 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
         timers.cancel(timer)
     }
 
-    /// Runs what has been handed over, and what that hands over in turn, then ends the thread and waits for it.
-    /// Timers and sockets are not waited for. Nothing may be handed over afterwards. Not on the loop. Idempotent.
+    /// Closes all sockets (drain the listeners first), runs what has been handed over, and what that hands over in
+    /// turn, then ends the thread and waits for it. Timers are not waited for. Nothing may be handed over afterwards. Not on the loop. Idempotent.
     public func stop() {
         precondition(!isCurrent, "a loop can not wait for itself")
         let mustWake = mailbox.withLock { box in
@@ -119,7 +118,7 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
 
     // MARK: Sockets
 
-    /// Tells `source` when `fd` is ready. Answers the tag for `change` and `remove`. On the loop.
+    /// Tells `source` when `fd` is ready. Answers 0 or a negative error. On the loop.
     func add(_ source: EventSource, fd: Int32, interest: UInt32) -> Int32 {
         let slot = Int(fd)
         while sources.count <= slot { sources.append(Source()) }
@@ -158,7 +157,7 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
             io.settle()
             if isFinished { break }
         }
-        finish()
+        timers = TimerQueue()
         shim_thread_set_mark(nil)
     }
 
@@ -217,22 +216,14 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
     }
 
     private var isFinished: Bool {
+        guard mailbox.withLock({ $0.isStopping }) else { return false }
+        // In each round: what still runs may open new ones.
+        for slot in sources.indices { sources[slot].source?.loopEnds() }
         guard nextJob == jobs.count, !io.hasWork else { return false }
         return mailbox.withLock { box in
-            guard box.isStopping, box.jobs.isEmpty else { return false }
-            box.isStopped = true
-            return true
+            box.isStopped = box.jobs.isEmpty
+            return box.isStopped
         }
-    }
-
-    private func finish() {
-        for slot in sources.indices {
-            guard let source = sources[slot].source else { continue }
-            source.loopEnds()
-        }
-        while io.hasWork { io.settle() }
-        timers = TimerQueue()
-        sources = []
     }
 }
 

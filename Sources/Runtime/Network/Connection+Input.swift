@@ -49,7 +49,10 @@ extension Connection {
             return updateInterest()
         }
         flags.insert(.busy)
-        defer { flags.remove(.busy) }
+        defer {
+            flags.remove(.busy)
+            if !flags.isDisjoint(with: [.closed, .closing]) { dropInput() }
+        }
         if !isReadable { deliver() }
         var budget = limits.readBudget
         // Of what the operating system holds we are told again; a call to find out would be wasted.
@@ -58,7 +61,8 @@ extension Connection {
             let result: TransportResult
             if let block = fillBlock {
                 let count = min(fillEnd - block.count, budget)
-                result = transport.read(into: UnsafeMutableRawBufferPointer(start: block.base + block.count, count: count))
+                result = transport.read(
+                    into: UnsafeMutableRawBufferPointer(start: block.base + block.count, count: count))
             } else {
                 result = transport.read(into: input.space(io.pool, max: min(limits.inputMax, input.count + budget)))
             }
@@ -73,7 +77,7 @@ extension Connection {
                     input.end += count
                 }
                 deliver()
-                // A handler that stopped early because the output is full is called again when it has drained.
+                // A handler that stopped early because of it is called again when the output has drained.
                 if isOutputFull { flags.insert(.throttled) }
             case .wouldBlock:
                 more = false

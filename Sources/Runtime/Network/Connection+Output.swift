@@ -49,11 +49,12 @@ extension Connection {
     /// Gives the transport what is pending.
     func flush() {
         guard flags.isDisjoint(with: [.closed, .opening]), let transport else { return }
+        // Before the push: a handler that stopped because of it is told, also when all leaves at once.
+        if isOutputFull { flags.insert(.throttled) }
         if !flags.contains(.blocked), output.pending > 0 || flags.contains(.stalled) { push(to: transport) }
         guard !flags.contains(.closed) else { return }
         if output.pending > 0 {
             if output.pending > limits.outputMax { return abort(because: .outputOverflow) }
-            if isOutputFull { flags.insert(.throttled) }
         } else {
             output.trim(io.pool)
         }
@@ -98,6 +99,7 @@ extension Connection {
 
     private func relieve() {
         flags.remove(.throttled)
+        partialSince = loop.now
         if let handler, flags.isDisjoint(with: [.closing, .finishing]) { handler.drained(self) }
         lookAgain()
     }

@@ -75,7 +75,7 @@ public final class Connection: @unchecked Sendable {
         /// It has been asked to tell.
         static let stalled = Flags(rawValue: 32768)
         static let partial = Flags(rawValue: 2048)
-        /// In a call of the handler or of the transport: whoever made it flushes.
+        /// Bytes are being shown to the handler: a flush follows.
         @inlinable static var busy: Flags { Flags(rawValue: 4096) }
         /// Began here, by `Network.connect`.
         static let outgoing = Flags(rawValue: 8192)
@@ -141,7 +141,7 @@ public final class Connection: @unchecked Sendable {
         self.reason = reason
         if flags.contains(.opening) { return abort(because: reason) }
         flags.insert(.closing)
-        dropInput()
+        if !flags.contains(.busy) { dropInput() }
         progressAt = loop.now
         attend()
     }
@@ -157,13 +157,14 @@ public final class Connection: @unchecked Sendable {
         }
         transport?.close()
         transport = nil
-        dropInput()
+        if !flags.contains(.busy) { dropInput() }
         output.clear(io.pool)
         // The handler hears of it at the end of the round: never inside one of its own calls.
         attend()
     }
 
-    private func dropInput() {
+    /// Not in a call of `received`, whose view must last: then it is done after the call.
+    func dropInput() {
         input.clear(io.pool)
         fillBlock = nil
     }
@@ -184,6 +185,7 @@ public final class Connection: @unchecked Sendable {
         if flags.contains(.closed) { return depart() }
         if flags.contains(.again) {
             flags.remove(.again)
+            armTimer()
             readAndDeliver(isReadable: false)
         }
         flush()

@@ -15,7 +15,7 @@ public final class Listener: Sendable {
     private let total = Atomic<Int>(0)
     private let acceptedCount = Atomic<UInt64>(0)
     private let refusedCount = Atomic<UInt64>(0)
-    private let state = Mutex(State())
+    private let state = Guarded(State())
 
     private struct State {
         var acceptor: Acceptor?
@@ -128,8 +128,10 @@ open class Acceptor: @unchecked Sendable {
 /// The connections of one listener on one loop. Confined to the loop, but for the count.
 package final class ConnectionGroup: @unchecked Sendable {
     let loop: EventLoop
-    /// Set once, before the first connection; the listener outlives its connections through this reference.
-    fileprivate(set) var listener: Listener?
+    /// Set once, before the first connection.
+    fileprivate(set) weak var listener: Listener?
+    /// The listener while there are connections: it outlives them, and nothing else keeps it once it has stopped.
+    private var kept: Listener?
     private var connections: [Connection] = []
     private(set) var isDraining = false
     private let reserved = Atomic<Int>(0)
@@ -146,6 +148,7 @@ package final class ConnectionGroup: @unchecked Sendable {
     }
 
     func add(_ connection: Connection) {
+        kept = listener
         connection.group = self
         connection.groupIndex = connections.count
         connections.append(connection)
@@ -160,6 +163,7 @@ package final class ConnectionGroup: @unchecked Sendable {
             last.groupIndex = index
         }
         release()
+        if connections.isEmpty { kept = nil }
     }
 
     func drain(within nanoseconds: UInt64) {

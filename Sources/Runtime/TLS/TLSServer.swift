@@ -1,5 +1,4 @@
 import CShim
-import Synchronization
 
 /// A certificate with its issuers, and its key, both as PEM text.
 public struct TLSCertificate: Sendable, Equatable {
@@ -45,9 +44,9 @@ public struct TLSServerOptions: Sendable {
 /// TLS 1.2 and later for the connections of a listener. `reload` may be called at any time, from any thread:
 /// connections that live keep what they began with, later ones begin with the new.
 public final class TLSServer: Sendable {
-    private let current: Mutex<TLSContext>
+    private let current: Guarded<TLSContext>
 
-    public init(_ options: TLSServerOptions) throws(TLSFailure) { current = Mutex(try TLSContext(options)) }
+    public init(_ options: TLSServerOptions) throws(TLSFailure) { current = Guarded(try TLSContext(options)) }
 
     /// Throws, and keeps what was there, when the new is not usable.
     public func reload(_ options: TLSServerOptions) throws(TLSFailure) {

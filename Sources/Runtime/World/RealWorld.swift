@@ -1,5 +1,4 @@
 import CShim
-import Synchronization
 
 extension World {
     /// The machine. Starts `loops` event loops and the blocking threads; they live as long as the process, or until

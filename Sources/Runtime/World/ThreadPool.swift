@@ -1,5 +1,4 @@
 import CShim
-import Synchronization
 
 /// Threads for calls that block, with a bounded queue in front.
 public final class ThreadPool: BlockingPool {
@@ -7,7 +6,7 @@ public final class ThreadPool: BlockingPool {
     public static let queueDefault = 1024
 
     private let core: Core
-    private let threads = Mutex<[UInt64]>([])
+    private let threads = Guarded<[UInt64]>([])
 
     /// Starts the threads.
     public init(threads count: Int = threadsDefault, queue: Int = queueDefault) throws(Errno) {

@@ -1,0 +1,144 @@
+import CShim
+import Glibc
+import Runtime
+import Synchronization
+import Testing
+
+@Suite(.serialized) struct EpollLoopTests {
+    @Test func timersFireInOrderAndCanBeCancelled() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        let fired = Guarded<[Int]>([])
+        let started = shim_clock_monotonic()
+        await rig.loop.perform {
+            let loop = rig.loop
+            for (index, delay) in [30, 10, 20].enumerated() {
+                _ = loop.schedule(after: UInt64(delay) * millisecond) { fired.withLock { $0.append(index) } }
+            }
+            let cancelled = loop.schedule(after: 5 * millisecond) { fired.withLock { $0.append(99) } }
+            loop.cancel(cancelled)
+            _ = loop.schedule(after: .max) { fired.withLock { $0.append(98) } }
+        }
+        #expect(await eventually { fired.withLock { $0.count } == 3 })
+        #expect(shim_clock_monotonic() - started >= 30 * millisecond)
+        #expect(fired.withLock { $0 } == [1, 2, 0])
+    }
+
+    @Test func nothingHandedOverByOtherThreadsIsLostAndEachThreadsOrderIsKept() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        let (threads, each) = (4, 50_000)
+        final class Seen: @unchecked Sendable {
+            var last = [-1, -1, -1, -1]
+            var total = 0
+            var disorder = 0
+        }
+        let seen = Seen()
+        let pool = try ThreadPool(threads: threads)
+        let loop = rig.loop
+        for thread in 0..<threads {
+            pool.submit({
+                for index in 0..<each {
+                    loop.execute {
+                        if seen.last[thread] != index - 1 { seen.disorder += 1 }
+                        seen.last[thread] = index
+                        seen.total += 1
+                    }
+                    // Lets the loop fall asleep now and then, so that waking it is tried many times.
+                    if index % 1000 == 999 { usleep(200) }
+                }
+            }, then: {}, on: loop)
+        }
+        pool.stop()
+        #expect(await eventually { await loop.perform { seen.total } == threads * each })
+        #expect(await loop.perform { seen.disorder } == 0)
+    }
+
+    @Test func aSingleWakeIsNeverLost() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        for _ in 0..<5_000 { await rig.loop.perform {} }
+    }
+
+    @Test func everyStepOfATaskRunsOnItsLoop() async throws {
+        let rig = try Rig(loops: 2)
+        defer { rig.stop() }
+        let pool = try ThreadPool(threads: 1)
+        defer { pool.stop() }
+        for loop in rig.loops {
+            let steps = await loop.task { () async -> [Bool] in
+                var steps = [loop.isCurrent]
+                await Task.yield()
+                steps.append(loop.isCurrent)
+                await loop.sleep(nanoseconds: millisecond)
+                steps.append(loop.isCurrent)
+                let onLoop = await pool.run(on: loop) { loop.isCurrent }
+                steps.append(!onLoop)
+                steps.append(loop.isCurrent)
+                async let child = { () async -> Bool in
+                    await Task.yield()
+                    return loop.isCurrent
+                }()
+                steps.append(await child)
+                steps.append(loop.isCurrent)
+                let group = await withTaskGroup(of: Bool.self) { group in
+                    for _ in 0..<4 { group.addTask { await Task.yield(); return loop.isCurrent } }
+                    return await group.reduce(true) { $0 && $1 }
+                }
+                steps.append(group)
+                steps.append(loop.isCurrent)
+                return steps
+            }.value
+            #expect(steps == Array(repeating: true, count: 9))
+        }
+        #expect(!rig.loop.isCurrent)
+    }
+
+    @Test func workThatNeverEndsDoesNotKeepTimersFromFiring() async throws {
+        let rig = try Rig()
+        let stop = Atomic(false)
+        let fired = Atomic(false)
+        let loop = rig.loop
+        @Sendable func again() { if !stop.load(ordering: .relaxed) { loop.execute { again() } } }
+        for _ in 0..<EpollLoop.jobsPerRound * 2 { loop.execute { again() } }
+        loop.execute { _ = loop.schedule(after: millisecond) { fired.store(true, ordering: .relaxed) } }
+        #expect(await eventually { fired.load(ordering: .relaxed) })
+        stop.store(true, ordering: .relaxed)
+        rig.stop()
+    }
+
+    @Test func stoppingRunsWhatWasHandedOver() throws {
+        let rig = try Rig()
+        let ran = Atomic(0)
+        let loop = rig.loop
+        for _ in 0..<10_000 { loop.execute { loop.execute { ran.wrappingAdd(1, ordering: .relaxed) } } }
+        rig.stop()
+        #expect(ran.load(ordering: .relaxed) == 10_000)
+    }
+
+    @Test func theBlockingPoolsQueueIsBounded() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        let (first, second) = (try ThreadPool(threads: 1, queue: 2), try ThreadPool(threads: 1))
+        let gate = Atomic(false)
+        let submitted = Atomic(0)
+        let completed = Atomic(0)
+        let loop = rig.loop
+        second.submit({
+            for _ in 0..<5 {
+                first.submit(
+                    { while !gate.load(ordering: .acquiring) { usleep(500) } },
+                    then: { completed.wrappingAdd(1, ordering: .relaxed) }, on: loop)
+                submitted.wrappingAdd(1, ordering: .relaxed)
+            }
+        }, then: {}, on: loop)
+        // One runs, two wait: the fourth call must not return.
+        #expect(await eventually { submitted.load(ordering: .relaxed) == 3 })
+        try await Task.sleep(nanoseconds: 50_000_000)
+        #expect(submitted.load(ordering: .relaxed) == 3)
+        gate.store(true, ordering: .releasing)
+        second.stop()
+        first.stop()
+        #expect(await eventually { completed.load(ordering: .relaxed) == 5 })
+    }
+}
