@@ -32,6 +32,8 @@ let package = Package(
         .target(name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])]),
 
         room("Bytes", ["CShim"]),
+        room("Logging", []),
+        room("Configuration", ["Logging"]),
         room("Runtime", ["Bytes", "CShim", "COpenSSL"]),
         room("Simulator", ["Bytes", "Runtime"]),
         room("ObjectStore", ["Bytes", "Runtime"]),
@@ -47,6 +49,8 @@ let package = Package(
             exclude: ["peer", "run"], swiftSettings: strict),
 
         tests("Bytes", ["CShim"]),
+        tests("Logging", []),
+        tests("Configuration", ["Logging"]),
         tests("Runtime", ["Bytes", "Simulator"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
