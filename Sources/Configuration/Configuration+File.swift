@@ -55,10 +55,10 @@ extension Configuration {
         root.section("engine") { engine.read(&$0) }
         root.sections("volume", countMax: Self.volumesMax) { section in
             let name = section.string("name", default: "")
-            if !section.has("name") { return section.report("a volume needs a name", at: "name") }
-            if let fault = Self.fault(inVolumeName: name) { section.report(fault, at: "name") }
             let words = Durability.allCases.map { ($0.rawValue, $0) }
             let durability = section.word("durability", default: .log, words)
+            if !section.has("name") { return section.report("a volume needs a name", at: "name") }
+            if let fault = Self.fault(inVolumeName: name) { section.report(fault, at: "name") }
             if let other = volumes.first(where: { $0.name == name }) {
                 section.report("\(quoted(name)) is declared already, at \(other.place)", at: "name")
             }
