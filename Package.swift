@@ -34,6 +34,8 @@ let package = Package(
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
 
         room("Bytes", ["CShim"]),
+        room("Logging", []),
+        room("Configuration", ["Logging"]),
         room("Runtime", ["Bytes", "CShim", "COpenSSL"]),
         room("Simulator", ["Bytes", "Runtime"]),
         room("ObjectStore", ["Bytes", "Runtime"]),
@@ -54,6 +56,8 @@ let package = Package(
 
         tests("Bytes", ["CShim"]),
         tests("Runtime", ["Bytes", "CShim", "Simulator", "bench-echo"]),
+        tests("Logging", []),
+        tests("Configuration", ["Logging"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore"]),

@@ -1,7 +1,6 @@
 import Bytes
 import Testing
 
-
 @Suite struct BufferPoolTests {
     @Test func classesArePowersOfTwo() {
         let pool = BufferPool(leasedBytesMax: .max, freeBytesMax: 0)

@@ -1,43 +1,47 @@
 import Bytes
+import Glibc
 import Testing
 
-/// Whatever the bytes and the order of calls, a reader answers or throws, and stays within its memory.
 @Suite struct GarbageTests {
     @Test(arguments: 0..<20) func randomCallsOnRandomBytes(_ seed: UInt64) {
         var random = SeededRandom(seed)
-        for _ in 0..<500 {
-            let bytes = random.bytes(Int(random.next() % 64))
-            bytes.withUnsafeBytes { buffer in
-                var reader = Reader(buffer)
-                for _ in 0..<20 {
-                    _ = try? step(&reader, &random)
-                    let inside = reader.position >= 0 && reader.position + reader.remaining == bytes.count
-                    #expect(inside, "seed \(seed)")
-                }
+        for _ in 0..<2000 {
+            let program = random.bytes(Int(random.next() % 64))
+            let memory = random.bytes(Int(random.next() % 64))
+            program.withUnsafeBytes { program in memory.withUnsafeBytes { runReader(program: program, memory: $0) } }
+        }
+    }
+
+    /// What the fuzzer found worth keeping runs with every test.
+    @Test func fuzzersCorpus() throws {
+        let inputs = try corpus("Reader")
+        #expect(!inputs.isEmpty)
+        for input in inputs {
+            input.withUnsafeBytes { input in
+                runReader(
+                    program: UnsafeRawBufferPointer(rebasing: input.prefix(input.count / 2)),
+                    memory: UnsafeRawBufferPointer(rebasing: input.dropFirst(input.count / 2)))
             }
         }
     }
 
-    private func step(_ reader: inout Reader, _ random: inout SeededRandom) throws(BytesError) {
-        // Small, huge and negative numbers alike.
-        let number = Int(truncatingIfNeeded: random.next()) >> Int(random.next() % 64)
-        switch random.next() % 14 {
-        case 0: _ = try reader.u8()
-        case 1: _ = try reader.u16()
-        case 2: _ = try reader.u32LE()
-        case 3: _ = try reader.u64()
-        case 4: _ = try reader.bool()
-        case 5: _ = try reader.opaque(limit: number)
-        case 6: _ = try reader.opaque(fixed: number)
-        case 7: _ = try reader.bytes(number)
-        case 8: try reader.skip(number)
-        case 9: try reader.align(to: 1 << Int(random.next() % 12))
-        case 10: _ = try reader.varint(limit: number)
-        case 11: try reader.seek(to: number)
-        case 12: _ = try reader.sub(at: number, count: Int(truncatingIfNeeded: random.next()))
-        default:
-            var inner = try reader.sub(number)
-            _ = try inner.u32()
+    private func corpus(_ name: String) throws -> [[UInt8]] {
+        let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+        let folder = "/\(root)/fuzz/corpus/\(name)"
+        let directory = try #require(opendir(folder))
+        defer { closedir(directory) }
+        var inputs: [[UInt8]] = []
+        while let entry = readdir(directory) {
+            let file = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if file.hasPrefix(".") { continue }
+            let stream = try #require(fopen("\(folder)/\(file)", "r"))
+            defer { fclose(stream) }
+            var bytes = [UInt8](repeating: 0, count: 1 << 16)
+            let count = fread(&bytes, 1, bytes.count, stream)
+            inputs.append(Array(bytes[..<count]))
         }
+        return inputs
     }
 }

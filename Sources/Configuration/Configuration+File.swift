@@ -1,0 +1,162 @@
+import Logging
+
+/// A configuration with where each of its values came from.
+public struct LoadedConfiguration: Sendable {
+    public let configuration: Configuration
+    /// Key path to file, line and column, or option; keys with their defaults are not in it.
+    public let places: [String: String]
+    /// Every key there is, with its default.
+    public let known: [(path: String, standard: String)]
+}
+
+extension Configuration {
+    /// Reads `file`'s text (nil: there is none), then the options on top of it, then checks that all of it fits together.
+    public static func load(
+        _ text: [UInt8]?, file: String, options: ServeOptions = ServeOptions()
+    ) throws(Invalid) -> LoadedConfiguration {
+        let document: TOMLDocument
+        do {
+            document = try TOMLDocument(text ?? [])
+        } catch {
+            throw Invalid(issues: [Issue(place: "\(file):\(error.position)", message: error.message)])
+        }
+        let findings = Findings(file: file, document: document)
+        var configuration = Configuration()
+        var section = Section(document.root, findings)
+        configuration.read(&section)
+        section.finish()
+
+        var places = findings.places
+        options.apply(to: &configuration, &places)
+        var issues = findings.issues
+        configuration.check(places, &issues)
+        if !issues.isEmpty { throw Invalid(issues: issues) }
+        if configuration.volumes.isEmpty { configuration.volumes = [standardVolume] }
+        return LoadedConfiguration(configuration: configuration, places: places, known: findings.known)
+    }
+
+    private mutating func read(_ root: inout Section) {
+        address = root.string("address", default: address, lengthMax: 255)
+        data = root.string("data", default: data)
+        userFile = root.optionalString("user_file")
+        root.section("ports") { section in
+            ports.nfs = section.integer("nfs", default: ports.nfs, in: 0...65_535)
+            ports.smb = section.integer("smb", default: ports.smb, in: 0...65_535)
+            ports.http = section.integer("http", default: ports.http, in: 0...65_535)
+            ports.https = section.integer("https", default: ports.https, in: 0...65_535)
+            ports.admin = section.integer("admin", default: ports.admin, in: 0...65_535)
+        }
+        root.section("tls") { tls = Self.tls(&$0) }
+        root.section("log") { section in
+            let levels = LogLevel.allCases.map { ($0.name, $0) }
+            log.level = section.word("level", default: log.level, levels)
+            log.format = section.word("format", default: log.format, LogFormat.allCases.map { ($0.rawValue, $0) })
+        }
+        root.section("engine") { engine.read(&$0) }
+        root.sections("volume", countMax: Self.volumesMax) { section in
+            let name = section.string("name", default: "")
+            let words = Durability.allCases.map { ($0.rawValue, $0) }
+            let durability = section.word("durability", default: .log, words)
+            if !section.has("name") { return section.report("a volume needs a name", at: "name") }
+            if let fault = Self.fault(inVolumeName: name) { section.report(fault, at: "name") }
+            if let other = volumes.first(where: { $0.name == name }) {
+                section.report("\(quoted(name)) is declared already, at \(other.place)", at: "name")
+            }
+            volumes.append(Volume(name: name, durability: durability, place: section.place))
+        }
+        root.sections("user", countMax: Self.usersMax) { section in
+            if let user = Self.user(&section) {
+                if let other = users.first(where: { $0.name == user.name }) {
+                    section.report("\(quoted(user.name)) is declared already, at \(other.place)", at: "name")
+                }
+                users.append(user)
+            }
+        }
+    }
+
+    private static func tls(_ section: inout Section) -> TLS {
+        let selfSigned = section.boolean("self_signed", default: false)
+        let certificate = section.optionalString("certificate")
+        let key = section.optionalString("key")
+        switch (certificate, key) {
+        case (let certificate?, let key?):
+            if selfSigned { section.report("not together with a certificate", at: "self_signed") }
+            return .files(certificate: certificate, key: key)
+        case (_?, nil):
+            section.report("needs tls.key beside it", at: "certificate")
+            return .off
+        case (nil, _?):
+            section.report("needs tls.certificate beside it", at: "key")
+            return .off
+        case (nil, nil): return selfSigned ? .selfSigned : .off
+        }
+    }
+
+    private static func user(_ section: inout Section) -> User? {
+        let name = section.string("name", default: "")
+        let secret = section.string("secret", default: "")
+        let uid: UInt32? = section.optionalInteger("uid", in: 0...UInt32.max - 1)
+        let gid: UInt32? = section.optionalInteger("gid", in: 0...UInt32.max - 1)
+        let groups = section.strings("groups", default: [], countMax: 1024)
+        let volumes = section.strings("volumes", default: ["default"], countMax: Configuration.volumesMax)
+        for key in ["name", "secret"] where !section.has(key) { section.report("a user needs a \(key)", at: key) }
+        guard !name.isEmpty, !secret.isEmpty else { return nil }
+        if let fault = fault(inUserName: name) { section.report(fault, at: "name") }
+        return User(
+            name: name, secret: Secret(secret), uid: uid, gid: gid, groups: groups, volumes: volumes,
+            place: section.place)
+    }
+}
+
+extension Configuration.Engine {
+    fileprivate mutating func read(_ section: inout Section) {
+        flushSize = section.quantity("flush_size", default: flushSize, in: .mebi(1)...(.gibi(1)))
+        flushTime = section.quantity("flush_time", default: flushTime, in: .milliseconds(100)...(.seconds(3600)))
+        checkpointInterval = section.quantity(
+            "checkpoint_interval", default: checkpointInterval, in: .seconds(1)...(.seconds(3600)))
+        logSize = section.quantity("log_size", default: logSize, in: .mebi(16)...(.gibi(64)))
+        nonceRange = section.integer("nonce_range", default: nonceRange, in: 1024...16_777_216)
+        nodeCache = section.quantity("node_cache", default: nodeCache, in: .mebi(16)...(.tebi(1)))
+        dataCache = section.quantity("data_cache", default: dataCache, in: .mebi(16)...(.tebi(16)))
+    }
+}
+
+// MARK: What concerns several keys
+
+extension Configuration {
+    private func check(_ places: [String: String], _ issues: inout [Issue]) {
+        func report(_ message: String, _ keys: String...) {
+            // The place of a key that was set; a default alone is never wrong.
+            let place = keys.lazy.compactMap { places[$0] }.first ?? "defaults"
+            issues.append(Issue(place: place, message: message))
+        }
+        if ports.https != 0, tls == .off {
+            report(
+                "ports.https is set, but there is no certificate: set tls.certificate and tls.key, or "
+                    + "tls.self_signed", "ports.https")
+        }
+        let listeners = ports.named.filter { $0.port != 0 }
+        if listeners.isEmpty { report("every port is 0: there is nothing to serve", "ports.nfs") }
+        for (i, a) in listeners.enumerated() {
+            for b in listeners.dropFirst(i + 1) where a.port == b.port {
+                report("ports.\(b.name) and ports.\(a.name) are both \(a.port)", "ports.\(b.name)", "ports.\(a.name)")
+            }
+        }
+        if engine.dataCache < engine.flushSize {
+            report(
+                "engine.data_cache (\(engine.dataCache)) is smaller than one segment, engine.flush_size "
+                    + "(\(engine.flushSize))", "engine.data_cache", "engine.flush_size")
+        }
+        let names = volumes.isEmpty ? [Self.standardVolume.name] : volumes.map(\.name)
+        for user in users {
+            for volume in user.volumes where !names.contains(volume) && !volumes.isEmpty {
+                issues.append(
+                    Issue(
+                        place: user.place,
+                        message:
+                            "user \(quoted(user.name)) has rights on volume \(quoted(volume)), which no [[volume]] "
+                            + "declares\(suggestion(volume, names))"))
+            }
+        }
+    }
+}

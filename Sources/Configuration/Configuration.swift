@@ -1,0 +1,122 @@
+import Logging
+
+/// What the server is told by its file and its command line; every key has a default but those of users.
+public struct Configuration: Sendable, Equatable {
+    public var address = "127.0.0.1"
+    public var ports = Ports()
+    public var data = "./data"
+    public var tls = TLS.off
+    public var log = Log()
+    public var engine = Engine()
+    public var users: [User] = []
+    public var volumes: [Volume] = []
+    /// Further users, one `NAME:SECRET` a line.
+    public var userFile: String?
+
+    public init() {}
+
+    /// 0 switches a listener off.
+    public struct Ports: Sendable, Equatable {
+        public var nfs: UInt16 = 2049
+        public var smb: UInt16 = 4450
+        public var http: UInt16 = 8080
+        public var https: UInt16 = 0
+        public var admin: UInt16 = 8081
+
+        var named: [(name: String, port: UInt16)] {
+            [("nfs", nfs), ("smb", smb), ("http", http), ("https", https), ("admin", admin)]
+        }
+    }
+
+    public enum TLS: Sendable, Equatable {
+        case off
+        /// A certificate of our own making: encrypts, proves nothing.
+        case selfSigned
+        case files(certificate: String, key: String)
+    }
+
+    public struct Log: Sendable, Equatable {
+        public var level = LogLevel.info
+        public var format = LogFormat.logfmt
+    }
+
+    public struct Engine: Sendable, Equatable {
+        /// Seals an open segment when it has this many bytes ...
+        public var flushSize = ByteSize.mebi(64)
+        /// ... or this age.
+        public var flushTime = TimeSpan.seconds(10)
+        public var checkpointInterval = TimeSpan.seconds(10)
+        /// A checkpoint begins when the replay log has this many bytes, whatever the time.
+        public var logSize = ByteSize.mebi(256)
+        /// Names of objects that are reserved in one step; a start skips those left over.
+        public var nonceRange: UInt32 = 65_536
+        public var nodeCache = ByteSize.mebi(256)
+        public var dataCache = ByteSize.gibi(1)
+    }
+
+    public enum Durability: String, Sendable, CaseIterable { case store, log, memory }
+
+    public struct Volume: Sendable, Equatable {
+        public var name: String
+        public var durability: Durability
+        /// Where the file declares it; commands can not change it then.
+        public var place: String
+    }
+
+    public struct User: Sendable, Equatable {
+        public var name: String
+        public var secret: Secret
+        public var uid: UInt32?
+        public var gid: UInt32?
+        public var groups: [String]
+        /// Volumes that the user may write to.
+        public var volumes: [String]
+        public var place: String
+    }
+
+    /// A configuration that can not be used, with everything that is wrong with it.
+    public struct Invalid: Error, CustomStringConvertible, Sendable {
+        public let issues: [Issue]
+        public var description: String { issues.map(\.description).joined(separator: "\n") }
+    }
+
+    public static let volumesMax = 1024
+    public static let usersMax = 4096
+    public static let volumeNameBytesMax = 63
+    public static let userNameBytesMax = 64
+}
+
+extension Configuration {
+    /// The volume that is there when the configuration names none.
+    public static let standardVolume = Volume(name: "default", durability: .log, place: "default")
+
+    /// The word of a name's rule, nil when the name is good. Volumes become exports, shares, accounts and paths, so
+    /// their names are what all of these can express.
+    public static func fault(inVolumeName name: String) -> String? {
+        guard (1...volumeNameBytesMax).contains(name.utf8.count) else {
+            return "a volume's name has 1 to \(volumeNameBytesMax) characters"
+        }
+        let good = name.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):
+                true
+            default: false
+            }
+        }
+        if !good { return "a volume's name is made of letters, digits, - and _" }
+        return name.hasPrefix("-") ? "a volume's name does not begin with -" : nil
+    }
+
+    public static func fault(inUserName name: String) -> String? {
+        guard (1...userNameBytesMax).contains(name.utf8.count) else {
+            return "a user's name has 1 to \(userNameBytesMax) bytes"
+        }
+        // These separate names from secrets, volumes and domains in one protocol or another.
+        for scalar in name.unicodeScalars
+        where scalar.value <= 0x20 || scalar.value == 0x7f || ":\\/@\"".unicodeScalars.contains(scalar) {
+            return "a user's name has no spaces, control characters, or any of : \\ / @ \""
+        }
+        return nil
+    }
+}

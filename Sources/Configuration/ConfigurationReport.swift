@@ -1,0 +1,40 @@
+import Logging
+
+extension LoadedConfiguration {
+    /// What `proxyfs config check` prints of a good configuration: every setting, its value, and who set it.
+    public var report: String {
+        var rows: [(key: String, value: String, place: String)] = []
+        func row(_ key: String, _ value: String) { rows.append((key, value, places[key] ?? "default")) }
+        let c = configuration
+        row("address", c.address)
+        row("data", c.data)
+        row("user_file", c.userFile ?? "none")
+        for (name, port) in c.ports.named { row("ports.\(name)", port == 0 ? "off" : "\(port)") }
+        switch c.tls {
+        case .off: row("tls", "off")
+        case .selfSigned: row("tls.self_signed", "true")
+        case .files(let certificate, let key):
+            row("tls.certificate", certificate)
+            row("tls.key", key)
+        }
+        row("log.level", c.log.level.name)
+        row("log.format", c.log.format.rawValue)
+        row("engine.flush_size", "\(c.engine.flushSize)")
+        row("engine.flush_time", "\(c.engine.flushTime)")
+        row("engine.checkpoint_interval", "\(c.engine.checkpointInterval)")
+        row("engine.log_size", "\(c.engine.logSize)")
+        row("engine.nonce_range", "\(c.engine.nonceRange)")
+        row("engine.node_cache", "\(c.engine.nodeCache)")
+        row("engine.data_cache", "\(c.engine.dataCache)")
+        for volume in c.volumes { rows.append(("volume \(volume.name)", volume.durability.rawValue, volume.place)) }
+        for user in c.users {
+            rows.append(("user \(user.name)", "on \(user.volumes.joined(separator: ", "))", user.place))
+        }
+        let keyWidth = rows.map(\.key.count).max() ?? 0
+        let valueWidth = rows.map(\.value.count).max() ?? 0
+        return rows.map { row in
+            let key = row.key + String(repeating: " ", count: keyWidth - row.key.count)
+            return "\(key)  \(row.value)\(String(repeating: " ", count: valueWidth - row.value.count))  \(row.place)\n"
+        }.joined()
+    }
+}
