@@ -22,7 +22,8 @@ public final class Block: @unchecked Sendable {
 
     deinit { base.deallocate() }
 
-    /// The bytes in use.
+    /// The bytes in use. The pointer does not keep the block alive, and a block may go right after its last mention:
+    /// `defer { extendLifetime(block) }` where the block is a local constant.
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
     /// What is left behind them.
     public var free: UnsafeMutableRawBufferPointer {

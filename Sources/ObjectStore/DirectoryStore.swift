@@ -173,16 +173,14 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
         case .blocks(let blocks):
             reply = await answer { () throws(Errno) -> StoreReply in
                 if !isKnown { try self.makeParents(place.directory) }
+                defer { extendLifetime(blocks) }
                 try self.write(path) { (file) throws(Errno) in try file.write(blocks.map(\.bytes), at: 0) }
                 return try self.settle(path, at: place, condition)
             }
-        case .file(let source, _):
+        case .file(let source, let size):
             reply = await answer { () throws(Errno) -> StoreReply in
                 if !isKnown { try self.makeParents(place.directory) }
-                let file = try self.world.disk.open(source, [])
-                defer { file.close() }
-                try file.sync()
-                return try self.settle(source, at: place, condition)
+                return try self.adopt(source, size, at: place, condition)
             }
         case .stream(let source, let size):
             reply = await stream(source, size, to: path, at: place, condition)
@@ -205,6 +203,25 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
             try? world.disk.remove(path)
             throw error
         }
+    }
+
+    private func adopt(
+        _ source: String, _ size: UInt64, at place: Place, _ condition: PutCondition
+    ) throws(Errno) -> StoreReply {
+        let file: any DiskFile
+        do throws(Errno) {
+            file = try world.disk.open(source, [])
+        } catch {
+            // An earlier try may have moved it and failed after that: only the directory is left to sync.
+            guard error == .noEntry, condition == .always, try world.disk.status(place.path).size == size else {
+                throw error
+            }
+            try world.disk.syncDirectory(place.directory)
+            return StoreReply(status: 201)
+        }
+        defer { file.close() }
+        try file.sync()
+        return try settle(source, at: place, condition)
     }
 
     /// Gives a synced file its name, durably.
@@ -244,6 +261,7 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
                     let at = offset
                     do throws(Errno) {
                         try await world.blocking.run(on: loop) { () throws(Errno) -> Void in
+                            defer { extendLifetime(block) }
                             try file.write(block.bytes, at: at)
                         }
                     } catch { return Self.reply(error) }

@@ -55,7 +55,10 @@ public final class MemoryStore: StoreTransport, @unchecked Sendable {
             await source.rewind()
             var bytes: [UInt8] = []
             do throws(StoreError) {
-                while let block = try await source.next() { bytes.append(contentsOf: block.bytes) }
+                while let block = try await source.next() {
+                    bytes.append(contentsOf: block.bytes)
+                    extendLifetime(block)
+                }
             } catch { return nil }
             return UInt64(bytes.count) == size ? bytes : nil
         }

@@ -250,6 +250,7 @@ private struct Rig {
                             segment: range.segment, offset: range.offset,
                             into: UnsafeMutableRawBufferPointer(start: block.base, count: block.count))
                         all[key] = Array(block.bytes)
+                        extendLifetime(block)
                     }
                     from = part.1
                     more = part.2

@@ -315,22 +315,21 @@ extension Headhunter {
 
     private static let deadSegmentsSlice = 64
 
-    /// Deletes the segments that were dead already when the newest header was frozen: it names none of their bytes.
-    /// Those that have died since are remembered for the next time.
+    /// Takes dead segments out of the table. Their objects are doomed from here on: they go when a header is durable
+    /// that has them in its list, and so names none of their bytes.
     private func removeDeadSegments() async throws(VolumeError) {
-        for segment in data.dead {
-            do throws(StoreError) {
-                try await store.delete(objectName(ObjectNaming.segment, segment))
-            } catch {
-                if let failure = patience(error, "deleting segment \(segment)") { throw failure }
-                continue
-            }
-            _ = try await change(isUrgent: true) { (change) throws(Missing) -> Void in
-                try SegmentTable.remove(change, segment)
-            }
-        }
-        data.dead = try await read { (view) throws(Missing) -> [UInt64] in
+        let dead = try await read { (view) throws(Missing) -> [UInt64] in
             try SegmentTable.marked(view, SegmentTable.deadTag, from: 0, limit: Self.deadSegmentsSlice)
+        }
+        for segment in dead {
+            let (isDead, _) = try await change(isUrgent: true) { (change) throws(Missing) -> Bool in
+                guard !self.segments.isPromised(segment), let record = try SegmentTable.read(change, segment),
+                    record.live == 0
+                else { return false }
+                try SegmentTable.remove(change, segment)
+                return true
+            }
+            if isDead { checkpoints.doomed.append(DoomedObject(kind: .segment, number: segment)) }
         }
     }
 

@@ -279,6 +279,7 @@ public final class ReplayLog: Sendable {
         let file = try world.disk.open(path, [.write, .create, .exclusive])
         let header = LogFormat.fileHeader(
             volume: volume, sequence: writer.sequence, first: first, epoch: epoch, chain: writer.chain)
+        defer { extendLifetime(header) }
         try file.allocate(reserveStep)
         try file.write(header.bytes, at: 0)
         writer.reserved = reserveStep

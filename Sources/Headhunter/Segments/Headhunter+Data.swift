@@ -16,8 +16,6 @@ struct DataState {
     var uploadsWaiting: [UnsafeContinuation<Void, Never>] = []
     /// The data of all records up to this number is durable.
     var durable: UInt64
-    /// Segments that were dead when the newest header was frozen: their objects go when it is durable.
-    var dead: [UInt64] = []
 }
 
 extension Headhunter {
@@ -39,6 +37,9 @@ extension Headhunter {
         if askEdge { loop.execute { self.workOnData() } }
         return range
     }
+
+    /// Bytes that were appended will not be referenced after all.
+    public func discard(_ range: SegmentRange) { segments.settle(range.segment, UInt64(range.length)) }
 
     private func askForRoom() { loop.execute { self.workOnData() } }
 
@@ -259,6 +260,7 @@ extension Headhunter {
         let checksums = try await world.blocking.run(on: loop) { () throws(Errno) -> BlockChecksums in
             var checksums = BlockChecksums()
             let buffer = Block(capacity: Segments.chunkSize)
+            defer { extendLifetime(buffer) }
             var place = 0
             while place < stage.size {
                 let target = UnsafeMutableRawBufferPointer(
@@ -339,7 +341,9 @@ extension Headhunter {
             var place: UInt64 = 0
             while place < size {
                 let end = min(place + UInt64(Segments.chunkSize), size)
-                sums.update(try await store.get(name, range: place..<end).bytes)
+                let block = try await store.get(name, range: place..<end)
+                sums.update(block.bytes)
+                extendLifetime(block)
                 place = end
             }
             checksums = sums
@@ -440,6 +444,7 @@ extension Headhunter {
         } catch {
             throw Self.volumeError(error, "reading \(name)")
         }
+        defer { extendLifetime(block) }
         for (index, checksum) in checksums.enumerated() {
             let from = index * size
             let part = UnsafeRawBufferPointer(rebasing: block.bytes[from..<min(from + size, block.count)])

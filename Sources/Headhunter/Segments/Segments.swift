@@ -49,6 +49,9 @@ final class Segments: Sendable {
         var stages: [UInt64: Stage] = [:]
         /// Numbers for segments to come.
         var numbers: [UInt64] = []
+        /// Bytes of a segment that were handed out and that no change names yet: as long as there are any, the segment
+        /// is not dead, whatever the table says.
+        var promised: [UInt64: UInt64] = [:]
         /// Bytes in chunks.
         var memory = 0
         /// Since the last call of the edge: it is asked once.
@@ -100,6 +103,7 @@ final class Segments: Sendable {
                 stage.size += count
                 rest = UnsafeRawBufferPointer(rebasing: rest[count...])
             }
+            state.promised[stage.number, default: 0] += UInt64(bytes.count)
             // A full chunk is worth a write; less waits for somebody who wants it durable.
             let ask = offset / Self.chunkSize != stage.size / Self.chunkSize && !state.edgeIsAsked
             if ask { state.edgeIsAsked = true }
@@ -120,6 +124,16 @@ final class Segments: Sendable {
         guard let block = stage.chunks.last, let block else { preconditionFailure("an open chunk was dropped") }
         return block
     }
+
+    /// Bytes that were handed out are named by a change now, or will never be.
+    func settle(_ segment: UInt64, _ length: UInt64) {
+        state.withLock { state in
+            guard let promised = state.promised[segment] else { return }
+            state.promised[segment] = promised > length ? promised - length : nil
+        }
+    }
+
+    func isPromised(_ segment: UInt64) -> Bool { state.withLock { $0.promised[segment] != nil } }
 
     /// Whether an `append` may have been turned away.
     var isFull: Bool {

@@ -22,6 +22,20 @@ final class StageRecovery {
     private var useless: [String] = []
     private let buffer = Block(capacity: SegmentFormat.appendBytesMax)
 
+    /// The segments of which there are files.
+    static func segments(_ disk: any Disk, _ directory: String) throws(Errno) -> Set<UInt64> {
+        var found: Set<UInt64> = []
+        do throws(Errno) {
+            try disk.list(directory) { name, _ in
+                if let (segment, _) = StageWriter.number(name) { found.insert(segment) }
+                return true
+            }
+        } catch {
+            guard error == .noEntry else { throw error }
+        }
+        return found
+    }
+
     /// Makes the directory if there is none.
     init(
         disk: any Disk, directory: String, volume: VolumeIdentity, inStore: Set<UInt64>
@@ -43,6 +57,10 @@ final class StageRecovery {
         for name in names.sorted() {
             guard let (segment, attempt) = StageWriter.number(name) else { continue }
             let path = directory + "/" + name
+            if inStore.contains(segment) {
+                useless.append(path)
+                continue
+            }
             let file = try disk.open(path, [])
             let size = try file.size()
             let header = UnsafeMutableRawBufferPointer(start: buffer.base, count: SegmentFormat.headerSize)
@@ -55,10 +73,10 @@ final class StageRecovery {
             } else {
                 file.close()
                 useless.append(path)
+                lost.insert(segment)
             }
         }
         for segment in candidates.keys { candidates[segment]?.sort { $0.attempt < $1.attempt } }
-        lost = Set(useless.compactMap { StageWriter.number(String($0.split(separator: "/").last ?? ""))?.segment })
     }
 
     /// Segments of which there is a file, but none that even begins right.
@@ -72,11 +90,12 @@ final class StageRecovery {
 
     /// Whether the bytes are what the log says.
     func holds(_ range: SegmentRange, isUnsure: Bool) -> Bool {
+        if inStore.contains(range.segment) { return true }
         guard candidates[range.segment] != nil else {
             // A durable record's segment is in the store, or nobody's by now.
             guard isUnsure else { return !lost.contains(range.segment) }
             doubtful.insert(range.segment)
-            return inStore.contains(range.segment)
+            return false
         }
         checked[range.segment, default: []].append(range)
         while let newest = candidates[range.segment]?.last {

@@ -81,6 +81,7 @@ struct StageWriter {
                 preconditionFailure("bytes that are not durable left the memory")
             }
             let bytes = UnsafeRawBufferPointer(start: block.base + within, count: count)
+            defer { extendLifetime(block) }
             try file.write(bytes, at: UInt64(place))
             checksums.update(bytes)
             place += count
@@ -100,6 +101,7 @@ struct StageWriter {
         do throws(Errno) {
             var place = 0
             let buffer = Block(capacity: Segments.chunkSize)
+            defer { extendLifetime(buffer) }
             while place < synced, segments.state.withLock({ _ in stage.chunks[place / Segments.chunkSize] }) == nil {
                 let target = UnsafeMutableRawBufferPointer(
                     start: buffer.base, count: min(synced - place, Segments.chunkSize))

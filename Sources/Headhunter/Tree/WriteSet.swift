@@ -26,6 +26,8 @@ public final class WriteSet {
         package var valueCount: Int
     }
 
+    /// Bytes of segments that the change names.
+    package private(set) var ranges: [SegmentRange] = []
     package private(set) var operations: [Operation] = []
     private var memory: UnsafeMutableRawPointer
     private var capacity: Int
@@ -41,6 +43,7 @@ public final class WriteSet {
 
     public func reset() {
         operations.removeAll(keepingCapacity: true)
+        ranges.removeAll(keepingCapacity: true)
         byteCount = 0
     }
 
@@ -84,6 +87,7 @@ public final class WriteSet {
     /// Goes into the log only: these bytes of a segment are named by this change.
     package func note(_ range: SegmentRange) {
         reserve(40)
+        ranges.append(range)
         memory.storeBytes(of: LogRecord.range, toByteOffset: byteCount, as: UInt8.self)
         byteCount += 1
         writeVarint(range.segment)

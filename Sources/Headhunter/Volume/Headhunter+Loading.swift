@@ -51,6 +51,7 @@ extension Headhunter {
         } catch {
             throw Self.volumeError(error, "reading \(name)")
         }
+        defer { extendLifetime(block) }
         guard CRC32C.of(block.bytes) == address.checksum else {
             throw .damaged("\(name) at \(address.offset): checksum of a metadata node does not match")
         }

@@ -34,6 +34,7 @@ extension Headhunter {
         let name = ObjectNaming.name(prefix, ObjectNaming.header, number)
         let block: Block
         do throws(StoreError) { block = try await store.get(name) } catch { throw volumeError(error, "reading \(name)") }
+        defer { extendLifetime(block) }
         do throws(CheckpointHeader.Malformed) {
             let header = try CheckpointHeader(reading: block.bytes)
             guard header.number == number else { throw .notAHeader }
@@ -63,18 +64,7 @@ extension Headhunter {
         guard let number else { throw .noVolume }
         let found = try await readHeader(store, prefix, number)
 
-        var recovered = try await recover(world, loop, directory, found, inStore: [])
-        if !recovered.doubtful.isEmpty {
-            // The log ended where it names segments of which only the store can tell whether they exist.
-            var inStore: Set<UInt64> = []
-            for segment in recovered.doubtful.sorted() {
-                let name = ObjectNaming.name(prefix, ObjectNaming.segment, segment)
-                do throws(StoreError) {
-                    if try await store.head(name) != nil { inStore.insert(segment) }
-                } catch { throw volumeError(error, "looking for \(name)") }
-            }
-            if !inStore.isEmpty { recovered = try await recover(world, loop, directory, found, inStore: inStore) }
-        }
+        let recovered = try await recover(world, loop, store, prefix, directory, found)
         try await finishStages(world, loop, recovered.stage, directory)
         var claim = found
         claim.number += 1
@@ -108,7 +98,6 @@ extension Headhunter {
         var overlay: Overlay
         var ending: LogRecovery.Ending
         var stage: StageRecovery
-        var doubtful: Set<UInt64> { stage.doubtful }
     }
 
     private static func finishStages(
@@ -130,9 +119,45 @@ extension Headhunter {
     /// An overlay's pages are half full at the worst, and an entry costs a few bytes more than its record did.
     private static let overlayFactor: UInt64 = 4
 
+    /// What the store has decides what a stage file is worth: an object is made in one step, from a complete file, so
+    /// files that are still, or again, in the stage beside it are of no use.
     private static func recover(
-        _ world: World, _ loop: EventLoop, _ directory: String, _ header: CheckpointHeader,
-        inStore: Set<UInt64>
+        _ world: World, _ loop: EventLoop, _ store: ObjectStore, _ prefix: String, _ directory: String,
+        _ header: CheckpointHeader
+    ) async throws(VolumeError) -> Recovered {
+        var asked: Set<UInt64> = []
+        var inStore: Set<UInt64> = []
+        var wanted = try await stagedSegments(world, loop, directory)
+        while true {
+            for segment in wanted.subtracting(asked).sorted() {
+                let name = ObjectNaming.name(prefix, ObjectNaming.segment, segment)
+                do throws(StoreError) {
+                    if try await store.head(name) != nil { inStore.insert(segment) }
+                } catch { throw volumeError(error, "looking for \(name)") }
+            }
+            asked.formUnion(wanted)
+            let recovered = try await replay(world, loop, directory, header, inStore: inStore)
+            // The end of the log names segments of which only the store can tell whether they exist.
+            wanted = recovered.stage.doubtful
+            if wanted.isSubset(of: asked) { return recovered }
+        }
+    }
+
+    private static func stagedSegments(
+        _ world: World, _ loop: EventLoop, _ directory: String
+    ) async throws(VolumeError) -> Set<UInt64> {
+        let path = stageDirectory(directory)
+        do throws(Errno) {
+            return try await world.blocking.run(on: loop) { () throws(Errno) -> Set<UInt64> in
+                try StageRecovery.segments(world.disk, path)
+            }
+        } catch {
+            throw .unavailable("reading \(path): \(error)")
+        }
+    }
+
+    private static func replay(
+        _ world: World, _ loop: EventLoop, _ directory: String, _ header: CheckpointHeader, inStore: Set<UInt64>
     ) async throws(VolumeError) -> Recovered {
         do throws(LogRecovery.Problem) {
             return try await world.blocking.run(on: loop) { () throws(LogRecovery.Problem) -> Recovered in

@@ -330,6 +330,7 @@ public final class Headhunter: @unchecked Sendable {
             if operation.isDelete { tree.delete(key) } else { tree.put(key, writes.value(operation)) }
             if let overlay, !overlay.isEmpty { overlay.remove(operation.tree, key) }
         }
+        for range in writes.ranges { segments.settle(range.segment, UInt64(range.length)) }
         let bytes = writes.bytes
         logBytes += bytes.count
         let number = log.append(bytes)
