@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: serve test build check bench fuzz mutations conformance sanitize clean
+.PHONY: serve test build check format bench fuzz mutations conformance sanitize clean
 
 # How long each fuzz target runs, in seconds.
 FUZZ_SECONDS ?= 60
@@ -24,6 +24,9 @@ test:
 check: build
 	scripts/install test
 	scripts/check
+
+format:
+	"$$(scripts/toolchain)" format -i --configuration .swift-format $$(git ls-files '*.swift')
 
 bench:
 	scripts/install build test

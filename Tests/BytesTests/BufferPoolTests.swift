@@ -1,4 +1,5 @@
 import Bytes
+import Glibc
 import Testing
 
 @Suite struct BufferPoolTests {
@@ -78,6 +79,23 @@ import Testing
         #expect(pool.misses == 2)
     }
 
+    @Test func anotherThreadIsRefused() async {
+        await #expect(processExitsWith: .failure) {
+            let pool = BufferPool(leasedBytesMax: 1 << 20, freeBytesMax: 1 << 20)
+            _ = pool.lease(1)
+            onAnotherThread { _ = pool.lease(1) }
+        }
+    }
+
+    @Test func aDisownedPoolChangesItsThread() {
+        let pool = BufferPool(leasedBytesMax: 1 << 20, freeBytesMax: 1 << 20)
+        _ = pool.lease(1)
+        pool.disown()
+        onAnotherThread { _ = pool.lease(1) }
+        #expect(pool.misses == 1)
+        #expect(pool.leased == 0)
+    }
+
     private func lease(_ pool: BufferPool, _ count: Int) throws -> BufferLease {
         guard let lease = pool.lease(count) else { throw BytesError.overflow }
         return lease
@@ -92,4 +110,23 @@ import Testing
 
     /// Ends a lease here, not where the optimizer likes.
     private func keep(_ lease: consuming BufferLease) {}
+}
+
+/// Runs `body` to its end on a thread of its own.
+private func onAnotherThread(_ body: @escaping () -> Void) {
+    final class Box {
+        let body: () -> Void
+        init(_ body: @escaping () -> Void) { self.body = body }
+    }
+    var thread = pthread_t()
+    let box = Unmanaged.passRetained(Box(body)).toOpaque()
+    let made = pthread_create(
+        &thread, nil,
+        { box in
+            guard let box else { return nil }
+            Unmanaged<Box>.fromOpaque(box).takeRetainedValue().body()
+            return nil
+        }, box)
+    precondition(made == 0)
+    pthread_join(thread, nil)
 }
