@@ -35,4 +35,6 @@ public struct FaultCounts: Sendable, Equatable {
     public var survivedWrites = 0
     public var lostNames = 0
     public var survivedNames = 0
+
+    public init() {}
 }
