@@ -97,16 +97,23 @@ final class StageRecovery {
             doubtful.insert(range.segment)
             return false
         }
-        checked[range.segment, default: []].append(range)
-        while let newest = candidates[range.segment]?.last {
-            // An older file has to stand up to everything that a newer one was trusted with.
-            let ranges = checked[range.segment] ?? []
-            let last = ranges.suffix(candidates[range.segment]?.count == 1 ? ranges.count : 1)
-            if last.allSatisfy({ matches($0, newest) }) { return true }
-            if candidates[range.segment]?.count == 1 { return false }
-            candidates[range.segment]?.removeLast()
-            newest.file.close()
-            useless.append(newest.path)
+        guard let files = candidates[range.segment], let newest = files.last else { return false }
+        let earlier = checked[range.segment] ?? []
+        if matches(range, newest) {
+            checked[range.segment] = earlier + [range]
+            return true
+        }
+        // A newer file that was not completed: an older one then has to stand up to everything so far. When none does,
+        // it is the range that is missing, and the newest file stays the one to go on with.
+        for index in files.indices.dropLast().reversed()
+        where (earlier + [range]).allSatisfy({ matches($0, files[index]) }) {
+            for file in files[(index + 1)...] {
+                file.file.close()
+                useless.append(file.path)
+            }
+            candidates[range.segment] = Array(files[...index])
+            checked[range.segment] = earlier + [range]
+            return true
         }
         return false
     }
