@@ -1,5 +1,6 @@
 import Bytes
 import Runtime
+import Synchronization
 
 /// Objects as files of a directory of the host: the embedded default.
 ///
@@ -21,8 +22,9 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
     private let root: String
     private let temporary: String
     private var nextTemporary: UInt64 = 0
-    /// Directories that are known to exist, durably.
-    private var directories: Set<String> = []
+    /// Directories that this process has synced: what they held then, and what it added, is durable. What another
+    /// process left in others may be visible and yet be lost with the power.
+    private let directories = Mutex<Set<String>>([])
     private static let directoriesMax = 10_000
 
     /// Makes what is missing and removes what a crash left. `root` is a path of the world's disk whose parent exists;
@@ -115,10 +117,11 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
             let path = place(name).path
             return await answer { () throws(Errno) -> StoreReply in try self.read(path, range) }
         case .object(let name, .head):
-            let path = place(name).path
+            let place = place(name)
             return await answer { () throws(Errno) -> StoreReply in
                 var reply = StoreReply(status: 200)
-                reply.size = try self.world.disk.status(path).size
+                reply.size = try self.world.disk.status(place.path).size
+                try self.confirm(place.directory)
                 return reply
             }
         case .object(let name, .delete):
@@ -137,6 +140,20 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
                 reply.truncated = listing.isTruncated
                 return reply
             }
+        }
+    }
+
+    /// What is told of a directory's names must stay true: it is synced before the first answer.
+    private func confirm(_ directory: String) throws(Errno) {
+        if directories.withLock({ $0.contains(directory) }) { return }
+        try world.disk.syncDirectory(directory)
+        remember(directory)
+    }
+
+    private func remember(_ directory: String) {
+        directories.withLock { directories in
+            if directories.count >= Self.directoriesMax { directories.removeAll() }
+            directories.insert(directory)
         }
     }
 
@@ -167,7 +184,7 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
         let place = place(name)
         nextTemporary += 1
         let path = temporary + "/" + String(nextTemporary)
-        let isKnown = directories.contains(place.directory)
+        let isKnown = directories.withLock { $0.contains(place.directory) }
         let reply: StoreReply
         switch body {
         case .blocks(let blocks):
@@ -185,10 +202,7 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
         case .stream(let source, let size):
             reply = await stream(source, size, to: path, at: place, condition)
         }
-        if reply.status == 201 {
-            if directories.count >= Self.directoriesMax { directories.removeAll() }
-            directories.insert(place.directory)
-        }
+        if reply.status == 201 { remember(place.directory) }
         return reply
     }
 
@@ -372,6 +386,7 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
                 found.append(name)
                 return true
             }
+            try store.confirm(directory)
             names.append(contentsOf: found)
         }
 
