@@ -146,7 +146,12 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
     /// What is told of a directory's names must stay true: it is synced before the first answer.
     private func confirm(_ directory: String) throws(Errno) {
         if directories.withLock({ $0.contains(directory) }) { return }
-        try world.disk.syncDirectory(directory)
+        // With those above it: they may have been made just before a crash.
+        var path = directory
+        while path.count > root.count, let slash = path.lastIndex(of: "/") {
+            try world.disk.syncDirectory(path)
+            path = String(path[..<slash])
+        }
         remember(directory)
     }
 
