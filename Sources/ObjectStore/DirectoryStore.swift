@@ -13,7 +13,8 @@ import Synchronization
 /// names share the group `_`. No part of a name begins with `+`, so groups and parents can not be confused.
 ///
 /// An object is written and synced under a temporary name and then gets its own in one step (rename, or link where it
-/// must not exist yet), and the directory is synced before the answer.
+/// must not exist yet), and the directory is synced before the answer. A file that is adopted is linked first, and loses
+/// its old name when the new one is durable.
 public final class DirectoryStore: StoreTransport, @unchecked Sendable {
     public let capabilities = StoreCapabilities(
         createIfAbsent: true, adoptsFiles: true, objectBytesMax: 1 << 40, listsConsistently: true)
@@ -227,9 +228,10 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
     private func adopt(
         _ source: String, _ size: UInt64, at place: Place, _ condition: PutCondition
     ) throws(Errno) -> StoreReply {
-        let file: any DiskFile
         do throws(Errno) {
-            file = try world.disk.open(source, [])
+            let file = try world.disk.open(source, [])
+            defer { file.close() }
+            try file.sync()
         } catch {
             // An earlier try may have moved it and failed after that: only the directory is left to sync.
             guard error == .noEntry, condition == .always, try world.disk.status(place.path).size == size else {
@@ -238,9 +240,21 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
             try world.disk.syncDirectory(place.directory)
             return StoreReply(status: 201)
         }
-        defer { file.close() }
-        try file.sync()
-        return try settle(source, at: place, condition)
+        // Not a rename: of one between two directories, the old name's end may become durable before the new name does.
+        do throws(Errno) {
+            try world.disk.link(source, to: place.path)
+        } catch {
+            guard error == .exists, condition == .always else { throw error }
+            // `~` is in no object's name, so no listing shows it.
+            let other = place.directory + "/~" + String(world.random.next(), radix: 16)
+            try world.disk.link(source, to: other)
+            try world.disk.rename(other, to: place.path)
+            // Two names of one file: such a rename does nothing.
+            try? world.disk.remove(other)
+        }
+        try world.disk.syncDirectory(place.directory)
+        try? world.disk.remove(source)
+        return StoreReply(status: 201)
     }
 
     /// Gives a synced file its name, durably.

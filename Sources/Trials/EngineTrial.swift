@@ -72,6 +72,38 @@ public struct EngineTrial {
         return options
     }
 
+    /// What became of a volume with one flipped bit.
+    public enum Damage: Sendable, Equatable {
+        /// The bit was of no use to anybody, or there was no such byte.
+        case harmless
+        /// The volume said that it is damaged.
+        case named
+        /// Something else came out, without a word.
+        case silent(String)
+    }
+
+    /// Makes a volume with a checkpoint, a log and segments, kills the program, flips a bit of one file and reads all.
+    /// `place` picks the byte among all bytes of all files.
+    public static func flip(seed: UInt64, place: UInt64, bit: UInt8) -> Damage {
+        var trial = EngineTrial(seed: seed, faults: .none)
+        _ = trial.life(changes: 60, checkpoints: true)
+        _ = trial.life(changes: 40, checkpoints: false, rest: true)
+        let files = trial.simulation.files(below: "")
+        let total = files.reduce(0) { $0 + $1.size }
+        guard total > 0 else { return .silent("there are no files") }
+        var offset = place % total
+        for file in files {
+            guard offset >= file.size else {
+                guard trial.simulation.flipBit(of: file.path, at: offset, bit: bit) else { return .harmless }
+                trial.verify("\(file.path) at \(offset)")
+                guard let problem = trial.problems.first else { return .harmless }
+                return problem.contains("damaged") || problem.contains("unknownFormat") ? .named : .silent(problem)
+            }
+            offset -= file.size
+        }
+        return .harmless
+    }
+
     private struct Failure: Error {
         let text: String
     }
@@ -89,7 +121,10 @@ public struct EngineTrial {
     }
 
     /// One life of the program; true when it ended by a crash.
-    public mutating func life(changes count: Int, checkpoints: Bool) -> Bool {
+    ///
+    /// With `rest` the program comes to rest before it is killed, and the log has said what is durable: of the very last
+    /// records before a crash nobody can tell whether they were torn or damaged.
+    public mutating func life(changes count: Int, checkpoints: Bool, rest: Bool = false) -> Bool {
         lives += 1
         let model = model
         let seed = random.next()
@@ -115,7 +150,12 @@ public struct EngineTrial {
                         }
                     }
                 }
-                if seed % 2 == 0 { try await volume.close() }
+                if rest {
+                    try await volume.commit(volume.log.last, .durable)
+                    await world.loops[0].sleep(nanoseconds: 10_000_000)
+                } else if seed % 2 == 0 {
+                    try await volume.close()
+                }
                 return true
             } catch {
                 // A fault hit the opening or the closing; the volume must still be whole.

@@ -131,8 +131,9 @@ struct LogRecovery {
             }
             var offset = UInt64(LogFormat.fileHeaderSize)
             if !broken, file.first < end {
-                while let wanted = expected, wanted < end, let header = try batch(in: file, at: offset),
-                    header.first == wanted, header.chain == chain
+                // Marks behind the last record are part of the chain that the next file goes on with.
+                while let wanted = expected, wanted <= end, let header = try batch(in: file, at: offset),
+                    header.first == wanted, header.chain == chain, wanted < end || header.count == 0
                 {
                     known = max(known, header.durable)
                     try settle(upTo: known, path: file.path, offset: offset)
@@ -297,7 +298,7 @@ struct LogRecovery {
                 durable: base.load(fromByteOffset: 24, as: UInt64.self),
                 chain: base.load(fromByteOffset: 48, as: UInt32.self),
                 checksum: base.load(fromByteOffset: 52, as: UInt32.self))
-            guard header.length <= LogFormat.batchBytesMax, header.count > 0 else { return nil }
+            guard header.length <= LogFormat.batchBytesMax else { return nil }
             got = try file.handle.read(
                 into: UnsafeMutableRawBufferPointer(start: block.base + size, count: header.length),
                 at: offset + UInt64(size))

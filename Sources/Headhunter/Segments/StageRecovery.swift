@@ -85,15 +85,26 @@ final class StageRecovery {
     /// Segments without a stage file that records name of which nobody is known to have been told: they may have gone
     /// to the store, or may never have got to the disk.
     private(set) var doubtful: Set<UInt64> = []
+    /// Segments without a stage file that durable records name: they went to the store, or are nobody's by now.
+    private(set) var absent: Set<UInt64> = []
+    /// What the log says of segments that the store has: their bytes are compared before their checksums are written
+    /// down for good.
+    private(set) var named: [UInt64: [SegmentRange]] = [:]
     /// Which of the doubtful ones are in the store, once that is known.
     private let inStore: Set<UInt64>
 
     /// Whether the bytes are what the log says.
     func holds(_ range: SegmentRange, isUnsure: Bool) -> Bool {
-        if inStore.contains(range.segment) { return true }
+        if inStore.contains(range.segment) {
+            named[range.segment, default: []].append(range)
+            return true
+        }
         guard candidates[range.segment] != nil else {
             // A durable record's segment is in the store, or nobody's by now.
-            guard isUnsure else { return !lost.contains(range.segment) }
+            guard isUnsure else {
+                absent.insert(range.segment)
+                return !lost.contains(range.segment)
+            }
             doubtful.insert(range.segment)
             return false
         }
