@@ -53,6 +53,10 @@ let package = Package(
             exclude: ["peer", "run"], swiftSettings: strict),
 
         .executableTarget(
+            name: "benchmark-headhunter", dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter"],
+            path: "benchmarks/headhunter", exclude: ["run"], swiftSettings: strict),
+
+        .executableTarget(
             name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",
             swiftSettings: strict),
 

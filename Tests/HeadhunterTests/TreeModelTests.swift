@@ -7,7 +7,8 @@ import Headhunter
 struct TreeModelTests {
     @Test(arguments: [
         (seed: UInt64(1), keys: 300, steps: 40_000, long: false), (2, 5_000, 60_000, false),
-        (3, 60, 30_000, true), (4, 3_000, 60_000, true), (5, 100_000, 60_000, false),
+        (3, 60, 30_000, true), (4, 3_000, 60_000, true), (5, 100_000, 60_000, false), (6, 0, 25_000, false),
+        (7, 0, 5_000, true),
     ])
     func treeAgreesWithModel(_ load: (seed: UInt64, keys: Int, steps: Int, long: Bool)) {
         var rig = Rig(seed: load.seed, keys: load.keys, long: load.long)
@@ -61,9 +62,25 @@ private struct Rig {
     }
 
     mutating func key() -> [UInt8] {
+        if keys == 0 { return risingKey() }
         let number = Int(random.next() % UInt64(keys))
         var key = Array("dir\(number % 7)/\(number)".utf8)
         if long { key += Array(repeating: UInt8(number % 3), count: number * 37 % 900) }
+        return key
+    }
+
+    /// Keys that rise in each of several places at once, as those of files do in their directories; now and then an
+    /// earlier one.
+    var tops: [Int] = Array(repeating: 0, count: 12)
+    mutating func risingKey() -> [UInt8] {
+        let group = Int(random.next() % UInt64(tops.count))
+        tops[group] += 1
+        let top = UInt64(tops[group])
+        let number = random.next() % 4 == 0 ? random.next() % top : top
+        var key = withUnsafeBytes(of: (UInt64(group) << 40).bigEndian) { Array($0) }
+        key.append(UInt8(random.next() % 3))
+        withUnsafeBytes(of: number.bigEndian) { key.append(contentsOf: $0) }
+        if long { key += Array(repeating: 9, count: Int(number) * 31 % 700) }
         return key
     }
 

@@ -215,7 +215,7 @@ package final class Tree {
         let old = Page(cache.scratchSecond)
         memcpy(old.base, page.base, Page.size)
         let cost = page.cost(key: key.count, value: value.count)
-        let (at, newIs) = split(old, inserting: index, cost: cost)
+        let (at, newIs) = split(old, inserting: index, cost: cost, keyCount: key.count)
         let right = cache.makeDirty()
         let rightPage = cache.page(right)
         withUnsafeTemporaryAllocation(byteCount: Page.keyBytesMax, alignment: 8) { separatorMemory in
@@ -269,12 +269,18 @@ package final class Tree {
 
     /// The first entry that goes to the right half: the most even cut, except for keys that come in rising order. There
     /// the left half stays full, and what lies above the new key moves out of its way.
-    private func split(_ page: Page, inserting index: Int, cost: Int) -> (at: Int, newIs: NewEntry) {
+    private func split(
+        _ page: Page, inserting index: Int, cost: Int, keyCount: Int
+    ) -> (at: Int, newIs: NewEntry) {
         let count = page.count
-        if page.isLeaf && index == count { return (count, .firstOfRight) }
-        if page.isLeaf && index > 0 && page.continuesRise(at: index) {
-            let above = page.cost(of: index..<count, prefix: page.prefixLength)
-            return (index, above + page.freeBytes >= cost ? .lastOfLeft : .firstOfRight)
+        if page.isLeaf, index > 0, index == count || page.continuesRise(at: index) {
+            // The left half gets a fence that may be longer than the one it had: the separator is at most one byte
+            // longer than the new key.
+            let below =
+                Page.headerSize + page.low.count + keyCount + 1
+                + page.cost(of: 0..<index, prefix: page.prefixLength)
+            if index < count, below + cost <= Page.size { return (index, .lastOfLeft) }
+            if below <= Page.size { return (index, .firstOfRight) }
         }
         var total = 0
         for entry in 0..<count { total += page.cost(at: entry) }
