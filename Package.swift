@@ -40,6 +40,7 @@ let package = Package(
         room("Simulator", ["Bytes", "Runtime"]),
         room("ObjectStore", ["Bytes", "Runtime"]),
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
+        room("HTTP", ["Bytes", "Runtime"]),
 
         .executableTarget(name: "proxyfs", dependencies: ["Runtime"], swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
@@ -56,6 +57,10 @@ let package = Package(
             name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",
             swiftSettings: strict),
 
+        // What several modules' tests need.
+        .target(
+            name: "TestSupport", dependencies: ["CShim", "Runtime"], path: "Tests/TestSupport", swiftSettings: strict),
+
         tests("Bytes", ["CShim"]),
         tests("Runtime", ["Bytes", "CShim", "Simulator", "bench-echo"]),
         tests("Logging", []),
@@ -63,5 +68,6 @@ let package = Package(
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
+        tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
     ]
 )
