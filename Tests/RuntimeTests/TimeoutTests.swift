@@ -107,4 +107,21 @@ import Testing
         #expect(await eventually { script.reason == .local })
         #expect(shim_clock_monotonic() - started >= 100 * millisecond)
     }
+
+    @Test func anIdlePeerThatDoesNotEndAfterItsCloseIsGivenUp() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        let script = Script()
+        let listener = try rig.listen(
+            .loopback(port: 0),
+            {
+                $0.limits.idleTimeout = 50 * millisecond
+                $0.limits.lingerTimeout = 100 * millisecond
+            }
+        ) { _ in script }
+        let peer = try Peer(listener.address)
+        #expect(peer.readsEnd() == 0)
+        #expect(await eventually(within: 2) { script.reason == .idleTimeout })
+        #expect(script.log.idle == 1)
+    }
 }
