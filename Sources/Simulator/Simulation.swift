@@ -375,4 +375,3 @@ final class SimulatedPool: BlockingPool, @unchecked Sendable {
             })
     }
 }
-

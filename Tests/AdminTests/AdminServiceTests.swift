@@ -44,7 +44,8 @@ import Testing
 
     @Test func allElseNeedsIt() throws {
         let bad = [
-            [], ["Bearer " + Self.token.dropLast()], ["Bearer " + Self.token + "0"], ["Basic " + Self.token], [Self.token],
+            [], ["Bearer " + Self.token.dropLast()], ["Bearer " + Self.token + "0"], ["Basic " + Self.token],
+            [Self.token],
             ["Bearer"], ["Bearer "], ["Bearer " + String(repeating: "f", count: 64)],
             ["Bearer " + Self.token, "Bearer " + Self.token],
         ]

@@ -53,7 +53,9 @@ private final class Service: RequestHandler {
         }
         override func completed(_ exchange: Exchange) {
             super.completed(exchange)
-            exchange.respond(.ok, ResponseFields(contentType: "text/plain"), text: count < 100 ? String(decoding: body, as: UTF8.self) : "\(count)")
+            exchange.respond(
+                .ok, ResponseFields(contentType: "text/plain"),
+                text: count < 100 ? String(decoding: body, as: UTF8.self) : "\(count)")
         }
     }
 
@@ -235,12 +237,15 @@ private final class Rig: Sendable {
         let rig = try Rig { $0.discardMax = 1000 }
         let peer = try rig.peer()
         let next = "GET /echo HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
-        peer.send("PUT /early HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n" + String(repeating: "x", count: 1000) + next)
+        peer.send(
+            "PUT /early HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n" + String(repeating: "x", count: 1000)
+                + next)
         #expect(peer.receiveAll().ranges(of: "HTTP/1.1").count == 2)
         for framing in ["Content-Length: 1001\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n3e9\r\n"] {
             let other = try rig.peer()
             let end = framing.hasPrefix("C") ? "" : "\r\n0\r\n\r\n"
-            other.send("PUT /early HTTP/1.1\r\nHost: h\r\n" + framing + String(repeating: "x", count: 1001) + end + next)
+            other.send(
+                "PUT /early HTTP/1.1\r\nHost: h\r\n" + framing + String(repeating: "x", count: 1001) + end + next)
             let answer = other.receiveAll()
             #expect(answer.hasPrefix("HTTP/1.1 403") && answer.ranges(of: "HTTP/1.1").count == 1)
         }
@@ -272,11 +277,16 @@ private final class Rig: Sendable {
     @Test func handlersHearOfPeersThatLeave() async throws {
         let rig = try Rig()
         var peers: [Peer] = []
-        for text in ["GET /download HTTP/1.1\r\nHost: h\r\n\r\n", "PUT /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx"] {
+        for text in [
+            "GET /download HTTP/1.1\r\nHost: h\r\n\r\n", "PUT /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx",
+        ] {
             peers.append(try rig.peer())
             peers.last?.send(text)
         }
-        #expect(await eventually { rig.service.bodyBytes.load(ordering: .relaxed) == 1 && rig.service.written.load(ordering: .relaxed) > 0 })
+        #expect(
+            await eventually {
+                rig.service.bodyBytes.load(ordering: .relaxed) == 1 && rig.service.written.load(ordering: .relaxed) > 0
+            })
         peers = []
         #expect(await eventually { rig.service.abandoned.load(ordering: .relaxed) == 2 })
         #expect(await eventually { rig.listener.active == 0 })

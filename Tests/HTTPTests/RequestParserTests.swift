@@ -31,13 +31,15 @@ private func read(_ bytes: [UInt8], cuts: [Int] = [], limits: HTTPLimits = HTTPL
                     isHungry = true
                 case .head(let head, let consumed):
                     offset += consumed
-                    reading.heads.append("\(head.method) \(head.path) \(head.query ?? "-") \(head.host) \(head.framing)")
+                    reading.heads.append(
+                        "\(head.method) \(head.path) \(head.query ?? "-") \(head.host) \(head.framing)")
                     for index in 0..<head.fields.count {
                         reading.heads.append("\(head.fields.name(at: index))=\(head.fields.value(at: index))")
                     }
                     reading.bodies.append([])
                 case .body(let range):
-                    reading.bodies[reading.bodies.count - 1] += shown[offset...][(offset + range.lowerBound)..<(offset + range.upperBound)]
+                    reading.bodies[reading.bodies.count - 1] +=
+                        shown[offset...][(offset + range.lowerBound)..<(offset + range.upperBound)]
                     offset += range.upperBound
                 case .end(let consumed):
                     offset += consumed
@@ -186,10 +188,12 @@ private func read(_ text: String, cuts: [Int] = [], limits: HTTPLimits = HTTPLim
             state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
             return Int(state >> 33) % bound
         }
-        let pieces: [[UInt8]] = [
-            "GET ", "/ ", "HTTP/1.1", "\r\n", "\n", "\r", "\r\n\r\n", "Host: h", "Content-Length: 3", "Transfer-Encoding: chunked",
-            "5\r\n", "0\r\n", ":", ";", " ", "\u{0}", "abc", "http://", "Expect: 100-continue",
-        ].map { Array($0.utf8) } + [[0xff, 0xfe]]
+        let pieces: [[UInt8]] =
+            [
+                "GET ", "/ ", "HTTP/1.1", "\r\n", "\n", "\r", "\r\n\r\n", "Host: h", "Content-Length: 3",
+                "Transfer-Encoding: chunked",
+                "5\r\n", "0\r\n", ":", ";", " ", "\u{0}", "abc", "http://", "Expect: 100-continue",
+            ].map { Array($0.utf8) } + [[0xff, 0xfe]]
         for _ in 0..<20_000 {
             var bytes: [UInt8] = []
             for _ in 0..<next(24) { bytes += pieces[next(pieces.count)] }

@@ -4,7 +4,9 @@ import Testing
 @Suite struct MetricsRegistryTests {
     @Test func textHasFamiliesByNameWithTheirSamples() {
         let registry = MetricsRegistry()
-        registry.add("b_total", .counter, "Counts.") { [.init(3, [("kind", "a\"b\\c\nd")]), .init(4, [("kind", "x")])] }
+        registry.add("b_total", .counter, "Counts.") {
+            [.init(3, [("kind", "a\"b\\c\nd")]), .init(4, [("kind", "x")])]
+        }
         registry.add("a_seconds", .gauge, "Measures.") { [.init(0.5)] }
         #expect(
             registry.text() == """

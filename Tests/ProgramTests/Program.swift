@@ -43,7 +43,9 @@ final class Program: @unchecked Sendable {
         return process.terminationReason == .exit ? process.terminationStatus : -process.terminationStatus
     }
 
-    func isReady() async -> Bool { await eventually { out == "proxyfs: ready\n" || !process.isRunning } && process.isRunning }
+    func isReady() async -> Bool {
+        await eventually { out == "proxyfs: ready\n" || !process.isRunning } && process.isRunning
+    }
     func logs(_ text: String) async -> Bool { await eventually { err.contains(text) } }
     func signal(_ number: Int32) { kill(pid, number) }
 }

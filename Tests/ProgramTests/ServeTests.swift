@@ -25,7 +25,10 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
         let token = try String(contentsOfFile: file, encoding: .utf8).trimmingCharacters(in: .newlines)
         let metrics = try get(port, "/metrics", token: token)
         #expect(metrics.hasPrefix("HTTP/1.1 200"))
-        for name in ["process_resident_memory_bytes ", "proxyfs_uptime_seconds ", "proxyfs_listener_connections{listener=\"admin\"} "] {
+        for name in [
+            "process_resident_memory_bytes ", "proxyfs_uptime_seconds ",
+            "proxyfs_listener_connections{listener=\"admin\"} ",
+        ] {
             #expect(metrics.contains("\n" + name))
         }
         #expect(try get(port, "/metrics", token: String(token.dropLast())).hasPrefix("HTTP/1.1 401"))
@@ -88,7 +91,8 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
     }
 
     @Test(arguments: [
-        [], ["srve"], ["serve", "--prt", "1"], ["serve", "--admin-port", "65536"], ["serve", "--user", "x"], ["serve", "--data"],
+        [], ["srve"], ["serve", "--prt", "1"], ["serve", "--admin-port", "65536"], ["serve", "--user", "x"],
+        ["serve", "--data"],
         ["version", "--jsn"], ["config"], ["config", "check", "x"], ["doctor", "--all"],
     ])
     func misuseIsStatus2(_ words: [String]) async throws {
@@ -144,7 +148,9 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
         #expect(status == 0 || status == 1)
         let list = try #require(JSONSerialization.jsonObject(with: Data(run.out.utf8)) as? [[String: String]])
         let subjects = list.compactMap { $0["subject"] }
-        for subject in ["kernel", "open files", "memory", "clock", "OpenSSL", "rpcbind", "data directory", "durability"] {
+        for subject in [
+            "kernel", "open files", "memory", "clock", "OpenSSL", "rpcbind", "data directory", "durability",
+        ] {
             #expect(subjects.contains(subject))
         }
         #expect(list.allSatisfy { $0["verdict"] == "good" || $0["advice"] != nil })

@@ -167,7 +167,9 @@ private func connect(
             func opened(_ connection: Connection) { connection.pauseReading() }
             func received(_ bytes: UnsafeRawBufferPointer, on connection: Connection) -> Int { bytes.count }
         }
-        let listener = try world.network.listen(on: .ipv4(0, port: 7), ListenerOptions(), loops: world.loops) { _ in Deaf() }
+        let listener = try world.network.listen(on: .ipv4(0, port: 7), ListenerOptions(), loops: world.loops) { _ in
+            Deaf()
+        }
         let client = Client(100 << 20)
         _ = connect(simulation, client)
         #expect(simulation.run(for: 200 * second) { client.reason != nil })
@@ -205,7 +207,8 @@ private func connect(
         let numbers = Numbers()
         let loop = simulation.loop
         let server = try simulation.world.network.datagrams(on: .ipv4(0, port: 9), loop: loop, handler: numbers)
-        let client = try simulation.network(of: "client").datagrams(on: .ipv4(0, port: 0), loop: loop, handler: Numbers())
+        let client = try simulation.network(of: "client").datagrams(
+            on: .ipv4(0, port: 0), loop: loop, handler: Numbers())
         for index in 0..<count {
             withUnsafeBytes(of: UInt8(truncatingIfNeeded: index)) {
                 client.send($0, to: DatagramPeer(remote: simulation.address(of: "server", port: 9)))

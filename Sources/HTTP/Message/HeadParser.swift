@@ -142,8 +142,10 @@ struct HeadParser {
             let value = fields.valueBytes(at: coding)
             if value.elementsEqual("chunked".utf8, by: { ASCII.lower($0) == $1 }) { return .chunked }
             // A known one in an odd form is an attempt; an unknown one is honest.
-            let isOdd = value.isEmpty || value.map(ASCII.lower).split(separator: UInt8(ascii: ","))
-                .contains { ASCII.trimmed($0).starts(with: "chunked".utf8) }
+            let isOdd =
+                value.isEmpty
+                || value.map(ASCII.lower).split(separator: UInt8(ascii: ","))
+                    .contains { ASCII.trimmed($0).starts(with: "chunked".utf8) }
             throw isOdd ? .transferEncoding : .unknownTransferEncoding
         }
         guard let length else { return .none }

@@ -81,13 +81,16 @@ final class SimulatedTransport: Transport, @unchecked Sendable {
 
     // MARK: Output
 
-    override func write(_ bytes: UnsafeRawBufferPointer) -> TransportResult { take(bytes.count) { Array(bytes.prefix($0)) } }
+    override func write(_ bytes: UnsafeRawBufferPointer) -> TransportResult {
+        take(bytes.count) { Array(bytes.prefix($0)) }
+    }
 
     override func write(_ vectors: UnsafeBufferPointer<iovec>) -> TransportResult {
         take(vectors.reduce(0) { $0 + $1.iov_len }) { limit in
             var bytes: [UInt8] = []
             for vector in vectors where bytes.count < limit {
-                bytes += UnsafeRawBufferPointer(start: vector.iov_base, count: vector.iov_len).prefix(limit - bytes.count)
+                bytes += UnsafeRawBufferPointer(start: vector.iov_base, count: vector.iov_len).prefix(
+                    limit - bytes.count)
             }
             return bytes
         }

@@ -57,7 +57,8 @@ struct Settings {
             }
             bytes += buffer[..<count]
             guard bytes.count <= fileBytesMax else {
-                throw .failure("can not read \(what) \(path): it has more than \(fileBytesMax >> 20) MiB; is it the right file?")
+                throw .failure(
+                    "can not read \(what) \(path): it has more than \(fileBytesMax >> 20) MiB; is it the right file?")
             }
         }
     }

@@ -122,7 +122,8 @@ struct Examination {
             let space = try disk.space()
             let text = "\(found): \(space.free >> 30) GiB free of \(space.total >> 30) GiB"
             if space.free >= Self.freeSpaceMin { return .good("data directory", text) }
-            return .warning("data directory", text, "logs and stages need room: \(Self.freeSpaceMin >> 30) GiB at least")
+            return .warning(
+                "data directory", text, "logs and stages need room: \(Self.freeSpaceMin >> 30) GiB at least")
         } catch {
             return .bad("data directory", "\(found): \(error)", "name another with --data")
         }
@@ -166,7 +167,8 @@ struct Examination {
     private var ports: [Finding] {
         let ports = configuration.ports
         let all = [
-            ("nfs", ports.nfs), ("smb", ports.smb), ("http", ports.http), ("https", ports.https), ("admin", ports.admin),
+            ("nfs", ports.nfs), ("smb", ports.smb), ("http", ports.http), ("https", ports.https),
+            ("admin", ports.admin),
         ]
         return all.filter { $0.1 != 0 }.map { port($0.0, $0.1) }
     }
@@ -174,7 +176,8 @@ struct Examination {
     private func port(_ name: String, _ number: UInt16) -> Finding {
         let subject = "port \(number)"
         var address = shim_address()
-        guard let wanted = SocketAddress(numeric: configuration.address, port: number), wanted.store(into: &address) else {
+        guard let wanted = SocketAddress(numeric: configuration.address, port: number), wanted.store(into: &address)
+        else {
             return .bad(
                 subject, "\"\(configuration.address)\" is no IPv4 or IPv6 address", "give --address a number")
         }

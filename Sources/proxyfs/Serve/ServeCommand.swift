@@ -48,7 +48,8 @@ final class Server {
         do {
             world = try World.real(disk: data.disk, loops: cores)
         } catch {
-            throw .failure("can not start \(cores) event loops and their threads: \(error); raise the limits of this user")
+            throw .failure(
+                "can not start \(cores) event loops and their threads: \(error); raise the limits of this user")
         }
         let clock = world.clock
         logger = Logger(
