@@ -35,13 +35,19 @@ let package = Package(
 
         room("Bytes", ["CShim"]),
         room("Logging", []),
+        room("Metrics", []),
         room("Configuration", ["Logging"]),
         room("Runtime", ["Bytes", "CShim", "COpenSSL"]),
         room("Simulator", ["Bytes", "Runtime"]),
         room("ObjectStore", ["Bytes", "Runtime"]),
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
+        room("HTTP", ["Bytes", "Runtime"]),
+        room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 
-        .executableTarget(name: "proxyfs", dependencies: ["Runtime"], swiftSettings: strict),
+        .executableTarget(
+            name: "proxyfs",
+            dependencies: ["Admin", "Bytes", "CShim", "Configuration", "HTTP", "Logging", "Metrics", "Runtime"],
+            swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
         room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),
         .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator", "Trials"], swiftSettings: strict),
@@ -60,6 +66,10 @@ let package = Package(
             name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",
             swiftSettings: strict),
 
+        // What several modules' tests need.
+        .target(
+            name: "TestSupport", dependencies: ["CShim", "Runtime"], path: "Tests/TestSupport", swiftSettings: strict),
+
         tests("Bytes", ["CShim"]),
         tests("Runtime", ["Bytes", "CShim", "Simulator", "bench-echo"]),
         tests("Logging", []),
@@ -67,5 +77,10 @@ let package = Package(
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
+        tests("Metrics", []),
+        tests("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime", "Simulator", "TestSupport"]),
+        .testTarget(
+            name: "ProgramTests", dependencies: ["CShim", "Runtime", "TestSupport", "proxyfs"], swiftSettings: strict),
+        tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
     ]
 )

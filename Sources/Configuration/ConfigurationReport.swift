@@ -1,8 +1,8 @@
 import Logging
 
 extension LoadedConfiguration {
-    /// What `proxyfs config check` prints of a good configuration: every setting, its value, and who set it.
-    public var report: String {
+    /// Every setting, its value, and who set it.
+    public var settings: [(key: String, value: String, place: String)] {
         var rows: [(key: String, value: String, place: String)] = []
         func row(_ key: String, _ value: String) { rows.append((key, value, places[key] ?? "default")) }
         let c = configuration
@@ -30,6 +30,12 @@ extension LoadedConfiguration {
         for user in c.users {
             rows.append(("user \(user.name)", "on \(user.volumes.joined(separator: ", "))", user.place))
         }
+        return rows
+    }
+
+    /// What `proxyfs config check` prints of a good configuration.
+    public var report: String {
+        let rows = settings
         let keyWidth = rows.map(\.key.count).max() ?? 0
         let valueWidth = rows.map(\.value.count).max() ?? 0
         return rows.map { row in

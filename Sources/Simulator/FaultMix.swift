@@ -8,6 +8,21 @@ public struct FaultMix: Sendable {
     public var noSpace = 0
     /// A call of the pool that takes long.
     public var longDelay = 0
+    /// A read that gives less than is there.
+    public var partialRead = 0
+    /// A write of which less is taken than there is room for.
+    public var partialWrite = 0
+    /// A segment that takes long: those behind it wait.
+    public var slowSegment = 0
+    /// A segment at which the connection breaks, for both ends.
+    public var reset = 0
+    /// A connection whose ends hear no more of each other, from its first segment on.
+    public var halfOpen = 0
+    /// A segment or datagram at which its two hosts lose each other for a while.
+    public var partition = 0
+    public var lostDatagram = 0
+    public var duplicatedDatagram = 0
+    public var reorderedDatagram = 0
     /// At a crash an unsynced write survives whole, or in part by sectors, or not at all.
     public var tornWrites = true
 
@@ -19,6 +34,15 @@ public struct FaultMix: Sendable {
         mix.failedSync = 400
         mix.noSpace = 2_000
         mix.longDelay = 50
+        mix.partialRead = 8
+        mix.partialWrite = 8
+        mix.slowSegment = 50
+        mix.reset = 1_000
+        mix.halfOpen = 200
+        mix.partition = 2_000
+        mix.lostDatagram = 20
+        mix.duplicatedDatagram = 50
+        mix.reorderedDatagram = 20
         return mix
     }()
 }
@@ -29,6 +53,15 @@ public struct FaultCounts: Sendable, Equatable {
     public var failedReads = 0
     public var noSpaces = 0
     public var longDelays = 0
+    public var partialReads = 0
+    public var partialWrites = 0
+    public var slowSegments = 0
+    public var resets = 0
+    public var halfOpens = 0
+    public var partitions = 0
+    public var lostDatagrams = 0
+    public var duplicatedDatagrams = 0
+    public var reorderedDatagrams = 0
     public var crashes = 0
     public var lostWrites = 0
     public var tornWrites = 0

@@ -35,10 +35,13 @@ public final class Simulation: @unchecked Sendable {
     private var traceHash: UInt64 = 0xCBF2_9CE4_8422_2325
     var scheduling: Generator
     var chance: Generator
+    /// Of the network alone: traffic changes nothing of what the disk does.
+    var traffic: Generator
     var entropy: Generator
     private var storage: DiskState
     public private(set) var world: World
     public private(set) var loop: SimulatedLoop
+    private var fabric: SimulatedFabric
     private var isCrashing = false
     public private(set) var hasCrashed = false
     /// Events of one `run` call: more means that the program spins.
@@ -49,10 +52,12 @@ public final class Simulation: @unchecked Sendable {
         self.faults = faults
         scheduling = Generator(seed: seed, stream: "scheduling")
         chance = Generator(seed: seed, stream: "faults")
+        traffic = Generator(seed: seed, stream: "network")
         entropy = Generator(seed: seed, stream: "entropy")
         storage = DiskState(capacity: diskBytes)
         let parts = SimulatedParts()
         loop = parts.loop
+        fabric = parts.fabric
         world = parts.world(disk: SimulatedDisk(state: storage, incarnation: 0))
         storage.simulation = self
         parts.bind(self, incarnation: 0)
@@ -68,6 +73,12 @@ public final class Simulation: @unchecked Sendable {
         var events = 0
         while !condition() {
             if hasCrashed { return false }
+            if loop.io.hasWork, heap.first.map({ $0.time > now }) ?? true {
+                events += 1
+                precondition(events < Self.eventsMax, "the simulated program does not come to rest (seed \(seed))")
+                loop.io.settle()
+                continue
+            }
             guard let first = heap.first, first.time <= end else {
                 if end != .max { now = max(now, end) }
                 return condition()
@@ -82,6 +93,7 @@ public final class Simulation: @unchecked Sendable {
             case .closure(let work): work()
             case .job(let job, let loop): loop.run(job)
             }
+            loop.io.settle()
         }
         return true
     }
@@ -199,6 +211,7 @@ public final class Simulation: @unchecked Sendable {
 
     /// Lets the old program's tasks run out, so that its memory goes: every call of its world fails, time stands still.
     private func bury() {
+        breakConnections()
         var events = 0
         while !heap.isEmpty, events < Self.burialEventsMax {
             events += 1
@@ -206,10 +219,38 @@ public final class Simulation: @unchecked Sendable {
             case .closure(let work): work()
             case .job(let job, let loop): loop.run(job)
             }
+            loop.io.settle()
         }
+        breakConnections()
         heap.removeAll()
         incarnation += 1
     }
+
+    /// Passes in which handlers whose connections end may still use others.
+    private static let burialPassesMax = 1000
+
+    private func breakConnections() {
+        fabric.breakAll()
+        var passes = 0
+        while loop.io.hasWork, passes < Self.burialPassesMax {
+            passes += 1
+            loop.io.settle()
+            fabric.breakAll()
+        }
+    }
+
+    // MARK: Hosts
+
+    /// The network as another host of this run sees it. `world.network` is that of the host `server`. All hosts live
+    /// and die with the program.
+    public func network(of host: String) -> any Network { SimulatedNetwork(fabric, host: fabric.host(host)) }
+    /// Where a host is reached by others.
+    public func address(of host: String, port: UInt16) -> SocketAddress {
+        SimulatedFabric.address(fabric.host(host), port)
+    }
+    /// Nothing passes between two hosts until `heal`.
+    public func partition(_ a: String, _ b: String) { fabric.partition(fabric.host(a), fabric.host(b), until: .max) }
+    public func heal(_ a: String, _ b: String) { fabric.heal(fabric.host(a), fabric.host(b)) }
 
     private func start() {
         canceled.removeAll()
@@ -217,6 +258,7 @@ public final class Simulation: @unchecked Sendable {
         crashAtDiskCall = nil
         let parts = SimulatedParts()
         loop = parts.loop
+        fabric = parts.fabric
         world = parts.world(disk: SimulatedDisk(state: storage, incarnation: incarnation))
         parts.bind(self, incarnation: incarnation)
     }
@@ -241,10 +283,11 @@ struct SimulatedParts {
     private let clock = SimulatedClock()
     private let random = SimulatedRandom()
     private let pool = SimulatedPool()
-    private let network = SimulatedNetwork()
+    let fabric = SimulatedFabric()
 
     func world(disk: SimulatedDisk) -> World {
-        World(clock: clock, random: random, disk: disk, network: network, blocking: pool, loops: [loop])
+        let network = SimulatedNetwork(fabric, host: fabric.host("server"))
+        return World(clock: clock, random: random, disk: disk, network: network, blocking: pool, loops: [loop])
     }
 
     func bind(_ simulation: Simulation, incarnation: Int) {
@@ -252,6 +295,7 @@ struct SimulatedParts {
         clock.simulation = simulation
         random.simulation = simulation
         pool.bind(simulation, incarnation)
+        fabric.bind(simulation, incarnation)
     }
 }
 
@@ -331,4 +375,3 @@ final class SimulatedPool: BlockingPool, @unchecked Sendable {
             })
     }
 }
-

@@ -11,7 +11,9 @@ import Testing
         let patient = Script { $0.onIdle = { _ in patience.wrappingSubtract(1, ordering: .relaxed).newValue == 0 } }
         let strict = Script()
         for script in [patient, strict] {
-            let listener = try rig.listen(.loopback(port: 0), { $0.limits.idleTimeout = 50 * millisecond }) { _ in script }
+            let listener = try rig.listen(.loopback(port: 0), { $0.limits.idleTimeout = 50 * millisecond }) { _ in
+                script
+            }
             let started = shim_clock_monotonic()
             let peer = try Peer(listener.address)
             #expect(peer.readsEnd() == 0)
@@ -100,11 +102,29 @@ import Testing
         let rig = try Rig()
         defer { rig.stop() }
         let script = Script { $0.onOpened = { $0.close() } }
-        let listener = try rig.listen(.loopback(port: 0), { $0.limits.lingerTimeout = 100 * millisecond }) { _ in script }
+        let listener = try rig.listen(.loopback(port: 0), { $0.limits.lingerTimeout = 100 * millisecond }) { _ in script
+        }
         let started = shim_clock_monotonic()
         let peer = try Peer(listener.address)
         #expect(peer.readsEnd() == 0)
         #expect(await eventually { script.reason == .local })
         #expect(shim_clock_monotonic() - started >= 100 * millisecond)
+    }
+
+    @Test func anIdlePeerThatDoesNotEndAfterItsCloseIsGivenUp() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        let script = Script()
+        let listener = try rig.listen(
+            .loopback(port: 0),
+            {
+                $0.limits.idleTimeout = 50 * millisecond
+                $0.limits.lingerTimeout = 100 * millisecond
+            }
+        ) { _ in script }
+        let peer = try Peer(listener.address)
+        #expect(peer.readsEnd() == 0)
+        #expect(await eventually(within: 2) { script.reason == .idleTimeout })
+        #expect(script.log.idle == 1)
     }
 }

@@ -12,6 +12,7 @@
 #include "CShimDisk.h"
 #include "CShimThread.h"
 #include "CShimNet.h"
+#include "CShimSystem.h"
 #include "CShimTLS.h"
 
 #endif

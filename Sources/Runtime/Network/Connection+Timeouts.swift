@@ -36,7 +36,8 @@ extension Connection {
         timerAt = .max
         guard let (at, why) = deadline else { return }
         guard at <= loop.now else { return armTimer() }
-        guard why == .idleTimeout, let handler else { return abort(because: why) }
+        // One that lingers behind its close has the close's reason, which may be the same.
+        guard why == .idleTimeout, !flags.contains(.closing), let handler else { return abort(because: why) }
         activeAt = loop.now
         if handler.idle(self) { close(because: why) }
         armTimer()

@@ -44,7 +44,7 @@ public final class LoopCounter: Sendable {
     private let cell = Atomic<UInt64>(0)
     init() {}
     @inline(__always)
-    func add(_ count: UInt64) { cell.store(cell.load(ordering: .relaxed) &+ count, ordering: .relaxed) }
+    package func add(_ count: UInt64) { cell.store(cell.load(ordering: .relaxed) &+ count, ordering: .relaxed) }
     public var value: UInt64 { cell.load(ordering: .relaxed) }
 }
 

@@ -161,3 +161,10 @@ final class TLSContext: @unchecked Sendable {
         }
     }
 }
+
+extension TLSClient {
+    /// For implementations of `Network`: the client's end of TLS over `lower`.
+    package func transport(over lower: Transport, loop: EventLoop) -> Transport {
+        TLSTransport(client: self, over: lower, loop: loop)
+    }
+}

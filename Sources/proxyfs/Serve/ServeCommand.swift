@@ -1,0 +1,192 @@
+import Admin
+import CShim
+import Configuration
+import Glibc
+import HTTP
+import Logging
+import Metrics
+import Runtime
+
+enum ServeCommand {
+    static func run(_ words: [String]) throws(CommandFailure) -> ExitStatus {
+        let settings = try Settings(Settings.options(words, of: "serve"))
+        // Before the first thread: all of them take over what is held back.
+        shim_signals_hold()
+        let data = try DataDirectory(settings.configuration.data)
+        let server = try Server(settings, data)
+        try server.start()
+        Terminal.print("proxyfs: ready\n")
+        return server.serve()
+    }
+}
+
+/// The rooms put together. The main thread starts it, then has nothing to do but to wait for signals.
+final class Server {
+    /// The contract gives 30 seconds for everything; what is left of it is for closing volumes.
+    static let drainNanoseconds: UInt64 = 20_000_000_000
+    /// A disk that hangs must not keep the process for ever: the system ends it then.
+    static let stopSeconds: UInt32 = 29
+    static let openFilesWanted: UInt64 = 65_536
+    static let loopsMax = 64
+
+    private let settings: Settings
+    /// What holds now, by key: what needs a restart is told at each reading until that has come.
+    private var running: [String: String]
+    private let data: DataDirectory
+    private let world: World
+    private let logger: Logger
+    private let metrics = MetricsRegistry()
+    private let admin: AdminService
+    private var listeners: [(name: String, listener: Listener)] = []
+
+    init(_ settings: Settings, _ data: DataDirectory) throws(CommandFailure) {
+        self.settings = settings
+        running = Self.values(settings)
+        self.data = data
+        let openFiles = shim_open_files(Self.openFilesWanted)
+        let cores = min(max(sysconf(Int32(_SC_NPROCESSORS_ONLN)), 1), Self.loopsMax)
+        do {
+            world = try World.real(disk: data.disk, loops: cores)
+        } catch {
+            throw .failure(
+                "can not start \(cores) event loops and their threads: \(error); raise the limits of this user")
+        }
+        let clock = world.clock
+        logger = Logger(
+            level: settings.configuration.log.level, format: settings.configuration.log.format,
+            wall: { clock.wall() }, monotonic: { clock.monotonic() })
+        let token: AdminToken
+        do {
+            token = try AdminToken.load(world.disk, world.random)
+        } catch {
+            let why =
+                switch error {
+                case .failed(let code): "\(code)"
+                case .damaged: "what is in it is no token; remove it, and the next start makes another"
+                }
+            throw .failure("can not read or make \(data.path)/\(AdminToken.file): \(why)")
+        }
+        metrics.addProcess(clock)
+        metrics.add(loops: world.loops)
+        admin = AdminService(token: token, metrics: metrics, version: Version.json, logger: logger)
+        if openFiles < Self.openFilesWanted {
+            logger.warning("few open files", [.init("limit", openFiles), .init("wanted", Self.openFilesWanted)])
+        }
+    }
+
+    func start() throws(CommandFailure) {
+        let configuration = settings.configuration
+        logger.info(
+            "starting",
+            [
+                .init("version", Version.number), .init("process", Int(getpid())), .init("data", data.path),
+                .init("loops", world.loops.count),
+            ])
+        // Told, not faked: a port that accepts and does not serve would be worse than a closed one.
+        for (name, port) in [
+            ("nfs", configuration.ports.nfs), ("smb", configuration.ports.smb), ("http", configuration.ports.http),
+            ("https", configuration.ports.https),
+        ] where port != 0 {
+            logger.warning("front end is not in this version", [.init("name", name), .init("port", Int(port))])
+        }
+        if configuration.ports.admin != 0 {
+            let server = HTTPServer(admin, clock: world.clock)
+            let address = try Self.address(configuration, configuration.ports.admin)
+            do {
+                let listener = try server.listen(on: address, network: world.network, loops: world.loops)
+                listeners.append(("admin", listener))
+            } catch {
+                throw .failure(
+                    "can not listen on \(address) for admin: \(error); stop whoever listens there, or choose another "
+                        + "port with --admin-port")
+            }
+        }
+        metrics.addListeners(listeners)
+        for (name, listener) in listeners {
+            logger.info("listening", [.init("name", name), .init("address", describing: listener.address)])
+        }
+        admin.set(.ready)
+    }
+
+    static func address(_ configuration: Configuration, _ port: UInt16) throws(CommandFailure) -> SocketAddress {
+        guard let address = SocketAddress(numeric: configuration.address, port: port) else {
+            throw .failure(
+                "can not listen on \"\(configuration.address)\": it is no IPv4 or IPv6 address; names are not looked up, "
+                    + "give --address a number, such as 127.0.0.1 or ::")
+        }
+        return address
+    }
+
+    // MARK: Signals
+
+    /// Until SIGTERM; everything has ended then.
+    func serve() -> ExitStatus {
+        while true {
+            switch shim_signal_wait(-1) {
+            case Int32(SHIM_SIGNAL_HANGUP): reload()
+            case Int32(SHIM_SIGNAL_TERMINATE): return stop()
+            default: break
+            }
+        }
+    }
+
+    private func stop() -> ExitStatus {
+        alarm(Self.stopSeconds)
+        logger.info("stopping", [.init("connections", listeners.reduce(0) { $0 + $1.listener.active })])
+        admin.set(.waiting("stopping"))
+        let rest = Guarded(listeners.count)
+        for (_, listener) in listeners {
+            listener.drain(within: Self.drainNanoseconds) {
+                let isLast = rest.withLock { count in
+                    count -= 1
+                    return count == 0
+                }
+                if isLast { shim_signal_wake() }
+            }
+        }
+        while rest.withLock({ $0 }) > 0 {
+            if shim_signal_wait(-1) == Int32(SHIM_SIGNAL_TERMINATE) {
+                logger.warning("stopped at once: told to stop twice")
+                return .failure
+            }
+        }
+        world.stop()
+        logger.info("stopped")
+        return .success
+    }
+
+    // MARK: Configuration
+
+    /// Keys that hold as soon as they are read again.
+    private static let changeable: Set<String> = ["log.level"]
+
+    private func reload() {
+        let fresh: Settings
+        do {
+            fresh = try Settings(settings.options)
+        } catch {
+            logger.error("configuration not changed", [.init("why", error.message)])
+            return
+        }
+        let new = Self.values(fresh)
+        var changes = 0
+        for key in Set(running.keys).union(new.keys).sorted() where running[key] != new[key] {
+            changes += 1
+            let fields: [LogField] = [
+                .init("key", key), .init("from", running[key] ?? "none"), .init("to", new[key] ?? "none"),
+            ]
+            if Self.changeable.contains(key) {
+                logger.info("configuration changed", fields)
+                running[key] = new[key]
+            } else {
+                logger.warning("configuration change needs a restart", fields)
+            }
+        }
+        logger.level = fresh.configuration.log.level
+        logger.info("configuration read again", [.init("changes", changes)])
+    }
+
+    private static func values(_ settings: Settings) -> [String: String] {
+        Dictionary(settings.loaded.settings.map { ($0.key, $0.value) }) { first, _ in first }
+    }
+}
