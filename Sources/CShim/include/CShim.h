@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "CShimCRC.h"
+#include "CShimDisk.h"
 #include "CShimThread.h"
 #include "CShimNet.h"
 #include "CShimTLS.h"

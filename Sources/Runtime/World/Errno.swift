@@ -21,6 +21,8 @@ public struct Errno: Error, Equatable, Hashable, Sendable {
     public static let timedOut = Errno(ETIMEDOUT)
     public static let readOnly = Errno(EROFS)
     public static let permission = Errno(EACCES)
+    public static let notPermitted = Errno(EPERM)
+    public static let badDescriptor = Errno(EBADF)
     public static let canceled = Errno(ECANCELED)
 }
 
