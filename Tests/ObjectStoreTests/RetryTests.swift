@@ -177,7 +177,8 @@ struct RetryTests {
         let script = Scripted()
         script.script = [reply("ab", size: 10), reply("abcde", size: nil), reply("abcd", size: 10)]
         try run(script) { store, _ in
-            #expect(try await store.get(name("a"), range: 0..<4).text == "abcd")
+            let body = try await store.get(name("a"), range: 0..<4)
+            #expect(body.text == "abcd")
             #expect(script.requests == 3)
         }
         let ended = Scripted()
@@ -188,7 +189,10 @@ struct RetryTests {
         }
         let whole = Scripted()
         whole.script = [reply("abc", size: 4), reply("abcd", size: 4)]
-        try run(whole) { store, _ in #expect(try await store.get(name("a")).text == "abcd") }
+        try run(whole) { store, _ in
+            let body = try await store.get(name("a"))
+            #expect(body.text == "abcd")
+        }
     }
 
     @Test func aListingThatMakesNoSenseIsCorrupt() throws {
@@ -292,7 +296,8 @@ struct RetryTests {
         try run(script, { $0.writesMax = 1 }) { store, world in
             world.loops[0].task { try? await store.put(name("a"), .blocks([])) }
             await world.loops[0].sleep(nanoseconds: 1_000)
-            #expect(try await store.head(name("b")) == 9)
+            let size = try await store.head(name("b"))
+            #expect(size == 9)
         }
     }
 

@@ -93,7 +93,9 @@ struct TransportConformanceTests {
             #expect(await store.get(a).body?.text == "streamed", "a broken stream changes nothing")
             try await world.blocking.run(on: world.loops[0]) { () throws(Errno) in
                 let file = try world.disk.open("body", [.write, .create])
-                try file.write(block("from a file").bytes, at: 0)
+                let body = block("from a file")
+                defer { extendLifetime(body) }
+                try file.write(body.bytes, at: 0)
             }
             for _ in 0..<2 {
                 // A PUT that was applied may come again: the file must still be there.

@@ -77,6 +77,7 @@ struct DiskConformanceTests {
         let pieces = ["hel", "", "lo", " "].map { Array($0.utf8) }
         let blocks = pieces.map { piece in piece.withUnsafeBytes { Block(copying: $0) } }
         try file.write(blocks.map(\.bytes), at: 0)
+        extendLifetime(blocks)
         #expect(try file.text() == "hello world")
         try file.write([], at: 100)
         #expect(try file.size() == 11)
@@ -112,10 +113,12 @@ struct DiskConformanceTests {
             size += 13
         }
         try file.write(pieces, at: 3)
+        extendLifetime(block)
         let read = Block(capacity: block.count)
         read.count = try file.read(into: UnsafeMutableRawBufferPointer(start: read.base, count: read.capacity), at: 3)
         #expect(read.count == block.count)
         #expect(memcmp(read.base, block.base, block.count) == 0)
+        extendLifetime((read, block))
         #expect(try file.size() == UInt64(block.count) + 3)
     }
 
@@ -209,10 +212,12 @@ struct DiskConformanceTests {
         block.count = 8192
         memset(block.base, 7, 8192)
         try file.write(block.bytes, at: 4096)
+        extendLifetime(block)
         memset(block.base, 0, 8192)
         let target = UnsafeMutableRawBufferPointer(start: block.base, count: 8192)
         #expect(try file.read(into: target, at: 4096) == 8192)
         #expect(block.bytes.allSatisfy { $0 == 7 })
+        extendLifetime(block)
     }
 
     @Test(arguments: Kind.allCases) func space(_ kind: Kind) throws {
