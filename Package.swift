@@ -54,6 +54,10 @@ let package = Package(
             name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",
             swiftSettings: strict),
 
+        .executableTarget(
+            name: "benchmark-store-directory", dependencies: ["Bytes", "ObjectStore", "Runtime"],
+            path: "benchmarks/store-directory", exclude: ["run"], swiftSettings: strict),
+
         tests("Bytes", ["CShim"]),
         tests("Runtime", ["Bytes", "CShim", "Simulator", "bench-echo"]),
         tests("Logging", []),
