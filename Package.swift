@@ -42,7 +42,9 @@ let package = Package(
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
 
         .executableTarget(name: "proxyfs", dependencies: ["Runtime"], swiftSettings: strict),
-        .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator"], swiftSettings: strict),
+        // The engine under the simulator, for the tests and for longer runs by hand.
+        room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),
+        .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator", "Trials"], swiftSettings: strict),
 
         // Benchmarks stand beside a peer in C.
         .target(name: "CBench", path: "benchmarks/bytes/peer", cSettings: [.unsafeFlags(["-O2"])]),
@@ -64,6 +66,6 @@ let package = Package(
         tests("Configuration", ["Logging"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
-        tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore"]),
+        tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
     ]
 )

@@ -2,10 +2,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -25,6 +27,17 @@ int shim_disk_root(const char *path) {
     return fd < 0 ? -errno : fd;
 }
 
+// No symbolic link on the way is followed. Where a sandbox hides openat2, only the last part is looked at.
+static int open_below(int root, const char *path, int flags, mode_t mode) {
+    struct open_how how = {.flags = (uint64_t)flags, .mode = mode, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+    for (;;) {
+        int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+        if (fd < 0 && (errno == ENOSYS || errno == EPERM)) fd = openat(root, path, flags | O_NOFOLLOW, mode);
+        // EAGAIN: something on the way was renamed meanwhile.
+        if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) return fd;
+    }
+}
+
 int shim_disk_open(int root, const char *path, unsigned options) {
     int flags = O_CLOEXEC | O_NOCTTY | (options & SHIM_OPEN_WRITE ? O_RDWR : O_RDONLY);
     if (options & SHIM_OPEN_CREATE) flags |= O_CREAT;
@@ -33,12 +46,12 @@ int shim_disk_open(int root, const char *path, unsigned options) {
     int fd;
     // Not every file system can bypass its cache, and one that can not says so only after it has made the file.
     if (options & SHIM_OPEN_DIRECT) {
-        AGAIN(fd, openat(root, path, flags | O_DIRECT, 0600));
+        fd = open_below(root, path, flags | O_DIRECT, flags & O_CREAT ? 0600 : 0);
         if (fd >= 0) goto opened;
         if (errno != EINVAL) return -errno;
         if (options & SHIM_OPEN_CREATE) flags &= ~O_EXCL;
     }
-    AGAIN(fd, openat(root, path, flags, 0600));
+    fd = open_below(root, path, flags, flags & O_CREAT ? 0600 : 0);
     if (fd < 0) return -errno;
 opened:;
     struct stat status;
@@ -154,7 +167,7 @@ static int kind_of(mode_t mode) {
 
 int shim_disk_status(int root, const char *path, struct shim_status *status) {
     struct stat found;
-    if (fstatat(root, named(path), &found, 0) < 0) return -errno;
+    if (fstatat(root, named(path), &found, AT_SYMLINK_NOFOLLOW) < 0) return -errno;
     status->kind = kind_of(found.st_mode);
     status->size = S_ISREG(found.st_mode) ? (uint64_t)found.st_size : 0;
     status->modified = (int64_t)found.st_mtim.tv_sec * 1000000000 + found.st_mtim.tv_nsec;
@@ -162,8 +175,7 @@ int shim_disk_status(int root, const char *path, struct shim_status *status) {
 }
 
 static int open_directory(int root, const char *path) {
-    int fd;
-    AGAIN(fd, openat(root, named(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    int fd = open_below(root, named(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     return fd < 0 ? -errno : fd;
 }
 

@@ -53,7 +53,7 @@ struct ForgettingDiskTests {
             }
         }
         // What the disk says of itself: nothing was proved if it has forgotten nothing.
-        let disk = try RealDisk(at: mount)
+        let disk = try RealDisk(path: mount)
         let file = try disk.open(".power", [])
         var text = [UInt8](repeating: 0, count: 512)
         let count = try text.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
@@ -63,7 +63,7 @@ struct ForgettingDiskTests {
     }
 
     private func onWorld(_ mount: String, _ body: @escaping @Sendable (World) async throws -> Void) async throws {
-        let world = try World.real(disk: RealDisk(at: mount), loops: 1)
+        let world = try World.real(disk: RealDisk(path: mount), loops: 1)
         let result = await world.loops[0].task { try await body(world) }.result
         world.stop()
         try result.get()

@@ -177,7 +177,7 @@ func withRealWorld(_ body: @escaping @Sendable (World) async throws -> Void) asy
     var name = Array("/var/tmp/proxyfs-test-XXXXXX\0".utf8CString)
     let made = name.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress!).map { String(cString: $0) } }
     let folder = try #require(made)
-    let world = try World.real(disk: RealDisk(at: folder), loops: 1)
+    let world = try World.real(disk: RealDisk(path: folder), loops: 1)
     let result = await world.loops[0].task { try await body(world) }.result
     world.stop()
     removeAll(world.disk, "")

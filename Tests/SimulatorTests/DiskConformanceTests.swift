@@ -25,7 +25,7 @@ struct DiskConformanceTests {
                 let folder = try temporaryFolder()
                 self.folder = folder
                 simulation = nil
-                disk = try RealDisk(at: folder)
+                disk = try RealDisk(path: folder)
             }
         }
 
@@ -252,7 +252,7 @@ func temporaryFolder() throws -> String {
 }
 
 func removeFolder(_ path: String) {
-    guard let disk = try? RealDisk(at: path) else { return }
+    guard let disk = try? RealDisk(path: path) else { return }
     func empty(_ folder: String) {
         var entries: [(String, FileKind)] = []
         try? disk.list(folder) { name, kind in

@@ -14,7 +14,7 @@ enum Program {
             print("usage: benchmark-store-directory FOLDER COUNT [BYTES]")
             exit(2)
         }
-        let world = try World.real(disk: RealDisk(at: arguments[1]), loops: 1)
+        let world = try World.real(disk: RealDisk(path: arguments[1]), loops: 1)
         let seconds = try await world.loops[0].task { try await puts(world, count, size) }.value
         print(seconds)
         world.stop()

@@ -140,6 +140,8 @@ extension Headhunter {
             cache: cache, volume: volume, epoch: epoch, objectBytes: options.metadataObjectBytes, roots: frozen.roots)
         try await storeNodes(packer)
         try await uploadAll(frozen.stages)
+        // The header cuts the log that has the checksums of what files were given; those of the segments follow them.
+        try await commit(data.sealed, .durable)
 
         for address in frozen.released {
             guard var object = checkpoints.objects[address.object] else { continue }

@@ -11,7 +11,7 @@ final class LogBatch: @unchecked Sendable {
     fileprivate var recordsEnd: Int?
     /// The writer begins a new file with this batch.
     fileprivate(set) var beginsFile: Bool
-    var last: UInt64 { first + UInt64(count) - 1 }
+    var last: UInt64 { first - 1 + UInt64(count) }
 
     fileprivate init(block: Block, first: UInt64, beginsFile: Bool) {
         self.block = block
@@ -86,6 +86,13 @@ struct LogAssembler {
     mutating func beginFile() {
         close()
         rotate = true
+    }
+
+    /// A batch without records: it only says what has become durable. Nil while there are records to say it with, and
+    /// at the begin of a file, whose header says as much.
+    mutating func mark() -> LogBatch? {
+        guard isEmpty, !rotate else { return nil }
+        return LogBatch(block: spare.popLast() ?? Block(capacity: Self.blockSizeFirst), first: next, beginsFile: false)
     }
 
     /// Hands over all there is, in order.

@@ -17,6 +17,7 @@
 /// 56 zero       u64
 /// 64 records
 /// ```
+/// A batch without records is a mark: the log has come to rest, and this much is durable.
 /// A record is a `WriteSet`'s bytes behind their length (varint). Record numbers rise by one and never repeat.
 ///
 /// Invariants, and what they guard against:

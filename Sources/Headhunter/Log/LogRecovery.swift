@@ -113,26 +113,34 @@ struct LogRecovery {
         var known = durable
         var expected: UInt64?
         var chain: UInt32 = 0
+        // The chain behind the last record, and behind each mark after it: a writer that leaves a file whose sync failed
+        // goes on from before marks that were never synced.
+        var ends: [UInt32] = []
         var broken = false
 
         for index in all.indices {
             let file = all[index]
             // From here on a later file has the say.
             let end = all[(index + 1)...].map(\.first).min() ?? .max
-            if !broken, file.first < end {
+            // A file of which nothing counts may still hold marks that a later file's chain goes on from.
+            var isOfUse = !broken && file.first <= end
+            if isOfUse {
                 if let wanted = expected {
-                    if file.first != wanted || file.chain != chain { broken = true }
-                } else if file.first <= first {
-                    chain = file.chain
-                    expected = file.first
+                    isOfUse = file.first == wanted && ends.contains(file.chain)
+                    broken = !isOfUse && file.first < end
                 } else {
-                    broken = true
+                    isOfUse = file.first <= first
+                    broken = !isOfUse && file.first < end
+                    expected = isOfUse ? file.first : nil
                 }
             }
             var offset = UInt64(LogFormat.fileHeaderSize)
-            if !broken, file.first < end {
-                while let wanted = expected, wanted < end, let header = try batch(in: file, at: offset),
-                    header.first == wanted, header.chain == chain
+            if isOfUse {
+                chain = file.chain
+                ends.append(chain)
+                // Marks behind the last record are part of the chain that the next file goes on with.
+                while let wanted = expected, wanted <= end, let header = try batch(in: file, at: offset),
+                    header.first == wanted, header.chain == chain, wanted < end || header.count == 0
                 {
                     known = max(known, header.durable)
                     try settle(upTo: known, path: file.path, offset: offset)
@@ -143,6 +151,8 @@ struct LogRecovery {
                         return true
                     }
                     chain = header.checksum
+                    if header.count > 0 { ends.removeAll() }
+                    ends.append(chain)
                     expected = min(wanted + UInt64(header.count), end)
                     offset += Self.padded(header.length)
                 }
@@ -297,7 +307,7 @@ struct LogRecovery {
                 durable: base.load(fromByteOffset: 24, as: UInt64.self),
                 chain: base.load(fromByteOffset: 48, as: UInt32.self),
                 checksum: base.load(fromByteOffset: 52, as: UInt32.self))
-            guard header.length <= LogFormat.batchBytesMax, header.count > 0 else { return nil }
+            guard header.length <= LogFormat.batchBytesMax else { return nil }
             got = try file.handle.read(
                 into: UnsafeMutableRawBufferPointer(start: block.base + size, count: header.length),
                 at: offset + UInt64(size))

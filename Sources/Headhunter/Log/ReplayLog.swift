@@ -39,6 +39,8 @@ public final class ReplayLog: Sendable {
         var written: UInt64
         var durable: UInt64
         var isPumping = false
+        /// What the newest batch says to be durable.
+        var marked: UInt64 = 0
         var failure: Failure?
         /// Sequence numbers of the files that exist, with the first record of each.
         var files: [(sequence: UInt64, first: UInt64)]
@@ -172,6 +174,16 @@ public final class ReplayLog: Sendable {
         return min(data, durable)
     }
 
+    /// More has become durable while the log was at rest. On the log's loop.
+    func mark() {
+        let isIdle = shared.withLock { shared -> Bool in
+            if shared.isPumping { return false }
+            shared.isPumping = true
+            return true
+        }
+        if isIdle { pump() }
+    }
+
     // MARK: Writing
 
     /// On the log's loop. Takes what there is and has it written; comes back when that is done.
@@ -184,9 +196,16 @@ public final class ReplayLog: Sendable {
         let confirmed = confirmed()
         let run = shared.withLock { shared -> Run? in
             guard !shared.waiters.isEmpty, shared.failure == nil else {
+                // Nobody waits: a mark is written, not synced, so that damage to the last records can be told from a
+                // write that was torn before anybody had an answer.
+                if shared.failure == nil, confirmed > shared.marked, let mark = shared.assembler.mark() {
+                    shared.marked = confirmed
+                    return Run(batches: [mark], sync: false, durable: confirmed)
+                }
                 shared.isPumping = false
                 return nil
             }
+            shared.marked = confirmed
             let sync = shared.waiters.contains { $0.level == .durable }
             return Run(batches: shared.assembler.take(), sync: sync, durable: confirmed)
         }

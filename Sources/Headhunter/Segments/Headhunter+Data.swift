@@ -14,6 +14,8 @@ struct DataState {
     var isWriting = false
     var isUploading = false
     var uploadsWaiting: [UnsafeContinuation<Void, Never>] = []
+    /// The log record that tells the newest of the stored segments' checksums.
+    var sealed: UInt64 = 0
     /// The data of all records up to this number is durable.
     var durable: UInt64
 }
@@ -192,6 +194,7 @@ extension Headhunter {
                 }
                 if failure == nil, sync, plan.isAll { self.data.durable = max(self.data.durable, last) }
                 for waiter in waiters { waiter.done(failure) }
+                self.log.mark()
                 // After a failure nobody is served by trying again at once: the next one who waits tries.
                 if failure == nil || !self.data.waiters.isEmpty { self.pumpData() }
                 self.startUploads()
@@ -238,10 +241,11 @@ extension Headhunter {
         guard checkpoints.failure == nil else { return }
         checkpoints.trouble = nil
         do throws(VolumeError) {
-            _ = try await change(isUrgent: true) { (change) throws(Missing) -> Void in
+            let (_, number) = try await change(isUrgent: true) { (change) throws(Missing) -> Void in
                 try SegmentTable.seal(
                     change, stage.number, size: UInt64(stage.size), heat: stage.heat, checksums: stage.checksums.all)
             }
+            data.sealed = max(data.sealed, number)
         } catch {
             return failData(error)
         }
@@ -310,7 +314,7 @@ extension Headhunter {
 
     /// Segments that files name, of which the table does not know whether they got to the store: those without a
     /// stage file are there, or something is wrong.
-    func settleSegments() async throws(VolumeError) {
+    func settleSegments(_ named: [UInt64: [SegmentRange]]) async throws(VolumeError) {
         var next: UInt64 = 0
         while true {
             let from = next
@@ -318,12 +322,14 @@ extension Headhunter {
                 try SegmentTable.marked(view, SegmentTable.stagedTag, from: from, limit: Self.marksSlice)
             }
             guard let last = marked.last else { return }
-            for segment in marked where segments.stage(segment) == nil { try await settle(segment) }
+            for segment in marked where segments.stage(segment) == nil {
+                try await settle(segment, named[segment] ?? [])
+            }
             next = last + 1
         }
     }
 
-    private func settle(_ segment: UInt64) async throws(VolumeError) {
+    private func settle(_ segment: UInt64, _ named: [SegmentRange]) async throws(VolumeError) {
         let name = objectName(ObjectNaming.segment, segment)
         let checksums: BlockChecksums
         let size: UInt64
@@ -347,6 +353,14 @@ extension Headhunter {
                 place = end
             }
             checksums = sums
+            for range in named {
+                let start = UInt64(range.offset)
+                let block = try await store.get(name, range: start..<(start + UInt64(range.length)))
+                defer { extendLifetime(block) }
+                guard CRC32C.of(block.bytes) == range.checksum else {
+                    throw .corrupt("the bytes at \(start) are not what the log says")
+                }
+            }
         } catch {
             throw Self.volumeError(error, "\(name)")
         }

@@ -85,28 +85,46 @@ final class StageRecovery {
     /// Segments without a stage file that records name of which nobody is known to have been told: they may have gone
     /// to the store, or may never have got to the disk.
     private(set) var doubtful: Set<UInt64> = []
+    /// Segments without a stage file that durable records name: they went to the store, or are nobody's by now.
+    private(set) var absent: Set<UInt64> = []
+    /// What the log says of segments that the store has: their bytes are compared before their checksums are written
+    /// down for good.
+    private(set) var named: [UInt64: [SegmentRange]] = [:]
     /// Which of the doubtful ones are in the store, once that is known.
     private let inStore: Set<UInt64>
 
     /// Whether the bytes are what the log says.
     func holds(_ range: SegmentRange, isUnsure: Bool) -> Bool {
-        if inStore.contains(range.segment) { return true }
+        if inStore.contains(range.segment) {
+            named[range.segment, default: []].append(range)
+            return true
+        }
         guard candidates[range.segment] != nil else {
             // A durable record's segment is in the store, or nobody's by now.
-            guard isUnsure else { return !lost.contains(range.segment) }
+            guard isUnsure else {
+                absent.insert(range.segment)
+                return !lost.contains(range.segment)
+            }
             doubtful.insert(range.segment)
             return false
         }
-        checked[range.segment, default: []].append(range)
-        while let newest = candidates[range.segment]?.last {
-            // An older file has to stand up to everything that a newer one was trusted with.
-            let ranges = checked[range.segment] ?? []
-            let last = ranges.suffix(candidates[range.segment]?.count == 1 ? ranges.count : 1)
-            if last.allSatisfy({ matches($0, newest) }) { return true }
-            if candidates[range.segment]?.count == 1 { return false }
-            candidates[range.segment]?.removeLast()
-            newest.file.close()
-            useless.append(newest.path)
+        guard let files = candidates[range.segment], let newest = files.last else { return false }
+        let earlier = checked[range.segment] ?? []
+        if matches(range, newest) {
+            checked[range.segment] = earlier + [range]
+            return true
+        }
+        // A newer file that was not completed: an older one then has to stand up to everything so far. When none does,
+        // it is the range that is missing, and the newest file stays the one to go on with.
+        for index in files.indices.dropLast().reversed()
+        where (earlier + [range]).allSatisfy({ matches($0, files[index]) }) {
+            for file in files[(index + 1)...] {
+                file.file.close()
+                useless.append(file.path)
+            }
+            candidates[range.segment] = Array(files[...index])
+            checked[range.segment] = earlier + [range]
+            return true
         }
         return false
     }

@@ -214,12 +214,13 @@ package final class Tree {
         // Split. The old content is read from a copy, so that both halves can be built with their own prefixes.
         let old = Page(cache.scratchSecond)
         memcpy(old.base, page.base, Page.size)
-        let at = splitPoint(old, inserting: index)
+        let cost = page.cost(key: key.count, value: value.count)
+        let (at, newIs) = split(old, inserting: index, cost: cost)
         let right = cache.makeDirty()
         let rightPage = cache.page(right)
         withUnsafeTemporaryAllocation(byteCount: Page.keyBytesMax, alignment: 8) { separatorMemory in
             guard let separatorBase = separatorMemory.baseAddress else { return }
-            let separatorLength = separator(old, at: at, inserting: key, at: index, to: separatorBase)
+            let separatorLength = separator(old, at: at, key, newIs, to: separatorBase)
             let separator = UnsafeRawBufferPointer(start: separatorBase, count: separatorLength)
             page.initialize(level: old.level, low: old.low, high: separator)
             rightPage.initialize(level: old.level, low: separator, high: old.high)
@@ -259,11 +260,22 @@ package final class Tree {
         root = .memory(frame)
     }
 
-    /// The first entry that goes to the right half: the most even cut, except for keys that come in rising order,
-    /// where the left half keeps all that is below the new key, and what lies above it moves out of its way.
-    private func splitPoint(_ page: Page, inserting index: Int) -> Int {
+    /// Where a new entry lies with respect to the cut of a split.
+    private enum NewEntry {
+        case lastOfLeft
+        case firstOfRight
+        case elsewhere
+    }
+
+    /// The first entry that goes to the right half: the most even cut, except for keys that come in rising order. There
+    /// the left half stays full, and what lies above the new key moves out of its way.
+    private func split(_ page: Page, inserting index: Int, cost: Int) -> (at: Int, newIs: NewEntry) {
         let count = page.count
-        if page.isLeaf && (index == count || (index > 0 && page.continuesRise(at: index))) { return index }
+        if page.isLeaf && index == count { return (count, .firstOfRight) }
+        if page.isLeaf && index > 0 && page.continuesRise(at: index) {
+            let above = page.cost(of: index..<count, prefix: page.prefixLength)
+            return (index, above + page.freeBytes >= cost ? .lastOfLeft : .firstOfRight)
+        }
         var total = 0
         for entry in 0..<count { total += page.cost(at: entry) }
         var left = 0
@@ -277,25 +289,24 @@ package final class Tree {
                 best = entry + 1
             }
         }
-        return best
+        return (best, .elsewhere)
     }
 
     /// Writes the right half's low fence: above every key of the left half, not above any of the right half.
     /// In a leaf it is the shortest such string; in an inner page it is the right half's first key.
     private func separator(
-        _ page: Page, at split: Int, inserting key: UnsafeRawBufferPointer, at index: Int,
+        _ page: Page, at split: Int, _ key: UnsafeRawBufferPointer, _ newIs: NewEntry,
         to target: UnsafeMutableRawPointer
     ) -> Int {
         withUnsafeTemporaryAllocation(byteCount: 2 * Page.keyBytesMax, alignment: 8) { memory -> Int in
             guard let leftBase = memory.baseAddress else { return 0 }
-            // Keys in rising order go on in the left half when something lies above them, else alone in the right.
-            let newIsLast = split == index && split < page.count && page.isLeaf
-            let newIsFirst = split == page.count
             let left =
-                newIsLast ? key : UnsafeRawBufferPointer(start: leftBase, count: page.copyKey(split - 1, to: leftBase))
+                newIs == .lastOfLeft
+                ? key : UnsafeRawBufferPointer(start: leftBase, count: page.copyKey(split - 1, to: leftBase))
             let rightBase = leftBase + Page.keyBytesMax
             let right =
-                newIsFirst ? key : UnsafeRawBufferPointer(start: rightBase, count: page.copyKey(split, to: rightBase))
+                newIs == .firstOfRight
+                ? key : UnsafeRawBufferPointer(start: rightBase, count: page.copyKey(split, to: rightBase))
             let length = page.isLeaf ? commonPrefix(left, right) + 1 : right.count
             if let source = right.baseAddress { memcpy(target, source, length) }
             return length

@@ -84,7 +84,7 @@ extension Headhunter {
         headhunter.segments.adopt(recovered.stage.chosen)
         headhunter.nonces.next = claim.nonces - options.nonceRange
         try await headhunter.publish(claim)
-        try await headhunter.settleSegments()
+        try await headhunter.settleSegments(recovered.stage.named)
         await headhunter.fetchNumbers()
         headhunter.startUploads()
         headhunter.startTimer()
@@ -129,17 +129,29 @@ extension Headhunter {
         var inStore: Set<UInt64> = []
         var wanted = try await stagedSegments(world, loop, directory)
         while true {
-            for segment in wanted.subtracting(asked).sorted() {
-                let name = ObjectNaming.name(prefix, ObjectNaming.segment, segment)
-                do throws(StoreError) {
-                    if try await store.head(name) != nil { inStore.insert(segment) }
-                } catch { throw volumeError(error, "looking for \(name)") }
+            for segment in wanted.subtracting(asked).sorted() where try await isStored(store, prefix, segment) {
+                inStore.insert(segment)
             }
             asked.formUnion(wanted)
             let recovered = try await replay(world, loop, directory, header, inStore: inStore)
             // The end of the log names segments of which only the store can tell whether they exist.
             wanted = recovered.stage.doubtful
-            if wanted.isSubset(of: asked) { return recovered }
+            guard wanted.isSubset(of: asked) else { continue }
+            // A store's answer is durable. It must be had before the stage's directory is synced: a file that moved from
+            // there to the store would otherwise be in neither place after a crash.
+            for segment in recovered.stage.absent.subtracting(asked).sorted() {
+                _ = try await isStored(store, prefix, segment)
+            }
+            return recovered
+        }
+    }
+
+    private static func isStored(
+        _ store: ObjectStore, _ prefix: String, _ segment: UInt64
+    ) async throws(VolumeError) -> Bool {
+        let name = ObjectNaming.name(prefix, ObjectNaming.segment, segment)
+        do throws(StoreError) { return try await store.head(name) != nil } catch {
+            throw volumeError(error, "looking for \(name)")
         }
     }
 

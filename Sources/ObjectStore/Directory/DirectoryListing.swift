@@ -7,6 +7,7 @@ import Runtime
 struct DirectoryListing {
     static let limitMax = 10_000
     private let disk: any Disk
+    private let table: DirectoryTable
     private let layout: DirectoryLayout
     private let prefix: String
     private let marker: String
@@ -14,8 +15,11 @@ struct DirectoryListing {
     private(set) var entries: [ListEntry] = []
     private(set) var isTruncated = false
 
-    init(disk: any Disk, layout: DirectoryLayout, prefix: String, marker: String?, limit: Int) {
+    init(
+        disk: any Disk, table: DirectoryTable, layout: DirectoryLayout, prefix: String, marker: String?, limit: Int
+    ) {
         self.disk = disk
+        self.table = table
         self.layout = layout
         self.prefix = prefix
         self.marker = marker ?? ""
@@ -136,7 +140,9 @@ struct DirectoryListing {
     private mutating func show(_ last: String, in folder: Folder) throws(Errno) {
         guard let name = ObjectName(folder.start + last) else { return }
         do throws(Errno) {
-            let size = try disk.status(layout.place(name).path).size
+            let place = layout.place(name)
+            let size = try disk.status(place.path).size
+            try table.confirm(place.directory)
             entries.append(ListEntry(name: name, size: size))
         } catch {
             // Deleted while we looked.

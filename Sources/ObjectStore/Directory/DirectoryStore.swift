@@ -67,10 +67,11 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
                 let path = layout.place(name).path
                 return try await blocking { (store) throws(Errno) in try store.read(path, range) }
             case .object(let name, .head):
-                let path = layout.place(name).path
+                let place = layout.place(name)
                 return try await blocking { (store) throws(Errno) in
                     var reply = StoreReply(status: 200)
-                    reply.size = try store.world.disk.status(path).size
+                    reply.size = try store.world.disk.status(place.path).size
+                    try store.table.confirm(place.directory)
                     return reply
                 }
             case .object(let name, .delete): return try await delete(name)
@@ -78,7 +79,8 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
                 guard limit > 0 else { return StoreReply(status: 400) }
                 return try await blocking { (store) throws(Errno) in
                     var listing = DirectoryListing(
-                        disk: store.world.disk, layout: store.layout, prefix: prefix, marker: marker, limit: limit)
+                        disk: store.world.disk, table: store.table, layout: store.layout, prefix: prefix, marker: marker,
+                        limit: limit)
                     try listing.run()
                     var reply = StoreReply(status: 200)
                     reply.entries = listing.entries

@@ -16,6 +16,13 @@ final class DirectoryTable: @unchecked Sendable {
     /// Making and removing happen one at a time.
     private var isBusy = false
     private var queue: [UnsafeContinuation<Void, Never>] = []
+    /// Directories that this process has synced, with all above them: what they held then, and what it added, is
+    /// durable. What another process left may be visible and yet be lost with the power. Asked by the pool's threads.
+    private let confirmed = Guarded(Confirmed())
+    private struct Confirmed {
+        var directories: Set<String> = []
+        var removals = 0
+    }
     private var syncs: [String: [UnsafeContinuation<Errno?, Never>]] = [:]
 
     init(world: World, loop: EventLoop, top: String) {
@@ -66,8 +73,33 @@ final class DirectoryTable: @unchecked Sendable {
         await enter()
         defer { leave() }
         known[directory] = nil
+        confirmed.withLock { confirmed in
+            confirmed.directories.remove(directory)
+            confirmed.removals += 1
+        }
         let disk = world.disk
         await world.blocking.run(on: loop) { try? disk.removeDirectory(directory) }
+    }
+
+    /// On a thread of the pool. What is told of a directory's names must stay true: it is synced before the first answer.
+    func confirm(_ directory: String) throws(Errno) {
+        let removals = confirmed.withLock { $0.directories.contains(directory) ? nil : $0.removals }
+        guard let removals else { return }
+        var path = directory
+        while path.utf8.count >= top.utf8.count {
+            do throws(Errno) {
+                try world.disk.syncDirectory(path)
+            } catch {
+                guard error == .noEntry else { throw error }
+            }
+            path = DiskPath.parent(of: path)
+        }
+        confirmed.withLock { confirmed in
+            // A directory that was removed since may be made again by somebody who has not synced its name yet.
+            guard confirmed.removals == removals else { return }
+            if confirmed.directories.count >= Self.knownMax { confirmed.directories.removeAll() }
+            confirmed.directories.insert(directory)
+        }
     }
 
     /// Makes the names in the directory durable. Callers that come while it is being synced share the next sync.

@@ -4,12 +4,12 @@ import Synchronization
 /// A directory of the machine and what lies below it.
 ///
 /// The directory is held open and every path is relative to it, so that it may be moved or mounted over meanwhile.
-/// New files and directories belong to their owner alone.
+/// Neither `..` nor a symbolic link leads out of it. New files and directories belong to their owner alone.
 public final class RealDisk: Disk {
     private let root: Int32
 
     /// `path` names an existing directory.
-    public init(at path: String) throws(Errno) { root = Int32(try check(shim_disk_root(path))) }
+    public init(path: String) throws(Errno) { root = Int32(try check(shim_disk_root(path))) }
 
     deinit { shim_disk_close(root) }
 

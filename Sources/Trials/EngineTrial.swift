@@ -1,0 +1,340 @@
+import Bytes
+import Headhunter
+import ObjectStore
+import Runtime
+import Simulator
+
+/// The engine under a simulated world that fails and loses power, against a model that knows each acknowledged change.
+///
+/// Every change also writes its own number under one key. After each crash that number says how long the prefix is that
+/// survived; the volume must hold exactly what the model holds after that many changes, and no acknowledged change may
+/// be behind it.
+public struct EngineTrial {
+    public let simulation: Simulation
+    private var random: Generator
+    private let model = Model()
+    public private(set) var lives = 0
+    /// What went against the promises; empty when all is well.
+    public private(set) var problems: [String] = []
+
+    private final class Model: @unchecked Sendable {
+        /// All changes that were ever tried, in the order of their numbers; cut back to what survived.
+        var changes: [(key: [UInt8], value: [UInt8]?)] = []
+        var acknowledged = 0
+        /// Survives the process, not the machine.
+        var written = 0
+        var stop = false
+
+        func state(after count: Int) -> [[UInt8]: [UInt8]] {
+            var state: [[UInt8]: [UInt8]] = [:]
+            for change in changes.prefix(count) { state[change.key] = change.value }
+            return state
+        }
+    }
+
+    private static let counterKey: [UInt8] = [0]
+
+    public init(seed: UInt64, faults: FaultMix) {
+        simulation = Simulation(seed: seed, faults: .none)
+        random = Generator(seed: seed, stream: "workload")
+        let made = simulation.perform { world -> Bool in
+            do {
+                try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+                    try world.disk.makeDirectory("log")
+                    try world.disk.makeDirectory("store")
+                    try world.disk.syncDirectory("")
+                }
+                let store = try await EngineTrial.store(world)
+                try await Headhunter.create(world: world, store: store, prefix: "v")
+                return true
+            } catch {
+                return false
+            }
+        }
+        if made != true { problems.append("the volume could not be made") }
+        simulation.faults = faults
+    }
+
+    private static func store(_ world: World) async throws -> ObjectStore {
+        let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
+        return ObjectStore(directory, world: world, loop: world.loops[0])
+    }
+
+    private static var options: HeadhunterOptions {
+        var options = HeadhunterOptions()
+        options.cacheBytes = 0
+        options.metadataObjectBytes = 64 << 10
+        options.checkpointNanoseconds = 30_000_000
+        options.nonceRange = 8
+        options.logReserveBytes = 64 << 10
+        options.flushBytes = 1 << 20
+        options.stageMemoryBytes = 8 << 20
+        return options
+    }
+
+    /// What became of a volume with one flipped bit.
+    public enum Damage: Sendable, Equatable {
+        /// The bit was of no use to anybody, or there was no such byte.
+        case harmless
+        /// The volume said that it is damaged.
+        case named
+        /// Something else came out, without a word.
+        case silent(String)
+    }
+
+    /// Makes a volume with a checkpoint, a log and segments, kills the program, flips a bit of one file and reads all.
+    /// `place` picks the byte among all bytes of all files.
+    public static func flip(seed: UInt64, place: UInt64, bit: UInt8) -> Damage {
+        var trial = EngineTrial(seed: seed, faults: .none)
+        _ = trial.life(changes: 60, checkpoints: true)
+        _ = trial.life(changes: 40, checkpoints: false, rest: true)
+        let files = trial.simulation.files(below: "")
+        let total = files.reduce(0) { $0 + $1.size }
+        guard total > 0 else { return .silent("there are no files") }
+        var offset = place % total
+        for file in files {
+            guard offset >= file.size else {
+                guard trial.simulation.flipBit(of: file.path, at: offset, bit: bit) else { return .harmless }
+                trial.verify("\(file.path) at \(offset)")
+                guard let problem = trial.problems.first else { return .harmless }
+                return problem.contains("damaged") || problem.contains("unknownFormat") ? .named : .silent(problem)
+            }
+            offset -= file.size
+        }
+        return .harmless
+    }
+
+    private struct Failure: Error {
+        let text: String
+    }
+
+    /// Several lives of the program, each ended by a crash at some call of the disk or by a kill, each verified.
+    public mutating func run(lives count: Int) {
+        for life in 0..<count {
+            if random.below(4) > 0 {
+                simulation.crashAtDiskCall = simulation.diskCalls + 1 + random.below(400)
+            }
+            _ = self.life(changes: 20 + random.below(200), checkpoints: true)
+            verify("seed \(simulation.seed), life \(life)")
+            if !problems.isEmpty { return }
+        }
+    }
+
+    /// One life of the program; true when it ended by a crash.
+    ///
+    /// With `rest` the program comes to rest before it is killed, and the log has said what is durable: of the very last
+    /// records before a crash nobody can tell whether they were torn or damaged.
+    public mutating func life(changes count: Int, checkpoints: Bool, rest: Bool = false) -> Bool {
+        lives += 1
+        let model = model
+        let seed = random.next()
+        model.stop = false
+        let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
+            do {
+                let store = try await EngineTrial.store(world)
+                let volume = try await Headhunter.open(
+                    world: world, loop: world.loops[0], store: store, prefix: "v", directory: "log",
+                    options: EngineTrial.options)
+                await withTaskGroup(of: Void.self) { group in
+                    for worker in 0..<4 {
+                        group.addTask {
+                            await EngineTrial.work(volume, model, seed: seed &+ UInt64(worker), count: count / 4)
+                        }
+                    }
+                    if checkpoints {
+                        group.addTask {
+                            for _ in 0..<3 {
+                                await world.loops[0].sleep(nanoseconds: 5_000_000)
+                                do { try await volume.checkpoint() } catch { return }
+                            }
+                        }
+                    }
+                }
+                if rest {
+                    try await volume.commit(volume.log.last, .durable)
+                    await world.loops[0].sleep(nanoseconds: 10_000_000)
+                } else if seed % 2 == 0 {
+                    try await volume.close()
+                }
+                return true
+            } catch {
+                // A fault hit the opening or the closing; the volume must still be whole.
+                return true
+            }
+        }
+        let crashed = finished == nil
+        if !crashed { model.acknowledged = max(model.acknowledged, model.written) }
+        if crashed { simulation.crash() }
+        if crashed { simulation.restart() } else { simulation.killAndRestart() }
+        return crashed
+    }
+
+    private static func work(_ volume: Headhunter, _ model: Model, seed: UInt64, count: Int) async {
+        var random = Generator(seed: seed)
+        for _ in 0..<count {
+            let number = random.below(60)
+            let key: [UInt8] = [1] + Array("key\(number)".utf8)
+            let isDelete = random.once(in: 4)
+            let isData = random.once(in: 3)
+            let size = isData ? 1 + random.below(150_000) : random.once(in: 8) ? random.below(3_000) : random.below(60)
+            let fill = UInt8(truncatingIfNeeded: random.below(256))
+            let content = (0..<size).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 8) ^ fill }
+            let level: LogLevel = random.once(in: 3) ? .written : .durable
+            do throws(VolumeError) {
+                // What is stored is the content itself, or where it lies; the first byte tells.
+                var range: SegmentRange?
+                if isData, !isDelete {
+                    range = content.withUnsafeBytes { volume.append($0, heat: random.once(in: 2) ? .small : .large) }
+                    while range == nil {
+                        try await volume.room()
+                        range = content.withUnsafeBytes { volume.append($0, heat: .small) }
+                    }
+                }
+                let placed = range
+                let value = range.map { Stored.range($0).bytes } ?? Stored.content(content).bytes
+                let (mine, log) = try await volume.change { (change) throws(Missing) -> Int in
+                    // The order of changes is the order in which they are applied, so the number is drawn here.
+                    let mine = model.changes.count + 1
+                    let old = try key.withUnsafeBytes { key in
+                        Result { () throws(Missing) -> [UInt8]? in try change.get(1, key).map { Array($0) } }
+                    }.get()
+                    if let old, case .range(let old) = Stored(old) {
+                        try change.release(segment: old.segment, length: UInt64(old.length))
+                    }
+                    if let placed { try change.reference(placed) }
+                    if isDelete {
+                        key.withUnsafeBytes { change.delete(1, $0) }
+                    } else {
+                        key.withUnsafeBytes { key in value.withUnsafeBytes { change.put(1, key, $0) } }
+                    }
+                    counterKey.withUnsafeBytes { key in
+                        withUnsafeBytes(of: UInt64(mine)) { change.put(1, key, $0) }
+                    }
+                    return mine
+                }
+                precondition(mine == model.changes.count + 1)
+                model.changes.append((key, isDelete ? nil : content))
+                try await volume.commit(log, level)
+                if level == .durable { model.acknowledged = max(model.acknowledged, mine) }
+                model.written = max(model.written, mine)
+            } catch { return }
+        }
+    }
+
+    /// Opens the volume in a world without faults and compares it with the model.
+    public mutating func verify(_ what: String) {
+        let faults = simulation.faults
+        simulation.faults = .none
+        let model = model
+        let read = simulation.perform { world -> Result<[[UInt8]: [UInt8]], Failure> in
+            do {
+                let store = try await EngineTrial.store(world)
+                let volume = try await Headhunter.open(
+                    world: world, loop: world.loops[0], store: store, prefix: "v", directory: "log",
+                    options: EngineTrial.options)
+                var all: [[UInt8]: [UInt8]] = [:]
+                var from: [UInt8] = []
+                var more = true
+                while more {
+                    let start = from
+                    let part = try await volume.read { (view) throws(Missing) -> ([([UInt8], [UInt8])], [UInt8], Bool) in
+                        var found: [([UInt8], [UInt8])] = []
+                        var next: [UInt8] = []
+                        let more = start.withUnsafeBytes { start in
+                            Result { () throws(Missing) -> Bool in
+                                try view.scan(1, from: start, budget: 16, resume: &next) { key, value in
+                                    found.append((Array(key), Array(value)))
+                                    return true
+                                }
+                            }
+                        }
+                        return (found, next, try more.get())
+                    }
+                    for (key, value) in part.0 {
+                        guard key != EngineTrial.counterKey, case .range(let range) = Stored(value) else {
+                            all[key] = key == EngineTrial.counterKey ? value : Array(value.dropFirst())
+                            continue
+                        }
+                        let block = Block(capacity: Int(range.length))
+                        block.count = block.capacity
+                        try await volume.readData(
+                            segment: range.segment, offset: range.offset,
+                            into: UnsafeMutableRawBufferPointer(start: block.base, count: block.count))
+                        all[key] = Array(block.bytes)
+                        extendLifetime(block)
+                    }
+                    from = part.1
+                    more = part.2
+                }
+                return .success(all)
+            } catch {
+                return .failure(Failure(text: "\(error)"))
+            }
+        }
+        defer {
+            simulation.killAndRestart()
+            simulation.faults = faults
+        }
+        guard let read else {
+            problems.append("\(what): the recovery did not come to an end")
+            return
+        }
+        var state: [[UInt8]: [UInt8]]
+        switch read {
+        case .success(let all): state = all
+        case .failure(let failure):
+            problems.append("\(what): the volume does not open: \(failure.text)")
+            return
+        }
+        let counter = state.removeValue(forKey: Self.counterKey)
+        let survived = counter.map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: UInt64.self)) } } ?? 0
+        if survived < model.acknowledged {
+            problems.append("\(what): \(model.acknowledged) changes were acknowledged, \(survived) survived")
+        }
+        guard survived <= model.changes.count else {
+            problems.append("\(what): \(survived) changes survived of \(model.changes.count)")
+            return
+        }
+        let expected = model.state(after: survived)
+        if state != expected {
+            problems.append("\(what): the volume differs from the model after \(survived) changes")
+        }
+        model.changes.removeLast(model.changes.count - survived)
+        model.acknowledged = survived
+        model.written = survived
+    }
+}
+
+/// The value of a key: what was stored, or where in a segment it lies.
+private enum Stored {
+    case content([UInt8])
+    case range(SegmentRange)
+
+    var bytes: [UInt8] {
+        switch self {
+        case .content(let content): return [0] + content
+        case .range(let range):
+            var bytes: [UInt8] = [1]
+            withUnsafeBytes(of: range.segment) { bytes.append(contentsOf: $0) }
+            for number in [range.offset, range.length, range.checksum] {
+                withUnsafeBytes(of: number) { bytes.append(contentsOf: $0) }
+            }
+            return bytes
+        }
+    }
+
+    init(_ bytes: [UInt8]) {
+        guard bytes.first == 1, bytes.count == 21 else {
+            self = .content(Array(bytes.dropFirst()))
+            return
+        }
+        self = bytes.withUnsafeBytes { all in
+            .range(
+                SegmentRange(
+                    segment: all.loadUnaligned(fromByteOffset: 1, as: UInt64.self),
+                    offset: all.loadUnaligned(fromByteOffset: 9, as: UInt32.self),
+                    length: all.loadUnaligned(fromByteOffset: 13, as: UInt32.self),
+                    checksum: all.loadUnaligned(fromByteOffset: 17, as: UInt32.self)))
+        }
+    }
+}
