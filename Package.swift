@@ -69,6 +69,9 @@ let package = Package(
         // What several modules' tests need.
         .target(
             name: "TestSupport", dependencies: ["CShim", "Runtime"], path: "Tests/TestSupport", swiftSettings: strict),
+        .executableTarget(
+            name: "benchmark-store-directory", dependencies: ["Bytes", "ObjectStore", "Runtime"],
+            path: "benchmarks/store-directory", exclude: ["run"], swiftSettings: strict),
 
         tests("Bytes", ["CShim"]),
         tests("Runtime", ["Bytes", "CShim", "Simulator", "bench-echo"]),

@@ -1,111 +1,247 @@
-// Files and directories below one root.
-#include "CShimDisk.h"
+#include "CShim.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <string.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-int shim_open_root(const char *path) {
-    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+// One system call takes so many pieces and, when it pushes, so many bytes: few enough that writing back begins early.
+enum { PIECES_MAX = 256, PUSH_BYTES = 4 << 20 };
+
+#define AGAIN(result, call)                    \
+    do {                                       \
+        result = (call);                       \
+    } while (result < 0 && errno == EINTR)
+
+static const char *named(const char *path) { return *path ? path : "."; }
+
+int shim_disk_root(const char *path) {
+    int fd;
+    AGAIN(fd, open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     return fd < 0 ? -errno : fd;
 }
 
-static int open_beneath(int root, const char *path, int flags, mode_t mode) {
+// No symbolic link on the way is followed. Where a sandbox hides openat2, only the last part is looked at.
+static int open_below(int root, const char *path, int flags, mode_t mode) {
     struct open_how how = {.flags = (uint64_t)flags, .mode = mode, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
     for (;;) {
-        long fd = syscall(SYS_openat2, root, path, &how, sizeof how);
-        if (fd >= 0) return (int)fd;
-        // A rename of something on the way while it was looked up.
-        if (errno != EAGAIN && errno != EINTR) return -errno;
+        int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+        if (fd < 0 && (errno == ENOSYS || errno == EPERM)) fd = openat(root, path, flags | O_NOFOLLOW, mode);
+        // EAGAIN: something on the way was renamed meanwhile.
+        if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) return fd;
     }
 }
 
-int shim_open_below(int root, const char *path, unsigned flags) {
-    int mode = O_CLOEXEC | O_NOCTTY | (flags & 1 ? O_RDWR : O_RDONLY);
-    if (flags & 2) mode |= O_CREAT;
-    if (flags & 4) mode |= O_EXCL;
-    if (flags & 8) mode |= O_TRUNC;
-    if (flags & 16) mode |= O_DIRECT;
-    return open_beneath(root, path, mode, flags & 2 ? 0600 : 0);
+int shim_disk_open(int root, const char *path, unsigned options) {
+    int flags = O_CLOEXEC | O_NOCTTY | (options & SHIM_OPEN_WRITE ? O_RDWR : O_RDONLY);
+    if (options & SHIM_OPEN_CREATE) flags |= O_CREAT;
+    if (options & SHIM_OPEN_EXCLUSIVE) flags |= O_EXCL;
+    if (options & SHIM_OPEN_TRUNCATE) flags |= O_TRUNC;
+    int fd;
+    // Not every file system can bypass its cache, and one that can not says so only after it has made the file.
+    if (options & SHIM_OPEN_DIRECT) {
+        fd = open_below(root, path, flags | O_DIRECT, flags & O_CREAT ? 0600 : 0);
+        if (fd >= 0) goto opened;
+        if (errno != EINVAL) return -errno;
+        if (options & SHIM_OPEN_CREATE) flags &= ~O_EXCL;
+    }
+    fd = open_below(root, path, flags, flags & O_CREAT ? 0600 : 0);
+    if (fd < 0) return -errno;
+opened:;
+    struct stat status;
+    // A directory opens for reading; a fifo would block. Only plain files hold our bytes.
+    int error = fstat(fd, &status) < 0 ? errno : S_ISDIR(status.st_mode) ? EISDIR : S_ISREG(status.st_mode) ? 0 : EINVAL;
+    if (error) {
+        close(fd);
+        return -error;
+    }
+    return fd;
 }
 
-int shim_reserve(int fd, uint64_t size) {
-    while (fallocate(fd, 0, 0, (off_t)size) != 0) {
-        // A file system that can not reserve does without: space then runs out at the write.
-        if (errno == EOPNOTSUPP) return 0;
-        if (errno != EINTR) return -errno;
+void shim_disk_close(int fd) { close(fd); }
+
+ssize_t shim_disk_read(int fd, void *buffer, size_t count, uint64_t offset) {
+    size_t done = 0;
+    while (done < count) {
+        ssize_t got;
+        AGAIN(got, pread(fd, (char *)buffer + done, count - done, (off_t)(offset + done)));
+        if (got < 0) return -errno;
+        if (got == 0) break;
+        done += (size_t)got;
+    }
+    return (ssize_t)done;
+}
+
+int shim_disk_write(int fd, const struct shim_piece *pieces, size_t count, uint64_t offset, int push) {
+    size_t skip = 0; // bytes of the first piece that are written
+    while (count > 0) {
+        struct iovec vector[PIECES_MAX];
+        size_t used = 0, bytes = 0, from = skip;
+        for (size_t index = 0; index < count && used < PIECES_MAX; index++, from = 0) {
+            size_t length = pieces[index].length - from;
+            if (push && length > PUSH_BYTES - bytes) length = PUSH_BYTES - bytes;
+            if (length > 0)
+                vector[used++] = (struct iovec){.iov_base = (char *)pieces[index].base + from, .iov_len = length};
+            bytes += length;
+            if (push && bytes == PUSH_BYTES) break;
+        }
+        if (bytes == 0) return 0;
+        ssize_t written;
+        AGAIN(written, pwritev(fd, vector, (int)used, (off_t)offset));
+        if (written < 0) return -errno;
+        if (written == 0) return -EIO;
+        // An error here shows in the sync, which decides.
+        if (push) sync_file_range(fd, (off_t)offset, written, SYNC_FILE_RANGE_WRITE);
+        offset += (uint64_t)written;
+        size_t left = (size_t)written;
+        while (count > 0 && left >= pieces->length - skip) {
+            left -= pieces->length - skip;
+            skip = 0;
+            pieces++;
+            count--;
+        }
+        skip += left;
     }
     return 0;
 }
 
-int shim_lock_file(int fd) {
+int shim_disk_sync(int fd) {
+    int result;
+    AGAIN(result, fdatasync(fd));
+    return result < 0 ? -errno : 0;
+}
+
+int shim_disk_truncate(int fd, uint64_t size) {
+    int result;
+    AGAIN(result, ftruncate(fd, (off_t)size));
+    return result < 0 ? -errno : 0;
+}
+
+int shim_disk_allocate(int fd, uint64_t size) {
+    int result;
+    AGAIN(result, fallocate(fd, 0, 0, (off_t)size));
+    if (result == 0) return 0;
+    if (errno != EOPNOTSUPP && errno != ENOSYS) return -errno;
+    // No reservations here: the size at least need not change any more.
+    int64_t now = shim_disk_size(fd);
+    if (now < 0) return (int)now;
+    return (uint64_t)now < size ? shim_disk_truncate(fd, size) : 0;
+}
+
+int64_t shim_disk_size(int fd) {
+    struct stat status;
+    return fstat(fd, &status) < 0 ? -errno : (int64_t)status.st_size;
+}
+
+int shim_disk_lock(int fd) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_OFD_SETLK, &lock) == 0) return 1;
+    int result;
+    AGAIN(result, fcntl(fd, F_OFD_SETLK, &lock));
+    if (result == 0) return 1;
     return errno == EAGAIN || errno == EACCES ? 0 : -errno;
 }
 
-int shim_stat_below(int root, const char *path, int *kind, uint64_t *size, int64_t *modified) {
-    struct stat info;
-    if (fstatat(root, path, &info, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0) return -errno;
-    *kind = S_ISREG(info.st_mode) ? 0 : S_ISDIR(info.st_mode) ? 1 : 2;
-    *size = (uint64_t)info.st_size;
-    *modified = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
+int shim_disk_make_directory(int root, const char *path) { return mkdirat(root, path, 0700) < 0 ? -errno : 0; }
+
+int shim_disk_remove(int root, const char *path, int directory) {
+    return unlinkat(root, path, directory ? AT_REMOVEDIR : 0) < 0 ? -errno : 0;
+}
+
+int shim_disk_rename(int root, const char *from, const char *to) {
+    return renameat(root, from, root, to) < 0 ? -errno : 0;
+}
+
+int shim_disk_link(int root, const char *from, const char *to) {
+    return linkat(root, from, root, to, 0) < 0 ? -errno : 0;
+}
+
+static int kind_of(mode_t mode) {
+    return S_ISREG(mode) ? SHIM_KIND_FILE : S_ISDIR(mode) ? SHIM_KIND_DIRECTORY : SHIM_KIND_OTHER;
+}
+
+int shim_disk_status(int root, const char *path, struct shim_status *status) {
+    struct stat found;
+    if (fstatat(root, named(path), &found, AT_SYMLINK_NOFOLLOW) < 0) return -errno;
+    status->kind = kind_of(found.st_mode);
+    status->size = S_ISREG(found.st_mode) ? (uint64_t)found.st_size : 0;
+    status->modified = (int64_t)found.st_mtim.tv_sec * 1000000000 + found.st_mtim.tv_nsec;
     return 0;
 }
 
-int shim_space(int root, uint64_t *total, uint64_t *free_bytes) {
-    struct statvfs info;
-    if (fstatvfs(root, &info) != 0) return -errno;
-    *total = (uint64_t)info.f_blocks * info.f_frsize;
-    *free_bytes = (uint64_t)info.f_bavail * info.f_frsize;
+static int open_directory(int root, const char *path) {
+    int fd = open_below(root, named(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+int shim_disk_sync_directory(int root, const char *path) {
+    int fd = open_directory(root, path);
+    if (fd < 0) return fd;
+    int result;
+    AGAIN(result, fsync(fd));
+    result = result < 0 ? -errno : 0;
+    close(fd);
+    return result;
+}
+
+int shim_disk_space(int root, uint64_t *total, uint64_t *available) {
+    struct statvfs status;
+    int result;
+    AGAIN(result, fstatvfs(root, &status));
+    if (result < 0) return -errno;
+    *total = (uint64_t)status.f_blocks * status.f_frsize;
+    *available = (uint64_t)status.f_bavail * status.f_frsize;
     return 0;
 }
 
-int64_t shim_pwritev(int fd, const struct iovec *vectors, int count, uint64_t offset) {
-    for (;;) {
-        ssize_t written = pwritev(fd, vectors, count, (off_t)offset);
-        if (written >= 0) return written;
-        if (errno != EINTR) return -errno;
-    }
-}
+struct shim_listing {
+    DIR *stream;
+};
 
-void *shim_open_directory(int root, const char *path, int *error) {
-    int fd = open_beneath(root, *path ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0) {
-        *error = -fd;
-        return NULL;
-    }
-    DIR *directory = fdopendir(fd);
-    if (!directory) {
-        *error = errno;
+int shim_listing_open(int root, const char *path, struct shim_listing **listing) {
+    int fd = open_directory(root, path);
+    if (fd < 0) return fd;
+    struct shim_listing *made = malloc(sizeof *made);
+    if (made) made->stream = fdopendir(fd);
+    if (!made || !made->stream) {
         close(fd);
+        free(made);
+        return -ENOMEM;
     }
-    return directory;
+    *listing = made;
+    return 0;
 }
 
-int shim_next_entry(void *directory, char *name, size_t capacity) {
+int shim_listing_next(struct shim_listing *listing, const char **name, int *kind) {
     for (;;) {
         errno = 0;
-        struct dirent *entry = readdir(directory);
-        if (!entry) return errno ? -2 : -1;
-        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
-        size_t length = strlen(entry->d_name);
-        if (length >= capacity) continue;
-        memcpy(name, entry->d_name, length + 1);
-        int type = entry->d_type;
-        if (type == DT_UNKNOWN) {
-            struct stat info;
-            if (fstatat(dirfd(directory), name, &info, AT_SYMLINK_NOFOLLOW) != 0) continue;
-            type = S_ISREG(info.st_mode) ? DT_REG : S_ISDIR(info.st_mode) ? DT_DIR : DT_CHR;
+        struct dirent *entry = readdir(listing->stream);
+        if (!entry) return errno ? -errno : 0;
+        const char *found = entry->d_name;
+        if (found[0] == '.' && (!found[1] || (found[1] == '.' && !found[2]))) continue;
+        *name = found;
+        switch (entry->d_type) {
+        case DT_REG: *kind = SHIM_KIND_FILE; return 1;
+        case DT_DIR: *kind = SHIM_KIND_DIRECTORY; return 1;
+        case DT_UNKNOWN: break;
+        default: *kind = SHIM_KIND_OTHER; return 1;
         }
-        return type == DT_REG ? 0 : type == DT_DIR ? 1 : 2;
+        struct stat status;
+        if (fstatat(dirfd(listing->stream), found, &status, AT_SYMLINK_NOFOLLOW) < 0) {
+            if (errno == ENOENT) continue;
+            return -errno;
+        }
+        *kind = kind_of(status.st_mode);
+        return 1;
     }
 }
 
-void shim_close_directory(void *directory) { closedir(directory); }
+void shim_listing_close(struct shim_listing *listing) {
+    closedir(listing->stream);
+    free(listing);
+}

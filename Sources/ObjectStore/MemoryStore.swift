@@ -1,17 +1,23 @@
 import Bytes
+import Runtime
 
 /// A store in memory, for tests: complete, and without any delay of its own. Belongs to one loop.
 public final class MemoryStore: StoreTransport, @unchecked Sendable {
     public let capabilities = StoreCapabilities(
         createIfAbsent: true, adoptsFiles: false, objectBytesMax: 1 << 40, listsConsistently: true)
     public private(set) var objects: [ObjectName: [UInt8]] = [:]
+    private let files: (world: World, loop: EventLoop)?
 
-    public init() {}
+    /// Takes no bodies that are files.
+    public init() { files = nil }
+
+    /// Reads bodies that are files from the world's disk.
+    public init(world: World, loop: EventLoop) { files = (world, loop) }
 
     public func perform(_ request: StoreRequest) async -> StoreReply {
         switch request.kind {
         case .object(let name, .put(let body, let condition)):
-            guard let bytes = await Self.collect(body) else { return StoreReply(status: 400) }
+            guard let bytes = await collect(body) else { return StoreReply(status: 400) }
             if condition == .absent, objects[name] != nil { return StoreReply(status: 412) }
             objects[name] = bytes
             return StoreReply(status: 201)
@@ -37,8 +43,7 @@ public final class MemoryStore: StoreTransport, @unchecked Sendable {
         case .list(let prefix, let marker, let limit):
             var reply = StoreReply(status: 200)
             let names = objects.keys.filter { name in
-                name.text.hasPrefix(prefix)
-                    && (marker.map { $0.utf8.lexicographicallyPrecedes(name.text.utf8) } ?? true)
+                name.text.hasPrefix(prefix) && (marker.map { $0 < name.text } ?? true)
             }.sorted()
             reply.entries = names.prefix(limit).map { ListEntry(name: $0, size: UInt64(objects[$0]?.count ?? 0)) }
             reply.truncated = names.count > limit
@@ -46,22 +51,30 @@ public final class MemoryStore: StoreTransport, @unchecked Sendable {
         }
     }
 
-    private static func collect(_ body: ObjectBody) async -> [UInt8]? {
-        switch body {
-        case .blocks(let blocks):
+    private func collect(_ body: ObjectBody) async -> [UInt8]? {
+        if case .blocks(let blocks) = body {
+            // At once, without a suspension: with it the order of PUTs would not be the order of their calls.
             return blocks.flatMap { Array($0.bytes) }
-        case .file: return nil
-        case .stream(let source, let size):
-            await source.rewind()
-            var bytes: [UInt8] = []
-            do throws(StoreError) {
+        }
+        if case .file = body, files == nil { return nil }
+        var bytes: [UInt8] = []
+        do throws(StoreError) {
+            if case .stream(let source, let size) = body {
+                await source.rewind()
                 while let block = try await source.next() {
                     bytes.append(contentsOf: block.bytes)
                     extendLifetime(block)
                 }
-            } catch { return nil }
-            return UInt64(bytes.count) == size ? bytes : nil
-        }
+                return UInt64(bytes.count) == size ? bytes : nil
+            }
+            guard let files else { return nil }
+            var pieces = await BodyPieces(body, world: files.world, loop: files.loop)
+            while let block = try await pieces.next() {
+                bytes.append(contentsOf: block.bytes)
+                extendLifetime(block)
+            }
+        } catch { return nil }
+        return bytes
     }
 
     /// Flips one bit of an object behind everybody's back; false when there is no such byte.

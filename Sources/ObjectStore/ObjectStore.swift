@@ -1,4 +1,5 @@
 import Bytes
+import Glibc
 import Runtime
 
 /// Immutable named objects: what the engine keeps everything in.
@@ -9,12 +10,20 @@ public final class ObjectStore: @unchecked Sendable {
     public struct Options: Sendable {
         /// An operation, retries included, ends after this long.
         public var deadlineNanoseconds: UInt64 = 60_000_000_000
+        /// One attempt ends after this long; its answer, should it come, is no longer heard.
+        public var attemptNanoseconds: UInt64 = 30_000_000_000
         public var attemptsMax = 20
         public var backoffFirstNanoseconds: UInt64 = 50_000_000
         public var backoffMaxNanoseconds: UInt64 = 5_000_000_000
-        /// Requests at once; reads and writes do not wait for each other.
+        /// Requests at once, and bytes of their bodies; reads and writes do not wait for each other.
         public var readsMax = 64
         public var writesMax = 16
+        public var readBytesMax: UInt64 = 256 << 20
+        public var writeBytesMax: UInt64 = 512 << 20
+        /// What a read of a whole object counts as, whose size nobody knows yet.
+        public var wholeReadBytes: UInt64 = 8 << 20
+        /// Attempts that were given up and still run below the seam; at the bound nothing more is begun.
+        public var abandonedMax = 64
         /// Names that one request of a listing asks for.
         public var listPage = 1_000
 
@@ -30,6 +39,7 @@ public final class ObjectStore: @unchecked Sendable {
         public var bytesPut: UInt64 = 0
         public var bytesGot: UInt64 = 0
         public var retries: UInt64 = 0
+        public var timeouts: UInt64 = 0
         public var requests: UInt64 { puts + gets + heads + deletes + lists }
     }
 
@@ -39,9 +49,13 @@ public final class ObjectStore: @unchecked Sendable {
     private let world: World
     private let loop: EventLoop
     private let options: Options
-    private var reads: Turnstile
-    private var writes: Turnstile
+    private(set) var reads: Admission
+    private(set) var writes: Admission
     private var isClosed = false
+    /// What waits for an answer or for time to pass, so that `close` can end it.
+    private var waits: [UInt64: Wait] = [:]
+    private var nextWait: UInt64 = 0
+    private var abandoned = 0
 
     public init(_ transport: any StoreTransport, world: World, loop: EventLoop, options: Options = Options()) {
         self.transport = transport
@@ -49,24 +63,23 @@ public final class ObjectStore: @unchecked Sendable {
         self.loop = loop
         self.options = options
         capabilities = transport.capabilities
-        reads = Turnstile(places: options.readsMax)
-        writes = Turnstile(places: options.writesMax)
+        reads = Admission(places: options.readsMax, bytes: options.readBytesMax)
+        writes = Admission(places: options.writesMax, bytes: options.writeBytesMax)
     }
 
     // MARK: Operations
 
     /// Stores an object. With `.absent` exactly one of all that try ever succeeds; `.exists` tells that somebody
-    /// else's object has the name.
+    /// else's object has the name. A file that the store adopted is gone afterwards; after a failure it is still there.
     public func put(
         _ name: ObjectName, _ body: ObjectBody, condition: PutCondition = .always
     ) async throws(StoreError) {
         guard body.size <= capabilities.objectBytesMax else { throw .badRange }
         precondition(condition == .always || capabilities.createIfAbsent, "this store can not create if absent")
-        counters.bytesPut += body.size
         // After a try without an answer, or an answer that may hide a success, "exists" may be about our own object.
         var mayBeOurs = false
-        let reply = try await perform(StoreRequest(.object(name, .put(body, condition))), on: \.writes) { reply in
-            self.counters.puts += 1
+        let request = StoreRequest(.object(name, .put(body, condition)))
+        let reply = try await perform(request, on: \.writes, bytes: body.size) { reply in
             switch reply.status {
             case 200, 201, 204: return .done
             case 412 where condition == .absent: return .done
@@ -74,41 +87,61 @@ public final class ObjectStore: @unchecked Sendable {
             case 409 where condition == .absent: return .retry
             // The store took it as older than what it has: nobody will ever read it.
             case 202: return .failed(.unavailable("\(name): the store answered 202, which stores nothing"))
-            default:
-                mayBeOurs = mayBeOurs || reply.status == StoreReply.noAnswer || reply.status >= 500
+            case StoreReply.noAnswer, 408, 500...:
+                mayBeOurs = true
+                // What is left of an attempt may still draw from the stream: it can not begin again.
+                if reply.isTimeout, case .stream = body { return .failed(.unavailable("\(name): \(reply.reason)")) }
                 return Self.verdict(reply, name)
+            default: return Self.verdict(reply, name)
             }
         }
-        guard reply.status == 412 else { return }
-        guard mayBeOurs, case .blocks(let blocks) = body else { throw .exists }
-        let stored = try await get(name)
-        guard Self.holds(stored, blocks) else { throw .exists }
+        if reply.status == 412 {
+            guard mayBeOurs else { throw .exists }
+            guard try await holds(name, body) else { throw .exists }
+        }
+        counters.bytesPut += body.size
+        if capabilities.adoptsFiles, case .file(let path, _) = body {
+            let disk = world.disk
+            // The object has a name of its own now; that this one could not be removed harms nobody.
+            await world.blocking.run(on: loop) { try? disk.remove(path) }
+        }
     }
 
-    private static func holds(_ stored: Block, _ blocks: [Block]) -> Bool {
-        var place = 0
-        for block in blocks {
-            guard stored.count - place >= block.count else { return false }
-            let part = UnsafeRawBufferPointer(rebasing: stored.bytes[place..<(place + block.count)])
-            guard part.elementsEqual(block.bytes) else { return false }
-            place += block.count
+    /// Whether the stored object is, byte for byte, what we sent.
+    private func holds(_ name: ObjectName, _ body: ObjectBody) async throws(StoreError) -> Bool {
+        do throws(StoreError) {
+            guard try await head(name) == body.size else { return false }
+            var pieces = await BodyPieces(body, world: world, loop: loop)
+            var place: UInt64 = 0
+            while let piece = try await pieces.next() {
+                let stored = try await get(name, range: place..<(place + UInt64(piece.count)))
+                guard stored.count == piece.count, memcmp(stored.base, piece.base, piece.count) == 0 else { return false }
+                extendLifetime(stored)
+                extendLifetime(piece)
+                place += UInt64(piece.count)
+            }
+            return true
+        } catch {
+            // Somebody deleted it: it was not ours to begin with, or no longer is.
+            if error == .notFound { return false }
+            throw error
         }
-        return place == stored.count
     }
 
     /// The whole object, or exactly the bytes of `range`.
     public func get(_ name: ObjectName, range: Range<UInt64>? = nil) async throws(StoreError) -> Block {
         if let range, range.isEmpty { return Block(capacity: 0) }
-        let reply = try await perform(StoreRequest(.object(name, .get(range))), on: \.reads) { reply in
-            self.counters.gets += 1
+        let expected = range.map { $0.upperBound - $0.lowerBound }
+        let request = StoreRequest(.object(name, .get(range)))
+        let reply = try await perform(request, on: \.reads, bytes: expected ?? options.wholeReadBytes) { reply in
             guard reply.status == 200 || reply.status == 206 else { return Self.verdict(reply, name) }
             // A body that is cut short is an answer that got lost on the way.
             guard let body = reply.body else { return .retry }
-            if let range, UInt64(body.count) != range.upperBound - range.lowerBound {
-                return reply.size.map { $0 < range.upperBound } ?? false ? .failed(.badRange) : .retry
+            guard let range, let expected else {
+                return (reply.size ?? UInt64(body.count)) == UInt64(body.count) ? .done : .retry
             }
-            if range == nil, let size = reply.size, size != UInt64(body.count) { return .retry }
-            return .done
+            if UInt64(body.count) == expected { return .done }
+            return reply.size.map { $0 < range.upperBound } ?? false ? .failed(.badRange) : .retry
         }
         guard let body = reply.body else { throw .corrupt("\(name): an answer without a body") }
         counters.bytesGot += UInt64(body.count)
@@ -118,9 +151,8 @@ public final class ObjectStore: @unchecked Sendable {
     /// The object's size, nil when there is none.
     public func head(_ name: ObjectName) async throws(StoreError) -> UInt64? {
         do throws(StoreError) {
-            let reply = try await perform(StoreRequest(.object(name, .head)), on: \.reads) { reply in
-                self.counters.heads += 1
-                return reply.status == 200 || reply.status == 204 ? .done : Self.verdict(reply, name)
+            let reply = try await perform(StoreRequest(.object(name, .head)), on: \.reads, bytes: 0) { reply in
+                reply.status == 200 || reply.status == 204 ? .done : Self.verdict(reply, name)
             }
             guard let size = reply.size else { throw .corrupt("\(name): an answer without a size") }
             return size
@@ -132,8 +164,7 @@ public final class ObjectStore: @unchecked Sendable {
 
     /// Afterwards there is no such object; that there was none before is no error.
     public func delete(_ name: ObjectName) async throws(StoreError) {
-        _ = try await perform(StoreRequest(.object(name, .delete)), on: \.writes) { reply in
-            self.counters.deletes += 1
+        _ = try await perform(StoreRequest(.object(name, .delete)), on: \.writes, bytes: 0) { reply in
             switch reply.status {
             case 200, 202, 204, 404: return .done
             default: return Self.verdict(reply, name)
@@ -145,10 +176,19 @@ public final class ObjectStore: @unchecked Sendable {
     public func list(
         prefix: String, after marker: String? = nil, limit: Int
     ) async throws(StoreError) -> (entries: [ListEntry], isTruncated: Bool) {
+        precondition(limit > 0, "a listing of nothing")
         let request = StoreRequest(.list(prefix: prefix, after: marker, limit: limit))
-        let reply = try await perform(request, on: \.reads) { reply in
-            self.counters.lists += 1
-            return reply.status == 200 || reply.status == 204 ? .done : Self.verdict(reply, nil)
+        let reply = try await perform(request, on: \.reads, bytes: 0) { reply in
+            reply.status == 200 || reply.status == 204 ? .done : Self.verdict(reply, nil)
+        }
+        // Whoever pages by such an answer would turn in circles or jump over names.
+        var last = marker
+        for entry in reply.entries {
+            let text = entry.name.text
+            guard text.hasPrefix(prefix), last.map({ $0 < text }) ?? true else {
+                throw .corrupt("a listing of \"\(prefix)\" has \(text) after \(last ?? "its start")")
+            }
+            last = text
         }
         return (reply.entries, reply.truncated)
     }
@@ -163,8 +203,12 @@ public final class ObjectStore: @unchecked Sendable {
         }
     }
 
-    /// Operations that wait, or come later, end with `.canceled`.
-    public func close() { isClosed = true }
+    /// Operations that are under way, wait, or come later, end with `.canceled`. What has been sent may be applied.
+    public func close() {
+        isClosed = true
+        for continuation in reads.dismissAll() + writes.dismissAll() { continuation.resume(returning: false) }
+        for key in waits.keys.sorted() { waits.removeValue(forKey: key)?.end(StoreReply(status: StoreReply.canceled)) }
+    }
 
     // MARK: Retries
 
@@ -189,71 +233,116 @@ public final class ObjectStore: @unchecked Sendable {
     }
 
     private func perform(
-        _ request: StoreRequest, on turnstile: ReferenceWritableKeyPath<ObjectStore, Turnstile>,
+        _ request: StoreRequest, on admission: ReferenceWritableKeyPath<ObjectStore, Admission>, bytes: UInt64,
         _ judge: (StoreReply) -> Verdict
     ) async throws(StoreError) -> StoreReply {
-        await enter(turnstile)
-        defer { self[keyPath: turnstile].leave() }
+        try await enter(admission, bytes)
+        defer { for continuation in self[keyPath: admission].leave(bytes) { continuation.resume(returning: true) } }
         let start = loop.now
         var backoff = options.backoffFirstNanoseconds
         var attempt = 1
         while true {
             if isClosed { throw .canceled }
-            let reply = await transport.perform(request)
+            let left = options.deadlineNanoseconds - min(loop.now - start, options.deadlineNanoseconds)
+            let reply = try await send(request, within: min(options.attemptNanoseconds, left))
+            if isClosed { throw .canceled }
             switch judge(reply) {
             case .done: return reply
             case .failed(let error): throw error
             case .retry: break
             }
             // Full jitter: callers that failed together do not come back together.
-            var pause = world.random.next() % backoff
+            var pause = world.random.next() % max(backoff, 1)
             if let asked = reply.retryAfterNanoseconds { pause = max(pause, min(asked, options.deadlineNanoseconds)) }
             backoff = min(backoff * 2, options.backoffMaxNanoseconds)
-            attempt += 1
-            guard attempt <= options.attemptsMax, loop.now - start + pause < options.deadlineNanoseconds else {
-                throw .unavailable("the store answered \(reply.status) \(reply.reason) after \(attempt - 1) attempts")
+            guard attempt < options.attemptsMax, loop.now - start + pause < options.deadlineNanoseconds else {
+                throw .unavailable("the store answered \(reply.status) \(reply.reason) after \(attempt) attempts")
             }
+            attempt += 1
             counters.retries += 1
-            await loop.sleep(nanoseconds: pause)
+            _ = await wait(atMost: pause, then: StoreReply(status: StoreReply.noAnswer)) { _ in }
         }
     }
 
-    private func enter(_ turnstile: ReferenceWritableKeyPath<ObjectStore, Turnstile>) async {
-        if self[keyPath: turnstile].enter() { return }
-        await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
-            self[keyPath: turnstile].wait(continuation)
+    private func enter(
+        _ admission: ReferenceWritableKeyPath<ObjectStore, Admission>, _ bytes: UInt64
+    ) async throws(StoreError) {
+        if isClosed { throw .canceled }
+        if self[keyPath: admission].enter(bytes) { return }
+        guard !self[keyPath: admission].isFull else { throw .unavailable("too many requests wait for the store") }
+        let entered = await withUnsafeContinuation { (continuation: UnsafeContinuation<Bool, Never>) in
+            self[keyPath: admission].wait(Admission.Waiter(bytes: bytes, continuation: continuation))
         }
-    }
-}
-
-/// Lets a number of callers in at once; the others wait in order.
-struct Turnstile {
-    private var free: Int
-    private var waiting: [UnsafeContinuation<Void, Never>] = []
-    private var next = 0
-
-    init(places: Int) { free = places }
-
-    mutating func enter() -> Bool {
-        guard free > 0 else { return false }
-        free -= 1
-        return true
+        guard entered else { throw .canceled }
     }
 
-    mutating func wait(_ continuation: UnsafeContinuation<Void, Never>) { waiting.append(continuation) }
+    /// One attempt. A transport that hangs costs its time and a place among the abandoned, not a caller.
+    private func send(_ request: StoreRequest, within limit: UInt64) async throws(StoreError) -> StoreReply {
+        guard abandoned < options.abandonedMax else {
+            throw .unavailable("\(abandoned) requests to the store hang")
+        }
+        count(request)
+        var late = StoreReply(status: StoreReply.noAnswer)
+        late.reason = "no answer in \(limit / 1_000_000) ms"
+        late.isTimeout = true
+        let reply = await wait(atMost: limit, then: late) { wait in
+            self.loop.task {
+                let reply = await self.transport.perform(request)
+                if !wait.end(reply) { self.abandoned -= 1 }
+            }
+        }
+        if reply.isTimeout {
+            abandoned += 1
+            counters.timeouts += 1
+        }
+        return reply
+    }
 
-    /// The place goes to the one who has waited longest.
-    mutating func leave() {
-        guard next < waiting.count else {
-            free += 1
-            return
+    private func count(_ request: StoreRequest) {
+        switch request.kind {
+        case .object(_, .put): counters.puts += 1
+        case .object(_, .get): counters.gets += 1
+        case .object(_, .head): counters.heads += 1
+        case .object(_, .delete): counters.deletes += 1
+        case .list: counters.lists += 1
         }
-        let continuation = waiting[next]
-        next += 1
-        if next > 64, next * 2 > waiting.count {
-            waiting.removeFirst(next)
-            next = 0
+    }
+
+    /// Suspends until somebody ends the wait, at the latest when the time is over.
+    private func wait(
+        atMost nanoseconds: UInt64, then late: StoreReply, _ begin: (Wait) -> Void
+    ) async -> StoreReply {
+        nextWait += 1
+        let key = nextWait
+        let reply = await withUnsafeContinuation { (continuation: UnsafeContinuation<StoreReply, Never>) in
+            let wait = Wait(continuation, on: loop)
+            waits[key] = wait
+            wait.timer = loop.schedule(after: nanoseconds) { wait.end(late) }
+            begin(wait)
         }
-        continuation.resume()
+        waits[key] = nil
+        return reply
+    }
+
+    /// Ends once, whoever comes first. On the loop only.
+    private final class Wait: @unchecked Sendable {
+        private var continuation: UnsafeContinuation<StoreReply, Never>?
+        private let loop: EventLoop
+        var timer: LoopTimer?
+
+        init(_ continuation: UnsafeContinuation<StoreReply, Never>, on loop: EventLoop) {
+            self.continuation = continuation
+            self.loop = loop
+        }
+
+        /// False when it had ended before.
+        @discardableResult
+        func end(_ reply: StoreReply) -> Bool {
+            guard let continuation else { return false }
+            self.continuation = nil
+            if let timer { loop.cancel(timer) }
+            continuation.resume(returning: reply)
+            return true
+        }
     }
 }

@@ -84,8 +84,9 @@ public enum PutCondition: Sendable, Equatable {
 /// Where a PUT's bytes come from. A body can be sent more than once, because a PUT may be retried.
 public enum ObjectBody: Sendable {
     case blocks([Block])
-    /// A file of `World.disk`, complete and no longer written to. A store that adopts files takes it away by a
-    /// rename; any other store reads it and leaves it to the caller.
+    /// A file of `World.disk`, complete, synced by who wrote it, and no longer written to. A store that adopts files
+    /// gives it the object's name as a second one, and `ObjectStore` removes the first after the answer, so that a PUT
+    /// that was applied without an answer can be sent again; any other store reads it and leaves it to the caller.
     case file(path: String, size: UInt64)
     /// Bytes that are produced while they are sent; `size` of them in all.
     case stream(any BodySource, size: UInt64)
@@ -120,6 +121,9 @@ public struct StoreReply: Sendable {
     public var retryAfterNanoseconds: UInt64?
     /// What went wrong, for people.
     public var reason: String = ""
+
+    /// Set above the seam: no answer came in time, and the request may still be under way.
+    var isTimeout = false
 
     public init(status: Int) { self.status = status }
 

@@ -23,7 +23,12 @@ public struct FaultMix: Sendable {
     public var lostDatagram = 0
     public var duplicatedDatagram = 0
     public var reorderedDatagram = 0
-    /// At a crash an unsynced write survives whole, or in part by sectors, or not at all.
+    /// A call of the pool before which somebody sets the wall clock, up to a day forwards or backwards.
+    public var clockJump = 0
+    /// A call of the disk at which the power goes. Not in the default mix: what a run does after a crash its test
+    /// decides, so the test says when (`Simulation.crashAtDiskCall`, or these odds).
+    public var powerLoss = 0
+    /// Unsynced writes may survive by sectors, or as blocks with old bytes in them; else whole or not at all.
     public var tornWrites = true
 
     public init() {}
@@ -32,6 +37,7 @@ public struct FaultMix: Sendable {
     public static let `default`: FaultMix = {
         var mix = FaultMix()
         mix.failedSync = 400
+        mix.failedRead = 3_000
         mix.noSpace = 2_000
         mix.longDelay = 50
         mix.partialRead = 8
@@ -43,6 +49,7 @@ public struct FaultMix: Sendable {
         mix.lostDatagram = 20
         mix.duplicatedDatagram = 50
         mix.reorderedDatagram = 20
+        mix.clockJump = 500
         return mix
     }()
 }
@@ -62,12 +69,32 @@ public struct FaultCounts: Sendable, Equatable {
     public var lostDatagrams = 0
     public var duplicatedDatagrams = 0
     public var reorderedDatagrams = 0
+    public var clockJumps = 0
     public var crashes = 0
     public var lostWrites = 0
     public var tornWrites = 0
     public var survivedWrites = 0
+    /// The size was on the disk, the bytes were not.
+    public var staleBlocks = 0
     public var lostNames = 0
     public var survivedNames = 0
+    /// Renames between directories after which both names were there.
+    public var halfRenames = 0
 
     public init() {}
+
+    public static func += (total: inout FaultCounts, more: FaultCounts) {
+        for field in fields { total[keyPath: field.path] += more[keyPath: field.path] }
+    }
+
+    /// Each kind with its name, so that a test can ask for all of them.
+    public static var fields: [(name: String, path: WritableKeyPath<FaultCounts, Int>)] {
+        [
+            ("failedSyncs", \.failedSyncs), ("failedReads", \.failedReads), ("noSpaces", \.noSpaces),
+            ("longDelays", \.longDelays), ("clockJumps", \.clockJumps), ("crashes", \.crashes),
+            ("lostWrites", \.lostWrites), ("tornWrites", \.tornWrites), ("survivedWrites", \.survivedWrites),
+            ("staleBlocks", \.staleBlocks), ("lostNames", \.lostNames), ("survivedNames", \.survivedNames),
+            ("halfRenames", \.halfRenames),
+        ]
+    }
 }

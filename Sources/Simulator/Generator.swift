@@ -1,3 +1,5 @@
+import Runtime
+
 /// A seeded stream of numbers: xoshiro256**, by Blackman and Vigna, seeded by splitmix64.
 ///
 /// Each user of chance has a stream of its own, derived from the run's seed and a name, so that one draw more in one
@@ -36,4 +38,15 @@ public struct Generator: RandomNumberGenerator, Sendable {
     public mutating func below(_ bound: Int) -> Int { Int(below(UInt64(bound))) }
     /// True once in `odds` draws; never for 0.
     public mutating func once(in odds: Int) -> Bool { odds > 0 && below(UInt64(odds)) == 0 }
+}
+
+/// A stream of numbers as a source of randomness, for parts of a test that ask for one.
+public final class SeededRandom: RandomSource, @unchecked Sendable {
+    private var generator: Generator
+
+    public init(seed: UInt64, stream: StaticString = "") { generator = Generator(seed: seed, stream: stream) }
+
+    public func fill(_ buffer: UnsafeMutableRawBufferPointer) {
+        for index in buffer.indices { buffer[index] = UInt8(truncatingIfNeeded: generator.next() >> 32) }
+    }
 }

@@ -28,7 +28,8 @@ public final class Simulation: @unchecked Sendable {
     private var heap: [Event] = []
     private var nextOrder: UInt64 = 0
     private var nextTimer: UInt64 = 0
-    private var canceled: Set<UInt64> = []
+    /// Timers that have neither fired nor been canceled.
+    private var timers: Set<UInt64> = []
     private(set) var now: UInt64 = 1_000_000_000
     var wallOffset: Int64 = 1_700_000_000_000_000_000
     private(set) var incarnation = 0
@@ -42,7 +43,6 @@ public final class Simulation: @unchecked Sendable {
     public private(set) var world: World
     public private(set) var loop: SimulatedLoop
     private var fabric: SimulatedFabric
-    private var isCrashing = false
     public private(set) var hasCrashed = false
     /// Events of one `run` call: more means that the program spins.
     public static let eventsMax = 50_000_000
@@ -123,13 +123,14 @@ public final class Simulation: @unchecked Sendable {
     func timer(after nanoseconds: UInt64, incarnation: Int, _ work: @escaping () -> Void) -> LoopTimer {
         nextTimer += 1
         let id = nextTimer
+        timers.insert(id)
         schedule(
             after: nanoseconds, incarnation: incarnation,
-            .closure { [self] in if canceled.remove(id) == nil { work() } })
+            .closure { [weak self] in if self?.timers.remove(id) != nil { work() } })
         return LoopTimer(id: id)
     }
 
-    func cancel(_ timer: LoopTimer) { canceled.insert(timer.id) }
+    func cancel(_ timer: LoopTimer) { timers.remove(timer.id) }
 
     private func push(_ event: Event) {
         heap.append(event)
@@ -253,7 +254,7 @@ public final class Simulation: @unchecked Sendable {
     public func heal(_ a: String, _ b: String) { fabric.heal(fabric.host(a), fabric.host(b)) }
 
     private func start() {
-        canceled.removeAll()
+        timers.removeAll()
         hasCrashed = false
         crashAtDiskCall = nil
         let parts = SimulatedParts()
@@ -364,6 +365,11 @@ final class SimulatedPool: BlockingPool, @unchecked Sendable {
         if simulation.chance.once(in: simulation.faults.longDelay) {
             simulation.counts.longDelays += 1
             delay += simulation.scheduling.below(UInt64(50_000_000))
+        }
+        if simulation.chance.once(in: simulation.faults.clockJump) {
+            simulation.counts.clockJumps += 1
+            let day: Int64 = 86_400_000_000_000
+            simulation.jumpWallClock(by: Int64(simulation.chance.below(UInt64(2 * day))) - day)
         }
         let back = 500 + simulation.scheduling.below(UInt64(20_000))
         let incarnation = incarnation

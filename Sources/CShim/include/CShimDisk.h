@@ -1,22 +1,59 @@
+// Files and directories, by path relative to an open directory. Every call answers 0 or more, or a negative errno;
+// interrupted calls are made again.
 #ifndef PROXYFS_CSHIM_DISK_H
 #define PROXYFS_CSHIM_DISK_H
+
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
+#include <sys/types.h>
 
-// Each answers a negative error number, or what the call answered.
-int shim_open_root(const char *path);
-// `flags`: 1 write, 2 create, 4 exclusive, 8 truncate, 16 direct. Stays below the root: no symlink or `..` leads out.
-int shim_open_below(int root, const char *path, unsigned flags);
-int shim_reserve(int fd, uint64_t size);
-// The exclusive lock of the open file: 1 taken, 0 somebody else's.
-int shim_lock_file(int fd);
-// kind: 0 file, 1 directory, 2 other.
-int shim_stat_below(int root, const char *path, int *kind, uint64_t *size, int64_t *modified);
-int shim_space(int root, uint64_t *total, uint64_t *free_bytes);
-int64_t shim_pwritev(int fd, const struct iovec *vectors, int count, uint64_t offset);
-// Opens a directory for listing; the kind of its next entry, or -1 at the end.
-void *shim_open_directory(int root, const char *path, int *error);
-int shim_next_entry(void *directory, char *name, size_t capacity);
-void shim_close_directory(void *directory);
+enum {
+    SHIM_OPEN_WRITE = 1,
+    SHIM_OPEN_CREATE = 2,
+    SHIM_OPEN_EXCLUSIVE = 4,
+    SHIM_OPEN_TRUNCATE = 8,
+    SHIM_OPEN_DIRECT = 16,
+};
+
+enum { SHIM_KIND_FILE = 0, SHIM_KIND_DIRECTORY = 1, SHIM_KIND_OTHER = 2 };
+
+struct shim_piece {
+    const void *base;
+    size_t length;
+};
+
+struct shim_status {
+    int kind;
+    uint64_t size;
+    int64_t modified;
+};
+
+struct shim_listing;
+
+int shim_disk_root(const char *path);
+int shim_disk_open(int root, const char *path, unsigned options);
+void shim_disk_close(int fd);
+/// Reads until the buffer is full or the file ends.
+ssize_t shim_disk_read(int fd, void *buffer, size_t count, uint64_t offset);
+/// Writes all pieces, one after the other. With `push` the kernel is asked to begin writing back as the bytes come
+/// in, so that the sync that follows finds little left to do.
+int shim_disk_write(int fd, const struct shim_piece *pieces, size_t count, uint64_t offset, int push);
+int shim_disk_sync(int fd);
+int shim_disk_truncate(int fd, uint64_t size);
+int shim_disk_allocate(int fd, uint64_t size);
+int64_t shim_disk_size(int fd);
+/// 1: the lock is ours; 0: somebody has it.
+int shim_disk_lock(int fd);
+int shim_disk_make_directory(int root, const char *path);
+int shim_disk_remove(int root, const char *path, int directory);
+int shim_disk_rename(int root, const char *from, const char *to);
+int shim_disk_link(int root, const char *from, const char *to);
+int shim_disk_status(int root, const char *path, struct shim_status *status);
+int shim_disk_sync_directory(int root, const char *path);
+int shim_disk_space(int root, uint64_t *total, uint64_t *available);
+int shim_listing_open(int root, const char *path, struct shim_listing **listing);
+/// 1: `name` and `kind` are the next entry, until the next call; 0: the end.
+int shim_listing_next(struct shim_listing *listing, const char **name, int *kind);
+void shim_listing_close(struct shim_listing *listing);
+
 #endif

@@ -21,6 +21,11 @@ public struct Errno: Error, Equatable, Hashable, Sendable {
     public static let timedOut = Errno(ETIMEDOUT)
     public static let readOnly = Errno(EROFS)
     public static let permission = Errno(EACCES)
+    public static let quota = Errno(EDQUOT)
+    public static let otherDevice = Errno(EXDEV)
+    public static let tooManyLinks = Errno(EMLINK)
+    public static let notPermitted = Errno(EPERM)
+    public static let badDescriptor = Errno(EBADF)
     public static let canceled = Errno(ECANCELED)
 }
 
