@@ -40,6 +40,7 @@ let package = Package(
         room("Simulator", ["Bytes", "Runtime"]),
         room("ObjectStore", ["Bytes", "Runtime"]),
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
+        room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
 
         .executableTarget(name: "proxyfs", dependencies: ["Runtime"], swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
@@ -62,6 +63,7 @@ let package = Package(
         tests("Configuration", ["Logging"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
+        tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
     ]
 )
