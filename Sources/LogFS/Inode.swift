@@ -1,0 +1,191 @@
+/// What a file is.
+public enum FileType: UInt8, Sendable {
+    case file = 1
+    case directory, symlink, fifo, socket, characterDevice, blockDevice
+}
+
+/// Names a file of a subvolume, for ever: no other file ever has the same two numbers.
+public struct FileID: Hashable, Sendable {
+    public var inode: UInt64
+    /// The volume's epoch when the file was made. Numbers are not given out twice; this one tells files apart that
+    /// got theirs before and after a subvolume was rolled back.
+    public var generation: UInt64
+
+    public init(inode: UInt64, generation: UInt64) {
+        self.inode = inode
+        self.generation = generation
+    }
+}
+
+/// The record of one file, of whatever type.
+///
+/// ```
+/// 0 version  1 type  2 mode u16  4 uid u32  8 gid u32  12 links u32  16 attributes u32  20 flags u32
+/// 24 device u64  32 size u64  40 allocated u64  48 accessed i64  56 modified i64  64 changed i64  72 born i64
+/// 80 change u64  88 generation u64  96 parent u64  104 cookie u64  112 fork u64  120 extras u64  128 xattr bytes u32
+/// 132 streams u32, and of a directory: 136 next cookie u64  144 next inode u64  152 inodes' end u64
+/// 160 files u64  168 directories u64  176 bytes u64
+/// ```
+public struct Inode: Equatable, Sendable {
+    public var number: UInt64 = 0
+    public var type = FileType.file
+    /// The twelve permission bits.
+    public var mode: UInt16 = 0
+    public var uid: UInt32 = 0
+    public var gid: UInt32 = 0
+    public var links: UInt32 = 0
+    /// DOS attribute bits.
+    public var attributes: UInt32 = 0
+    var flags: UInt32 = 0
+    /// Of a device.
+    public var device: UInt64 = 0
+    public var size: UInt64 = 0
+    public var allocated: UInt64 = 0
+    /// Nanoseconds since 1970.
+    public var accessed: Int64 = 0
+    public var modified: Int64 = 0
+    /// Never goes back.
+    public var changed: Int64 = 0
+    public var born: Int64 = 0
+    /// Rises with each change of the file; never goes back.
+    public var change: UInt64 = 0
+    public var generation: UInt64 = 0
+    /// The directory with the file's first name: that is where its bytes count.
+    public var parent: UInt64 = 0
+    /// Of that name.
+    var cookie: UInt64 = 0
+    /// Holds the data.
+    var fork: UInt64 = 0
+    /// Holds extended attributes and streams; 0 when there never was one.
+    var extras: UInt64 = 0
+    var xattrBytes: UInt32 = 0
+    var streams: UInt32 = 0
+
+    // Of a directory:
+    var nextCookie: UInt64 = 0
+    var nextInode: UInt64 = 0
+    var inodesEnd: UInt64 = 0
+    /// What lies in the directory itself, not deeper.
+    var own = Totals()
+
+    public var id: FileID { FileID(inode: number, generation: generation) }
+    public var isDirectory: Bool { type == .directory }
+    /// How many entries a directory has.
+    public var entries: UInt64 { UInt64(own.files + own.directories) }
+
+    /// The content is in the tree, under `inline`.
+    static let isInline: UInt32 = 1
+    /// Has had several names: each has a record of its own.
+    static let hasLinkRecords: UInt32 = 2
+    /// There are, or were, extents in the data fork.
+    static let hasExtents: UInt32 = 4
+
+    static let size = 136
+    static let directorySize = 184
+
+    func has(_ flag: UInt32) -> Bool { flags & flag != 0 }
+
+    init() {}
+
+    init(_ number: UInt64, _ bytes: UnsafeRawBufferPointer) {
+        precondition(bytes.count >= Self.size && bytes[0] == KeyLayout.version, "an inode record of another program")
+        self.number = number
+        type = FileType(rawValue: bytes[1]) ?? .file
+        mode = bytes.u16(2)
+        uid = bytes.u32(4)
+        gid = bytes.u32(8)
+        links = bytes.u32(12)
+        attributes = bytes.u32(16)
+        flags = bytes.u32(20)
+        device = bytes.u64(24)
+        size = bytes.u64(32)
+        allocated = bytes.u64(40)
+        accessed = bytes.i64(48)
+        modified = bytes.i64(56)
+        changed = bytes.i64(64)
+        born = bytes.i64(72)
+        change = bytes.u64(80)
+        generation = bytes.u64(88)
+        parent = bytes.u64(96)
+        cookie = bytes.u64(104)
+        fork = bytes.u64(112)
+        extras = bytes.u64(120)
+        xattrBytes = bytes.u32(128)
+        streams = bytes.u32(132)
+        if type == .directory {
+            precondition(bytes.count >= Self.directorySize, "an inode record of another program")
+            nextCookie = bytes.u64(136)
+            nextInode = bytes.u64(144)
+            inodesEnd = bytes.u64(152)
+            own = Totals(files: bytes.i64(160), directories: bytes.i64(168), bytes: bytes.i64(176))
+        }
+    }
+
+    func store(_ base: UnsafeMutableRawPointer) -> UnsafeRawBufferPointer {
+        base.put(KeyLayout.version, at: 0)
+        base.put(type.rawValue, at: 1)
+        base.put(mode, at: 2)
+        base.put(uid, at: 4)
+        base.put(gid, at: 8)
+        base.put(links, at: 12)
+        base.put(attributes, at: 16)
+        base.put(flags, at: 20)
+        base.put(device, at: 24)
+        base.put(size, at: 32)
+        base.put(allocated, at: 40)
+        base.put(accessed, at: 48)
+        base.put(modified, at: 56)
+        base.put(changed, at: 64)
+        base.put(born, at: 72)
+        base.put(change, at: 80)
+        base.put(generation, at: 88)
+        base.put(parent, at: 96)
+        base.put(cookie, at: 104)
+        base.put(fork, at: 112)
+        base.put(extras, at: 120)
+        base.put(xattrBytes, at: 128)
+        base.put(streams, at: 132)
+        guard type == .directory else { return UnsafeRawBufferPointer(start: base, count: Self.size) }
+        base.put(nextCookie, at: 136)
+        base.put(nextInode, at: 144)
+        base.put(inodesEnd, at: 152)
+        base.put(own.files, at: 160)
+        base.put(own.directories, at: 168)
+        base.put(own.bytes, at: 176)
+        return UnsafeRawBufferPointer(start: base, count: Self.directorySize)
+    }
+
+    /// A change at the time `now`; a clock that was set back does not take the file's times back.
+    mutating func touch(_ now: Int64) {
+        changed = max(changed, now)
+        change += 1
+    }
+}
+
+/// Files, directories and logical bytes: of one directory, or of all that lies below one. As a difference it may be
+/// negative.
+public struct Totals: Equatable, Sendable {
+    /// Names of everything that is no directory.
+    public var files: Int64 = 0
+    public var directories: Int64 = 0
+    /// A file with several names counts where its first name is.
+    public var bytes: Int64 = 0
+
+    public init(files: Int64 = 0, directories: Int64 = 0, bytes: Int64 = 0) {
+        self.files = files
+        self.directories = directories
+        self.bytes = bytes
+    }
+
+    var isZero: Bool { files == 0 && directories == 0 && bytes == 0 }
+
+    static func + (a: Totals, b: Totals) -> Totals {
+        Totals(files: a.files &+ b.files, directories: a.directories &+ b.directories, bytes: a.bytes &+ b.bytes)
+    }
+    static func - (a: Totals, b: Totals) -> Totals {
+        Totals(files: a.files &- b.files, directories: a.directories &- b.directories, bytes: a.bytes &- b.bytes)
+    }
+    static func += (a: inout Totals, b: Totals) { a = a + b }
+    static func -= (a: inout Totals, b: Totals) { a = a - b }
+    static prefix func - (a: Totals) -> Totals { Totals() - a }
+}

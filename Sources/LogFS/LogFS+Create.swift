@@ -1,0 +1,141 @@
+import Glibc
+import Headhunter
+
+/// What a file is made with.
+public struct NewFile {
+    public var type: FileType
+    public var mode: UInt16
+    public var uid: UInt32
+    public var gid: UInt32
+    public var attributes: UInt32 = 0
+    /// Of a device.
+    public var device: UInt64 = 0
+    public var accessed: Int64?
+    public var modified: Int64?
+    /// Of a symbolic link.
+    public var target: UnsafeRawBufferPointer?
+
+    public init(type: FileType, mode: UInt16, uid: UInt32, gid: UInt32) {
+        self.type = type
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+    }
+}
+
+/// What `create` did, with the records as they are now.
+public struct Created: Sendable {
+    public var inode: Inode
+    public var directory: Inode
+    /// False: there was a file of this name, and that was allowed.
+    public var isNew: Bool
+}
+
+extension LogFS {
+    /// Makes a file, directory, symbolic link, fifo, socket or device. `mayExist`: a regular file that is there is
+    /// the answer, unchanged.
+    public func create(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ new: NewFile,
+        mayExist: Bool = false
+    ) -> Attempt<Created> {
+        let epoch = headhunter.epoch
+        return change(request.reader) { (edit) throws(Halt) in
+            if let answer = try edit.answer(request) { return try edit.created(answer, directory) }
+            var home = try edit.directory(directory)
+            try LogFS.check(name)
+            if let entry = try edit.entry(home.number, name) {
+                guard mayExist, entry.type == .file, new.type == .file, let found = try edit.inode(entry.inode) else {
+                    throw .refused(.exists)
+                }
+                return Created(inode: found, directory: home, isNew: false)
+            }
+            guard home.links > 0 else { throw .refused(.stale) }
+            let slot = try edit.slot(home.number)
+            var inode = Inode()
+            inode.number = try edit.number(&home)
+            inode.type = new.type
+            inode.mode = new.mode & 0o7777
+            inode.uid = new.uid
+            inode.gid = new.gid
+            inode.attributes = new.attributes
+            inode.device = new.device
+            inode.links = 1
+            inode.born = request.now
+            inode.accessed = new.accessed ?? request.now
+            inode.modified = new.modified ?? request.now
+            inode.changed = request.now
+            inode.change = 1
+            inode.generation = epoch
+            inode.parent = home.number
+            inode.fork = inode.number
+            inode.cookie = edit.cookie(&home)
+            switch new.type {
+            case .directory:
+                guard edit.writer.totals.depth(slot) < Limits.depthMax else { throw .refused(.tooDeep) }
+                inode.links = 2
+                inode.nextCookie = LogFS.firstCookie
+                home.links += 1
+                edit.writer.effects.append(.made(inode.number, parent: slot))
+            case .symlink:
+                guard let target = new.target, target.count > 0 else { throw .refused(.invalid) }
+                guard target.count <= Limits.targetBytesMax else { throw .refused(.nameTooLong) }
+                inode.size = UInt64(target.count)
+                edit.putTarget(inode, target)
+            case .file, .fifo, .socket, .characterDevice, .blockDevice: break
+            }
+            edit.store(inode)
+            edit.putEntry(home.number, name, Entry(inode: inode.number, cookie: inode.cookie, type: inode.type))
+            home.modified = request.now
+            home.touch(request.now)
+            let isDirectory = inode.type == .directory
+            edit.count(
+                &home, slot,
+                Totals(
+                    files: isDirectory ? 0 : 1, directories: isDirectory ? 1 : 0, bytes: Int64(clamping: inode.size)))
+            edit.store(home)
+            try edit.remember(request, inode.number)
+            return Created(inode: inode, directory: home, isNew: true)
+        }
+    }
+
+    /// The target of a symbolic link.
+    public func target(_ request: Request, _ id: FileID) -> Attempt<[UInt8]> {
+        read(request.reader) { (records) throws(Halt) in
+            let inode = try records.inode(id)
+            guard inode.type == .symlink else { throw .refused(.wrongType) }
+            var target: [UInt8] = []
+            for index in 0..<LogFS.targetPartsMax {
+                let key = records.scratch.key(inode.fork | KeyLayout.forkSpace, .target, index: UInt8(index))
+                guard let part = try records.get(key) else { break }
+                target.append(contentsOf: part.from(1))
+            }
+            return target
+        }
+    }
+
+    static let targetPartBytes = 3000
+    static let targetPartsMax = 2
+}
+
+extension Editing {
+    fileprivate func putTarget(_ inode: Inode, _ target: UnsafeRawBufferPointer) {
+        var index: UInt8 = 0
+        var place = 0
+        while place < target.count {
+            let part = UnsafeRawBufferPointer(
+                rebasing: target[place..<min(place + LogFS.targetPartBytes, target.count)])
+            scratch.value.put(KeyLayout.version, at: 0)
+            if let source = part.baseAddress { memcpy(scratch.value + 1, source, part.count) }
+            put(
+                scratch.key(inode.fork | KeyLayout.forkSpace, .target, index: index),
+                UnsafeRawBufferPointer(start: scratch.value, count: 1 + part.count))
+            place += part.count
+            index += 1
+        }
+    }
+
+    fileprivate func created(_ answer: UInt64, _ directory: FileID) throws(Halt) -> Created {
+        guard let inode = try inode(answer) else { throw .refused(.stale) }
+        return Created(inode: inode, directory: try self.directory(directory), isNew: true)
+    }
+}

@@ -1,0 +1,155 @@
+import Headhunter
+
+/// An entry of a directory as `list` shows it. The name is valid inside the closure that got it.
+public struct Listed {
+    public var entry: Entry
+    /// Only if it was asked for.
+    public var inode: Inode?
+}
+
+extension LogFS {
+    public func attributes(_ request: Request, _ id: FileID) -> Attempt<Inode> {
+        let attempt = read(request.reader) { (records) throws(Halt) in try records.inode(id) }
+        guard files.hasDirty, case .done(var inode, _) = attempt else { return attempt }
+        files.overlay(&inode)
+        return .done(inode, number: 0)
+    }
+
+    /// Also `.` and `..`; the parent of the root is the root.
+    public func lookup(_ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Inode> {
+        let attempt = read(request.reader) { (records) throws(Halt) -> Inode in
+            if name.count <= 2, name.count > 0, name[0] == 0x2e, name.count == 1 || name[1] == 0x2e {
+                let home = try records.directory(directory)
+                guard name.count == 2 else { return home }
+                guard let parent = try records.inode(home.parent) else { throw .refused(.stale) }
+                return parent
+            }
+            guard name.count <= Limits.nameBytesMax else { throw .refused(.nameTooLong) }
+            // The directory itself is looked at last: where there is an entry, there is its directory.
+            guard directory.inode < KeyLayout.forkNumbers else { throw .refused(.stale) }
+            let home = try records.directory(directory)
+            guard let entry = try records.entry(home.number, name), let inode = try records.inode(entry.inode) else {
+                throw .refused(.noEntry)
+            }
+            return inode
+        }
+        guard files.hasDirty, case .done(var inode, _) = attempt else { return attempt }
+        files.overlay(&inode)
+        return .done(inode, number: 0)
+    }
+
+    /// Whatever the case of `name`; a name in the very same case wins. `found` gets the entry's true name.
+    public func lookupFolded(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer,
+        found: (UnsafeRawBufferPointer) -> Void = { _ in }
+    ) -> Attempt<Inode> {
+        let attempt = read(request.reader) { (records) throws(Halt) -> Inode in
+            guard name.count <= Limits.nameBytesMax else { throw .refused(.nameTooLong) }
+            let home = try records.directory(directory)
+            guard let entry = try records.folded(home.number, name, foldedHash, found: found),
+                let inode = try records.inode(entry.inode)
+            else { throw .refused(.noEntry) }
+            return inode
+        }
+        guard files.hasDirty, case .done(var inode, _) = attempt else { return attempt }
+        files.overlay(&inode)
+        return .done(inode, number: 0)
+    }
+
+    /// Shows entries behind `cookie` (0: from the first on), in the order of their cookies, until `visit` answers
+    /// false or `limit` were shown. Answers whether there are more.
+    ///
+    /// Attributes are fetched in runs: the inodes of a directory lie side by side. The names are copied once.
+    public func list(
+        _ request: Request, _ directory: FileID, after cookie: UInt64, limit: Int = Limits.listingMax,
+        attributes: Bool = false, _ visit: (Listed, UnsafeRawBufferPointer) -> Bool
+    ) -> Attempt<Bool> {
+        let limit = min(limit, Limits.listingMax)
+        let batch = Batch()
+        let attempt = read(request.reader) { (records) throws(Halt) -> Bool in
+            batch.reset()
+            let home = try records.directory(directory)
+            guard cookie < .max else { return false }
+            let id = home.number | KeyLayout.directorySpace
+            let more = try records.scan(from: records.scratch.key(id, .cookie, cookie + 1), budget: limit) {
+                key, value in
+                guard key.isKey(id, .cookie) else { return false }
+                batch.append(
+                    Entry(inode: value.u64(1), cookie: key.keyNumber(), type: FileType(rawValue: value[9]) ?? .file),
+                    value.from(10))
+                return true
+            }
+            if attributes { try records.fill(batch) }
+            return more
+        }
+        guard case .done(let more, _) = attempt else { return attempt }
+        for index in batch.entries.indices {
+            var inode = attributes ? batch.inodes[index] : nil
+            if files.hasDirty, var dirty = inode {
+                files.overlay(&dirty)
+                inode = dirty
+            }
+            let goOn = batch.withName(index) { visit(Listed(entry: batch.entries[index], inode: inode), $0) }
+            if !goOn { return .done(true, number: 0) }
+        }
+        return .done(more, number: 0)
+    }
+}
+
+/// Entries of a directory with their names, copied out so that `visit` runs outside of the gate.
+final class Batch {
+    private(set) var entries: [Entry] = []
+    var inodes: [Inode?] = []
+    private var names: [UInt8] = []
+    private var ends: [Int] = []
+
+    func reset() {
+        entries.removeAll(keepingCapacity: true)
+        names.removeAll(keepingCapacity: true)
+        ends.removeAll(keepingCapacity: true)
+        inodes.removeAll(keepingCapacity: true)
+    }
+
+    func append(_ entry: Entry, _ name: UnsafeRawBufferPointer) {
+        entries.append(entry)
+        names.append(contentsOf: name)
+        ends.append(names.count)
+    }
+
+    func withName<Result>(_ index: Int, _ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+        let start = index == 0 ? 0 : ends[index - 1]
+        return names.withUnsafeBytes { body(UnsafeRawBufferPointer(rebasing: $0[start..<ends[index]])) }
+    }
+}
+
+extension Records {
+    /// Inodes that lie this close are read in one run.
+    private var runGapMax: UInt64 { 8 }
+
+    func fill(_ batch: Batch) throws(Halt) {
+        batch.inodes = Array(repeating: nil, count: batch.entries.count)
+        let order = batch.entries.indices.sorted { batch.entries[$0].inode < batch.entries[$1].inode }
+        var place = 0
+        while place < order.count {
+            var end = place + 1
+            while end < order.count,
+                batch.entries[order[end]].inode - batch.entries[order[end - 1]].inode <= runGapMax
+            { end += 1 }
+            let last = batch.entries[order[end - 1]].inode
+            let first = batch.entries[order[place]].inode
+            var next = place
+            try scan(from: scratch.key(first, .inode), budget: .max) { key, value in
+                let number = key.keyNumber(at: 0)
+                guard number <= last else { return false }
+                guard key[8] == KeyLayout.Kind.inode.rawValue else { return true }
+                while next < end, batch.entries[order[next]].inode < number { next += 1 }
+                while next < end, batch.entries[order[next]].inode == number {
+                    batch.inodes[order[next]] = Inode(number, value)
+                    next += 1
+                }
+                return next < end
+            }
+            place = end
+        }
+    }
+}

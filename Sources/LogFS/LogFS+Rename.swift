@@ -1,0 +1,208 @@
+import Headhunter
+
+public enum RenameMode: Sendable {
+    /// What has the new name goes.
+    case replace
+    case refuseIfThere
+    /// Both names stay, and lead to what the other one led to.
+    case exchange
+}
+
+/// What `rename` did.
+public struct Renamed: Sendable {
+    public var inode: Inode
+    /// What had the new name, as it is now.
+    public var other: Inode?
+    public var source: Inode
+    public var target: Inode
+}
+
+extension LogFS {
+    public func rename(
+        _ request: Request, from source: FileID, _ name: UnsafeRawBufferPointer, to target: FileID,
+        _ newName: UnsafeRawBufferPointer, _ mode: RenameMode = .replace
+    ) -> Attempt<Renamed> {
+        let attempt = change(request.reader) { (edit) throws(Halt) -> Renamed in
+            if try edit.answer(request) != nil {
+                return Renamed(
+                    inode: Inode(), source: try edit.directory(source), target: try edit.directory(target))
+            }
+            var move = try Move(edit, source, name, target, newName)
+            try move.check(edit, mode)
+            // Two names of one file: nothing happens.
+            if let there = move.there, there.inode == move.entry.inode {
+                return Renamed(inode: move.inode, other: move.inode, source: move.source, target: move.target)
+            }
+            if mode == .exchange { try move.exchange(edit, request.now) } else { try move.go(edit, request.now) }
+            try edit.remember(request, move.inode.number)
+            return Renamed(inode: move.inode, other: move.other, source: move.source, target: move.target)
+        }
+        if case .done(let renamed, _) = attempt, mode == .replace, let other = renamed.other { forget(other) }
+        return attempt
+    }
+}
+
+/// A rename being planned. When both names are in one directory, `source` is its record and `target` a copy of it.
+private struct Move {
+    var source: Inode
+    var target: Inode
+    let isSame: Bool
+    let name: UnsafeRawBufferPointer
+    let newName: UnsafeRawBufferPointer
+    let entry: Entry
+    var inode: Inode
+    let there: Entry?
+    var other: Inode?
+    let sourceSlot: Int32
+    let targetSlot: Int32
+
+    init(
+        _ edit: Editing, _ source: FileID, _ name: UnsafeRawBufferPointer, _ target: FileID,
+        _ newName: UnsafeRawBufferPointer
+    ) throws(Halt) {
+        self.source = try edit.directory(source)
+        self.target = try edit.directory(target)
+        try LogFS.check(name)
+        try LogFS.check(newName)
+        isSame = source == target
+        self.name = name
+        self.newName = newName
+        guard let entry = try edit.entry(source.inode, name), let inode = try edit.inode(entry.inode) else {
+            throw .refused(.noEntry)
+        }
+        self.entry = entry
+        self.inode = inode
+        there = try edit.entry(target.inode, newName)
+        other = nil
+        if let there { other = try edit.inode(there.inode) }
+        sourceSlot = try edit.slot(source.inode)
+        targetSlot = try edit.slot(target.inode)
+    }
+
+    func check(_ edit: Editing, _ mode: RenameMode) throws(Halt) {
+        guard source.links > 0, target.links > 0 else { throw .refused(.stale) }
+        switch mode {
+        case .refuseIfThere: guard there == nil else { throw .refused(.exists) }
+        case .exchange: guard there != nil else { throw .refused(.noEntry) }
+        case .replace: break
+        }
+        if inode.isDirectory, !isSame { try checkPlace(edit, inode, targetSlot) }
+        guard let other, other.number != inode.number else { return }
+        if mode == .exchange {
+            if other.isDirectory, !isSame { try checkPlace(edit, other, sourceSlot) }
+        } else {
+            guard inode.isDirectory || !other.isDirectory else { throw .refused(.isDirectory) }
+            guard !inode.isDirectory || other.isDirectory else { throw .refused(.notDirectory) }
+            guard !other.isDirectory || other.entries == 0 else { throw .refused(.notEmpty) }
+        }
+    }
+
+    private func checkPlace(_ edit: Editing, _ directory: Inode, _ place: Int32) throws(Halt) {
+        let slot = try edit.slot(directory.number)
+        guard !edit.writer.totals.isAncestor(slot, of: place) else { throw .refused(.loop) }
+        guard edit.writer.totals.depth(place) < Limits.depthMax else { throw .refused(.tooDeep) }
+    }
+
+    mutating func go(_ edit: Editing, _ now: Int64) throws(Halt) {
+        var elsewhere: UInt64?
+        var leaves = Totals()
+        if let there, var other {
+            let away = try edit.detach(&other, from: target.number, there, now)
+            edit.deleteEntry(target.number, newName, there)
+            if other.isDirectory { target.links -= 1 }
+            leaves = away.here
+            elsewhere = away.elsewhere
+            self.other = other
+        }
+        edit.deleteEntry(source.number, name, entry)
+        // Inside one directory the place stays: a listing under way meets the file once.
+        let cookie = isSame ? entry.cookie : edit.cookie(&target)
+        edit.putEntry(target.number, newName, Entry(inode: inode.number, cookie: cookie, type: inode.type))
+        let share = try relocate(edit, &inode, (source, entry.cookie), (target, cookie), now)
+        edit.store(inode)
+        if isSame {
+            target.modified = now
+            target.touch(now)
+            edit.count(&target, targetSlot, leaves)
+            edit.store(target)
+            source = target
+        } else {
+            if inode.isDirectory {
+                source.links -= 1
+                target.links += 1
+            }
+            try finish(edit, now, -share, share + leaves)
+        }
+        if let elsewhere, let other { try edit.countBytes(elsewhere, Int64(clamping: other.size)) }
+    }
+
+    mutating func exchange(_ edit: Editing, _ now: Int64) throws(Halt) {
+        guard let there, var other else { throw .refused(.noEntry) }
+        edit.putEntry(source.number, name, Entry(inode: other.number, cookie: entry.cookie, type: other.type))
+        edit.putEntry(target.number, newName, Entry(inode: inode.number, cookie: there.cookie, type: inode.type))
+        let share = try relocate(edit, &inode, (source, entry.cookie), (target, there.cookie), now)
+        let otherShare = try relocate(edit, &other, (target, there.cookie), (source, entry.cookie), now)
+        edit.store(inode)
+        edit.store(other)
+        self.other = other
+        if isSame {
+            target.modified = now
+            target.touch(now)
+            edit.store(target)
+            source = target
+            return
+        }
+        if inode.isDirectory != other.isDirectory {
+            source.links = inode.isDirectory ? source.links - 1 : source.links + 1
+            target.links = inode.isDirectory ? target.links + 1 : target.links - 1
+        }
+        try finish(edit, now, otherShare - share, share - otherShare)
+    }
+
+    private mutating func finish(
+        _ edit: Editing, _ now: Int64, _ atSource: Totals, _ atTarget: Totals
+    ) throws(Halt) {
+        source.modified = now
+        source.touch(now)
+        target.modified = now
+        target.touch(now)
+        edit.count(&source, sourceSlot, atSource)
+        edit.count(&target, targetSlot, atTarget)
+        edit.store(source)
+        edit.store(target)
+    }
+
+    /// Brings a file's own record to its new place. Answers what it counts for in a directory.
+    private func relocate(
+        _ edit: Editing, _ file: inout Inode, _ from: (directory: Inode, cookie: UInt64),
+        _ to: (directory: Inode, cookie: UInt64), _ now: Int64
+    ) throws(Halt) -> Totals {
+        let isHome = file.parent == from.directory.number && file.cookie == from.cookie
+        if file.has(Inode.hasLinkRecords), from.directory.number != to.directory.number || from.cookie != to.cookie {
+            edit.delete(edit.scratch.key(file.number, .link, from.directory.number, from.cookie))
+            edit.mark(edit.scratch.key(file.number, .link, to.directory.number, to.cookie))
+        }
+        if file.isDirectory, from.directory.number != to.directory.number {
+            let slot = try edit.slot(file.number)
+            let sums = try edit.sums(file.number)
+            let all = file.own + sums.below + edit.writer.totals[slot].pending
+            if !sums.told.isZero {
+                var above = try edit.sums(from.directory.number)
+                above.below -= sums.told
+                edit.store(above, of: from.directory.number)
+                above = try edit.sums(to.directory.number)
+                above.below += sums.told
+                edit.store(above, of: to.directory.number)
+            }
+            edit.writer.effects.append(
+                .moved(file.number, to: try edit.slot(to.directory.number), told: sums.told, all: all))
+        }
+        if isHome {
+            file.parent = to.directory.number
+            file.cookie = to.cookie
+        }
+        file.touch(now)
+        if file.isDirectory { return Totals(directories: 1) }
+        return Totals(files: 1, bytes: isHome ? Int64(clamping: file.size) : 0)
+    }
+}

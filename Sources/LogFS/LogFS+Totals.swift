@@ -1,0 +1,86 @@
+import Headhunter
+
+extension LogFS {
+    /// Directories settled in one change: each costs four keys.
+    static let settleBatch = 12
+
+    /// All files, directories and bytes below a directory, exact.
+    public func totals(_ request: Request, _ id: FileID) -> Attempt<Totals> {
+        readWithWriter(request.reader) { (records, writer) throws(Halt) in
+            let inode = try records.directory(id)
+            let slot = try records.slot(inode.number, writer)
+            return inode.own + (try records.sums(inode.number)).below + writer.totals[slot].pending
+        }
+    }
+
+    /// Lets some directories tell their parents what happened in them. Answers whether there may be more.
+    public func settle(_ request: Request) -> Attempt<Bool> {
+        change(request.reader) { (edit) throws(Halt) in
+            let writer = edit.writer
+            let some = writer.totals.unsettled(limit: Self.settleBatch, from: writer.nextSettling)
+            for slot in some.found { try edit.settle(slot) }
+            writer.nextSettling = some.next
+            return !some.found.isEmpty
+        }
+    }
+}
+
+extension Records {
+    /// The directory's slot; its ancestors get theirs on the way.
+    func slot(_ directory: UInt64, _ writer: Writer) throws(Halt) -> Int32 {
+        if let slot = writer.totals.slot(directory) { return slot }
+        var chain = [directory]
+        while true {
+            guard let last = chain.last, let inode = try inode(last) else { throw .refused(.stale) }
+            if let slot = writer.totals.slot(inode.parent) {
+                var parent = slot
+                for number in chain.reversed() { parent = writer.totals.insert(number, parent: parent) }
+                return parent
+            }
+            chain.append(inode.parent)
+        }
+    }
+}
+
+extension Editing {
+    func slot(_ directory: UInt64) throws(Halt) -> Int32 { try slot(directory, writer) }
+
+    /// Counts what changes in a directory, in its own record and for all above it. The caller stores the record.
+    func count(_ directory: inout Inode, _ slot: Int32, _ delta: Totals) {
+        guard !delta.isZero else { return }
+        directory.own += delta
+        writer.effects.append(.counted(directory: slot, delta))
+        unsettle(directory.number, slot)
+    }
+
+    func unsettle(_ directory: UInt64, _ slot: Int32) {
+        guard directory != LogFS.root, !writer.totals[slot].isUnsettled else { return }
+        mark(scratch.key(0, .unsettled, directory))
+        writer.effects.append(.unsettled(slot))
+    }
+
+    /// What came to a file, or went: its bytes count where its first name is.
+    func countBytes(_ inode: Inode, _ delta: Int64) throws(Halt) {
+        guard delta != 0, inode.parent != 0, var home = try self.inode(inode.parent) else { return }
+        count(&home, try slot(home.number), Totals(bytes: delta))
+        store(home)
+    }
+
+    func settle(_ slot: Int32) throws(Halt) {
+        let node = writer.totals[slot]
+        guard node.parent != TotalsTable.none, let inode = try inode(node.inode) else { return }
+        let parent = writer.totals[node.parent].inode
+        var sums = try sums(inode.number)
+        let news = inode.own + sums.below - sums.told
+        delete(scratch.key(0, .unsettled, inode.number))
+        if !news.isZero {
+            sums.told += news
+            store(sums, of: inode.number)
+            var above = try self.sums(parent)
+            above.below += news
+            store(above, of: parent)
+            unsettle(parent, node.parent)
+        }
+        writer.effects.append(.settled(slot, news))
+    }
+}

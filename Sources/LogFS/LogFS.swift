@@ -1,0 +1,180 @@
+import Glibc
+import Headhunter
+import Runtime
+
+/// Who asks, and when.
+public struct Request {
+    /// The index of the loop that the caller runs on.
+    public var reader: Int
+    /// Nanoseconds since 1970, from the world's clock.
+    public var now: Int64
+    /// Of a request that may come again.
+    public var token: RequestToken?
+
+    @inlinable
+    public init(reader: Int, now: Int64, token: RequestToken? = nil) {
+        self.reader = reader
+        self.now = now
+        self.token = token
+    }
+}
+
+/// The files of one subvolume.
+///
+/// Calls that answer an `Attempt` never wait: they run over memory and complete, or change nothing and say what is
+/// missing. They may come from any loop. The asynchronous forms wait for whatever it takes; they belong on the
+/// volume's loop.
+public final class LogFS: @unchecked Sendable {
+    /// The root directory.
+    public static let root: UInt64 = 2
+
+    public let headhunter: Headhunter
+    /// The subvolume's tree.
+    public let subvolume: UInt32
+    public let rootID: FileID
+    let foldedHash: FoldedHash
+    let options: LogFSOptions
+    let files: FileTable
+    private let scratches: [Scratch]
+    private let writer: Writer
+    private let lock: UnsafeMutablePointer<pthread_mutex_t>
+    /// On the volume's loop.
+    var housekeeping = Housekeeping()
+
+    init(
+        headhunter: Headhunter, subvolume: UInt32, record: SubvolumeRecord, root: FileID, loops: Int,
+        options: LogFSOptions
+    ) {
+        self.headhunter = headhunter
+        self.subvolume = subvolume
+        self.options = options
+        rootID = root
+        foldedHash = FoldedHash(record.foldKey)
+        files = FileTable(bytesMax: options.dirtyBytesMax)
+        scratches = (0..<loops).map { _ in Scratch() }
+        writer = Writer(foldedHash: foldedHash)
+        _ = writer.totals.insert(Self.root, parent: TotalsTable.none)
+        lock = .allocate(capacity: 1)
+        let result = pthread_mutex_init(lock, nil)
+        precondition(result == 0)
+    }
+
+    deinit {
+        pthread_mutex_destroy(lock)
+        lock.deallocate()
+        for scratch in scratches { scratch.deallocate() }
+    }
+
+    // MARK: Reading
+
+    @inline(__always)
+    func read<Value>(_ reader: Int, _ body: (Reading) throws(Halt) -> Value) -> Attempt<Value> {
+        let outcome = headhunter.read(reader) { (view) throws(Missing) -> Result<Value, FileError> in
+            do throws(Halt) {
+                return .success(try body(Reading(view: view, tree: subvolume, scratch: scratches[reader])))
+            } catch {
+                switch error {
+                case .missing(let missing): throw missing
+                case .refused(let refusal): return .failure(refusal)
+                }
+            }
+        }
+        switch outcome {
+        case .success(let value): return .done(value, number: 0)
+        case .failure(let refusal): return .refused(refusal)
+        case nil: return .missing
+        }
+    }
+
+    // MARK: Changing
+
+    /// Plans and applies a change. `plan` may run several times.
+    @inline(__always)
+    func change<Value>(
+        _ reader: Int, isUrgent: Bool = false, _ plan: (Editing) throws(Halt) -> Value
+    ) -> Attempt<Value> {
+        pthread_mutex_lock(lock)
+        defer { pthread_mutex_unlock(lock) }
+        let writer = writer
+        writer.totals.trim()
+        let attempt = headhunter.change(reader, isUrgent: isUrgent) {
+            (change) throws(Missing) -> Result<Value, FileError> in
+            writer.effects.removeAll(keepingCapacity: true)
+            do throws(Halt) {
+                return .success(
+                    try plan(Editing(bare: change, tree: subvolume, scratch: writer.scratch, writer: writer)))
+            } catch {
+                switch error {
+                case .missing(let missing): throw missing
+                case .refused(let refusal):
+                    change.abandon()
+                    return .failure(refusal)
+                }
+            }
+        }
+        switch attempt {
+        case .done(.success(let value), let number):
+            writer.apply()
+            return .done(value, number: number)
+        case .done(.failure(let refusal), _): return .refused(refusal)
+        case .missing: return .missing
+        case .full: return .full
+        case .failed(let error): return .failed(error)
+        }
+    }
+
+    /// Looks at or changes what is the writer's, between changes.
+    func withWriter<Value>(_ body: (Writer) -> Value) -> Value {
+        pthread_mutex_lock(lock)
+        defer { pthread_mutex_unlock(lock) }
+        return body(writer)
+    }
+
+    /// What the writer and the trees say at one and the same moment.
+    func readWithWriter<Value>(
+        _ reader: Int, _ body: (Reading, Writer) throws(Halt) -> Value
+    ) -> Attempt<Value> {
+        pthread_mutex_lock(lock)
+        defer { pthread_mutex_unlock(lock) }
+        let writer = writer
+        return read(reader) { (records) throws(Halt) in try body(records, writer) }
+    }
+
+    // MARK: Waiting
+
+    /// Repeats a call, fetching and waiting as often as it takes. On the volume's loop.
+    @discardableResult
+    public func run<Value>(
+        _ attempt: (_ reader: Int) -> Attempt<Value>
+    ) async throws(Failure) -> (value: Value, number: UInt64) {
+        let reader = headhunter.loop.index
+        while true {
+            switch attempt(reader) {
+            case .done(let value, let number): return (value, number)
+            case .refused(let error): throw .file(error)
+            case .failed(let error): throw .volume(error)
+            case .missing: try await wait { () throws(VolumeError) in try await headhunter.load(for: reader) }
+            case .full: try await wait { () throws(VolumeError) in try await headhunter.room() }
+            case .busy: await Task.yield()
+            }
+        }
+    }
+
+    func wait(_ body: () async throws(VolumeError) -> Void) async throws(Failure) {
+        do throws(VolumeError) { try await body() } catch { throw .volume(error) }
+    }
+
+    /// Fetches what `reader` met and did not find.
+    public func load(for reader: Int) async throws(VolumeError) { try await headhunter.load(for: reader) }
+    public func room() async throws(VolumeError) { try await headhunter.room() }
+}
+
+/// What an operator may set for the files of a volume.
+public struct LogFSOptions: Sendable {
+    /// Data that was written and not flushed, of all files of the subvolume.
+    public var dirtyBytesMax = 64 << 20
+    /// Sums move up, and what is written and not flushed is flushed, this often.
+    public var housekeepingNanoseconds: UInt64 = 2_000_000_000
+
+    public init() {}
+}

@@ -1,0 +1,102 @@
+import Headhunter
+
+/// Reads the records of a subvolume: as they are, or as a change under way will have left them.
+protocol Records {
+    var scratch: Scratch { get }
+    /// The value is valid until the next put or delete.
+    func get(_ key: UnsafeRawBufferPointer) throws(Halt) -> UnsafeRawBufferPointer?
+    /// Entries from `start` on, without what a change under way has collected. Answers whether there may be more.
+    @discardableResult
+    func scan(
+        from start: UnsafeRawBufferPointer, budget: Int,
+        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+    ) throws(Halt) -> Bool
+}
+
+/// The records as they are.
+struct Reading: Records {
+    let view: View
+    let tree: UInt32
+    let scratch: Scratch
+
+    @inline(__always)
+    func get(_ key: UnsafeRawBufferPointer) throws(Halt) -> UnsafeRawBufferPointer? {
+        do throws(Missing) { return try view.get(tree, key) } catch { throw .missing(error) }
+    }
+
+    @discardableResult
+    func scan(
+        from start: UnsafeRawBufferPointer, budget: Int,
+        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+    ) throws(Halt) -> Bool {
+        var resume: [UInt8] = []
+        do throws(Missing) {
+            return try view.scan(tree, from: start, budget: budget, resume: &resume, visit)
+        } catch { throw .missing(error) }
+    }
+}
+
+/// A change under way. What it does beyond the tree is collected in the writer's effects and happens when the change
+/// has been applied.
+struct Editing: Records {
+    let bare: Change
+    let tree: UInt32
+    let scratch: Scratch
+    unowned(unsafe) let writer: Writer
+
+    @inline(__always)
+    func get(_ key: UnsafeRawBufferPointer) throws(Halt) -> UnsafeRawBufferPointer? {
+        do throws(Missing) { return try bare.get(tree, key) } catch { throw .missing(error) }
+    }
+
+    @discardableResult
+    func scan(
+        from start: UnsafeRawBufferPointer, budget: Int,
+        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+    ) throws(Halt) -> Bool {
+        var resume: [UInt8] = []
+        do throws(Missing) {
+            return try bare.view.scan(tree, from: start, budget: budget, resume: &resume, visit)
+        } catch { throw .missing(error) }
+    }
+
+    @inline(__always) func put(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        bare.put(tree, key, value)
+    }
+    @inline(__always) func delete(_ key: UnsafeRawBufferPointer) { bare.delete(tree, key) }
+
+    /// A record that says nothing but that it is there.
+    func mark(_ key: UnsafeRawBufferPointer) {
+        scratch.value.put(KeyLayout.version, at: 0)
+        put(key, UnsafeRawBufferPointer(start: scratch.value, count: 1))
+    }
+
+    func store(_ inode: Inode) {
+        put(scratch.key(inode.number, .inode), inode.store(scratch.value))
+    }
+}
+
+extension Records {
+    @inline(__always)
+    func inode(_ number: UInt64) throws(Halt) -> Inode? {
+        // Ids with one of the high bits are other records' keys; whoever asks for one has made it up.
+        guard number != 0, number < KeyLayout.forkNumbers, let value = try get(scratch.key(number, .inode)) else {
+            return nil
+        }
+        return Inode(number, value)
+    }
+
+    /// The file, if it is still the one that was meant.
+    @inline(__always)
+    func inode(_ id: FileID) throws(Halt) -> Inode {
+        guard let inode = try inode(id.inode), inode.generation == id.generation else { throw .refused(.stale) }
+        return inode
+    }
+
+    func directory(_ id: FileID) throws(Halt) -> Inode {
+        let inode = try inode(id)
+        guard inode.type == .directory else { throw .refused(.notDirectory) }
+        // It lives on while it is open, but nothing can be made in it any more.
+        return inode
+    }
+}
