@@ -53,7 +53,8 @@ extension LogFS {
         } catch { throw .volume(error) }
         guard record.foldVersion == FoldTable.version else {
             throw .volume(
-                .unknownFormat("names were folded with table \(record.foldVersion), this program has \(FoldTable.version)"))
+                .unknownFormat(
+                    "names were folded with table \(record.foldVersion), this program has \(FoldTable.version)"))
         }
         let files = LogFS(
             headhunter: headhunter, subvolume: subvolume, record: record, root: root, loops: world.loops.count,

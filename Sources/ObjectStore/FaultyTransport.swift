@@ -89,7 +89,8 @@ public final class FaultyTransport: StoreTransport, @unchecked Sendable {
     private static let changesMax = 4_096
 
     /// `random` decides; give it a source that has a seed.
-    public init(_ store: any StoreTransport, loop: EventLoop, random: any RandomSource, faults: StoreFaults = .default) {
+    public init(_ store: any StoreTransport, loop: EventLoop, random: any RandomSource, faults: StoreFaults = .default)
+    {
         self.store = store
         self.loop = loop
         self.random = random
@@ -197,7 +198,8 @@ public final class FaultyTransport: StoreTransport, @unchecked Sendable {
         var isStale = false
         for change in changes.reversed() where change.time > moment {
             let name = change.name
-            guard name.text.hasPrefix(prefix), marker.map({ $0 < name.text }) ?? true, end.map({ name <= $0 }) ?? true else {
+            guard name.text.hasPrefix(prefix), marker.map({ $0 < name.text }) ?? true, end.map({ name <= $0 }) ?? true
+            else {
                 continue
             }
             isStale = isStale || entries[name] != change.sizeBefore

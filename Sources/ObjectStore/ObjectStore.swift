@@ -115,7 +115,9 @@ public final class ObjectStore: @unchecked Sendable {
             var place: UInt64 = 0
             while let piece = try await pieces.next() {
                 let stored = try await get(name, range: place..<(place + UInt64(piece.count)))
-                guard stored.count == piece.count, memcmp(stored.base, piece.base, piece.count) == 0 else { return false }
+                guard stored.count == piece.count, memcmp(stored.base, piece.base, piece.count) == 0 else {
+                    return false
+                }
                 extendLifetime(stored)
                 extendLifetime(piece)
                 place += UInt64(piece.count)

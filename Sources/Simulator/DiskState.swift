@@ -229,12 +229,18 @@ struct DiskLoss {
             node.durable.apply(change)
         case 2:
             simulation.counts.tornWrites += 1
-            tear(offset, bytes) { _ in simulation.chance.below(2) == 0 } apply: { node.durable.apply($0) }
+            tear(offset, bytes) { _ in
+                simulation.chance.below(2) == 0
+            } apply: {
+                node.durable.apply($0)
+            }
         default:
             // The size came to the disk before the blocks: behind the old end lies what the blocks held before.
             simulation.counts.staleBlocks += 1
             let end = node.durable.size
-            tear(offset, bytes) { place in place >= end } apply: { part in
+            tear(offset, bytes) { place in
+                place >= end
+            } apply: { part in
                 guard case .write(let offset, let bytes) = part else { return }
                 let stale = simulation.chance.below(2) == 0 ? 0 : UInt8(truncatingIfNeeded: simulation.chance.next())
                 node.durable.apply(.write(offset: offset, bytes: Array(repeating: stale, count: bytes.count)))

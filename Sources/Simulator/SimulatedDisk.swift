@@ -24,7 +24,8 @@ final class SimulatedDisk: Disk, @unchecked Sendable {
         guard let simulation = state.simulation, simulation.isLive(incarnation) else { throw .canceled }
         simulation.diskCalls += 1
         simulation.trace(16 + call.rawValue, UInt64(simulation.diskCalls))
-        if simulation.crashAtDiskCall == simulation.diskCalls || simulation.chance.once(in: simulation.faults.powerLoss) {
+        if simulation.crashAtDiskCall == simulation.diskCalls || simulation.chance.once(in: simulation.faults.powerLoss)
+        {
             caught()
             simulation.crash()
             throw .canceled
@@ -167,7 +168,9 @@ final class SimulatedFile: DiskFile, @unchecked Sendable {
         let count = min(buffer.count, Int(node.shown.size - offset))
         let stored = max(0, min(count, node.shown.bytes.count - Int(offset)))
         node.shown.bytes.withUnsafeBytes { source in
-            if stored > 0, let base = source.baseAddress { target.copyMemory(from: base + Int(offset), byteCount: stored) }
+            if stored > 0, let base = source.baseAddress {
+                target.copyMemory(from: base + Int(offset), byteCount: stored)
+            }
         }
         if stored < count { (target + stored).initializeMemory(as: UInt8.self, repeating: 0, count: count - stored) }
         return count

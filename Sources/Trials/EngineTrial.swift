@@ -237,7 +237,8 @@ public struct EngineTrial {
                 var more = true
                 while more {
                     let start = from
-                    let part = try await volume.read { (view) throws(Missing) -> ([([UInt8], [UInt8])], [UInt8], Bool) in
+                    let part = try await volume.read {
+                        (view) throws(Missing) -> ([([UInt8], [UInt8])], [UInt8], Bool) in
                         var found: [([UInt8], [UInt8])] = []
                         var next: [UInt8] = []
                         let more = start.withUnsafeBytes { start in

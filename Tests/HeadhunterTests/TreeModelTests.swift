@@ -1,6 +1,5 @@
-import Testing
-
 import Headhunter
+import Testing
 
 /// A tree over a store of page images, driven by a seed beside a sorted array: every operation, checkpoints at any
 /// moment and in steps, evictions, and a second look at each frozen version once it is stored.

@@ -26,7 +26,9 @@ struct DirectoryCrashTests {
         _ world: World, _ model: Model, seed: UInt64, mine: [String], steps: Int, giveUp: Bool = false
     ) async {
         var random = Generator(seed: seed)
-        guard let transport = try? await DirectoryStore.open(world: world, loop: world.loops[0], root: "store") else { return }
+        guard let transport = try? await DirectoryStore.open(world: world, loop: world.loops[0], root: "store") else {
+            return
+        }
         var options = ObjectStore.Options()
         if giveUp { options.attemptsMax = 1 }
         let store = ObjectStore(transport, world: world, loop: world.loops[0], options: options)
@@ -113,7 +115,9 @@ struct DirectoryCrashTests {
         for text in names {
             let allowed = model.states[text] ?? [nil]
             let isAllowed = allowed.contains { $0 == found[text] }
-            #expect(isAllowed, "\(what): \(text) has \(found[text]?.count ?? -1) bytes, allowed: \(allowed.map { $0?.count ?? -1 })")
+            #expect(
+                isAllowed,
+                "\(what): \(text) has \(found[text]?.count ?? -1) bytes, allowed: \(allowed.map { $0?.count ?? -1 })")
             model.states[text] = [found[text]]
         }
     }

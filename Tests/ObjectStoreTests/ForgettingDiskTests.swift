@@ -9,7 +9,9 @@ import Testing
 ///
 /// Where it can not be mounted the test fails; PROXYFS_WITHOUT_FUSE=1 says that this is known and accepted.
 struct ForgettingDiskTests {
-    @Test(.enabled(if: getenv("PROXYFS_WITHOUT_FUSE") == nil, "PROXYFS_WITHOUT_FUSE is set")) func powerLosses() async throws {
+    @Test(.enabled(if: getenv("PROXYFS_WITHOUT_FUSE") == nil, "PROXYFS_WITHOUT_FUSE is set")) func powerLosses()
+        async throws
+    {
         let folder = try #require(makeFolder())
         let mount = folder + "/disk"
         mkdir(mount, 0o700)
@@ -24,7 +26,8 @@ struct ForgettingDiskTests {
             "the forgetting disk does not compile")
         try #require(
             run(folder + "/forgetting-disk", mount),
-            "the forgetting disk can not be mounted: it needs /dev/fuse and root; PROXYFS_WITHOUT_FUSE=1 leaves this out")
+            "the forgetting disk can not be mounted: it needs /dev/fuse and root; PROXYFS_WITHOUT_FUSE=1 leaves this out"
+        )
         defer { _ = run("fusermount3", "-u", mount) }
 
         try forgets(mount)

@@ -29,7 +29,8 @@ struct RetryTests {
 
     @Test func finalAnswersAreFinal() throws {
         for (status, error) in [
-            (404, StoreError.notFound), (416, .badRange), (507, .noSpace), (412, .exists), (StoreReply.canceled, .canceled),
+            (404, StoreError.notFound), (416, .badRange), (507, .noSpace), (412, .exists),
+            (StoreReply.canceled, .canceled),
         ] {
             let script = Scripted()
             script.answer(status)
@@ -136,13 +137,18 @@ struct RetryTests {
         for theirs in [nil, "ours", "else", "ours and more"] {
             let script = Scripted()
             inner.remove(name("a"))
-            script.script = [
-                { request in
-                    // Applied, or somebody else was first; no answer either way.
-                    if let theirs { _ = await inner.put(name("a"), theirs) } else { _ = await inner.perform(request) }
-                    return StoreReply(status: 0)
-                }
-            ] + (0..<6).map { _ in { request in await inner.perform(request) } }
+            script.script =
+                [
+                    { request in
+                        // Applied, or somebody else was first; no answer either way.
+                        if let theirs {
+                            _ = await inner.put(name("a"), theirs)
+                        } else {
+                            _ = await inner.perform(request)
+                        }
+                        return StoreReply(status: 0)
+                    }
+                ] + (0..<6).map { _ in { request in await inner.perform(request) } }
             try run(script) { store, _ in
                 let blocks = [block("ou"), block("rs")]
                 let result = await outcome { () throws(StoreError) in
@@ -267,7 +273,8 @@ struct RetryTests {
                 await withTaskGroup(of: Void.self) { group in
                     for (index, size) in sizes.enumerated() {
                         group.addTask {
-                            try? await store.put(name("n\(index)"), .blocks([block([UInt8](repeating: 0, count: size))]))
+                            try? await store.put(
+                                name("n\(index)"), .blocks([block([UInt8](repeating: 0, count: size))]))
                         }
                     }
                 }

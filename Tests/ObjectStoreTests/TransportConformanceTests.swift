@@ -9,7 +9,9 @@ import Testing
 struct TransportConformanceTests {
     enum Kind: CaseIterable { case memory, directory, directoryOnRealDisk }
 
-    private func run(_ kind: Kind, _ body: @escaping @Sendable (any StoreTransport, World) async throws -> Void) async throws {
+    private func run(_ kind: Kind, _ body: @escaping @Sendable (any StoreTransport, World) async throws -> Void)
+        async throws
+    {
         switch kind {
         case .memory:
             try simulated { world in try await body(MemoryStore(world: world, loop: world.loops[0]), world) }
@@ -49,7 +51,9 @@ struct TransportConformanceTests {
         try await run(kind) { store, _ in
             let a = name("a")
             #expect(await store.put(a, "0123456789").status == 201)
-            for (range, text) in [(0..<10, "0123456789"), (3..<5, "34"), (9..<10, "9"), (8..<100, "89")] as [(Range<UInt64>, String)] {
+            for (range, text) in [(0..<10, "0123456789"), (3..<5, "34"), (9..<10, "9"), (8..<100, "89")]
+                as [(Range<UInt64>, String)]
+            {
                 let reply = await store.get(a, range)
                 #expect(reply.status == 206 && reply.size == 10 && reply.body?.text == text, "\(range)")
             }
@@ -85,10 +89,12 @@ struct TransportConformanceTests {
             #expect(await store.perform(StoreRequest(.object(a, .put(.blocks(blocks), .always)))).status == 201)
             #expect(await store.get(a).body?.text == "one two")
             let stream = Pieces([Array("strea".utf8), Array("med".utf8)])
-            #expect(await store.perform(StoreRequest(.object(a, .put(.stream(stream, size: 8), .always)))).status == 201)
+            #expect(
+                await store.perform(StoreRequest(.object(a, .put(.stream(stream, size: 8), .always)))).status == 201)
             #expect(await store.get(a).body?.text == "streamed")
             for bad in [Pieces([[1, 2]]), Pieces([[1, 2, 3, 4]]), Pieces([[1], [2], [3]], failsAt: 1)] {
-                #expect(await store.perform(StoreRequest(.object(a, .put(.stream(bad, size: 3), .always)))).status == 400)
+                #expect(
+                    await store.perform(StoreRequest(.object(a, .put(.stream(bad, size: 3), .always)))).status == 400)
             }
             #expect(await store.get(a).body?.text == "streamed", "a broken stream changes nothing")
             try await world.blocking.run(on: world.loops[0]) { () throws(Errno) in
@@ -111,14 +117,18 @@ struct TransportConformanceTests {
 
     @Test(arguments: Kind.allCases) func listings(_ kind: Kind) async throws {
         try await run(kind) { store, _ in
-            var texts = ["a", "a-b", "a/x", "a/x/y", "a.c", "a0", "b/0000000000000010", "b/0000000000000fff",
-                "b/0000000000001000", "b/000000000000100", "b/0000000000001000/z", "b/g", "b/00", "Z", "v/.x", "v/_-."]
+            var texts = [
+                "a", "a-b", "a/x", "a/x/y", "a.c", "a0", "b/0000000000000010", "b/0000000000000fff",
+                "b/0000000000001000", "b/000000000000100", "b/0000000000001000/z", "b/g", "b/00", "Z", "v/.x", "v/_-.",
+            ]
             for index in 0..<40 { texts.append("c/\(index)") }
             for index in 0..<40 { texts.append("d/" + digits(UInt64(index) * 1_371)) }
             for text in texts { #expect(await store.put(name(text), text).status == 201) }
             let sorted = texts.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
-            let prefixes = ["", "a", "a/", "a/x", "b/", "b/0", "b/0000000000001", "c/1", "d/", "d/00000000000", "v/.", "v/", "none",
-                "none/", "../", "..", "/", "a//", "b/0000000000001000/", "z"]
+            let prefixes = [
+                "", "a", "a/", "a/x", "b/", "b/0", "b/0000000000001", "c/1", "d/", "d/00000000000", "v/.", "v/", "none",
+                "none/", "../", "..", "/", "a//", "b/0000000000001000/", "z",
+            ]
             for prefix in prefixes {
                 let wanted = sorted.filter { $0.hasPrefix(prefix) }
                 for limit in [1, 2, 7, 1_000] {
@@ -134,7 +144,9 @@ struct TransportConformanceTests {
                     #expect(found == wanted, "prefix \(prefix), limit \(limit)")
                     #expect(sizes == wanted.map(\.utf8.count))
                 }
-                for marker in ["a", "a-b", "a/", "b/0000000000000fff", "b/5", "c/", "c/25", "d/" + digits(9_999), "zzz"] {
+                for marker in [
+                    "a", "a-b", "a/", "b/0000000000000fff", "b/5", "c/", "c/25", "d/" + digits(9_999), "zzz",
+                ] {
                     let page = await store.list(prefix, marker, 1_000)
                     let after = wanted.filter { marker.utf8.lexicographicallyPrecedes($0.utf8) }
                     #expect(page.entries.map(\.name.text) == after, "prefix \(prefix) after \(marker)")

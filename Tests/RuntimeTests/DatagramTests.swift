@@ -41,7 +41,9 @@ import Testing
         let count = 100
         await rig.loop.perform {
             for index in 0..<count {
-                pattern(index + 1, seed: UInt64(index)).withUnsafeBytes { client.send($0, to: DatagramPeer(remote: asked)) }
+                pattern(index + 1, seed: UInt64(index)).withUnsafeBytes {
+                    client.send($0, to: DatagramPeer(remote: asked))
+                }
             }
         }
         #expect(await eventually { collector.received.withLock { $0.count } == count })

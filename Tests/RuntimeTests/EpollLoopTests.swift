@@ -37,17 +37,18 @@ import Testing
         let pool = try ThreadPool(threads: threads)
         let loop = rig.loop
         for thread in 0..<threads {
-            pool.submit({
-                for index in 0..<each {
-                    loop.execute {
-                        if seen.last[thread] != index - 1 { seen.disorder += 1 }
-                        seen.last[thread] = index
-                        seen.total += 1
+            pool.submit(
+                {
+                    for index in 0..<each {
+                        loop.execute {
+                            if seen.last[thread] != index - 1 { seen.disorder += 1 }
+                            seen.last[thread] = index
+                            seen.total += 1
+                        }
+                        // Lets the loop fall asleep now and then, so that waking it is tried many times.
+                        if index % 1000 == 999 { usleep(200) }
                     }
-                    // Lets the loop fall asleep now and then, so that waking it is tried many times.
-                    if index % 1000 == 999 { usleep(200) }
-                }
-            }, then: {}, on: loop)
+                }, then: {}, on: loop)
         }
         pool.stop()
         #expect(await eventually { await loop.perform { seen.total } == threads * each })
@@ -82,7 +83,12 @@ import Testing
                 steps.append(await child)
                 steps.append(loop.isCurrent)
                 let group = await withTaskGroup(of: Bool.self) { group in
-                    for _ in 0..<4 { group.addTask { await Task.yield(); return loop.isCurrent } }
+                    for _ in 0..<4 {
+                        group.addTask {
+                            await Task.yield()
+                            return loop.isCurrent
+                        }
+                    }
                     return await group.reduce(true) { $0 && $1 }
                 }
                 steps.append(group)
@@ -124,14 +130,15 @@ import Testing
         let submitted = Atomic(0)
         let completed = Atomic(0)
         let loop = rig.loop
-        second.submit({
-            for _ in 0..<5 {
-                first.submit(
-                    { while !gate.load(ordering: .acquiring) { usleep(500) } },
-                    then: { completed.wrappingAdd(1, ordering: .relaxed) }, on: loop)
-                submitted.wrappingAdd(1, ordering: .relaxed)
-            }
-        }, then: {}, on: loop)
+        second.submit(
+            {
+                for _ in 0..<5 {
+                    first.submit(
+                        { while !gate.load(ordering: .acquiring) { usleep(500) } },
+                        then: { completed.wrappingAdd(1, ordering: .relaxed) }, on: loop)
+                    submitted.wrappingAdd(1, ordering: .relaxed)
+                }
+            }, then: {}, on: loop)
         // One runs, two wait: the fourth call must not return.
         #expect(await eventually { submitted.load(ordering: .relaxed) == 3 })
         try await Task.sleep(nanoseconds: 50_000_000)

@@ -52,7 +52,8 @@ import Testing
             while fgets(&line, 256, file) != nil {
                 let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
                 guard text.hasPrefix("VmRSS:") else { continue }
-                return text.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Int($0) } ?? .max
+                return text.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Int($0) }
+                    ?? .max
             }
             return .max
         }

@@ -178,7 +178,9 @@ final class Peer: @unchecked Sendable {
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 65536)
         while bytes.count < count {
-            let got = buffer.withUnsafeMutableBytes { shim_receive(fd, $0.baseAddress!, min(65536, count - bytes.count)) }
+            let got = buffer.withUnsafeMutableBytes {
+                shim_receive(fd, $0.baseAddress!, min(65536, count - bytes.count))
+            }
             if got > 0 {
                 bytes.append(contentsOf: buffer[..<got])
             } else if got != Int(-EAGAIN) || !wait(Int16(POLLIN), seconds) {

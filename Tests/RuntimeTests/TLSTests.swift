@@ -4,8 +4,12 @@ import Synchronization
 import Testing
 
 @Suite(.serialized) struct TLSTests {
-    static let first = Result { () throws(TLSFailure) in try TLSCertificate.selfSigned(names: ["one.test", "127.0.0.1"]) }
-    static let second = Result { () throws(TLSFailure) in try TLSCertificate.selfSigned(names: ["two.test", "*.wild.test"]) }
+    static let first = Result { () throws(TLSFailure) in
+        try TLSCertificate.selfSigned(names: ["one.test", "127.0.0.1"])
+    }
+    static let second = Result { () throws(TLSFailure) in
+        try TLSCertificate.selfSigned(names: ["two.test", "*.wild.test"])
+    }
 
     private func options(_ name: String, trusting certificate: TLSCertificate?) throws -> ConnectOptions {
         var tls = TLSClientOptions(serverName: name)
@@ -72,7 +76,8 @@ import Testing
         #expect(throws: TLSFailure.self) {
             try tls.reload(TLSServerOptions(certificates: [TLSCertificate(chain: one.chain, key: two.key)]))
         }
-        if case .tls(.untrusted)? = try await subject("one.test", one).0.reason {} else {
+        if case .tls(.untrusted)? = try await subject("one.test", one).0.reason {
+        } else {
             Issue.record("the old certificate is still shown")
         }
         #expect(try await subject("one.test", fresh).0.log.opened == 1)
@@ -85,7 +90,8 @@ import Testing
         let wrong = [
             TLSCertificate(chain: "", key: one.key), TLSCertificate(chain: one.chain, key: ""),
             TLSCertificate(chain: one.chain, key: two.key), TLSCertificate(chain: "rubbish", key: "rubbish"),
-            TLSCertificate(chain: one.chain + "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n", key: one.key),
+            TLSCertificate(
+                chain: one.chain + "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n", key: one.key),
         ]
         for certificate in wrong {
             #expect(throws: TLSFailure.self) { try TLSServer(TLSServerOptions(certificates: [certificate])) }

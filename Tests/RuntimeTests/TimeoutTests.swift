@@ -29,7 +29,8 @@ import Testing
         let rig = try Rig()
         defer { rig.stop() }
         let script = Script()
-        let listener = try rig.listen(.loopback(port: 0), { $0.limits.idleTimeout = 2_000 * millisecond }) { _ in script }
+        let listener = try rig.listen(.loopback(port: 0), { $0.limits.idleTimeout = 2_000 * millisecond }) { _ in script
+        }
         let peer = try Peer(listener.address)
         // Long pauses for the sake of busy machines, and longer in all than the limit.
         for _ in 0..<10 {

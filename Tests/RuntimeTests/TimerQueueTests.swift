@@ -50,7 +50,9 @@ import Testing
                 #expect(cancelled)
             default:
                 let now = next(1000)
-                let expected = model.filter { $0.deadline <= now }.min { ($0.deadline, $0.order) < ($1.deadline, $1.order) }
+                let expected = model.filter { $0.deadline <= now }.min {
+                    ($0.deadline, $0.order) < ($1.deadline, $1.order)
+                }
                 let work = queue.popDue(now)
                 #expect((work != nil) == (expected != nil))
                 guard let work, let expected else { continue }

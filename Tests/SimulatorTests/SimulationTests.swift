@@ -58,7 +58,9 @@ struct SimulationTests {
     }
 
     /// Runs one life that ends with the crash at a call of the disk; nil when it came to its end before.
-    static func crash(_ care: Care, seed: UInt64, call: Int, faults: FaultMix = .none) -> (crashed: Bool, complaint: String?) {
+    static func crash(_ care: Care, seed: UInt64, call: Int, faults: FaultMix = .none) -> (
+        crashed: Bool, complaint: String?
+    ) {
         let simulation = Simulation(seed: seed, faults: faults)
         let outcome = Outcome()
         simulation.crashAtDiskCall = call

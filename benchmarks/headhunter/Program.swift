@@ -54,7 +54,8 @@ private struct Benchmark {
             let one = try await creates(volume, callers: 1, each: 2_000, .durable)
             report("create, log durability, 1 caller", one.rate, "/s", "\(percent(one.rate, bare)) of the bare rate")
             let many = try await creates(volume, callers: 32, each: 2_000, .durable)
-            report("create, log durability, 32 callers", many.rate, "/s", "\(tenths(many.recordsPerSync)) records a sync")
+            report(
+                "create, log durability, 32 callers", many.rate, "/s", "\(tenths(many.recordsPerSync)) records a sync")
             let memory = try await creates(volume, callers: 32, each: 10_000, .written)
             report("create, memory durability, 32 callers", memory.rate, "/s")
             let bulk = try await bulkCreates(volume, 300_000)

@@ -9,7 +9,8 @@ import Runtime
 enum Program {
     static func main() async throws {
         let arguments = CommandLine.arguments
-        guard arguments.count > 2, let count = Int(arguments[2]), let size = arguments.count > 3 ? Int(arguments[3]) : 64 << 20
+        guard arguments.count > 2, let count = Int(arguments[2]),
+            let size = arguments.count > 3 ? Int(arguments[3]) : 64 << 20
         else {
             print("usage: benchmark-store-directory FOLDER COUNT [BYTES]")
             exit(2)

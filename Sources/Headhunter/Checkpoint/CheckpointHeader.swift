@@ -61,7 +61,8 @@ struct CheckpointHeader: Equatable, Sendable {
     }
 
     func encoded() -> Block {
-        let size = Self.fixedSize + trees.count * (4 + NodeCodec.addressSize) + objects.count * 24 + doomed.count * 9 + 4
+        let size =
+            Self.fixedSize + trees.count * (4 + NodeCodec.addressSize) + objects.count * 24 + doomed.count * 9 + 4
         let block = Block(capacity: size)
         let base = block.base
         memset(base, 0, size)

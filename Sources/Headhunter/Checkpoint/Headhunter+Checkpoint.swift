@@ -156,8 +156,10 @@ extension Headhunter {
         for (id, root) in frozen.roots { trees.append((id, packer.address(of: root))) }
         let header = CheckpointHeader(
             volume: volume, number: checkpoints.header.number + 1, epoch: epoch, nonces: frozen.nonces,
-            logFirst: frozen.logFirst, logDurable: max(log.confirmed(), frozen.logFirst - 1), treeEpoch: frozen.treeEpoch,
-            wall: world.clock.wall(), trees: trees, objects: checkpoints.objects.values.sorted { $0.number < $1.number },
+            logFirst: frozen.logFirst, logDurable: max(log.confirmed(), frozen.logFirst - 1),
+            treeEpoch: frozen.treeEpoch,
+            wall: world.clock.wall(), trees: trees,
+            objects: checkpoints.objects.values.sorted { $0.number < $1.number },
             doomed: checkpoints.doomed.sorted { ($0.kind.rawValue, $0.number) < ($1.kind.rawValue, $1.number) })
         try await publish(header)
         checkpoints.header = header

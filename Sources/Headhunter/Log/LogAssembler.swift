@@ -49,7 +49,8 @@ struct LogAssembler {
         if let open {
             batch = open
         } else {
-            batch = LogBatch(block: spare.popLast() ?? Block(capacity: Self.blockSizeFirst), first: next, beginsFile: rotate)
+            batch = LogBatch(
+                block: spare.popLast() ?? Block(capacity: Self.blockSizeFirst), first: next, beginsFile: rotate)
             rotate = false
             open = batch
         }

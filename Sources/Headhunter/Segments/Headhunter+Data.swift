@@ -299,7 +299,9 @@ extension Headhunter {
                 await loop.sleep(nanoseconds: Self.retryNanoseconds)
                 continue
             }
-            guard segments.state.withLock({ state in stages.contains { state.stages[$0.number] != nil } }) else { break }
+            guard segments.state.withLock({ state in stages.contains { state.stages[$0.number] != nil } }) else {
+                break
+            }
             await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
                 data.uploadsWaiting.append(continuation)
                 startUploads()

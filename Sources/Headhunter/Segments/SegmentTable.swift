@@ -59,7 +59,9 @@ enum SegmentTable {
         func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
             withUnsafeTemporaryAllocation(byteCount: 16, alignment: 8) { memory in
                 memory[0] = tag
-                for place in 0..<8 { memory[1 + place] = UInt8(truncatingIfNeeded: segment >> (56 - 8 * UInt64(place))) }
+                for place in 0..<8 {
+                    memory[1 + place] = UInt8(truncatingIfNeeded: segment >> (56 - 8 * UInt64(place)))
+                }
                 guard let index else { return body(UnsafeRawBufferPointer(rebasing: memory[..<9])) }
                 memory[9] = UInt8(truncatingIfNeeded: index >> 8)
                 memory[10] = UInt8(truncatingIfNeeded: index)

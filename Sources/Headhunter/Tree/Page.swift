@@ -40,21 +40,57 @@ package struct Page {
     }
 
     /// 0: a leaf.
-    package var level: Int { @inline(__always) get { field(0) } nonmutating set { setField(0, newValue) } }
-    package var count: Int { @inline(__always) get { field(2) } nonmutating set { setField(2, newValue) } }
+    package var level: Int {
+        @inline(__always) get { field(0) }
+        nonmutating set { setField(0, newValue) }
+    }
+    package var count: Int {
+        @inline(__always) get { field(2) }
+        nonmutating set { setField(2, newValue) }
+    }
     /// The lowest byte in use by cells.
-    private var heapStart: Int { @inline(__always) get { field(4) } nonmutating set { setField(4, newValue) } }
+    private var heapStart: Int {
+        @inline(__always) get { field(4) }
+        nonmutating set { setField(4, newValue) }
+    }
     /// Bytes of removed cells, to be won back by `compact`.
-    private var garbage: Int { @inline(__always) get { field(6) } nonmutating set { setField(6, newValue) } }
-    package var prefixLength: Int { @inline(__always) get { field(8) } nonmutating set { setField(8, newValue) } }
-    private var lowOffset: Int { @inline(__always) get { field(10) } nonmutating set { setField(10, newValue) } }
-    private var lowLength: Int { @inline(__always) get { field(12) } nonmutating set { setField(12, newValue) } }
-    private var highOffset: Int { @inline(__always) get { field(14) } nonmutating set { setField(14, newValue) } }
-    private var highLength: Int { @inline(__always) get { field(16) } nonmutating set { setField(16, newValue) } }
+    private var garbage: Int {
+        @inline(__always) get { field(6) }
+        nonmutating set { setField(6, newValue) }
+    }
+    package var prefixLength: Int {
+        @inline(__always) get { field(8) }
+        nonmutating set { setField(8, newValue) }
+    }
+    private var lowOffset: Int {
+        @inline(__always) get { field(10) }
+        nonmutating set { setField(10, newValue) }
+    }
+    private var lowLength: Int {
+        @inline(__always) get { field(12) }
+        nonmutating set { setField(12, newValue) }
+    }
+    private var highOffset: Int {
+        @inline(__always) get { field(14) }
+        nonmutating set { setField(14, newValue) }
+    }
+    private var highLength: Int {
+        @inline(__always) get { field(16) }
+        nonmutating set { setField(16, newValue) }
+    }
     /// Where the last insertion went, and how many in a row went right behind the one before.
-    private var lastInsert: Int { @inline(__always) get { field(20) } nonmutating set { setField(20, newValue) } }
-    private var risingRun: Int { @inline(__always) get { field(22) } nonmutating set { setField(22, newValue) } }
-    private var isBounded: Int { @inline(__always) get { field(18) } nonmutating set { setField(18, newValue) } }
+    private var lastInsert: Int {
+        @inline(__always) get { field(20) }
+        nonmutating set { setField(20, newValue) }
+    }
+    private var risingRun: Int {
+        @inline(__always) get { field(22) }
+        nonmutating set { setField(22, newValue) }
+    }
+    private var isBounded: Int {
+        @inline(__always) get { field(18) }
+        nonmutating set { setField(18, newValue) }
+    }
 
     package var isLeaf: Bool { @inline(__always) get { level == 0 } }
 

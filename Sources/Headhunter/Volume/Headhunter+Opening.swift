@@ -33,7 +33,9 @@ extension Headhunter {
     ) async throws(VolumeError) -> CheckpointHeader {
         let name = ObjectNaming.name(prefix, ObjectNaming.header, number)
         let block: Block
-        do throws(StoreError) { block = try await store.get(name) } catch { throw volumeError(error, "reading \(name)") }
+        do throws(StoreError) { block = try await store.get(name) } catch {
+            throw volumeError(error, "reading \(name)")
+        }
         defer { extendLifetime(block) }
         do throws(CheckpointHeader.Malformed) {
             let header = try CheckpointHeader(reading: block.bytes)

@@ -79,7 +79,8 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
                 guard limit > 0 else { return StoreReply(status: 400) }
                 return try await blocking { (store) throws(Errno) in
                     var listing = DirectoryListing(
-                        disk: store.world.disk, table: store.table, layout: store.layout, prefix: prefix, marker: marker,
+                        disk: store.world.disk, table: store.table, layout: store.layout, prefix: prefix,
+                        marker: marker,
                         limit: limit)
                     try listing.run()
                     var reply = StoreReply(status: 200)
@@ -178,7 +179,8 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
         var offset: UInt64 = 0
         while offset < size {
             let count = Int(min(UInt64(block.capacity), size - offset))
-            guard try file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset) == count
+            guard
+                try file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset) == count
             else { throw .io }
             try copy.write(UnsafeRawBufferPointer(start: block.base, count: count), at: offset)
             offset += UInt64(count)

@@ -68,7 +68,8 @@ public final class Listener: Sendable {
             }
             let lower = transport(chosen.loop)
             let connection = Connection(
-                loop: chosen.loop, transport: self.options.tls.map { TLSTransport(server: $0, over: lower, loop: chosen.loop) } ?? lower,
+                loop: chosen.loop,
+                transport: self.options.tls.map { TLSTransport(server: $0, over: lower, loop: chosen.loop) } ?? lower,
                 settings: self.settings, local: local, remote: remote, outgoing: false)
             guard let handler = self.accept(connection) else {
                 connection.abort()
