@@ -194,8 +194,12 @@ private struct Move {
                 above.below += sums.told
                 edit.store(above, of: to.directory.number)
             }
+            // Also where one directory comes for another, and the directory itself counts the same as before.
+            let target = try edit.slot(to.directory.number)
+            edit.unsettle(from.directory.number, try edit.slot(from.directory.number))
+            edit.unsettle(to.directory.number, target)
             edit.writer.effects.append(
-                .moved(file.number, to: try edit.slot(to.directory.number), told: sums.told, all: all))
+                .moved(file.number, to: target, told: sums.told, all: all))
         }
         if isHome {
             file.parent = to.directory.number

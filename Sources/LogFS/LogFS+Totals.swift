@@ -18,7 +18,9 @@ extension LogFS {
         change(request.reader) { (edit) throws(Halt) in
             let writer = edit.writer
             let some = writer.totals.unsettled(limit: Self.settleBatch, from: writer.nextSettling)
-            for slot in some.found { try edit.settle(slot) }
+            // The deepest first: what one tells its parent is news of the parent's.
+            let ordered = some.found.map { (slot: $0, depth: writer.totals.depth($0)) }.sorted { $0.depth > $1.depth }
+            for next in ordered { try edit.settle(next.slot) }
             writer.nextSettling = some.next
             return !some.found.isEmpty
         }
