@@ -106,15 +106,17 @@ struct ModelRun {
         var wanted = FileModel.check(name)
         if wanted == nil, let there, !(mayExist && type == .file && there.type == .file) { wanted = .exists }
         let target = Array(repeating: UInt8(0x74), count: random.once(in: 4) ? 4095 : 1 + random.below(50))
-        let result = try await outcome(files, { [files] request in
-            with(name) { name in
-                with(target) { target in
-                    var new = NewFile(type: type, mode: 0o644, uid: 1, gid: 2)
-                    if type == .symlink { new.target = target }
-                    return files.create(request, in: id, name, new, mayExist: mayExist)
+        let result = try await outcome(
+            files,
+            { [files] request in
+                with(name) { name in
+                    with(target) { target in
+                        var new = NewFile(type: type, mode: 0o644, uid: 1, gid: 2)
+                        if type == .symlink { new.target = target }
+                        return files.create(request, in: id, name, new, mayExist: mayExist)
+                    }
                 }
-            }
-        }, now: now)
+            }, now: now)
         guard let made = expect(result, wanted, "create") else { return }
         if there != nil {
             if made.isNew || made.inode.id != there?.id { problem("create: not the file that was there") }
@@ -173,9 +175,11 @@ struct ModelRun {
         if wanted == nil {
             wanted = node.isDirectory ? .isDirectory : home.children[name] != nil ? .exists : nil
         }
-        let result = try await outcome(files, { [files] request in
-            with(name) { files.link(request, id, in: homeID, $0) }
-        }, now: now)
+        let result = try await outcome(
+            files,
+            { [files] request in
+                with(name) { files.link(request, id, in: homeID, $0) }
+            }, now: now)
         guard expect(result, wanted, "link") != nil else { return }
         model.add(node, to: home, name, cookie: try await cookieOf(home, name))
         try await compare(node)
@@ -196,11 +200,13 @@ struct ModelRun {
                 wanted = .noEntry
             }
         }
-        let result = try await outcome(files, { [files] request in
-            with(name) {
-                isDirectory ? files.rmdir(request, in: id, $0) : files.unlink(request, in: id, $0)
-            }
-        }, now: now)
+        let result = try await outcome(
+            files,
+            { [files] request in
+                with(name) {
+                    isDirectory ? files.rmdir(request, in: id, $0) : files.unlink(request, in: id, $0)
+                }
+            }, now: now)
         guard expect(result, wanted, "remove") != nil, let node else { return }
         model.take(name, from: home)
         try await compare(node)
@@ -215,11 +221,13 @@ struct ModelRun {
         let mode: RenameMode = random.once(in: 4) ? .exchange : random.once(in: 4) ? .refuseIfThere : .replace
         guard let from = source.id, let to = target.id else { return }
         let wanted = model.renameProblem(source, name, target, newName, mode)
-        let result = try await outcome(files, { [files] request in
-            with(name) { name in
-                with(newName) { newName in files.rename(request, from: from, name, to: to, newName, mode) }
-            }
-        }, now: now)
+        let result = try await outcome(
+            files,
+            { [files] request in
+                with(name) { name in
+                    with(newName) { newName in files.rename(request, from: from, name, to: to, newName, mode) }
+                }
+            }, now: now)
         guard expect(result, wanted, "rename \(mode)") != nil, let moved = source.children[name] else { return }
         let there = target.children[newName]
         if there?.node === moved.node { return }
