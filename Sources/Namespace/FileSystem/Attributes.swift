@@ -1,0 +1,237 @@
+/// What a file is.
+public enum FileType: UInt8, Sendable {
+    case file = 1
+    case directory, symlink, fifo, socket, characterDevice, blockDevice
+}
+
+/// Names a file of one file system, for ever: no other file of it ever has the same numbers.
+public struct FileID: Hashable, Sendable {
+    public var subvolume: UInt32
+    public var inode: UInt64
+    public var generation: UInt64
+
+    public init(subvolume: UInt32, inode: UInt64, generation: UInt64) {
+        self.subvolume = subvolume
+        self.inode = inode
+        self.generation = generation
+    }
+}
+
+/// Everything that a protocol may say of a file without opening it.
+public struct Attributes: Equatable, Sendable {
+    public var file: FileID
+    public var type: FileType
+    /// The twelve permission bits.
+    public var mode: UInt16
+    public var links: UInt32
+    public var uid: UInt32
+    public var gid: UInt32
+    public var size: UInt64
+    /// Bytes that it takes.
+    public var allocated: UInt64
+    /// Of a device.
+    public var major: UInt32
+    public var minor: UInt32
+    /// Nanoseconds since 1970, like all times.
+    public var accessed: Int64
+    public var modified: Int64
+    /// Never goes back.
+    public var changed: Int64
+    public var born: Int64
+    /// Rises with each change; never goes back.
+    public var change: UInt64
+    /// DOS attribute bits.
+    public var dos: UInt32
+
+    public init(file: FileID, type: FileType) {
+        self.file = file
+        self.type = type
+        mode = 0
+        links = 1
+        uid = 0
+        gid = 0
+        size = 0
+        allocated = 0
+        major = 0
+        minor = 0
+        accessed = 0
+        modified = 0
+        changed = 0
+        born = 0
+        change = 0
+        dos = 0
+    }
+}
+
+/// As much of a file's attributes as tells a client whether somebody else changed the file meanwhile (RFC 1813 2.6,
+/// `wcc_attr`).
+public struct Fingerprint: Equatable, Sendable {
+    public var size: UInt64
+    public var modified: Int64
+    public var changed: Int64
+
+    public init(size: UInt64, modified: Int64, changed: Int64) {
+        self.size = size
+        self.modified = modified
+        self.changed = changed
+    }
+
+    public init(_ attributes: Attributes) {
+        self.init(size: attributes.size, modified: attributes.modified, changed: attributes.changed)
+    }
+}
+
+/// A file before and after a change, both seen by the change itself: nothing came between.
+public struct Changed: Sendable {
+    public var before: Fingerprint
+    public var after: Attributes
+
+    public init(before: Fingerprint, after: Attributes) {
+        self.before = before
+        self.after = after
+    }
+}
+
+/// Attributes that a caller sets; nil leaves one as it is.
+public struct NewAttributes: Sendable {
+    public var mode: UInt16?
+    public var uid: UInt32?
+    public var gid: UInt32?
+    public var size: UInt64?
+    public var accessed: Int64?
+    public var modified: Int64?
+    /// The time is the server's own: who may write may set it, others have to own the file.
+    public var isAccessedNow = false
+    public var isModifiedNow = false
+    public var born: Int64?
+    public var dos: UInt32?
+    /// Refused as `.notSynchronized` unless the file was last changed at this time.
+    public var ifChanged: Int64?
+
+    public init() {}
+
+    public var isEmpty: Bool {
+        mode == nil && uid == nil && gid == nil && size == nil && accessed == nil && modified == nil && born == nil
+            && dos == nil
+    }
+}
+
+/// What a file is made with.
+public struct NewFile: Sendable {
+    public var type: FileType
+    public var mode: UInt16
+    /// Nil: the caller's.
+    public var uid: UInt32?
+    public var gid: UInt32?
+    public var accessed: Int64?
+    public var modified: Int64?
+    public var dos: UInt32 = 0
+    /// Of a device.
+    public var major: UInt32 = 0
+    public var minor: UInt32 = 0
+    /// Of a symbolic link.
+    public var target: [UInt8] = []
+
+    public init(type: FileType, mode: UInt16) {
+        self.type = type
+        self.mode = mode
+    }
+}
+
+/// What `create` does when the name is taken.
+public enum Disposition: Sendable {
+    /// It is refused.
+    case exclusive
+    /// A regular file that is there is the answer, as it is.
+    case openOrCreate
+    /// Refused unless the file there was made by the same verifier (RFC 1813 3.3.8, EXCLUSIVE).
+    case verified(UInt64)
+}
+
+public struct Created: Sendable {
+    public var file: Attributes
+    public var directory: Changed
+    /// False: there was a file of this name, and that was allowed.
+    public var isNew: Bool
+
+    public init(file: Attributes, directory: Changed, isNew: Bool) {
+        self.file = file
+        self.directory = directory
+        self.isNew = isNew
+    }
+}
+
+public struct Removed: Sendable {
+    /// The file without the name; `links` is 0 when that was its last one.
+    public var file: Attributes
+    public var directory: Changed
+
+    public init(file: Attributes, directory: Changed) {
+        self.file = file
+        self.directory = directory
+    }
+}
+
+public enum RenameMode: Sendable {
+    case replace
+    case noReplace
+    case exchange
+}
+
+public struct Renamed: Sendable {
+    public var file: Attributes
+    /// What had the new name, as it is now.
+    public var other: Attributes?
+    public var source: Changed
+    public var target: Changed
+
+    public init(file: Attributes, other: Attributes?, source: Changed, target: Changed) {
+        self.file = file
+        self.other = other
+        self.source = source
+        self.target = target
+    }
+}
+
+/// An entry that a listing shows; its name is valid while the visitor runs.
+public struct Entry {
+    public var file: FileID
+    public var type: FileType
+    /// Go on after this entry; stays valid while entries come and go.
+    public var cookie: UInt64
+    /// Only if it was asked for.
+    public var attributes: Attributes?
+
+    public init(file: FileID, type: FileType, cookie: UInt64, attributes: Attributes?) {
+        self.file = file
+        self.type = type
+        self.cookie = cookie
+        self.attributes = attributes
+    }
+}
+
+/// Room, as protocols show it: never zero, never an overflow.
+public struct Space: Equatable, Sendable {
+    public var bytes: UInt64
+    public var bytesFree: UInt64
+    public var files: UInt64
+    public var filesFree: UInt64
+
+    public init(bytes: UInt64, bytesFree: UInt64, files: UInt64, filesFree: UInt64) {
+        self.bytes = bytes
+        self.bytesFree = bytesFree
+        self.files = files
+        self.filesFree = filesFree
+    }
+}
+
+public enum Durability: UInt8, Sendable, Comparable {
+    /// Written to the operating system: survives the process, not the machine.
+    case memory
+    /// Synced in the replay log.
+    case log
+    /// In the object store itself.
+    case store
+
+    public static func < (a: Durability, b: Durability) -> Bool { a.rawValue < b.rawValue }
+}

@@ -1,0 +1,155 @@
+import Runtime
+
+/// The call itself: who makes it is no matter of a file system's.
+public struct Request: Sendable {
+    /// The index of the loop that the caller runs on.
+    public var reader: Int
+    /// Nanoseconds since 1970.
+    public var now: Int64
+    /// Of a request that may come again.
+    public var token: RequestToken?
+
+    public init(reader: Int, now: Int64, token: RequestToken? = nil) {
+        self.reader = reader
+        self.now = now
+        self.token = token
+    }
+}
+
+/// Names a request that may come again: after a lost reply, a restart or a failover it gets its first answer.
+public struct RequestToken: Hashable, Sendable {
+    public var client: UInt64
+    public var id: UInt64
+    /// Of the request's content: another request under the same id is refused.
+    public var digest: UInt64
+
+    public init(client: UInt64, id: UInt64, digest: UInt64) {
+        self.client = client
+        self.id = id
+        self.digest = digest
+    }
+}
+
+/// What came of a call that never waits.
+public enum Attempt<Value> {
+    /// `number` is the change's place in the order of changes: promise nothing before `whenSettled(number)`. 0: nothing
+    /// was changed.
+    case done(Value, number: UInt64)
+    case refused(FileError)
+    /// Nothing was changed. `await supply(lack)`, then make the same call again.
+    case lacks(Lack)
+}
+
+extension Attempt {
+    /// The value, or the way out of a composition of several calls.
+    @inlinable
+    public func get() throws(Halt) -> Value {
+        switch self {
+        case .done(let value, _): return value
+        case .refused(let error): throw .refused(error)
+        case .lacks(let lack): throw .lacks(lack)
+        }
+    }
+}
+
+/// Ends a composition of calls that never wait.
+public enum Halt: Error {
+    case refused(FileError)
+    case lacks(Lack)
+}
+
+/// What a call that never waits did not find.
+public struct Lack: Sendable {
+    let supply: @Sendable () async throws(FileError) -> Void
+
+    public init(_ supply: @escaping @Sendable () async throws(FileError) -> Void) { self.supply = supply }
+
+    /// Fetches, flushes or waits for room, as the case may be. From any loop; the caller goes on where it was.
+    public func supplied() async throws(FileError) { try await supply() }
+}
+
+/// Files and directories, with no word on who may do what: that is decided once, above, in `Volume`.
+///
+/// Calls that answer an `Attempt` never wait, may come from any loop, and may have to be made again after what they
+/// lacked was supplied; what they were given they use only until they return. Asynchronous ones may be awaited on any
+/// loop too.
+public protocol FileSystem: AnyObject, Sendable {
+    var root: FileID { get }
+
+    // MARK: Looking
+
+    func attributes(_ request: Request, _ file: FileID) -> Attempt<Attributes>
+    /// `.` and `..` are answered, too; `..` of the root is the root.
+    func lookup(_ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes>
+    /// The same without regard to case; an exact match wins. `found` gets the name as it is stored.
+    func lookupFolded(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer,
+        found: (UnsafeRawBufferPointer) -> Void
+    ) -> Attempt<Attributes>
+    func target(_ request: Request, of link: FileID) -> Attempt<[UInt8]>
+    /// Shows entries after `cookie` (0: from the beginning), without `.` and `..`, until `visit` answers false, `limit` is
+    /// reached or there are no more; answers whether there are no more. May show fewer than there are.
+    func list(
+        _ request: Request, _ directory: FileID, after cookie: UInt64, limit: Int, attributes: Bool,
+        _ visit: (Entry, UnsafeRawBufferPointer) -> Bool
+    ) -> Attempt<Bool>
+    func space(_ request: Request) -> Attempt<Space>
+
+    // MARK: Changing names and attributes
+
+    func create(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ new: NewFile, uid: UInt32,
+        gid: UInt32, _ disposition: Disposition
+    ) -> Attempt<Created>
+    func remove(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, isDirectory: Bool
+    ) -> Attempt<Removed>
+    func rename(
+        _ request: Request, from source: FileID, _ name: UnsafeRawBufferPointer, to target: FileID,
+        _ newName: UnsafeRawBufferPointer, _ mode: RenameMode
+    ) -> Attempt<Renamed>
+    func link(
+        _ request: Request, _ file: FileID, in directory: FileID, _ name: UnsafeRawBufferPointer
+    ) -> Attempt<Created>
+    /// Everything but the size.
+    func setAttributes(_ request: Request, _ file: FileID, _ new: NewAttributes) -> Attempt<Changed>
+
+    // MARK: Data
+
+    /// The file lives until as many `close`, whatever becomes of its names.
+    func open(_ request: Request, _ file: FileID) -> Attempt<Attributes>
+    func close(_ request: Request, _ file: FileID) -> Attempt<Void>
+    /// Reads what is in memory; answers how many bytes there were. When it lacks something, `readAll` is the way.
+    func read(
+        _ request: Request, _ file: FileID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) -> Attempt<Int>
+    func readAll(
+        _ file: FileID, at offset: UInt64, into buffer: SendableBuffer
+    ) async throws(FileError) -> Int
+    /// Takes the bytes in; they are in the order of changes when they have been flushed.
+    func write(
+        _ request: Request, _ file: FileID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+    ) -> Attempt<Changed>
+    /// What was written before the call is in the order of changes when this returns, at the number that it answers.
+    func flush(_ file: FileID) async throws(FileError) -> UInt64
+    /// Cuts the file or lets it end in a hole, and sets other attributes with it.
+    func resize(
+        _ request: Request, _ file: FileID, to size: UInt64, _ others: NewAttributes
+    ) async throws(FileError) -> (changed: Changed, number: UInt64)
+
+    // MARK: Promises
+
+    /// Tells when change `number` and all before it are as safe as `durability` says: at once, before it returns, if
+    /// they are already; on `loop` otherwise.
+    func whenSettled(
+        _ number: UInt64, _ durability: Durability, on loop: EventLoop, _ done: @escaping @Sendable (FileError?) -> Void
+    )
+    /// Another number after each start and after each flush that failed: what was written and not flushed may be lost.
+    var writeVerifier: UInt64 { get }
+}
+
+/// Memory that stays in place and is nobody else's until an asynchronous call returns.
+public struct SendableBuffer: @unchecked Sendable {
+    public let bytes: UnsafeMutableRawBufferPointer
+    public init(_ bytes: UnsafeMutableRawBufferPointer) { self.bytes = bytes }
+}

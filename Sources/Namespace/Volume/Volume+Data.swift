@@ -1,0 +1,94 @@
+import Runtime
+
+/// Reading and writing files.
+extension Volume {
+    public func open(_ caller: Caller, _ file: FileID) -> Attempt<Attributes> {
+        fileSystem.open(caller.request, file)
+    }
+
+    public func close(_ caller: Caller, _ file: FileID) -> Attempt<Void> { fileSystem.close(caller.request, file) }
+
+    private func regular(_ caller: Caller, _ file: FileID) throws(Halt) -> Attributes {
+        let found = try attributes(caller, of: file)
+        switch found.type {
+        case .file: return found
+        case .directory: throw .refused(.isDirectory)
+        case .symlink, .fifo, .socket, .characterDevice, .blockDevice: throw .refused(.wrongType)
+        }
+    }
+
+    /// What is in memory. When it lacks something, `readAll` is the way.
+    public func read(
+        _ caller: Caller, _ file: FileID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) -> Attempt<(count: Int, file: Attributes)> {
+        attempt { () throws(Halt) in
+            let found = try regular(caller, file)
+            try requireData(.read, caller, found)
+            let count = try fileSystem.read(caller.request, file, at: offset, into: buffer).get()
+            return .done((count, found), number: 0)
+        }
+    }
+
+    public func readAll(
+        _ file: FileID, at offset: UInt64, into buffer: SendableBuffer
+    ) async throws(FileError) -> Int {
+        try await fileSystem.readAll(file, at: offset, into: buffer)
+    }
+
+    /// Takes the bytes in; a flush brings them to a safe place.
+    public func write(
+        _ caller: Caller, _ file: FileID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+    ) -> Attempt<Changed> {
+        attempt { () throws(Halt) in
+            try requireWritable(caller)
+            let found = try regular(caller, file)
+            try requireData(.write, caller, found)
+            if found.mode & 0o6000 != 0, caller.credential.uid != 0 {
+                let mode = Self.withoutSetID(found.mode)
+                if mode != found.mode {
+                    var new = NewAttributes()
+                    new.mode = mode
+                    _ = try fileSystem.setAttributes(caller.request, file, new).get()
+                }
+            }
+            return fileSystem.write(caller.request, file, at: offset, bytes)
+        }
+    }
+
+    /// What was written before the call is safe when this returns, under every durability word.
+    public func flush(_ file: FileID, on loop: EventLoop) async throws(FileError) {
+        let number = try await fileSystem.flush(file)
+        guard number > 0 else { return }
+        try await settled(number, max(durability, .log), on: loop)
+    }
+
+    /// Returns when change `number` is as safe as that.
+    public func settled(_ number: UInt64, _ durability: Durability, on loop: EventLoop) async throws(FileError) {
+        let failure = await withUnsafeContinuation { (continuation: UnsafeContinuation<FileError?, Never>) in
+            fileSystem.whenSettled(number, durability, on: loop) { continuation.resume(returning: $0) }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Whether the caller may set these attributes, a size with them; then `resize` does.
+    public func mayResize(_ caller: Caller, _ file: FileID, _ new: NewAttributes) -> Attempt<NewAttributes> {
+        attempt { () throws(Halt) in
+            try requireWritable(caller)
+            var new = new
+            let found = try regular(caller, file)
+            try authorize(caller, found, &new)
+            if let time = new.ifChanged, time != found.changed { throw .refused(.notSynchronized) }
+            if found.mode & 0o6000 != 0, caller.credential.uid != 0, new.mode == nil {
+                new.mode = Self.withoutSetID(found.mode)
+            }
+            return .done(new, number: 0)
+        }
+    }
+
+    /// Sets the size and what was allowed with it.
+    public func resize(
+        _ request: Request, _ file: FileID, to size: UInt64, _ allowed: NewAttributes
+    ) async throws(FileError) -> (changed: Changed, number: UInt64) {
+        try await fileSystem.resize(request, file, to: size, allowed)
+    }
+}

@@ -1,0 +1,63 @@
+import Runtime
+import Synchronization
+
+/// A file system as front ends see it: with access checks, and all that has to hold between protocols.
+///
+/// Every call is plain, synchronous code that never waits. When an answer `.lacks` something, the front end awaits
+/// `lack.supplied()` in a task of its loop and makes the same call again. The few asynchronous calls work in steps.
+public final class Volume: Sendable {
+    public let name: String
+    /// Tells the volumes of a server apart, for ever: file handles carry it.
+    public let identity: UInt64
+    public let fileSystem: any FileSystem
+    public let durability: Durability
+    private let readOnly = Atomic(false)
+
+    public init(_ name: String, identity: UInt64, _ fileSystem: any FileSystem, durability: Durability = .log) {
+        self.name = name
+        self.identity = identity
+        self.fileSystem = fileSystem
+        self.durability = durability
+    }
+
+    public var root: FileID { fileSystem.root }
+    public var isReadOnly: Bool {
+        get { readOnly.load(ordering: .relaxed) }
+        set { readOnly.store(newValue, ordering: .relaxed) }
+    }
+
+    /// One attempt made of several.
+    @inline(__always)
+    func attempt<Value>(_ body: () throws(Halt) -> Attempt<Value>) -> Attempt<Value> {
+        do throws(Halt) { return try body() } catch {
+            switch error {
+            case .refused(let error): return .refused(error)
+            case .lacks(let lack): return .lacks(lack)
+            }
+        }
+    }
+
+    func attributes(_ caller: Caller, of file: FileID) throws(Halt) -> Attributes {
+        try fileSystem.attributes(caller.request, file).get()
+    }
+
+    /// A directory that the caller may look names up in, and whatever else is wanted.
+    func directory(_ caller: Caller, _ file: FileID, _ wanted: Rights) throws(Halt) -> Attributes {
+        let directory = try attributes(caller, of: file)
+        guard directory.type == .directory else { throw .refused(.notDirectory) }
+        try require(wanted, caller, directory)
+        return directory
+    }
+
+    // MARK: Promises
+
+    /// Whether a change made now needs to be waited for; `done` is called either way.
+    public func whenSettled(
+        _ number: UInt64, on loop: EventLoop, _ done: @escaping @Sendable (FileError?) -> Void
+    ) {
+        if number == 0 { return done(nil) }
+        fileSystem.whenSettled(number, durability, on: loop, done)
+    }
+
+    public var writeVerifier: UInt64 { fileSystem.writeVerifier }
+}
