@@ -11,17 +11,18 @@ import Synchronization
 @main
 enum Program {
     static func main() {
-        guard CommandLine.arguments.count == 2 else {
-            print("usage: benchmark-headhunter DIRECTORY")
+        let arguments = CommandLine.arguments
+        guard arguments.count == 2 || (arguments.count == 3 && arguments[2] == "memory") else {
+            print("usage: benchmark-headhunter DIRECTORY [memory]")
             exit(2)
         }
-        let path = CommandLine.arguments[1]
+        let path = arguments[1]
         do throws(Errno) {
             let disk = try RealDisk(path: path)
             let world = try World.real(disk: disk, loops: 1)
             let done = Mutex(false)
             world.loops[0].task {
-                await Benchmark(world: world).run()
+                await Benchmark(world: world, memoryOnly: arguments.count == 3).run()
                 done.withLock { $0 = true }
             }
             while !done.withLock({ $0 }) { usleep(10_000) }
@@ -35,6 +36,8 @@ enum Program {
 
 private struct Benchmark {
     let world: World
+    /// Leaves out what waits for the disk.
+    let memoryOnly: Bool
     var loop: EventLoop { world.loops[0] }
 
     func run() async {
@@ -49,23 +52,29 @@ private struct Benchmark {
             try await Headhunter.create(world: world, store: store, prefix: "v")
             let volume = try await Headhunter.open(
                 world: world, loop: loop, store: store, prefix: "v", directory: "log")
-            let bare = try await bareSyncs(2_000)
-            report("bare 512-byte write and fdatasync", bare, "/s")
-            let one = try await creates(volume, callers: 1, each: 2_000, .durable)
-            report("create, log durability, 1 caller", one.rate, "/s", "\(percent(one.rate, bare)) of the bare rate")
-            let many = try await creates(volume, callers: 32, each: 2_000, .durable)
-            report(
-                "create, log durability, 32 callers", many.rate, "/s", "\(tenths(many.recordsPerSync)) records a sync")
-            let memory = try await creates(volume, callers: 32, each: 10_000, .written)
-            report("create, memory durability, 32 callers", memory.rate, "/s")
+            if !memoryOnly { try await waits(volume) }
             let bulk = try await bulkCreates(volume, 300_000)
             report("change of 8 keys, applied and logged, nobody waits", bulk, "/s")
-            let gets = try await lookups(volume, 1_000_000)
+            let gets = try await lookups(volume, 3_000_000)
             report("look-up of a key, warm", gets, "/s")
             try await volume.close()
         } catch {
             print("benchmark-headhunter: \(error)")
         }
+    }
+
+    private func waits(_ volume: Headhunter) async throws {
+        let bare = try await bareSyncs(2_000)
+        report("bare 512-byte write and fdatasync", bare, "/s")
+        let hops = try await poolHops(5_000)
+        report("hand-off to the pool and back", hops, "/s", "\(tenths(1e6 / hops)) us each")
+        let one = try await creates(volume, callers: 1, each: 2_000, .durable)
+        report("create, log durability, 1 caller", one.rate, "/s", "\(percent(one.rate, bare)) of the bare rate")
+        let many = try await creates(volume, callers: 32, each: 2_000, .durable)
+        report(
+            "create, log durability, 32 callers", many.rate, "/s", "\(tenths(many.recordsPerSync)) records a sync")
+        let memory = try await creates(volume, callers: 32, each: 20_000, .written)
+        report("create, memory durability, 32 callers", memory.rate, "/s")
     }
 
     private func report(_ what: String, _ rate: Double, _ unit: String, _ more: String = "") {
@@ -75,6 +84,12 @@ private struct Benchmark {
     private func percent(_ a: Double, _ b: Double) -> String { "\(Int(a / b * 100)) %" }
     private func tenths(_ value: Double) -> String { "\(Double(Int(value * 10)) / 10)" }
     private func seconds() -> Double { Double(world.clock.monotonic()) / 1e9 }
+
+    private func poolHops(_ count: Int) async throws -> Double {
+        let start = seconds()
+        for _ in 0..<count { await world.blocking.run(on: loop) { () throws(Never) -> Void in } }
+        return Double(count) / (seconds() - start)
+    }
 
     private func bareSyncs(_ count: Int) async throws -> Double {
         let start = seconds()

@@ -26,6 +26,9 @@ public final class ReplayLog: Sendable {
     /// Bytes written but not synced, in `memory` durability: more than this is synced on the side.
     private static let unsyncedBytesMax = 32 << 20
 
+    /// How long the log rests before a mark.
+    private static let markDelay: UInt64 = 2_000_000
+
     private struct Waiter {
         let number: UInt64
         let level: LogLevel
@@ -73,6 +76,12 @@ public final class ReplayLog: Sendable {
         }
     }
 
+    /// Touched on the log's loop only. (A closure behind a generic lock would be wrapped once more at each look.)
+    private final class OnLoop: @unchecked Sendable {
+        var dataDurable: (@Sendable () -> UInt64)?
+        var isMarkScheduled = false
+    }
+
     private let world: World
     private let loop: EventLoop
     private let directory: String
@@ -84,7 +93,7 @@ public final class ReplayLog: Sendable {
     private let writer: Writer
     /// Answers up to which record the data is durable that records name; asked on the log's loop. A batch must not
     /// say of a record that it was durable while its data was not.
-    private let dataDurable: Mutex<(@Sendable () -> UInt64)?> = Mutex(nil)
+    private let onLoop = OnLoop()
 
     /// `directory` exists. Files are numbered from `sequence` on, records from `next` on; `chain` is the checksum of
     /// the last batch that was recovered, and `files` what recovery found and checkpoints have yet to cut.
@@ -166,50 +175,67 @@ public final class ReplayLog: Sendable {
         if let failure = box.withLock({ $0 }) { throw failure }
     }
 
-    func setDataDurable(_ ask: @escaping @Sendable () -> UInt64) { dataDurable.withLock { $0 = ask } }
+    func setDataDurable(_ ask: @escaping @Sendable () -> UInt64) { onLoop.dataDurable = ask }
 
     /// Up to here everything is durable: records, and the data that they name. On the log's loop.
     func confirmed() -> UInt64 {
-        let data = dataDurable.withLock { $0 }?() ?? .max
+        let data = onLoop.dataDurable?() ?? .max
         return min(data, durable)
     }
 
     /// More has become durable while the log was at rest. On the log's loop.
-    func mark() {
+    func mark() { markSoon() }
+
+    /// When nobody waits, a mark is written, not synced, so that damage to the last records can be told from a write that
+    /// was torn before anybody had an answer. Not at once: a caller who waits for each of its records would wait for
+    /// the marks between them, too.
+    private func markSoon() {
+        guard !onLoop.isMarkScheduled else { return }
+        onLoop.isMarkScheduled = true
+        _ = loop.schedule(after: Self.markDelay) {
+            self.onLoop.isMarkScheduled = false
+            self.writeMark()
+        }
+    }
+
+    private func writeMark() {
         let isIdle = shared.withLock { shared -> Bool in
             if shared.isPumping { return false }
             shared.isPumping = true
             return true
         }
-        if isIdle { pump() }
+        if isIdle { pump(marking: true) }
     }
 
     // MARK: Writing
 
     /// On the log's loop. Takes what there is and has it written; comes back when that is done.
-    private func pump() {
+    private func pump(marking: Bool = false) {
         struct Run: Sendable {
             let batches: [LogBatch]
             let sync: Bool
             let durable: UInt64
         }
         let confirmed = confirmed()
+        var wantsMark = false
         let run = shared.withLock { shared -> Run? in
             guard !shared.waiters.isEmpty, shared.failure == nil else {
-                // Nobody waits: a mark is written, not synced, so that damage to the last records can be told from a
-                // write that was torn before anybody had an answer.
-                if shared.failure == nil, confirmed > shared.marked, let mark = shared.assembler.mark() {
+                if marking, shared.failure == nil, confirmed > shared.marked, let mark = shared.assembler.mark() {
                     shared.marked = confirmed
                     return Run(batches: [mark], sync: false, durable: confirmed)
                 }
                 shared.isPumping = false
+                wantsMark = shared.failure == nil && confirmed > shared.marked
                 return nil
             }
             shared.marked = confirmed
             let sync = shared.waiters.contains { $0.level == .durable }
             return Run(batches: shared.assembler.take(), sync: sync, durable: confirmed)
         }
-        guard let run else { return }
+        guard let run else {
+            if wantsMark { markSoon() }
+            return
+        }
         let outcome = Mutex<Result<Outcome, Failure>?>(nil)
         world.blocking.submit(
             {

@@ -37,17 +37,17 @@ package final class NodeCache {
     private let frames: UnsafeMutablePointer<Frame>
     /// The eviction clock's marks: lives left, given back on each use.
     private let marks: UnsafeMutablePointer<Atomic<UInt8>>
-    private var freeHead: UInt32
-    package private(set) var freeCount: Int
-    package private(set) var dirtyCount = 0
-    package private(set) var cleanCount = 0
-    private var untouched: Int
-    private var clockHand = 0
-    private var index: AddressIndex
+    @exclusivity(unchecked) private var freeHead: UInt32
+    @exclusivity(unchecked) package private(set) var freeCount: Int
+    @exclusivity(unchecked) package private(set) var dirtyCount = 0
+    @exclusivity(unchecked) package private(set) var cleanCount = 0
+    @exclusivity(unchecked) private var untouched: Int
+    @exclusivity(unchecked) private var clockHand = 0
+    @exclusivity(unchecked) private var index: AddressIndex
     /// The epoch that changes made now belong to; raised by each freeze.
-    package private(set) var epoch: UInt64
+    @exclusivity(unchecked) package private(set) var epoch: UInt64
     /// Stored nodes that no current tree leads to any more, since the last freeze.
-    package var released: [NodeAddress] = []
+    @exclusivity(unchecked) package var released: [NodeAddress] = []
     /// Two pages for the writer to rebuild nodes in.
     package let scratch: UnsafeMutableRawPointer
     package let scratchSecond: UnsafeMutableRawPointer

@@ -27,11 +27,11 @@ public final class WriteSet {
     }
 
     /// Bytes of segments that the change names.
-    package private(set) var ranges: [SegmentRange] = []
-    package private(set) var operations: [Operation] = []
-    private var memory: UnsafeMutableRawPointer
-    private var capacity: Int
-    package private(set) var byteCount = 0
+    @exclusivity(unchecked) package private(set) var ranges: [SegmentRange] = []
+    @exclusivity(unchecked) package private(set) var operations: [Operation] = []
+    @exclusivity(unchecked) private var memory: UnsafeMutableRawPointer
+    @exclusivity(unchecked) private var capacity: Int
+    @exclusivity(unchecked) package private(set) var byteCount = 0
 
     public init() {
         capacity = 4096

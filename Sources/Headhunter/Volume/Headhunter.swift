@@ -25,13 +25,13 @@ public final class Headhunter: @unchecked Sendable {
     let gate: Gate
     // Behind the gate:
     let cache: NodeCache
-    var trees: [Tree?]
-    var overlay: Overlay?
+    @exclusivity(unchecked) var trees: [Tree?]
+    @exclusivity(unchecked) var overlay: Overlay?
     private let writes: WriteSet
-    private var missing: [[NodeAddress]]
-    var state: State = .running
+    @exclusivity(unchecked) private var missing: [[NodeAddress]]
+    @exclusivity(unchecked) var state: State = .running
     var logFirst: UInt64
-    var logBytes = 0
+    @exclusivity(unchecked) var logBytes = 0
     var checkpointWanted = false
     var nonces: Nonces
 

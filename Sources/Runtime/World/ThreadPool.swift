@@ -76,8 +76,9 @@ public final class ThreadPool: BlockingPool {
             while queue.count - head >= queueMax { shim_monitor_wait_room(monitor) }
             precondition(!isStopping, "work for a pool that has stopped")
             queue.append(job)
-            shim_monitor_signal_work(monitor)
+            // Outside of the lock: a thread that is woken inside would only wait for it.
             shim_monitor_exit(monitor)
+            shim_monitor_signal_work(monitor)
         }
 
         func stop() {
@@ -101,6 +102,7 @@ public final class ThreadPool: BlockingPool {
                 if isStopping { return nil }
                 shim_monitor_wait_work(monitor)
             }
+            let wasFull = queue.count - head >= queueMax
             let job = queue[head]
             queue[head] = nil
             head += 1
@@ -111,7 +113,7 @@ public final class ThreadPool: BlockingPool {
                 queue.removeFirst(head)
                 head = 0
             }
-            shim_monitor_signal_room(monitor)
+            if wasFull { shim_monitor_signal_room(monitor) }
             return job
         }
     }
