@@ -42,7 +42,7 @@ let package = Package(
         room("ObjectStore", ["Bytes", "Runtime"]),
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
-        room("Namespace", ["Bytes", "Runtime", "Headhunter", "LogFS"]),
+        room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS"]),
         room("HTTP", ["Bytes", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 

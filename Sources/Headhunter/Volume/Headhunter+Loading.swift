@@ -9,9 +9,13 @@ extension Headhunter {
     }
 
     /// Fetches the nodes that reader `reader` met and did not find.
-    public func load(for reader: Int) async throws(VolumeError) {
-        let wanted = takeMissing(reader)
-        for address in wanted { try await load(address) }
+    public func load(for reader: Int) async throws(VolumeError) { try await load(wanted(by: reader)) }
+
+    /// What reader `reader` met and did not find: asked where that reader is at home, fetched on the volume's loop.
+    public func wanted(by reader: Int) -> Wanted { Wanted(addresses: takeMissing(reader)) }
+
+    public func load(_ wanted: Wanted) async throws(VolumeError) {
+        for address in wanted.addresses { try await load(address) }
     }
 
     /// One fetch for all that wait for a node.
@@ -111,6 +115,11 @@ extension Headhunter {
         case .canceled: .closed
         }
     }
+}
+
+/// Nodes that somebody needs.
+public struct Wanted: Sendable {
+    let addresses: [NodeAddress]
 }
 
 /// How the objects of a volume are called.

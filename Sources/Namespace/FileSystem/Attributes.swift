@@ -81,12 +81,13 @@ public struct Fingerprint: Equatable, Sendable {
     }
 }
 
-/// A file before and after a change, both seen by the change itself: nothing came between.
+/// A file before and after a change.
 public struct Changed: Sendable {
-    public var before: Fingerprint
+    /// Nil unless it is certain that nothing came between.
+    public var before: Fingerprint?
     public var after: Attributes
 
-    public init(before: Fingerprint, after: Attributes) {
+    public init(before: Fingerprint?, after: Attributes) {
         self.before = before
         self.after = after
     }
