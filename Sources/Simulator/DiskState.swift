@@ -21,6 +21,22 @@ final class DiskState {
         root.links = 1
     }
 
+    /// The run is over. Tasks that it left suspended may hold files for ever, but not what is in them.
+    func erase() {
+        var nodes = [root]
+        for effects in pendingNames { nodes += effects.compactMap(\.node) }
+        pendingNames = []
+        while let node = nodes.popLast() {
+            nodes += node.entries.values
+            nodes += node.durableEntries.values
+            node.entries = [:]
+            node.durableEntries = [:]
+            node.pending = []
+            node.shown = DiskNode.Content()
+            node.durable = DiskNode.Content()
+        }
+    }
+
     // MARK: Names
 
     func find(_ path: String) throws(Errno) -> DiskNode {

@@ -63,6 +63,8 @@ public final class Simulation: @unchecked Sendable {
         parts.bind(self, incarnation: 0)
     }
 
+    deinit { storage.erase() }
+
     // MARK: Driving
 
     /// Runs until `condition` holds (true) or nothing is left to do, the time limit is reached or a crash happened.

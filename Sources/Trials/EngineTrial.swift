@@ -3,6 +3,7 @@ import Headhunter
 import ObjectStore
 import Runtime
 import Simulator
+import Synchronization
 
 /// The engine under a simulated world that fails and loses power, against a model that knows each acknowledged change.
 ///
@@ -69,6 +70,7 @@ public struct EngineTrial {
         options.logReserveBytes = 64 << 10
         options.flushBytes = 1 << 20
         options.stageMemoryBytes = 8 << 20
+        options.dataCacheBytes = 0
         return options
     }
 
@@ -129,12 +131,15 @@ public struct EngineTrial {
         let model = model
         let seed = random.next()
         model.stop = false
+        let opened = Mutex<Headhunter?>(nil)
+        defer { opened.withLock { $0?.dropMemory() } }
         let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
             do {
                 let store = try await EngineTrial.store(world)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: "log",
                     options: EngineTrial.options)
+                opened.withLock { $0 = volume }
                 await withTaskGroup(of: Void.self) { group in
                     for worker in 0..<4 {
                         group.addTask {

@@ -24,6 +24,9 @@ final class Segments: Sendable {
         var synced = 0
         /// Set by the edge's one job in flight, under the mutex.
         var file: (any DiskFile)?
+        /// Checksums of the file's first blocks, as far as they are written. Of a file that a recovery found there are
+        /// none: it was checked against the log's own.
+        var known: [UInt32] = []
         /// When the first byte came.
         let since: UInt64
         // Of the edge's one job in flight:

@@ -52,6 +52,7 @@ struct StageWriter {
         try copy(stage, from: stage.written, upTo: end, to: file, &stage.checksums) { done in
             segments.state.withLock { _ in stage.written = done }
         }
+        publishChecksums(stage)
         guard sync, end > segments.state.withLock({ _ in stage.synced }) else { return }
         try file.sync()
         if stage.nameIsVolatile {
@@ -65,6 +66,12 @@ struct StageWriter {
         let path = directory + "/" + Self.fileName(stage.number, stage.attempt)
         stage.attempt += 1
         return (try disk.open(path, [.write, .create, .exclusive]), path)
+    }
+
+    /// Readers compare what they read from the file with them.
+    private func publishChecksums(_ stage: Segments.Stage) {
+        guard stage.hasChecksums else { return }
+        segments.state.withLock { _ in stage.known = stage.checksums.complete }
     }
 
     /// From memory to the file, chunk by chunk.
@@ -110,6 +117,9 @@ struct StageWriter {
                 checksums.update(UnsafeRawBufferPointer(target))
                 place += target.count
             }
+            // What the old file gave back is what was once written to it, or nothing of it is taken over.
+            let known = stage.hasChecksums ? stage.checksums.complete : []
+            guard checksums.complete.starts(with: known.prefix(checksums.complete.count)) else { throw Errno.io }
             try copy(stage, from: place, upTo: goal, to: made.file, &checksums) { _ in }
             try made.file.sync()
             try disk.syncDirectory(directory)
@@ -124,6 +134,7 @@ struct StageWriter {
         }
         stage.path = made.path
         stage.checksums = checksums
+        publishChecksums(stage)
         stage.nameIsVolatile = false
         stage.isSuspect = false
         if !oldPath.isEmpty { try? disk.remove(oldPath) }

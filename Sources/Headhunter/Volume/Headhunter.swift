@@ -20,6 +20,7 @@ public final class Headhunter: @unchecked Sendable {
     public let epoch: UInt64
     public let log: ReplayLog
     let segments: Segments
+    let dataCache: DataCache
     let stageDirectory: String
 
     let gate: Gate
@@ -71,6 +72,7 @@ public final class Headhunter: @unchecked Sendable {
         segments = Segments(
             volume: header.volume, epoch: header.epoch, flushBytes: options.flushBytes,
             memoryMax: options.stageMemoryBytes)
+        dataCache = DataCache(bytes: options.dataCacheBytes)
         gate = Gate(readers: world.loops.count)
         cache = NodeCache(budget: options.cacheBytes, epoch: header.treeEpoch + 1)
         trees = []
@@ -358,6 +360,12 @@ public final class Headhunter: @unchecked Sendable {
 
     /// Inside the gate: what the loop's next `load(for:)` is to fetch.
     func needs(_ addresses: [NodeAddress]) { missing[loop.index].append(contentsOf: addresses) }
+
+    /// For simulators: a world that has crashed leaves its tasks suspended for ever, and what they hold.
+    package func dropMemory() {
+        cache.dropMemory()
+        for stage in segments.state.withLock({ Array($0.stages.values) }) { segments.forget(stage) }
+    }
 
     func takeMissing(_ reader: Int) -> [NodeAddress] {
         gate.enterRead(reader)

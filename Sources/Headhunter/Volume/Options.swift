@@ -15,6 +15,8 @@ public struct HeadhunterOptions: Sendable {
     public var flushBytes = 64 << 20
     /// Memory for data that has not been synced yet, and for what was written last.
     public var stageMemoryBytes = 96 << 20
+    /// Memory for file data that was read, blocks of segments; at least 512 KiB.
+    public var dataCacheBytes = 1 << 30
     /// Space of log files is reserved in steps of this size.
     public var logReserveBytes: UInt64 = 16 << 20
 

@@ -1,0 +1,128 @@
+import Bytes
+import ObjectStore
+import Runtime
+import Synchronization
+
+/// Data of segments, wherever it is: in memory that was not synced yet, in the cache, in a stage file, in the store.
+extension Headhunter {
+    /// Blocks fetched at once when a read goes on where another one ended.
+    private static let readAheadBlocks = 32
+
+    /// Copies data that is in memory; false when it has to be fetched. Callable on any thread.
+    public func tryReadData(segment: UInt64, offset: UInt32, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
+        cache(segment, offset, buffer) || segments.read(segment, Int(offset), into: buffer)
+    }
+
+    private func cache(_ segment: UInt64, _ offset: UInt32, _ buffer: UnsafeMutableRawBufferPointer) -> Bool {
+        dataCache.read(segment, Int(offset), into: buffer)
+    }
+
+    /// Reads data of a segment, wherever it is; what comes from the store has been checked. On the volume's loop.
+    public func readData(
+        segment: UInt64, offset: UInt32, into buffer: UnsafeMutableRawBufferPointer
+    ) async throws(VolumeError) {
+        guard buffer.count > 0 else { return }
+        while true {
+            if tryReadData(segment: segment, offset: offset, into: buffer) { return }
+            guard let stage = segments.stage(segment) else { break }
+            guard try await readStage(stage, Int(offset), buffer) else { continue }
+            return
+        }
+        try await readObject(segment, Int(offset), buffer)
+    }
+
+    private struct Target: @unchecked Sendable { let buffer: UnsafeMutableRawBufferPointer }
+
+    /// The blocks that hold a range, and some more if the one before is here: somebody reads on.
+    private func blocks(_ segment: UInt64, _ offset: Int, _ count: Int, end: Int) -> Range<Int> {
+        let size = SegmentFormat.blockSize
+        let first = offset / size
+        var last = (offset + count - 1) / size
+        if first > 0, dataCache.contains(segment, first - 1) { last = max(last, first + Self.readAheadBlocks - 1) }
+        return first..<max(first, min(last + 1, (end + size - 1) / size))
+    }
+
+    /// From the stage file. False when the segment has moved on meanwhile.
+    private func readStage(
+        _ stage: Segments.Stage, _ offset: Int, _ buffer: UnsafeMutableRawBufferPointer
+    ) async throws(VolumeError) -> Bool {
+        let size = SegmentFormat.blockSize
+        let (file, checksums) = segments.state.withLock { _ in (stage.file, stage.known) }
+        guard let file else { return false }
+        let wanted = blocks(stage.number, offset, buffer.count, end: checksums.count * size)
+        let isChecked = wanted.lowerBound < wanted.upperBound && offset + buffer.count <= wanted.upperBound * size
+        let from = isChecked ? wanted.lowerBound * size : offset
+        let count = isChecked ? wanted.count * size : buffer.count
+        let block = Block(capacity: count)
+        block.count = count
+        defer { extendLifetime(block) }
+        let target = Target(buffer: UnsafeMutableRawBufferPointer(start: block.base, count: count))
+        do throws(Errno) {
+            let got = try await world.blocking.run(on: loop) { () throws(Errno) -> Int in
+                try file.read(into: target.buffer, at: UInt64(from))
+            }
+            guard got == count else {
+                if segments.stage(stage.number) == nil { return false }
+                throw .io
+            }
+        } catch {
+            if segments.stage(stage.number) == nil { return false }
+            throw .unavailable("reading \(stage.path): \(error)")
+        }
+        if isChecked {
+            try check(block.bytes, against: checksums[wanted], "\(stage.path)", from)
+            dataCache.insert(stage.number, first: wanted.lowerBound, block.bytes)
+        }
+        buffer.baseAddress?.copyMemory(from: block.base + (offset - from), byteCount: buffer.count)
+        return true
+    }
+
+    private func check(
+        _ bytes: UnsafeRawBufferPointer, against checksums: ArraySlice<UInt32>, _ name: String, _ start: Int
+    ) throws(VolumeError) {
+        let size = SegmentFormat.blockSize
+        for (index, checksum) in checksums.enumerated() {
+            let from = index * size
+            let part = UnsafeRawBufferPointer(rebasing: bytes[from..<min(from + size, bytes.count)])
+            guard CRC32C.of(part) == checksum else {
+                throw .damaged("\(name): checksum of the block at \(start + from) does not match")
+            }
+        }
+    }
+
+    /// From the store: whole blocks, each compared with the table before a byte of it is given to anybody.
+    private func readObject(
+        _ segment: UInt64, _ offset: Int, _ buffer: UnsafeMutableRawBufferPointer
+    ) async throws(VolumeError) {
+        let size = SegmentFormat.blockSize
+        let name = objectName(ObjectNaming.segment, segment)
+        let needed = (offset + buffer.count + size - 1) / size
+        let found = try await read { (view) throws(Missing) -> (wanted: Range<Int>, checksums: [UInt32], whole: Int)? in
+            guard let record = try SegmentTable.read(view, segment) else { return nil }
+            let wanted = blocks(segment, offset, buffer.count, end: Int(record.size))
+            var checksums: [UInt32] = []
+            for block in wanted {
+                guard let checksum = try SegmentTable.checksum(view, segment, block: block) else { break }
+                checksums.append(checksum)
+            }
+            return (wanted, checksums, Int(record.size))
+        }
+        guard let (wanted, checksums, whole) = found, offset + buffer.count <= whole,
+            wanted.lowerBound + checksums.count >= needed
+        else {
+            throw .damaged("\(name): the segment table does not have the bytes at \(offset)")
+        }
+        let start = wanted.lowerBound * size
+        let end = min((wanted.lowerBound + checksums.count) * size, whole)
+        let block: Block
+        do throws(StoreError) {
+            block = try await store.get(name, range: UInt64(start)..<UInt64(end))
+        } catch {
+            throw Self.volumeError(error, "reading \(name)")
+        }
+        defer { extendLifetime(block) }
+        try check(block.bytes, against: checksums[...], "\(name)", start)
+        dataCache.insert(segment, first: wanted.lowerBound, block.bytes)
+        buffer.baseAddress?.copyMemory(from: block.base + (offset - start), byteCount: buffer.count)
+    }
+}
