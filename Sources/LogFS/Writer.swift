@@ -22,8 +22,7 @@ final class Writer {
         /// What was told to the parent is taken back.
         case removed(UInt64, told: Totals)
         case moved(UInt64, to: Int32, told: Totals, all: Totals)
-        /// The file's last name went, and nobody has it open: what was written and not flushed is of no use.
-        case gone(UInt64)
+        case closed(UInt64)
     }
 
     init(foldedHash: FoldedHash) { self.foldedHash = foldedHash }
@@ -58,7 +57,9 @@ final class Writer {
                 totals.move(slot, to: target)
                 totals.add(target, all - told)
                 totals.addAbove(target, all)
-            case .gone: continue
+            case .closed(let inode):
+                guard let count = opens[inode] else { continue }
+                opens[inode] = count > 1 ? count - 1 : nil
             }
         }
     }

@@ -179,6 +179,16 @@ extension Change {
         writes.note(range)
     }
 
+    /// Bytes that a file names already belong to one more.
+    public func share(segment: UInt64, length: UInt64) throws(Missing) {
+        guard var record = try SegmentTable.read(self, segment) else {
+            preconditionFailure("bytes of a segment that is in no table were shared")
+        }
+        record.live += length
+        SegmentTable.write(self, segment, record)
+        if record.size > 0 { SegmentTable.unmark(self, SegmentTable.deadTag, segment) }
+    }
+
     /// So many bytes of a segment belong to nobody any more.
     public func release(segment: UInt64, length: UInt64) throws(Missing) {
         guard var record = try SegmentTable.read(self, segment) else {
