@@ -40,25 +40,11 @@ struct Extent: Equatable {
     }
 }
 
-/// Bytes of segments that a change gives up, together for each segment.
-struct Releases {
-    private(set) var list: [(segment: UInt64, length: UInt64)] = []
-    var bytes: UInt64 { list.reduce(0) { $0 + $1.length } }
-
-    mutating func add(_ segment: UInt64, _ length: UInt64) {
-        if let index = list.firstIndex(where: { $0.segment == segment }) {
-            list[index].length += length
-        } else {
-            list.append((segment, length))
-        }
-    }
-}
-
 extension Records {
     /// Extents that reach into [from, to), in order, at most `limit`.
     func extents(_ fork: UInt64, _ from: UInt64, _ to: UInt64, limit: Int) throws(Halt) -> [Extent] {
         var found: [Extent] = []
-        guard from < to else { return found }
+        guard from < to, limit > 0 else { return found }
         let id = fork | KeyLayout.forkSpace
         try scan(from: scratch.key(id, .extent, from + 1), budget: limit) { key, value in
             guard key.isKey(id, .extent) else { return false }
@@ -75,64 +61,101 @@ extension Records {
     }
 }
 
-extension Editing {
-    func store(_ extent: Extent, of fork: UInt64) {
-        let memory = scratch.value
+/// Changes which extents a fork has, within one change. Call `finish` at the end.
+struct ForkEdit {
+    private let edit: Editing
+    private let fork: UInt64
+    /// Extents that may still be taken away or cut: with what else a change holds they stay within its bounds.
+    private(set) var budget = ForkEdit.extentsMax
+    /// Ends of extents that this change has stored: a scan of the tree does not know them.
+    private var stored: [UInt64] = []
+    private var released: [(segment: UInt64, length: UInt64)] = []
+    /// Bytes that the fork has got, and lost.
+    private(set) var added: UInt64 = 0
+    var removed: UInt64 { released.reduce(0) { $0 + $1.length } }
+
+    static let extentsMax = 8
+
+    init(_ edit: Editing, _ fork: UInt64) {
+        self.edit = edit
+        self.fork = fork
+    }
+
+    /// Takes [from, to) out of the fork, as far as the budget goes. Answers up to where it is out.
+    mutating func cover(_ from: UInt64, _ to: UInt64) throws(Halt) -> UInt64 {
+        guard from < to else { return to }
+        let limit = budget + 1
+        var ends = try edit.extents(fork, from, to, limit: limit).map(\.end)
+        /// What lies behind it the scan has not seen.
+        let known = ends.count == limit ? ends[limit - 1] : .max
+        for end in stored where end > from && end <= known && !ends.contains(end) { ends.append(end) }
+        ends.sort()
+        for end in ends {
+            // What this change has done to it already, the scan does not know.
+            guard let extent = try edit.extent(fork, end: end), extent.start < to else { continue }
+            guard budget > 0 else { return max(from, extent.start) }
+            budget -= 1
+            let inside = extent.clipped(from, to)
+            if extent.end > to { store(extent.clipped(to, extent.end)) } else { delete(extent.end) }
+            if extent.start < from { store(extent.clipped(extent.start, from)) }
+            release(inside)
+        }
+        return min(to, known)
+    }
+
+    /// Puts an extent into a range that is free. One that goes on where the one before ends makes it longer.
+    mutating func insert(_ extent: Extent) throws(Halt) {
+        var extent = extent
+        added += extent.length
+        if let before = try edit.extent(fork, end: extent.start), before.segment == extent.segment,
+            UInt64(before.offset) + before.length == UInt64(extent.offset)
+        {
+            delete(before.end)
+            extent = Extent(start: before.start, end: extent.end, segment: extent.segment, offset: before.offset)
+        }
+        store(extent)
+    }
+
+    /// Gives up the bytes that nothing names any more, and counts the file's.
+    func finish(_ inode: inout Inode) throws(Halt) {
+        for (segment, length) in released { try edit.release(segment, length) }
+        inode.allocated = inode.allocated + added - removed
+        if added > 0 { inode.flags |= Inode.hasExtents }
+    }
+
+    private mutating func store(_ extent: Extent) {
+        let memory = edit.scratch.value
         memory.put(KeyLayout.version, at: 0)
         memory.put(extent.start, at: 1)
         memory.put(extent.segment, at: 9)
         memory.put(extent.offset, at: 17)
-        put(
-            scratch.key(fork | KeyLayout.forkSpace, .extent, extent.end),
+        edit.put(
+            edit.scratch.key(fork | KeyLayout.forkSpace, .extent, extent.end),
             UnsafeRawBufferPointer(start: memory, count: Extent.size))
+        if !stored.contains(extent.end) { stored.append(extent.end) }
     }
 
-    func delete(extent end: UInt64, of fork: UInt64) { delete(scratch.key(fork | KeyLayout.forkSpace, .extent, end)) }
+    private func delete(_ end: UInt64) { edit.delete(edit.scratch.key(fork | KeyLayout.forkSpace, .extent, end)) }
 
-    /// Takes [from, to) out of a fork, as far as `budget` extents go. Answers up to where it is out.
-    func cover(
-        _ fork: UInt64, _ from: UInt64, _ to: UInt64, budget: inout Int, _ releases: inout Releases
-    ) throws(Halt) -> UInt64 {
-        let ends = try extents(fork, from, to, limit: budget + 1).map(\.end)
-        for end in ends {
-            // What this change has done to it already, the scan does not know.
-            guard let extent = try extent(fork, end: end), extent.start < to else { continue }
-            guard budget > 0 else { return max(from, extent.start) }
-            budget -= 1
-            let inside = extent.clipped(from, to)
-            if extent.end > to { store(extent.clipped(to, extent.end), of: fork) } else { delete(extent: end, of: fork) }
-            if extent.start < from { store(extent.clipped(extent.start, from), of: fork) }
-            releases.add(inside.segment, inside.length)
-        }
-        return to
-    }
-
-    /// Puts an extent into a range that is free. One that goes on where the one before ends makes it longer.
-    func insert(_ extent: Extent, into fork: UInt64) throws(Halt) {
-        var extent = extent
-        if let before = try self.extent(fork, end: extent.start), before.segment == extent.segment,
-            UInt64(before.offset) + before.length == UInt64(extent.offset)
-        {
-            delete(extent: before.end, of: fork)
-            extent = Extent(
-                start: before.start, end: extent.end, segment: extent.segment, offset: before.offset)
-        }
-        store(extent, of: fork)
-    }
-
-    func release(_ releases: Releases) throws(Halt) {
-        for (segment, length) in releases.list {
-            do throws(Missing) { try bare.release(segment: segment, length: length) } catch { throw .missing(error) }
+    private mutating func release(_ extent: Extent) {
+        if let index = released.firstIndex(where: { $0.segment == extent.segment }) {
+            released[index].length += extent.length
+        } else {
+            released.append((extent.segment, extent.length))
         }
     }
+}
 
-    func reference(_ range: SegmentRange) throws(Halt) {
-        do throws(Missing) { try bare.reference(range) } catch { throw .missing(error) }
+extension Editing {
+    func release(_ segment: UInt64, _ length: UInt64) throws(Halt) {
+        do throws(Missing) { try bare.release(segment: segment, length: length) } catch { throw .missing(error) }
     }
 
-    func share(_ extent: Extent) throws(Halt) {
-        do throws(Missing) { try bare.share(segment: extent.segment, length: extent.length) } catch {
-            throw .missing(error)
-        }
+    func reference(_ range: SegmentRange, live: UInt64) throws(Halt) {
+        do throws(Missing) { try bare.reference(range, live: live) } catch { throw .missing(error) }
+    }
+
+    func share(_ segment: UInt64, _ length: UInt64) throws(Halt) {
+        do throws(Missing) { try bare.share(segment: segment, length: length) } catch { throw .missing(error) }
     }
 }

@@ -65,7 +65,6 @@ extension LogFS {
 
     private func recover() async throws(Failure) {
         try await recoverTotals()
-        try await payDebts()
         try await finishTails()
         try await collectOrphans()
     }

@@ -5,21 +5,29 @@ import Runtime
 extension LogFS {
     /// Keys of one step: with the segments' records they stay within one change.
     private static let reclaimPerChange = 16
+    private static let streamsPerChange = 4
 
     /// The file stays while it is open, whatever becomes of its names.
     public func open(_ request: Request, _ id: FileID) -> Attempt<Inode> {
+        let glance = glance
         let attempt = readWithWriter(request.reader) { (records, writer) throws(Halt) -> Inode in
             let inode = try records.inode(id)
             writer.opens[id.inode, default: 0] += 1
             return inode
         }
-        guard files.hasDirty, case .done(var inode, _) = attempt else { return attempt }
-        files.overlay(&inode)
-        return .done(inode, number: 0)
+        guard case .done(let inode, _) = attempt else { return attempt }
+        return .done(completed(inode, since: glance, request.reader), number: 0)
     }
 
     /// Takes back one `open`. With the last one goes a file that has no name.
     public func close(_ request: Request, _ id: FileID) -> Attempt<Void> {
+        let isDone = readWithWriter(request.reader) { (records, writer) throws(Halt) -> Bool in
+            guard let count = writer.opens[id.inode] else { throw .refused(.invalid) }
+            if count == 1, let inode = try records.inode(id.inode), inode.links == 0 { return false }
+            writer.close(id.inode)
+            return true
+        }
+        guard case .done(false, _) = isDone else { return isDone.with(()) }
         let attempt = change(request.reader) { (edit) throws(Halt) -> Inode? in
             guard let count = edit.writer.opens[id.inode] else { throw .refused(.invalid) }
             edit.writer.effects.append(.closed(id.inode))
@@ -56,23 +64,26 @@ extension LogFS {
             guard let fork = try edit.numbers(.reclaim, from: 0, limit: 1).first else { return false }
             let id = fork | KeyLayout.forkSpace
             var keys: [[UInt8]] = []
-            var releases = Releases()
-            var forks: [UInt64] = []
-            let more = try edit.scan(from: edit.scratch.key(id, .inline), budget: Self.reclaimPerChange) { key, value in
+            var released: [UInt64: UInt64] = [:]
+            var streams: [UInt64] = []
+            try edit.scan(from: edit.scratch.key(id, .inline), budget: Self.reclaimPerChange) { key, value in
                 guard key.keyNumber(at: 0) == id else { return false }
-                keys.append(Array(key))
                 if key[8] == KeyLayout.Kind.extent.rawValue {
                     let extent = Extent(key, value)
-                    releases.add(extent.segment, extent.length)
+                    released[extent.segment, default: 0] += extent.length
                 } else if key[8] == KeyLayout.Kind.stream.rawValue {
-                    forks.append(value.u64(1))
+                    guard streams.count < Self.streamsPerChange else { return false }
+                    streams.append(value.u64(1))
                 }
+                keys.append(Array(key))
                 return true
             }
             for key in keys { key.withUnsafeBytes { edit.delete($0) } }
-            for fork in forks { edit.mark(edit.scratch.key(0, .reclaim, fork)) }
-            try edit.release(releases)
-            if keys.count < Self.reclaimPerChange || !more { edit.delete(edit.scratch.key(0, .reclaim, fork)) }
+            for number in streams {
+                if var stream = try edit.inode(number) { edit.end(&stream) }
+            }
+            for segment in released.keys.sorted() { try edit.release(segment, released[segment] ?? 0) }
+            if keys.isEmpty { edit.delete(edit.scratch.key(0, .reclaim, fork)) }
             return true
         }
     }

@@ -31,6 +31,11 @@ final class Writer {
 
     func isOpen(_ inode: UInt64) -> Bool { opens[inode] != nil }
 
+    func close(_ inode: UInt64) {
+        guard let count = opens[inode] else { return }
+        opens[inode] = count > 1 ? count - 1 : nil
+    }
+
     /// The change went through.
     func apply() {
         for effect in effects {
@@ -57,9 +62,7 @@ final class Writer {
                 totals.move(slot, to: target)
                 totals.add(target, all - told)
                 totals.addAbove(target, all)
-            case .closed(let inode):
-                guard let count = opens[inode] else { continue }
-                opens[inode] = count > 1 ? count - 1 : nil
+            case .closed(let inode): close(inode)
             }
         }
     }
