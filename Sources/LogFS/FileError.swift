@@ -39,7 +39,8 @@ public enum Attempt<Value> {
     case missing
     /// Too much is dirty: `await room()`, then try again.
     case full
-    /// Something must be waited for: use the asynchronous form of the call.
+    /// Use the asynchronous form of the call; where there is none, a file must be flushed first: `await clear(for:)`,
+    /// then try again.
     case busy
     case failed(VolumeError)
 }

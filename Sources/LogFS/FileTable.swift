@@ -1,10 +1,293 @@
+import Glibc
 import Headhunter
+import Runtime
 import Synchronization
 
+/// A run of bytes that was written and is not in the tree yet: in memory, or appended to a segment already.
+struct Piece {
+    var offset: UInt64
+    var length: Int
+    /// Nil: in the segment.
+    var memory: PieceMemory?
+    var range: SegmentRange?
+    /// So many of its bytes, from the front, are in the tree already.
+    var flushed = 0
+    var time: Int64
+    /// False: somebody has set the time of the last write since.
+    var setsModified = true
+    /// How many writes it is made of: the file's change counter rises by so many.
+    var writes: UInt64 = 1
+
+    var end: UInt64 { offset + UInt64(length) }
+}
+
+/// Memory of a piece. Bytes are added behind those that readers may have seen, never changed.
+final class PieceMemory: @unchecked Sendable {
+    let base: UnsafeMutableRawPointer
+    let capacity: Int
+
+    init(capacity: Int) {
+        self.capacity = capacity
+        base = .allocate(byteCount: capacity, alignment: 16)
+    }
+
+    deinit { base.deallocate() }
+}
+
+/// The files with data that is not in the tree, or that somebody works on in several steps.
+///
+/// Pieces are kept in the order of the writes; later ones lie over earlier ones. So each prefix of them is a state that
+/// the file has been in, and a flush takes them from the front.
+///
+/// A file's attributes are its record in the tree with the pieces laid over it. Whoever needs both at one moment looks
+/// at them behind the shard's lock, and a flush moves pieces into the tree behind it. The order of locks: shard, the
+/// file system's writer, the engine's gate.
 final class FileTable: @unchecked Sendable {
-    init(bytesMax: Int) {}
-    var hasDirty: Bool { false }
-    func overlay(_ inode: inout Inode) {}
-    func drop(_ inode: UInt64, _ headhunter: Headhunter) {}
-    func setModified(_ inode: Inode) {}
+    /// Pieces of one file: above that it has to be flushed.
+    static let piecesMax = 512
+    /// A piece in memory that has grown to this size goes to a segment.
+    static let pieceBytes = 256 << 10
+    /// Writes of this size go to a segment at once; smaller ones are put together first.
+    static let directBytes = 64 << 10
+
+    final class State: @unchecked Sendable {
+        var pieces: [Piece] = []
+        /// The first so many are being flushed: they stay what they are.
+        var frozen = 0
+        var isBusy = false
+        /// Whoever is busy lets writes go on behind the frozen pieces.
+        var takesWrites = false
+        var waiters: [UnsafeContinuation<Void, Never>] = []
+        /// Rises with each step in which pieces or ranges change place.
+        var steps: UInt64 = 0
+
+        var isIdle: Bool { pieces.isEmpty && !isBusy && waiters.isEmpty }
+        var mayTake: Bool { (!isBusy || takesWrites) && pieces.count < piecesMax }
+    }
+
+    private static let shardCount = 64
+    private let shards: [Guarded<[UInt64: State]>] = (0..<shardCount).map { _ in Guarded([:]) }
+    private let dirtyPieces = Atomic<Int>(0)
+    private let dirtyBytes = Atomic<Int>(0)
+    /// How often pieces went into the tree.
+    private let flushes = Atomic<UInt64>(0)
+    let bytesMax: Int
+
+    init(bytesMax: Int) { self.bytesMax = bytesMax }
+
+    private func shard(_ inode: UInt64) -> Guarded<[UInt64: State]> { shards[Int(inode % UInt64(Self.shardCount))] }
+
+    /// Whether any file has data that is not in the tree: a look at one number for all the others. Who saw `false`
+    /// finds everything that was written before in the tree.
+    @inline(__always) var hasDirty: Bool { dirtyPieces.load(ordering: .acquiring) > 0 }
+    @inline(__always) var bytes: Int { dirtyBytes.load(ordering: .relaxed) }
+    @inline(__always) var flushCount: UInt64 { flushes.load(ordering: .acquiring) }
+
+    private func counted(_ pieces: Int, _ bytes: Int) {
+        dirtyPieces.wrappingAdd(pieces, ordering: .releasing)
+        dirtyBytes.wrappingAdd(bytes, ordering: .relaxed)
+    }
+
+    /// Looks at a file's state with nobody else at it.
+    func locked<Value, Problem: Error>(_ inode: UInt64, _ body: (State?) throws(Problem) -> Value) throws(Problem)
+        -> Value
+    {
+        try shard(inode).withLock { (states) throws(Problem) in try body(states[inode]) }
+    }
+
+    // MARK: Reading
+
+    /// What was written and is not in the tree, the state it was taken from, and the step that was.
+    func snapshot(_ inode: UInt64) -> (pieces: [Piece], state: State?, step: UInt64) {
+        guard hasDirty else { return ([], nil, 0) }
+        return shard(inode).withLock { states in
+            guard let state = states[inode], !state.pieces.isEmpty else { return ([], nil, 0) }
+            return (state.pieces, state, state.steps)
+        }
+    }
+
+    /// Whether nothing has moved since the snapshot.
+    func isStill(_ inode: UInt64, _ state: State?, _ step: UInt64) -> Bool {
+        guard let state else { return true }
+        return shard(inode).withLock { _ in state.steps == step }
+    }
+
+    func isDirty(_ inode: UInt64) -> Bool {
+        guard hasDirty else { return false }
+        return shard(inode).withLock { !($0[inode]?.pieces.isEmpty ?? true) }
+    }
+
+    /// The file's attributes with what was written since.
+    static func overlay(_ pieces: [Piece], _ inode: inout Inode) {
+        for piece in pieces {
+            inode.size = max(inode.size, piece.end)
+            if piece.setsModified { inode.modified = piece.time }
+            inode.changed = max(inode.changed, piece.time)
+            inode.change += piece.writes
+        }
+    }
+
+    /// Files with data that is not in the tree.
+    func dirty() -> [UInt64] {
+        guard hasDirty else { return [] }
+        var found: [UInt64] = []
+        for shard in shards {
+            shard.withLock { states in
+                for (inode, state) in states where !state.pieces.isEmpty { found.append(inode) }
+            }
+        }
+        return found.sorted()
+    }
+
+    // MARK: Writing
+
+    /// Whether a write would be taken in.
+    func hasRoom(_ inode: UInt64, _ count: Int) -> Bool {
+        guard dirtyBytes.load(ordering: .relaxed) + count <= bytesMax else { return false }
+        return shard(inode).withLock { states in states[inode]?.mayTake ?? true }
+    }
+
+    /// Takes in one write; `range` says where its bytes are if they went to a segment already. False: too much is
+    /// dirty, or the file is being worked on.
+    func add(
+        _ inode: UInt64, _ offset: UInt64, _ bytes: UnsafeRawBufferPointer, _ range: SegmentRange?, _ time: Int64
+    ) -> Bool {
+        shard(inode).withLock { states in
+            let state = states[inode] ?? State()
+            guard state.mayTake else { return false }
+            states[inode] = state
+            if range == nil, Self.extend(state, offset, bytes, time) {
+                counted(0, bytes.count)
+                return true
+            }
+            var memory: PieceMemory?
+            if range == nil {
+                let block = PieceMemory(capacity: max(512, bytes.count))
+                if let source = bytes.baseAddress { memcpy(block.base, source, bytes.count) }
+                memory = block
+            }
+            state.pieces.append(Piece(offset: offset, length: bytes.count, memory: memory, range: range, time: time))
+            counted(1, bytes.count)
+            return true
+        }
+    }
+
+    /// Adds to the last piece what follows it.
+    private static func extend(
+        _ state: State, _ offset: UInt64, _ bytes: UnsafeRawBufferPointer, _ time: Int64
+    ) -> Bool {
+        let last = state.pieces.count - 1
+        guard last >= state.frozen, state.pieces[last].setsModified, let block = state.pieces[last].memory,
+            state.pieces[last].end == offset, state.pieces[last].length + bytes.count <= pieceBytes
+        else { return false }
+        let length = state.pieces[last].length
+        var target = block
+        if length + bytes.count > block.capacity {
+            target = PieceMemory(capacity: min(pieceBytes, max(2 * block.capacity, length + bytes.count)))
+            memcpy(target.base, block.base, length)
+            state.pieces[last].memory = target
+        }
+        if let source = bytes.baseAddress { memcpy(target.base + length, source, bytes.count) }
+        state.pieces[last].length += bytes.count
+        state.pieces[last].time = max(time, state.pieces[last].time)
+        state.pieces[last].writes += 1
+        return true
+    }
+
+    // MARK: Working in steps
+
+    enum Work {
+        /// Takes what was written so far into the tree.
+        case flush
+        /// Anything that must not meet data that is not in the tree.
+        case ranges
+    }
+
+    /// Begins work on a file that nobody else may work on meanwhile. False: somebody is at it, or there is data to
+    /// be flushed first.
+    func begin(_ inode: UInt64, _ work: Work) -> Bool {
+        shard(inode).withLock { states in
+            let state = states[inode] ?? State()
+            guard !state.isBusy, work == .flush || state.pieces.isEmpty else { return false }
+            state.isBusy = true
+            state.takesWrites = work == .flush
+            state.frozen = work == .flush ? state.pieces.count : 0
+            states[inode] = state
+            return true
+        }
+    }
+
+    /// The pieces that the flush under way is to take.
+    func frozen(_ inode: UInt64) -> [Piece] {
+        shard(inode).withLock { states in states[inode].map { Array($0.pieces[..<$0.frozen]) } ?? [] }
+    }
+
+    /// The first pieces are in the tree now, and of the one behind them so many bytes. Behind the shard's lock.
+    func took(_ state: State, _ count: Int, rest: Int) {
+        let length = state.pieces[..<count].reduce(0) { $0 + $1.length }
+        state.pieces.removeFirst(count)
+        state.frozen -= count
+        state.steps += 1
+        if rest > 0 { state.pieces[0].flushed = rest }
+        flushes.wrappingAdd(1, ordering: .releasing)
+        counted(-count, -length)
+    }
+
+    /// A piece went from memory to a segment. False: it has been dropped meanwhile.
+    func replace(_ inode: UInt64, _ index: Int, with range: SegmentRange) -> Bool {
+        shard(inode).withLock { states in
+            guard let state = states[inode], index < state.frozen else { return false }
+            state.pieces[index].range = range
+            state.pieces[index].memory = nil
+            return true
+        }
+    }
+
+    func end(_ inode: UInt64) {
+        let waiters = shard(inode).withLock { states -> [UnsafeContinuation<Void, Never>] in
+            guard let state = states[inode] else { return [] }
+            state.isBusy = false
+            state.takesWrites = false
+            state.frozen = 0
+            state.steps += 1
+            let waiters = state.waiters
+            state.waiters.removeAll()
+            if state.isIdle { states[inode] = nil }
+            return waiters
+        }
+        for waiter in waiters { waiter.resume() }
+    }
+
+    /// Returns when whoever works on the file is done.
+    func whenFree(_ inode: UInt64) async {
+        await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+            let isFree = shard(inode).withLock { states -> Bool in
+                guard let state = states[inode], state.isBusy else { return true }
+                state.waiters.append(continuation)
+                return false
+            }
+            if isFree { continuation.resume() }
+        }
+    }
+
+    /// The file is gone. If somebody works on it, he will find out, and drop it himself.
+    func drop(_ inode: UInt64, _ headhunter: Headhunter) {
+        let dropped = shard(inode).withLock { states -> [Piece] in
+            guard let state = states[inode], !state.isBusy else { return [] }
+            let pieces = state.pieces
+            state.pieces.removeAll()
+            state.steps += 1
+            counted(-pieces.count, -pieces.reduce(0) { $0 + $1.length })
+            if state.isIdle { states[inode] = nil }
+            return pieces
+        }
+        for piece in dropped where piece.flushed == 0 {
+            if let range = piece.range { headhunter.discard(range) }
+        }
+    }
+
+    /// Times that were set are not overruled by writes that came before. Behind the shard's lock.
+    static func keepModified(_ state: State) {
+        for index in state.pieces.indices { state.pieces[index].setsModified = false }
+    }
 }

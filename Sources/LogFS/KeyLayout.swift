@@ -14,7 +14,6 @@ import Bytes
 ///                    reclaim     fork u64                nothing: belongs to no file, its keys are to be deleted
 ///                    unsettled   inode u64               nothing: a directory whose sums the parent does not know yet
 ///                    tail        inode u64               u64: extents from here on are not the file's any more
-///                    debt        inode u64               segment u64, length u64: referenced, not yet in an extent
 ///                    token       client u64, id u64      see `RequestToken`
 ///                    tokenAge    client u64, serial u64  id u64
 ///                    tokenClient client u64              oldest serial u64, next serial u64
@@ -29,7 +28,7 @@ import Bytes
 ///                    target      index u8                a part of a symbolic link's target
 ///                    xattr       name                    length u32, then the value if it is short
 ///                    xattrPart   name, 0, index u8       a part of a long value
-///                    stream      name                    fork u64, size u64, allocated u64
+///                    stream      name                    inode u64: a file of its own, without a name elsewhere
 /// ```
 /// Numbers in keys are big-endian. An extent's key is where its range ends: the first key above an offset is the one
 /// extent that can hold it.
@@ -44,7 +43,7 @@ enum KeyLayout {
 
     enum Kind: UInt8 {
         case subvolume = 1
-        case orphan, reclaim, unsettled, tail, debt, token, tokenAge, tokenClient
+        case orphan, reclaim, unsettled, tail, token, tokenAge, tokenClient
         case inode = 16
         case link
         case sums = 32

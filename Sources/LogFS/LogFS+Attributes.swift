@@ -16,9 +16,70 @@ public struct NewAttributes: Sendable {
 }
 
 extension LogFS {
+    public func attributes(_ request: Request, _ id: FileID) -> Attempt<Inode> {
+        guard files.hasDirty else { return read(request.reader) { (records) throws(Halt) in try records.inode(id) } }
+        let found = overlaid(request.reader, id)
+        if let found { return found }
+        return read(request.reader) { (records) throws(Halt) in try records.inode(id) }
+    }
+
+    /// Record and pieces of a file at one moment; nil: it has no pieces.
+    private func overlaid(_ reader: Int, _ id: FileID) -> Attempt<Inode>? {
+        files.locked(id.inode) { state -> Attempt<Inode>? in
+            guard let state, !state.pieces.isEmpty else { return nil }
+            let attempt = read(reader) { (records) throws(Halt) in try records.inode(id) }
+            guard case .done(var inode, let number) = attempt else { return attempt }
+            FileTable.overlay(state.pieces, &inode)
+            return .done(inode, number: number)
+        }
+    }
+
+    /// What there was before a call looked at a file's record; `complete` adds what was written and not flushed.
+    struct Glance {
+        let isDirty: Bool
+        let flushes: UInt64
+    }
+
+    @inline(__always) var glance: Glance { Glance(isDirty: files.hasDirty, flushes: files.flushCount) }
+
+    /// The record that was read or made since `glance`, with what was written to the file and is not in the tree.
+    @inline(__always)
+    func complete(_ inode: Inode, since glance: Glance, _ reader: Int) -> Attempt<Inode> {
+        guard glance.isDirty, inode.type == .file else { return .done(inode, number: 0) }
+        if let found = overlaid(reader, inode.id) { return found }
+        // It may have been flushed after its record was read.
+        guard files.flushCount != glance.flushes else { return .done(inode, number: 0) }
+        return read(reader) { (records) throws(Halt) in try records.inode(inode.id) }
+    }
+
+    @inline(__always)
+    func complete(_ attempt: Attempt<Inode>, since glance: Glance, _ reader: Int) -> Attempt<Inode> {
+        guard glance.isDirty, case .done(let inode, let number) = attempt else { return attempt }
+        let found = complete(inode, since: glance, reader)
+        guard case .done(let whole, _) = found else { return number == 0 ? found : attempt }
+        return .done(whole, number: number)
+    }
+
+    /// Of a change that has been made: the record can be read, it was just written.
+    func completed(_ inode: Inode, since glance: Glance, _ reader: Int) -> Inode {
+        if case .done(let whole, _) = complete(inode, since: glance, reader) { whole } else { inode }
+    }
+
     /// All but the size, which is `resize`'s.
     public func setAttributes(_ request: Request, _ id: FileID, _ new: NewAttributes) -> Attempt<Inode> {
-        let attempt = change(request.reader) { (edit) throws(Halt) -> Inode in
+        guard files.hasDirty else { return setRecord(request, id, new) }
+        return files.locked(id.inode) { state in
+            let attempt = setRecord(request, id, new)
+            guard let state, case .done(var inode, let number) = attempt else { return attempt }
+            if new.modified != nil { FileTable.keepModified(state) }
+            FileTable.overlay(state.pieces, &inode)
+            return .done(inode, number: number)
+        }
+    }
+
+    private func setRecord(_ request: Request, _ id: FileID, _ new: NewAttributes) -> Attempt<Inode> {
+        change(request.reader) { (edit) throws(Halt) -> Inode in
+            if try edit.answer(request) != nil { return try edit.inode(id) }
             var inode = try edit.inode(id)
             if let time = new.guardChanged, time != inode.changed { throw .refused(.invalid) }
             if let mode = new.mode { inode.mode = mode & 0o7777 }
@@ -30,11 +91,8 @@ extension LogFS {
             if let attributes = new.attributes { inode.attributes = attributes }
             inode.touch(request.now)
             edit.store(inode)
+            try edit.remember(request, inode.number)
             return inode
         }
-        guard files.hasDirty, case .done(var inode, let number) = attempt else { return attempt }
-        if new.modified != nil { files.setModified(inode) }
-        files.overlay(&inode)
-        return .done(inode, number: number)
     }
 }

@@ -39,7 +39,8 @@ extension LogFS {
         mayExist: Bool = false
     ) -> Attempt<Created> {
         let epoch = headhunter.epoch
-        return change(request.reader) { (edit) throws(Halt) in
+        let glance = glance
+        let attempt = change(request.reader) { (edit) throws(Halt) -> Created in
             if let answer = try edit.answer(request) { return try edit.created(answer, directory) }
             var home = try edit.directory(directory)
             try LogFS.check(name)
@@ -96,6 +97,14 @@ extension LogFS {
             try edit.remember(request, inode.number)
             return Created(inode: inode, directory: home, isNew: true)
         }
+        return created(attempt, since: glance, request.reader)
+    }
+
+    /// A file that was there may have been written to.
+    func created(_ attempt: Attempt<Created>, since glance: Glance, _ reader: Int) -> Attempt<Created> {
+        guard glance.isDirty, case .done(var made, let number) = attempt else { return attempt }
+        made.inode = completed(made.inode, since: glance, reader)
+        return .done(made, number: number)
     }
 
     /// The target of a symbolic link.

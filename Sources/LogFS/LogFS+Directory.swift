@@ -8,15 +8,9 @@ public struct Listed {
 }
 
 extension LogFS {
-    public func attributes(_ request: Request, _ id: FileID) -> Attempt<Inode> {
-        let attempt = read(request.reader) { (records) throws(Halt) in try records.inode(id) }
-        guard files.hasDirty, case .done(var inode, _) = attempt else { return attempt }
-        files.overlay(&inode)
-        return .done(inode, number: 0)
-    }
-
     /// Also `.` and `..`; the parent of the root is the root.
     public func lookup(_ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Inode> {
+        let glance = glance
         let attempt = read(request.reader) { (records) throws(Halt) -> Inode in
             if name.count <= 2, name.count > 0, name[0] == 0x2e, name.count == 1 || name[1] == 0x2e {
                 let home = try records.directory(directory)
@@ -33,9 +27,7 @@ extension LogFS {
             }
             return inode
         }
-        guard files.hasDirty, case .done(var inode, _) = attempt else { return attempt }
-        files.overlay(&inode)
-        return .done(inode, number: 0)
+        return complete(attempt, since: glance, request.reader)
     }
 
     /// Whatever the case of `name`; a name in the very same case wins. `found` gets the entry's true name.
@@ -43,6 +35,7 @@ extension LogFS {
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer,
         found: (UnsafeRawBufferPointer) -> Void = { _ in }
     ) -> Attempt<Inode> {
+        let glance = glance
         let attempt = read(request.reader) { (records) throws(Halt) -> Inode in
             guard name.count <= Limits.nameBytesMax else { throw .refused(.nameTooLong) }
             let home = try records.directory(directory)
@@ -51,9 +44,7 @@ extension LogFS {
             else { throw .refused(.noEntry) }
             return inode
         }
-        guard files.hasDirty, case .done(var inode, _) = attempt else { return attempt }
-        files.overlay(&inode)
-        return .done(inode, number: 0)
+        return complete(attempt, since: glance, request.reader)
     }
 
     /// Shows entries behind `cookie` (0: from the first on), in the order of their cookies, until `visit` answers
@@ -66,6 +57,7 @@ extension LogFS {
     ) -> Attempt<Bool> {
         let limit = min(limit, Limits.listingMax)
         let batch = Batch()
+        let glance = glance
         let attempt = read(request.reader) { (records) throws(Halt) -> Bool in
             batch.reset()
             let home = try records.directory(directory)
@@ -85,9 +77,12 @@ extension LogFS {
         guard case .done(let more, _) = attempt else { return attempt }
         for index in batch.entries.indices {
             var inode = attributes ? batch.inodes[index] : nil
-            if files.hasDirty, var dirty = inode {
-                files.overlay(&dirty)
-                inode = dirty
+            if let record = inode, glance.isDirty {
+                switch complete(record, since: glance, request.reader) {
+                case .done(let whole, _): inode = whole
+                case .refused: inode = nil
+                case let other: return other.with(true)
+                }
             }
             let goOn = batch.withName(index) { visit(Listed(entry: batch.entries[index], inode: inode), $0) }
             if !goOn { return .done(true, number: 0) }

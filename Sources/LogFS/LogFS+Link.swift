@@ -5,7 +5,8 @@ extension LogFS {
     public func link(
         _ request: Request, _ file: FileID, in directory: FileID, _ name: UnsafeRawBufferPointer
     ) -> Attempt<Created> {
-        change(request.reader) { (edit) throws(Halt) in
+        let glance = glance
+        let attempt = change(request.reader) { (edit) throws(Halt) -> Created in
             if try edit.answer(request) != nil {
                 return Created(
                     inode: try edit.inode(file), directory: try edit.directory(directory), isNew: true)
@@ -35,5 +36,6 @@ extension LogFS {
             try edit.remember(request, inode.number)
             return Created(inode: inode, directory: home, isNew: true)
         }
+        return created(attempt, since: glance, request.reader)
     }
 }

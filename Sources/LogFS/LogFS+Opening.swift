@@ -65,6 +65,8 @@ extension LogFS {
 
     private func recover() async throws(Failure) {
         try await recoverTotals()
+        try await finishTails()
+        try await collectOrphans()
     }
 
     private static let recoverySlice = 64

@@ -21,6 +21,7 @@ extension LogFS {
     private func remove(
         _ request: Request, _ directory: FileID, _ name: UnsafeRawBufferPointer, isDirectory: Bool
     ) -> Attempt<Removed> {
+        let glance = glance
         let attempt = change(request.reader) { (edit) throws(Halt) -> Removed in
             if try edit.answer(request) != nil {
                 return Removed(inode: Inode(), directory: try edit.directory(directory))
@@ -43,8 +44,10 @@ extension LogFS {
             try edit.remember(request, inode.number)
             return Removed(inode: inode, directory: home)
         }
-        if case .done(let removed, _) = attempt { forget(removed.inode) }
-        return attempt
+        guard case .done(var removed, let number) = attempt else { return attempt }
+        forget(removed.inode)
+        if removed.inode.links > 0 { removed.inode = completed(removed.inode, since: glance, request.reader) }
+        return .done(removed, number: number)
     }
 
     /// Data of a file without a name that nobody has open is of no use to anybody.
@@ -123,7 +126,8 @@ extension Editing {
     }
 
     /// The last name is gone.
-    private func end(_ inode: inout Inode) {
+    func end(_ inode: inout Inode) {
+        inode.links = 0
         inode.parent = 0
         guard writer.isOpen(inode.number) else {
             erase(inode)

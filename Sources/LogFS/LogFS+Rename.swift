@@ -15,13 +15,28 @@ public struct Renamed: Sendable {
     public var other: Inode?
     public var source: Inode
     public var target: Inode
+
+    fileprivate static var nothing: Renamed { Renamed(inode: Inode(), other: nil, source: Inode(), target: Inode()) }
 }
 
 extension LogFS {
+    /// A file that comes for another one brings its data along: `.busy` while it has some that is not flushed.
     public func rename(
         _ request: Request, from source: FileID, _ name: UnsafeRawBufferPointer, to target: FileID,
         _ newName: UnsafeRawBufferPointer, _ mode: RenameMode = .replace
     ) -> Attempt<Renamed> {
+        let glance = glance
+        if glance.isDirty, mode == .replace {
+            let coming = read(request.reader) { (records) throws(Halt) -> UInt64? in
+                guard name.count <= Limits.nameBytesMax, newName.count <= Limits.nameBytesMax,
+                    let entry = try records.entry(source.inode, name), entry.type == .file,
+                    try records.entry(target.inode, newName) != nil
+                else { return nil }
+                return entry.inode
+            }
+            guard case .done(let inode, _) = coming else { return coming.with(Renamed.nothing) }
+            if let inode, files.isDirty(inode) { return busy(request.reader, inode) }
+        }
         let attempt = change(request.reader) { (edit) throws(Halt) -> Renamed in
             if try edit.answer(request) != nil {
                 return Renamed(
@@ -37,8 +52,10 @@ extension LogFS {
             try edit.remember(request, move.inode.number)
             return Renamed(inode: move.inode, other: move.other, source: move.source, target: move.target)
         }
-        if case .done(let renamed, _) = attempt, mode == .replace, let other = renamed.other { forget(other) }
-        return attempt
+        guard case .done(var renamed, let number) = attempt else { return attempt }
+        if mode == .replace, let other = renamed.other { forget(other) }
+        renamed.inode = completed(renamed.inode, since: glance, request.reader)
+        return .done(renamed, number: number)
     }
 }
 

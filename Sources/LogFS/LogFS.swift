@@ -38,6 +38,8 @@ public final class LogFS: @unchecked Sendable {
     private let scratches: [Scratch]
     private let writer: Writer
     private let lock: UnsafeMutablePointer<pthread_mutex_t>
+    /// The files that calls were turned away for, by reader; each is its loop's own.
+    private let obstacles: UnsafeMutableBufferPointer<UInt64>
     /// On the volume's loop.
     var housekeeping = Housekeeping()
 
@@ -54,6 +56,8 @@ public final class LogFS: @unchecked Sendable {
         scratches = (0..<loops).map { _ in Scratch() }
         writer = Writer(foldedHash: foldedHash)
         _ = writer.totals.insert(Self.root, parent: TotalsTable.none)
+        obstacles = .allocate(capacity: loops)
+        obstacles.initialize(repeating: 0)
         lock = .allocate(capacity: 1)
         let result = pthread_mutex_init(lock, nil)
         precondition(result == 0)
@@ -62,6 +66,7 @@ public final class LogFS: @unchecked Sendable {
     deinit {
         pthread_mutex_destroy(lock)
         lock.deallocate()
+        obstacles.deallocate()
         for scratch in scratches { scratch.deallocate() }
     }
 
@@ -153,20 +158,34 @@ public final class LogFS: @unchecked Sendable {
             case .done(let value, let number): return (value, number)
             case .refused(let error): throw .file(error)
             case .failed(let error): throw .volume(error)
-            case .missing: try await wait { () throws(VolumeError) in try await headhunter.load(for: reader) }
-            case .full: try await wait { () throws(VolumeError) in try await headhunter.room() }
-            case .busy: await Task.yield()
+            case .missing: try await load(for: reader)
+            case .full: try await room()
+            case .busy: try await clear(for: reader)
             }
         }
     }
 
-    func wait(_ body: () async throws(VolumeError) -> Void) async throws(Failure) {
-        do throws(VolumeError) { try await body() } catch { throw .volume(error) }
+    /// Fetches what `reader` met and did not find.
+    public func load(for reader: Int) async throws(Failure) {
+        do throws(VolumeError) { try await headhunter.load(for: reader) } catch { throw .volume(error) }
     }
 
-    /// Fetches what `reader` met and did not find.
-    public func load(for reader: Int) async throws(VolumeError) { try await headhunter.load(for: reader) }
-    public func room() async throws(VolumeError) { try await headhunter.room() }
+    public func room() async throws(Failure) {
+        do throws(VolumeError) { try await headhunter.room() } catch { throw .volume(error) }
+    }
+
+    /// Flushes the file for which `reader` was last turned away as busy. On the volume's loop.
+    public func clear(for reader: Int) async throws(Failure) {
+        let inode = obstacles[reader]
+        obstacles[reader] = 0
+        if inode == 0 { await Task.yield() } else { try await flush(inode) }
+    }
+
+    /// The call has to wait until the file has been flushed.
+    func busy<Value>(_ reader: Int, _ inode: UInt64) -> Attempt<Value> {
+        obstacles[reader] = inode
+        return .busy
+    }
 }
 
 /// What an operator may set for the files of a volume.

@@ -29,11 +29,42 @@ struct Reading: Records {
         from start: UnsafeRawBufferPointer, budget: Int,
         _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
     ) throws(Halt) -> Bool {
-        var resume: [UInt8] = []
-        do throws(Missing) {
-            return try view.scan(tree, from: start, budget: budget, resume: &resume, visit)
-        } catch { throw .missing(error) }
+        do throws(Missing) { return try scanAll(view, tree, start, budget, visit) } catch { throw .missing(error) }
     }
+}
+
+/// One scan of the engine may show fewer entries than its budget though there are more: those that a recovered log has
+/// deleted count there. Here fewer mean that there are no more.
+private func scanAll(
+    _ view: View, _ tree: UInt32, _ start: UnsafeRawBufferPointer, _ budget: Int,
+    _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+) throws(Missing) -> Bool {
+    var left = budget
+    func counting(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
+        left -= 1
+        return visit(key, value)
+    }
+    var resume: [UInt8] = []
+    var more = try view.scan(tree, from: start, budget: budget, resume: &resume, counting)
+    while more, left > 0 {
+        let next = resume
+        more = try scanOn(view, tree, next, left, &resume, counting)
+    }
+    return more
+}
+
+private func scanOn(
+    _ view: View, _ tree: UInt32, _ start: [UInt8], _ budget: Int, _ resume: inout [UInt8],
+    _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+) throws(Missing) -> Bool {
+    var rest: [UInt8] = []
+    defer { resume = rest }
+    let result = start.withUnsafeBytes { start in
+        Result { () throws(Missing) -> Bool in
+            try view.scan(tree, from: start, budget: budget, resume: &rest, visit)
+        }
+    }
+    return try result.get()
 }
 
 /// A change under way. What it does beyond the tree is collected in the writer's effects and happens when the change
@@ -54,10 +85,7 @@ struct Editing: Records {
         from start: UnsafeRawBufferPointer, budget: Int,
         _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
     ) throws(Halt) -> Bool {
-        var resume: [UInt8] = []
-        do throws(Missing) {
-            return try bare.view.scan(tree, from: start, budget: budget, resume: &resume, visit)
-        } catch { throw .missing(error) }
+        do throws(Missing) { return try scanAll(bare.view, tree, start, budget, visit) } catch { throw .missing(error) }
     }
 
     @inline(__always) func put(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {

@@ -22,8 +22,7 @@ final class Writer {
         /// What was told to the parent is taken back.
         case removed(UInt64, told: Totals)
         case moved(UInt64, to: Int32, told: Totals, all: Totals)
-        /// The file's last name went, and nobody has it open: what was written and not flushed is of no use.
-        case gone(UInt64)
+        case closed(UInt64)
     }
 
     init(foldedHash: FoldedHash) { self.foldedHash = foldedHash }
@@ -31,6 +30,11 @@ final class Writer {
     deinit { scratch.deallocate() }
 
     func isOpen(_ inode: UInt64) -> Bool { opens[inode] != nil }
+
+    func close(_ inode: UInt64) {
+        guard let count = opens[inode] else { return }
+        opens[inode] = count > 1 ? count - 1 : nil
+    }
 
     /// The change went through.
     func apply() {
@@ -58,7 +62,7 @@ final class Writer {
                 totals.move(slot, to: target)
                 totals.add(target, all - told)
                 totals.addAbove(target, all)
-            case .gone: continue
+            case .closed(let inode): close(inode)
             }
         }
     }

@@ -10,6 +10,10 @@ final class FileModel {
         var parent: Node?
         var content: [UInt8] = []
         var links = 0
+        var opens = 0
+        /// The last that was seen.
+        var change: UInt64 = 0
+        var modified: Int64 = 0
         var mode: UInt16
         /// The directory and cookie that the bytes count at.
         var names: [(directory: Node, cookie: UInt64)] = []

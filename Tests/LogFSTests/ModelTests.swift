@@ -79,7 +79,8 @@ struct ModelRun {
 
     mutating func step() async throws {
         now += 1
-        switch random.below(100) {
+        switch random.below(140) {
+        case 100..<140: try await dataStep()
         case 0..<30: try await create()
         case 30..<36: try await link()
         case 36..<52: try await remove()
@@ -90,7 +91,9 @@ struct ModelRun {
         case 90..<94: try await totals()
         case 94..<98: _ = try await outcome(files) { self.files.settle($0) }
         default:
-            // A start finds the totals again.
+            // A start finds the totals again, and nothing open.
+            try await files.flushAll()
+            for node in known { node.opens = 0 }
             files = try await LogFS.open(files.headhunter, world: world, subvolume: 1)
         }
     }
@@ -311,6 +314,8 @@ struct ModelRun {
 
     mutating func compareTotals(_ home: FileModel.Node) async throws {
         guard let id = home.id else { return }
+        // Bytes count from when they are in the tree on.
+        try await files.flushAll()
         let result = try await outcome(files) { [files] in files.totals($0, id) }
         let wanted = model.totals(home)
         if let totals = expect(result, nil, "totals"), totals != wanted {
@@ -321,10 +326,10 @@ struct ModelRun {
     mutating func compare(_ node: FileModel.Node) async throws {
         guard let id = node.id else { return }
         let result = try await outcome(files) { [files] in files.attributes($0, id) }
-        let isGone = node !== model.root && node.links == 0
+        let isGone = node !== model.root && node.links == 0 && node.opens == 0
         guard let inode = expect(result, isGone ? .stale : nil, "attributes") else { return }
         let subdirectories = node.children.values.filter { $0.node.isDirectory }.count
-        let links = node.isDirectory ? 2 + subdirectories : node.links
+        let links = node.isDirectory ? (node === model.root || node.links > 0 ? 2 + subdirectories : 0) : node.links
         if Int(inode.links) != links { problem("\(node.type): \(inode.links) links, wanted \(links)") }
         if inode.type != node.type { problem("another type") }
         if !node.isDirectory, inode.size != UInt64(node.content.count) {
@@ -335,6 +340,12 @@ struct ModelRun {
             let target = try await outcome(files) { [files] in files.target($0, id) }
             if let target = expect(target, nil, "target"), target != node.content { problem("another target") }
         }
+        if node.type == .file {
+            if inode.change < node.change { problem("the change counter went back") }
+            node.change = inode.change
+            if inode.modified < node.modified { problem("the time of the last write went back") }
+            node.modified = inode.modified
+        }
     }
 
     mutating func compareAll() async throws {
@@ -343,6 +354,9 @@ struct ModelRun {
             try await compareTotals(home)
             try await compareList(home, limit: 100)
         }
-        for node in known { try await compare(node) }
+        for node in known {
+            try await compare(node)
+            if node.type == .file { try await compareContent(node, from: 0, count: node.content.count + 10) }
+        }
     }
 }

@@ -164,7 +164,10 @@ enum SegmentTable {
 extension Change {
     /// The bytes belong to a file now: the segment lives as long as they do. The log learns their checksum, so that a
     /// recovery can tell whether the bytes of its last records had got to the disk.
-    public func reference(_ range: SegmentRange) throws(Missing) {
+    ///
+    /// A file that can take only a part of it with this change gives that part's length as `live`, and shares the
+    /// rest with later ones.
+    public func reference(_ range: SegmentRange, live: UInt64? = nil) throws(Missing) {
         var record: SegmentTable.Record
         if let found = try SegmentTable.read(self, range.segment) {
             record = found
@@ -173,10 +176,20 @@ extension Change {
                 live: 0, size: 0, heat: headhunter.segments.heat(of: range.segment).rawValue)
             SegmentTable.mark(self, SegmentTable.stagedTag, range.segment)
         }
-        record.live += UInt64(range.length)
+        record.live += live ?? UInt64(range.length)
         if record.size > 0 { SegmentTable.unmark(self, SegmentTable.deadTag, range.segment) }
         SegmentTable.write(self, range.segment, record)
         writes.note(range)
+    }
+
+    /// Bytes that a file names already belong to one more.
+    public func share(segment: UInt64, length: UInt64) throws(Missing) {
+        guard var record = try SegmentTable.read(self, segment) else {
+            preconditionFailure("bytes of a segment that is in no table were shared")
+        }
+        record.live += length
+        SegmentTable.write(self, segment, record)
+        if record.size > 0 { SegmentTable.unmark(self, SegmentTable.deadTag, segment) }
     }
 
     /// So many bytes of a segment belong to nobody any more.

@@ -1,0 +1,161 @@
+import Headhunter
+
+/// A range of a file and where its bytes lie.
+struct Extent: Equatable {
+    var start: UInt64
+    var end: UInt64
+    var segment: UInt64
+    var offset: UInt32
+
+    static let size = 21
+
+    init(start: UInt64, end: UInt64, segment: UInt64, offset: UInt32) {
+        self.start = start
+        self.end = end
+        self.segment = segment
+        self.offset = offset
+    }
+
+    init(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        self.init(end: key.keyNumber(), value)
+    }
+
+    init(end: UInt64, _ value: UnsafeRawBufferPointer) {
+        precondition(value.count == Self.size && value[0] == KeyLayout.version, "an extent of another program")
+        start = value.u64(1)
+        self.end = end
+        segment = value.u64(9)
+        offset = value.u32(17)
+        precondition(start < end, "an extent of no bytes")
+    }
+
+    var length: UInt64 { end - start }
+
+    /// The part inside of [from, to).
+    func clipped(_ from: UInt64, _ to: UInt64) -> Extent {
+        let first = max(start, from)
+        return Extent(
+            start: first, end: min(end, to), segment: segment,
+            offset: offset + UInt32(truncatingIfNeeded: first - start))
+    }
+}
+
+extension Records {
+    /// Extents that reach into [from, to), in order, at most `limit`.
+    func extents(_ fork: UInt64, _ from: UInt64, _ to: UInt64, limit: Int) throws(Halt) -> [Extent] {
+        var found: [Extent] = []
+        guard from < to, limit > 0 else { return found }
+        let id = fork | KeyLayout.forkSpace
+        try scan(from: scratch.key(id, .extent, from + 1), budget: limit) { key, value in
+            guard key.isKey(id, .extent) else { return false }
+            let extent = Extent(key, value)
+            guard extent.start < to else { return false }
+            found.append(extent)
+            return true
+        }
+        return found
+    }
+
+    func extent(_ fork: UInt64, end: UInt64) throws(Halt) -> Extent? {
+        try get(scratch.key(fork | KeyLayout.forkSpace, .extent, end)).map { Extent(end: end, $0) }
+    }
+}
+
+/// Changes which extents a fork has, within one change. Call `finish` at the end.
+struct ForkEdit {
+    private let edit: Editing
+    private let fork: UInt64
+    /// Extents that may still be taken away or cut: with what else a change holds they stay within its bounds.
+    private(set) var budget = ForkEdit.extentsMax
+    /// Ends of extents that this change has stored: a scan of the tree does not know them.
+    private var stored: [UInt64] = []
+    private var released: [(segment: UInt64, length: UInt64)] = []
+    /// Bytes that the fork has got, and lost.
+    private(set) var added: UInt64 = 0
+    var removed: UInt64 { released.reduce(0) { $0 + $1.length } }
+
+    static let extentsMax = 8
+
+    init(_ edit: Editing, _ fork: UInt64) {
+        self.edit = edit
+        self.fork = fork
+    }
+
+    /// Takes [from, to) out of the fork, as far as the budget goes. Answers up to where it is out.
+    mutating func cover(_ from: UInt64, _ to: UInt64) throws(Halt) -> UInt64 {
+        guard from < to else { return to }
+        let limit = budget + 1
+        var ends = try edit.extents(fork, from, to, limit: limit).map(\.end)
+        /// What lies behind it the scan has not seen.
+        let known = ends.count == limit ? ends[limit - 1] : .max
+        for end in stored where end > from && end <= known && !ends.contains(end) { ends.append(end) }
+        ends.sort()
+        for end in ends {
+            // What this change has done to it already, the scan does not know.
+            guard let extent = try edit.extent(fork, end: end), extent.start < to else { continue }
+            guard budget > 0 else { return max(from, extent.start) }
+            budget -= 1
+            let inside = extent.clipped(from, to)
+            if extent.end > to { store(extent.clipped(to, extent.end)) } else { delete(extent.end) }
+            if extent.start < from { store(extent.clipped(extent.start, from)) }
+            release(inside)
+        }
+        return min(to, known)
+    }
+
+    /// Puts an extent into a range that is free. One that goes on where the one before ends makes it longer.
+    mutating func insert(_ extent: Extent) throws(Halt) {
+        var extent = extent
+        added += extent.length
+        if let before = try edit.extent(fork, end: extent.start), before.segment == extent.segment,
+            UInt64(before.offset) + before.length == UInt64(extent.offset)
+        {
+            delete(before.end)
+            extent = Extent(start: before.start, end: extent.end, segment: extent.segment, offset: before.offset)
+        }
+        store(extent)
+    }
+
+    /// Gives up the bytes that nothing names any more, and counts the file's.
+    func finish(_ inode: inout Inode) throws(Halt) {
+        for (segment, length) in released { try edit.release(segment, length) }
+        inode.allocated = inode.allocated + added - removed
+        if added > 0 { inode.flags |= Inode.hasExtents }
+    }
+
+    private mutating func store(_ extent: Extent) {
+        let memory = edit.scratch.value
+        memory.put(KeyLayout.version, at: 0)
+        memory.put(extent.start, at: 1)
+        memory.put(extent.segment, at: 9)
+        memory.put(extent.offset, at: 17)
+        edit.put(
+            edit.scratch.key(fork | KeyLayout.forkSpace, .extent, extent.end),
+            UnsafeRawBufferPointer(start: memory, count: Extent.size))
+        if !stored.contains(extent.end) { stored.append(extent.end) }
+    }
+
+    private func delete(_ end: UInt64) { edit.delete(edit.scratch.key(fork | KeyLayout.forkSpace, .extent, end)) }
+
+    private mutating func release(_ extent: Extent) {
+        if let index = released.firstIndex(where: { $0.segment == extent.segment }) {
+            released[index].length += extent.length
+        } else {
+            released.append((extent.segment, extent.length))
+        }
+    }
+}
+
+extension Editing {
+    func release(_ segment: UInt64, _ length: UInt64) throws(Halt) {
+        do throws(Missing) { try bare.release(segment: segment, length: length) } catch { throw .missing(error) }
+    }
+
+    func reference(_ range: SegmentRange, live: UInt64) throws(Halt) {
+        do throws(Missing) { try bare.reference(range, live: live) } catch { throw .missing(error) }
+    }
+
+    func share(_ segment: UInt64, _ length: UInt64) throws(Halt) {
+        do throws(Missing) { try bare.share(segment: segment, length: length) } catch { throw .missing(error) }
+    }
+}

@@ -1,0 +1,232 @@
+import Glibc
+import Headhunter
+import Runtime
+
+/// Reading and writing. What is written is in memory until the file is flushed; every reader sees it at once.
+extension LogFS {
+    /// One write at a time is at most this long.
+    public static let writeBytesMax = 1 << 20
+
+    /// Takes bytes in. `.busy`: use `writeAll`.
+    public func write(
+        _ request: Request, _ id: FileID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+    ) -> Attempt<Void> {
+        guard offset <= Limits.fileBytesMax, UInt64(bytes.count) <= Limits.fileBytesMax - offset else {
+            return .refused(.fileTooBig)
+        }
+        let checked = read(request.reader) { (records) throws(Halt) in _ = try records.regularFile(id) }
+        guard case .done = checked, bytes.count > 0 else { return checked }
+        guard bytes.count <= Self.writeBytesMax else { return .busy }
+        guard files.hasRoom(id.inode, bytes.count) else { return .busy }
+        var range: SegmentRange?
+        if bytes.count >= FileTable.directBytes {
+            range = headhunter.append(bytes, heat: .large)
+            guard range != nil else { return .full }
+        }
+        guard files.add(id.inode, offset, bytes, range, request.now) else {
+            if let range { headhunter.discard(range) }
+            return .busy
+        }
+        return .done((), number: 0)
+    }
+
+    /// The same, waiting for room. On the volume's loop.
+    public func writeAll(
+        _ id: FileID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer, now: Int64
+    ) async throws(Failure) {
+        guard offset <= Limits.fileBytesMax, UInt64(bytes.count) <= Limits.fileBytesMax - offset else {
+            throw .file(.fileTooBig)
+        }
+        let request = Request(reader: headhunter.loop.index, now: now)
+        var done = 0
+        repeat {
+            let count = min(bytes.count - done, Self.writeBytesMax)
+            let part = UnsafeRawBufferPointer(rebasing: bytes[done..<(done + count)])
+            switch write(request, id, at: offset + UInt64(done), part) {
+            case .done: done += count
+            case .refused(let error): throw .file(error)
+            case .failed(let error): throw .volume(error)
+            case .missing: try await load(for: request.reader)
+            case .full: try await room()
+            case .busy: try await makeRoom(id)
+            }
+        } while done < bytes.count
+    }
+
+    private func makeRoom(_ id: FileID) async throws(Failure) {
+        if files.bytes + Self.writeBytesMax > files.bytesMax {
+            try await flushAll()
+        } else {
+            _ = try await flush(id.inode)
+        }
+    }
+
+    /// Reads up to `buffer.count` bytes; answers how many there were. `.busy`: data is not in memory, use `readAll`.
+    public func read(
+        _ request: Request, _ id: FileID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) -> Attempt<Int> {
+        while true {
+            // First what was written: if it gets flushed meanwhile, it is in the tree as well.
+            let (pieces, state, step) = files.snapshot(id.inode)
+            var plan = ReadPlan(offset: offset, buffer: buffer)
+            let attempt = read(request.reader) { (records) throws(Halt) in try plan.make(records, id, pieces) }
+            guard case .done = attempt else { return attempt.with(0) }
+            // But ranges may have been cut, too: pieces and tree must be of one moment.
+            guard files.isStill(id.inode, state, step) else { continue }
+            for part in plan.parts where !part.isInMemory {
+                guard headhunter.tryReadData(segment: part.segment, offset: part.offset, into: part.target) else {
+                    return .busy
+                }
+            }
+            for piece in pieces {
+                guard let part = plan.lay(piece) else { continue }
+                guard headhunter.tryReadData(segment: part.segment, offset: part.offset, into: part.target) else {
+                    return .busy
+                }
+            }
+            return .done(plan.count, number: 0)
+        }
+    }
+
+    /// The same, fetching what is not in memory. On the volume's loop.
+    public func readAll(
+        _ id: FileID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) async throws(Failure) -> Int {
+        let reader = headhunter.loop.index
+        var failures = 0
+        while true {
+            let (pieces, state, step) = files.snapshot(id.inode)
+            var plan = ReadPlan(offset: offset, buffer: buffer)
+            switch read(reader, { (records) throws(Halt) in try plan.make(records, id, pieces) }) {
+            case .done: break
+            case .refused(let error): throw .file(error)
+            case .failed(let error): throw .volume(error)
+            case .missing, .full, .busy:
+                try await load(for: reader)
+                continue
+            }
+            guard files.isStill(id.inode, state, step) else { continue }
+            do throws(VolumeError) {
+                for part in plan.parts where !part.isInMemory {
+                    try await headhunter.readData(segment: part.segment, offset: part.offset, into: part.target)
+                }
+                // Pieces over each other, some of them in segments: each in its turn.
+                for piece in pieces {
+                    guard let part = plan.lay(piece) else { continue }
+                    try await headhunter.readData(segment: part.segment, offset: part.offset, into: part.target)
+                }
+                return plan.count
+            } catch {
+                // What was named may have been given up and collected meanwhile; then others are named now.
+                failures += 1
+                guard failures < Self.readFailuresMax else { throw .volume(error) }
+            }
+        }
+    }
+
+    private static let readFailuresMax = 3
+}
+
+/// What a read has to fetch, and to where.
+struct ReadPlan {
+    struct Part {
+        var segment: UInt64
+        var offset: UInt32
+        var target: UnsafeMutableRawBufferPointer
+        /// In its place already.
+        var isInMemory: Bool { segment == 0 }
+    }
+
+    let offset: UInt64
+    let buffer: UnsafeMutableRawBufferPointer
+    private(set) var count = 0
+    private(set) var parts: [Part] = []
+
+    init(offset: UInt64, buffer: UnsafeMutableRawBufferPointer) {
+        self.offset = offset
+        self.buffer = buffer
+    }
+
+    private func target(_ from: UInt64, _ to: UInt64) -> UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(rebasing: buffer[Int(from - offset)..<Int(to - offset)])
+    }
+
+    /// Finds what the tree has of the range; zeros and inline data are put in their place.
+    mutating func make(_ records: Reading, _ id: FileID, _ pieces: [Piece]) throws(Halt) {
+        parts.removeAll(keepingCapacity: true)
+        let inode = try records.regularFile(id)
+        let size = pieces.reduce(inode.size) { max($0, $1.end) }
+        count = offset < size ? Int(min(UInt64(buffer.count), size - offset)) : 0
+        guard count > 0 else { return }
+        let to = offset + UInt64(count)
+        var place = offset
+        if inode.has(Inode.isInline) {
+            let content = try records.get(records.scratch.key(inode.fork | KeyLayout.forkSpace, .inline))?.from(1)
+            if let content {
+                let end = min(UInt64(content.count), to, inode.size)
+                if end > offset {
+                    let bytes = UnsafeRawBufferPointer(rebasing: content[Int(offset)..<Int(end)])
+                    target(offset, end).copyMemory(from: bytes)
+                    place = end
+                }
+            }
+        } else if inode.has(Inode.hasExtents) {
+            let end = min(to, inode.size)
+            while place < end {
+                let extents = try records.extents(inode.fork, place, end, limit: View.scanBudget)
+                for extent in extents {
+                    let part = extent.clipped(place, end)
+                    zeros(place, part.start)
+                    parts.append(
+                        Part(segment: part.segment, offset: part.offset, target: target(part.start, part.end)))
+                    place = part.end
+                }
+                if extents.count < View.scanBudget { break }
+            }
+        }
+        zeros(place, to)
+    }
+
+    private func zeros(_ from: UInt64, _ to: UInt64) {
+        if from < to { target(from, to).initializeMemory(as: UInt8.self, repeating: 0) }
+    }
+
+    /// Lays a piece over the range; one that is in a segment is the answer, to be fetched.
+    func lay(_ piece: Piece) -> Part? {
+        let from = max(piece.offset, offset)
+        let end = min(piece.end, offset + UInt64(count))
+        guard from < end else { return nil }
+        let inside = Int(from - piece.offset)
+        let target = target(from, end)
+        if let memory = piece.memory {
+            target.copyMemory(from: UnsafeRawBufferPointer(start: memory.base + inside, count: target.count))
+            return nil
+        }
+        guard let range = piece.range else { return nil }
+        return Part(segment: range.segment, offset: range.offset + UInt32(inside), target: target)
+    }
+}
+
+extension Records {
+    /// A file that has data, and may be read, written and cut.
+    func regularFile(_ id: FileID) throws(Halt) -> Inode {
+        let inode = try inode(id)
+        guard inode.type == .file else { throw .refused(inode.isDirectory ? .isDirectory : .wrongType) }
+        return inode
+    }
+}
+
+extension Attempt {
+    /// The same outcome with another value, if there is one.
+    @inline(__always)
+    func with<Other>(_ value: @autoclosure () -> Other) -> Attempt<Other> {
+        switch self {
+        case .done(_, let number): .done(value(), number: number)
+        case .refused(let error): .refused(error)
+        case .missing: .missing
+        case .full: .full
+        case .busy: .busy
+        case .failed(let error): .failed(error)
+        }
+    }
+}

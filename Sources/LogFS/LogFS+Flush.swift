@@ -1,0 +1,213 @@
+import Glibc
+import Headhunter
+
+/// Bringing what was written into the tree.
+extension LogFS {
+    /// Pieces of one change: with the extents they take away and the segments' records they stay within its bounds.
+    private static let piecesPerChange = 5
+
+    /// What was written to the file before the call is in the tree when this returns. Answers the number to commit:
+    /// 0 when there was nothing. On the volume's loop.
+    @discardableResult
+    public func flush(_ inode: UInt64) async throws(Failure) -> UInt64 {
+        while !files.begin(inode, .flush) { await files.whenFree(inode) }
+        var number: UInt64 = 0
+        var failure: Failure?
+        do throws(Failure) { number = try await flushPieces(inode) } catch { failure = error }
+        files.end(inode)
+        guard let failure else { return number }
+        guard failure == .file(.stale) else { throw failure }
+        files.drop(inode, headhunter)
+        return 0
+    }
+
+    public func flushAll() async throws(Failure) {
+        for inode in files.dirty() { try await flush(inode) }
+    }
+
+    /// Everything that the file was and had when this was called is as durable as `level` says.
+    public func sync(_ id: FileID, _ level: LogLevel) async throws(Failure) {
+        try await flush(id.inode)
+        // Also what was flushed, and not synced, before.
+        try await commit(headhunter.log.last, level)
+    }
+
+    public func commit(_ number: UInt64, _ level: LogLevel) async throws(Failure) {
+        do throws(VolumeError) { try await headhunter.commit(number, level) } catch { throw .volume(error) }
+    }
+
+    private func flushPieces(_ inode: UInt64) async throws(Failure) -> UInt64 {
+        let pieces = files.frozen(inode)
+        guard !pieces.isEmpty else { return 0 }
+        if pieces.allSatisfy({ $0.memory != nil && $0.end <= UInt64(Limits.inlineBytesMax) }) {
+            let (isInline, number) = try await run { self.flushInline($0, inode) }
+            if isInline { return number }
+        }
+        try await moveInline(inode)
+        for (index, piece) in pieces.enumerated() {
+            guard let memory = piece.memory else { continue }
+            let range = try await append(UnsafeRawBufferPointer(start: memory.base, count: piece.length))
+            guard files.replace(inode, index, with: range) else {
+                headhunter.discard(range)
+                throw .file(.stale)
+            }
+        }
+        var left = pieces.count
+        var number: UInt64 = 0
+        while left > 0 {
+            let (taken, log) = try await run { self.flushStep($0, inode) }
+            number = log
+            left -= taken
+        }
+        return number
+    }
+
+    func append(_ bytes: UnsafeRawBufferPointer) async throws(Failure) -> SegmentRange {
+        while true {
+            if let range = headhunter.append(bytes, heat: .small) { return range }
+            try await room()
+        }
+    }
+
+    /// Small files live in the tree. False: this one does not.
+    private func flushInline(_ reader: Int, _ number: UInt64) -> Attempt<Bool> {
+        files.locked(number) { state -> Attempt<Bool> in
+            guard let state else { return .refused(.stale) }
+            let pieces = state.pieces[..<state.frozen]
+            let attempt = change(reader) { (edit) throws(Halt) -> Bool in
+                guard var inode = try edit.inode(number) else { throw .refused(.stale) }
+                let size = pieces.reduce(inode.size) { max($0, $1.end) }
+                guard !inode.has(Inode.hasExtents), size <= UInt64(Limits.inlineBytesMax) else { return false }
+                try edit.withInline(inode, size: Int(size)) { content in
+                    for piece in pieces {
+                        guard let memory = piece.memory else { continue }
+                        memcpy(content + Int(piece.offset), memory.base, piece.length)
+                    }
+                }
+                inode.flags |= Inode.isInline
+                inode.allocated = size
+                try edit.finishWrite(&inode, size: size, pieces)
+                return true
+            }
+            if case .done(true, _) = attempt { files.took(state, pieces.count, rest: 0) }
+            return attempt
+        }
+    }
+
+    /// Brings the content of a file out of the tree into a segment: the file is what it was. Whoever calls works on
+    /// the file.
+    func moveInline(_ number: UInt64) async throws(Failure) {
+        let content = try await run { reader in
+            self.read(reader) { (records) throws(Halt) -> [UInt8]? in
+                guard let inode = try records.inode(number) else { throw .refused(.stale) }
+                guard inode.has(Inode.isInline) else { return nil }
+                let value = try records.get(records.scratch.key(inode.fork | KeyLayout.forkSpace, .inline))
+                return value.map { Array($0.from(1).prefix(Int(clamping: inode.size))) } ?? []
+            }
+        }.value
+        guard let content else { return }
+        var range: SegmentRange?
+        if !content.isEmpty {
+            let memory = PieceMemory(capacity: content.count)
+            let bytes = UnsafeMutableRawBufferPointer(start: memory.base, count: content.count)
+            bytes.copyBytes(from: content)
+            range = try await append(UnsafeRawBufferPointer(bytes))
+            extendLifetime(memory)
+        }
+        do throws(Failure) {
+            let place = range
+            try await run { reader in
+                self.change(reader) { (edit) throws(Halt) in
+                    guard var inode = try edit.inode(number) else { throw .refused(.stale) }
+                    edit.delete(edit.scratch.key(inode.fork | KeyLayout.forkSpace, .inline))
+                    inode.flags &= ~Inode.isInline
+                    inode.allocated = 0
+                    if let place {
+                        var fork = ForkEdit(edit, inode.fork)
+                        try edit.reference(place, live: UInt64(place.length))
+                        try fork.insert(
+                            Extent(start: 0, end: UInt64(place.length), segment: place.segment, offset: place.offset))
+                        try fork.finish(&inode)
+                    }
+                    edit.store(inode)
+                }
+            }
+        } catch {
+            if let range { headhunter.discard(range) }
+            throw error
+        }
+    }
+
+    /// Some of the frozen pieces go into the tree. Answers how many are whole there.
+    private func flushStep(_ reader: Int, _ number: UInt64) -> Attempt<Int> {
+        files.locked(number) { state -> Attempt<Int> in
+            guard let state else { return .refused(.stale) }
+            let pieces = state.pieces[..<state.frozen].prefix(Self.piecesPerChange)
+            let attempt = change(reader) { (edit) throws(Halt) -> (taken: Int, rest: Int) in
+                guard var inode = try edit.inode(number) else { throw .refused(.stale) }
+                var fork = ForkEdit(edit, inode.fork)
+                var taken = 0
+                var rest = 0
+                var size = inode.size
+                for piece in pieces {
+                    guard let range = piece.range else { preconditionFailure("a piece without a place in a segment") }
+                    let from = piece.offset + UInt64(piece.flushed)
+                    let to = try fork.cover(from, piece.end)
+                    guard to > from else { break }
+                    if piece.flushed == 0 {
+                        try edit.reference(range, live: to - from)
+                    } else {
+                        try edit.share(range.segment, to - from)
+                    }
+                    try fork.insert(
+                        Extent(
+                            start: from, end: to, segment: range.segment, offset: range.offset + UInt32(piece.flushed)))
+                    size = max(size, to)
+                    guard to == piece.end else {
+                        rest = Int(to - piece.offset)
+                        break
+                    }
+                    taken += 1
+                }
+                try fork.finish(&inode)
+                try edit.finishWrite(&inode, size: size, pieces.prefix(taken))
+                return (taken, rest)
+            }
+            if case .done(let step, _) = attempt { files.took(state, step.taken, rest: step.rest) }
+            if case .done(let step, let log) = attempt { return .done(step.taken, number: log) }
+            return attempt.with(0)
+        }
+    }
+}
+
+extension Editing {
+    /// Changes the content of a file that is in the tree; it gets `size` bytes.
+    func withInline(_ inode: Inode, size: Int, _ body: (UnsafeMutableRawPointer) -> Void) throws(Halt) {
+        let memory = scratch.value
+        let content = memory + 1
+        memset(content, 0, size)
+        if inode.has(Inode.isInline),
+            let old = try get(scratch.key(inode.fork | KeyLayout.forkSpace, .inline)), let source = old.baseAddress
+        {
+            memcpy(content, source + 1, min(old.count - 1, size, Int(clamping: inode.size)))
+        }
+        body(content)
+        memory.put(KeyLayout.version, at: 0)
+        put(
+            scratch.key(inode.fork | KeyLayout.forkSpace, .inline),
+            UnsafeRawBufferPointer(start: memory, count: 1 + size))
+    }
+
+    /// Stores the record of a file that was written to.
+    func finishWrite(_ inode: inout Inode, size: UInt64, _ pieces: ArraySlice<Piece>) throws(Halt) {
+        let grown = Int64(clamping: size) - Int64(clamping: inode.size)
+        inode.size = size
+        for piece in pieces {
+            if piece.setsModified { inode.modified = piece.time }
+            inode.changed = max(inode.changed, piece.time)
+            inode.change += piece.writes
+        }
+        store(inode)
+        try countBytes(inode, grown)
+    }
+}

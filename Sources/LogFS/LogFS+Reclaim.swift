@@ -1,0 +1,130 @@
+import Headhunter
+import Runtime
+
+/// Files that live on without a name, and what is left of files that are gone.
+extension LogFS {
+    /// Keys of one step: with the segments' records they stay within one change.
+    private static let reclaimPerChange = 16
+    private static let streamsPerChange = 4
+
+    /// The file stays while it is open, whatever becomes of its names.
+    public func open(_ request: Request, _ id: FileID) -> Attempt<Inode> {
+        let glance = glance
+        let attempt = readWithWriter(request.reader) { (records, writer) throws(Halt) -> Inode in
+            let inode = try records.inode(id)
+            writer.opens[id.inode, default: 0] += 1
+            return inode
+        }
+        guard case .done(let inode, _) = attempt else { return attempt }
+        return .done(completed(inode, since: glance, request.reader), number: 0)
+    }
+
+    /// Takes back one `open`. With the last one goes a file that has no name.
+    public func close(_ request: Request, _ id: FileID) -> Attempt<Void> {
+        let isDone = readWithWriter(request.reader) { (records, writer) throws(Halt) -> Bool in
+            guard let count = writer.opens[id.inode] else { throw .refused(.invalid) }
+            if count == 1, let inode = try records.inode(id.inode), inode.links == 0 { return false }
+            writer.close(id.inode)
+            return true
+        }
+        guard case .done(false, _) = isDone else { return isDone.with(()) }
+        let attempt = change(request.reader) { (edit) throws(Halt) -> Inode? in
+            guard let count = edit.writer.opens[id.inode] else { throw .refused(.invalid) }
+            edit.writer.effects.append(.closed(id.inode))
+            guard count == 1, let inode = try edit.inode(id.inode), inode.links == 0 else { return nil }
+            edit.collect(inode)
+            return inode
+        }
+        guard case .done(let gone, let number) = attempt else { return attempt.with(()) }
+        if let gone { forget(gone) }
+        return .done((), number: number)
+    }
+
+    /// After a start nobody has anything open.
+    func collectOrphans() async throws(Failure) {
+        while true {
+            let isDone = try await run { reader in
+                self.change(reader) { (edit) throws(Halt) -> Bool in
+                    guard let number = try edit.numbers(.orphan, from: 0, limit: 1).first else { return true }
+                    if let inode = try edit.inode(number) {
+                        edit.collect(inode)
+                    } else {
+                        edit.delete(edit.scratch.key(0, .orphan, number))
+                    }
+                    return false
+                }
+            }.value
+            if isDone { return }
+        }
+    }
+
+    /// One step of deleting what nobody's forks hold. False: there is nothing.
+    public func reclaim(_ request: Request) -> Attempt<Bool> {
+        change(request.reader) { (edit) throws(Halt) in
+            guard let fork = try edit.numbers(.reclaim, from: 0, limit: 1).first else { return false }
+            let id = fork | KeyLayout.forkSpace
+            var keys: [[UInt8]] = []
+            var released: [UInt64: UInt64] = [:]
+            var streams: [UInt64] = []
+            try edit.scan(from: edit.scratch.key(id, .inline), budget: Self.reclaimPerChange) { key, value in
+                guard key.keyNumber(at: 0) == id else { return false }
+                if key[8] == KeyLayout.Kind.extent.rawValue {
+                    let extent = Extent(key, value)
+                    released[extent.segment, default: 0] += extent.length
+                } else if key[8] == KeyLayout.Kind.stream.rawValue {
+                    guard streams.count < Self.streamsPerChange else { return false }
+                    streams.append(value.u64(1))
+                }
+                keys.append(Array(key))
+                return true
+            }
+            for key in keys { key.withUnsafeBytes { edit.delete($0) } }
+            for number in streams {
+                if var stream = try edit.inode(number) { edit.end(&stream) }
+            }
+            for segment in released.keys.sorted() { try edit.release(segment, released[segment] ?? 0) }
+            if keys.isEmpty { edit.delete(edit.scratch.key(0, .reclaim, fork)) }
+            return true
+        }
+    }
+
+    // MARK: Housekeeping
+
+    /// Begins to flush, to settle and to reclaim in the background.
+    public func start() {
+        housekeeping.timer = headhunter.loop.schedule(after: options.housekeepingNanoseconds) {
+            self.headhunter.loop.task { await self.keepHouse() }
+        }
+    }
+
+    /// Brings everything into the tree. The engine's `close` makes it durable.
+    public func stop() async throws(Failure) {
+        housekeeping.isClosing = true
+        if let timer = housekeeping.timer { headhunter.loop.cancel(timer) }
+        try await flushAll()
+    }
+
+    private func keepHouse() async {
+        do throws(Failure) {
+            try await flushAll()
+            try await tidy()
+        } catch {
+            // The volume has failed or the disk is full: who waits for something is told by his own call.
+        }
+        if !housekeeping.isClosing { start() }
+    }
+
+    /// Settles and reclaims until there is nothing left to do.
+    public func tidy() async throws(Failure) {
+        while try await run({ self.settle(Request(reader: $0, now: 0)) }).value { await Task.yield() }
+        while try await run({ self.reclaim(Request(reader: $0, now: 0)) }).value { await Task.yield() }
+    }
+}
+
+extension Editing {
+    /// A file without a name is not open any more.
+    func collect(_ inode: Inode) {
+        delete(scratch.key(0, .orphan, inode.number))
+        erase(inode)
+    }
+}

@@ -1,0 +1,209 @@
+import Glibc
+import Headhunter
+
+/// Changing what ranges a file has. Each call first flushes what was written to the file before.
+extension LogFS {
+    private struct Step {
+        var isDone: Bool
+        var inode: Inode
+        var place: UInt64
+    }
+
+    /// Does work on a file that nobody else may work on meanwhile, after its data has been flushed.
+    func exclusively<Value>(_ inode: UInt64, _ body: () async throws(Failure) -> Value) async throws(Failure) -> Value {
+        repeat { try await flush(inode) } while !files.begin(inode, .ranges)
+        let result: Result<Value, Failure>
+        do throws(Failure) { result = .success(try await body()) } catch { result = .failure(error) }
+        files.end(inode)
+        return try result.get()
+    }
+
+    /// Sets the size: cuts the file, or lets it end in a hole. On the volume's loop.
+    @discardableResult
+    public func resize(
+        _ id: FileID, to size: UInt64, now: Int64
+    ) async throws(Failure) -> (inode: Inode, number: UInt64) {
+        guard size <= Limits.fileBytesMax else { throw .file(.fileTooBig) }
+        return try await exclusively(id.inode) { () throws(Failure) in
+            var (step, number) = try await run { self.resizeStep($0, id, size, now) }
+            let inode = step.inode
+            while !step.isDone {
+                (step, number) = try await run { self.tailStep($0, id.inode) }
+            }
+            return (inode, number)
+        }
+    }
+
+    /// The same at once: `.busy` where it takes several steps, or the file has data that is not flushed.
+    public func resize(_ request: Request, _ id: FileID, to size: UInt64) -> Attempt<Inode> {
+        guard size <= Limits.fileBytesMax else { return .refused(.fileTooBig) }
+        return files.locked(id.inode) { state in
+            guard state == nil else { return .busy }
+            let attempt = resizeStep(request.reader, id, size, request.now, whole: true)
+            guard case .done(let step, let number) = attempt else { return attempt.with(Inode()) }
+            return step.isDone ? .done(step.inode, number: number) : .busy
+        }
+    }
+
+    /// `whole`: do nothing if one change is not enough.
+    private func resizeStep(
+        _ reader: Int, _ id: FileID, _ size: UInt64, _ now: Int64, whole: Bool = false
+    ) -> Attempt<Step> {
+        change(reader) { (edit) throws(Halt) in
+            var inode = try edit.regularFile(id)
+            let old = inode.size
+            var isDone = true
+            inode.modified = now
+            inode.touch(now)
+            inode.size = size
+            if size < old {
+                if inode.has(Inode.isInline) {
+                    if size == 0 {
+                        edit.delete(edit.scratch.key(inode.fork | KeyLayout.forkSpace, .inline))
+                        inode.flags &= ~Inode.isInline
+                    } else {
+                        try edit.withInline(inode, size: Int(min(inode.allocated, size))) { _ in }
+                    }
+                    inode.allocated = min(inode.allocated, size)
+                } else if size == 0, inode.has(Inode.hasExtents) {
+                    // However long it was: a new fork, and the old one is reclaimed later.
+                    edit.abandon(inode)
+                    inode.fork = try edit.fork()
+                    inode.flags &= ~Inode.hasExtents
+                    inode.allocated = 0
+                } else if inode.has(Inode.hasExtents) {
+                    isDone = try edit.cut(&inode, size)
+                }
+            }
+            guard isDone || !whole else {
+                edit.bare.abandon()
+                return Step(isDone: false, inode: inode, place: size)
+            }
+            edit.store(inode)
+            try edit.countBytes(inode, Int64(clamping: size) - Int64(clamping: old))
+            return Step(isDone: isDone, inode: inode, place: size)
+        }
+    }
+
+    /// Takes away some more of what lies behind a file that was cut.
+    private func tailStep(_ reader: Int, _ number: UInt64) -> Attempt<Step> {
+        change(reader) { (edit) throws(Halt) in
+            let tail = try edit.get(edit.scratch.key(0, .tail, number))?.u64(1)
+            guard let tail, var inode = try edit.inode(number) else {
+                edit.delete(edit.scratch.key(0, .tail, number))
+                return Step(isDone: true, inode: Inode(), place: 0)
+            }
+            let isDone = try edit.cut(&inode, tail)
+            edit.store(inode)
+            return Step(isDone: isDone, inode: inode, place: tail)
+        }
+    }
+
+    /// After a start: cuts that were not finished.
+    func finishTails() async throws(Failure) {
+        while true {
+            let found = try await run { reader in
+                self.read(reader) { (records) throws(Halt) in try records.numbers(.tail, from: 0, limit: 1) }
+            }.value
+            guard let inode = found.first else { return }
+            while try await !run({ self.tailStep($0, inode) }).value.isDone {}
+        }
+    }
+
+    /// Makes a range a hole; the size stays. In steps from the front. On the volume's loop.
+    @discardableResult
+    public func punch(
+        _ id: FileID, at offset: UInt64, length: UInt64, now: Int64
+    ) async throws(Failure) -> UInt64 {
+        guard offset <= Limits.fileBytesMax, length <= Limits.fileBytesMax - offset else { throw .file(.fileTooBig) }
+        return try await exclusively(id.inode) { () throws(Failure) in
+            // What remains of a file that was in the tree is as short as before; its holes show in a segment only.
+            try await moveInline(id)
+            var place = offset
+            while true {
+                let from = place
+                let (step, number) = try await run { reader in
+                    self.change(reader) { (edit) throws(Halt) -> Step in
+                        var inode = try edit.regularFile(id)
+                        let end = min(offset + length, inode.size)
+                        var covered = end
+                        if from < end {
+                            var fork = ForkEdit(edit, inode.fork)
+                            covered = try fork.cover(from, end)
+                            try fork.finish(&inode)
+                        }
+                        inode.modified = now
+                        inode.touch(now)
+                        edit.store(inode)
+                        return Step(isDone: covered >= end, inode: inode, place: covered)
+                    }
+                }
+                guard !step.isDone else { return number }
+                place = step.place
+            }
+        }
+    }
+
+    /// The same for a file that must be the one that was meant, and a regular one.
+    func moveInline(_ id: FileID) async throws(Failure) {
+        try await run { reader in
+            self.read(reader) { (records) throws(Halt) in _ = try records.regularFile(id) }
+        }
+        try await moveInline(id.inode)
+    }
+
+    public enum Seek: Sendable {
+        case data, hole
+    }
+
+    /// The first byte from `offset` on that is data, or that is in a hole (the end of the file is one). `.noEntry`:
+    /// there is none. `.busy` while something is not flushed.
+    public func seek(_ request: Request, _ id: FileID, from offset: UInt64, _ what: Seek) -> Attempt<UInt64> {
+        guard !files.isDirty(id.inode) else { return busy(request.reader, id.inode) }
+        return read(request.reader) { (records) throws(Halt) in
+            let inode = try records.regularFile(id)
+            guard offset < inode.size else { throw .refused(.noEntry) }
+            if inode.has(Inode.isInline) {
+                // Its bytes are one run from the start.
+                if offset < inode.allocated { return what == .data ? offset : min(inode.allocated, inode.size) }
+                if what == .data { throw .refused(.noEntry) }
+                return offset
+            }
+            guard inode.has(Inode.hasExtents) else {
+                if what == .data { throw .refused(.noEntry) }
+                return offset
+            }
+            var place = offset
+            while true {
+                let extents = try records.extents(inode.fork, place, inode.size, limit: View.scanBudget)
+                if what == .data {
+                    guard let first = extents.first else { throw .refused(.noEntry) }
+                    return max(offset, first.start)
+                }
+                for extent in extents {
+                    guard extent.start <= place else { return place }
+                    place = extent.end
+                }
+                guard extents.count == View.scanBudget, place < inode.size else { return min(place, inode.size) }
+            }
+        }
+    }
+}
+
+extension Editing {
+    /// Takes away what lies behind `size`, as far as one change goes; what remains is written down as the file's tail.
+    fileprivate func cut(_ inode: inout Inode, _ size: UInt64) throws(Halt) -> Bool {
+        var fork = ForkEdit(self, inode.fork)
+        let covered = try fork.cover(size, .max)
+        try fork.finish(&inode)
+        let key = scratch.key(0, .tail, inode.number)
+        guard covered < .max else {
+            delete(key)
+            return true
+        }
+        scratch.value.put(KeyLayout.version, at: 0)
+        scratch.value.put(size, at: 1)
+        put(key, UnsafeRawBufferPointer(start: scratch.value, count: 9))
+        return false
+    }
+}
