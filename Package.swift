@@ -48,7 +48,10 @@ let package = Package(
 
         .executableTarget(
             name: "proxyfs",
-            dependencies: ["Admin", "Bytes", "CShim", "Configuration", "HTTP", "Logging", "Metrics", "Runtime"],
+            dependencies: [
+                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "Logging", "Metrics", "Namespace",
+                "Runtime",
+            ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
         room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),

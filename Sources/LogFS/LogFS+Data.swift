@@ -48,17 +48,9 @@ extension LogFS {
             case .failed(let error): throw .volume(error)
             case .missing: try await load(for: request.reader)
             case .full: try await room()
-            case .busy: try await makeRoom(id)
+            case .busy: try await makeRoom(for: id.inode)
             }
         } while done < bytes.count
-    }
-
-    private func makeRoom(_ id: FileID) async throws(Failure) {
-        if files.bytes + Self.writeBytesMax > files.bytesMax {
-            try await flushAll()
-        } else {
-            _ = try await flush(id.inode)
-        }
     }
 
     /// Reads up to `buffer.count` bytes; answers how many there were. `.busy`: data is not in memory, use `readAll`.

@@ -6,12 +6,17 @@ extension LogFS {
     /// What `reader` met and did not find. On that reader's loop, right after the call that was `.missing`.
     public func wanted(by reader: Int) -> Wanted { headhunter.wanted(by: reader) }
 
+    /// On the volume's loop, like the others.
     public func fetch(_ wanted: Wanted) async throws(Failure) {
-        try await wait { () throws(VolumeError) in try await headhunter.load(wanted) }
+        do throws(VolumeError) { try await headhunter.load(wanted) } catch { throw .volume(error) }
     }
 
-    /// After `.full`.
-    public func makeRoom() async throws(Failure) {
-        try await wait { () throws(VolumeError) in try await headhunter.room() }
+    /// After a call was `.busy`: flushes the file that it was about, and all others when too much is dirty in all.
+    public func makeRoom(for inode: UInt64?) async throws(Failure) {
+        if let inode, files.bytes + Self.writeBytesMax <= files.bytesMax {
+            try await flush(inode)
+        } else {
+            try await flushAll()
+        }
     }
 }

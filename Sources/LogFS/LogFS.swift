@@ -3,7 +3,7 @@ import Headhunter
 import Runtime
 
 /// Who asks, and when.
-public struct Request {
+public struct Request: Sendable {
     /// The index of the loop that the caller runs on.
     public var reader: Int
     /// Nanoseconds since 1970, from the world's clock.
@@ -176,9 +176,14 @@ public final class LogFS: @unchecked Sendable {
 
     /// Flushes the file for which `reader` was last turned away as busy. On the volume's loop.
     public func clear(for reader: Int) async throws(Failure) {
+        if let inode = obstacle(of: reader) { try await flush(inode) } else { await Task.yield() }
+    }
+
+    /// The file for which `reader` was last turned away as busy. On that reader's loop, right after that call.
+    public func obstacle(of reader: Int) -> UInt64? {
         let inode = obstacles[reader]
         obstacles[reader] = 0
-        if inode == 0 { await Task.yield() } else { try await flush(inode) }
+        return inode == 0 ? nil : inode
     }
 
     /// The call has to wait until the file has been flushed.

@@ -10,7 +10,8 @@ extension ModelRun {
         let node = nodes[random.below(nodes.count)]
         switch random.below(100) {
         case 0..<45: try await write(node)
-        case 45..<60: try await compareContent(node, from: random.below(node.content.count + 20), count: 1 + random.below(5000))
+        case 45..<60:
+            try await compareContent(node, from: random.below(node.content.count + 20), count: 1 + random.below(5000))
         case 60..<68: try await files.flush(id(node).inode)
         case 68..<76: try await resize(node)
         case 76..<82: try await punch(node)
@@ -39,9 +40,11 @@ extension ModelRun {
         if offset + count > 300_000 { offset = random.below(1000) }
         let data = bytes(count)
         node.write(data, at: offset)
-        let result = try await outcome(files, { [files, id = id(node)] request in
-            with(data) { files.write(request, id, at: UInt64(offset), $0) }
-        }, now: now)
+        let result = try await outcome(
+            files,
+            { [files, id = id(node)] request in
+                with(data) { files.write(request, id, at: UInt64(offset), $0) }
+            }, now: now)
         _ = expect(result, nil, "write")
     }
 
@@ -93,9 +96,13 @@ extension ModelRun {
         for place in offset..<max(offset, min(offset + length, node.content.count)) { node.content[place] = 0 }
         if node.content.count > offset, length > 1, random.once(in: 2) {
             let end = min(offset + length, node.content.count)
-            let hole = try await outcome(files) { [files, id = id(node)] in files.seek($0, id, from: UInt64(offset), .hole) }
+            let hole = try await outcome(files) { [files, id = id(node)] in
+                files.seek($0, id, from: UInt64(offset), .hole)
+            }
             if try hole.get() != UInt64(offset) { problem("seek: a punched byte is no hole") }
-            let data = try await outcome(files) { [files, id = id(node)] in files.seek($0, id, from: UInt64(offset), .data) }
+            let data = try await outcome(files) { [files, id = id(node)] in
+                files.seek($0, id, from: UInt64(offset), .data)
+            }
             if case .success(let place) = data, place < UInt64(end) { problem("seek: data where there is a hole") }
         }
     }
@@ -103,8 +110,10 @@ extension ModelRun {
     mutating func seek(_ node: FileModel.Node) async throws {
         let offset = random.below(node.content.count + 3)
         let isEnd = offset >= node.content.count
-        let data = try await outcome(files) { [files, id = id(node)] in files.seek($0, id, from: UInt64(offset), .data) }
-        let hole = try await outcome(files) { [files, id = id(node)] in files.seek($0, id, from: UInt64(offset), .hole) }
+        let data = try await outcome(files) { [files, id = id(node)] in files.seek($0, id, from: UInt64(offset), .data)
+        }
+        let hole = try await outcome(files) { [files, id = id(node)] in files.seek($0, id, from: UInt64(offset), .hole)
+        }
         if isEnd {
             _ = expect(data, .noEntry, "seek behind the end")
             _ = expect(hole, .noEntry, "seek behind the end")

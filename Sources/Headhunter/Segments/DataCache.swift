@@ -40,7 +40,8 @@ final class DataCache: @unchecked Sendable {
     }
 
     /// Calls `body` for each part of [first, end) that lies in one shard.
-    private func runs(_ segment: UInt64, _ first: Int, _ end: Int, _ body: (Guarded<Shard>, Range<Int>) -> Bool) -> Bool {
+    private func runs(_ segment: UInt64, _ first: Int, _ end: Int, _ body: (Guarded<Shard>, Range<Int>) -> Bool) -> Bool
+    {
         var place = first
         while place < end {
             let next = min(end, (place >> Self.runShift + 1) << Self.runShift)

@@ -37,6 +37,7 @@ final class Server {
     private let logger: Logger
     private let metrics = MetricsRegistry()
     private let admin: AdminService
+    private let volumes: HostedVolumes
     private var listeners: [(name: String, listener: Listener)] = []
 
     init(_ settings: Settings, _ data: DataDirectory) throws(CommandFailure) {
@@ -68,6 +69,7 @@ final class Server {
         }
         metrics.addProcess(clock)
         metrics.add(loops: world.loops)
+        volumes = HostedVolumes(world: world, logger: logger)
         admin = AdminService(token: token, metrics: metrics, version: Version.json, logger: logger)
         if openFiles < Self.openFilesWanted {
             logger.warning("few open files", [.init("limit", openFiles), .init("wanted", Self.openFilesWanted)])
@@ -82,6 +84,7 @@ final class Server {
                 .init("version", Version.number), .init("process", Int(getpid())), .init("data", data.path),
                 .init("loops", world.loops.count),
             ])
+        try volumes.open(configuration, data: data.path)
         // Told, not faked: a port that accepts and does not serve would be worse than a closed one.
         for (name, port) in [
             ("nfs", configuration.ports.nfs), ("smb", configuration.ports.smb), ("http", configuration.ports.http),
@@ -150,9 +153,10 @@ final class Server {
                 return .failure
             }
         }
+        let isClosed = volumes.close()
         world.stop()
         logger.info("stopped")
-        return .success
+        return isClosed ? .success : .failure
     }
 
     // MARK: Configuration

@@ -1,0 +1,98 @@
+import Headhunter
+import LogFS
+import ObjectStore
+import Runtime
+
+/// Why a volume can not be served.
+public enum HostingError: Error, Sendable {
+    /// Another process has it.
+    case inUse
+    case disk(Errno, doing: String)
+    case volume(VolumeError)
+}
+
+/// A volume of the engine whose store is a directory of this host, opened from its folder and closed again.
+///
+/// ```
+/// NAME/lock    held while somebody has the volume
+/// NAME/log     replay log and local stage
+/// NAME/store   objects
+/// ```
+public final class HostedVolume: Sendable {
+    public let volume: Volume
+    private let headhunter: Headhunter
+    private let files: LogFS
+    /// Kept: the system gives it up with the process, however that ends.
+    private let lock: any DiskFile
+
+    private init(volume: Volume, headhunter: Headhunter, files: LogFS, lock: any DiskFile) {
+        self.volume = volume
+        self.headhunter = headhunter
+        self.files = files
+        self.lock = lock
+    }
+
+    /// The loop that the volume's own work runs on.
+    public var loop: EventLoop { headhunter.loop }
+
+    /// Opens the volume in `folder`, whose parent exists, and makes an empty one when there is none. On `loop`.
+    public static func open(
+        _ name: String, folder: String, durability: Durability, world: World, loop: EventLoop,
+        options: HeadhunterOptions = HeadhunterOptions()
+    ) async throws(HostingError) -> HostedVolume {
+        let disk = world.disk
+        let locked: Result<any DiskFile, HostingError> = await world.blocking.run(on: loop) { () throws(Never) in
+            do throws(Errno) {
+                for path in [folder, folder + "/log"] {
+                    do throws(Errno) { try disk.makeDirectory(path) } catch .exists {}
+                }
+                try disk.syncDirectory(folder)
+                let lock = try disk.open(folder + "/lock", [.write, .create])
+                return try lock.tryLock() ? .success(lock) : .failure(.inUse)
+            } catch {
+                return .failure(.disk(error, doing: "making the folder \(folder)"))
+            }
+        }
+        let lock = try locked.get()
+        let transport: DirectoryStore
+        do throws(Errno) {
+            transport = try await DirectoryStore.open(world: world, loop: loop, root: folder + "/store")
+        } catch { throw .disk(error, doing: "opening the store \(folder)/store") }
+        let store = ObjectStore(transport, world: world, loop: loop)
+        do throws(VolumeError) {
+            let headhunter: Headhunter
+            do throws(VolumeError) {
+                headhunter = try await Headhunter.open(
+                    world: world, loop: loop, store: store, prefix: "volume", directory: folder + "/log",
+                    options: options)
+            } catch .noVolume {
+                try await Headhunter.create(world: world, store: store, prefix: "volume")
+                headhunter = try await Headhunter.open(
+                    world: world, loop: loop, store: store, prefix: "volume", directory: folder + "/log",
+                    options: options)
+            }
+            let files: LogFS
+            do throws(Failure) {
+                files = try await LogFS.open(headhunter, world: world, subvolume: 1)
+            } catch { throw Self.volumeError(error) }
+            files.start()
+            let volume = Volume(
+                name, identity: headhunter.volume.high ^ headhunter.volume.low,
+                LogFileSystem(files, world: world), durability: durability)
+            return HostedVolume(volume: volume, headhunter: headhunter, files: files, lock: lock)
+        } catch { throw .volume(error) }
+    }
+
+    private static func volumeError(_ failure: Failure) -> VolumeError {
+        switch failure {
+        case .volume(let error): error
+        case .file(let error): .damaged("opening the subvolume: \(error)")
+        }
+    }
+
+    /// Brings everything to the store. Nobody calls the volume any more. On the volume's loop.
+    public func close() async throws(HostingError) {
+        do throws(Failure) { try await files.stop() } catch { throw .volume(Self.volumeError(error)) }
+        do throws(VolumeError) { try await headhunter.close() } catch { throw .volume(error) }
+    }
+}

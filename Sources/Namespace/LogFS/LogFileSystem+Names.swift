@@ -1,0 +1,160 @@
+import LogFS
+
+extension LogFileSystem {
+    public func attributes(_ request: Request, _ file: FileID) -> Attempt<Attributes> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        return outer(files.attributes(inner(request), id), request.reader) { outer($0) }
+    }
+
+    public func lookup(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer
+    ) -> Attempt<Attributes> {
+        guard let id = inner(directory) else { return .refused(.stale) }
+        return outer(files.lookup(inner(request), in: id, name), request.reader) { outer($0) }
+    }
+
+    public func lookupFolded(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer,
+        found: (UnsafeRawBufferPointer) -> Void
+    ) -> Attempt<Attributes> {
+        guard let id = inner(directory) else { return .refused(.stale) }
+        return outer(files.lookupFolded(inner(request), in: id, name, found: found), request.reader) { outer($0) }
+    }
+
+    public func target(_ request: Request, of link: FileID) -> Attempt<[UInt8]> {
+        guard let id = inner(link) else { return .refused(.stale) }
+        return outer(files.target(inner(request), id), request.reader) { $0 }
+    }
+
+    public func list(
+        _ request: Request, _ directory: FileID, after cookie: UInt64, limit: Int, attributes: Bool,
+        _ visit: (Entry, UnsafeRawBufferPointer) -> Bool
+    ) -> Attempt<Bool> {
+        guard let id = inner(directory) else { return .refused(.stale) }
+        let attempt = files.list(
+            inner(request), id, after: cookie, limit: limit, attributes: attributes
+        ) { listed, name in
+            // Without attributes an entry says which inode, but not which generation.
+            let inode = listed.inode
+            let entry = Entry(
+                file: FileID(
+                    subvolume: files.subvolume, inode: listed.entry.inode, generation: inode?.generation ?? 0),
+                type: Self.outer(listed.entry.type), cookie: listed.entry.cookie, attributes: inode.map { outer($0) })
+            return visit(entry, name)
+        }
+        return outer(attempt, request.reader) { !$0 }
+    }
+
+    public func space(_ request: Request) -> Attempt<Space> {
+        outer(files.totals(inner(request), files.rootID), request.reader) { totals in
+            let used = UInt64(clamping: totals.bytes)
+            let names = UInt64(clamping: totals.files + totals.directories)
+            return Space(
+                bytes: shownBytes, bytesFree: max(shownBytes - min(used, shownBytes), 1 << 30), files: 1 << 40,
+                filesFree: max((1 << 40) - min(names, 1 << 40), 1 << 20))
+        }
+    }
+
+    public func create(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ new: NewFile, uid: UInt32,
+        gid: UInt32, _ disposition: Disposition
+    ) -> Attempt<Created> {
+        guard let home = inner(directory) else { return .refused(.stale) }
+        var file = LogFS::NewFile(type: Self.inner(new.type), mode: new.mode, uid: uid, gid: gid)
+        file.attributes = new.dos
+        file.device = UInt64(new.major) << 32 | UInt64(new.minor)
+        file.accessed = new.accessed
+        file.modified = new.modified
+        var mayExist = false
+        var stamp: (accessed: Int64, modified: Int64)?
+        switch disposition {
+        case .exclusive: break
+        case .openOrCreate: mayExist = true
+        case .verified(let verifier):
+            // The verifier is kept where the client will put times in its next request (RFC 1813 3.3.8).
+            mayExist = true
+            stamp = (
+                Int64(verifier & 0x7fff_ffff) * 1_000_000_000, Int64(verifier >> 32 & 0x7fff_ffff) * 1_000_000_000
+            )
+            file.accessed = stamp?.accessed
+            file.modified = stamp?.modified
+        }
+        let attempt = new.target.withUnsafeBytes { target in
+            file.target = new.type == .symlink ? target : nil
+            return files.create(inner(request), in: home, name, file, mayExist: mayExist)
+        }
+        if let stamp, case .done(let created, _) = attempt, !created.isNew,
+            created.inode.accessed != stamp.accessed || created.inode.modified != stamp.modified
+                || created.inode.size != 0
+        {
+            return .refused(.exists)
+        }
+        return outer(attempt, request.reader) { outer($0) }
+    }
+
+    private func outer(_ created: LogFS::Created) -> Created {
+        Created(
+            file: outer(created.inode), directory: Changed(before: nil, after: outer(created.directory)),
+            isNew: created.isNew)
+    }
+
+    public func remove(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, isDirectory: Bool
+    ) -> Attempt<Removed> {
+        guard let home = inner(directory) else { return .refused(.stale) }
+        let attempt =
+            isDirectory
+            ? files.rmdir(inner(request), in: home, name) : files.unlink(inner(request), in: home, name)
+        return outer(attempt, request.reader) {
+            Removed(file: outer($0.inode), directory: Changed(before: nil, after: outer($0.directory)))
+        }
+    }
+
+    public func rename(
+        _ request: Request, from source: FileID, _ name: UnsafeRawBufferPointer, to target: FileID,
+        _ newName: UnsafeRawBufferPointer, _ mode: RenameMode
+    ) -> Attempt<Renamed> {
+        guard let from = inner(source), let to = inner(target) else { return .refused(.stale) }
+        let how: LogFS::RenameMode =
+            switch mode {
+            case .replace: .replace
+            case .noReplace: .refuseIfThere
+            case .exchange: .exchange
+            }
+        return outer(
+            files.rename(inner(request), from: from, name, to: to, newName, how), request.reader
+        ) {
+            Renamed(
+                file: outer($0.inode), other: $0.other.map { outer($0) },
+                source: Changed(before: nil, after: outer($0.source)),
+                target: Changed(before: nil, after: outer($0.target)))
+        }
+    }
+
+    public func link(
+        _ request: Request, _ file: FileID, in directory: FileID, _ name: UnsafeRawBufferPointer
+    ) -> Attempt<Created> {
+        guard let id = inner(file), let home = inner(directory) else { return .refused(.stale) }
+        return outer(files.link(inner(request), id, in: home, name), request.reader) { outer($0) }
+    }
+
+    public func setAttributes(_ request: Request, _ file: FileID, _ new: NewAttributes) -> Attempt<Changed> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        return outer(files.setAttributes(inner(request), id, inner(new)), request.reader, id) {
+            Changed(before: nil, after: outer($0))
+        }
+    }
+
+    func inner(_ new: NewAttributes) -> LogFS::NewAttributes {
+        var attributes = LogFS::NewAttributes()
+        attributes.mode = new.mode
+        attributes.uid = new.uid
+        attributes.gid = new.gid
+        attributes.accessed = new.accessed
+        attributes.modified = new.modified
+        attributes.born = new.born
+        attributes.attributes = new.dos
+        attributes.guardChanged = new.ifChanged
+        return attributes
+    }
+}
