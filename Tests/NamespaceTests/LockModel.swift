@@ -23,7 +23,7 @@ struct LockModel {
             case (0, 0): return false
             case (0, _): return offset > other.offset && offset <= other.last
             case (_, 0): return other.offset > offset && other.offset <= last
-            default: return (offset...last).contains { $0 >= other.offset && $0 <= other.last }
+            default: return offset <= other.last && other.offset <= last
             }
         }
     }

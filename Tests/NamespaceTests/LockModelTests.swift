@@ -183,7 +183,7 @@ private struct Run {
         let expected = model.ended.map { "\($0.number) \($0.refusal)" }
         model.ended.removeAll()
         if outcomes.sorted() != expected.sorted() { fail("outcomes \(outcomes), expected \(expected)") }
-        guard generator.once(in: 16) else { return }
+        guard generator.once(in: 64) else { return }
         if table.waitCount != model.waits.count { fail("\(table.waitCount) waits, expected \(model.waits.count)") }
         for (index, file) in files.enumerated() {
             var found: [String] = []

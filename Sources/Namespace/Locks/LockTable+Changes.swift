@@ -151,8 +151,7 @@ extension LockTable {
         waits[number] = nil
         owners[wait.owner].waits.removeAll { $0 == number }
         clients[owners[wait.owner].owner.client]?.waits -= 1
-        let waits = waits
-        deadlines.compact(live: waits.count) { waits[$0] != nil }
+        deadlines.compact(live: waits.count) { [waits] in waits[$0] != nil }
         return wait
     }
 

@@ -222,7 +222,7 @@ public struct LockTable {
     /// All locks and waits of an owner go: the handle is closed, the process is gone. Waits end without an outcome.
     public mutating func release(_ owner: LockOwner) {
         guard let who = ownerSlots[owner] else { return }
-        let touched = release(who, nil)
+        let touched = ordered(release(who, nil))
         settle(touched)
         retire(owner: who)
         for place in touched { retire(file: place) }
@@ -235,9 +235,18 @@ public struct LockTable {
         let all = clients[client]?.owners.sorted() ?? []
         for who in all { touched += release(who, nil) }
         for who in all { retire(owner: who) }
-        touched = Array(Set(touched)).sorted()
+        touched = ordered(touched)
         settle(touched)
         for place in touched { retire(file: place) }
+    }
+
+    /// Each once, in an order that does not depend on where the tables keep them: the same calls have the same outcomes.
+    private func ordered(_ places: [UInt32]) -> [UInt32] {
+        Set(places).sorted { a, b in
+            let a = files[a].id
+            let b = files[b].id
+            return (a.subvolume, a.inode, a.generation) < (b.subvolume, b.inode, b.generation)
+        }
     }
 
     // MARK: Time
