@@ -42,7 +42,7 @@ let package = Package(
         room("ObjectStore", ["Bytes", "Runtime"]),
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
-        room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS"]),
+        room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
         room("HTTP", ["Bytes", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 
@@ -68,6 +68,10 @@ let package = Package(
             path: "benchmarks/headhunter", exclude: ["run"], swiftSettings: strict),
 
         .executableTarget(
+            name: "benchmark-namespace", dependencies: ["Namespace"], path: "benchmarks/namespace", exclude: ["run"],
+            swiftSettings: strict),
+
+        .executableTarget(
             name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",
             swiftSettings: strict),
 
@@ -85,6 +89,7 @@ let package = Package(
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),
+        tests("Namespace", ["Bytes", "Logging", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
         tests("Metrics", []),
         tests("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime", "Simulator", "TestSupport"]),

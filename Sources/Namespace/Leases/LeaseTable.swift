@@ -1,0 +1,318 @@
+/// Leases, oplocks and delegations of a volume. No I/O: the caller guards it, brings the time, and after each call sends what
+/// `takeActions` says.
+///
+/// An operation first asks `check`. It waits when somebody keeps what it must not overtake; when that is given up, or 35 s
+/// are over, it is resumed and asks again.
+///
+/// Invariants: while a lease allows writes to be kept, no other lease of the file allows anything. At most one break of a
+/// lease is under way; what others demand meanwhile follows it. What somebody waits to be given up is granted to nobody.
+public struct LeaseTable {
+    public static let leasesPerFileMax = 4096
+    public static let leasesPerClientMax = 65_536
+    public static let leasesMax = 1 << 20
+    public static let waitsPerFileMax = 1024
+    /// How long a client has to answer a break ([MS-SMB2] 3.3.2.5).
+    public static let breakNanoseconds: UInt64 = 35_000_000_000
+
+    struct Lease {
+        var key: LeaseKey
+        var file: UInt32
+        var kind: LeaseKind
+        /// Version 2 leases count their changes.
+        var hasEpoch: Bool
+        var isDirectory: Bool
+        var isConnected = true
+        var state: LeaseState
+        var epoch: UInt16
+        /// Opens that share it.
+        var opens = 0
+        /// Of the break under way; nil: none.
+        var breakTo: LeaseState?
+        /// As little as operations have demanded meanwhile.
+        var demanded = LeaseState.all
+        /// Tells this break's time-out from earlier ones'.
+        var breakNumber: UInt64 = 0
+    }
+
+    struct Wait {
+        var request: UInt64
+        var actor: LeaseKey?
+        var operation: LeaseOperation
+    }
+
+    struct File {
+        var id: FileID
+        /// In the order in which they were granted: breaks go out so.
+        var leases: [UInt32] = []
+        var waits: [Wait] = []
+    }
+
+    var leases: Slots<Lease>
+    var files: Slots<File>
+    var slots: [LeaseKey: UInt32] = [:]
+    var fileSlots: [FileID: UInt32] = [:]
+    var perClient: [UInt128: Int] = [:]
+    private var deadlines = DeadlineHeap()
+    /// The lease of each break under way that has to be acknowledged.
+    var breaks: [UInt64: UInt32] = [:]
+    private var nextBreak: UInt64 = 1
+    private var actions: [LeaseAction] = []
+
+    public init() {
+        let nowhere = FileID(subvolume: 0, inode: 0, generation: 0)
+        files = Slots(vacant: File(id: nowhere))
+        leases = Slots(
+            vacant: Lease(
+                key: LeaseKey(client: 0, key: 0), file: 0, kind: .lease, hasEpoch: false, isDirectory: false, state: [],
+                epoch: 0))
+    }
+
+    public var count: Int { leases.count }
+    package var entryCount: Int { leases.count + files.count + slots.count + fileSlots.count + perClient.count + breaks.count }
+
+    public mutating func takeActions() -> [LeaseAction] {
+        let taken = actions
+        actions.removeAll()
+        return taken
+    }
+
+    public func state(_ key: LeaseKey) -> LeaseState? { slots[key].map { leases[$0].state } }
+
+    public func isBreaking(_ key: LeaseKey) -> Bool { slots[key].map { leases[$0].breakTo != nil } ?? false }
+
+    // MARK: Granting
+
+    /// An open of the file is there now and wants to keep `wanted`. Always counts the open, whatever is granted; `closed` ends
+    /// that.
+    ///
+    /// `isShared`: somebody else has the data open. `isLocked`: somebody else holds byte-range locks on the file, which a
+    /// client that reads from its own memory would not see.
+    public mutating func grant(
+        _ key: LeaseKey, on file: FileID, kind: LeaseKind, wanted: LeaseState, isShared: Bool, isLocked: Bool,
+        isDirectory: Bool = false, hasEpoch: Bool = false, epoch: UInt16 = 0
+    ) -> LeaseGrant {
+        if let place = slots[key] {
+            guard files[leases[place].file].id == file else { return .keyInUse }
+            leases[place].opens += 1
+            leases[place].isConnected = true
+            if leases[place].breakTo != nil {
+                return .granted(leases[place].state, epoch: leases[place].epoch, isBreaking: true)
+            }
+            let target = grantable(wanted, on: file, kind, place, isShared, isLocked, isDirectory)
+            // A request for less than there is takes nothing away.
+            if target.isStrictSuperset(of: leases[place].state) {
+                leases[place].state = target
+                if leases[place].hasEpoch { leases[place].epoch &+= 1 }
+            }
+            return .granted(leases[place].state, epoch: leases[place].epoch, isBreaking: false)
+        }
+        let state = grantable(wanted, on: file, kind, nil, isShared, isLocked, isDirectory)
+        // A lease that allows nothing needs no memory.
+        guard !state.isEmpty, hasRoom(key, file) else { return .granted([], epoch: epoch, isBreaking: false) }
+        let place: UInt32
+        if let known = fileSlots[file] {
+            place = known
+        } else {
+            place = files.insert(File(id: file))
+            fileSlots[file] = place
+        }
+        let lease = leases.insert(
+            Lease(
+                key: key, file: place, kind: kind, hasEpoch: hasEpoch, isDirectory: isDirectory, state: state,
+                epoch: hasEpoch ? epoch &+ 1 : 0, opens: 1))
+        slots[key] = lease
+        files[place].leases.append(lease)
+        perClient[key.client, default: 0] += 1
+        return .granted(state, epoch: leases[lease].epoch, isBreaking: false)
+    }
+
+    private func hasRoom(_ key: LeaseKey, _ file: FileID) -> Bool {
+        leases.count < Self.leasesMax && perClient[key.client] ?? 0 < Self.leasesPerClientMax
+            && fileSlots[file].map { files[$0].leases.count < Self.leasesPerFileMax } ?? true
+    }
+
+    private func grantable(
+        _ wanted: LeaseState, on file: FileID, _ kind: LeaseKind, _ own: UInt32?, _ isShared: Bool, _ isLocked: Bool,
+        _ isDirectory: Bool
+    ) -> LeaseState {
+        var state = wanted.normal
+        if isDirectory || isShared { state.remove(.write) }
+        if kind != .lease, state.contains(.handle), !state.contains(.write) {
+            // There is no oplock of reads and handles; a delegation of all that can not be is one of reads.
+            state = .read
+        }
+        if isLocked { state = [] }
+        guard let place = fileSlots[file] else { return state }
+        for other in files[place].leases where other != own {
+            if leases[other].state.contains(.write) { return [] }
+            if !leases[other].state.isEmpty { state.remove(.write) }
+        }
+        for wait in files[place].waits where own == nil || wait.actor != own.map({ leases[$0].key }) {
+            state.subtract(wait.operation.awaited(kind))
+        }
+        return state.normal
+    }
+
+    // MARK: Breaking
+
+    /// An operation by somebody with this lease key, or none, is about to be done. When it has to wait, `request` is resumed
+    /// once, and asks again.
+    public mutating func check(
+        _ file: FileID, by actor: LeaseKey?, _ operation: LeaseOperation, request: UInt64, now: UInt64
+    ) -> LeaseCheck {
+        guard let place = fileSlots[file] else { return .proceed }
+        for lease in files[place].leases where leases[lease].key != actor {
+            let broken = operation.broken(leases[lease].kind)
+            guard !leases[lease].state.isDisjoint(with: broken) else { continue }
+            demand(lease, leases[lease].state.subtracting(broken).normal, now)
+        }
+        let wait = Wait(request: request, actor: actor, operation: operation)
+        // What was given up at once may be what others wait for.
+        settle(place)
+        guard isBlocked(place, wait) else { return .proceed }
+        guard files[place].waits.count < Self.waitsPerFileMax else { return .tooMany }
+        files[place].waits.append(wait)
+        return .waits
+    }
+
+    /// The request is not wanted any more.
+    public mutating func cancel(request: UInt64, on file: FileID) {
+        guard let place = fileSlots[file] else { return }
+        files[place].waits.removeAll { $0.request == request }
+        retire(file: place)
+    }
+
+    private func isBlocked(_ place: UInt32, _ wait: Wait) -> Bool {
+        files[place].leases.contains { lease in
+            leases[lease].key != wait.actor
+                && !leases[lease].state.isDisjoint(with: wait.operation.awaited(leases[lease].kind))
+        }
+    }
+
+    /// What a break of such a lease can lead to.
+    private func reachable(_ kind: LeaseKind, _ target: LeaseState) -> LeaseState {
+        switch kind {
+        case .lease: return target
+        case .oplock: return target.intersection(.read)
+        case .delegation: return []
+        }
+    }
+
+    private mutating func demand(_ place: UInt32, _ target: LeaseState, _ now: UInt64) {
+        let target = reachable(leases[place].kind, target)
+        guard leases[place].breakTo != nil else { return startBreak(place, to: target, now) }
+        leases[place].demanded = leases[place].demanded.intersection(target).normal
+    }
+
+    private mutating func startBreak(_ place: UInt32, to target: LeaseState, _ now: UInt64) {
+        let lease = leases[place]
+        guard lease.isConnected else {
+            leases[place].state = []
+            actions.append(.closeDisconnected(lease.key))
+            return
+        }
+        // Who only read has nothing to bring back.
+        let mustAcknowledge = lease.kind == .delegation || lease.state != .read
+        if lease.hasEpoch { leases[place].epoch &+= 1 }
+        actions.append(
+            .sendBreak(
+                lease.key, from: lease.state, to: target, epoch: leases[place].epoch, mustAcknowledge: mustAcknowledge))
+        guard mustAcknowledge else {
+            leases[place].state = target
+            return
+        }
+        leases[place].breakTo = target
+        leases[place].demanded = target
+        leases[place].breakNumber = nextBreak
+        breaks[nextBreak] = place
+        let (deadline, isBeyond) = now.addingReportingOverflow(Self.breakNanoseconds)
+        deadlines.insert(isBeyond ? .max : deadline, nextBreak)
+        nextBreak += 1
+    }
+
+    private mutating func endBreak(_ place: UInt32, _ state: LeaseState) {
+        breaks[leases[place].breakNumber] = nil
+        leases[place].breakTo = nil
+        leases[place].state = state
+        deadlines.compact(live: breaks.count) { [breaks] in breaks[$0] != nil }
+    }
+
+    /// The client gives up all but `state`.
+    public mutating func acknowledge(_ key: LeaseKey, _ state: LeaseState, now: UInt64) -> Acknowledgement {
+        guard let place = slots[key] else { return .unknown }
+        let lease = leases[place]
+        guard let breakTo = lease.breakTo else { return .notBreaking }
+        guard state.isSubset(of: breakTo) else {
+            guard lease.kind == .oplock else { return .notAccepted }
+            endBreak(place, [])
+            settle(lease.file)
+            return .notAccepted
+        }
+        endBreak(place, state.normal)
+        if !state.normal.isSubset(of: lease.demanded) {
+            startBreak(place, to: state.normal.intersection(lease.demanded).normal, now)
+        }
+        settle(lease.file)
+        return .accepted(state.normal)
+    }
+
+    /// An open that was counted by `grant` is closed; with the last one the lease ends.
+    public mutating func closed(_ key: LeaseKey) {
+        guard let place = slots[key] else { return }
+        leases[place].opens -= 1
+        guard leases[place].opens == 0 else { return }
+        let file = leases[place].file
+        endBreak(place, [])
+        files[file].leases.removeAll { $0 == place }
+        leases.remove(place)
+        slots[key] = nil
+        let left = perClient[key.client, default: 1] - 1
+        perClient[key.client] = left == 0 ? nil : left
+        settle(file)
+        retire(file: file)
+    }
+
+    /// The client can not be reached; its opens live on. It can not answer a break, so none is waited for.
+    public mutating func disconnected(_ key: LeaseKey) {
+        guard let place = slots[key] else { return }
+        leases[place].isConnected = false
+        guard leases[place].breakTo != nil else { return }
+        endBreak(place, [])
+        actions.append(.closeDisconnected(key))
+        settle(leases[place].file)
+    }
+
+    // MARK: Waiting
+
+    /// Resumes those whom nothing is in the way of any more, in the order in which they came.
+    private mutating func settle(_ place: UInt32) {
+        guard !files[place].waits.isEmpty else { return }
+        var kept: [Wait] = []
+        for wait in files[place].waits {
+            if isBlocked(place, wait) { kept.append(wait) } else { actions.append(.resume(wait.request)) }
+        }
+        files[place].waits = kept
+    }
+
+    private mutating func retire(file place: UInt32) {
+        guard files[place].leases.isEmpty, files[place].waits.isEmpty else { return }
+        fileSlots[files[place].id] = nil
+        files.remove(place)
+    }
+
+    /// When `expire` has something to do next.
+    public mutating func nextDeadline() -> UInt64? {
+        while let next = deadlines.next, breaks[next.number] == nil { deadlines.removeNext() }
+        return deadlines.next?.deadline
+    }
+
+    /// Clients that did not answer in time keep nothing.
+    public mutating func expire(_ now: UInt64) {
+        while let deadline = nextDeadline(), deadline <= now, let next = deadlines.next {
+            deadlines.removeNext()
+            guard let place = breaks[next.number] else { continue }
+            endBreak(place, [])
+            settle(leases[place].file)
+        }
+    }
+}

@@ -1,0 +1,6 @@
+import Namespace
+
+@main
+enum Program {
+    static func main() {}
+}
