@@ -68,7 +68,7 @@ public struct ACL: Equatable, Sendable {
         var isDecisive: Bool { kind == .allow || kind == .deny }
     }
 
-    private enum Who: UInt8 {
+    enum Who: UInt8 {
         case owner
         case owningGroup
         case everyone
@@ -157,7 +157,7 @@ public struct ACL: Equatable, Sendable {
     struct Stored {
         var kind: Kind
         var flags: EntryFlags
-        fileprivate var who: Who
+        var who: Who
         /// Of a user or group.
         var id: UInt32
         var sid: UnsafeRawBufferPointer
