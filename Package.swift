@@ -43,6 +43,7 @@ let package = Package(
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS"]),
+        room("RPC", ["Bytes", "Logging", "Metrics", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 
@@ -87,6 +88,7 @@ let package = Package(
         tests("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime", "Simulator", "TestSupport"]),
         .testTarget(
             name: "ProgramTests", dependencies: ["CShim", "Runtime", "TestSupport", "proxyfs"], swiftSettings: strict),
+        tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
     ]
 )
