@@ -44,6 +44,7 @@ let package = Package(
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS"]),
         room("RPC", ["Bytes", "Logging", "Metrics", "Runtime"]),
+        room("NFS", ["Bytes", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 
