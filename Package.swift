@@ -43,6 +43,8 @@ let package = Package(
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
+        room("RPC", ["Bytes", "Logging", "Metrics", "Runtime"]),
+        room("NFS", ["Bytes", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 
@@ -77,7 +79,7 @@ let package = Package(
 
         // What several modules' tests need.
         .target(
-            name: "TestSupport", dependencies: ["CShim", "Runtime"], path: "Tests/TestSupport", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Bytes", "CShim", "RPC", "Runtime"], path: "Tests/TestSupport", swiftSettings: strict),
         .executableTarget(
             name: "benchmark-store-directory", dependencies: ["Bytes", "ObjectStore", "Runtime"],
             path: "benchmarks/store-directory", exclude: ["run"], swiftSettings: strict),
@@ -95,6 +97,7 @@ let package = Package(
         tests("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime", "Simulator", "TestSupport"]),
         .testTarget(
             name: "ProgramTests", dependencies: ["CShim", "Runtime", "TestSupport", "proxyfs"], swiftSettings: strict),
+        tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
     ]
 )
