@@ -9,10 +9,10 @@ public enum RemoteQuota {
     public static let pathMax = 1024
 }
 
-/// `rquota.x`.
+/// `rquota.x`; quotas are not set from afar.
 public enum QuotaProcedure: UInt32, Sendable, CaseIterable {
     case null = 0
-    case getQuota, getActiveQuota, setQuota, setActiveQuota
+    case getQuota, getActiveQuota
 }
 
 /// Of version 2.
@@ -106,33 +106,6 @@ public struct QuotaLimits: XDRMessage {
         writer.u32(files)
         writer.u32(blocksTime)
         writer.u32(filesTime)
-    }
-}
-
-/// `rquota.x`, `setquota_args`.
-public struct QuotaSetArguments: XDRMessage {
-    public var kind: QuotaKind
-    public var path: UnsafeRawBufferPointer
-    public var id: UInt32
-    public var limits: QuotaLimits
-
-    public init(kind: QuotaKind, path: UnsafeRawBufferPointer, id: UInt32, limits: QuotaLimits) {
-        self.kind = kind
-        self.path = path
-        self.id = id
-        self.limits = limits
-    }
-    public init(reading reader: inout Reader) throws(BytesError) {
-        kind = try reader.enumeration(QuotaKind.self)
-        path = try reader.inPlace(limit: RemoteQuota.pathMax)
-        id = try reader.u32()
-        limits = try QuotaLimits(reading: &reader)
-    }
-    public func write(into writer: inout Writer) {
-        writer.u32(kind.rawValue)
-        writer.opaque(path)
-        writer.u32(id)
-        limits.write(into: &writer)
     }
 }
 

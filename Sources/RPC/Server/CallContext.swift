@@ -28,6 +28,15 @@ public struct CallContext: ~Copyable {
         self.sink.state.counters.held.count()
         return RPCCall(self, sink, charged: bytes)
     }
+
+    /// Keeps the results as they are written so far, to send them when what they promise is true. The arguments are
+    /// not kept.
+    public func hold(keeping results: borrowing Results) -> RPCCall? {
+        let bytes = results.writer.position
+        guard let sink = sink.hold(bytes) else { return nil }
+        self.sink.state.counters.held.count()
+        return RPCCall(self, sink, charged: bytes, keeping: results)
+    }
 }
 
 /// A call that is answered later, from any task of its loop. It owns its arguments. It must be answered or dropped, once;
@@ -46,6 +55,22 @@ public final class RPCCall: @unchecked Sendable {
     private let copy: UnsafeMutableRawBufferPointer?
     private let charged: Int
     private var isAnswered = false
+    private var kept: UnsafeMutableRawBufferPointer?
+
+    init(_ call: borrowing CallContext, _ sink: ReplySink, charged: Int, keeping results: borrowing Results) {
+        xid = call.xid
+        program = call.program
+        version = call.version
+        procedure = call.procedure
+        identity = call.identity
+        self.sink = sink
+        self.charged = charged
+        protection = call.protection
+        block = nil
+        copy = nil
+        arguments = UnsafeRawBufferPointer(start: nil, count: 0)
+        keep(results)
+    }
 
     init(_ call: borrowing CallContext, _ sink: ReplySink, charged: Int) {
         xid = call.xid
@@ -71,6 +96,7 @@ public final class RPCCall: @unchecked Sendable {
     deinit {
         precondition(isAnswered, "a held call was forgotten")
         copy?.deallocate()
+        kept?.deallocate()
     }
 
     public var loop: EventLoop { sink.state.loop }
@@ -78,18 +104,41 @@ public final class RPCCall: @unchecked Sendable {
     public var localAddress: SocketAddress { sink.localAddress }
     public var isDatagram: Bool { sink.markBytes == 0 }
 
-    /// Answers with what `write` writes, or as it says.
+    /// An empty block for `Results.attach`.
+    public func makeBlock(_ capacity: Int) -> Block { sink.makeBlock(capacity) }
+
+    /// Answers with what `write` writes, or as it says; with `.held` the call stays as it is.
     public func reply(_ write: (inout Results) -> Outcome) {
-        end()
+        precondition(!isAnswered, "a call is answered once")
         var results = Results(sink, protection)
         switch write(&results) {
         case .done:
             if !results.send(xid) { sink.refuse(xid, .systemError) }
         case .refused(let status): sink.refuse(xid, status)
         case .dropped: sink.state.counters.dropped.count()
-        case .held: preconditionFailure("a call is held once")
+        case .held: return
         }
+        isAnswered = true
         sink.release(charged)
+    }
+
+    /// Keeps results that will be true later, for `replyKept`. They hold no block.
+    public func keep(_ results: borrowing Results) {
+        let bytes = results.writer.written
+        precondition(results.block == nil && !results.writer.overflowed, "only complete results in place are kept")
+        kept?.deallocate()
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 8)
+        copy.copyMemory(from: bytes)
+        kept = copy
+    }
+
+    public func replyKept() {
+        guard let kept else { preconditionFailure("nothing was kept") }
+        reply { results in
+            results.provide(kept.count)
+            results.writer.bytes(UnsafeRawBufferPointer(kept))
+            return .done
+        }
     }
 
     public func refuse(_ status: ReplyStatus) { reply { _ in .refused(status) } }
@@ -97,7 +146,8 @@ public final class RPCCall: @unchecked Sendable {
 
     /// The answer of a security flavor to its own call: with a verifier, its results never wrapped.
     public func reply(verifier: Authenticator, _ write: (inout Writer) -> Void) {
-        end()
+        precondition(!isAnswered, "a call is answered once")
+        isAnswered = true
         let memory = sink.reserve(sink.messageMax)
         var writer = Writer(memory)
         let mark = sink.markBytes > 0 ? writer.reserve(RecordMark.bytes) : 0
@@ -112,10 +162,5 @@ public final class RPCCall: @unchecked Sendable {
             sink.send(writer.position)
         }
         sink.release(charged)
-    }
-
-    private func end() {
-        precondition(!isAnswered, "a call is answered once")
-        isAnswered = true
     }
 }

@@ -66,7 +66,7 @@ public struct Results: ~Copyable {
     }
 
     /// Forgets everything that was written and attached.
-    mutating func clear() {
+    public mutating func clear() {
         writer.rewind(to: 0)
         block = nil
         blockCount = 0

@@ -1,0 +1,175 @@
+import Bytes
+import Namespace
+import RPC
+import Runtime
+
+/// What the services of this room share.
+public final class NFSContext: Sendable {
+    public let volumes: Volumes
+    public let exports: ExportTable
+    let clock: any WorldClock
+    /// Of file handles and of the tokens of requests that may come again: the same after every start, or all clients'
+    /// handles are stale.
+    let key: KeyedHash
+
+    public init(volumes: Volumes, exports: ExportTable, clock: any WorldClock, key: KeyedHash) {
+        self.volumes = volumes
+        self.exports = exports
+        self.clock = clock
+        self.key = key
+    }
+}
+
+/// NFS version 3 over `Namespace`.
+///
+/// A call is tried at once, in place, without waiting. When the file system lacks something in memory, or when what the
+/// answer promises is not true yet, the call is held and a task of its loop, or the volume itself, goes on with it.
+public final class NFSService: RPCProgram {
+    /// How often a call is made again because something was missing; then the client is asked to come back.
+    static let attemptsMax = 1000
+
+    public let number = NFS3.program
+    public let versions = NFS3.version...NFS3.version
+    let context: NFSContext
+
+    public init(_ context: NFSContext) { self.context = context }
+
+    public func serve(
+        _ call: borrowing CallContext, _ arguments: inout Reader, _ results: inout Results
+    ) -> Outcome {
+        guard let procedure = NFS3Procedure(rawValue: call.procedure) else { return .refused(.procedureUnavailable) }
+        let request: NFS3Request
+        do throws(BytesError) {
+            request = try NFS3Request(procedure, reading: &arguments)
+        } catch { return .refused(.garbageArguments) }
+        if case .null = request { return .done }
+        let operation = NFSOperation(
+            context, request, identity: call.identity, remote: call.remoteAddress, loop: call.loop,
+            digest: procedure.isRetriedSafely ? nil : digest(call.xid, call.procedure, call.arguments))
+        let step = operation.perform(&results)
+        switch step {
+        case .done: return .done
+        case .refused(let status): return .refused(status)
+        case .settles(let number, let volume):
+            guard let held = call.hold(keeping: results) else { return .dropped }
+            volume.whenSettled(number, on: call.loop) { failure in
+                if failure == nil { held.replyKept() } else { held.reply { Self.failed(procedure, .inputOutput, &$0) } }
+            }
+            return .held
+        case .lacks, .flushes, .waits:
+            guard let held = call.hold(expecting: request.resultBytes) else { return .dropped }
+            if case .flushes = step { held.keep(results) }
+            let loop = call.loop
+            loop.task { [self] in await carryOn(held, procedure, step, loop) }
+            return .held
+        }
+    }
+
+    /// What tells a request apart from all others but its own repetition.
+    private func digest(_ xid: UInt32, _ procedure: UInt32, _ arguments: UnsafeRawBufferPointer) -> UInt64 {
+        context.key(arguments) &+ (UInt64(xid) << 32 | UInt64(procedure)) &* 0x9e37_79b9_7f4a_7c15
+    }
+
+    /// Goes on with a call that could not be answered at once.
+    private func carryOn(
+        _ held: RPCCall, _ procedure: NFS3Procedure, _ first: NFSStep, _ loop: EventLoop
+    ) async {
+        guard let request = Self.request(procedure, held.arguments) else { return held.refuse(.garbageArguments) }
+        let operation = NFSOperation(
+            context, request, identity: held.identity, remote: held.remoteAddress, loop: loop,
+            digest: procedure.isRetriedSafely ? nil : digest(held.xid, held.procedure, held.arguments))
+        var step = first
+        for _ in 0..<Self.attemptsMax {
+            do throws(FileError) {
+                switch step {
+                case .done, .refused: return
+                case .waits: return await operation.performSlowly(held)
+                case .settles(let number, let volume):
+                    try await volume.settled(number, volume.durability, on: loop)
+                    return held.replyKept()
+                case .flushes(let file, let volume):
+                    try await volume.flush(file, on: loop)
+                    return held.replyKept()
+                case .lacks(let lack): try await lack.supplied()
+                }
+            } catch {
+                return held.reply { operation.fail(NFS3Status(error), &$0) }
+            }
+            held.reply { results in
+                step = operation.perform(&results)
+                switch step {
+                case .done: return .done
+                case .refused(let status): return .refused(status)
+                case .settles, .flushes:
+                    held.keep(results)
+                    return .held
+                case .lacks, .waits: return .held
+                }
+            }
+        }
+        held.reply { operation.fail(.jukebox, &$0) }
+    }
+
+    static func request(_ procedure: NFS3Procedure, _ arguments: UnsafeRawBufferPointer) -> NFS3Request? {
+        var reader = Reader(arguments)
+        do throws(BytesError) { return try NFS3Request(procedure, reading: &reader) } catch { return nil }
+    }
+
+    /// A failure without attributes: what is optional in its results is left out.
+    static func failed(_ procedure: NFS3Procedure, _ status: NFS3Status, _ results: inout Results) -> Outcome {
+        results.writer.u32(status.rawValue)
+        results.writer.zeros(4 * procedure.failureOptionals)
+        return .done
+    }
+}
+
+/// What became of one attempt.
+enum NFSStep: Sendable {
+    /// The results are written.
+    case done
+    case refused(ReplyStatus)
+    /// They are written, and may be sent when this change is safe.
+    case settles(UInt64, Volume)
+    /// They are written, and may be sent when the file has been flushed.
+    case flushes(FileID, Volume)
+    case lacks(Lack)
+    /// Only a task can do it: `performSlowly`.
+    case waits
+}
+
+extension NFS3Procedure {
+    /// Whether the same call made twice has the same answer and does no harm. CREATE has a verifier for that, and
+    /// without one it may find its own file.
+    var isRetriedSafely: Bool {
+        switch self {
+        case .setAttributes, .create, .makeDirectory, .symlink, .makeNode, .remove, .removeDirectory, .rename, .link:
+            false
+        default: true
+        }
+    }
+
+    /// Optional attributes in the results of a failure: one word each that says there are none.
+    var failureOptionals: Int {
+        switch self {
+        case .null, .getAttributes: 0
+        case .lookup, .access, .readLink, .read, .readDirectory, .readDirectoryPlus, .fileSystemStatistics,
+            .fileSystemInformation, .pathConfiguration:
+            1
+        case .setAttributes, .write, .create, .makeDirectory, .symlink, .makeNode, .remove, .removeDirectory, .commit:
+            2
+        case .link: 3
+        case .rename: 4
+        }
+    }
+}
+
+extension NFS3Request {
+    /// About how much memory the results take.
+    var resultBytes: Int {
+        switch self {
+        case .read(let arguments): min(Int(arguments.count), NFS3.dataMax)
+        case .readDirectory, .readDirectoryPlus: 64 << 10
+        default: 0
+        }
+    }
+}
