@@ -51,8 +51,8 @@ let package = Package(
         .executableTarget(
             name: "proxyfs",
             dependencies: [
-                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "Logging", "Metrics", "Namespace",
-                "Runtime",
+                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "Logging", "Metrics", "NFS",
+                "Namespace", "RPC", "Runtime",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.

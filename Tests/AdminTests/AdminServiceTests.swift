@@ -77,7 +77,7 @@ import Testing
         for token in [first, again] { #expect(token.admits("Bearer " + text.dropLast())) }
         // What is no token is told, never replaced: somebody may have put it there for a reason.
         try file.truncate(UInt64(count - 2))
-        #expect(throws: AdminToken.Problem.damaged) {
+        #expect(throws: SecretFile.Problem.damaged) {
             try AdminToken.load(simulation.world.disk, simulation.world.random)
         }
     }

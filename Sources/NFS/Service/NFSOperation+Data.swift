@@ -19,7 +19,7 @@ extension NFSOperation {
             guard let frame = results.writer.space(Self.readFrame), let data = results.writer.space(fits) else {
                 throw .status(.serverFault)
             }
-            let got = try value(
+            let got = try inMemory(
                 place.volume.read(place.caller, place.file, at: arguments.offset, into: data))
             results.writer.rewind(to: Self.readFrame + got.count)
             results.writer.zeros(-got.count & 3)
@@ -27,12 +27,18 @@ extension NFSOperation {
             return .done
         }
         let block = results.makeBlock(count + 4)
-        let got = try value(
+        let got = try inMemory(
             place.volume.read(
                 place.caller, place.file, at: arguments.offset,
                 into: UnsafeMutableRawBufferPointer(rebasing: block.free.prefix(count))))
         attach(block, got.count, got.file, arguments.offset, place, &results)
         return .done
+    }
+
+    /// What a read that does not wait has found; for one that lacks anything there is `readSlowly`.
+    private func inMemory<Value>(_ attempt: Attempt<Value>) throws(NFSHalt) -> Value {
+        if case .lacks = attempt { throw .waits }
+        return try value(attempt)
     }
 
     private func attach(

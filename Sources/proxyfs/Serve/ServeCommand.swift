@@ -60,12 +60,7 @@ final class Server {
         do {
             token = try AdminToken.load(world.disk, world.random)
         } catch {
-            let why =
-                switch error {
-                case .failed(let code): "\(code)"
-                case .damaged: "what is in it is no token; remove it, and the next start makes another"
-                }
-            throw .failure("can not read or make \(data.path)/\(AdminToken.file): \(why)")
+            throw Self.failure(error, data.path + "/" + AdminToken.file)
         }
         metrics.addProcess(clock)
         metrics.add(loops: world.loops)
@@ -74,6 +69,15 @@ final class Server {
         if openFiles < Self.openFilesWanted {
             logger.warning("few open files", [.init("limit", openFiles), .init("wanted", Self.openFilesWanted)])
         }
+    }
+
+    private static func failure(_ problem: SecretFile.Problem, _ path: String) -> CommandFailure {
+        let why =
+            switch problem {
+            case .failed(let code): "\(code)"
+            case .damaged: "what is in it is no token; remove it, and the next start makes another"
+            }
+        return .failure("can not read or make \(path): \(why)")
     }
 
     func start() throws(CommandFailure) {
@@ -87,11 +91,12 @@ final class Server {
         try volumes.open(configuration, data: data.path)
         // Told, not faked: a port that accepts and does not serve would be worse than a closed one.
         for (name, port) in [
-            ("nfs", configuration.ports.nfs), ("smb", configuration.ports.smb), ("http", configuration.ports.http),
+            ("smb", configuration.ports.smb), ("http", configuration.ports.http),
             ("https", configuration.ports.https),
         ] where port != 0 {
             logger.warning("front end is not in this version", [.init("name", name), .init("port", Int(port))])
         }
+        if configuration.ports.nfs != 0 { try startNFS(configuration) }
         if configuration.ports.admin != 0 {
             let server = HTTPServer(admin, clock: world.clock)
             let address = try Self.address(configuration, configuration.ports.admin)
@@ -109,6 +114,24 @@ final class Server {
             logger.info("listening", [.init("name", name), .init("address", describing: listener.address)])
         }
         admin.set(.ready)
+    }
+
+    private func startNFS(_ configuration: Configuration) throws(CommandFailure) {
+        let address = try Self.address(configuration, configuration.ports.nfs)
+        let front: NFSFrontEnd
+        do throws(SecretFile.Problem) {
+            front = try NFSFrontEnd(volumes.volumes, world: world, logger: logger, metrics: metrics)
+        } catch {
+            throw Self.failure(error, data.path + "/" + NFSFrontEnd.keyFile)
+        }
+        front.export(volumes.volumes, at: address)
+        do throws(Errno) {
+            listeners.append(("nfs", try front.listen(on: address, world)))
+        } catch {
+            throw .failure(
+                "can not listen on \(address) for nfs: \(error); stop whoever listens there, or choose another port "
+                    + "with --nfs-port")
+        }
     }
 
     static func address(_ configuration: Configuration, _ port: UInt16) throws(CommandFailure) -> SocketAddress {
