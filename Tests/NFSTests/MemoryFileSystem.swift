@@ -5,7 +5,7 @@ import Runtime
 /// Files in memory behind one lock, for the tests of front ends. It can be made to lack things, to refuse to flush, and
 /// to keep its promises open.
 final class MemoryFileSystem: FileSystem, @unchecked Sendable {
-    private final class Node {
+    fileprivate final class Node {
         var attributes: Attributes
         var data: [UInt8] = []
         var target: [UInt8] = []
@@ -26,9 +26,9 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         var number: UInt64 = 0
         var settled: UInt64 = .max
         var waiting: [(number: UInt64, loop: EventLoop, done: @Sendable (FileError?) -> Void)] = []
-        /// Every attempt lacks something until it was supplied once.
+        /// What was asked for is in memory once it was supplied, and until `chill`.
         var isCold = false
-        var isWarm = false
+        var supplied = Set<String>()
         var lacks = 0
         var flushes = 0
         var flushError: FileError?
@@ -51,6 +51,8 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
 
     func with<Result>(_ body: (inout State) -> Result) -> Result { state.withLock { body(&$0) } }
 
+    func chill() { with { $0.supplied = [] } }
+
     /// Lets all changes so far be safe, or says why they are not.
     func settle(_ failure: FileError? = nil) {
         let ready = with { state in
@@ -64,14 +66,14 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
     // MARK: Inside
 
     private func run<Value>(
-        isChange: Bool = false, _ request: Request, _ body: (inout State) throws(FileError) -> Value
+        isChange: Bool = false, _ request: Request, _ function: String = #function,
+        _ body: (inout State) throws(FileError) -> Value
     ) -> Attempt<Value> {
         state.withLock { state in
-            if state.isCold, !state.isWarm {
+            if state.isCold, !state.supplied.contains(function) {
                 state.lacks += 1
-                return .lacks(Lack { [self] () async throws(FileError) in with { $0.isWarm = true } })
+                return .lacks(Lack { [self] () async throws(FileError) in with { _ = $0.supplied.insert(function) } })
             }
-            state.isWarm = false
             do throws(FileError) {
                 let value = try body(&state)
                 guard isChange else { return .done(value, number: 0) }
@@ -313,7 +315,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
     func readAll(
         _ file: FileID, at offset: UInt64, into buffer: SendableBuffer
     ) async throws(FileError) -> Int {
-        with { $0.isWarm = true }
+        with { _ = $0.supplied.insert("read(_:_:at:into:)") }
         switch read(Request(reader: 0, now: 0), file, at: offset, into: buffer.bytes) {
         case .done(let count, _): return count
         case .refused(let error): throw error
@@ -355,7 +357,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
     func resize(
         _ request: Request, _ file: FileID, to size: UInt64, _ others: NewAttributes
     ) async throws(FileError) -> (changed: Changed, number: UInt64) {
-        with { $0.isWarm = true }
+        with { _ = $0.supplied.insert("resize(_:_:to:_:)") }
         let attempt = run(isChange: true, request) { state throws(FileError) in
             let node = try node(state, file)
             return touched(node, &state) { node in

@@ -54,6 +54,8 @@ final class NFSClient: @unchecked Sendable {
     let gid: UInt32
     let groups: [UInt32]
     var xid: UInt32 = 100
+    /// Before each call.
+    var before: () -> Void = {}
     private var memory: [UnsafeMutableRawBufferPointer] = []
 
     init(_ peer: RPCPeer, uid: UInt32, gid: UInt32, groups: [UInt32]) {
@@ -76,6 +78,7 @@ final class NFSClient: @unchecked Sendable {
     func handle(_ bytes: UnsafeRawBufferPointer) -> NFS3Handle { NFS3Handle(keep(Array(bytes))) }
 
     func message(_ program: UInt32, _ version: UInt32, _ procedure: UInt32, _ arguments: [UInt8]) -> RPCMessage {
+        before()
         xid += 1
         var message = RPCMessage(program, version, procedure, xid: xid, arguments)
         message.sign(uid: uid, gid: gid, groups: groups)
@@ -88,7 +91,8 @@ final class NFSClient: @unchecked Sendable {
         try #require(reply.status == .success)
         var reader = Reader(keep(reply.results))
         let result = try Result(reading: &reader)
-        #expect(reader.isAtEnd, "bytes behind the results")
+        let rest = reader.remaining
+        #expect(rest == 0, "bytes behind the results")
         return result
     }
 
@@ -162,4 +166,20 @@ final class NFSClient: @unchecked Sendable {
     func made(_ result: NFS3Results.Create) throws -> NFS3Handle {
         handle(try #require(result.success?.object).bytes)
     }
+}
+
+/// Random numbers from a seed, so that a failure can be run again.
+struct SeededRandom: RandomNumberGenerator {
+    private var state: UInt64
+    init(_ seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+
+    mutating func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) } }
 }
