@@ -67,7 +67,7 @@ public enum Hosts: Sendable, Equatable {
         self = .network(address, bits: bits)
     }
 
-    func contains(_ address: SocketAddress) -> Bool {
+    public func contains(_ address: SocketAddress) -> Bool {
         switch self {
         case .all: return true
         case .loopback: return address.isLoopback

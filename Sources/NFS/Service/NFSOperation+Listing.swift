@@ -71,12 +71,12 @@ extension NFSOperation {
             }
             switch listed {
             case .done(let ended, _): isEnd = ended && !page.isFull
-            // What is there already is worth sending.
+            // Entries that are there already are worth sending; `.` and `..` are none.
             case .refused(let error):
-                if page.count == 0 { throw .status(NFS3Status(error)) }
+                if page.listed == 0 { throw .status(NFS3Status(error)) }
                 page.isFull = true
             case .lacks(let lack):
-                if page.count == 0 { throw .lacks(lack) }
+                if page.listed == 0 { throw .lacks(lack) }
                 page.isFull = true
             }
             if !page.isFull {
@@ -102,7 +102,9 @@ extension NFSOperation {
         let isPlus: Bool
         var seen: UInt64
         var isFull = false
+        /// Entries written; of them, those that the file system showed.
         var count = 0
+        var listed = 0
 
         init(limit: Int, namesMax: Int, cookie: UInt64, isPlus: Bool) {
             self.limit = limit
@@ -145,6 +147,7 @@ extension NFSOperation {
         // Such a name can not be expressed here; other protocols show it.
         guard name.count <= Self.nameMax else { return }
         guard page.takes(name.count, at: results.writer.position) else { return }
+        page.listed += 1
         put(entry.file, name, page.seen, entry.attributes, place, page.isPlus, &results)
     }
 

@@ -1,0 +1,219 @@
+import Bytes
+import Namespace
+import RPC
+import Runtime
+
+/// MOUNT, versions 1 to 3: gives a client the first handle of an export, and shows what is exported.
+public final class MountService: RPCProgram {
+    public let number = Mount.program
+    public let versions = Mount.versions
+    private let context: NFSContext
+    private let mounts = MountTable()
+    private static let errnoAccess: UInt32 = 13
+
+    public init(_ context: NFSContext) { self.context = context }
+
+    public func serve(
+        _ call: borrowing CallContext, _ arguments: inout Reader, _ results: inout Results
+    ) -> Outcome {
+        guard let procedure = MountProcedure(rawValue: call.procedure), procedure.isIn(call.version) else {
+            return .refused(.procedureUnavailable)
+        }
+        do throws(BytesError) {
+            switch procedure {
+            case .null, .pathConfiguration: return .done
+            case .mount: return mount(call, try MountPath(reading: &arguments).text, &results)
+            case .dump: return dump(&results)
+            case .unmount:
+                let path = try MountPath(reading: &arguments).text
+                mounts.remove(MountTable.Entry(host: call.remoteAddress.host, path: path))
+                return .done
+            case .unmountAll:
+                mounts.removeAll(of: call.remoteAddress.host)
+                return .done
+            case .export, .exportAll: return export(&results)
+            }
+        } catch { return .refused(.garbageArguments) }
+    }
+
+    // MARK: Mounting
+
+    private func mount(_ call: borrowing CallContext, _ path: String, _ results: inout Results) -> Outcome {
+        guard call.version == 3 else {
+            // Handles of the versions before have 32 bytes, and belong to a version of NFS that is not served.
+            MountResultV1.failed(errno: Self.errnoAccess).write(into: &results.writer)
+            return .done
+        }
+        switch attempt(path, call.remoteAddress, call.loop) {
+        case .done(let entry, _):
+            answer(path, call.remoteAddress, .success(entry), &results)
+            return .done
+        case .refused(let error):
+            answer(path, call.remoteAddress, .failure(error), &results)
+            return .done
+        case .lacks(let lack):
+            guard let held = call.hold() else { return .dropped }
+            let loop = call.loop
+            loop.task { [self] in await carryOn(held, path, lack, loop) }
+            return .held
+        }
+    }
+
+    private func carryOn(_ held: RPCCall, _ path: String, _ first: Lack, _ loop: EventLoop) async {
+        var lack = first
+        for _ in 0..<NFSService.attemptsMax {
+            do throws(FileError) { try await lack.supplied() } catch {
+                return held.reply { results in
+                    answer(path, held.remoteAddress, .failure(error), &results)
+                    return .done
+                }
+            }
+            switch attempt(path, held.remoteAddress, loop) {
+            case .lacks(let next): lack = next
+            case .done(let entry, _):
+                return held.reply { results in
+                    answer(path, held.remoteAddress, .success(entry), &results)
+                    return .done
+                }
+            case .refused(let error):
+                return held.reply { results in
+                    answer(path, held.remoteAddress, .failure(error), &results)
+                    return .done
+                }
+            }
+        }
+        held.refuse(.systemError)
+    }
+
+    private struct Entry {
+        var handle: FileHandle
+        var flavors: [UInt32]
+    }
+
+    /// Finds the export that the path lies in, and walks from its root down to a directory. As root: who may mount is
+    /// the export's word, who may do what with files is said for each call.
+    private func attempt(_ path: String, _ remote: SocketAddress, _ loop: EventLoop) -> Attempt<Entry> {
+        guard let (export, rest) = context.exports.snapshot.containing(path),
+            let volume = context.volumes[export.volume]
+        else { return .refused(.noEntry) }
+        guard let client = export.client(remote) else { return .refused(.accessDenied) }
+        if client.needsPrivilegedPort, let port = remote.port, port >= 1024 { return .refused(.accessDenied) }
+        let caller = Caller(.root, Request(reader: loop.index, now: context.clock.wall()), isReadOnly: true)
+        var attributes: Attributes
+        switch volume.attributes(caller, export.root) {
+        case .done(let found, _): attributes = found
+        case .refused(let error): return .refused(error)
+        case .lacks(let lack): return .lacks(lack)
+        }
+        for name in rest.utf8.split(separator: UInt8(ascii: "/")) {
+            if name.elementsEqual(".".utf8) { continue }
+            // A path from outside never leads above the export.
+            guard !name.elementsEqual("..".utf8) else { return .refused(.accessDenied) }
+            let found = Array(name).withUnsafeBytes { volume.lookup(caller, in: attributes.file, $0) }
+            switch found {
+            case .done(let next, _): attributes = next
+            case .refused(let error): return .refused(error)
+            case .lacks(let lack): return .lacks(lack)
+            }
+        }
+        guard attributes.type == .directory else { return .refused(.notDirectory) }
+        let handle = FileHandle(export: export.id, volume: volume.identity, file: attributes.file)
+        return .done(Entry(handle: handle, flavors: client.flavors), number: 0)
+    }
+
+    private func answer(
+        _ path: String, _ remote: SocketAddress, _ result: Result<Entry, FileError>, _ results: inout Results
+    ) {
+        switch result {
+        case .success(let entry):
+            mounts.add(MountTable.Entry(host: remote.host, path: path))
+            results.writer.u32(MountStatus.ok.rawValue)
+            entry.handle.write(into: &results.writer, context.key)
+            results.writer.array(entry.flavors.prefix(Mount.flavorsMax).map { MountFlavor($0) })
+        case .failure(let error): MountResult.failed(MountStatus(error)).write(into: &results.writer)
+        }
+    }
+
+    // MARK: Showing
+
+    /// As many as fit: a list that is cut is of more use than none.
+    private func dump(_ results: inout Results) -> Outcome {
+        results.provide(results.inPlaceMax)
+        for entry in mounts.all {
+            let position = results.writer.position
+            results.writer.bool(true)
+            results.writer.opaque(text: entry.host)
+            results.writer.opaque(text: entry.path)
+            guard results.writer.remaining >= 4, !results.writer.overflowed else {
+                results.writer.rewind(to: position)
+                break
+            }
+        }
+        results.writer.bool(false)
+        return .done
+    }
+
+    private func export(_ results: inout Results) -> Outcome {
+        results.provide(results.inPlaceMax)
+        for export in context.exports.snapshot.exports {
+            let position = results.writer.position
+            results.writer.bool(true)
+            results.writer.opaque(text: export.path)
+            for client in export.clients {
+                results.writer.bool(true)
+                results.writer.opaque(text: client.hosts.description)
+            }
+            results.writer.bool(false)
+            guard results.writer.remaining >= 4, !results.writer.overflowed else {
+                results.writer.rewind(to: position)
+                break
+            }
+        }
+        results.writer.bool(false)
+        return .done
+    }
+}
+
+extension MountProcedure {
+    fileprivate func isIn(_ version: UInt32) -> Bool {
+        switch self {
+        case .exportAll: version < 3
+        // Answers a handle's limits, for a version of NFS that is not served.
+        case .pathConfiguration: false
+        default: true
+        }
+    }
+}
+
+extension MountPath {
+    /// Names that are not UTF-8 name no export.
+    fileprivate var text: String { String(decoding: path, as: UTF8.self) }
+}
+
+extension MountStatus {
+    fileprivate init(_ error: FileError) {
+        self =
+            switch error {
+            case .noEntry, .stale, .offline: .noEntry
+            case .accessDenied, .notPermitted: .access
+            case .notDirectory, .wrongType: .notDirectory
+            case .nameTooLong: .nameTooLong
+            case .badName, .invalid: .invalid
+            case .inputOutput: .inputOutput
+            default: .serverFault
+            }
+    }
+}
+
+extension SocketAddress {
+    /// Without the port: a host has many.
+    fileprivate var host: String { "\(Hosts.network(self, bits: isWide ? 128 : 32))" }
+    private var isWide: Bool { if case .ipv4 = self { false } else { true } }
+}
+
+extension Writer {
+    fileprivate mutating func opaque(text: String) {
+        var text = text
+        text.withUTF8 { opaque(UnsafeRawBufferPointer($0)) }
+    }
+}

@@ -1,0 +1,117 @@
+import Bytes
+import NFS
+import Namespace
+import RPC
+import Runtime
+import TestSupport
+import Testing
+
+@Suite(.serialized) struct MountServiceTests {
+    private func text(_ bytes: UnsafeRawBufferPointer) -> String { String(decoding: bytes, as: UTF8.self) }
+
+    private func status(_ result: MountResult) -> MountStatus {
+        if case .failed(let status) = result { status } else { .ok }
+    }
+
+    @Test func subdirectoriesAreMountedAndNothingAbove() throws {
+        let rig = try Rig()
+        let client = try rig.client()
+        let root = try client.root()
+        let directory = try client.made(try client.makeDirectory(root, "d"))
+        let inner = try client.made(try client.makeDirectory(directory, "e"))
+        #expect(try client.create(root, "file").status == .ok)
+        #expect(try client.root("/default/d/e").bytes.elementsEqual(inner.bytes))
+        #expect(try client.root("/default//d/./e/").bytes.elementsEqual(inner.bytes))
+        #expect(status(try client.mount("/default/x")) == .noEntry)
+        #expect(status(try client.mount("/default/file")) == .notDirectory)
+        #expect(status(try client.mount("/default/d/../..")) == .access)
+        #expect(status(try client.mount("/defaultx")) == .noEntry)
+        #expect(status(try client.mount("/")) == .noEntry)
+        #expect(status(try client.mount("")) == .noEntry)
+        #expect(status(try client.mount("/default/" + String(repeating: "n", count: 1001))) == .nameTooLong)
+        let long = encoded { $0.opaque(client.keep([UInt8](repeating: 47, count: 1025))) }
+        #expect(client.peer.call(client.message(Mount.program, 3, 1, long))?.status == .garbageArguments)
+        // An export below the volume's root is a root of its own.
+        var host = Export.Client(.loopback)
+        host.needsPrivilegedPort = false
+        let file = FileID(subvolume: 1, inode: 2, generation: 14)
+        #expect(
+            rig.context.exports.replace([
+                Export(id: 9, path: "/default/d", volume: Rig.volume, root: file, clients: [host])
+            ]))
+        let narrow = try client.root("/default/d")
+        let up = try #require(try client.lookup(narrow, "..").success)
+        #expect(up.object.bytes.elementsEqual(narrow.bytes))
+        let below = try #require(try client.lookup(narrow, "e").success)
+        let back = try #require(try client.lookup(client.handle(below.object.bytes), "..").success)
+        #expect(back.object.bytes.elementsEqual(narrow.bytes))
+    }
+
+    @Test func showsExportsAndMounts() throws {
+        let rig = try Rig { $0.hosts = .network(.ipv4(0x7f00_0000, port: 0), bits: 8) }
+        let client = try rig.client()
+        _ = try client.root()
+        for version: UInt32 in 1...3 {
+            let exports = try client.results(
+                client.peer.call(client.message(Mount.program, version, 5, [])), MountExports.self)
+            #expect(exports.entries.map { text($0.directory) } == ["/default"])
+            #expect(exports.entries.flatMap { $0.groups.map { text($0.name) } } == ["127.0.0.0/8"])
+            let mounts = try client.results(
+                client.peer.call(client.message(Mount.program, version, 2, [])), MountList.self)
+            #expect(mounts.entries.map { "\(text($0.host)) \(text($0.directory))" } == ["127.0.0.1 /default"])
+            #expect(client.peer.call(client.message(Mount.program, version, 0, []))?.status == .success)
+        }
+        let path = encoded { MountPath(path: client.keep("/default")).write(into: &$0) }
+        #expect(client.peer.call(client.message(Mount.program, 3, 3, path))?.status == .success)
+        func count() throws -> Int {
+            try client.results(client.peer.call(client.message(Mount.program, 3, 2, [])), MountList.self).entries.count
+        }
+        #expect(try count() == 0)
+        _ = try client.root()
+        _ = try client.root()
+        #expect(try count() == 1)
+        #expect(client.peer.call(client.message(Mount.program, 3, 4, []))?.status == .success)
+        #expect(try count() == 0)
+        // There is no handle for the versions before.
+        let old = try client.results(client.peer.call(client.message(Mount.program, 1, 1, path)), MountResultV1.self)
+        if case .ok = old { Issue.record("a handle of version 1") }
+        #expect(client.peer.call(client.message(Mount.program, 4, 0, []))?.status == .programMismatch(low: 1, high: 3))
+        #expect(client.peer.call(client.message(Mount.program, 3, 6, []))?.status == .procedureUnavailable)
+    }
+
+    @Test func manyExportsAreShownAsFarAsTheyFit() throws {
+        let rig = try Rig()
+        let client = try rig.client()
+        let many = (0..<ExportTable.countMax).map { index in
+            Export(
+                id: UInt32(index), path: "/default/\(index)" + String(repeating: "x", count: 40), volume: Rig.volume,
+                root: rig.files.root, clients: [Export.Client(.all)])
+        }
+        #expect(rig.context.exports.replace(many))
+        #expect(!rig.context.exports.replace(many + [Export(id: 9999, path: "/z", volume: 1, root: rig.files.root, clients: [])]))
+        #expect(!rig.context.exports.replace([many[0], many[0]]))
+        let exports = try client.results(client.peer.call(client.message(Mount.program, 3, 5, [])), MountExports.self)
+        #expect(exports.entries.count > 500 && exports.entries.count < many.count)
+    }
+
+    @Test(arguments: [
+        ("*", "10.1.2.3", true), ("10.1.2.3", "10.1.2.3", true), ("10.1.2.3", "10.1.2.4", false),
+        ("10.0.0.0/8", "10.255.0.1", true), ("10.0.0.0/8", "11.0.0.1", false), ("0.0.0.0/0", "1.2.3.4", true),
+        ("10.1.2.0/25", "10.1.2.127", true), ("10.1.2.0/25", "10.1.2.128", false), ("10.1.2.3", "::ffff:10.1.2.3", true),
+        ("2001:db8::/32", "2001:db8:1::1", true), ("2001:db8::/32", "2001:db9::1", false),
+        ("2001:db8::1/128", "2001:db8::1", true), ("2001:db8::1/127", "2001:db8::", true), ("::/0", "::1", true),
+        ("2001:db8::1", "10.0.0.1", false),
+    ])
+    func hostsMatch(_ pattern: String, _ address: String, _ matches: Bool) throws {
+        let hosts = try #require(Hosts(pattern))
+        let remote = try #require(SocketAddress(numeric: address, port: 700))
+        #expect(hosts.contains(remote) == matches)
+        #expect(Hosts(hosts.description) == hosts)
+    }
+
+    @Test func hostsThatAreNone() {
+        for text in ["", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/", "::/129", "host", "1.2.3/8", "10.0.0.0/8/8"] {
+            #expect(Hosts(text) == nil, "\(text)")
+        }
+    }
+}
