@@ -64,6 +64,10 @@ let package = Package(
             path: "benchmarks/headhunter", exclude: ["run"], swiftSettings: strict),
 
         .executableTarget(
+            name: "benchmark-engine", dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS"],
+            path: "benchmarks/engine", exclude: ["run"], swiftSettings: strict),
+
+        .executableTarget(
             name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",
             swiftSettings: strict),
 

@@ -75,6 +75,8 @@ struct FileTrial {
             }
         }
         if made != true { model.problems.append("the volume could not be made") }
+        // The next owner must not meet what the first one left running.
+        simulation.killAndRestart()
         simulation.faults = faults
     }
 
