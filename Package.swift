@@ -72,6 +72,9 @@ let package = Package(
         .executableTarget(
             name: "benchmark-namespace", dependencies: ["Namespace"], path: "benchmarks/namespace", exclude: ["run"],
             swiftSettings: strict),
+        .executableTarget(
+            name: "benchmark-engine", dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS"],
+            path: "benchmarks/engine", exclude: ["run"], swiftSettings: strict),
 
         .executableTarget(
             name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",

@@ -5,6 +5,8 @@ import Runtime
 struct Housekeeping {
     var timer: LoopTimer?
     var isClosing = false
+    /// Whose results are looked at next.
+    var tokenClient: UInt64 = 0
 }
 
 extension LogFS {
@@ -57,7 +59,7 @@ extension LogFS {
                     "names were folded with table \(record.foldVersion), this program has \(FoldTable.version)"))
         }
         let files = LogFS(
-            headhunter: headhunter, subvolume: subvolume, record: record, root: root, loops: world.loops.count,
+            headhunter: headhunter, clock: world.clock, subvolume: subvolume, record: record, root: root, loops: world.loops.count,
             options: options)
         try await files.recover()
         return files

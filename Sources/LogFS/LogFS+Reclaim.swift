@@ -108,10 +108,23 @@ extension LogFS {
         do throws(Failure) {
             try await flushAll()
             try await tidy()
+            try await forgetTokens()
         } catch {
             // The volume has failed or the disk is full: who waits for something is told by his own call.
         }
         if !housekeeping.isClosing { start() }
+    }
+
+    private static let tokenClientsPerRound = 64
+
+    /// Of some clients each time.
+    private func forgetTokens() async throws(Failure) {
+        for _ in 0..<Self.tokenClientsPerRound {
+            let (now, client) = (clock.wall(), housekeeping.tokenClient)
+            let next = try await run { self.expireTokens(Request(reader: $0, now: now), from: client) }.value
+            housekeeping.tokenClient = next ?? 0
+            if next == nil { return }
+        }
     }
 
     /// Settles and reclaims until there is nothing left to do.

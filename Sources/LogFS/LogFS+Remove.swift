@@ -2,7 +2,8 @@ import Headhunter
 
 /// What `remove` did.
 public struct Removed: Sendable {
-    /// The file as it is without the name; `links` is 0 when that was its last one.
+    /// The file as it is without the name; `links` is 0 when that was its last one. Its number is 0 when this is the
+    /// answer to a repeated request and the file is gone.
     public var inode: Inode
     public var directory: Inode
 }
@@ -23,8 +24,8 @@ extension LogFS {
     ) -> Attempt<Removed> {
         let glance = glance
         let attempt = change(request.reader) { (edit) throws(Halt) -> Removed in
-            if try edit.answer(request) != nil {
-                return Removed(inode: Inode(), directory: try edit.directory(directory))
+            if let answer = try edit.answer(request) {
+                return Removed(inode: try edit.inode(answer) ?? Inode(), directory: try edit.directory(directory))
             }
             var home = try edit.directory(directory)
             try LogFS.check(name)

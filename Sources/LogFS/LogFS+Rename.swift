@@ -10,6 +10,7 @@ public enum RenameMode: Sendable {
 
 /// What `rename` did.
 public struct Renamed: Sendable {
+    /// Its number is 0 when this is the answer to a repeated request and the file is gone.
     public var inode: Inode
     /// What had the new name, as it is now.
     public var other: Inode?
@@ -38,9 +39,10 @@ extension LogFS {
             if let inode, files.isDirty(inode) { return busy(request.reader, inode) }
         }
         let attempt = change(request.reader) { (edit) throws(Halt) -> Renamed in
-            if try edit.answer(request) != nil {
+            if let answer = try edit.answer(request) {
                 return Renamed(
-                    inode: Inode(), source: try edit.directory(source), target: try edit.directory(target))
+                    inode: try edit.inode(answer) ?? Inode(), source: try edit.directory(source),
+                    target: try edit.directory(target))
             }
             var move = try Move(edit, source, name, target, newName)
             try move.check(edit, mode)

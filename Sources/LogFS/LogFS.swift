@@ -29,6 +29,7 @@ public final class LogFS: @unchecked Sendable {
     public static let root: UInt64 = 2
 
     public let headhunter: Headhunter
+    let clock: any WorldClock
     /// The subvolume's tree.
     public let subvolume: UInt32
     public let rootID: FileID
@@ -44,10 +45,11 @@ public final class LogFS: @unchecked Sendable {
     var housekeeping = Housekeeping()
 
     init(
-        headhunter: Headhunter, subvolume: UInt32, record: SubvolumeRecord, root: FileID, loops: Int,
+        headhunter: Headhunter, clock: any WorldClock, subvolume: UInt32, record: SubvolumeRecord, root: FileID, loops: Int,
         options: LogFSOptions
     ) {
         self.headhunter = headhunter
+        self.clock = clock
         self.subvolume = subvolume
         self.options = options
         rootID = root

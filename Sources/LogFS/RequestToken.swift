@@ -12,6 +12,8 @@ public struct RequestToken: Hashable, Sendable {
 
     /// Results kept for one client.
     public static let perClientMax: UInt64 = 64
+    /// Results are kept at least this long, but for those that were too many.
+    public static let ageNanosecondsMax: Int64 = 600_000_000_000
 
     public init(client: UInt64, id: UInt64, digest: UInt64) {
         self.client = client
@@ -53,8 +55,47 @@ extension Editing {
         memory.put(token.id, at: 1)
         memory.put(request.now, at: 9)
         put(scratch.key(0, .tokenAge, token.client, next), UnsafeRawBufferPointer(start: memory, count: 17))
+        storeTokens(of: token.client, oldest: oldest, next: next + 1)
+    }
+
+    fileprivate func storeTokens(of client: UInt64, oldest: UInt64, next: UInt64) {
+        let memory = scratch.value
+        memory.put(KeyLayout.version, at: 0)
         memory.put(oldest, at: 1)
-        memory.put(next + 1, at: 9)
-        put(scratch.key(0, .tokenClient, token.client), UnsafeRawBufferPointer(start: memory, count: 17))
+        memory.put(next, at: 9)
+        put(scratch.key(0, .tokenClient, client), UnsafeRawBufferPointer(start: memory, count: 17))
+    }
+}
+
+extension LogFS {
+    /// Clients of one step, and results that one of them loses with it.
+    private static let expiredPerStep = 16
+
+    /// Forgets results that are too old, of the first client from `client` on. Answers the client to go on with; nil:
+    /// there was none.
+    public func expireTokens(_ request: Request, from client: UInt64) -> Attempt<UInt64?> {
+        change(request.reader) { (edit) throws(Halt) -> UInt64? in
+            guard let client = try edit.numbers(.tokenClient, from: client, limit: 1).first,
+                let record = try edit.get(edit.scratch.key(0, .tokenClient, client))
+            else { return nil }
+            let (first, next) = (record.u64(1), record.u64(9))
+            var oldest = first
+            while oldest < next, oldest - first < UInt64(Self.expiredPerStep) {
+                guard let age = try edit.get(edit.scratch.key(0, .tokenAge, client, oldest)) else { break }
+                let (id, time) = (age.u64(1), age.i64(9))
+                // A clock that was set back keeps them longer.
+                guard request.now > time, request.now - time > RequestToken.ageNanosecondsMax else { break }
+                edit.delete(edit.scratch.key(0, .token, client, id))
+                edit.delete(edit.scratch.key(0, .tokenAge, client, oldest))
+                oldest += 1
+            }
+            if oldest == next {
+                edit.delete(edit.scratch.key(0, .tokenClient, client))
+            } else if oldest > first {
+                edit.storeTokens(of: client, oldest: oldest, next: next)
+            }
+            if oldest > first, oldest < next { return client }
+            return client < .max ? client + 1 : nil
+        }
     }
 }

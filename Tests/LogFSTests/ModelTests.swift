@@ -348,7 +348,29 @@ struct ModelRun {
         }
     }
 
+    mutating func comparePaths() async throws {
+        let limit = 1 + random.below(40)
+        var found: [[UInt8]] = []
+        var next: [UInt8]? = []
+        while let start = next {
+            var part: [[UInt8]] = []
+            next = try await outcome(files) { [files] request in
+                part.removeAll()
+                return files.listPaths(request, below: files.rootID, from: start, limit: limit) { _, path in
+                    part.append(Array(path))
+                    return true
+                }
+            }.get()
+            found += part
+        }
+        if found != model.paths() { problem("paths: \(found.count) of \(model.paths().count)") }
+    }
+
     mutating func compareAll() async throws {
+        try await files.flushAll()
+        let check = try await Check.run(files)
+        if check.count > 0 { problem("check: \(check.differences.prefix(5))") }
+        try await comparePaths()
         for home in model.directories() {
             try await compare(home)
             try await compareTotals(home)

@@ -203,3 +203,33 @@ extension Change {
         if record.live == 0, record.size > 0 { SegmentTable.mark(self, SegmentTable.deadTag, segment) }
     }
 }
+
+/// What the table knows of a segment, for those who check it.
+public struct SegmentSummary: Equatable, Sendable {
+    public var segment: UInt64
+    public var live: UInt64
+    /// 0: not in the store yet.
+    public var size: UInt64
+}
+
+extension View {
+    /// The segments from a number on, at most `limit` of them.
+    public func segments(from start: UInt64, limit: Int) throws(Missing) -> [SegmentSummary] {
+        let found = SegmentTable.Key(SegmentTable.recordTag, start).withBytes { key in
+            Result { () throws(Missing) -> [SegmentSummary] in
+                var segments: [SegmentSummary] = []
+                var resume: [UInt8] = []
+                _ = try scan(SystemTree.id, from: key, budget: limit, resume: &resume) { key, value in
+                    guard key.first == SegmentTable.recordTag, let record = SegmentTable.Record(value) else {
+                        return false
+                    }
+                    segments.append(
+                        SegmentSummary(segment: SegmentTable.segment(of: key), live: record.live, size: record.size))
+                    return true
+                }
+                return segments
+            }
+        }
+        return try found.get()
+    }
+}

@@ -131,6 +131,7 @@ P
 
 step "clean up"
 cd /mnt && rm -rf t && [ -z "$(ls -A)" ]
+cd /
 df /mnt | tail -1
 umount /mnt
 echo "files: passed"

@@ -1,0 +1,32 @@
+/// Something in a subvolume that is not as the other records say.
+public enum Difference: Equatable, Sendable {
+    /// Live bytes of a segment: what its table says, and what the extents come to.
+    case liveBytes(segment: UInt64, recorded: UInt64, counted: UInt64)
+    case extentOutsideSegment(fork: UInt64, at: UInt64, segment: UInt64)
+    case extentsOverlap(fork: UInt64, at: UInt64)
+    case extentBehindEnd(inode: UInt64, at: UInt64)
+    case allocated(inode: UInt64, recorded: UInt64, counted: UInt64)
+    /// A fork with records that belongs to no file and is not to be reclaimed.
+    case forkOfNobody(UInt64)
+    case forkOfSeveral(UInt64)
+    case linkCount(inode: UInt64, recorded: UInt32, counted: UInt32)
+    case linkRecords(inode: UInt64, recorded: Int, counted: Int)
+    /// No name counts a file's bytes, or the one that should does not lead to it.
+    case homeless(inode: UInt64)
+    /// Without a name, and not in the list of those.
+    case lost(inode: UInt64)
+    case orphanOfNothing(inode: UInt64)
+    case entryOfNothing(directory: UInt64, cookie: UInt64, inode: UInt64)
+    case entryType(directory: UInt64, cookie: UInt64)
+    /// A name, cookie or folded name that lacks its fellows.
+    case entryKeys(directory: UInt64, cookie: UInt64)
+    case cookieNotGivenOut(directory: UInt64, cookie: UInt64)
+    case directoryOfNothing(UInt64)
+    case own(directory: UInt64, recorded: Totals, counted: Totals)
+    case below(directory: UInt64, recorded: Totals, told: Totals)
+    /// Has something to tell its parent and is not marked.
+    case unsettledNotMarked(directory: UInt64)
+    case inodeNotGivenOut(UInt64)
+    case streams(inode: UInt64, recorded: UInt32, counted: UInt32)
+    case xattrBytes(inode: UInt64, recorded: UInt32, counted: UInt32)
+}

@@ -1,0 +1,174 @@
+import Glibc
+import Headhunter
+
+public enum XattrMode: Sendable {
+    case set
+    /// Refused if it is there.
+    case create
+    /// Refused if it is not.
+    case replace
+}
+
+/// Extended attributes: names are bytes without a zero, values may be long. Their records lie under a fork that a file
+/// gets with its first one. Long values lie in parts behind the record.
+extension LogFS {
+    /// What lies in the record itself.
+    private static let shortBytesMax = 3000
+    private static let partBytes = 3000
+
+    static func checkAttribute(_ name: UnsafeRawBufferPointer) throws(Halt) {
+        guard name.count <= Limits.xattrNameBytesMax else { throw .refused(.nameTooLong) }
+        guard let base = name.baseAddress, name.count > 0, memchr(base, 0, name.count) == nil else {
+            throw .refused(.badName)
+        }
+    }
+
+    public func attribute(_ request: Request, _ id: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<[UInt8]> {
+        read(request.reader) { (records) throws(Halt) in
+            try Self.checkAttribute(name)
+            let inode = try records.inode(id)
+            guard inode.extras != 0 else { throw .refused(.noAttribute) }
+            let fork = inode.extras | KeyLayout.forkSpace
+            guard let record = try records.get(records.scratch.key(fork, .xattr, name)) else {
+                throw .refused(.noAttribute)
+            }
+            let length = Int(record.u32(1))
+            var value = Array(record.from(5))
+            value.reserveCapacity(length)
+            var index: UInt8 = 0
+            while value.count < length {
+                guard let part = try records.get(records.scratch.key(fork, .xattrPart, name, index: index)) else {
+                    preconditionFailure("an extended attribute lacks a part")
+                }
+                value.append(contentsOf: part.from(1))
+                index += 1
+            }
+            return value
+        }
+    }
+
+    /// Shows the names, in byte order, behind `name` (empty: from the first on), until `visit` answers false.
+    public func listAttributes(
+        _ request: Request, _ id: FileID, after name: UnsafeRawBufferPointer, limit: Int = Limits.listingMax,
+        _ visit: (UnsafeRawBufferPointer, _ valueBytes: Int) -> Void
+    ) -> Attempt<Bool> {
+        var found: [(name: [UInt8], bytes: Int)] = []
+        let attempt = read(request.reader) { (records) throws(Halt) -> Bool in
+            found.removeAll()
+            let inode = try records.inode(id)
+            guard inode.extras != 0 else { return false }
+            return try records.names(inode.extras, .xattr, after: name, limit: limit) { name, value in
+                found.append((Array(name), Int(value.u32(1))))
+            }
+        }
+        if case .done = attempt {
+            for entry in found { entry.name.withUnsafeBytes { visit($0, entry.bytes) } }
+        }
+        return attempt
+    }
+
+    @discardableResult
+    public func setAttribute(
+        _ request: Request, _ id: FileID, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer,
+        _ mode: XattrMode = .set
+    ) -> Attempt<Inode> {
+        let glance = glance
+        let attempt = change(request.reader) { (edit) throws(Halt) -> Inode in
+            if try edit.answer(request) != nil { return try edit.inode(id) }
+            try Self.checkAttribute(name)
+            guard value.count <= Limits.xattrValueBytesMax else { throw .refused(.attributeTooBig) }
+            var inode = try edit.inode(id)
+            let old = try edit.removeAttribute(inode, name)
+            if mode == .create, old != nil { throw .refused(.exists) }
+            if mode == .replace, old == nil { throw .refused(.noAttribute) }
+            let bytes = UInt32(name.count + value.count)
+            let others = inode.xattrBytes - (old ?? 0)
+            guard others + bytes <= Limits.xattrBytesMax else { throw .refused(.tooManyAttributes) }
+            if inode.extras == 0 { inode.extras = try edit.fork() }
+            inode.xattrBytes = others + bytes
+            edit.putAttribute(inode.extras | KeyLayout.forkSpace, name, value)
+            inode.touch(request.now)
+            edit.store(inode)
+            try edit.remember(request, inode.number)
+            return inode
+        }
+        return complete(attempt, since: glance, request.reader)
+    }
+
+    @discardableResult
+    public func removeAttribute(_ request: Request, _ id: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Inode> {
+        let glance = glance
+        let attempt = change(request.reader) { (edit) throws(Halt) -> Inode in
+            if try edit.answer(request) != nil { return try edit.inode(id) }
+            try Self.checkAttribute(name)
+            var inode = try edit.inode(id)
+            guard let old = try edit.removeAttribute(inode, name) else { throw .refused(.noAttribute) }
+            inode.xattrBytes -= old
+            inode.touch(request.now)
+            edit.store(inode)
+            try edit.remember(request, inode.number)
+            return inode
+        }
+        return complete(attempt, since: glance, request.reader)
+    }
+
+    fileprivate static func parts(_ length: Int) -> Int {
+        length > shortBytesMax ? (length + partBytes - 1) / partBytes : 0
+    }
+
+    fileprivate static func part(_ value: UnsafeRawBufferPointer, _ index: Int) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: value[(index * partBytes)..<min((index + 1) * partBytes, value.count)])
+    }
+}
+
+extension Records {
+    /// Records of a fork that are named, in byte order.
+    func names(
+        _ fork: UInt64, _ kind: KeyLayout.Kind, after name: UnsafeRawBufferPointer, limit: Int,
+        _ visit: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void
+    ) throws(Halt) -> Bool {
+        let id = fork | KeyLayout.forkSpace
+        guard name.count <= Limits.nameBytesMax else { throw .refused(.nameTooLong) }
+        let bare = scratch.key(id, kind, name)
+        // Behind the name itself comes the name with a zero.
+        var start = bare
+        if name.count > 0 {
+            scratch.base.storeBytes(of: 0, toByteOffset: bare.count, as: UInt8.self)
+            start = UnsafeRawBufferPointer(start: scratch.base, count: bare.count + 1)
+        }
+        return try scan(from: start, budget: min(limit, Limits.listingMax)) { key, value in
+            guard key.isKey(id, kind) else { return false }
+            visit(key.from(KeyLayout.prefixCount), value)
+            return true
+        }
+    }
+}
+
+extension Editing {
+    /// What the attribute counted, if there was one; the inode's record is the caller's.
+    fileprivate func removeAttribute(_ inode: Inode, _ name: UnsafeRawBufferPointer) throws(Halt) -> UInt32? {
+        guard inode.extras != 0 else { return nil }
+        let fork = inode.extras | KeyLayout.forkSpace
+        guard let length = try get(scratch.key(fork, .xattr, name)).map({ Int($0.u32(1)) }) else { return nil }
+        delete(scratch.key(fork, .xattr, name))
+        for index in 0..<LogFS.parts(length) { delete(scratch.key(fork, .xattrPart, name, index: UInt8(index))) }
+        return UInt32(name.count + length)
+    }
+
+    fileprivate func putAttribute(_ fork: UInt64, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        let memory = scratch.value
+        let parts = LogFS.parts(value.count)
+        memory.put(KeyLayout.version, at: 0)
+        memory.put(UInt32(value.count), at: 1)
+        if parts == 0, let source = value.baseAddress { memcpy(memory + 5, source, value.count) }
+        let key = scratch.key(fork, .xattr, name)
+        put(key, UnsafeRawBufferPointer(start: memory, count: 5 + (parts == 0 ? value.count : 0)))
+        for index in 0..<parts {
+            let part = LogFS.part(value, index)
+            memory.put(KeyLayout.version, at: 0)
+            if let source = part.baseAddress { memcpy(memory + 1, source, part.count) }
+            let key = scratch.key(fork, .xattrPart, name, index: UInt8(index))
+            put(key, UnsafeRawBufferPointer(start: memory, count: 1 + part.count))
+        }
+    }
+}

@@ -1,0 +1,320 @@
+import Headhunter
+import LogFS
+import Runtime
+import Simulator
+import Testing
+
+/// Single features at their limits and beyond.
+struct FeatureTests {
+    private func make(_ files: LogFS, _ name: String, _ type: FileType = .file, in home: FileID? = nil) async throws -> FileID {
+        try await outcome(files) { request in
+            with(Array(name.utf8)) {
+                files.create(request, in: home ?? files.rootID, $0, NewFile(type: type, mode: 0o644, uid: 0, gid: 0))
+            }
+        }.get().inode.id
+    }
+
+    private func write(_ files: LogFS, _ id: FileID, _ bytes: [UInt8], at offset: UInt64) async throws {
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+        defer { memory.deallocate() }
+        memory.copyBytes(from: bytes)
+        try await files.writeAll(id, at: offset, UnsafeRawBufferPointer(memory), now: 5)
+    }
+
+    private func read(_ files: LogFS, _ id: FileID, at offset: UInt64, _ count: Int) async throws -> [UInt8] {
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 16)
+        defer { memory.deallocate() }
+        let got = try await files.readAll(id, at: offset, into: memory)
+        return Array(memory[..<got])
+    }
+
+    private func expectSound(_ files: LogFS) async throws {
+        try await files.flushAll()
+        let check = try await Check.run(files)
+        #expect(check.differences == [])
+    }
+
+    @Test func attributes() {
+        Bench.files { files, _ in
+            let id = try await make(files, "f")
+            func set(_ name: [UInt8], _ value: [UInt8], _ mode: XattrMode = .set) async throws -> FileError? {
+                let result = try await outcome(files) { request in
+                    with(name) { name in with(value) { files.setAttribute(request, id, name, $0, mode) } }
+                }
+                if case .failure(let error) = result { return error }
+                return nil
+            }
+            func get(_ name: [UInt8]) async throws -> [UInt8]? {
+                let result = try await outcome(files) { request in with(name) { files.attribute(request, id, $0) } }
+                if case .success(let value) = result { return value }
+                #expect(result == .failure(.noAttribute))
+                return nil
+            }
+            let name = Array("user.a".utf8)
+            #expect(try await get(name) == nil)
+            #expect(try await set(name, [1], .replace) == .noAttribute)
+            for length in [0, 1, 3000, 3001, 6000, 65_536, 10] {
+                let value = (0..<length).map { UInt8(truncatingIfNeeded: $0 &* 7 >> 3) }
+                #expect(try await set(name, value) == nil)
+                #expect(try await get(name) == value, "\(length) bytes")
+                try await expectSound(files)
+            }
+            #expect(try await set(name, [2], .create) == .exists)
+            #expect(try await set(name, Array(repeating: 0, count: 65_537)) == .attributeTooBig)
+            #expect(try await set(Array(repeating: 0x61, count: 255), [1]) == nil)
+            #expect(try await set(Array(repeating: 0x61, count: 256), [1]) == .nameTooLong)
+            #expect(try await set([], [1]) == .badName)
+            #expect(try await set([0x61, 0], [1]) == .badName)
+            for index in 0..<300 { #expect(try await set(Array("n\(index)".utf8), [UInt8(index & 255)]) == nil) }
+            var seen: [[UInt8]] = []
+            var more = true
+            while more {
+                let after = seen.last ?? []
+                more = try await outcome(files) { request in
+                    with(after) { files.listAttributes(request, id, after: $0, limit: 7) { name, _ in seen.append(Array(name)) } }
+                }.get()
+            }
+            #expect(seen.count == 302)
+            #expect(seen == seen.sorted { $0.lexicographicallyPrecedes($1) })
+            let big = Array(repeating: UInt8(3), count: 65_536)
+            var refusal: FileError?
+            for index in 0..<20 where refusal == nil { refusal = try await set(Array("b\(index)".utf8), big) }
+            #expect(refusal == .tooManyAttributes)
+            _ = try await outcome(files) { request in with(name) { files.removeAttribute(request, id, $0) } }.get()
+            #expect(try await get(name) == nil)
+            try await expectSound(files)
+            _ = try await outcome(files) { request in with([0x66]) { files.unlink(request, in: files.rootID, $0) } }.get()
+            try await files.tidy()
+            try await expectSound(files)
+        }
+    }
+
+    @Test func streams() {
+        Bench.files { files, _ in
+            let id = try await make(files, "f")
+            let name = Array("s1".utf8)
+            func stream(_ name: [UInt8]) async throws -> Result<Inode, FileError> {
+                try await outcome(files) { request in with(name) { files.stream(request, of: id, $0) } }
+            }
+            #expect(try await stream(name) == .failure(.noEntry))
+            let made = try await outcome(files) { request in with(name) { files.createStream(request, of: id, $0) } }.get()
+            #expect(try await outcome(files) { request in with(name) { files.createStream(request, of: id, $0) } } == .failure(.exists))
+            let content = (0..<70_000).map { UInt8(truncatingIfNeeded: $0 &* 13 >> 2) }
+            try await write(files, made.id, content, at: 0)
+            #expect(try await stream(name).get().size == 70_000)
+            try await files.flush(made.id.inode)
+            #expect(try await read(files, made.id, at: 0, 80_000) == content)
+            #expect(try await stream(name).get().size == 70_000)
+            _ = try await outcome(files) { request in
+                with(name) { name in with([0x74]) { files.renameStream(request, of: id, name, to: $0) } }
+            }.get()
+            #expect(try await stream(name) == .failure(.noEntry))
+            #expect(try await stream([0x74]).get().id == made.id)
+            for index in 0..<10 {
+                _ = try await outcome(files) { request in
+                    with(Array("x\(index)".utf8)) { files.createStream(request, of: id, $0) }
+                }.get()
+            }
+            let all = try await outcome(files) { request in with([]) { files.streams(request, of: id, after: $0) } }.get()
+            #expect(all.count == 11)
+            _ = try await outcome(files) { request in with(Array("x3".utf8)) { files.removeStream(request, of: id, $0) } }.get()
+            try await expectSound(files)
+            // They go with their file, one that is open when it is closed.
+            _ = try await outcome(files) { files.open($0, made.id) }.get()
+            _ = try await outcome(files) { request in with([0x66]) { files.unlink(request, in: files.rootID, $0) } }.get()
+            try await files.tidy()
+            #expect(try await read(files, made.id, at: 0, 10) == Array(content.prefix(10)))
+            try await expectSound(files)
+            _ = try await outcome(files) { files.close($0, made.id) }.get()
+            try await files.tidy()
+            #expect(try await outcome(files) { files.attributes($0, made.id) } == .failure(.stale))
+            try await expectSound(files)
+        }
+    }
+
+    @Test func farOffsets() {
+        Bench.files { files, _ in
+            let id = try await make(files, "far")
+            let last = Limits.fileBytesMax
+            try await write(files, id, [1, 2, 3], at: last - 3)
+            await #expect(throws: Failure.file(.fileTooBig)) { try await write(files, id, [1, 2, 3], at: last - 2) }
+            await #expect(throws: Failure.file(.fileTooBig)) { try await write(files, id, [1], at: .max) }
+            #expect(try await outcome(files) { files.attributes($0, id) }.get().size == last)
+            #expect(try await read(files, id, at: last - 5, 10) == [0, 0, 1, 2, 3])
+            try await files.flush(id.inode)
+            #expect(try await read(files, id, at: last - 5, 10) == [0, 0, 1, 2, 3])
+            #expect(try await read(files, id, at: last, 10) == [])
+            #expect(try await read(files, id, at: .max, 10) == [])
+            #expect(try await outcome(files) { files.seek($0, id, from: 0, .data) } == .success(last - 3))
+            #expect(try await outcome(files) { files.attributes($0, id) }.get().allocated == 3)
+            try await expectSound(files)
+            await #expect(throws: Failure.file(.fileTooBig)) { try await files.resize(id, to: last + 1, now: 6) }
+            try await files.resize(id, to: 10, now: 6)
+            #expect(try await read(files, id, at: 0, 100) == Array(repeating: 0, count: 10))
+            try await expectSound(files)
+        }
+    }
+
+    /// Cutting, covering and reclaiming more extents than one change may.
+    @Test func manyExtents() {
+        Bench.files { files, _ in
+            let id = try await make(files, "many")
+            var content = Array(repeating: UInt8(0), count: 200_000)
+            for index in 0..<100 {
+                try await write(files, id, Array(repeating: UInt8(index + 1), count: 1000), at: UInt64(index * 2000))
+                for place in 0..<1000 { content[index * 2000 + place] = UInt8(index + 1) }
+            }
+            content.removeLast(1000)
+            try await files.flush(id.inode)
+            #expect(try await read(files, id, at: 0, 300_000) == content)
+            try await expectSound(files)
+            // One piece over very many extents.
+            let over = Array(repeating: UInt8(0xAA), count: 70_000)
+            try await write(files, id, over, at: 500)
+            try await files.flush(id.inode)
+            content.replaceSubrange(500..<70_500, with: over)
+            #expect(try await read(files, id, at: 0, 300_000) == content)
+            try await expectSound(files)
+            #expect(files.resize(Request(reader: 0, now: 6), id, to: 71_000).isBusy)
+            try await files.resize(id, to: 71_000, now: 6)
+            #expect(try await read(files, id, at: 0, 300_000) == Array(content.prefix(71_000)))
+            try await expectSound(files)
+            try await files.resize(id, to: 150_000, now: 6)
+            content = Array(content.prefix(71_000)) + Array(repeating: 0, count: 79_000)
+            #expect(try await read(files, id, at: 0, 300_000) == content)
+            let copy = try await make(files, "copy")
+            try await files.clone(from: id, at: 100, length: 149_000, to: copy, at: 50, now: 7)
+            #expect(
+                try await read(files, copy, at: 0, 300_000)
+                    == Array(repeating: 0, count: 50) + Array(content[100..<149_100]))
+            await #expect(throws: Failure.file(.invalid)) {
+                try await files.clone(from: id, at: 0, length: 10, to: id, at: 9, now: 7)
+            }
+            try await files.clone(from: id, at: 0, length: 10_000, to: id, at: 10_000, now: 7)
+            content.replaceSubrange(10_000..<20_000, with: Array(content[0..<10_000]))
+            #expect(try await read(files, id, at: 0, 300_000) == content)
+            try await expectSound(files)
+            _ = try await outcome(files) { request in
+                with(Array("many".utf8)) { files.unlink(request, in: files.rootID, $0) }
+            }.get()
+            try await files.tidy()
+            #expect(try await read(files, copy, at: 50, 100) == Array(content[100..<200]))
+            try await expectSound(files)
+        }
+    }
+
+    @Test func aFileThatComesForAnotherBringsItsData() {
+        Bench.files { files, _ in
+            let new = try await make(files, "new")
+            _ = try await make(files, "old")
+            try await write(files, new, [7, 8, 9], at: 0)
+            let rename = { (request: Request) in
+                with(Array("new".utf8)) { name in
+                    with(Array("old".utf8)) { files.rename(request, from: files.rootID, name, to: files.rootID, $0) }
+                }
+            }
+            #expect(rename(Request(reader: 0, now: 6)).isBusy)
+            let renamed = try await outcome(files, rename).get()
+            #expect(renamed.inode.size == 3)
+            // Nothing is left to be flushed.
+            #expect(try await files.flush(new.inode) == 0)
+            try await expectSound(files)
+        }
+    }
+
+    @Test func tokens() {
+        Bench.files { files, _ in
+            func create(_ name: String, _ id: UInt64, _ digest: UInt64, now: Int64 = 1) async throws -> Result<FileID, FileError> {
+                try await outcome(
+                    files,
+                    { request in
+                        var request = request
+                        request.token = RequestToken(client: 9, id: id, digest: digest)
+                        return with(Array(name.utf8)) {
+                            files.create(request, in: files.rootID, $0, NewFile(type: .file, mode: 0, uid: 0, gid: 0))
+                        }
+                    }, now: now
+                ).map(\.inode.id)
+            }
+            let first = try await create("a", 1, 5).get()
+            #expect(try await create("a", 1, 5) == .success(first))
+            #expect(try await create("a", 2, 5) == .failure(.exists))
+            #expect(try await create("a", 1, 6) == .failure(.tokenReused))
+            // The oldest go when there are too many.
+            for index in 0..<63 { _ = try await create("b\(index)", 100 + UInt64(index), 0).get() }
+            #expect(try await create("a", 1, 5) == .success(first))
+            _ = try await create("c", 200, 0).get()
+            #expect(try await create("a", 1, 5) == .failure(.exists))
+            let again = try await create("b62", 162, 0).get()
+            let late = RequestToken.ageNanosecondsMax + 1
+            for now in [late, late + 1] {
+                var client: UInt64? = 0
+                while let from = client {
+                    client = try await outcome(files, { files.expireTokens($0, from: from) }, now: now).get()
+                }
+                if now == late {
+                    #expect(try await create("b62", 162, 0) == .success(again))
+                } else {
+                    #expect(try await create("b62", 162, 0) == .failure(.exists))
+                }
+            }
+            try await expectSound(files)
+        }
+    }
+
+    @Test func paths() {
+        Bench.files { files, _ in
+            var all: [String] = []
+            let a = try await make(files, "a", .directory)
+            let deep = try await make(files, "a-", .directory)
+            _ = try await make(files, "empty", .directory)
+            for name in ["a-b", "a.txt", "a0", "b", "a!"] { _ = try await make(files, name); all.append(name) }
+            for name in ["x", "y-", "z"] { _ = try await make(files, name, in: a); all.append("a/" + name) }
+            let inner = try await make(files, "y", .directory, in: a)
+            for index in 0..<200 { _ = try await make(files, "n\(index)", in: inner); all.append("a/y/n\(index)") }
+            for name in ["q", "r"] { _ = try await make(files, name, in: deep); all.append("a-/" + name) }
+            let wanted = all.map { Array($0.utf8) }.sorted { $0.lexicographicallyPrecedes($1) }
+            func list(_ limit: Int, prefix: [UInt8] = [], from: [UInt8] = [], directories: Bool = false) async throws -> [[UInt8]] {
+                var found: [[UInt8]] = []
+                var next: [UInt8]? = from
+                while let start = next {
+                    var part: [[UInt8]] = []
+                    next = try await outcome(files) { request in
+                        part.removeAll()
+                        return files.listPaths(
+                            request, below: files.rootID, from: start, prefix: prefix, directories: directories, limit: limit
+                        ) { listed, path in
+                            part.append(Array(path))
+                            return listed.inode != nil
+                        }
+                    }.get()
+                    found += part
+                }
+                return found
+            }
+            for limit in [1, 2, 3, 7, 256] {
+                #expect(try await list(limit) == wanted, "limit \(limit)")
+                for prefix in ["a", "a/", "a-", "a/y", "a/y/n1", "b", "c", "empty/", "a/y/n19/"] {
+                    let part = wanted.filter { $0.starts(with: Array(prefix.utf8)) }
+                    #expect(try await list(limit, prefix: Array(prefix.utf8)) == part, "prefix \(prefix), limit \(limit)")
+                }
+            }
+            let folders = ["a/", "a-/", "a/y/", "empty/"].map { Array($0.utf8) }
+            let both = (wanted + folders).sorted { $0.lexicographicallyPrecedes($1) }
+            for limit in [1, 5, 256] { #expect(try await list(limit, directories: true) == both, "limit \(limit)") }
+            for start in both {
+                #expect(try await list(256, from: start) == wanted.filter { !$0.lexicographicallyPrecedes(start) })
+                #expect(
+                    try await list(256, from: start + [0])
+                        == wanted.filter { start.lexicographicallyPrecedes($0) })
+            }
+        }
+    }
+}
+
+extension Attempt {
+    var isBusy: Bool {
+        if case .busy = self { return true }
+        return false
+    }
+}

@@ -1,0 +1,283 @@
+import Bytes
+import Glibc
+import Headhunter
+import LogFS
+import ObjectStore
+import Runtime
+import Synchronization
+
+/// The file system on the real disk, beside what the disk and the memory themselves can do in the same run.
+@main
+enum Program {
+    static func main() {
+        guard CommandLine.arguments.count >= 2 else {
+            print("usage: benchmark-engine DIRECTORY [FILES [MEGABYTES]]")
+            exit(2)
+        }
+        let path = CommandLine.arguments[1]
+        let numbers = CommandLine.arguments.dropFirst(2).map { Int($0) ?? 0 }
+        do throws(Errno) {
+            let disk = try RealDisk(path: path)
+            let world = try World.real(disk: disk, loops: 1)
+            let done = Mutex(false)
+            let benchmark = Benchmark(
+                world: world, path: path, many: numbers.first ?? 1_000_000,
+                megabytes: numbers.count > 1 ? numbers[1] : 1024)
+            world.loops[0].task {
+                await benchmark.run()
+                done.withLock { $0 = true }
+            }
+            while !done.withLock({ $0 }) { usleep(10_000) }
+            world.stop()
+        } catch {
+            print("benchmark-engine: \(path): \(error)")
+            exit(1)
+        }
+    }
+}
+
+private struct Benchmark {
+    let world: World
+    let path: String
+    /// Files of the large part.
+    let many: Int
+    /// Data of the sequential part.
+    let megabytes: Int
+    var loop: EventLoop { world.loops[0] }
+
+    func run() async {
+        do {
+            try await world.blocking.run(on: loop) { () throws(Errno) -> Void in
+                try world.disk.makeDirectory("log")
+                try world.disk.makeDirectory("store")
+                try world.disk.syncDirectory("")
+            }
+            let directory = try await DirectoryStore.open(world: world, loop: loop, root: "store")
+            let store = ObjectStore(directory, world: world, loop: loop)
+            try await Headhunter.create(world: world, store: store, prefix: "v")
+            var options = HeadhunterOptions()
+            options.cacheBytes = 1 << 30
+            let volume = try await Headhunter.open(
+                world: world, loop: loop, store: store, prefix: "v", directory: "log", options: options)
+            let files = try await LogFS.open(volume, world: world, subvolume: 1)
+            try await durable(files)
+            try await data(files)
+            try await small(files)
+            try await large(files)
+            try await files.stop()
+            try await volume.close()
+        } catch {
+            print("benchmark-engine: \(error)")
+        }
+    }
+
+    private func report(_ what: String, _ rate: Double, _ unit: String, _ more: String = "") {
+        print(what + String(repeating: " ", count: max(1, 60 - what.count)), Int(rate), unit, more)
+    }
+    private func percent(_ a: Double, _ b: Double) -> String { "\(Int(a / b * 100)) %" }
+    private func seconds() -> Double { Double(world.clock.monotonic()) / 1e9 }
+    private func cpu() -> Double { Double(clock()) / Double(CLOCKS_PER_SEC) }
+
+    private func name(_ number: Int) -> [UInt8] { Array("file-\(number)".utf8) }
+
+    private func make(
+        _ files: LogFS, _ home: FileID, _ name: [UInt8], _ type: FileType = .file
+    ) async throws -> (id: FileID, number: UInt64) {
+        let made = try await files.run { reader in
+            name.withUnsafeBytes {
+                files.create(
+                    Request(reader: reader, now: world.clock.wall()), in: home, $0,
+                    NewFile(type: type, mode: 0o755, uid: 0, gid: 0))
+            }
+        }
+        return (made.value.inode.id, made.number)
+    }
+
+    // MARK: Durability
+
+    private func bareSyncs(_ count: Int) async throws -> Double {
+        let start = seconds()
+        try await world.blocking.run(on: loop) { () throws(Errno) -> Void in
+            let file = try world.disk.open("bare", [.write, .create])
+            try file.allocate(16 << 20)
+            let block = Block(capacity: 512)
+            memset(block.base, 1, 512)
+            block.count = 512
+            defer { extendLifetime(block) }
+            for index in 0..<count {
+                try file.write(block.bytes, at: UInt64(index) * 512)
+                try file.sync()
+            }
+            file.close()
+        }
+        return Double(count) / (seconds() - start)
+    }
+
+    private func durable(_ files: LogFS) async throws {
+        let home = try await make(files, files.rootID, Array("durable".utf8), .directory).id
+        for callers in [1, 32] {
+            let bare = try await bareSyncs(2_000)
+            let before = files.headhunter.log.counters
+            let start = seconds()
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for caller in 0..<callers {
+                    group.addTask {
+                        for index in 0..<2_000 {
+                            let number = try await make(files, home, name(callers << 40 | caller << 20 | index)).number
+                            try await files.commit(number, .durable)
+                        }
+                    }
+                }
+                try await group.waitForAll()
+            }
+            let rate = Double(callers * 2_000) / (seconds() - start)
+            let after = files.headhunter.log.counters
+            let perSync = Double(after.records - before.records) / Double(max(1, after.syncs - before.syncs))
+            report(
+                "create, log durability, \(callers) callers", rate, "/s",
+                "\(percent(rate, bare)) of the bare rate \(Int(bare))/s, \(Int(perSync * 10)) tenths of a record a sync")
+        }
+    }
+
+    // MARK: Data
+
+    private func data(_ files: LogFS) async throws {
+        let id = try await make(files, files.rootID, Array("data".utf8)).id
+        let block = Block(capacity: 1 << 20)
+        block.count = block.capacity
+        memset(block.base, 0x5A, block.count)
+        defer { extendLifetime(block) }
+        // In turn, three times, because the disk's own rate wanders.
+        for _ in 0..<3 {
+            let bare = try await bareWrite(block)
+            let start = seconds()
+            let before = cpu()
+            for index in 0..<megabytes {
+                try await files.writeAll(id, at: UInt64(index) << 20, block.bytes, now: world.clock.wall())
+            }
+            try await files.sync(id, .durable)
+            let rate = Double(megabytes) / (seconds() - start)
+            report(
+                "sequential write of 1 MiB requests, sync at the end, log", rate, "MiB/s",
+                "\(percent(rate, bare)) of write and fdatasync \(Int(bare)) MiB/s, "
+                    + "\(Int((cpu() - before) * 1e6 / Double(megabytes))) us CPU a MiB")
+            try await files.resize(id, to: 0, now: world.clock.wall())
+            try await files.tidy()
+            try await files.headhunter.checkpoint()
+        }
+        let warm = 16
+        for index in 0..<warm {
+            try await files.writeAll(id, at: UInt64(index) << 20, block.bytes, now: world.clock.wall())
+        }
+        try await files.flush(id.inode)
+        let target = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+        let source = UnsafeMutableRawBufferPointer.allocate(byteCount: warm << 20, alignment: 4096)
+        defer {
+            target.deallocate()
+            source.deallocate()
+        }
+        source.initializeMemory(as: UInt8.self, repeating: 1)
+        var start = seconds()
+        let rounds = 2_000
+        for index in 0..<rounds {
+            let from = UnsafeRawBufferPointer(rebasing: source[(index % warm << 20)..<((index % warm + 1) << 20)])
+            target.copyMemory(from: from)
+        }
+        let copies = Double(rounds) / (seconds() - start)
+        start = seconds()
+        for index in 0..<rounds {
+            guard case .done = files.read(Request(reader: 0, now: 0), id, at: UInt64(index % warm) << 20, into: target)
+            else { throw Failure.file(.invalid) }
+        }
+        let reads = Double(rounds) / (seconds() - start)
+        report("warm read of 1 MiB", reads, "MiB/s", "\(percent(reads, copies)) of memcpy \(Int(copies)) MiB/s")
+    }
+
+    /// What `dd conv=fdatasync` does.
+    private func bareWrite(_ block: Block) async throws -> Double {
+        let megabytes = megabytes
+        let start = seconds()
+        try await world.blocking.run(on: loop) { () throws(Errno) -> Void in
+            let file = try world.disk.open("bare-data", [.write, .create])
+            for index in 0..<megabytes { try file.write(block.bytes, at: UInt64(index) << 20) }
+            try file.sync()
+            file.close()
+            try world.disk.remove("bare-data")
+        }
+        return Double(megabytes) / (seconds() - start)
+    }
+
+    // MARK: Names
+
+    private func small(_ files: LogFS) async throws {
+        let home = try await make(files, files.rootID, Array("small".utf8), .directory).id
+        let count = 10_000
+        var ids: [FileID] = []
+        for index in 0..<count { ids.append(try await make(files, home, name(index)).id) }
+        let rounds = 2_000_000
+        try look("10,000 files", files, home: { _ in home }, ids, rounds: rounds) { name($0) }
+    }
+
+    private func large(_ files: LogFS) async throws {
+        var homes: [FileID] = []
+        for index in 0..<1_000 {
+            homes.append(try await make(files, files.rootID, Array("d\(index)".utf8), .directory).id)
+        }
+        var ids: [FileID] = []
+        ids.reserveCapacity(many)
+        let start = seconds()
+        let before = cpu()
+        var last: UInt64 = 0
+        for index in 0..<many {
+            let made = try await make(files, homes[index % 1_000], name(index))
+            ids.append(made.id)
+            last = made.number
+        }
+        try await files.commit(last, .written)
+        let rate = Double(many) / (seconds() - start)
+        report(
+            "create over 1,000 directories, memory durability", rate, "/s",
+            "\(Int((cpu() - before) * 1e9 / Double(many))) ns CPU each, all threads")
+        let all = homes
+        try look("random over \(many)", files, home: { all[$0 % 1_000] }, ids, rounds: 1_000_000) { name($0) }
+    }
+
+    private func look(
+        _ what: String, _ files: LogFS, home: (Int) -> FileID, _ ids: [FileID], rounds: Int, _ name: (Int) -> [UInt8]
+    ) throws {
+        var state: UInt64 = 88_172_645_463_325_252
+        func random() -> Int {
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            return Int(state % UInt64(ids.count))
+        }
+        let request = Request(reader: 0, now: 0)
+        let picks = (0..<rounds).map { _ in random() }
+        var start = seconds()
+        var missed = 0
+        for pick in picks {
+            if case .done = files.attributes(request, ids[pick]) { continue }
+            missed += 1
+        }
+        report("getattr, warm, \(what)", Double(rounds) / (seconds() - start), "/s", missed > 0 ? "\(missed) missed" : "")
+        // The names are made beforehand; one block for all of them.
+        var names: [UInt8] = []
+        var ends: [Int] = [0]
+        for index in ids.indices {
+            names += name(index)
+            ends.append(names.count)
+        }
+        missed = 0
+        let homes = ids.indices.map { home($0) }
+        names.withUnsafeBytes { names in
+            start = seconds()
+            for pick in picks {
+                let name = UnsafeRawBufferPointer(rebasing: names[ends[pick]..<ends[pick + 1]])
+                if case .done = files.lookup(request, in: homes[pick], name) { continue }
+                missed += 1
+            }
+        }
+        report("lookup, warm, \(what)", Double(rounds) / (seconds() - start), "/s", missed > 0 ? "\(missed) missed" : "")
+    }
+}
