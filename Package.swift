@@ -82,7 +82,8 @@ let package = Package(
 
         // What several modules' tests need.
         .target(
-            name: "TestSupport", dependencies: ["Bytes", "CShim", "RPC", "Runtime"], path: "Tests/TestSupport", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Bytes", "CShim", "RPC", "Runtime"], path: "Tests/TestSupport",
+            swiftSettings: strict),
         .executableTarget(
             name: "benchmark-store-directory", dependencies: ["Bytes", "ObjectStore", "Runtime"],
             path: "benchmarks/store-directory", exclude: ["run"], swiftSettings: strict),

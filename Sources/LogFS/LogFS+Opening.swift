@@ -59,7 +59,8 @@ extension LogFS {
                     "names were folded with table \(record.foldVersion), this program has \(FoldTable.version)"))
         }
         let files = LogFS(
-            headhunter: headhunter, clock: world.clock, subvolume: subvolume, record: record, root: root, loops: world.loops.count,
+            headhunter: headhunter, clock: world.clock, subvolume: subvolume, record: record, root: root,
+            loops: world.loops.count,
             options: options)
         try await files.recover()
         return files

@@ -180,7 +180,8 @@ private struct PathWalk {
         let start = Array(start.prefix(Limits.nameBytesMax + 2))
         let more = try start.withUnsafeBytes { start in
             Result { () throws(Halt) -> Bool in
-                try records.scan(from: records.scratch.key(id, .name, start), budget: Self.namesPerFetch) { key, value in
+                try records.scan(from: records.scratch.key(id, .name, start), budget: Self.namesPerFetch) {
+                    key, value in
                     guard key.isKey(id, .name) else { return false }
                     let entry = Entry(
                         inode: value.u64(1), cookie: value.u64(9), type: FileType(rawValue: value[17]) ?? .file)

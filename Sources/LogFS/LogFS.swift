@@ -45,7 +45,8 @@ public final class LogFS: @unchecked Sendable {
     var housekeeping = Housekeeping()
 
     init(
-        headhunter: Headhunter, clock: any WorldClock, subvolume: UInt32, record: SubvolumeRecord, root: FileID, loops: Int,
+        headhunter: Headhunter, clock: any WorldClock, subvolume: UInt32, record: SubvolumeRecord, root: FileID,
+        loops: Int,
         options: LogFSOptions
     ) {
         self.headhunter = headhunter

@@ -6,7 +6,9 @@ import Testing
 
 /// Single features at their limits and beyond.
 struct FeatureTests {
-    private func make(_ files: LogFS, _ name: String, _ type: FileType = .file, in home: FileID? = nil) async throws -> FileID {
+    private func make(_ files: LogFS, _ name: String, _ type: FileType = .file, in home: FileID? = nil) async throws
+        -> FileID
+    {
         try await outcome(files) { request in
             with(Array(name.utf8)) {
                 files.create(request, in: home ?? files.rootID, $0, NewFile(type: type, mode: 0o644, uid: 0, gid: 0))
@@ -71,7 +73,9 @@ struct FeatureTests {
             while more {
                 let after = seen.last ?? []
                 more = try await outcome(files) { request in
-                    with(after) { files.listAttributes(request, id, after: $0, limit: 7) { name, _ in seen.append(Array(name)) } }
+                    with(after) {
+                        files.listAttributes(request, id, after: $0, limit: 7) { name, _ in seen.append(Array(name)) }
+                    }
                 }.get()
             }
             #expect(seen.count == 302)
@@ -83,7 +87,8 @@ struct FeatureTests {
             _ = try await outcome(files) { request in with(name) { files.removeAttribute(request, id, $0) } }.get()
             #expect(try await get(name) == nil)
             try await expectSound(files)
-            _ = try await outcome(files) { request in with([0x66]) { files.unlink(request, in: files.rootID, $0) } }.get()
+            _ = try await outcome(files) { request in with([0x66]) { files.unlink(request, in: files.rootID, $0) } }
+                .get()
             try await files.tidy()
             try await expectSound(files)
         }
@@ -97,8 +102,11 @@ struct FeatureTests {
                 try await outcome(files) { request in with(name) { files.stream(request, of: id, $0) } }
             }
             #expect(try await stream(name) == .failure(.noEntry))
-            let made = try await outcome(files) { request in with(name) { files.createStream(request, of: id, $0) } }.get()
-            #expect(try await outcome(files) { request in with(name) { files.createStream(request, of: id, $0) } } == .failure(.exists))
+            let made = try await outcome(files) { request in with(name) { files.createStream(request, of: id, $0) } }
+                .get()
+            #expect(
+                try await outcome(files) { request in with(name) { files.createStream(request, of: id, $0) } }
+                    == .failure(.exists))
             let content = (0..<70_000).map { UInt8(truncatingIfNeeded: $0 &* 13 >> 2) }
             try await write(files, made.id, content, at: 0)
             #expect(try await stream(name).get().size == 70_000)
@@ -115,13 +123,16 @@ struct FeatureTests {
                     with(Array("x\(index)".utf8)) { files.createStream(request, of: id, $0) }
                 }.get()
             }
-            let all = try await outcome(files) { request in with([]) { files.streams(request, of: id, after: $0) } }.get()
+            let all = try await outcome(files) { request in with([]) { files.streams(request, of: id, after: $0) } }
+                .get()
             #expect(all.count == 11)
-            _ = try await outcome(files) { request in with(Array("x3".utf8)) { files.removeStream(request, of: id, $0) } }.get()
+            _ = try await outcome(files) { request in with(Array("x3".utf8)) { files.removeStream(request, of: id, $0) }
+            }.get()
             try await expectSound(files)
             // They go with their file, one that is open when it is closed.
             _ = try await outcome(files) { files.open($0, made.id) }.get()
-            _ = try await outcome(files) { request in with([0x66]) { files.unlink(request, in: files.rootID, $0) } }.get()
+            _ = try await outcome(files) { request in with([0x66]) { files.unlink(request, in: files.rootID, $0) } }
+                .get()
             try await files.tidy()
             #expect(try await read(files, made.id, at: 0, 10) == Array(content.prefix(10)))
             try await expectSound(files)
@@ -224,7 +235,9 @@ struct FeatureTests {
 
     @Test func tokens() {
         Bench.files { files, _ in
-            func create(_ name: String, _ id: UInt64, _ digest: UInt64, now: Int64 = 1) async throws -> Result<FileID, FileError> {
+            func create(_ name: String, _ id: UInt64, _ digest: UInt64, now: Int64 = 1) async throws -> Result<
+                FileID, FileError
+            > {
                 try await outcome(
                     files,
                     { request in
@@ -268,13 +281,27 @@ struct FeatureTests {
             let a = try await make(files, "a", .directory)
             let deep = try await make(files, "a-", .directory)
             _ = try await make(files, "empty", .directory)
-            for name in ["a-b", "a.txt", "a0", "b", "a!"] { _ = try await make(files, name); all.append(name) }
-            for name in ["x", "y-", "z"] { _ = try await make(files, name, in: a); all.append("a/" + name) }
+            for name in ["a-b", "a.txt", "a0", "b", "a!"] {
+                _ = try await make(files, name)
+                all.append(name)
+            }
+            for name in ["x", "y-", "z"] {
+                _ = try await make(files, name, in: a)
+                all.append("a/" + name)
+            }
             let inner = try await make(files, "y", .directory, in: a)
-            for index in 0..<200 { _ = try await make(files, "n\(index)", in: inner); all.append("a/y/n\(index)") }
-            for name in ["q", "r"] { _ = try await make(files, name, in: deep); all.append("a-/" + name) }
+            for index in 0..<200 {
+                _ = try await make(files, "n\(index)", in: inner)
+                all.append("a/y/n\(index)")
+            }
+            for name in ["q", "r"] {
+                _ = try await make(files, name, in: deep)
+                all.append("a-/" + name)
+            }
             let wanted = all.map { Array($0.utf8) }.sorted { $0.lexicographicallyPrecedes($1) }
-            func list(_ limit: Int, prefix: [UInt8] = [], from: [UInt8] = [], directories: Bool = false) async throws -> [[UInt8]] {
+            func list(_ limit: Int, prefix: [UInt8] = [], from: [UInt8] = [], directories: Bool = false) async throws
+                -> [[UInt8]]
+            {
                 var found: [[UInt8]] = []
                 var next: [UInt8]? = from
                 while let start = next {
@@ -282,7 +309,8 @@ struct FeatureTests {
                     next = try await outcome(files) { request in
                         part.removeAll()
                         return files.listPaths(
-                            request, below: files.rootID, from: start, prefix: prefix, directories: directories, limit: limit
+                            request, below: files.rootID, from: start, prefix: prefix, directories: directories,
+                            limit: limit
                         ) { listed, path in
                             part.append(Array(path))
                             return listed.inode != nil
@@ -296,7 +324,8 @@ struct FeatureTests {
                 #expect(try await list(limit) == wanted, "limit \(limit)")
                 for prefix in ["a", "a/", "a-", "a/y", "a/y/n1", "b", "c", "empty/", "a/y/n19/"] {
                     let part = wanted.filter { $0.starts(with: Array(prefix.utf8)) }
-                    #expect(try await list(limit, prefix: Array(prefix.utf8)) == part, "prefix \(prefix), limit \(limit)")
+                    #expect(
+                        try await list(limit, prefix: Array(prefix.utf8)) == part, "prefix \(prefix), limit \(limit)")
                 }
             }
             let folders = ["a/", "a-/", "a/y/", "empty/"].map { Array($0.utf8) }

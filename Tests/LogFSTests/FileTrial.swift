@@ -64,7 +64,8 @@ struct FileTrial {
                 for name in ["a", "b"] {
                     _ = try await outcome(files) { request in
                         with(Array(name.utf8)) {
-                            files.create(request, in: files.rootID, $0, NewFile(type: .directory, mode: 0o755, uid: 0, gid: 0))
+                            files.create(
+                                request, in: files.rootID, $0, NewFile(type: .directory, mode: 0o755, uid: 0, gid: 0))
                         }
                     }
                 }
@@ -267,16 +268,20 @@ private struct Worker {
     private mutating func create(_ path: String) async throws {
         let (home, name) = try await Self.home(files, path)
         model.push { $0[path] = FileTrial.File() }
-        _ = try await outcome(files, { [files] request in
-            with(name) { files.create(request, in: home, $0, NewFile(type: .file, mode: 0o644, uid: 0, gid: 0)) }
-        }, now: now).get()
+        _ = try await outcome(
+            files,
+            { [files] request in
+                with(name) { files.create(request, in: home, $0, NewFile(type: .file, mode: 0o644, uid: 0, gid: 0)) }
+            }, now: now
+        ).get()
         count("create")
     }
 
     private mutating func write(_ path: String, _ inode: Inode) async throws {
         let size = Int(inode.size)
         var offset = random.once(in: 3) ? size : random.below(size + 1)
-        let length = random.once(in: 4) ? 65_536 + random.below(9_000) : 1 + random.below(random.once(in: 2) ? 100 : 3_000)
+        let length =
+            random.once(in: 4) ? 65_536 + random.below(9_000) : 1 + random.below(random.once(in: 2) ? 100 : 3_000)
         if offset > 400_000 { offset = 0 }
         let seed = random.next()
         let bytes = (0..<length).map { UInt8(truncatingIfNeeded: (UInt64($0) &* 0x9E37_79B9 &+ seed) >> 11) | 1 }
@@ -293,7 +298,8 @@ private struct Worker {
         model.flush(path)
         model.push { state in
             guard var file = state[path] else { return }
-            file.content = Array(file.content.prefix(size)) + Array(repeating: 0, count: max(0, size - file.content.count))
+            file.content =
+                Array(file.content.prefix(size)) + Array(repeating: 0, count: max(0, size - file.content.count))
             state[path] = file
         }
         try await files.resize(inode.id, to: UInt64(size), now: now)
@@ -348,9 +354,12 @@ private struct Worker {
             state[other] = state[path]
             state[path] = nil
         }
-        _ = try await outcome(files, { [files] request in
-            with(name) { name in with(newName) { files.rename(request, from: home, name, to: newHome, $0) } }
-        }, now: now).get()
+        _ = try await outcome(
+            files,
+            { [files] request in
+                with(name) { name in with(newName) { files.rename(request, from: home, name, to: newHome, $0) } }
+            }, now: now
+        ).get()
         count("rename")
     }
 
@@ -358,17 +367,22 @@ private struct Worker {
         let (home, name) = try await Self.home(files, path)
         model.pending[path] = nil
         model.push { $0[path] = nil }
-        _ = try await outcome(files, { [files] request in with(name) { files.unlink(request, in: home, $0) } }, now: now)
-            .get()
+        _ = try await outcome(
+            files, { [files] request in with(name) { files.unlink(request, in: home, $0) } }, now: now
+        )
+        .get()
         count("unlink")
     }
 
     private mutating func attribute(_ path: String, _ inode: Inode) async throws {
         let value = Array(repeating: UInt8(random.below(256)), count: random.below(random.once(in: 3) ? 9_000 : 40))
         model.push { $0[path]?.attribute = value }
-        _ = try await outcome(files, { [files] request in
-            with(Array("user.x".utf8)) { name in with(value) { files.setAttribute(request, inode.id, name, $0) } }
-        }, now: now).get()
+        _ = try await outcome(
+            files,
+            { [files] request in
+                with(Array("user.x".utf8)) { name in with(value) { files.setAttribute(request, inode.id, name, $0) } }
+            }, now: now
+        ).get()
         count("attribute")
     }
 }

@@ -88,7 +88,9 @@ import Testing
                 root: rig.files.root, clients: [Export.Client(.all)])
         }
         #expect(rig.context.exports.replace(many))
-        #expect(!rig.context.exports.replace(many + [Export(id: 9999, path: "/z", volume: 1, root: rig.files.root, clients: [])]))
+        #expect(
+            !rig.context.exports.replace(
+                many + [Export(id: 9999, path: "/z", volume: 1, root: rig.files.root, clients: [])]))
         #expect(!rig.context.exports.replace([many[0], many[0]]))
         let exports = try client.results(client.peer.call(client.message(Mount.program, 3, 5, [])), MountExports.self)
         #expect(exports.entries.count > 500 && exports.entries.count < many.count)
@@ -97,7 +99,8 @@ import Testing
     @Test(arguments: [
         ("*", "10.1.2.3", true), ("10.1.2.3", "10.1.2.3", true), ("10.1.2.3", "10.1.2.4", false),
         ("10.0.0.0/8", "10.255.0.1", true), ("10.0.0.0/8", "11.0.0.1", false), ("0.0.0.0/0", "1.2.3.4", true),
-        ("10.1.2.0/25", "10.1.2.127", true), ("10.1.2.0/25", "10.1.2.128", false), ("10.1.2.3", "::ffff:10.1.2.3", true),
+        ("10.1.2.0/25", "10.1.2.127", true), ("10.1.2.0/25", "10.1.2.128", false),
+        ("10.1.2.3", "::ffff:10.1.2.3", true),
         ("2001:db8::/32", "2001:db8:1::1", true), ("2001:db8::/32", "2001:db9::1", false),
         ("2001:db8::1/128", "2001:db8::1", true), ("2001:db8::1/127", "2001:db8::", true), ("::/0", "::1", true),
         ("2001:db8::1", "10.0.0.1", false),

@@ -124,7 +124,9 @@ import Testing
         let written = try #require(try client.write(file, 0, bytes).success)
         #expect(written.count == 1 << 20 && written.stability == .unstable && written.verifier == 77)
         #expect(written.file.after?.size == 1 << 20)
-        for (offset, count) in [(0, 0), (0, 1), (3, 5), (100, 4096), (1, 32_768), (1, 32_769), (0, 1 << 20), (5, 999_999)] {
+        for (offset, count) in [
+            (0, 0), (0, 1), (3, 5), (100, 4096), (1, 32_768), (1, 32_769), (0, 1 << 20), (5, 999_999),
+        ] {
             let read = try #require(try client.read(file, UInt64(offset), UInt32(count)).success)
             #expect(read.count == count && read.data.elementsEqual(bytes[offset..<(offset + count)]))
             #expect(read.isEnd == (offset + count == 1 << 20))
@@ -201,9 +203,13 @@ import Testing
         let made = try client.results(client.peer.reply(), NFS3Results.Create.self)
         #expect(made.success?.attributes?.mode == 0o755)
         rig.files.with { $0.settled = 0 }
-        client.peer.send(client.message(NFS3.program, 3, 9, encoded {
-            NFS3MakeDirectoryArguments(place: client.name(root, "e"), attributes: NFS3SetAttributes()).write(into: &$0)
-        }))
+        client.peer.send(
+            client.message(
+                NFS3.program, 3, 9,
+                encoded {
+                    NFS3MakeDirectoryArguments(place: client.name(root, "e"), attributes: NFS3SetAttributes()).write(
+                        into: &$0)
+                }))
         #expect(client.peer.reply(within: 0.05) == nil)
         rig.files.settle(.offline)
         #expect(try client.results(client.peer.reply(), NFS3Results.Create.self).status == .inputOutput)
@@ -227,7 +233,8 @@ import Testing
         #expect(after.modified == NFS3Time(seconds: 1_700_000_000, nanoseconds: 123_456_789))
         #expect(try after == client.attributes(file).success)
         // The guard is the time of the last change.
-        #expect(try client.set(file, NFS3SetAttributes(mode: 0o600), guardTime: before.changed).status == .notSynchronized)
+        #expect(
+            try client.set(file, NFS3SetAttributes(mode: 0o600), guardTime: before.changed).status == .notSynchronized)
         #expect(try client.set(file, NFS3SetAttributes(size: 3), guardTime: before.changed).status == .notSynchronized)
         #expect(try client.attributes(file).success == after)
         #expect(try client.set(file, NFS3SetAttributes(mode: 0o600), guardTime: after.changed).status == .ok)
@@ -314,7 +321,8 @@ import Testing
         let root = try owner.root()
         let file = try owner.made(try owner.create(root, "f", .guarded(NFS3SetAttributes(mode: 0o751))))
         func access(_ client: NFSClient, _ handle: NFS3Handle) throws -> NFS3.Access? {
-            let arguments = NFS3AccessArguments(object: client.handle(handle.bytes), access: NFS3.Access(rawValue: 0x3f))
+            let arguments = NFS3AccessArguments(
+                object: client.handle(handle.bytes), access: NFS3.Access(rawValue: 0x3f))
             return try client.call(.access, .access(arguments), NFS3Results.Access.self).success?.access
         }
         #expect(try access(owner, file) == [.read, .modify, .extend, .execute])
@@ -330,7 +338,8 @@ import Testing
         let listing = NFS3ReadDirectoryArguments(
             directory: stranger.handle(hidden.bytes), cookie: 0, verifier: 0, count: 4096)
         #expect(
-            try stranger.call(.readDirectory, .readDirectory(listing), NFS3Results.ReadDirectory.self).status == .access)
+            try stranger.call(.readDirectory, .readDirectory(listing), NFS3Results.ReadDirectory.self).status == .access
+        )
         #expect(try stranger.lookup(stranger.handle(hidden.bytes), "x").status == .noEntry)
         #expect(try rig.client(uid: 11, gid: 1).read(file, 0, 1).status == .ok)
         #expect(try rig.client(uid: 11, gid: 1).write(file, 0, [1]).status == .access)
@@ -500,8 +509,10 @@ import Testing
         let page = try client.call(.readDirectory, .readDirectory(listing), NFS3Results.ReadDirectory.self)
         #expect(page.success.map { $0.entries.map { name($0.name) } } == [".", "..", "f", "d"])
         #expect(
-            try client.call(.commit, .commit(NFS3CommitArguments(file: file, offset: 0, count: 0)), NFS3Results.Commit.self)
-                .status == .ok)
+            try client.call(
+                .commit, .commit(NFS3CommitArguments(file: file, offset: 0, count: 0)), NFS3Results.Commit.self
+            )
+            .status == .ok)
         #expect(try client.attributes(NFS3Handle(client.keep([1]))).status == .badHandle)
         #expect(rig.files.with { $0.lacks } > 20)
     }
@@ -517,7 +528,9 @@ import Testing
             _ = peer.call(message)
         }
         send("a", xid: 1, on: client.peer)
-        #expect(try client.call(.removeDirectory, .removeDirectory(client.name(root, "a")), NFS3Results.Remove.self).status == .ok)
+        #expect(
+            try client.call(.removeDirectory, .removeDirectory(client.name(root, "a")), NFS3Results.Remove.self).status
+                == .ok)
         // The same call over another connection, then another name, then another transaction.
         send("a", xid: 1, on: try RPCPeer(rig.listener.address))
         send("b", xid: 1, on: client.peer)

@@ -109,7 +109,8 @@ struct Row: Sendable {
 
     @Test func nothingIsBroken() {
         for (state, operation) in [
-            (LeaseState.all, LeaseOperation.openAttributes), (.all, .attributes), ([.read, .handle], .open), (.read, .rename),
+            (LeaseState.all, LeaseOperation.openAttributes), (.all, .attributes), ([.read, .handle], .open),
+            (.read, .rename),
             ([.read, .handle], .read), ([.read, .write], .openUnshared),
         ] {
             var table = LeaseTable()
@@ -127,9 +128,10 @@ struct Row: Sendable {
         expect(table.check(file, by: nil, .read, request: 1, now: 0) == .waits)
         expect(table.check(file, by: nil, .rename, request: 2, now: 0) == .waits)
         expect(table.takeActions().count == 1)
-        expect(table.grant(
-            key(1), on: file, kind: .lease, wanted: .all, isShared: false, isLocked: false
-        ) == .granted(.all, epoch: 2, isBreaking: true))
+        expect(
+            table.grant(
+                key(1), on: file, kind: .lease, wanted: .all, isShared: false, isLocked: false
+            ) == .granted(.all, epoch: 2, isBreaking: true))
         expect(table.acknowledge(key(1), .all, now: 0) == .notAccepted)
         // What was demanded meanwhile follows.
         expect(table.acknowledge(key(1), readHandle, now: 5) == .accepted(readHandle))
@@ -207,7 +209,9 @@ struct Row: Sendable {
         table.cancel(request: 3, on: file)
         expect(table.check(file, by: nil, .open, request: 9999, now: 0) == .waits)
         table.closed(key(1))
-        expect(table.takeActions().filter { if case .resume = $0 { true } else { false } }.count == LeaseTable.waitsPerFileMax)
+        expect(
+            table.takeActions().filter { if case .resume = $0 { true } else { false } }.count
+                == LeaseTable.waitsPerFileMax)
         expect(table.entryCount == 0)
 
         table = LeaseTable()
@@ -306,7 +310,8 @@ private struct LeaseWorld {
                 .openAttributes, .open, .openReplacing, .openUnshared, .read, .write, .rename, .attributes, .replace,
                 .directoryChange,
             ]
-            check(generator.below(2), generator.once(in: 2) ? nil : index, operations[generator.below(operations.count)])
+            check(
+                generator.below(2), generator.once(in: 2) ? nil : index, operations[generator.below(operations.count)])
         case 10..<14: answer(index)
         case 14:
             guard clients[index].opens > 0, generator.once(in: 4) else { break }
@@ -395,7 +400,9 @@ private struct LeaseWorld {
         let less = generator.once(in: 4) ? LeaseState() : told
         clients[index].belief = less
         clients[index].told = nil
-        if table.acknowledge(clients[index].key, less, now: now) != .accepted(less) { fail("\(clients[index]) not accepted") }
+        if table.acknowledge(clients[index].key, less, now: now) != .accepted(less) {
+            fail("\(clients[index]) not accepted")
+        }
     }
 
     private mutating func expire() {

@@ -1,6 +1,5 @@
-import Simulator
-
 import Namespace
+import Simulator
 
 /// The rules of locks over a file of 24 units, each looked at by itself. The last unit stands for all bytes from there on.
 struct LockModel {
@@ -105,7 +104,8 @@ struct LockModel {
         var before = -1
         while reached.count != before {
             before = reached.count
-            for other in waits where reached.contains(other.request.owner) && other.request.owner != wait.request.owner {
+            for other in waits where reached.contains(other.request.owner) && other.request.owner != wait.request.owner
+            {
                 reached.formUnion(blockers(other))
             }
         }

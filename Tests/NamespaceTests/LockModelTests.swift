@@ -1,7 +1,6 @@
+import Namespace
 import Simulator
 import Testing
-
-import Namespace
 
 /// The lock table beside a model that looks at each unit of a file by itself, for a million and more random steps.
 @Suite struct LockModelTests {
@@ -86,7 +85,8 @@ private struct Run {
         let request = LockModel.Held(file: file, owner: owner, range: range, mode: mode)
         // The model's search goes through all pairs.
         let isFull = model.waits.count >= 10
-        let deadline: UInt64? = isFull || generator.once(in: 2) ? nil : generator.once(in: 3) ? .max : now + 1 + generator.below(60)
+        let deadline: UInt64? =
+            isFull || generator.once(in: 2) ? nil : generator.once(in: 3) ? .max : now + 1 + generator.below(60)
         let isHeld = model.conflict(request)
         let tested = table.test(files[file], range.real, mode, owner)
         if (tested != nil) != isHeld { fail("test said \(String(describing: tested)) of \(request)") }
@@ -205,7 +205,8 @@ private struct Run {
             }
             let expected = model.held.filter { $0.file == index }.map { lock in
                 lock.owner.rules == .handle
-                    ? "\(lock.owner) \(lock.range.real) \(lock.mode)" : "\(lock.owner) \(lock.range.offset) \(lock.mode)"
+                    ? "\(lock.owner) \(lock.range.real) \(lock.mode)"
+                    : "\(lock.owner) \(lock.range.offset) \(lock.mode)"
             }
             if found.sorted() != expected.sorted() { fail("locks \(found), expected \(expected)") }
             if !merged { fail("locks that touch were not merged") }

@@ -94,7 +94,8 @@ private typealias Procedure = TestProgram.Procedure
                 var call = message(Procedure.who, xid: uid)
                 call.sign(uid: uid, gid: uid + 1, groups: [uid + 2])
                 let results = try #require(peer.call(call)?.results)
-                #expect(Array(results[..<12]) == encoded { for n in [uid, uid + 1, uid + 2] { $0.u32(n) } }, "\(round)")
+                #expect(
+                    Array(results[..<12]) == encoded { for n in [uid, uid + 1, uid + 2] { $0.u32(n) } }, "\(round)")
             }
         }
     }
@@ -121,7 +122,8 @@ private typealias Procedure = TestProgram.Procedure
         let count = 3000
         for index in 0..<count {
             let procedure = [Procedure.echo, Procedure.later][Int.random(in: 0...1, using: &random)]
-            let payload = [UInt8.random(in: 0...5, using: &random)] + random.bytes(Int.random(in: 0...200, using: &random))
+            let payload =
+                [UInt8.random(in: 0...5, using: &random)] + random.bytes(Int.random(in: 0...200, using: &random))
             batch += message(procedure, xid: UInt32(index), opaque(payload)).record()
         }
         #expect(peer.peer.send(batch) == batch.count)

@@ -135,7 +135,8 @@ private struct Benchmark {
             let perSync = Double(after.records - before.records) / Double(max(1, after.syncs - before.syncs))
             report(
                 "create, log durability, \(callers) callers", rate, "/s",
-                "\(percent(rate, bare)) of the bare rate \(Int(bare))/s, \(Int(perSync * 10)) tenths of a record a sync")
+                "\(percent(rate, bare)) of the bare rate \(Int(bare))/s, \(Int(perSync * 10)) tenths of a record a sync"
+            )
         }
     }
 
@@ -260,7 +261,8 @@ private struct Benchmark {
             if case .done = files.attributes(request, ids[pick]) { continue }
             missed += 1
         }
-        report("getattr, warm, \(what)", Double(rounds) / (seconds() - start), "/s", missed > 0 ? "\(missed) missed" : "")
+        report(
+            "getattr, warm, \(what)", Double(rounds) / (seconds() - start), "/s", missed > 0 ? "\(missed) missed" : "")
         // The names are made beforehand; one block for all of them.
         var names: [UInt8] = []
         var ends: [Int] = [0]
@@ -278,6 +280,7 @@ private struct Benchmark {
                 missed += 1
             }
         }
-        report("lookup, warm, \(what)", Double(rounds) / (seconds() - start), "/s", missed > 0 ? "\(missed) missed" : "")
+        report(
+            "lookup, warm, \(what)", Double(rounds) / (seconds() - start), "/s", missed > 0 ? "\(missed) missed" : "")
     }
 }

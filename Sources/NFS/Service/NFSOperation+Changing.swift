@@ -89,7 +89,8 @@ extension NFSOperation {
         let name = try name(arguments.place.name)
         switch arguments.how {
         case .unchecked(let attributes):
-            return place.volume.create(place.caller, in: place.file, name, try newFile(.file, attributes), .openOrCreate)
+            return place.volume.create(
+                place.caller, in: place.file, name, try newFile(.file, attributes), .openOrCreate)
         case .guarded(let attributes):
             return place.volume.create(place.caller, in: place.file, name, try newFile(.file, attributes), .exclusive)
         case .exclusive(let verifier):

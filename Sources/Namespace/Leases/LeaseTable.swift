@@ -68,7 +68,9 @@ public struct LeaseTable {
     }
 
     public var count: Int { leases.count }
-    package var entryCount: Int { leases.count + files.count + slots.count + fileSlots.count + perClient.count + breaks.count }
+    package var entryCount: Int {
+        leases.count + files.count + slots.count + fileSlots.count + perClient.count + breaks.count
+    }
 
     public mutating func takeActions() -> [LeaseAction] {
         let taken = actions

@@ -35,7 +35,9 @@ extension LogFileSystem {
         let attempt = files.write(inner(request), id, at: offset, bytes)
         guard case .done = attempt else {
             // Never shown: there was no write.
-            return outer(attempt, request.reader, id) { _ in Changed(before: nil, after: Attributes(file: file, type: .file)) }
+            return outer(attempt, request.reader, id) { _ in
+                Changed(before: nil, after: Attributes(file: file, type: .file))
+            }
         }
         return outer(files.attributes(inner(request), id), request.reader) { Changed(before: nil, after: outer($0)) }
     }

@@ -13,7 +13,9 @@ struct BlockCache {
 
     /// An empty block of at least `capacity`.
     mutating func take(_ capacity: Int) -> Block {
-        guard let index = Self.capacities.firstIndex(where: { $0 >= capacity }) else { return Block(capacity: capacity) }
+        guard let index = Self.capacities.firstIndex(where: { $0 >= capacity }) else {
+            return Block(capacity: capacity)
+        }
         // Where the last one was found the next one is free most likely: blocks end in the order of their beginning.
         for step in 0..<kept[index].count {
             let place = (hands[index] + step) % kept[index].count

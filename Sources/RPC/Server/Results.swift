@@ -42,7 +42,9 @@ public struct Results: ~Copyable {
     }
 
     /// Results that fit without a block, at most.
-    public var inPlaceMax: Int { sink.messageMax - sink.markBytes - ReplyHeader.successBytes - (protection == nil ? 0 : 4096) }
+    public var inPlaceMax: Int {
+        sink.messageMax - sink.markBytes - ReplyHeader.successBytes - (protection == nil ? 0 : 4096)
+    }
     /// Whether results of any length can be sent with a block; a datagram has an end.
     public var takesBlocks: Bool { sink.takesBlocks }
 

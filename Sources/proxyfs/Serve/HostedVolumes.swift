@@ -65,7 +65,8 @@ final class HostedVolumes {
             }
             if let failure {
                 isGood = false
-                logger.error("volume not closed", [.init("name", volume.volume.name), .init("why", Self.text(failure))])
+                logger.error(
+                    "volume not closed", [.init("name", volume.volume.name), .init("why", Self.text(failure))])
             } else {
                 logger.info("volume closed", [.init("name", volume.volume.name)])
             }
@@ -103,7 +104,9 @@ final class HostedVolumes {
     }
 
     /// Runs a task on a loop and waits for it. Not on a loop.
-    private static func wait<Value: Sendable>(on loop: EventLoop, _ body: @escaping @Sendable () async -> Value) -> Value {
+    private static func wait<Value: Sendable>(on loop: EventLoop, _ body: @escaping @Sendable () async -> Value)
+        -> Value
+    {
         guard let monitor = shim_monitor_create() else { preconditionFailure("no memory for a monitor") }
         defer { shim_monitor_destroy(monitor) }
         let bell = Bell(monitor: monitor)

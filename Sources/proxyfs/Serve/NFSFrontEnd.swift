@@ -13,6 +13,12 @@ final class NFSFrontEnd {
     private static let keyBytes = 16
 
     private let server: RPCServer
+    /// Kept as long as its loop runs.
+    private let datagrams = Datagrams()
+
+    /// Touched on one loop only.
+    private final class Datagrams: @unchecked Sendable { var value: DatagramSocket? }
+
     private let exports = ExportTable()
 
     init(_ volumes: Volumes, world: World, logger: Logger, metrics: MetricsRegistry) throws(SecretFile.Problem) {
@@ -50,12 +56,11 @@ final class NFSFrontEnd {
 
     func listen(on address: SocketAddress, _ world: World) throws(Errno) -> Listener {
         let listener = try server.listen(on: address, network: world.network)
+        // Some clients ask for the mount over UDP.
         let loop = world.loops[0]
-        let server = server
-        let network = world.network
+        let (server, network, socket) = (server, world.network, datagrams)
         let bound = listener.address
-        // Some clients ask for the mount over UDP. The socket belongs to its loop for as long as that runs.
-        loop.execute { _ = try? server.datagrams(on: bound, network: network, loop: loop) }
+        loop.execute { socket.value = try? server.datagrams(on: bound, network: network, loop: loop) }
         return listener
     }
 }

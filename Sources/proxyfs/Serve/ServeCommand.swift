@@ -38,6 +38,7 @@ final class Server {
     private let metrics = MetricsRegistry()
     private let admin: AdminService
     private let volumes: HostedVolumes
+    private var nfs: NFSFrontEnd?
     private var listeners: [(name: String, listener: Listener)] = []
 
     init(_ settings: Settings, _ data: DataDirectory) throws(CommandFailure) {
@@ -124,6 +125,7 @@ final class Server {
         } catch {
             throw Self.failure(error, data.path + "/" + NFSFrontEnd.keyFile)
         }
+        nfs = front
         front.export(volumes.volumes, at: address)
         do throws(Errno) {
             listeners.append(("nfs", try front.listen(on: address, world)))
