@@ -8,8 +8,8 @@ struct CrashTests {
     func lives(_ number: Int) {
         var trial = FileTrial(seed: UInt64(number) &* 104_729, faults: .default)
         trial.run(lives: 6)
-        // Known and not understood: after a crash of this run one file's allocated bytes, and the live bytes of its
-        // segment, are more than its extents have. Its content is right.
+        // A defect, known and not understood: after a crash of this run a file has lost an extent that its inode and
+        // its segment still count.
         withKnownIssue(isIntermittent: true) {
             #expect(trial.model.problems == [])
         } when: {
