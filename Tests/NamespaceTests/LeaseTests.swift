@@ -58,7 +58,7 @@ struct Row: Sendable {
         let other = FileID(subvolume: 1, inode: 8, generation: 1)
         expect(
             table.grant(key(2), on: other, kind: .lease, wanted: .read, isShared: false, isLocked: false) == .keyInUse)
-        table.closed(key(2))
+        for _ in 0..<2 { table.closed(key(2)) }
         expect(table.count == 1)
         table.closed(key(2))
         expect(table.entryCount == 0)
@@ -109,7 +109,8 @@ struct Row: Sendable {
 
     @Test func nothingIsBroken() {
         for (state, operation) in [
-            (LeaseState.all, LeaseOperation.openAttributes), (.all, .attributes), ([.read, .handle], .open), (.read, .rename),
+            (LeaseState.all, LeaseOperation.openAttributes), (.all, .attributes), ([.read, .handle], .open),
+            (.read, .rename),
             ([.read, .handle], .read), ([.read, .write], .openUnshared),
         ] {
             var table = LeaseTable()
@@ -127,9 +128,10 @@ struct Row: Sendable {
         expect(table.check(file, by: nil, .read, request: 1, now: 0) == .waits)
         expect(table.check(file, by: nil, .rename, request: 2, now: 0) == .waits)
         expect(table.takeActions().count == 1)
-        expect(table.grant(
-            key(1), on: file, kind: .lease, wanted: .all, isShared: false, isLocked: false
-        ) == .granted(.all, epoch: 2, isBreaking: true))
+        expect(
+            table.grant(
+                key(1), on: file, kind: .lease, wanted: .all, isShared: false, isLocked: false
+            ) == .granted(.all, epoch: 2, isBreaking: true))
         expect(table.acknowledge(key(1), .all, now: 0) == .notAccepted)
         // What was demanded meanwhile follows.
         expect(table.acknowledge(key(1), readHandle, now: 5) == .accepted(readHandle))
@@ -207,7 +209,9 @@ struct Row: Sendable {
         table.cancel(request: 3, on: file)
         expect(table.check(file, by: nil, .open, request: 9999, now: 0) == .waits)
         table.closed(key(1))
-        expect(table.takeActions().filter { if case .resume = $0 { true } else { false } }.count == LeaseTable.waitsPerFileMax)
+        expect(
+            table.takeActions().filter { if case .resume = $0 { true } else { false } }.count
+                == LeaseTable.waitsPerFileMax)
         expect(table.entryCount == 0)
 
         table = LeaseTable()
@@ -233,7 +237,11 @@ struct Row: Sendable {
         for _ in 0..<250_000 where world.failure == nil { world.step() }
         world.drain()
         #expect(world.failure == nil, "seed \(seed): \(world.failure ?? "")")
-        expect(world.resumed > 3000 && world.expired > 50 && world.second > 50 && world.refused > 500)
+        // All of it has happened, or the run proves little.
+        #expect(world.resumed > 3000)
+        #expect(world.expired > 50)
+        #expect(world.second > 50)
+        #expect(world.refused > 500)
         expect(world.table.entryCount == 0)
     }
 }
@@ -249,6 +257,8 @@ private struct LeaseWorld {
         /// A break that it got and has not answered.
         var told: LeaseState?
         var toldAt: UInt64 = 0
+        /// It does not answer this one.
+        var isSilent = false
     }
 
     var generator: Generator
@@ -306,14 +316,16 @@ private struct LeaseWorld {
                 .openAttributes, .open, .openReplacing, .openUnshared, .read, .write, .rename, .attributes, .replace,
                 .directoryChange,
             ]
-            check(generator.below(2), generator.once(in: 2) ? nil : index, operations[generator.below(operations.count)])
+            check(
+                generator.below(2), generator.once(in: 2) ? nil : index, operations[generator.below(operations.count)])
         case 10..<14: answer(index)
         case 14:
             guard clients[index].opens > 0, generator.once(in: 4) else { break }
-            table.disconnected(clients[index].key)
-            take()
             // Away: it believes nothing until it is back, and its opens end.
             clients[index].belief = []
+            clients[index].told = nil
+            table.disconnected(clients[index].key)
+            take()
             while clients[index].opens > 0 { close(index) }
         default: expire()
         }
@@ -385,17 +397,17 @@ private struct LeaseWorld {
     }
 
     private mutating func answer(_ index: Int) {
-        guard let told = clients[index].told else { return }
-        // Some never answer.
-        if now % 11 == 0 { return }
-        if clients[index].kind == .lease, generator.once(in: 10), told != .all {
+        guard let told = clients[index].told, !clients[index].isSilent else { return }
+        if clients[index].kind == .lease, generator.once(in: 3), told != .all {
             if table.acknowledge(clients[index].key, .all, now: now) != .notAccepted { fail("too much was accepted") }
             refused += 1
         }
         let less = generator.once(in: 4) ? LeaseState() : told
         clients[index].belief = less
         clients[index].told = nil
-        if table.acknowledge(clients[index].key, less, now: now) != .accepted(less) { fail("\(clients[index]) not accepted") }
+        if table.acknowledge(clients[index].key, less, now: now) != .accepted(less) {
+            fail("\(clients[index]) not accepted")
+        }
     }
 
     private mutating func expire() {
@@ -422,6 +434,7 @@ private struct LeaseWorld {
                 if mustAcknowledge {
                     clients[index].told = to
                     clients[index].toldAt = now
+                    clients[index].isSilent = generator.once(in: 8)
                     second += clients[index].belief == .all ? 0 : 1
                 } else {
                     clients[index].belief = to

@@ -1,10 +1,9 @@
+import Namespace
 import Simulator
 
-import Namespace
-
-/// The rules of locks over a file of 24 units, each looked at by itself. The last unit stands for all bytes from there on.
+/// The rules of locks over a file of 16 units, each looked at by itself. The last unit stands for all bytes from there on.
 struct LockModel {
-    static let units = 24
+    static let units = 16
 
     struct Range: Equatable {
         var offset: Int
@@ -105,7 +104,8 @@ struct LockModel {
         var before = -1
         while reached.count != before {
             before = reached.count
-            for other in waits where reached.contains(other.request.owner) && other.request.owner != wait.request.owner {
+            for other in waits where reached.contains(other.request.owner) && other.request.owner != wait.request.owner
+            {
                 reached.formUnion(blockers(other))
             }
         }

@@ -1,6 +1,5 @@
-import Testing
-
 import Namespace
+import Testing
 
 private let file = FileID(subvolume: 1, inode: 7, generation: 1)
 private let other = FileID(subvolume: 1, inode: 8, generation: 1)
@@ -143,7 +142,8 @@ private func bytes(_ offset: UInt64, _ length: UInt64) -> LockRange { LockRange(
         expect(table.lock(other, .whole, .exclusive, process(0), now: 0) == .granted)
         for index in 0..<UInt64(LockTable.waitsPerFileMax) {
             guard
-                case .waits = table.lock(file, bytes(index, 1), .exclusive, process(index / 2 + 1, index), until: .max, now: 0)
+                case .waits = table.lock(
+                    file, bytes(index, 1), .exclusive, process(index / 2 + 1, index), until: .max, now: 0)
             else {
                 Issue.record("wait \(index) was refused")
                 return

@@ -132,7 +132,8 @@ public struct ACL: Equatable, Sendable {
         let count = Int(try reader.u16LE())
         guard count <= Self.entriesMax else { throw .tooLong }
         for _ in 0..<count {
-            guard Kind(rawValue: try reader.u8()) != nil, EntryFlags.all.isSuperset(of: EntryFlags(rawValue: try reader.u8())),
+            guard Kind(rawValue: try reader.u8()) != nil,
+                EntryFlags.all.isSuperset(of: EntryFlags(rawValue: try reader.u8())),
                 let who = Who(rawValue: try reader.u8()), try reader.u8() == 0,
                 AccessMask.all.isSuperset(of: AccessMask(rawValue: try reader.u32LE()))
             else { throw .malformed }

@@ -58,6 +58,7 @@ public struct AccessMask: OptionSet, Hashable, Sendable {
 
     /// The digit that says most of these rights and nothing beyond them.
     var digit: UInt16 {
-        (contains(.readData) ? 4 : 0) | (isSuperset(of: [.writeData, .appendData]) ? 2 : 0) | (contains(.execute) ? 1 : 0)
+        (contains(.readData) ? 4 : 0) | (isSuperset(of: [.writeData, .appendData]) ? 2 : 0)
+            | (contains(.execute) ? 1 : 0)
     }
 }

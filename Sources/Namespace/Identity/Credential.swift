@@ -15,7 +15,9 @@ public struct Credential: Equatable, Sendable {
         self.uid = uid
         self.gid = gid
         self.groups = Self.sorted(groups)
-        self.sids = sids.count < 2 ? sids : Set(sids.prefix(Self.sidsMax)).sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
+        self.sids =
+            sids.count < 2
+            ? sids : Set(sids.prefix(Self.sidsMax)).sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
     }
 
     private static func sorted(_ groups: [UInt32]) -> [UInt32] {

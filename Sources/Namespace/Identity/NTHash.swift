@@ -17,7 +17,9 @@ public enum NTHash {
         var padded = message + [0x80]
         while padded.count % 64 != 56 { padded.append(0) }
         let bits = UInt64(message.count) &* 8
-        for shift in stride(from: 0 as UInt64, through: 56, by: 8) { padded.append(UInt8(truncatingIfNeeded: bits >> shift)) }
+        for shift in stride(from: 0 as UInt64, through: 56, by: 8) {
+            padded.append(UInt8(truncatingIfNeeded: bits >> shift))
+        }
         var state: [UInt32] = [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476]
         for block in stride(from: 0, to: padded.count, by: 64) {
             let words = (0..<16).map { index in

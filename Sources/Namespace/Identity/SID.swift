@@ -14,9 +14,13 @@ public struct SID: Hashable, Sendable {
 
     private init(checked authority: UInt64, _ numbers: [UInt32]) {
         var bytes: [UInt8] = [1, UInt8(numbers.count)]
-        for shift in stride(from: 40, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: authority >> UInt64(shift))) }
+        for shift in stride(from: 40, through: 0, by: -8) {
+            bytes.append(UInt8(truncatingIfNeeded: authority >> UInt64(shift)))
+        }
         for number in numbers {
-            for shift in stride(from: 0, through: 24, by: 8) { bytes.append(UInt8(truncatingIfNeeded: number >> UInt32(shift))) }
+            for shift in stride(from: 0, through: 24, by: 8) {
+                bytes.append(UInt8(truncatingIfNeeded: number >> UInt32(shift)))
+            }
         }
         self.bytes = bytes
     }
@@ -51,7 +55,8 @@ public struct SID: Hashable, Sendable {
     public var numbers: [UInt32] {
         (0..<Int(bytes[1])).map { index in
             let at = 8 + 4 * index
-            return UInt32(bytes[at]) | UInt32(bytes[at + 1]) << 8 | UInt32(bytes[at + 2]) << 16 | UInt32(bytes[at + 3]) << 24
+            return UInt32(bytes[at]) | UInt32(bytes[at + 1]) << 8 | UInt32(bytes[at + 2]) << 16 | UInt32(bytes[at + 3])
+                << 24
         }
     }
 
@@ -66,7 +71,9 @@ public struct SID: Hashable, Sendable {
     public static func unknownUser(_ uid: UInt32) -> SID { SID(checked: 22, [1, uid]) }
     /// Of a gid that no group has.
     public static func unknownGroup(_ gid: UInt32) -> SID { SID(checked: 22, [2, gid]) }
-    static func domain(_ a: UInt32, _ b: UInt32, _ c: UInt32, _ rid: UInt32) -> SID { SID(checked: 5, [21, a, b, c, rid]) }
+    static func domain(_ a: UInt32, _ b: UInt32, _ c: UInt32, _ rid: UInt32) -> SID {
+        SID(checked: 5, [21, a, b, c, rid])
+    }
 }
 
 extension SID: CustomStringConvertible {

@@ -52,7 +52,9 @@ public struct User: Equatable, Sendable {
     public var rights: [String: VolumeRights] = [:]
     public var isDisabled = false
 
-    public init(name: String, uid: UInt32, gid: UInt32, groups: [UInt32] = [], ntHash: [UInt8] = [], sealed: [UInt8] = []) {
+    public init(
+        name: String, uid: UInt32, gid: UInt32, groups: [UInt32] = [], ntHash: [UInt8] = [], sealed: [UInt8] = []
+    ) {
         self.name = name
         self.uid = uid
         self.gid = gid

@@ -78,7 +78,8 @@ extension LockTable {
     /// Makes `range` of a process's locks be of one mode, or unlocked: what it held there gives way, what touches and is of
     /// the same mode becomes one with it.
     mutating func replace(_ place: UInt32, _ range: LockRange, _ mode: LockMode?, _ who: UInt32) -> LockRefusal? {
-        let reach = LockRange(range.first == 0 ? 0 : range.first - 1, through: range.last == .max ? .max : range.last + 1)
+        let reach = LockRange(
+            range.first == 0 ? 0 : range.first - 1, through: range.last == .max ? .max : range.last + 1)
         var doomed: [(range: LockRange, mode: LockMode)] = []
         var pieces: [(range: LockRange, mode: LockMode)] = []
         var first = range.first

@@ -242,7 +242,8 @@ public struct OpenTable {
         guard let mine = self[id] else { return false }
         var found = false
         forEach(of: file) { open in
-            let isSame = open.id == id || mine.leaseKey != 0 && open.leaseKey == mine.leaseKey && open.client == mine.client
+            let isSame =
+                open.id == id || mine.leaseKey != 0 && open.leaseKey == mine.leaseKey && open.client == mine.client
             found = !isSame && !(open.share.access.isEmpty && open.share.denied.isEmpty)
             return !found
         }
