@@ -4,6 +4,9 @@ struct DeadlineHeap {
     struct Entry {
         var deadline: UInt64
         var number: UInt64
+
+        /// Of those for one time the older goes first.
+        static func < (a: Entry, b: Entry) -> Bool { (a.deadline, a.number) < (b.deadline, b.number) }
     }
 
     private var entries: ContiguousArray<Entry> = []
@@ -16,7 +19,7 @@ struct DeadlineHeap {
         var index = entries.count - 1
         while index > 0 {
             let parent = (index - 1) / 2
-            guard entries[index].deadline < entries[parent].deadline else { break }
+            guard entries[index] < entries[parent] else { break }
             entries.swapAt(index, parent)
             index = parent
         }
@@ -29,7 +32,7 @@ struct DeadlineHeap {
         while true {
             var least = index
             for child in [2 * index + 1, 2 * index + 2] where child < entries.count {
-                if entries[child].deadline < entries[least].deadline { least = child }
+                if entries[child] < entries[least] { least = child }
             }
             guard least != index else { return }
             entries.swapAt(index, least)

@@ -58,7 +58,7 @@ struct Row: Sendable {
         let other = FileID(subvolume: 1, inode: 8, generation: 1)
         expect(
             table.grant(key(2), on: other, kind: .lease, wanted: .read, isShared: false, isLocked: false) == .keyInUse)
-        table.closed(key(2))
+        for _ in 0..<2 { table.closed(key(2)) }
         expect(table.count == 1)
         table.closed(key(2))
         expect(table.entryCount == 0)
@@ -237,7 +237,11 @@ struct Row: Sendable {
         for _ in 0..<250_000 where world.failure == nil { world.step() }
         world.drain()
         #expect(world.failure == nil, "seed \(seed): \(world.failure ?? "")")
-        expect(world.resumed > 3000 && world.expired > 50 && world.second > 50 && world.refused > 500)
+        // All of it has happened, or the run proves little.
+        #expect(world.resumed > 3000)
+        #expect(world.expired > 50)
+        #expect(world.second > 50)
+        #expect(world.refused > 500)
         expect(world.table.entryCount == 0)
     }
 }
@@ -253,6 +257,8 @@ private struct LeaseWorld {
         /// A break that it got and has not answered.
         var told: LeaseState?
         var toldAt: UInt64 = 0
+        /// It does not answer this one.
+        var isSilent = false
     }
 
     var generator: Generator
@@ -315,10 +321,11 @@ private struct LeaseWorld {
         case 10..<14: answer(index)
         case 14:
             guard clients[index].opens > 0, generator.once(in: 4) else { break }
-            table.disconnected(clients[index].key)
-            take()
             // Away: it believes nothing until it is back, and its opens end.
             clients[index].belief = []
+            clients[index].told = nil
+            table.disconnected(clients[index].key)
+            take()
             while clients[index].opens > 0 { close(index) }
         default: expire()
         }
@@ -390,10 +397,8 @@ private struct LeaseWorld {
     }
 
     private mutating func answer(_ index: Int) {
-        guard let told = clients[index].told else { return }
-        // Some never answer.
-        if now % 11 == 0 { return }
-        if clients[index].kind == .lease, generator.once(in: 10), told != .all {
+        guard let told = clients[index].told, !clients[index].isSilent else { return }
+        if clients[index].kind == .lease, generator.once(in: 3), told != .all {
             if table.acknowledge(clients[index].key, .all, now: now) != .notAccepted { fail("too much was accepted") }
             refused += 1
         }
@@ -429,6 +434,7 @@ private struct LeaseWorld {
                 if mustAcknowledge {
                     clients[index].told = to
                     clients[index].toldAt = now
+                    clients[index].isSilent = generator.once(in: 8)
                     second += clients[index].belief == .all ? 0 : 1
                 } else {
                     clients[index].belief = to

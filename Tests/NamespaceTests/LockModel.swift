@@ -1,9 +1,9 @@
 import Namespace
 import Simulator
 
-/// The rules of locks over a file of 24 units, each looked at by itself. The last unit stands for all bytes from there on.
+/// The rules of locks over a file of 16 units, each looked at by itself. The last unit stands for all bytes from there on.
 struct LockModel {
-    static let units = 24
+    static let units = 16
 
     struct Range: Equatable {
         var offset: Int

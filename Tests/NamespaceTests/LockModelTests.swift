@@ -30,7 +30,7 @@ private struct Run {
     var timeouts = 0
     var queued = 0
     let owners: [LockOwner]
-    let files = (0..<3).map { FileID(subvolume: 1, inode: UInt64(10 + $0), generation: 1) }
+    let files = (0..<2).map { FileID(subvolume: 1, inode: UInt64(10 + $0), generation: 1) }
 
     init(seed: UInt64) {
         generator = Generator(seed: seed, stream: "locks")
@@ -84,7 +84,7 @@ private struct Run {
         let mode: LockMode = generator.once(in: 2) ? .shared : .exclusive
         let request = LockModel.Held(file: file, owner: owner, range: range, mode: mode)
         // The model's search goes through all pairs.
-        let isFull = model.waits.count >= 10
+        let isFull = model.waits.count >= 6
         let deadline: UInt64? =
             isFull || generator.once(in: 2) ? nil : generator.once(in: 3) ? .max : now + 1 + generator.below(60)
         let isHeld = model.conflict(request)
@@ -157,7 +157,9 @@ private struct Run {
         let earliest = model.waits.map(\.deadline).min().flatMap { $0 == .max ? nil : $0 }
         if table.nextDeadline() != earliest { fail("next deadline") }
         table.expire(now)
-        while let wait = model.waits.filter({ $0.deadline <= now }).min(by: { $0.deadline < $1.deadline }) {
+        while let wait = model.waits.filter({ $0.deadline <= now }).min(by: {
+            ($0.deadline, $0.number) < ($1.deadline, $1.number)
+        }) {
             model.waits.removeAll { $0.number == wait.number }
             model.ended.append((wait.number, "timeout"))
             timeouts += 1

@@ -50,8 +50,13 @@ public struct UserTable: Sendable {
 
     // MARK: Changing
 
-    /// A uid that nobody has, from 10000 on.
-    public var freeUID: UInt32? { (Self.firstID...65_000 + Self.firstID).first { nameOfUID[$0] == nil } ?? nil }
+    /// The lowest uid from 10000 on that nobody has.
+    public var freeUID: UInt32 {
+        // Among one more than there may be users one is free.
+        var uid = Self.firstID
+        while nameOfUID[uid] != nil { uid += 1 }
+        return uid
+    }
 
     private func check(_ user: User, besides old: User?) throws(Refusal) {
         guard Self.isGood(user.name) else { throw .badName }

@@ -139,19 +139,18 @@ public struct LeaseTable {
     ) -> LeaseState {
         var state = wanted.normal
         if isDirectory || isShared { state.remove(.write) }
-        if kind != .lease, state.contains(.handle), !state.contains(.write) {
-            // There is no oplock of reads and handles; a delegation of all that can not be is one of reads.
-            state = .read
-        }
         if isLocked { state = [] }
-        guard let place = fileSlots[file] else { return state }
-        for other in files[place].leases where other != own {
-            if leases[other].state.contains(.write) { return [] }
-            if !leases[other].state.isEmpty { state.remove(.write) }
+        if let place = fileSlots[file] {
+            for other in files[place].leases where other != own {
+                if leases[other].state.contains(.write) { return [] }
+                if !leases[other].state.isEmpty { state.remove(.write) }
+            }
+            for wait in files[place].waits where own == nil || wait.actor != own.map({ leases[$0].key }) {
+                state.subtract(wait.operation.awaited(kind))
+            }
         }
-        for wait in files[place].waits where own == nil || wait.actor != own.map({ leases[$0].key }) {
-            state.subtract(wait.operation.awaited(kind))
-        }
+        // There is no oplock of reads and handles; a write delegation that can not be is one of reads.
+        if kind != .lease, state.contains(.handle), !state.contains(.write) { state.remove(.handle) }
         return state.normal
     }
 

@@ -274,8 +274,8 @@ public struct LockTable {
 
     public func forEach(on file: FileID, _ body: (LockHolder) -> Void) {
         guard let place = fileSlots[file] else { return }
-        files[place].exclusive.forEach { body(holder($0, .exclusive)) }
-        files[place].shared.forEach { body(holder($0, .shared)) }
+        files[place].exclusive.visitAll { body(holder($0, .exclusive)) }
+        files[place].shared.visitAll { body(holder($0, .shared)) }
         for lock in files[place].voids {
             body(LockHolder(owner: owners[lock.owner].owner, range: .void, mode: lock.mode))
         }

@@ -54,7 +54,7 @@ struct RangeList {
         }
     }
 
-    func forEach(_ body: (Lock) -> Void) {
+    func visitAll(_ body: (Lock) -> Void) {
         for chunk in chunks {
             for lock in chunk.locks { body(lock) }
         }
