@@ -73,6 +73,13 @@ let package = Package(
         // What several modules' tests need.
         .target(
             name: "TestSupport", dependencies: ["Bytes", "CShim", "RPC", "Runtime"], path: "Tests/TestSupport", swiftSettings: strict),
+        .target(
+            name: "WireSamples", dependencies: ["Bytes", "NFS", "RPC"], path: "Tests/WireSamples",
+            swiftSettings: strict),
+        // What our encoders write, for conformance/xdr to hold it against libtirpc's.
+        .executableTarget(
+            name: "xdr-samples", dependencies: ["WireSamples"], path: "conformance/xdr/Samples",
+            swiftSettings: strict),
         .executableTarget(
             name: "benchmark-store-directory", dependencies: ["Bytes", "ObjectStore", "Runtime"],
             path: "benchmarks/store-directory", exclude: ["run"], swiftSettings: strict),
@@ -90,7 +97,7 @@ let package = Package(
         .testTarget(
             name: "ProgramTests", dependencies: ["CShim", "Runtime", "TestSupport", "proxyfs"], swiftSettings: strict),
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
-        tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport"]),
+        tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
     ]
 )
