@@ -30,8 +30,8 @@ let package = Package(
         .systemLibrary(
             name: "COpenSSL", path: "Sources/System/COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .target(
-            name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])],
-            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+            name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2", "-I/usr/include/tirpc"])],
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc")]),
 
         room("Bytes", ["CShim"]),
         room("Logging", []),
@@ -43,7 +43,7 @@ let package = Package(
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS"]),
-        room("RPC", ["Bytes", "Logging", "Metrics", "Runtime"]),
+        room("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime"]),
         room("NFS", ["Bytes", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
@@ -66,6 +66,10 @@ let package = Package(
             name: "benchmark-headhunter", dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter"],
             path: "benchmarks/headhunter", exclude: ["run"], swiftSettings: strict),
 
+        // An RPC server that does nothing, beside libtirpc's.
+        .executableTarget(
+            name: "benchmark-rpc", dependencies: ["Bytes", "Logging", "RPC", "Runtime"], path: "benchmarks/rpc",
+            exclude: ["load.c", "peer.c", "run"], swiftSettings: strict),
         .executableTarget(
             name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",
             swiftSettings: strict),
