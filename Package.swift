@@ -19,6 +19,9 @@ func tests(_ name: String, _ needs: [Target.Dependency]) -> Target {
     .testTarget(name: name + "Tests", dependencies: needs + [.byName(name: name)], swiftSettings: strict)
 }
 
+/// While one works on a module: PROXYFS_TESTS="NFSTests RPCTests" leaves out every other test and benchmark.
+let chosen = Context.environment["PROXYFS_TESTS"]?.split(separator: " ").map(String.init)
+
 let package = Package(
     name: "proxyfs",
     products: [
@@ -30,8 +33,8 @@ let package = Package(
         .systemLibrary(
             name: "COpenSSL", path: "Sources/System/COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .target(
-            name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])],
-            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+            name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2", "-I/usr/include/tirpc"])],
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc")]),
 
         room("Bytes", ["CShim"]),
         room("Logging", []),
@@ -43,7 +46,7 @@ let package = Package(
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
-        room("RPC", ["Bytes", "Logging", "Metrics", "Runtime"]),
+        room("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime"]),
         room("NFS", ["Bytes", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
@@ -69,6 +72,10 @@ let package = Package(
             name: "benchmark-headhunter", dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter"],
             path: "benchmarks/headhunter", exclude: ["run"], swiftSettings: strict),
 
+        // An RPC server that does nothing, beside libtirpc's.
+        .executableTarget(
+            name: "benchmark-rpc", dependencies: ["Bytes", "Logging", "RPC", "Runtime"], path: "benchmarks/rpc",
+            exclude: ["load.c", "peer.c", "run"], swiftSettings: strict),
         .executableTarget(
             name: "benchmark-namespace", dependencies: ["Namespace"], path: "benchmarks/namespace", exclude: ["run"],
             swiftSettings: strict),
@@ -83,6 +90,13 @@ let package = Package(
         // What several modules' tests need.
         .target(
             name: "TestSupport", dependencies: ["Bytes", "CShim", "RPC", "Runtime"], path: "Tests/TestSupport",
+            swiftSettings: strict),
+        .target(
+            name: "WireSamples", dependencies: ["Bytes", "NFS", "RPC"], path: "Tests/WireSamples",
+            swiftSettings: strict),
+        // What our encoders write, for conformance/xdr to hold it against libtirpc's.
+        .executableTarget(
+            name: "xdr-samples", dependencies: ["WireSamples"], path: "conformance/xdr/Samples",
             swiftSettings: strict),
         .executableTarget(
             name: "benchmark-store-directory", dependencies: ["Bytes", "ObjectStore", "Runtime"],
@@ -102,7 +116,10 @@ let package = Package(
         .testTarget(
             name: "ProgramTests", dependencies: ["CShim", "Runtime", "TestSupport", "proxyfs"], swiftSettings: strict),
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
-        tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport"]),
+        tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
-    ]
+    ].filter { target in
+        guard let chosen else { return true }
+        return target.type == .test ? chosen.contains(target.name) : !target.name.hasPrefix("bench")
+    }
 )

@@ -6,6 +6,7 @@ import RPC
 import Runtime
 import TestSupport
 import Testing
+import WireSamples
 
 @Suite(.serialized) struct NFSServiceTests {
     private func name(_ bytes: UnsafeRawBufferPointer) -> String { String(decoding: bytes, as: UTF8.self) }

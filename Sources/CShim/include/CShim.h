@@ -12,6 +12,7 @@
 #include "CShimDisk.h"
 #include "CShimThread.h"
 #include "CShimNet.h"
+#include "CShimRpcbind.h"
 #include "CShimSystem.h"
 #include "CShimTLS.h"
 
