@@ -120,6 +120,6 @@ let package = Package(
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
     ].filter { target in
         guard let chosen else { return true }
-        return target.type == .test ? chosen.contains(target.name) : !target.name.hasPrefix("bench")
+        return target.type == .test ? chosen.contains(target.name) : !target.name.hasPrefix("benchmark")
     }
 )

@@ -181,8 +181,8 @@ private struct Benchmark {
         var start = seconds()
         let rounds = 2_000
         for index in 0..<rounds {
-            let from = UnsafeRawBufferPointer(rebasing: source[(index % warm << 20)..<((index % warm + 1) << 20)])
-            target.copyMemory(from: from)
+            let start = (index % warm) << 20
+            target.copyMemory(from: UnsafeRawBufferPointer(rebasing: source[start..<(start + target.count)]))
         }
         let copies = Double(rounds) / (seconds() - start)
         start = seconds()
