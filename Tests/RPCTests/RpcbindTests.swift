@@ -1,7 +1,7 @@
 import Runtime
 import Testing
 
-@testable import RPC
+import RPC
 
 @Suite struct RpcbindTests {
     @Test(arguments: [

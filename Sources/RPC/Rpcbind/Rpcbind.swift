@@ -23,7 +23,7 @@ public struct Rpcbind: Sendable {
         }
 
         /// Nil for addresses that rpcbind knows no transport for.
-        var name: String? {
+        package var name: String? {
             switch (transport, address) {
             case (.tcp, .ipv4): "tcp"
             case (.udp, .ipv4): "udp"
@@ -34,7 +34,7 @@ public struct Rpcbind: Sendable {
         }
 
         /// RFC 5665 5.2.3.3 and 5.2.3.4: the host, then the two bytes of the port in decimal.
-        var universalAddress: String? {
+        package var universalAddress: String? {
             guard let port = address.port else { return nil }
             let text = address.description
             guard let colon = text.lastIndex(of: ":") else { return nil }
