@@ -59,7 +59,7 @@ let package = Package(
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
-        room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),
+        room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "LogFS"]),
         .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator", "Trials"], swiftSettings: strict),
 
         // Benchmarks stand beside a peer in C.
@@ -108,7 +108,7 @@ let package = Package(
         tests("Configuration", ["Logging"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
-        tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),
+        tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
         tests("Namespace", ["Bytes", "Logging", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
         tests("Metrics", []),

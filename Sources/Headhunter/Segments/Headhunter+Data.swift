@@ -65,10 +65,18 @@ extension Headhunter {
         }
     }
 
+    private static let roomNanoseconds: UInt64 = 5_000_000
+
     /// Waits until data has been written, so that `append` has memory, or numbers have come.
     func dataRoom() async throws(VolumeError) {
         await fetchNumbers()
         try await waitForData(.durable)
+        if !data.isWriting { segments.dropSynced() }
+        guard segments.isFull else { return }
+        if let failure { throw failure }
+        // All is durable and the store is behind, or no numbers are to be had: whoever asks again at once would only spin.
+        startUploads()
+        await loop.sleep(nanoseconds: Self.roomNanoseconds)
     }
 
     // MARK: Committing
@@ -176,13 +184,14 @@ extension Headhunter {
         }
         data.isWriting = true
         data.waiters.removeAll()
+        let segments = segments
         let writer = StageWriter(disk: world.disk, directory: stageDirectory, segments: segments)
         let outcome = Mutex<Errno?>(nil)
         world.blocking.submit(
             {
                 do throws(Errno) {
                     for (stage, end) in plan.ends { try writer.write(stage, upTo: end, sync: sync) }
-                    writer.dropSynced()
+                    segments.dropSynced()
                 } catch {
                     outcome.withLock { $0 = error }
                 }

@@ -358,6 +358,14 @@ public final class Headhunter: @unchecked Sendable {
         gate.leaveWrite()
     }
 
+    /// Why no change is taken any more.
+    var failure: VolumeError? {
+        gate.enterRead(loop.index)
+        defer { gate.leaveRead(loop.index) }
+        if case .failed(let error) = state { return error }
+        return nil
+    }
+
     /// Inside the gate: what the loop's next `load(for:)` is to fetch.
     func needs(_ addresses: [NodeAddress]) { missing[loop.index].append(contentsOf: addresses) }
 
