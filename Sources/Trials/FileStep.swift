@@ -60,6 +60,7 @@ package struct WorkloadTrial {
 
     package mutating func run(_ steps: [FileStep]) {
         var whole = FileTrial(copying: base, seed: 1, faults: .none)
+        // What comes before the last step, a shorter workload has been through.
         guard let changes = whole.life(steps) else {
             problems.append("\(steps): did not come to its end")
             return

@@ -140,8 +140,8 @@ package struct FileTrial {
         }
     }
 
-    /// Does the steps one after the other, brings all to the disk, and answers which changes of the disk came after the
-    /// opening: nil when a crash ended it.
+    /// Does the steps one after the other, brings all to the disk, and answers which changes of the disk came from the
+    /// last step on: nil when a crash ended it.
     mutating func life(_ program: [FileStep]) -> Range<Int>? {
         let model = model
         let simulation = simulation
@@ -153,9 +153,12 @@ package struct FileTrial {
                 let volume = try await Bench.volume(world)
                 opened.withLock { $0 = volume }
                 let files = try await LogFS.open(volume, world: world, subvolume: 1)
-                let begin = simulation.diskChanges
+                var begin = simulation.diskChanges
                 var worker = FileWorker(files: files, model: model, random: Generator(seed: seed))
-                for step in program { try await worker.perform(step, volume) }
+                for step in program {
+                    begin = simulation.diskChanges
+                    try await worker.perform(step, volume)
+                }
                 try await files.commit(volume.log.last, .durable)
                 model.synced = model.states.count - 1
                 await world.loops[0].sleep(nanoseconds: 5_000_000)
