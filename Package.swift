@@ -62,6 +62,11 @@ let package = Package(
         room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "LogFS"]),
         .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator", "Trials"], swiftSettings: strict),
 
+        // What conformance/engine kills.
+        .executableTarget(
+            name: "crash-load", dependencies: ["Runtime", "Trials"], path: "conformance/engine/load",
+            swiftSettings: strict),
+
         // Benchmarks stand beside a peer in C.
         .target(name: "CBench", path: "benchmarks/bytes/peer", cSettings: [.unsafeFlags(["-O2"])]),
         .executableTarget(

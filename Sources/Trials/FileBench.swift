@@ -9,18 +9,22 @@ package enum Bench {
     package static func prepare(_ simulation: Simulation) {
         let made = simulation.perform { world -> Bool in
             do {
-                try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
-                    try world.disk.makeDirectory("log")
-                    try world.disk.makeDirectory("store")
-                    try world.disk.syncDirectory("")
-                }
-                try await Headhunter.create(world: world, store: try await store(world), prefix: "v")
+                try await make(world)
                 return true
             } catch {
                 return false
             }
         }
         precondition(made == true, "a volume can be made in a world without faults")
+    }
+
+    package static func make(_ world: World) async throws {
+        try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+            try world.disk.makeDirectory("log")
+            try world.disk.makeDirectory("store")
+            try world.disk.syncDirectory("")
+        }
+        try await Headhunter.create(world: world, store: try await store(world), prefix: "v")
     }
 
     package static func store(_ world: World) async throws -> ObjectStore {

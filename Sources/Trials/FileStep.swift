@@ -9,6 +9,11 @@ package enum FileStep: CaseIterable, Sendable {
     case create, appendToLarge, growSmall, changeSmall, flushLarge, syncLarge, empty, shorten, punch, clone
     case renameOver, renameAway, unlink, attribute, checkpoint, tidy
 
+    /// Those that change most: workloads of three steps are made of these.
+    package static let core: [FileStep] = [
+        .create, .appendToLarge, .growSmall, .syncLarge, .empty, .punch, .clone, .renameOver, .unlink, .checkpoint,
+    ]
+
     static let large = "a/f0"
     static let small = "b/f1"
     static let fresh = "a/f2"

@@ -26,10 +26,34 @@ package struct FileTrial {
         package var counts: [String: Int] = [:]
 
         var last: State { states[states.count - 1] }
+
+        /// Forgets the states before the last one that was synced.
+        func forgetOld() {
+            states.removeFirst(synced)
+            synced = 0
+        }
+
         func push(_ change: (inout State) -> Void) {
             var state = last
             change(&state)
             states.append(state)
+        }
+
+        /// What of it can not be after what was promised.
+        func judge(_ found: Seen, _ what: String) -> [String] {
+            var problems: [String] = []
+            if !found.differences.isEmpty { problems.append("\(what): \(found.differences.prefix(5))") }
+            let bytes = found.state.values.reduce(0) { $0 + Int64($1.content.count) }
+            let wanted = Totals(files: Int64(found.state.count), directories: 2, bytes: bytes)
+            if found.totals != wanted { problems.append("\(what): totals \(found.totals), wanted \(wanted)") }
+            let later = states.indices.filter { $0 >= synced }
+            let place = later.last { states[$0] == found.state }
+            let between = later.dropLast().last { FileTrial.lies(found.state, states[$0], states[$0 + 1]) }
+            if place == nil, between == nil {
+                let before = states.indices.contains { states[$0] == found.state }
+                problems.append("\(what): \(before ? "synced changes are missing" : "no state that there ever was")")
+            }
+            return problems
         }
 
         /// The states that a file's flush goes through.
@@ -56,19 +80,10 @@ package struct FileTrial {
         simulation = Simulation(seed: seed, faults: .none)
         random = Generator(seed: seed, stream: "files")
         Bench.prepare(simulation)
-        let model = model
         let made = simulation.perform { world -> Bool in
             do {
                 let volume = try await Bench.volume(world)
-                let files = try await LogFS.open(volume, world: world, subvolume: 1)
-                for name in ["a", "b"] {
-                    _ = try await outcome(files) { request in
-                        with(Array(name.utf8)) {
-                            files.create(
-                                request, in: files.rootID, $0, NewFile(type: .directory, mode: 0o755, uid: 0, gid: 0))
-                        }
-                    }
-                }
+                try await FileWorker.makeHomes(try await LogFS.open(volume, world: world, subvolume: 1))
                 try await volume.close()
                 return true
             } catch {
@@ -172,10 +187,27 @@ package struct FileTrial {
         return range ?? nil
     }
 
-    private struct Seen {
+    /// What a volume holds.
+    struct Seen {
         var state: State
         var totals: Totals
         var differences: [Difference]
+    }
+
+    static func look(_ volume: Headhunter, _ world: World) async throws -> Seen {
+        let files = try await LogFS.open(volume, world: world, subvolume: 1)
+        let check = try await Check.run(files)
+        let totals = try await outcome(files) { files.totals($0, files.rootID) }.get()
+        var seen = Seen(state: [:], totals: totals, differences: check.differences)
+        try await files.tidy()
+        seen.differences += try await Check.run(files).differences
+        for home in ["a", "b"] {
+            for name in FileWorker.names {
+                let path = "\(home)/\(name)"
+                if let file = try await FileWorker.read(files, path) { seen.state[path] = file }
+            }
+        }
+        return seen
     }
 
     package mutating func verify(_ what: String) {
@@ -187,19 +219,7 @@ package struct FileTrial {
             do {
                 let volume = try await Bench.volume(world)
                 opened.withLock { $0 = volume }
-                let files = try await LogFS.open(volume, world: world, subvolume: 1)
-                let check = try await Check.run(files)
-                let totals = try await outcome(files) { files.totals($0, files.rootID) }.get()
-                var seen = Seen(state: [:], totals: totals, differences: check.differences)
-                try await files.tidy()
-                seen.differences += try await Check.run(files).differences
-                for home in ["a", "b"] {
-                    for name in FileWorker.names {
-                        let path = "\(home)/\(name)"
-                        if let file = try await FileWorker.read(files, path) { seen.state[path] = file }
-                    }
-                }
-                return .success(seen)
+                return .success(try await Self.look(volume, world))
             } catch {
                 return .failure(VerifyFailure(text: "\(error)"))
             }
@@ -212,17 +232,7 @@ package struct FileTrial {
             model.problems.append("\(what): the files do not open: \(String(describing: seen))")
             return
         }
-        if !found.differences.isEmpty { model.problems.append("\(what): \(found.differences.prefix(5))") }
-        let bytes = found.state.values.reduce(0) { $0 + Int64($1.content.count) }
-        let wanted = Totals(files: Int64(found.state.count), directories: 2, bytes: bytes)
-        if found.totals != wanted { model.problems.append("\(what): totals \(found.totals), wanted \(wanted)") }
-        let later = model.states.indices.filter { $0 >= model.synced }
-        let place = later.last { model.states[$0] == found.state }
-        let between = later.dropLast().last { Self.lies(found.state, model.states[$0], model.states[$0 + 1]) }
-        if place == nil, between == nil {
-            let before = model.states.indices.contains { model.states[$0] == found.state }
-            model.problems.append("\(what): \(before ? "synced changes are missing" : "no state that there ever was")")
-        }
+        model.problems += model.judge(found, what)
         model.states = [found.state]
         model.synced = 0
         model.pending.removeAll()
@@ -231,7 +241,7 @@ package struct FileTrial {
     private struct VerifyFailure: Error { let text: String }
 
     /// Whether the files are between two states: one of them has bytes of both.
-    private static func lies(_ seen: State, _ first: State, _ second: State) -> Bool {
+    static func lies(_ seen: State, _ first: State, _ second: State) -> Bool {
         guard seen.keys == first.keys, first.keys == second.keys else { return false }
         for (path, file) in seen {
             guard let old = first[path], let new = second[path] else { return false }

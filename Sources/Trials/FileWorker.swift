@@ -13,6 +13,16 @@ struct FileWorker {
 
     private mutating func path() -> String { "\(random.once(in: 2) ? "a" : "b")/\(Self.names[random.below(4)])" }
 
+    static func makeHomes(_ files: LogFS) async throws {
+        for name in ["a", "b"] {
+            _ = try await outcome(files) { request in
+                with(Array(name.utf8)) {
+                    files.create(request, in: files.rootID, $0, NewFile(type: .directory, mode: 0o755, uid: 0, gid: 0))
+                }
+            }.get()
+        }
+    }
+
     private static func home(_ files: LogFS, _ path: String) async throws -> (FileID, [UInt8]) {
         let home = try await outcome(files) { request in
             with(Array(path.utf8.prefix(1))) { files.lookup(request, in: files.rootID, $0) }
