@@ -20,6 +20,7 @@ struct CheckpointState {
     var trouble: String?
     var isClosing = false
     var timer: LoopTimer?
+    var spaceTimer: LoopTimer?
     /// Frozen, packed and stored so far, for the next attempt's header if this one is given up.
     var nodesStored: UInt64 = 0
     var bytesStored: UInt64 = 0
@@ -167,6 +168,7 @@ extension Headhunter {
         await log.cut(below: header.logFirst)
         try await clean()
         try await removeDeadSegments()
+        checkSpace()
     }
 
     /// Packs and stores all frozen nodes, a few objects at a time.

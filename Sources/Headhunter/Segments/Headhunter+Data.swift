@@ -14,6 +14,8 @@ struct DataState {
     var isWriting = false
     var isUploading = false
     var uploadsWaiting: [UnsafeContinuation<Void, Never>] = []
+    var isLookingAtSpace = false
+    var bytesSinceLook: UInt64 = 0
     /// The log record that tells the newest of the stored segments' checksums.
     var sealed: UInt64 = 0
     /// The data of all records up to this number is durable.
@@ -184,6 +186,8 @@ extension Headhunter {
         }
         data.isWriting = true
         data.waiters.removeAll()
+        data.bytesSinceLook += UInt64(plan.unsynced)
+        if data.bytesSinceLook > SpaceWatch.bytesBetween { checkSpace() }
         let segments = segments
         let writer = StageWriter(disk: world.disk, directory: stageDirectory, segments: segments)
         let outcome = Mutex<Errno?>(nil)

@@ -91,6 +91,7 @@ extension Headhunter {
         await headhunter.fetchNumbers()
         headhunter.startUploads()
         headhunter.startTimer()
+        headhunter.startSpaceWatch()
         if headhunter.overlay != nil { loop.task { await headhunter.drain() } }
         let oldest = headhunter.nonces.next
         loop.task { await headhunter.collectOrphans(below: oldest) }
@@ -308,6 +309,7 @@ extension Headhunter {
     public func close() async throws(VolumeError) {
         checkpoints.isClosing = true
         if let timer = checkpoints.timer { loop.cancel(timer) }
+        if let timer = checkpoints.spaceTimer { loop.cancel(timer) }
         try await checkpoint()
         fail(.closed)
     }

@@ -19,6 +19,7 @@ public final class Headhunter: @unchecked Sendable {
     public let volume: VolumeIdentity
     public let epoch: UInt64
     public let log: ReplayLog
+    let space = SpaceWatch()
     let segments: Segments
     let dataCache: DataCache
     let stageDirectory: String
