@@ -26,6 +26,10 @@ public final class Check {
     private var tails: Set<UInt64> = []
     private var unsettled: Set<UInt64> = []
     private var sizes: [UInt64: UInt64] = [:]
+    private var settings = SettingsSum()
+    private var settingsRecorded = SettingsSum()
+    /// Parts of settings that are still to come: a setting lies before all parts.
+    private var settingParts: [[UInt8]: Int] = [:]
     /// Numbers below it were given out.
     private var nextInode: UInt64 = 0
 
@@ -48,6 +52,7 @@ public final class Check {
         try await check.walk()
         check.compareInodes()
         check.compareDirectories()
+        check.compareSettings()
         if alone { check.compare(segments) }
         return check
     }
@@ -152,6 +157,15 @@ public final class Check {
         switch kind {
         case .subvolume: nextInode = SubvolumeRecord(value).nextInode
         case .token, .tokenAge, .tokenClient, .target, .folded, .cookie: break
+        case .setting: takeSetting(key, value)
+        case .settingPart:
+            let name = Array(key.from(KeyLayout.prefixCount).dropLast(2))
+            if let rest = settingParts[name], rest > 0 {
+                settingParts[name] = rest == 1 ? nil : rest - 1
+            } else {
+                report(.settingParts(String(decoding: name, as: UTF8.self)))
+            }
+        case .settings: settingsRecorded = SettingsSum(value)
         case .orphan: orphans.insert(key.keyNumber())
         case .reclaim: reclaims.insert(key.keyNumber())
         case .unsettled: unsettled.insert(key.keyNumber())
@@ -170,6 +184,21 @@ public final class Check {
             forks[id & ~KeyLayout.forkSpace, default: Fork()].streams += 1
             streamOwner[value.u64(1)] = id & ~KeyLayout.forkSpace
         }
+    }
+
+    private func takeSetting(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        let name = key.from(KeyLayout.prefixCount)
+        let length = Int(value.u32(1))
+        settings.add(name.count + length)
+        let parts = LogFS.settingParts(length)
+        if parts > 0 { settingParts[Array(name)] = parts }
+    }
+
+    private func compareSettings() {
+        if settings != settingsRecorded {
+            report(.settings(recorded: settingsRecorded.count, counted: settings.count))
+        }
+        for name in settingParts.keys { report(.settingParts(String(decoding: name, as: UTF8.self))) }
     }
 
     private func takeEntry(_ directory: UInt64, _ value: UnsafeRawBufferPointer) {

@@ -29,4 +29,8 @@ public enum Difference: Equatable, Sendable {
     case inodeNotGivenOut(UInt64)
     case streams(inode: UInt64, recorded: UInt32, counted: UInt32)
     case xattrBytes(inode: UInt64, recorded: UInt32, counted: UInt32)
+    /// The sum over all settings is not what there is.
+    case settings(recorded: UInt32, counted: UInt32)
+    /// A setting lacks a part, or a part its setting.
+    case settingParts(String)
 }
