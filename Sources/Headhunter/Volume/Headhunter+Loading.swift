@@ -1,6 +1,7 @@
 import Bytes
 import ObjectStore
 import Runtime
+import Synchronization
 
 /// Fetching nodes, and waiting for room. On the volume's loop.
 extension Headhunter {
@@ -90,7 +91,9 @@ extension Headhunter {
 
     /// Waits until a checkpoint or the log's writer has made room.
     public func room() async throws(VolumeError) {
-        if log.pendingBytes > HeadhunterOptions.logPendingMax {
+        if isFrozen.load(ordering: .relaxed) {
+            await withUnsafeContinuation { thawing.append($0) }
+        } else if log.pendingBytes > HeadhunterOptions.logPendingMax {
             do throws(ReplayLog.Failure) {
                 try await log.wait(for: log.last, .written)
             } catch {
@@ -102,6 +105,27 @@ extension Headhunter {
             try await checkpoint()
         }
     }
+
+    // MARK: Standing still
+
+    /// From here on changes wait, those of the engine itself aside, and a checkpoint holds all that came before. What
+    /// is stored stays as it is until `release`: it may be copied. On the loop, like `release`.
+    public func standStill() async throws(VolumeError) {
+        isFrozen.store(true, ordering: .sequentiallyConsistent)
+        do throws(VolumeError) { try await checkpoint() } catch {
+            release()
+            throw error
+        }
+    }
+
+    public func release() {
+        isFrozen.store(false, ordering: .sequentiallyConsistent)
+        let waiting = thawing
+        thawing = []
+        for continuation in waiting { continuation.resume() }
+    }
+
+    public var standsStill: Bool { isFrozen.load(ordering: .relaxed) }
 
     static func volumeError(_ error: StoreError, _ what: String) -> VolumeError {
         switch error {

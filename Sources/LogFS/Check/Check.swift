@@ -10,11 +10,11 @@ public final class Check {
     public static let differencesMax = 10_000
     public private(set) var count = 0
 
-    private let files: LogFS
-    private var inodes: [UInt64: Inode] = [:]
+    let files: LogFS
+    private(set) var inodes: [UInt64: Inode] = [:]
     private var links: [UInt64: UInt32] = [:]
     private var linkRecords: [UInt64: Int] = [:]
-    private var streamOwner: [UInt64: UInt64] = [:]
+    private(set) var streamOwner: [UInt64: UInt64] = [:]
     /// Inodes whose home entry was met.
     private var homes: Set<UInt64> = []
     private var own: [UInt64: Totals] = [:]
@@ -44,20 +44,30 @@ public final class Check {
 
     private init(_ files: LogFS) { self.files = files }
 
-    /// `alone`: the segments hold this subvolume's data only, so their live bytes can be compared.
-    public static func run(_ files: LogFS, alone: Bool = true) async throws(Failure) -> Check {
+    /// Done so far of what there is to do: records first, then, if it is read, bytes of data.
+    public enum Progress: Sendable {
+        case records(UInt64)
+        case data(UInt64, of: UInt64)
+    }
+
+    /// `alone`: the segments hold this subvolume's data only, so their live bytes can be compared. `readsData`: every
+    /// byte of every file is read, and with it checked against its checksum.
+    public static func run(
+        _ files: LogFS, alone: Bool = true, readsData: Bool = false, progress: (Progress) -> Void = { _ in }
+    ) async throws(Failure) -> Check {
         let check = Check(files)
         let segments = try await check.readSegments()
         for segment in segments where segment.size > 0 { check.sizes[segment.segment] = segment.size }
-        try await check.walk()
+        try await check.walk(progress)
         check.compareInodes()
         check.compareDirectories()
         check.compareSettings()
         if alone { check.compare(segments) }
+        if readsData { await check.readData(progress) }
         return check
     }
 
-    private func report(_ difference: Difference) {
+    func report(_ difference: Difference) {
         count += 1
         if differences.count < Self.differencesMax { differences.append(difference) }
     }
@@ -79,8 +89,9 @@ public final class Check {
         }
     }
 
-    private func walk() async throws(Failure) {
+    private func walk(_ progress: (Progress) -> Void) async throws(Failure) {
         var next: [UInt8] = [0]
+        var records: UInt64 = 0
         while true {
             let from = next
             let batch = try await files.run { reader in
@@ -100,6 +111,8 @@ public final class Check {
                     return slice
                 }
             }.value
+            records += UInt64(batch.entries.count)
+            progress(.records(records))
             for entry in batch.entries {
                 entry.key.withUnsafeBytes { key in entry.value.withUnsafeBytes { take(key, $0) } }
             }

@@ -7,6 +7,8 @@ struct Settings {
     let options: ServeOptions
     let loaded: LoadedConfiguration
     var configuration: Configuration { loaded.configuration }
+    /// Of the file, the options, the user file and PROXYFS_USERS; of one name the first counts.
+    let users: [Configuration.User]
 
     /// A configuration, or a list of users, of a size that nobody writes is another file.
     static let fileBytesMax = 16 << 20
@@ -25,13 +27,18 @@ struct Settings {
         if let file = options.config { text = try Self.read(file, "the configuration") }
         do {
             loaded = try Configuration.load(text, file: options.config ?? "options", options: options)
-            if let file = configuration.userFile {
-                let users = try Self.read(file, "the user file")
-                _ = try ServeOptions.users(String(decoding: users, as: UTF8.self), source: file)
+            var users = loaded.configuration.users
+            func add(_ more: [Configuration.User]) {
+                users += more.filter { user in !users.contains { $0.name == user.name } }
             }
-            if let users = getenv("PROXYFS_USERS") {
-                _ = try ServeOptions.users(String(cString: users), source: "PROXYFS_USERS")
+            if let file = loaded.configuration.userFile {
+                let text = try Self.read(file, "the user file")
+                add(try ServeOptions.users(String(decoding: text, as: UTF8.self), source: file))
             }
+            if let text = getenv("PROXYFS_USERS") {
+                add(try ServeOptions.users(String(cString: text), source: "PROXYFS_USERS"))
+            }
+            self.users = users
         } catch let error as CommandFailure {
             throw error
         } catch {
@@ -39,7 +46,7 @@ struct Settings {
         }
     }
 
-    private static func read(_ path: String, _ what: String) throws(CommandFailure) -> [UInt8] {
+    static func read(_ path: String, _ what: String) throws(CommandFailure) -> [UInt8] {
         func fail(_ code: Int32) -> CommandFailure {
             .failure("can not read \(what) \(path): \(Errno(code)); name a file that this user can read")
         }
