@@ -292,4 +292,34 @@ import Testing
             #expect(Set(registry.snapshot.users.allUsers.map(\.uid)).count == 50)
         }
     }
+
+    /// The host's users give numbers names; nobody gets in by them, and who is here already stays.
+    @Test func usersOfTheHostAreNamesOnly() {
+        let simulation = Simulation(seed: 17)
+        live(simulation) { (world) async throws in
+            let volume = try await Self.open(world, "default")
+            let registry = Self.registry(world)
+            _ = try await registry.attach(volume.volume)
+            let alice = try await registry.addUser("alice", Self.change("x"), rights: ["default": .read])
+            let host = [
+                User(name: "alice", uid: 1001, gid: 1001), User(name: "twin", uid: alice.uid, gid: 5),
+                User(name: "hugo", uid: 1002, gid: 1002, groups: [27]),
+            ]
+            #expect(try await registry.setHostUsers(host) == 1)
+            let users = registry.snapshot.users
+            #expect(users.user(uid: 1002)?.name == "hugo" && users.user(uid: 1001) == nil)
+            #expect(users.sid(uid: 1002) == .unknownUser(1002) && users.principal(.unknownUser(1002)) == .user(1002))
+            #expect(registry.snapshot.user(smb: "hugo") == nil && registry.snapshot.holder(accessKey: "hugo") == nil)
+            await #expect(throws: RegistryError.declared("user hugo", place: Registry.hostPlace)) {
+                try await registry.grant("hugo", "default", .read)
+            }
+            await #expect(throws: RegistryError.declared("user hugo", place: Registry.hostPlace)) {
+                _ = try await registry.addKey("hugo", "default")
+            }
+            #expect(try await registry.setHostUsers([]) == 0)
+            #expect(registry.snapshot.users.allUsers.map(\.name) == ["alice"])
+            let settings = VolumeSettings(volume.volume, clock: world.clock, loop: world.loops[0])
+            #expect(try await settings.names("user/") == ["user/alice"])
+        }
+    }
 }

@@ -1,5 +1,7 @@
+import Bytes
 import CShim
 import Foundation
+import RPC
 import Runtime
 import TestSupport
 import Testing
@@ -136,6 +138,12 @@ import Testing
             [[user]]
             name = "carol"
             secret = "hidden-secret"
+            [[export]]
+            path = "/default"
+            clients = ["10.0.0.0/8(rw)"]
+            [[share]]
+            name = "Papers"
+            access = "ro"
             """, to: "p.toml")
         for isOnline in [false, true] {
             let server = try Program(isOnline ? ["serve", "--config", file] : ["version"], in: folder)
@@ -143,13 +151,20 @@ import Testing
             for (words, line) in [
                 (["user", "remove", "carol"], 8), (["user", "change", "carol", "--random"], 8),
                 (["user", "grant", "carol", "default"], 8), (["user", "add", "carol", "--random"], 8),
-                (["volume", "delete", "default", "--yes"], 6),
+                (["volume", "delete", "default", "--yes"], 6), (["export", "remove", "/default"], 11),
+                (["export", "change", "/default", "--client", "*"], 11), (["share", "remove", "papers"], 14),
+                (["share", "change", "PAPERS", "--access", "rw"], 14),
             ] {
                 let answer = try await run(words + ["--config", file], in: folder)
                 #expect(answer.status == 1 && answer.err.contains("p.toml:\(line)"), "\(words): \(answer.err)")
             }
+            let exports = try await run(["export", "list", "--config", file], in: folder)
+            #expect(exports.out.contains("10.0.0.0/8(rw,root_squash,secure)") && exports.out.contains("p.toml:11"))
             if isOnline { await stop(server) }
         }
+        let bad = try folder.write("[[export]]\npath = \"/default\"\nclients = [\"*(rwx)\"]\n", to: "bad.toml")
+        let refused = try await run(["serve", "--config", bad], in: folder)
+        #expect(refused.status == 1 && refused.err.contains("bad.toml:1") && refused.err.contains("rwx"))
     }
 
     @Test func secretsAreShownToNobody() async throws {
@@ -320,5 +335,76 @@ import Testing
         #expect(busy.status == 1 && busy.err.contains("has the volume"))
         await stop(server)
         #expect(try await run(["fsck", "default", "--json"], in: folder).out.contains("\"count\":0"))
+    }
+}
+
+/// What exports say reaches clients at once.
+@Suite(.serialized) struct ExportTests {
+    private func results(_ port: UInt16, _ procedure: UInt32, _ arguments: [UInt8] = []) throws -> [UInt8] {
+        let peer = try RPCPeer(.loopback(port: port))
+        return try #require(peer.call(RPCMessage(100_005, 3, procedure, arguments))).results
+    }
+
+    /// Paths with the clients that are named for each.
+    private func exports(_ port: UInt16) throws -> [String: [String]] {
+        var rest = try results(port, 5)[...]
+        func word() -> Int {
+            defer { rest = rest.dropFirst(4) }
+            return rest.prefix(4).reduce(0) { $0 << 8 | Int($1) }
+        }
+        func text() -> String {
+            let count = word()
+            defer { rest = rest.dropFirst((count + 3) & ~3) }
+            return String(decoding: rest.prefix(count), as: UTF8.self)
+        }
+        var found: [String: [String]] = [:]
+        while word() == 1 {
+            let path = text()
+            found[path] = []
+            while word() == 1 { found[path]?.append(text()) }
+        }
+        return found
+    }
+
+    private func mount(_ port: UInt16, _ path: String) throws -> Int {
+        let name = Array(path.utf8)
+        let arguments = encoded { writer in name.withUnsafeBytes { writer.opaque($0) } }
+        return try results(port, 1, arguments).prefix(4).reduce(0) { $0 << 8 | Int($1) }
+    }
+
+    @Test func changesReachClientsAtOnce() async throws {
+        let folder = try Folder()
+        let port = try freePort()
+        let server = try Program(
+            [
+                "serve", "--nfs-port", "\(port)", "--admin-port", "\(try freePort())", "--smb-port", "0", "--http-port",
+                "0",
+            ], in: folder)
+        #expect(await server.isReady(), "\(server.err)")
+        func run(_ words: String...) async throws {
+            let run = try Program(words, in: folder)
+            #expect(await run.status() == 0, "\(words): \(run.err)")
+        }
+        #expect(try exports(port) == ["/default": ["localhost"]])
+        #expect(try mount(port, "/default") == 0)
+        try await run("volume", "create", "archive")
+        #expect(try exports(port) == ["/default": ["localhost"], "/archive": ["localhost"]])
+        // An export that names its clients leaves nothing to others, this host's among them.
+        try await run("export", "add", "/default", "--client", "10.9.8.7(rw)", "--client", "10.8.0.0/16")
+        #expect(try exports(port)["/default"] == ["10.9.8.7", "10.8.0.0/16"])
+        #expect(try mount(port, "/default") == 13)
+        #expect(try mount(port, "/archive") == 0)
+        // Ours comes from a port that anybody may have.
+        try await run("export", "change", "/default", "--client", "localhost(rw)")
+        #expect(try mount(port, "/default") == 13)
+        try await run("export", "change", "/default", "--client", "localhost(rw,insecure)")
+        #expect(try mount(port, "/default") == 0)
+        try await run("export", "remove", "/default")
+        #expect(try exports(port)["/default"] == ["localhost"])
+        try await run("volume", "delete", "archive", "--yes")
+        #expect(try exports(port) == ["/default": ["localhost"]])
+        #expect(try mount(port, "/archive") == 2)
+        server.signal(SIGTERM)
+        #expect(await server.status() == 0)
     }
 }

@@ -106,27 +106,6 @@ extension Headhunter {
         }
     }
 
-    // MARK: Standing still
-
-    /// From here on changes wait, those of the engine itself aside, and a checkpoint holds all that came before. What
-    /// is stored stays as it is until `release`: it may be copied. On the loop, like `release`.
-    public func standStill() async throws(VolumeError) {
-        isFrozen.store(true, ordering: .sequentiallyConsistent)
-        do throws(VolumeError) { try await checkpoint() } catch {
-            release()
-            throw error
-        }
-    }
-
-    public func release() {
-        isFrozen.store(false, ordering: .sequentiallyConsistent)
-        let waiting = thawing
-        thawing = []
-        for continuation in waiting { continuation.resume() }
-    }
-
-    public var standsStill: Bool { isFrozen.load(ordering: .relaxed) }
-
     static func volumeError(_ error: StoreError, _ what: String) -> VolumeError {
         switch error {
         case .notFound: .damaged("\(what): the object is missing")

@@ -86,14 +86,14 @@ public struct UserTable: Sendable {
         let name = Self.folded(user.name)
         users[name] = user
         nameOfUID[user.uid] = name
-        holderOfRID[user.rid] = .user(name)
+        if user.rid != 0 { holderOfRID[user.rid] = .user(name) }
         for key in user.keys { nameOfKey[key.id] = name }
     }
 
     private mutating func forget(_ user: User) {
         users[Self.folded(user.name)] = nil
         nameOfUID[user.uid] = nil
-        holderOfRID[user.rid] = nil
+        if user.rid != 0 { holderOfRID[user.rid] = nil }
         for key in user.keys { nameOfKey[key.id] = nil }
     }
 
@@ -184,6 +184,13 @@ public struct UserTable: Sendable {
         return given
     }
 
+    /// A user whom somebody else keeps: without a SID of this server's, the uid's own serves.
+    mutating func addForeign(_ user: User) throws(Refusal) {
+        guard users.count < Self.usersMax else { throw .tooMany }
+        try check(user, besides: nil)
+        insert(user)
+    }
+
     /// None below `next` is given to a newcomer.
     mutating func skipRIDs(below next: UInt32) { nextRID = max(nextRID, next) }
 
@@ -230,7 +237,7 @@ public struct UserTable: Sendable {
     // MARK: SIDs
 
     public func sid(uid: UInt32) -> SID {
-        guard let user = user(uid: uid) else { return .unknownUser(uid) }
+        guard let user = user(uid: uid), user.rid != 0 else { return .unknownUser(uid) }
         return .domain(domain.0, domain.1, domain.2, user.rid)
     }
 

@@ -1,8 +1,67 @@
 import Logging
 import Runtime
 
+/// An export of the configuration.
+public struct DeclaredExport: Sendable {
+    var volume = ""
+    var export: ExportRecord
+    let place: String
+
+    public init(_ export: ExportRecord, place: String) {
+        self.export = export
+        self.place = place
+    }
+}
+
+/// A share of the configuration.
+public struct DeclaredShare: Sendable {
+    let volume: String
+    let share: ShareRecord
+    let place: String
+
+    public init(_ share: ShareRecord, volume: String, place: String) {
+        self.share = share
+        self.volume = volume
+        self.place = place
+    }
+}
+
 /// Exports, shares and quotas: each is kept in its volume.
 extension Registry {
+    /// What the configuration says of exports and shares, all of it.
+    public func declare(_ exports: [DeclaredExport], _ shares: [DeclaredShare]) async throws(RegistryError) {
+        var clean: [DeclaredExport] = []
+        for var declared in exports {
+            (declared.volume, declared.export.path) = try Self.parts(declared.export.path)
+            declared.export.id = Self.identity(declared.export.path, besides: Set(clean.map(\.export.id)))
+            clean.append(declared)
+        }
+        let all = clean
+        try await change { (state) async throws(RegistryError) in
+            state.declaredExports = all
+            state.declaredShares = shares
+        }
+    }
+
+    /// The same at every start, for it is in clients' handles (FNV-1a).
+    private static func identity(_ path: String, besides taken: Set<UInt32>) -> UInt32 {
+        var id = path.utf8.reduce(0x811c_9dc5 as UInt32) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
+        while id == 0 || taken.contains(id) { id &+= 1 }
+        return id
+    }
+
+    private static func refuseDeclared(export path: String, _ state: State) throws(RegistryError) {
+        if let declared = state.declaredExports.first(where: { $0.export.path == path }) {
+            throw .declared("export \(path)", place: declared.place)
+        }
+    }
+
+    private static func refuseDeclared(share folded: String, _ state: State) throws(RegistryError) {
+        if let declared = state.declaredShares.first(where: { $0.share.name.lowercased() == folded }) {
+            throw .declared("share \(declared.share.name)", place: declared.place)
+        }
+    }
+
     /// The volume that a path `/VOLUME/...` is in, and the path without what means nothing.
     public static func parts(_ path: String) throws(RegistryError) -> (volume: String, path: String) {
         let parts = path.split(separator: "/")
@@ -19,6 +78,7 @@ extension Registry {
             throw .tooMany("\(ExportRecord.clientsMax) clients of an export")
         }
         return try await change { (state) async throws(RegistryError) -> ExportRecord in
+            try Self.refuseDeclared(export: path, state)
             guard let records = state.volumes[volume]?.records else { throw .unknown("volume \(volume)") }
             let place = records.exports.firstIndex { $0.path == path }
             if place != nil, mustBeNew { throw .exists("an export \(path)") }
@@ -28,7 +88,8 @@ extension Registry {
             }
             var new = export
             new.path = path
-            let taken = Set(state.volumes.values.flatMap { $0.records.exports.map(\.id) })
+            let taken = Set(
+                state.volumes.values.flatMap { $0.records.exports.map(\.id) } + state.declaredExports.map(\.export.id))
             if let place { new.id = records.exports[place].id }
             while new.id == 0 || (place == nil && taken.contains(new.id)) {
                 new.id = UInt32(truncatingIfNeeded: random.next())
@@ -46,6 +107,7 @@ extension Registry {
     public func removeExport(_ path: String) async throws(RegistryError) {
         let (volume, path) = try Self.parts(path)
         try await change { (state) async throws(RegistryError) in
+            try Self.refuseDeclared(export: path, state)
             guard let records = state.volumes[volume]?.records,
                 let place = records.exports.firstIndex(where: { $0.path == path })
             else { throw .unknown("export \(path)") }
@@ -71,6 +133,7 @@ extension Registry {
         }
         let folded = share.name.lowercased()
         return try await change { (state) async throws(RegistryError) -> ShareRecord in
+            try Self.refuseDeclared(share: folded, state)
             guard let records = state.volumes[volume]?.records else { throw .unknown("volume \(volume)") }
             for (name, other) in state.volumes {
                 let isTaken = other.records.shares.contains { $0.name.lowercased() == folded }
@@ -96,6 +159,7 @@ extension Registry {
     public func removeShare(_ name: String) async throws(RegistryError) {
         let folded = name.lowercased()
         try await change { (state) async throws(RegistryError) in
+            try Self.refuseDeclared(share: folded, state)
             for (volume, attached) in state.volumes {
                 guard let place = attached.records.shares.firstIndex(where: { $0.name.lowercased() == folded }) else {
                     continue

@@ -109,7 +109,9 @@ extension Registry {
         _ name: String, declaredToo: Bool = false, _ edit: (inout User, inout State) throws(RegistryError) -> Void
     ) async throws(RegistryError) -> User {
         try await change { (state) async throws(RegistryError) -> User in
-            if !declaredToo { try Self.refuseDeclared(name, state) }
+            if !declaredToo || state.metas[UserTable.folded(name)]?.isHost == true {
+                try Self.refuseDeclared(name, state)
+            }
             guard var user = state.table.user(name) else { throw .unknown("user \(name)") }
             try edit(&user, &state)
             try await store(user, &state)
@@ -171,6 +173,30 @@ extension Registry {
             }, as: UTF8.self)
     }
 
+    // MARK: By the host
+
+    /// Where users of the host are said to be declared.
+    public static let hostPlace = "the host's passwd"
+
+    /// The host's own users, all of them, from now on: numbers get names by them, but nobody of them is let in, for
+    /// there is no secret. Who has a name or a number here already stays who he is. Answers how many were taken.
+    public func setHostUsers(_ users: [User]) async throws(RegistryError) -> Int {
+        try await change { (state) async throws(RegistryError) -> Int in
+            for name in state.metas.filter(\.value.isHost).keys {
+                try? state.table.remove(user: name)
+                state.metas[name] = nil
+            }
+            var taken = 0
+            for user in users {
+                do throws(UserTable.Refusal) { try state.table.addForeign(user) } catch { continue }
+                state.metas[UserTable.folded(user.name)] = Meta(
+                    revision: 0, place: Self.hostPlace, isDeclared: false, homes: [], isHost: true)
+                taken += 1
+            }
+            return taken
+        }
+    }
+
     // MARK: By configuration
 
     /// What the configuration says of users, all of it: those that it named before and does not now are let in no more.
@@ -199,7 +225,7 @@ extension Registry {
     private func declare(_ declared: DeclaredUser, _ state: inout State) async throws(RegistryError) {
         let name = UserTable.folded(declared.name)
         var user: User
-        if let known = state.table.user(name) {
+        if let known = state.table.user(name), state.metas[name]?.isHost != true {
             user = known
             var change = declared.change
             // Sealing makes other bytes each time: what has not changed is not written anew.

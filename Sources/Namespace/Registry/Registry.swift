@@ -34,11 +34,28 @@ public final class Registry: Sendable {
         var hasDomain = false
         var metas: [String: Meta] = [:]
         var volumes: [String: Attached] = [:]
+        /// Of the configuration: kept nowhere, and before what is kept.
+        var declaredExports: [DeclaredExport] = []
+        var declaredShares: [DeclaredShare] = []
 
         func snapshot(_ seal: any SecretSeal) -> RegistrySnapshot {
-            RegistrySnapshot(
-                users: table, volumes: volumes.mapValues(\.records), places: metas.compactMapValues(\.place),
-                seal: seal)
+            var records = volumes.mapValues(\.records)
+            var places: [RegistrySnapshot.Declared: String] = [:]
+            for (name, meta) in metas { places[.user(name)] = meta.place }
+            for declared in declaredExports {
+                places[.export(declared.export.path)] = declared.place
+                records[declared.volume]?.exports.removeAll { $0.path == declared.export.path }
+                records[declared.volume]?.exports.append(declared.export)
+            }
+            for declared in declaredShares {
+                let folded = declared.share.name.lowercased()
+                places[.share(folded)] = declared.place
+                for volume in records.keys {
+                    records[volume]?.shares.removeAll { $0.name.lowercased() == folded }
+                }
+                records[declared.volume]?.shares.append(declared.share)
+            }
+            return RegistrySnapshot(users: table, volumes: records, places: places, seal: seal)
         }
     }
 
@@ -51,6 +68,8 @@ public final class Registry: Sendable {
         var isDeclared: Bool
         /// Volumes that have its record.
         var homes: Set<String>
+        /// The host's own: kept nowhere here.
+        var isHost = false
     }
 
     struct Attached: Sendable {

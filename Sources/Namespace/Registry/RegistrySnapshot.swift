@@ -13,12 +13,18 @@ public final class RegistrySnapshot: Sendable {
     public let users: UserTable
     /// By name; every volume that is attached.
     public let volumes: [String: VolumeRecords]
-    /// Where the configuration declares a user, by the folded name.
-    let places: [String: String]
+    /// What a configuration may declare; names are folded.
+    enum Declared: Hashable, Sendable {
+        case user(String)
+        case export(String)
+        case share(String)
+    }
+
+    private let places: [Declared: String]
     private let seal: any SecretSeal
 
     init(
-        users: UserTable, volumes: [String: VolumeRecords], places: [String: String], seal: any SecretSeal
+        users: UserTable, volumes: [String: VolumeRecords], places: [Declared: String], seal: any SecretSeal
     ) {
         self.users = users
         self.volumes = volumes
@@ -72,7 +78,9 @@ public final class RegistrySnapshot: Sendable {
     }
 
     /// File and line, or option, that declares the user.
-    public func place(ofUser name: String) -> String? { places[UserTable.folded(name)] }
+    public func place(ofUser name: String) -> String? { places[.user(UserTable.folded(name))] }
+    public func place(ofExport path: String) -> String? { places[.export(path)] }
+    public func place(ofShare name: String) -> String? { places[.share(name.lowercased())] }
 
     /// Exports that were made, by path.
     public var exports: [(volume: String, export: ExportRecord)] {

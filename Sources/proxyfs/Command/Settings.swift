@@ -1,5 +1,6 @@
 import Configuration
 import Glibc
+import Namespace
 import Runtime
 
 /// The configuration of a command: its file, its options, and the users of the other sources.
@@ -9,6 +10,7 @@ struct Settings {
     var configuration: Configuration { loaded.configuration }
     /// Of the file, the options, the user file and PROXYFS_USERS; of one name the first counts.
     let users: [Configuration.User]
+    let exports: [DeclaredExport]
 
     /// A configuration, or a list of users, of a size that nobody writes is another file.
     static let fileBytesMax = 16 << 20
@@ -39,10 +41,26 @@ struct Settings {
                 add(try ServeOptions.users(String(cString: text), source: "PROXYFS_USERS"))
             }
             self.users = users
+            var exports: [DeclaredExport] = []
+            for export in loaded.configuration.exports { exports.append(try Self.export(export)) }
+            self.exports = exports
         } catch let error as CommandFailure {
             throw error
         } catch {
             throw .failure("the configuration can not be used; nothing was started\n\(error)")
+        }
+    }
+
+    private static func export(_ export: Configuration.Export) throws(CommandFailure) -> DeclaredExport {
+        do throws(CommandFailure) {
+            var clients: [ExportRecord.Client] = []
+            for text in export.clients { clients.append(try .parse(text)) }
+            let durability = export.durability.flatMap { VolumeHost.durability($0.rawValue) }
+            let record = ExportRecord(path: export.path, clients: clients, durability: durability)
+            do throws(RegistryError) { _ = try Registry.parts(export.path) } catch { throw .misuse("\(error)") }
+            return DeclaredExport(record, place: export.place)
+        } catch {
+            throw .failure("the configuration can not be used; nothing was started\n\(export.place): \(error.message)")
         }
     }
 

@@ -63,7 +63,9 @@ extension ControlCommand {
         ControlCommand(words: ["export", "remove"], positional: ["PATH"], help: Help.exportRemove),
         ControlCommand(
             words: ["export", "list"],
-            columns: [("path", "PATH"), ("clients", "CLIENTS"), ("durability", "DURABILITY")], help: Help.exportList),
+            columns: [
+                ("path", "PATH"), ("clients", "CLIENTS"), ("durability", "DURABILITY"), ("declared", "DECLARED"),
+            ], help: Help.exportList),
     ]
 
     private static let shareOptions = [
@@ -82,6 +84,7 @@ extension ControlCommand {
             columns: [
                 ("name", "NAME"), ("volume", "VOLUME"), ("directory", "DIRECTORY"), ("access", "ACCESS"),
                 ("hidden", "HIDDEN"), ("encrypt", "ENCRYPT"), ("durability", "DURABILITY"), ("comment", "COMMENT"),
+                ("declared", "DECLARED"),
             ], help: Help.shareList),
     ]
 

@@ -81,11 +81,13 @@ extension Control {
 
     func listExports(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         try arguments.finish()
+        let snapshot = registry.snapshot
         return .array(
-            registry.snapshot.exports.map { volume, export in
+            snapshot.exports.map { volume, export in
                 [
                     "path": .string(export.path), "clients": .array(export.clients.map { .string($0.text) }),
                     "durability": .string(word(export.durability, volume)), "volume": .string(volume),
+                    "declared": snapshot.place(ofExport: export.path).map { .string($0) } ?? .null,
                 ]
             })
     }
@@ -152,13 +154,15 @@ extension Control {
 
     func listShares(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         try arguments.finish()
+        let snapshot = registry.snapshot
         return .array(
-            registry.snapshot.shares.map { volume, share in
+            snapshot.shares.map { volume, share in
                 [
                     "name": .string(share.name), "volume": .string(volume),
                     "directory": .string("/" + share.directory), "access": share.isReadOnly ? "ro" : "rw",
                     "hidden": .bool(share.isHidden), "encrypt": .bool(share.needsEncryption),
                     "durability": .string(word(share.durability, volume)), "comment": .string(share.comment),
+                    "declared": snapshot.place(ofShare: share.name).map { .string($0) } ?? .null,
                 ]
             })
     }

@@ -61,10 +61,27 @@ final class Control: Sendable {
             return DeclaredUser(name: user.name, change: change, rights: rights, place: user.place)
         }
         do throws(RegistryError) {
+            let shares = settings.configuration.shares.map { share in
+                var record = ShareRecord(name: share.name, directory: share.directory)
+                record.comment = share.comment
+                record.isReadOnly = share.isReadOnly
+                record.isHidden = share.isHidden
+                record.needsEncryption = share.needsEncryption
+                record.durability = share.durability.flatMap { VolumeHost.durability($0.rawValue) }
+                return DeclaredShare(record, volume: share.volume, place: share.place)
+            }
+            try await registry.declare(settings.exports, shares)
+            // They go first and come last: who is declared has a name or a number before the host does.
+            _ = try await registry.setHostUsers([])
             for problem in try await registry.declare(users) {
                 logger.error("user not as declared", [.init("name", problem.name), .init("why", "\(problem.why)")])
             }
-        } catch { logger.error("users not as declared", [.init("why", "\(error)")]) }
+            if settings.configuration.hostUsers {
+                let users = await world.blocking.run(on: loop) { () throws(Never) in HostUsers.all() }
+                let taken = try await registry.setHostUsers(users)
+                logger.info("host's users", [.init("found", users.count), .init("taken", taken)])
+            }
+        } catch { logger.error("not as the configuration says", [.init("why", "\(error)")]) }
         await settled()
     }
 
