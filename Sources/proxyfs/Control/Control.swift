@@ -255,7 +255,11 @@ final class Control: Sendable {
     private func checkpoint(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         let name = try arguments.text("name")
         try arguments.finish()
-        try await care("checkpoint of volume \(name)", try host.open(name)) { (hosted) async throws(HostingError) in
+        let hosted = try host.open(name)
+        guard !hosted.isFrozen else {
+            throw .failure("checkpoint of volume \(name): it is frozen; proxyfs volume release \(name) lets it go on")
+        }
+        try await care("checkpoint of volume \(name)", hosted) { (hosted) async throws(HostingError) in
             try await hosted.checkpoint()
         }
         return Self.message("volume \(name): all that was written up to now is in the store")
@@ -267,8 +271,12 @@ final class Control: Sendable {
         guard isServing else {
             throw .failure("no server serves volume \(name), so nothing changes it: there is nothing to freeze")
         }
-        try await care("freezing volume \(name)", try host.open(name)) { (hosted) async throws(HostingError) in
-            try await hosted.freeze()
+        let hosted = try host.open(name)
+        // Twice is once: a second checkpoint would wait for the release.
+        if !hosted.isFrozen {
+            try await care("freezing volume \(name)", hosted) { (hosted) async throws(HostingError) in
+                try await hosted.freeze()
+            }
         }
         return Self.message("volume \(name) stands still: changes wait until proxyfs volume release \(name)")
     }
