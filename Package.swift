@@ -39,6 +39,7 @@ let package = Package(
         room("Bytes", ["CShim"]),
         room("Logging", []),
         room("Metrics", []),
+        room("JSON", []),
         room("Configuration", ["Logging"]),
         room("Runtime", ["Bytes", "CShim", "COpenSSL"]),
         room("Simulator", ["Bytes", "Runtime"]),
@@ -54,8 +55,8 @@ let package = Package(
         .executableTarget(
             name: "proxyfs",
             dependencies: [
-                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "Logging", "Metrics", "NFS",
-                "Namespace", "RPC", "Runtime",
+                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "LogFS", "Logging", "Metrics",
+                "NFS", "Namespace", "ObjectStore", "RPC", "Runtime",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
@@ -117,9 +118,11 @@ let package = Package(
         tests("Namespace", ["Bytes", "Logging", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
         tests("Metrics", []),
+        tests("JSON", []),
         tests("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime", "Simulator", "TestSupport"]),
         .testTarget(
-            name: "ProgramTests", dependencies: ["CShim", "Runtime", "TestSupport", "proxyfs"], swiftSettings: strict),
+            name: "ProgramTests", dependencies: ["Bytes", "CShim", "RPC", "Runtime", "TestSupport", "proxyfs"],
+            swiftSettings: strict),
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),

@@ -34,6 +34,7 @@ extension Headhunter {
     /// change that references them is committed. At most `SegmentFormat.appendBytesMax` (1 MiB) at a time; callable on
     /// any thread. Nil when there is no memory for them: `await room()`, then try again.
     public func append(_ bytes: UnsafeRawBufferPointer, heat: Heat) -> SegmentRange? {
+        if isFrozen.load(ordering: .relaxed) { return nil }
         guard let (range, askEdge) = segments.append(bytes, heat: heat, now: world.clock.monotonic()) else {
             askForRoom()
             return nil

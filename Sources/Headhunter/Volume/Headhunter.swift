@@ -50,7 +50,11 @@ public final class Headhunter: @unchecked Sendable {
         var promised: UInt64
     }
 
+    /// Set: changes and data wait in `room` until `release`.
+    let isFrozen = Atomic(false)
+
     // On the loop:
+    var thawing: [UnsafeContinuation<Void, Never>] = []
     var loading: [NodeAddress: [UnsafeContinuation<Void, Never>]] = [:]
     var loadFailures: [NodeAddress: VolumeError] = [:]
     var checkpoints: CheckpointState
@@ -298,7 +302,7 @@ public final class Headhunter: @unchecked Sendable {
             return .failed(error)
         }
         if !isUrgent,
-            cache.dirtyCount > options.dirtyFramesMax(of: cache.capacity)
+            isFrozen.load(ordering: .relaxed) || cache.dirtyCount > options.dirtyFramesMax(of: cache.capacity)
                 || log.pendingBytes > HeadhunterOptions.logPendingMax
         {
             gate.leaveWrite()
