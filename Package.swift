@@ -37,6 +37,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc")]),
 
         room("Bytes", ["CShim"]),
+        room("Crypto", ["Bytes", "COpenSSL"]),
         room("Logging", []),
         room("Metrics", []),
         room("Configuration", ["Logging"]),
@@ -49,13 +50,14 @@ let package = Package(
         room("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime"]),
         room("NFS", ["Bytes", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
+        room("S3", ["Bytes", "Crypto", "HTTP", "Logging", "Namespace", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 
         .executableTarget(
             name: "proxyfs",
             dependencies: [
                 "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "Logging", "Metrics", "NFS",
-                "Namespace", "RPC", "Runtime",
+                "Namespace", "RPC", "Runtime", "S3",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
@@ -118,6 +120,10 @@ let package = Package(
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
+        tests("Crypto", ["Bytes"]),
+        tests(
+            "S3",
+            ["Bytes", "CShim", "Crypto", "HTTP", "Headhunter", "LogFS", "Logging", "Namespace", "Runtime", "TestSupport"]),
     ].filter { target in
         guard let chosen else { return true }
         return target.type == .test ? chosen.contains(target.name) : !target.name.hasPrefix("benchmark")
