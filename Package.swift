@@ -40,6 +40,7 @@ let package = Package(
         room("Crypto", ["Bytes", "COpenSSL"]),
         room("Logging", []),
         room("Metrics", []),
+        room("JSON", []),
         room("Configuration", ["Logging"]),
         room("Runtime", ["Bytes", "CShim", "COpenSSL"]),
         room("Simulator", ["Bytes", "Runtime"]),
@@ -50,19 +51,24 @@ let package = Package(
         room("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime"]),
         room("NFS", ["Bytes", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
-        room("S3", ["Bytes", "Crypto", "HTTP", "Logging", "Namespace", "Runtime"]),
+        room("S3", ["Bytes", "Crypto", "HTTP", "JSON", "Logging", "Namespace", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 
         .executableTarget(
             name: "proxyfs",
             dependencies: [
-                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "Logging", "Metrics", "NFS",
-                "Namespace", "RPC", "Runtime", "S3",
+                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "LogFS", "Logging", "Metrics",
+                "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
-        room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),
+        room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "LogFS"]),
         .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator", "Trials"], swiftSettings: strict),
+
+        // What conformance/engine kills.
+        .executableTarget(
+            name: "crash-load", dependencies: ["Runtime", "Trials"], path: "conformance/engine/load",
+            swiftSettings: strict),
 
         // Benchmarks stand beside a peer in C.
         .target(name: "CBench", path: "benchmarks/bytes/peer", cSettings: [.unsafeFlags(["-O2"])]),
@@ -110,13 +116,15 @@ let package = Package(
         tests("Configuration", ["Logging"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
-        tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),
+        tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
         tests("Namespace", ["Bytes", "Logging", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
         tests("Metrics", []),
+        tests("JSON", []),
         tests("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime", "Simulator", "TestSupport"]),
         .testTarget(
-            name: "ProgramTests", dependencies: ["CShim", "Runtime", "TestSupport", "proxyfs"], swiftSettings: strict),
+            name: "ProgramTests", dependencies: ["Bytes", "CShim", "RPC", "Runtime", "TestSupport", "proxyfs"],
+            swiftSettings: strict),
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),

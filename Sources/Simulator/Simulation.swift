@@ -13,6 +13,10 @@ public final class Simulation: @unchecked Sendable {
     public internal(set) var diskCalls = 0
     /// A crash happens at the disk call with this number.
     public var crashAtDiskCall: Int?
+    /// Those among them that change what is on the disk: a crash at another one leaves what a crash at the next of these
+    /// leaves.
+    public internal(set) var diskChanges = 0
+    public var crashAtDiskChange: Int?
 
     private struct Event {
         var time: UInt64
@@ -61,6 +65,15 @@ public final class Simulation: @unchecked Sendable {
         world = parts.world(disk: SimulatedDisk(state: storage, incarnation: 0))
         storage.simulation = self
         parts.bind(self, incarnation: 0)
+    }
+
+    /// A world of its own that begins with what is on the other one's disk, at the time that it is there. Nothing runs
+    /// in it yet.
+    public convenience init(copying other: Simulation, seed: UInt64, faults: FaultMix = .none) {
+        self.init(seed: seed, faults: faults)
+        now = other.now
+        wallOffset = other.wallOffset
+        storage.copy(other.storage)
     }
 
     deinit { storage.erase() }
@@ -125,6 +138,11 @@ public final class Simulation: @unchecked Sendable {
     func timer(after nanoseconds: UInt64, incarnation: Int, _ work: @escaping () -> Void) -> LoopTimer {
         nextTimer += 1
         let id = nextTimer
+        if let left = burialTimers {
+            // A timer that sets itself again would never let the program rest.
+            guard left > 0 else { return LoopTimer(id: id) }
+            burialTimers = left - 1
+        }
         timers.insert(id)
         schedule(
             after: nanoseconds, incarnation: incarnation,
@@ -211,9 +229,14 @@ public final class Simulation: @unchecked Sendable {
 
     /// Steps that the ended program may take to its end.
     private static let burialEventsMax = 20_000
+    /// Timers that it may still set; the tasks that wait for later ones stay where they are.
+    private static let burialTimersMax = 100
+    private var burialTimers: Int?
 
     /// Lets the old program's tasks run out, so that its memory goes: every call of its world fails, time stands still.
     private func bury() {
+        burialTimers = Self.burialTimersMax
+        defer { burialTimers = nil }
         breakConnections()
         var events = 0
         while !heap.isEmpty, events < Self.burialEventsMax {
@@ -259,6 +282,7 @@ public final class Simulation: @unchecked Sendable {
         timers.removeAll()
         hasCrashed = false
         crashAtDiskCall = nil
+        crashAtDiskChange = nil
         let parts = SimulatedParts()
         loop = parts.loop
         fabric = parts.fabric

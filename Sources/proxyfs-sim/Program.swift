@@ -2,7 +2,7 @@ import Glibc
 import Simulator
 import Trials
 
-/// Runs trials of the engine under the simulator, seed after seed, for as long as asked. The first seed that fails is
+/// Runs trials of the engine, and of files on it, under the simulator, seed after seed, for as long as asked. The first seed that fails is
 /// printed and ends the run: `--seed` with that number does the same again.
 @main
 enum Program {
@@ -37,13 +37,15 @@ enum Program {
         var lives = 0
         var seeds = 0
         repeat {
-            var trial = EngineTrial(seed: seed, faults: .default)
-            trial.run(lives: 8)
-            if let problem = trial.problems.first {
+            var engine = EngineTrial(seed: seed, faults: .default)
+            engine.run(lives: 8)
+            var files = FileTrial(seed: seed, faults: .default)
+            files.run(lives: 6)
+            if let problem = engine.problems.first ?? files.model.problems.first {
                 print("FAILED seed \(seed): \(problem)\nagain: proxyfs-sim --seed \(seed) --minutes 0")
                 exit(1)
             }
-            lives += trial.lives
+            lives += engine.lives + files.lives
             seeds += 1
             seed &+= 1
         } while seconds() < end
