@@ -37,6 +37,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc")]),
 
         room("Bytes", ["CShim"]),
+        room("Crypto", ["Bytes", "COpenSSL"]),
         room("Logging", []),
         room("Metrics", []),
         room("JSON", []),
@@ -50,13 +51,14 @@ let package = Package(
         room("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime"]),
         room("NFS", ["Bytes", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
+        room("S3", ["Bytes", "Crypto", "HTTP", "JSON", "Logging", "Namespace", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 
         .executableTarget(
             name: "proxyfs",
             dependencies: [
                 "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "LogFS", "Logging", "Metrics",
-                "NFS", "Namespace", "ObjectStore", "RPC", "Runtime",
+                "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
@@ -126,6 +128,10 @@ let package = Package(
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
+        tests("Crypto", ["Bytes"]),
+        tests(
+            "S3",
+            ["Bytes", "CShim", "Crypto", "HTTP", "Headhunter", "LogFS", "Logging", "Namespace", "Runtime", "TestSupport"]),
     ].filter { target in
         guard let chosen else { return true }
         return target.type == .test ? chosen.contains(target.name) : !target.name.hasPrefix("benchmark")

@@ -125,6 +125,7 @@ final class FileTable: @unchecked Sendable {
             inode.changed = max(inode.changed, piece.time)
             inode.change += piece.writes
         }
+        if !pieces.isEmpty { inode.seal = nil }
     }
 
     /// Files with data that is not in the tree.

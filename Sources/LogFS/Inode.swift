@@ -24,7 +24,7 @@ public struct FileID: Hashable, Sendable {
 /// 24 device u64  32 size u64  40 allocated u64  48 accessed i64  56 modified i64  64 changed i64  72 born i64
 /// 80 change u64  88 generation u64  96 parent u64  104 cookie u64  112 fork u64  120 extras u64  128 xattr bytes u32
 /// 132 streams u32, and of a directory: 136 next cookie u64  144 next inode u64  152 inodes' end u64
-/// 160 files u64  168 directories u64  176 bytes u64
+/// 160 files u64  168 directories u64  176 bytes u64; of a sealed file: 136 digest 16 bytes  152 parts u32
 /// ```
 public struct Inode: Equatable, Sendable {
     public var number: UInt64 = 0
@@ -61,6 +61,9 @@ public struct Inode: Equatable, Sendable {
     var xattrBytes: UInt32 = 0
     var streams: UInt32 = 0
 
+    /// What an object client wrote, as long as the content is that.
+    public var seal: Seal?
+
     // Of a directory:
     var nextCookie: UInt64 = 0
     var nextInode: UInt64 = 0
@@ -79,8 +82,15 @@ public struct Inode: Equatable, Sendable {
     static let hasLinkRecords: UInt32 = 2
     /// There are, or were, extents in the data fork.
     static let hasExtents: UInt32 = 4
+    /// The record ends with a seal.
+    static let isSealed: UInt32 = 8
+    /// A directory that is there only because something below it was made by its whole path.
+    static let isImplied: UInt32 = 16
+
+    public var isImplied: Bool { has(Self.isImplied) }
 
     static let size = 136
+    static let sealedSize = 156
     static let directorySize = 184
 
     func has(_ flag: UInt32) -> Bool { flags & flag != 0 }
@@ -118,6 +128,10 @@ public struct Inode: Equatable, Sendable {
             nextInode = bytes.u64(144)
             inodesEnd = bytes.u64(152)
             own = Totals(files: bytes.i64(160), directories: bytes.i64(168), bytes: bytes.i64(176))
+        } else if has(Self.isSealed) {
+            precondition(bytes.count >= Self.sealedSize, "an inode record of another program")
+            flags &= ~Self.isSealed
+            seal = Seal(high: bytes.u64(136), low: bytes.u64(144), parts: bytes.u32(152))
         }
     }
 
@@ -145,7 +159,14 @@ public struct Inode: Equatable, Sendable {
         base.put(extras, at: 120)
         base.put(xattrBytes, at: 128)
         base.put(streams, at: 132)
-        guard type == .directory else { return UnsafeRawBufferPointer(start: base, count: Self.size) }
+        guard type == .directory else {
+            guard let seal else { return UnsafeRawBufferPointer(start: base, count: Self.size) }
+            base.put(flags | Self.isSealed, at: 20)
+            base.put(seal.high, at: 136)
+            base.put(seal.low, at: 144)
+            base.put(seal.parts, at: 152)
+            return UnsafeRawBufferPointer(start: base, count: Self.sealedSize)
+        }
         base.put(nextCookie, at: 136)
         base.put(nextInode, at: 144)
         base.put(inodesEnd, at: 152)

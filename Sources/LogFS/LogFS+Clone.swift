@@ -98,6 +98,7 @@ extension Editing {
         inode.size = size
         inode.modified = now
         inode.touch(now)
+        inode.seal = nil
         store(inode)
         try countBytes(inode, grown)
         return (place, place >= all)

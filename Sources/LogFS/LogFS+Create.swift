@@ -14,6 +14,8 @@ public struct NewFile {
     public var modified: Int64?
     /// Of a symbolic link.
     public var target: UnsafeRawBufferPointer?
+    /// Of a directory that is made only for what will lie in it.
+    public var isImplied = false
 
     public init(type: FileType, mode: UInt16, uid: UInt32, gid: UInt32) {
         self.type = type
@@ -76,6 +78,7 @@ extension LogFS {
                 guard edit.writer.totals.depth(slot) < Limits.depthMax else { throw .refused(.tooDeep) }
                 inode.links = 2
                 inode.nextCookie = LogFS.firstCookie
+                if new.isImplied { inode.flags |= Inode.isImplied }
                 home.links += 1
                 edit.writer.effects.append(.made(inode.number, parent: slot))
             case .symlink:

@@ -202,6 +202,7 @@ extension Editing {
     func finishWrite(_ inode: inout Inode, size: UInt64, _ pieces: ArraySlice<Piece>) throws(Halt) {
         let grown = Int64(clamping: size) - Int64(clamping: inode.size)
         inode.size = size
+        inode.seal = nil
         for piece in pieces {
             if piece.setsModified { inode.modified = piece.time }
             inode.changed = max(inode.changed, piece.time)

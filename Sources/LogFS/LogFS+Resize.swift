@@ -55,6 +55,7 @@ extension LogFS {
             var isDone = true
             inode.modified = now
             inode.touch(now)
+            inode.seal = nil
             inode.size = size
             if size < old {
                 if inode.has(Inode.isInline) {
@@ -134,6 +135,7 @@ extension LogFS {
                         }
                         inode.modified = now
                         inode.touch(now)
+                        inode.seal = nil
                         edit.store(inode)
                         return Step(isDone: covered >= end, inode: inode, place: covered)
                     }

@@ -47,6 +47,37 @@ extension LogFS {
         }
     }
 
+    /// All attributes whose names begin with one of `prefixes`, in byte order, with their values.
+    public func attributes(_ request: Request, _ id: FileID, prefixes: [[UInt8]]) -> Attempt<[Attribute]> {
+        read(request.reader) { (records) throws(Halt) in
+            let inode = try records.inode(id)
+            guard inode.extras != 0 else { return [] }
+            let fork = inode.extras | KeyLayout.forkSpace
+            var found: [Attribute] = []
+            var lengths: [Int] = []
+            for prefix in prefixes {
+                try records.names(inode.extras, .xattr, from: prefix) { name, value in
+                    found.append(Attribute(name: Array(name), value: Array(value.from(5))))
+                    lengths.append(Int(value.u32(1)))
+                }
+            }
+            for index in found.indices {
+                var part: UInt8 = 0
+                while found[index].value.count < lengths[index] {
+                    let key = found[index].name.withUnsafeBytes {
+                        records.scratch.key(fork, .xattrPart, $0, index: part)
+                    }
+                    guard let more = try records.get(key) else {
+                        preconditionFailure("an extended attribute lacks a part")
+                    }
+                    found[index].value.append(contentsOf: more.from(1))
+                    part += 1
+                }
+            }
+            return found
+        }
+    }
+
     /// Shows the names, in byte order, behind `name` (empty: from the first on), until `visit` answers false.
     public func listAttributes(
         _ request: Request, _ id: FileID, after name: UnsafeRawBufferPointer, limit: Int = Limits.listingMax,
@@ -145,9 +176,25 @@ extension Records {
     }
 }
 
+extension Records {
+    /// Records of a fork whose names begin with `prefix`.
+    fileprivate func names(
+        _ fork: UInt64, _ kind: KeyLayout.Kind, from prefix: [UInt8],
+        _ visit: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void
+    ) throws(Halt) {
+        let id = fork | KeyLayout.forkSpace
+        let start = prefix.withUnsafeBytes { scratch.key(id, kind, $0) }
+        try scan(from: start, budget: .max) { key, value in
+            guard key.isKey(id, kind), key.from(KeyLayout.prefixCount).starts(with: prefix) else { return false }
+            visit(key.from(KeyLayout.prefixCount), value)
+            return true
+        }
+    }
+}
+
 extension Editing {
     /// What the attribute counted, if there was one; the inode's record is the caller's.
-    fileprivate func removeAttribute(_ inode: Inode, _ name: UnsafeRawBufferPointer) throws(Halt) -> UInt32? {
+    func removeAttribute(_ inode: Inode, _ name: UnsafeRawBufferPointer) throws(Halt) -> UInt32? {
         guard inode.extras != 0 else { return nil }
         let fork = inode.extras | KeyLayout.forkSpace
         guard let length = try get(scratch.key(fork, .xattr, name)).map({ Int($0.u32(1)) }) else { return nil }
@@ -156,7 +203,7 @@ extension Editing {
         return UInt32(name.count + length)
     }
 
-    fileprivate func putAttribute(_ fork: UInt64, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+    func putAttribute(_ fork: UInt64, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
         let memory = scratch.value
         let parts = LogFS.parts(value.count)
         memory.put(KeyLayout.version, at: 0)

@@ -22,6 +22,7 @@ final class Writer {
         /// What was told to the parent is taken back.
         case removed(UInt64, told: Totals)
         case moved(UInt64, to: Int32, told: Totals, all: Totals)
+        case opened(UInt64)
         case closed(UInt64)
     }
 
@@ -62,6 +63,7 @@ final class Writer {
                 totals.move(slot, to: target)
                 totals.add(target, all - told)
                 totals.addAbove(target, all)
+            case .opened(let inode): opens[inode, default: 0] += 1
             case .closed(let inode): close(inode)
             }
         }

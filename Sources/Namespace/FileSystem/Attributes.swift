@@ -42,6 +42,10 @@ public struct Attributes: Equatable, Sendable {
     public var change: UInt64
     /// DOS attribute bits.
     public var dos: UInt32
+    /// What an object client wrote, as long as the content is that.
+    public var seal: ContentSeal?
+    /// A directory that is there only because of what lies in it.
+    public var isImplied = false
 
     public init(file: FileID, type: FileType) {
         self.file = file

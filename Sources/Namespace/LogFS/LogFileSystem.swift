@@ -53,6 +53,8 @@ public final class LogFileSystem: FileSystem {
         attributes.born = inode.born
         attributes.change = inode.change
         attributes.dos = inode.attributes
+        attributes.seal = inode.seal.map { ContentSeal(high: $0.high, low: $0.low, parts: $0.parts) }
+        attributes.isImplied = inode.isImplied
         return attributes
     }
 

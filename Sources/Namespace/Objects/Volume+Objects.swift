@@ -1,0 +1,149 @@
+import Runtime
+
+/// Objects on a volume, with access checks.
+extension Volume {
+    public var placeBytesMax: Int { fileSystem.placeBytesMax }
+    public var placeAttributesMax: Int { fileSystem.placeAttributesMax }
+
+    /// Whether the caller may put a file under a name of this directory, whatever has the name now.
+    public func mayPlace(_ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Void> {
+        attempt { () throws(Halt) in
+            _ = try placeable(caller, directory, name)
+            return .done((), number: 0)
+        }
+    }
+
+    /// The directory, when the caller may put a file of this name there.
+    private func placeable(
+        _ caller: Caller, _ directory: FileID, _ name: UnsafeRawBufferPointer
+    ) throws(Halt) -> Attributes {
+        try requireWritable(caller)
+        let home = try self.directory(caller, directory, [.write, .execute])
+        guard home.mode & 0o1000 != 0 else { return home }
+        switch fileSystem.lookup(caller.request, in: directory, name) {
+        case .done(let file, _): try requireUnstuck(caller, home, file)
+        case .refused: break
+        case .lacks(let lack): throw .lacks(lack)
+        }
+        return home
+    }
+
+    /// A directory with the set-group-ID bit gives its group to what is made in it.
+    private func group(_ caller: Caller, _ home: Attributes) -> UInt32 {
+        home.mode & 0o2000 != 0 ? home.gid : caller.credential.gid
+    }
+
+    public func place(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ content: UnsafeRawBufferPointer,
+        _ new: NewFile, attributes: [ExtendedAttribute] = [], seal: ContentSeal?, expected: ExpectedFile = .anything
+    ) -> Attempt<PlacedFile> {
+        attempt { () throws(Halt) in
+            let home = try placeable(caller, directory, name)
+            return fileSystem.place(
+                caller.request, in: directory, name, content, new, uid: caller.credential.uid,
+                gid: group(caller, home), attributes: attributes, seal: seal, expected: expected)
+        }
+    }
+
+    /// Who may put files into `directory` may make one that will be put there.
+    public func createNameless(_ caller: Caller, near directory: FileID, _ new: NewFile) -> Attempt<Attributes> {
+        attempt { () throws(Halt) in
+            try requireWritable(caller)
+            let home = try self.directory(caller, directory, [.write, .execute])
+            return fileSystem.createNameless(
+                caller.request, near: directory, new, uid: caller.credential.uid, gid: group(caller, home))
+        }
+    }
+
+    public func place(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ file: FileID, seal: ContentSeal?,
+        expected: ExpectedFile = .anything
+    ) -> Attempt<PlacedFile> {
+        attempt { () throws(Halt) in
+            _ = try placeable(caller, directory, name)
+            return fileSystem.place(caller.request, in: directory, name, file, seal: seal, expected: expected)
+        }
+    }
+
+    /// The caller has the target from `createNameless`, and the right to read the sources.
+    public func join(_ sources: [FileID], to file: FileID, now: Int64) async throws(FileError) -> UInt64 {
+        try await fileSystem.join(sources, to: file, now: now)
+    }
+
+    public func clone(
+        from source: FileID, at sourceOffset: UInt64, length: UInt64, to target: FileID, at targetOffset: UInt64,
+        now: Int64
+    ) async throws(FileError) -> UInt64 {
+        try await fileSystem.clone(
+            from: source, at: sourceOffset, length: length, to: target, at: targetOffset, now: now)
+    }
+
+    /// What was written before the call is in the order of changes when this returns, at the number that it answers.
+    public func flushed(_ file: FileID) async throws(FileError) -> UInt64 { try await fileSystem.flush(file) }
+
+    /// Whether the caller may read the data, and the attributes then.
+    public func mayRead(_ caller: Caller, _ file: FileID) -> Attempt<Attributes> {
+        attempt { () throws(Halt) in
+            let found = try attributes(caller, of: file)
+            try requireData(.read, caller, found)
+            return .done(found, number: 0)
+        }
+    }
+
+    public func extendedAttributes(
+        _ caller: Caller, _ file: FileID, prefixes: [[UInt8]]
+    ) -> Attempt<[ExtendedAttribute]> {
+        fileSystem.extendedAttributes(caller.request, file, prefixes: prefixes)
+    }
+
+    /// As for `user.` attributes of files: who may write the data may set them.
+    public func setExtendedAttribute(
+        _ caller: Caller, _ file: FileID, _ name: String, _ value: [UInt8]?
+    ) -> Attempt<Attributes> {
+        attempt { () throws(Halt) in
+            try requireWritable(caller)
+            let found = try attributes(caller, of: file)
+            if caller.credential.uid != found.uid { try require(.write, caller, found) }
+            let name = Array(name.utf8)
+            return name.withUnsafeBytes { fileSystem.setExtendedAttribute(caller.request, file, $0, value) }
+        }
+    }
+
+    public func setImplied(_ caller: Caller, _ directory: FileID, _ isImplied: Bool) -> Attempt<Attributes> {
+        attempt { () throws(Halt) in
+            try requireWritable(caller)
+            _ = try self.directory(caller, directory, [.write, .execute])
+            return fileSystem.setImplied(caller.request, directory, isImplied)
+        }
+    }
+
+    public func createImplied(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, mode: UInt16
+    ) -> Attempt<Created> {
+        attempt { () throws(Halt) in
+            try requireWritable(caller)
+            let home = try self.directory(caller, directory, [.write, .execute])
+            let isInherited = home.mode & 0o2000 != 0
+            return fileSystem.createImplied(
+                caller.request, in: directory, name, mode: isInherited ? mode | 0o2000 : mode,
+                uid: caller.credential.uid, gid: group(caller, home))
+        }
+    }
+
+    /// Everything below a directory that the caller may read; directories further down do not ask again, as a bucket is
+    /// one thing to its clients.
+    public func listPaths(
+        _ caller: Caller, below directory: FileID, from start: [UInt8], prefix: [UInt8], limit: Int,
+        _ visit: (_ path: UnsafeRawBufferPointer, Attributes) -> Bool
+    ) -> Attempt<[UInt8]?> {
+        attempt { () throws(Halt) in
+            _ = try self.directory(caller, directory, .read)
+            return fileSystem.listPaths(
+                caller.request, below: directory, from: start, prefix: prefix, limit: limit, visit)
+        }
+    }
+
+    public func totals(_ caller: Caller, below directory: FileID) -> Attempt<DirectoryTotals> {
+        fileSystem.totals(caller.request, below: directory)
+    }
+}

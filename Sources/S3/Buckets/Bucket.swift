@@ -1,0 +1,135 @@
+import Namespace
+
+/// A top-level directory of the volume.
+struct Bucket: Sendable {
+    let name: String
+    let directory: Attributes
+    var settings = BucketSettings()
+
+    var file: FileID { directory.file }
+    var owner: Credential { Credential(uid: directory.uid, gid: directory.gid) }
+
+    /// Of buckets that are made here: 3 to 63 small letters, digits, dots and dashes. A directory that a file client made
+    /// under another name is a bucket, too, if a request can name it.
+    static func check(_ name: String) throws(S3Error) {
+        let bytes = Array(name.utf8)
+        func isEdge(_ byte: UInt8) -> Bool { (0x61...0x7a).contains(byte) || (0x30...0x39).contains(byte) }
+        let isGood =
+            (3...63).contains(bytes.count) && bytes.allSatisfy { isEdge($0) || $0 == 0x2d || $0 == 0x2e }
+            && isEdge(bytes[0]) && isEdge(bytes[bytes.count - 1]) && !name.contains("..")
+            && !name.hasPrefix("xn--") && !isAddress(name)
+        guard isGood else { throw S3Error(.invalidBucketName, details: [("BucketName", name)]) }
+    }
+
+    private static func isAddress(_ name: String) -> Bool {
+        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+        return parts.count == 4 && parts.allSatisfy { UInt8($0) != nil }
+    }
+
+    /// Whether a directory of the volume's root is shown as a bucket.
+    static func isShown(_ name: [UInt8]) -> Bool {
+        name.first != UInt8(ascii: ".") && name.count <= 255 && String(validating: name, as: UTF8.self) != nil
+    }
+}
+
+/// What a bucket was told beyond its name: in extended attributes of the directory.
+struct BucketSettings: Sendable {
+    static let prefix = "proxyfs.bucket."
+    static let tags = prefix + "tags"
+    static let acl = prefix + "acl"
+    static let prefixBytes = [Array(prefix.utf8)]
+
+    var tagList: [Tag] = []
+    var cannedACL = CannedACL.private
+
+    init() {}
+
+    init(_ found: [ExtendedAttribute]) {
+        for attribute in found {
+            switch String(decoding: attribute.name, as: UTF8.self) {
+            case Self.tags: tagList = Tag.decode(attribute.value) ?? []
+            case Self.acl:
+                cannedACL = CannedACL(rawValue: String(decoding: attribute.value, as: UTF8.self)) ?? .private
+            default: break
+            }
+        }
+    }
+}
+
+/// What a request does, as rights name it.
+enum S3Action: String, Sendable {
+    case listAllMyBuckets = "s3:ListAllMyBuckets"
+    case createBucket = "s3:CreateBucket"
+    case deleteBucket = "s3:DeleteBucket"
+    case listBucket = "s3:ListBucket"
+    case listBucketMultipartUploads = "s3:ListBucketMultipartUploads"
+    case getBucketLocation = "s3:GetBucketLocation"
+    case getBucketSetting = "s3:GetBucketSetting"
+    case putBucketSetting = "s3:PutBucketSetting"
+    case getObject = "s3:GetObject"
+    case putObject = "s3:PutObject"
+    case deleteObject = "s3:DeleteObject"
+    case getObjectTagging = "s3:GetObjectTagging"
+    case putObjectTagging = "s3:PutObjectTagging"
+    case getObjectAcl = "s3:GetObjectAcl"
+    case putObjectAcl = "s3:PutObjectAcl"
+    case abortMultipartUpload = "s3:AbortMultipartUpload"
+    case listMultipartUploadParts = "s3:ListMultipartUploadParts"
+}
+
+extension S3Call {
+    func findBucket(_ name: String) async throws(S3Error) -> Bucket {
+        let bytes = Array(name.utf8)
+        guard Bucket.isShown(bytes), !bytes.isEmpty else { throw S3Error(.noSuchBucket, details: [("BucketName", name)]) }
+        let volume = volume
+        let found = try await found { bytes.withUnsafeBytes { volume.lookup(ownCaller, in: volume.root, $0) } }
+        guard let found, found.type == .directory else {
+            throw S3Error(.noSuchBucket, details: [("BucketName", name)])
+        }
+        var bucket = Bucket(name: name, directory: found)
+        let attributes = try await self.found {
+            volume.extendedAttributes(ownCaller, found.file, prefixes: BucketSettings.prefixBytes)
+        }
+        if let attributes, !attributes.isEmpty { bucket.settings = BucketSettings(attributes) }
+        return bucket
+    }
+
+    /// The bucket, and in whose name the request may do this in it. Users act in their own name, and the files' rights
+    /// decide; who is let in by the bucket's access list acts in its owner's.
+    func open(_ action: S3Action, _ name: String? = nil) async throws(S3Error) -> (bucket: Bucket, actor: Credential) {
+        if let owner = request.value("x-amz-expected-bucket-owner"), let grant, owner != "\(grant.credential.uid)",
+            owner != grant.user
+        {
+            let bucket = try await findBucket(name ?? request.bucket)
+            guard owner == "\(bucket.directory.uid)" || owner == service.credentials.userName(uid: bucket.directory.uid)
+            else { throw S3Error(.accessDenied) }
+        }
+        let bucket = try await findBucket(name ?? request.bucket)
+        return (bucket, try actor(action, bucket))
+    }
+
+    private func actor(_ action: S3Action, _ bucket: Bucket) throws(S3Error) -> Credential {
+        let acl = bucket.settings.cannedACL
+        let isListing = action == .listBucket || action == .listBucketMultipartUploads
+        let isWriting = action == .putObject || action == .deleteObject
+        if let grant {
+            if acl == .publicReadWrite && (isListing || isWriting) { return bucket.owner }
+            if (acl == .publicRead || acl == .authenticatedRead) && isListing { return bucket.owner }
+            return grant.credential
+        }
+        if (acl == .publicRead || acl == .publicReadWrite) && isListing { return bucket.owner }
+        if acl == .publicReadWrite && isWriting { return bucket.owner }
+        // An object may be open to all though its bucket is not: that is seen when it is found.
+        if action == .getObject { return .nobody }
+        throw S3Error(.accessDenied)
+    }
+
+    /// Whether the object may be read by who asks, when it is found.
+    func checkRead(_ record: ObjectRecord, _ bucket: Bucket) throws(S3Error) {
+        guard grant == nil else { return }
+        switch record.acl {
+        case .publicRead, .publicReadWrite: return
+        case .private, .authenticatedRead, .bucketOwnerRead, .bucketOwnerFullControl: throw S3Error(.accessDenied)
+        }
+    }
+}

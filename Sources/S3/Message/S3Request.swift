@@ -1,0 +1,73 @@
+import HTTP
+
+/// A request as S3 reads it: which bucket, which key, what of it.
+struct S3Request: Sendable {
+    static let keyBytesMax = 1024
+
+    let head: RequestHead
+    let query: S3Query
+    /// The path with its percent signs resolved.
+    let path: [UInt8]
+    /// Empty: the service itself.
+    let bucket: String
+    /// Empty: the bucket itself.
+    let key: [UInt8]
+    /// The bucket came with the host's name.
+    let isVirtualHost: Bool
+
+    /// `domains`: names below which there are buckets.
+    init(_ head: RequestHead, domains: [String]) throws(S3Error) {
+        self.head = head
+        query = try S3Query(head.query)
+        guard let path = PercentCoding.decode(head.path.utf8) else {
+            throw S3Error(.invalidURI, "The path could not be decoded.")
+        }
+        self.path = path
+        let rest = path.dropFirst()
+        if let bucket = Self.bucket(head.host, domains) {
+            self.bucket = bucket
+            key = Array(rest)
+            isVirtualHost = true
+        } else {
+            let end = rest.firstIndex(of: UInt8(ascii: "/")) ?? rest.endIndex
+            bucket = String(decoding: rest[..<end], as: UTF8.self)
+            key = end == rest.endIndex ? [] : Array(rest[(end + 1)...])
+            isVirtualHost = false
+        }
+        guard key.count <= Self.keyBytesMax else {
+            throw S3Error(
+                .keyTooLong, details: [("Size", "\(key.count)"), ("MaxSizeAllowed", "\(Self.keyBytesMax)")])
+        }
+    }
+
+    /// `b.s3.example:8080` is the bucket b where `s3.example` is one of our names.
+    private static func bucket(_ host: String, _ domains: [String]) -> String? {
+        var name = host.lowercased()
+        if let colon = name.lastIndex(of: ":"), !name.hasSuffix("]") { name = String(name[..<colon]) }
+        for domain in domains where name.hasSuffix("." + domain) && name.utf8.count > domain.utf8.count + 1 {
+            return String(name.dropLast(domain.count + 1))
+        }
+        return nil
+    }
+
+    var method: Method { head.method }
+
+    func field(_ name: String) -> String? { head.fields[name] }
+
+    /// A header that is there and says something; some clients send empty ones.
+    func value(_ name: String) -> String? {
+        guard let value = head.fields[name], !value.isEmpty else { return nil }
+        return value
+    }
+
+    /// Whether whoever sent this meant S3: it is signed in one of its ways.
+    static func isSigned(_ head: RequestHead) -> Bool {
+        if let authorization = head.fields["authorization"],
+            authorization.hasPrefix("AWS4-HMAC-SHA256") || authorization.hasPrefix("AWS ")
+        {
+            return true
+        }
+        guard let query = head.query else { return false }
+        return query.contains("X-Amz-Algorithm=") || (query.contains("AWSAccessKeyId=") && query.contains("Signature="))
+    }
+}

@@ -1,0 +1,419 @@
+import Crypto
+import HTTP
+import Namespace
+import Runtime
+
+/// Uploads in parts: begin, send, list, give up.
+extension S3Call {
+    /// The directory of a bucket's uploads; made when it is missing and wanted.
+    private func uploads(of bucket: Bucket, make: Bool) async throws(S3Error) -> Attributes? {
+        let volume = volume
+        let names = Upload.root + [Upload.name(ofBucket: bucket.file)]
+        if let found = try await locate(volume.root, names, ownCaller) { return found }
+        guard make else { return nil }
+        var home = volume.root
+        for name in names {
+            do throws(FileError) {
+                home = try await supplied {
+                    name.withUnsafeBytes {
+                        volume.create(ownCaller, in: home, $0, NewFile(type: .directory, mode: 0o700))
+                    }
+                }.value.file.file
+            } catch {
+                guard error == .exists, let found = try await locate(home, [name], ownCaller) else {
+                    throw S3Error(error)
+                }
+                home = found.file
+            }
+        }
+        return try await value { volume.attributes(ownCaller, home) }
+    }
+
+    func createUpload() async throws(S3Error) {
+        let (bucket, actor) = try await open(.putObject)
+        let key = try ObjectKey(request.key)
+        guard !key.isDirectory else {
+            throw S3Error(.invalidArgument, "A key that ends with a slash is a directory: it can not have bytes.")
+        }
+        let metadata = try Metadata(request, limits: limits)
+        _ = try await checkPlace(bucket, key, actor)
+        var sum: [UInt8]?
+        var shown: (algorithm: ChecksumAlgorithm, isComposite: Bool)?
+        if let word = request.value("x-amz-checksum-algorithm") {
+            guard let algorithm = ChecksumAlgorithm(word: word) else {
+                throw S3Error(
+                    .invalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid "
+                        + "types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+            }
+            let isComposite = try self.isComposite(algorithm)
+            sum = [algorithm.rawValue, isComposite ? 1 : 0]
+            shown = (algorithm, isComposite)
+        }
+        guard let home = try await uploads(of: bucket, make: true) else { throw S3Error(.internalError) }
+        var bytes = [UInt8](repeating: 0, count: Upload.idBytes)
+        bytes.withUnsafeMutableBytes { service.random.fill($0) }
+        let id = Hexadecimal.encode(bytes)
+        let volume = volume
+        let made = try await value {
+            Array(id.utf8).withUnsafeBytes {
+                volume.create(ownCaller, in: home.file, $0, NewFile(type: .directory, mode: 0o700))
+            }
+        }
+        var attributes = metadata.stored + [ExtendedAttribute(Upload.key, request.key)]
+        if let sum { attributes.append(ExtendedAttribute(Upload.algorithm, sum)) }
+        for attribute in attributes {
+            let name = String(decoding: attribute.name, as: UTF8.self)
+            _ = try await value { volume.setExtendedAttribute(ownCaller, made.file.file, name, attribute.value) }
+        }
+        var owner = NewAttributes()
+        owner.uid = actor.uid
+        let number = try await done { volume.setAttributes(ownCaller, made.file.file, owner) }.number
+        try await settle(number)
+        var fields = ResponseFields()
+        if let shown {
+            fields.add("x-amz-checksum-algorithm", shown.algorithm.word)
+            fields.add("x-amz-checksum-type", shown.isComposite ? "COMPOSITE" : "FULL_OBJECT")
+        }
+        var xml = XMLWriter()
+        xml.root("InitiateMultipartUploadResult") { xml in
+            xml.element("Bucket", bucket.name)
+            xml.element("Key", bytes: request.key)
+            xml.element("UploadId", id)
+        }
+        respond(.ok, fields, xml: xml)
+    }
+
+    /// Which of the two forms the whole's checksum has; not every algorithm has both.
+    private func isComposite(_ algorithm: ChecksumAlgorithm) throws(S3Error) -> Bool {
+        let word = request.value("x-amz-checksum-type")?.uppercased()
+        switch (algorithm, word) {
+        case (.crc64nvme, nil), (.crc64nvme, "FULL_OBJECT"), (.crc32, "FULL_OBJECT"), (.crc32c, "FULL_OBJECT"):
+            return false
+        case (.crc32, nil), (.crc32, "COMPOSITE"), (.crc32c, nil), (.crc32c, "COMPOSITE"), (.sha1, nil),
+            (.sha1, "COMPOSITE"), (.sha256, nil), (.sha256, "COMPOSITE"):
+            return true
+        default:
+            throw S3Error(
+                .invalidRequest,
+                "The \(word ?? "") checksum type cannot be used with the \(algorithm.word.lowercased()) checksum algorithm.")
+        }
+    }
+
+    /// The upload that the request names.
+    func findUpload(_ bucket: Bucket) async throws(S3Error) -> Upload {
+        guard let id = query["uploadId"], Upload.isID(id) else {
+            throw S3Error(.noSuchUpload, details: [("UploadId", query["uploadId"] ?? "")])
+        }
+        let missing = S3Error(.noSuchUpload, details: [("UploadId", id)])
+        guard let home = try await uploads(of: bucket, make: false),
+            let directory = try await locate(home.file, [Array(id.lowercased().utf8)], ownCaller)
+        else { throw missing }
+        let volume = volume
+        let found = try await self.found {
+            volume.extendedAttributes(ownCaller, directory.file, prefixes: Upload.prefixes)
+        }
+        guard let found, let upload = Upload(id, directory, found), upload.key == request.key else { throw missing }
+        return upload
+    }
+
+    func partNumber() throws(S3Error) -> Int {
+        guard let number = try query.number("partNumber"), number >= 1, number <= limits.partsMax else {
+            throw S3Error(
+                .invalidArgument, "Part number must be an integer between 1 and \(limits.partsMax), inclusive",
+                details: [("ArgumentName", "partNumber"), ("ArgumentValue", query["partNumber"] ?? "")])
+        }
+        return number
+    }
+
+    func uploadPart() async throws(S3Error) {
+        let (bucket, _) = try await open(.putObject)
+        guard query.has("uploadId") else { throw S3Error(.invalidArgument, "This request needs an uploadId.") }
+        let number = try partNumber()
+        let upload = try await findUpload(bucket)
+        if request.value("x-amz-copy-source") != nil { return try await copyPart(upload, number) }
+        guard let body else { throw S3Error(.missingContentLength) }
+        if let length = body.length, length > limits.putBytesMax { throw RequestBody.tooLarge(limits.putBytesMax) }
+        if let algorithm = upload.algorithm {
+            if let told = body.algorithm, told != algorithm {
+                throw S3Error(
+                    .invalidRequest,
+                    "Checksum Type mismatch occurred, expected checksum Type: \(algorithm.word.lowercased()), actual "
+                        + "checksum Type: \(told.word.lowercased())")
+            }
+            body.want(algorithm)
+        }
+        body.wantMD5()
+        var metadata = Metadata()
+        let key = try ObjectKey(Upload.name(ofPart: number))
+        let placed = try await take(body, &metadata, upload.place, key, .root, .anything)
+        var fields = ResponseFields()
+        fields.add("etag", EntityTag.quoted(placed.file))
+        if let sum = metadata.record.sum { fields.add(name: sum.algorithm.field, Base64.encode(sum.value)) }
+        respond(.ok, fields)
+    }
+
+    /// A part that shares the bytes of an object. Its digest has to be made of them.
+    private func copyPart(_ upload: Upload, _ number: Int) async throws(S3Error) {
+        let source = try await copySource()
+        guard source.file.type == .file else { throw S3Error(.noSuchKey) }
+        var range = ByteRange(offset: 0, length: source.file.size)
+        if let text = request.value("x-amz-copy-source-range") {
+            guard let part = try ByteRange(text, size: source.file.size), text.last != "-", !text.hasPrefix("bytes=-")
+            else {
+                throw S3Error(
+                    .invalidArgument, "The x-amz-copy-source-range value must be of the form bytes=first-last",
+                    details: [("ArgumentName", "x-amz-copy-source-range"), ("ArgumentValue", text)])
+            }
+            range = part
+        }
+        guard range.length <= limits.putBytesMax else { throw RequestBody.tooLarge(limits.putBytesMax) }
+        let file = try await nameless(upload.place, .root)
+        let digest = Digest(.md5)
+        var checksum = upload.algorithm.map { Checksum($0) }
+        let placed: PlacedFile
+        do throws(S3Error) {
+            try await clone(source.file, range, to: file)
+            // Its own bytes, which nobody else can change.
+            try await scan(file, ByteRange(offset: 0, length: range.length)) { bytes in
+                digest.update(bytes)
+                checksum?.update(bytes)
+            }
+            var metadata = Metadata()
+            metadata.record.sum = checksum.map {
+                ObjectRecord.Sum(algorithm: $0.algorithm, isComposite: false, value: $0.finish())
+            }
+            placed = try await place(
+                file, metadata.stored, EntityTag.seal(digest.finish()), upload.place,
+                try ObjectKey(Upload.name(ofPart: number)), .root, .anything)
+        } catch {
+            await close(file)
+            throw error
+        }
+        await close(file)
+        var xml = XMLWriter()
+        xml.root("CopyPartResult") { xml in
+            xml.element("LastModified", Timestamp.extended(nanoseconds: placed.file.modified))
+            xml.element("ETag", EntityTag.quoted(placed.file))
+        }
+        respond(xml: xml)
+    }
+
+    // MARK: Giving up
+
+    func abortUpload() async throws(S3Error) {
+        let (bucket, _) = try await open(.abortMultipartUpload)
+        let upload = try await findUpload(bucket)
+        let number = try await removeUpload(upload.directory.file, upload.id, bucket)
+        try await settle(number)
+        respond(.noContent)
+    }
+
+    /// The parts first: what a crash leaves is an upload with fewer parts, which can be given up again.
+    func removeUpload(_ directory: FileID, _ id: String, _ bucket: Bucket) async throws(S3Error) -> UInt64 {
+        let volume = volume
+        while true {
+            var names: [[UInt8]] = []
+            let isAll = try await value {
+                names.removeAll()
+                return volume.list(ownCaller, directory, after: 0, limit: 256, attributes: false) { _, name in
+                    names.append(Array(name))
+                    return true
+                }
+            }
+            for name in names {
+                _ = try await found {
+                    name.withUnsafeBytes { volume.remove(ownCaller, in: directory, $0, isDirectory: false) }
+                }
+            }
+            if isAll || names.isEmpty { break }
+        }
+        guard let home = try await uploads(of: bucket, make: false) else { return 0 }
+        do throws(FileError) {
+            return try await supplied {
+                Array(id.lowercased().utf8).withUnsafeBytes {
+                    volume.remove(ownCaller, in: home.file, $0, isDirectory: true)
+                }
+            }.number
+        } catch {
+            guard error == .noEntry || error == .stale else { throw S3Error(error) }
+            return 0
+        }
+    }
+
+    /// With a bucket its uploads go; what is left of them after a crash is nobody's and harms nobody.
+    func removeUploads(of bucket: Bucket) async {
+        let volume = volume
+        guard let home = try? await uploads(of: bucket, make: false) else { return }
+        guard let all = try? await everyUpload(home.file) else { return }
+        for (id, directory) in all { _ = try? await removeUpload(directory, id, bucket) }
+        let names = Upload.root
+        guard let root = try? await locate(volume.root, names, ownCaller) else { return }
+        _ = try? await supplied {
+            Upload.name(ofBucket: bucket.file).withUnsafeBytes {
+                volume.remove(ownCaller, in: root.file, $0, isDirectory: true)
+            }
+        }
+    }
+
+    private func everyUpload(_ home: FileID) async throws(S3Error) -> [(id: String, directory: FileID)] {
+        let volume = volume
+        var all: [(id: String, directory: FileID)] = []
+        var cookie: UInt64 = 0
+        while true {
+            let from = cookie
+            let isAll = try await value {
+                volume.list(ownCaller, home, after: from, limit: 256, attributes: true) { entry, name in
+                    cookie = entry.cookie
+                    if let file = entry.attributes?.file { all.append((String(decoding: name, as: UTF8.self), file)) }
+                    return true
+                }
+            }
+            if isAll || cookie == from { return all }
+        }
+    }
+
+    // MARK: Listing
+
+    func listUploads() async throws(S3Error) {
+        let (bucket, actor) = try await open(.listBucketMultipartUploads)
+        guard grant != nil || actor == bucket.owner else { throw S3Error(.accessDenied) }
+        let volume = volume
+        var uploads: [Upload] = []
+        if let home = try await self.uploads(of: bucket, make: false) {
+            for (id, directory) in try await everyUpload(home.file) {
+                let attributes = try await found { volume.attributes(ownCaller, directory) }
+                let found = try await found {
+                    volume.extendedAttributes(ownCaller, directory, prefixes: Upload.prefixes)
+                }
+                if let attributes, let found, let upload = Upload(id, attributes, found) { uploads.append(upload) }
+            }
+        }
+        let prefix = query.bytes("prefix") ?? []
+        let delimiter = query.bytes("delimiter") ?? []
+        let keyMarker = query.bytes("key-marker") ?? []
+        let idMarker = query["upload-id-marker"] ?? ""
+        let max = min(try query.number("max-uploads") ?? limits.keysMax, limits.keysMax)
+        let isURL = query["encoding-type"] == "url"
+        func text(_ key: [UInt8]) -> [UInt8] { isURL ? PercentCoding.encode(key, keepsSlash: true) : key }
+        uploads.sort { $0.key == $1.key ? $0.id < $1.id : $0.key.lexicographicallyPrecedes($1.key) }
+        uploads.removeAll { upload in
+            guard upload.key.starts(with: prefix) else { return true }
+            guard !keyMarker.isEmpty else { return false }
+            if upload.key == keyMarker { return idMarker.isEmpty || upload.id <= idMarker }
+            return upload.key.lexicographicallyPrecedes(keyMarker)
+        }
+        var shown: [Upload] = []
+        var prefixes: [[UInt8]] = []
+        var isTruncated = false
+        for upload in uploads {
+            var common: [UInt8]?
+            if !delimiter.isEmpty, upload.key.count >= prefix.count + delimiter.count {
+                for end in (prefix.count + delimiter.count)...upload.key.count
+                where upload.key[(end - delimiter.count)..<end].elementsEqual(delimiter) {
+                    common = Array(upload.key[..<end])
+                    break
+                }
+            }
+            if let common, prefixes.last == common { continue }
+            guard shown.count + prefixes.count < max else {
+                isTruncated = true
+                break
+            }
+            if let common { prefixes.append(common) } else { shown.append(upload) }
+        }
+        var xml = XMLWriter()
+        xml.root("ListMultipartUploadsResult") { xml in
+            xml.element("Bucket", bucket.name)
+            xml.element("KeyMarker", bytes: text(keyMarker))
+            xml.element("UploadIdMarker", idMarker)
+            if isTruncated, let last = shown.last {
+                xml.element("NextKeyMarker", bytes: text(last.key))
+                xml.element("NextUploadIdMarker", last.id)
+            }
+            xml.element("Prefix", bytes: text(prefix))
+            if !delimiter.isEmpty { xml.element("Delimiter", bytes: text(delimiter)) }
+            if isURL { xml.element("EncodingType", "url") }
+            xml.element("MaxUploads", max)
+            xml.element("IsTruncated", isTruncated)
+            for upload in shown {
+                xml.element("Upload") { xml in
+                    xml.element("Key", bytes: text(upload.key))
+                    xml.element("UploadId", upload.id)
+                    writeOwner(upload.initiator, "Initiator", &xml)
+                    writeOwner(upload.initiator, "Owner", &xml)
+                    xml.element("StorageClass", "STANDARD")
+                    xml.element("Initiated", Timestamp.extended(nanoseconds: upload.directory.born))
+                    if let algorithm = upload.algorithm { xml.element("ChecksumAlgorithm", algorithm.word) }
+                }
+            }
+            for prefix in prefixes { xml.element("CommonPrefixes") { $0.element("Prefix", bytes: text(prefix)) } }
+        }
+        respond(xml: xml)
+    }
+
+    /// Parts behind `after`, in order, and whether there are more.
+    func parts(
+        _ upload: Upload, after: Int, max: Int
+    ) async throws(S3Error) -> (parts: [UploadedPart], hasMore: Bool) {
+        let volume = volume
+        var parts: [UploadedPart] = []
+        var place: [UInt8]? = after == 0 ? [] : Upload.name(ofPart: after) + [0]
+        while let from = place, parts.count <= max {
+            place = try await value {
+                volume.listPaths(ownCaller, below: upload.directory.file, from: from, prefix: [], limit: 256) { path, file in
+                    if file.type == .file, let number = Int(String(decoding: path, as: UTF8.self)) {
+                        parts.append(UploadedPart(number: number, file: file))
+                    }
+                    return true
+                }
+            }
+        }
+        return parts.count > max ? (Array(parts.prefix(max)), true) : (parts, false)
+    }
+
+    func sum(ofPart file: FileID) async throws(S3Error) -> ObjectRecord.Sum? {
+        let volume = volume
+        let found = try await value {
+            volume.extendedAttributes(ownCaller, file, prefixes: [Array(ObjectRecord.name.utf8)])
+        }
+        return Metadata(found).record.sum
+    }
+
+    func listParts() async throws(S3Error) {
+        let (bucket, _) = try await open(.listMultipartUploadParts)
+        guard grant != nil else { throw S3Error(.accessDenied) }
+        let upload = try await findUpload(bucket)
+        let max = min(try query.number("max-parts") ?? limits.keysMax, limits.keysMax)
+        let marker = try query.number("part-number-marker") ?? 0
+        let (parts, hasMore) = try await parts(upload, after: marker, max: max)
+        var sums: [ObjectRecord.Sum?] = []
+        for part in parts { sums.append(upload.algorithm == nil ? nil : try await sum(ofPart: part.file.file)) }
+        var xml = XMLWriter()
+        xml.root("ListPartsResult") { xml in
+            xml.element("Bucket", bucket.name)
+            xml.element("Key", bytes: request.key)
+            xml.element("UploadId", upload.id)
+            writeOwner(upload.initiator, "Initiator", &xml)
+            writeOwner(upload.initiator, "Owner", &xml)
+            xml.element("StorageClass", "STANDARD")
+            xml.element("PartNumberMarker", marker)
+            xml.element("NextPartNumberMarker", parts.last?.number ?? marker)
+            xml.element("MaxParts", max)
+            xml.element("IsTruncated", hasMore)
+            if let algorithm = upload.algorithm {
+                xml.element("ChecksumAlgorithm", algorithm.word)
+                xml.element("ChecksumType", upload.isComposite ? "COMPOSITE" : "FULL_OBJECT")
+            }
+            for (part, sum) in zip(parts, sums) {
+                xml.element("Part") { xml in
+                    xml.element("PartNumber", part.number)
+                    xml.element("LastModified", Timestamp.extended(nanoseconds: part.file.modified))
+                    xml.element("ETag", EntityTag.quoted(part.file))
+                    xml.element("Size", part.file.size)
+                    if let sum { xml.element(sum.algorithm.element, Base64.encode(sum.value)) }
+                }
+            }
+        }
+        respond(xml: xml)
+    }
+}

@@ -1,0 +1,111 @@
+import HTTP
+import Namespace
+
+/// What a client says of an object beside its bytes, on its way in and out.
+///
+/// The rule between protocols: the field `x-amz-meta-k` is the extended attribute `user.k` of the file, `k` in lower
+/// case, the value's bytes as they are. File clients see and set the same attributes. One that can not be a field, by
+/// its name or its value, is counted in `x-amz-missing-meta`.
+struct Metadata: Sendable {
+    static let prefix = "x-amz-meta-"
+    static let attributePrefix = Array("user.".utf8)
+
+    var record = ObjectRecord()
+    /// `user.` attributes.
+    var attributes: [ExtendedAttribute] = []
+
+    init() {}
+
+    /// From the request that makes an object.
+    init(_ request: S3Request, limits: S3Limits) throws(S3Error) {
+        try Self.refuseWhatIsNotServed(request)
+        var bytes = 0
+        let fields = request.head.fields
+        for index in 0..<fields.count {
+            let name = fields.name(at: index)
+            guard name.hasPrefix(Self.prefix), name.utf8.count > Self.prefix.utf8.count else { continue }
+            let key = Array(name.utf8.dropFirst(Self.prefix.utf8.count))
+            let value = Array(fields.valueBytes(at: index))
+            bytes += key.count + value.count
+            guard bytes <= limits.metadataBytesMax, key.count <= 200 else {
+                throw S3Error(
+                    .metadataTooLarge, "Your metadata headers exceed the maximum allowed metadata size.",
+                    details: [("Size", "\(bytes)"), ("MaxSizeAllowed", "\(limits.metadataBytesMax)")])
+            }
+            let attribute = Self.attributePrefix + key
+            if let known = attributes.firstIndex(where: { $0.name == attribute }) {
+                attributes[known].value += [UInt8(ascii: ",")] + value
+            } else {
+                attributes.append(ExtendedAttribute(name: attribute, value: value))
+            }
+        }
+        for header in ObjectRecord.Header.allCases {
+            guard var value = request.value(header.field.description) else { continue }
+            if header == .contentEncoding {
+                // Of the transfer, not of the object.
+                value = value.split(separator: ",").map { $0.filter { $0 != " " } }.filter { $0 != "aws-chunked" }
+                    .joined(separator: ",")
+                if value.isEmpty { continue }
+            }
+            record.headers[header] = value
+        }
+        if let text = request.value("x-amz-tagging") { record.tags = try Tag.parse(text) }
+        record.acl = try CannedACL(request)
+    }
+
+    /// Fields that ask for what is not done: answering as if it were would be a lie.
+    private static func refuseWhatIsNotServed(_ request: S3Request) throws(S3Error) {
+        for index in 0..<request.head.fields.count {
+            let name = request.head.fields.name(at: index)
+            if name.hasPrefix("x-amz-server-side-encryption") {
+                throw S3Error(.notImplemented, "Encryption is a property of the volume here, not of a request.")
+            }
+            if name.hasPrefix("x-amz-object-lock-") {
+                throw S3Error(.notImplemented, "Object lock is not implemented.")
+            }
+            if name == "x-amz-website-redirect-location" { throw S3Error(.notImplemented) }
+        }
+        if let storage = request.value("x-amz-storage-class"), storage != "STANDARD" {
+            throw S3Error(
+                .notImplemented, "There is one storage class, STANDARD.", details: [("StorageClass", storage)])
+        }
+    }
+
+    /// From the file's attributes.
+    init(_ found: [ExtendedAttribute]) {
+        let own = Array(ObjectRecord.name.utf8)
+        for attribute in found {
+            if attribute.name == own {
+                if let record = ObjectRecord(attribute.value) { self.record = record }
+            } else if attribute.name.starts(with: Self.attributePrefix) {
+                attributes.append(attribute)
+            }
+        }
+    }
+
+    /// What `Metadata.init` wants to see of a file.
+    static let prefixes = [Array(ObjectRecord.name.utf8), attributePrefix]
+
+    /// As the file keeps it.
+    var stored: [ExtendedAttribute] {
+        record.isEmpty ? attributes : [ExtendedAttribute(ObjectRecord.name, record.encoded)] + attributes
+    }
+
+    /// The fields of an answer to GET or HEAD.
+    func add(to fields: inout ResponseFields, _ query: S3Query) {
+        for header in ObjectRecord.Header.allCases {
+            let standard = header == .contentType ? "binary/octet-stream" : nil
+            guard let value = query[header.override] ?? record.headers[header] ?? standard else { continue }
+            fields.add(header.field, value)
+        }
+        var missing = 0
+        for attribute in attributes {
+            let name = Self.prefix + String(decoding: attribute.name.dropFirst(Self.attributePrefix.count), as: UTF8.self)
+            let value = attribute.value
+            let isShort = value.count <= 8 << 10
+            if !isShort || !fields.add(name: name.lowercased(), String(decoding: value, as: UTF8.self)) { missing += 1 }
+        }
+        if missing > 0 { fields.add("x-amz-missing-meta", "\(missing)") }
+        if !record.tags.isEmpty { fields.add("x-amz-tagging-count", "\(record.tags.count)") }
+    }
+}

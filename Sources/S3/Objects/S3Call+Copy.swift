@@ -1,0 +1,159 @@
+import Crypto
+import HTTP
+import Namespace
+
+/// What a copy is made of.
+struct CopySource {
+    var bucket: Bucket
+    var file: Attributes
+    var metadata: Metadata
+}
+
+/// Copies share the bytes of their source: nothing is read or written but the file's records.
+extension S3Call {
+    /// The source that `x-amz-copy-source` names, held to its conditions.
+    func copySource() async throws(S3Error) -> CopySource {
+        let text = request.value("x-amz-copy-source") ?? ""
+        var rest = text.utf8[...]
+        if let mark = rest.firstIndex(of: UInt8(ascii: "?")) {
+            let version = String(rest[mark...]) ?? ""
+            guard version == "?versionId=null" || version == "?versionId=" else {
+                // A question mark may be a part of the key, too.
+                guard !version.hasPrefix("?versionId=") else { throw S3Error(.noSuchVersion) }
+                return try await copySource(Array(rest))
+            }
+            rest = rest[..<mark]
+        }
+        return try await copySource(Array(rest))
+    }
+
+    private func copySource(_ text: [UInt8]) async throws(S3Error) -> CopySource {
+        guard var path = PercentCoding.decode(text) else {
+            throw S3Error(.invalidArgument, "Invalid copy source encoding.")
+        }
+        if path.first == UInt8(ascii: "/") { path.removeFirst() }
+        guard let slash = path.firstIndex(of: UInt8(ascii: "/")), slash > 0, slash + 1 < path.count else {
+            throw S3Error(
+                .invalidArgument, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+        }
+        let (bucket, actor) = try await open(.getObject, String(decoding: path[..<slash], as: UTF8.self))
+        let key = try ObjectKey.ifPath(Array(path[(slash + 1)...]))
+        guard let file = try await object(bucket, key, actor) else { throw S3Error(.noSuchKey) }
+        let volume = volume
+        let metadata = Metadata(
+            try await value { volume.extendedAttributes(ownCaller, file.file, prefixes: Metadata.prefixes) })
+        try checkRead(metadata.record, bucket)
+        if file.type == .file { _ = try await value { volume.mayRead(caller(actor), file.file) } }
+        try Conditions(request, prefix: "x-amz-copy-source-").check(file, isCopy: true)
+        return CopySource(bucket: bucket, file: file, metadata: metadata)
+    }
+
+    func copyObject() async throws(S3Error) {
+        let (bucket, actor) = try await open(.putObject)
+        let key = try ObjectKey(request.key)
+        var metadata = try Metadata(request, limits: limits)
+        let source = try await copySource()
+        let takesMetadata = try directive("x-amz-metadata-directive")
+        let takesTags = try directive("x-amz-tagging-directive")
+        let existing = try await checkPlace(bucket, key, actor)
+        if let existing, existing.file == source.file.file, !takesMetadata, !takesTags {
+            throw S3Error(
+                .invalidRequest,
+                "This copy request is illegal because it is trying to copy an object to itself without changing the "
+                    + "object's metadata, storage class, website redirect location or encryption attributes.")
+        }
+        let expected = try Conditions(request).expected(existing)
+        guard !key.isDirectory, source.file.type == .file else {
+            throw S3Error(.notImplemented, "Directories are made by PUT; they are not copied.")
+        }
+        if !takesMetadata {
+            metadata.attributes = source.metadata.attributes
+            metadata.record.headers = source.metadata.record.headers
+        }
+        if !takesTags { metadata.record.tags = source.metadata.record.tags }
+        let placed = try await copy(source, &metadata, bucket, key, actor, expected)
+        var xml = XMLWriter()
+        xml.root("CopyObjectResult") { xml in
+            xml.element("LastModified", Timestamp.extended(nanoseconds: placed.file.modified))
+            xml.element("ETag", EntityTag.quoted(placed.file))
+            if let sum = metadata.record.sum {
+                xml.element(sum.algorithm.element, sumText(sum, parts: metadata.record.partSizes.count))
+                xml.element("ChecksumType", sum.isComposite ? "COMPOSITE" : "FULL_OBJECT")
+            }
+        }
+        respond(xml: xml)
+    }
+
+    func sumText(_ sum: ObjectRecord.Sum, parts: Int) -> String {
+        Base64.encode(sum.value) + (sum.isComposite && parts > 0 ? "-\(parts)" : "")
+    }
+
+    private func directive(_ name: String) throws(S3Error) -> Bool {
+        switch request.value(name) {
+        case nil, "COPY": return false
+        case "REPLACE": return true
+        case let other?:
+            throw S3Error(
+                .invalidArgument, "Unknown \(name).", details: [("ArgumentName", name), ("ArgumentValue", other)])
+        }
+    }
+
+    private func copy(
+        _ source: CopySource, _ metadata: inout Metadata, _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential,
+        _ expected: ExpectedFile
+    ) async throws(S3Error) -> PlacedFile {
+        guard source.file.size <= limits.putBytesMax else {
+            throw S3Error(
+                .invalidRequest, "The specified copy source is larger than the maximum allowable size for a copy source: "
+                    + "\(limits.putBytesMax)")
+        }
+        metadata.record.forgetContent()
+        let record = source.metadata.record
+        if source.file.seal != nil {
+            metadata.record.sum = record.sum
+            metadata.record.partSizes = record.partSizes
+            metadata.record.partSums = record.partSums
+        }
+        if let word = request.value("x-amz-checksum-algorithm") {
+            guard let algorithm = ChecksumAlgorithm(word: word) else {
+                throw S3Error(.invalidRequest, "Checksum algorithm provided is unsupported.")
+            }
+            if metadata.record.sum?.algorithm != algorithm {
+                var checksum = Checksum(algorithm)
+                try await scan(source.file.file, ByteRange(offset: 0, length: source.file.size)) {
+                    checksum.update($0)
+                }
+                metadata.record.sum = ObjectRecord.Sum(
+                    algorithm: algorithm, isComposite: false, value: checksum.finish())
+                metadata.record.partSums = []
+            }
+        }
+        let file = try await nameless(bucket, actor)
+        do throws(S3Error) {
+            try await clone(source.file, ByteRange(offset: 0, length: source.file.size), to: file)
+            let placed = try await place(file, metadata.stored, source.file.seal, bucket, key, actor, expected)
+            await close(file)
+            return placed
+        } catch {
+            await close(file)
+            throw error
+        }
+    }
+
+    /// Lets a nameless file have a range of the source, as it was when it was looked at.
+    func clone(_ source: Attributes, _ range: ByteRange, to file: FileID) async throws(S3Error) {
+        let volume = volume
+        do throws(FileError) {
+            if range.length > 0 {
+                _ = try await volume.clone(
+                    from: source.file, at: range.offset, length: range.length, to: file, at: 0, now: now)
+            }
+        } catch {
+            throw error == .stale ? S3Error(.operationAborted, "The source changed meanwhile.") : S3Error(error)
+        }
+        let after = try await value { volume.attributes(ownCaller, source.file) }
+        guard after.change == source.change else {
+            throw S3Error(.operationAborted, "The source changed meanwhile.")
+        }
+    }
+}

@@ -1,0 +1,196 @@
+import Bytes
+import HTTP
+import Namespace
+
+/// Reading objects. What is answered is one version of the object, whole, whatever takes its name meanwhile.
+extension S3Call {
+    /// Up to this size an object is read before the answer begins, from memory if it is there.
+    private static var wholeBytes: UInt64 { 256 << 10 }
+    private static var blockBytes: UInt64 { 1 << 20 }
+
+    func getObject() async throws(S3Error) {
+        let (bucket, actor) = try await open(.getObject)
+        let key = try ObjectKey.ifPath(request.key)
+        var tries = 0
+        while try await !get(bucket, key, actor) {
+            tries += 1
+            guard tries < Self.triesMax else { throw S3Error(.operationAborted) }
+        }
+    }
+
+    /// False: the object was replaced meanwhile.
+    private func get(_ bucket: Bucket, _ key: ObjectKey, _ actor: Credential) async throws(S3Error) -> Bool {
+        guard let file = try await object(bucket, key, actor) else { throw try await missing(bucket, actor) }
+        let volume = volume
+        let found = try await self.found {
+            volume.extendedAttributes(ownCaller, file.file, prefixes: Metadata.prefixes)
+        }
+        guard let found else { return false }
+        let metadata = Metadata(found)
+        try checkRead(metadata.record, bucket)
+        let reader = grant == nil ? caller(bucket.owner) : caller(actor)
+        if file.type == .file {
+            do throws(FileError) { _ = try await supplied { volume.mayRead(reader, file.file) } } catch {
+                if error == .stale { return false }
+                // A list that lets in who is signed in is as good as the file's own rights.
+                guard error == .accessDenied, [.publicRead, .publicReadWrite, .authenticatedRead].contains(metadata.record.acl)
+                else { throw S3Error(error) }
+            }
+        }
+        let fields = try head(file, metadata)
+        try Conditions(request).check(file)
+        let size = file.type == .file ? file.size : 0
+        let (range, status, more) = try part(file, metadata, size, fields)
+        if request.method == .head || range.length == 0 {
+            begin(status, more, range)
+            exchange.end()
+            return true
+        }
+        if range.length <= Self.wholeBytes { return try await getWhole(file.file, range, status, more) }
+        try await stream(file.file, range, status, more)
+        return true
+    }
+
+    /// Who may list a bucket learns that the key is not there, others only that they may not know.
+    private func missing(_ bucket: Bucket, _ actor: Credential) async throws(S3Error) -> S3Error {
+        if grant == nil, ![.publicRead, .publicReadWrite].contains(bucket.settings.cannedACL) {
+            return S3Error(.accessDenied)
+        }
+        return S3Error(.noSuchKey)
+    }
+
+    private func head(_ file: Attributes, _ metadata: Metadata) throws(S3Error) -> ResponseFields {
+        var fields = ResponseFields()
+        for header in ObjectRecord.Header.allCases where grant == nil && query.has(header.override) {
+            throw S3Error(.invalidRequest, "Request specific response headers cannot be used for anonymous GET requests.")
+        }
+        fields.add("last-modified", HTTPDate.format(file.modified / 1_000_000_000))
+        fields.add("etag", EntityTag.quoted(file))
+        fields.add("accept-ranges", "bytes")
+        metadata.add(to: &fields, query)
+        return fields
+    }
+
+    /// Which bytes, and what the answer says of them.
+    private func part(
+        _ file: Attributes, _ metadata: Metadata, _ size: UInt64, _ head: ResponseFields
+    ) throws(S3Error) -> (ByteRange, Status, ResponseFields) {
+        var fields = head
+        let record = metadata.record
+        let parts = file.seal.map { Int($0.parts) } ?? 0
+        if let number = try query.number("partNumber") {
+            guard request.value("range") == nil else {
+                throw S3Error(.invalidRequest, "Cannot specify both Range header and partNumber query parameter")
+            }
+            let isMultipart = parts > 0 && record.partSizes.count == parts
+            guard number >= 1, number <= (isMultipart ? parts : 1) else {
+                throw S3Error(
+                    .invalidPartNumber, "The requested partnumber is not satisfiable",
+                    details: [("ActualPartCount", "\(max(parts, 1))"), ("PartNumberRequested", "\(number)")])
+            }
+            guard isMultipart else { return (whole(fields, record, parts, size), .partialContent, fields) }
+            let offset = record.partSizes[..<(number - 1)].reduce(0, +)
+            let range = ByteRange(offset: offset, length: record.partSizes[number - 1])
+            fields.add("x-amz-mp-parts-count", "\(parts)")
+            if range.length > 0 { addContentRange(range, size, &fields) }
+            return (range, .partialContent, fields)
+        }
+        if let text = request.value("range"), let range = try ByteRange(text, size: size) {
+            addContentRange(range, size, &fields)
+            return (range, .partialContent, fields)
+        }
+        if request.value("x-amz-checksum-mode")?.uppercased() == "ENABLED", file.seal != nil {
+            addSum(record.sum, parts: parts, to: &fields)
+        }
+        return (ByteRange(offset: 0, length: size), .ok, fields)
+    }
+
+    private func whole(
+        _ fields: ResponseFields, _ record: ObjectRecord, _ parts: Int, _ size: UInt64
+    ) -> ByteRange { ByteRange(offset: 0, length: size) }
+
+    private func addContentRange(_ range: ByteRange, _ size: UInt64, _ fields: inout ResponseFields) {
+        fields.add("content-range", "bytes \(range.offset)-\(range.offset + range.length - 1)/\(size)")
+    }
+
+    private func begin(_ status: Status, _ fields: ResponseFields, _ range: ByteRange) {
+        var fields = fields
+        addIdentity(&fields)
+        exchange.begin(status, fields, length: .bytes(range.length))
+    }
+
+    /// All of it is there before the answer begins. False: the file is gone.
+    private func getWhole(
+        _ file: FileID, _ range: ByteRange, _ status: Status, _ fields: ResponseFields
+    ) async throws(S3Error) -> Bool {
+        let block = Block(capacity: Int(range.length))
+        defer { extendLifetime(block) }
+        guard let count = try await read(file, range.offset, into: block), count == block.capacity else { return false }
+        begin(status, fields, range)
+        exchange.write(block, count: count)
+        exchange.end()
+        return true
+    }
+
+    /// Nil: the file is gone.
+    private func read(_ file: FileID, _ offset: UInt64, into block: Block) async throws(S3Error) -> Int? {
+        let volume = volume
+        switch volume.fileSystem.read(ownCaller.request, file, at: offset, into: block.free) {
+        case .done(let count, _):
+            block.count = count
+            return count
+        case .refused(let error):
+            if error == .stale { return nil }
+            throw S3Error(error)
+        case .lacks: break
+        }
+        do throws(FileError) {
+            let count = try await volume.readAll(file, at: offset, into: SendableBuffer(block.free))
+            block.count = count
+            return count
+        } catch {
+            if error == .stale { return nil }
+            throw S3Error(error)
+        }
+    }
+
+    /// While it is open the file stays, also when another one gets its name.
+    private func stream(
+        _ file: FileID, _ range: ByteRange, _ status: Status, _ fields: ResponseFields
+    ) async throws(S3Error) {
+        let volume = volume
+        _ = try await value { volume.open(ownCaller, file) }
+        begin(status, fields, range)
+        var offset = range.offset
+        let end = range.offset + range.length
+        while offset < end, !isAbandoned {
+            let block = Block(capacity: Int(min(end - offset, Self.blockBytes)))
+            let count: Int?
+            do throws(S3Error) { count = try await read(file, offset, into: block) } catch { count = nil }
+            // Shorter than it was, or unreadable: the client sees the answer break off.
+            guard let count, count == block.capacity else { break }
+            exchange.write(block, count: count)
+            offset += UInt64(count)
+            await outputRoom()
+        }
+        exchange.end()
+        await close(file)
+    }
+
+    /// Reads a range of a file in pieces, for who needs its bytes here.
+    func scan(
+        _ file: FileID, _ range: ByteRange, _ visit: (UnsafeRawBufferPointer) -> Void
+    ) async throws(S3Error) {
+        var offset = range.offset
+        let end = range.offset + range.length
+        while offset < end {
+            let block = Block(capacity: Int(min(end - offset, Self.blockBytes)))
+            guard let count = try await read(file, offset, into: block), count == block.capacity else {
+                throw S3Error(.operationAborted, "The source changed meanwhile.")
+            }
+            visit(block.bytes)
+            extendLifetime(block)
+            offset += UInt64(count)
+        }
+    }
+}

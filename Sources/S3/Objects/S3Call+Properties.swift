@@ -1,0 +1,140 @@
+import Crypto
+import HTTP
+import Namespace
+
+/// Tags, access lists and attributes of objects.
+extension S3Call {
+    /// The object with all that is said of it, when who asks may know.
+    private func described(
+        _ action: S3Action
+    ) async throws(S3Error) -> (file: Attributes, metadata: Metadata, actor: Credential) {
+        let (bucket, actor) = try await open(action)
+        let key = try ObjectKey.ifPath(request.key)
+        guard let file = try await object(bucket, key, actor) else { throw S3Error(.noSuchKey) }
+        let volume = volume
+        let found = try await value {
+            volume.extendedAttributes(ownCaller, file.file, prefixes: Metadata.prefixes)
+        }
+        if file.type == .file, action.rawValue.hasPrefix("s3:Get") {
+            _ = try await value { volume.mayRead(caller(actor), file.file) }
+        }
+        return (file, Metadata(found), actor)
+    }
+
+    /// Stores what was changed in the record, and in nothing else.
+    private func store(_ record: ObjectRecord, _ file: Attributes, _ actor: Credential) async throws(S3Error) {
+        let volume = volume
+        let number: UInt64
+        do throws(FileError) {
+            number = try await supplied {
+                volume.setExtendedAttribute(
+                    caller(actor), file.file, ObjectRecord.name, record.isEmpty ? nil : record.encoded)
+            }.number
+        } catch {
+            guard error == .noAttribute else { throw S3Error(error) }
+            return
+        }
+        try await settle(number)
+    }
+
+    func getObjectTagging() async throws(S3Error) {
+        let (_, metadata, _) = try await described(.getObjectTagging)
+        var xml = XMLWriter()
+        Tag.write(metadata.record.tags, into: &xml)
+        respond(xml: xml)
+    }
+
+    func putObjectTagging() async throws(S3Error) {
+        let (file, metadata, actor) = try await described(.putObjectTagging)
+        var record = metadata.record
+        record.tags = try Tag.parse(try await document(), max: Tag.objectMax)
+        try await store(record, file, actor)
+        respond()
+    }
+
+    func deleteObjectTagging() async throws(S3Error) {
+        let (file, metadata, actor) = try await described(.putObjectTagging)
+        var record = metadata.record
+        record.tags = []
+        try await store(record, file, actor)
+        respond(.noContent)
+    }
+
+    func getObjectACL() async throws(S3Error) {
+        let (file, metadata, _) = try await described(.getObjectAcl)
+        respond(xml: accessList(file.uid, metadata.record.acl))
+    }
+
+    func putObjectACL() async throws(S3Error) {
+        let (file, metadata, actor) = try await described(.putObjectAcl)
+        var record = metadata.record
+        record.acl = try await requestedACL(file.uid)
+        try await store(record, file, actor)
+        respond()
+    }
+
+    func getObjectAttributes() async throws(S3Error) {
+        let (file, metadata, _) = try await described(.getObject)
+        let names = request.head.fields.all("x-amz-object-attributes").joined(separator: ",").split(separator: ",")
+            .map { part in String(part.filter { $0 != " " }) }
+        let known: Set<String> = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
+        guard !names.isEmpty, names.allSatisfy(known.contains) else {
+            throw S3Error(.invalidArgument, "Invalid attribute name specified.")
+        }
+        let record = metadata.record
+        let isSealed = file.seal != nil
+        let parts = file.seal.map { Int($0.parts) } ?? 0
+        var xml = XMLWriter()
+        let max = try partsWanted()
+        let after = try partMarker()
+        xml.root("GetObjectAttributesResponse") { xml in
+            if names.contains("ETag") { xml.element("ETag", EntityTag.of(file)) }
+            if names.contains("Checksum"), let sum = record.sum, isSealed {
+                xml.element("Checksum") { xml in
+                    // Here a composite has no number behind it.
+                    xml.element(sum.algorithm.element, Base64.encode(sum.value))
+                    xml.element("ChecksumType", sum.isComposite ? "COMPOSITE" : "FULL_OBJECT")
+                }
+            }
+            if names.contains("ObjectParts"), parts > 0, record.partSizes.count == parts {
+                write(parts: record, after: after, max: max, &xml)
+            }
+            if names.contains("StorageClass") { xml.element("StorageClass", "STANDARD") }
+            if names.contains("ObjectSize") { xml.element("ObjectSize", file.type == .file ? file.size : 0) }
+        }
+        var fields = ResponseFields()
+        fields.add("last-modified", HTTPDate.format(file.modified / 1_000_000_000))
+        respond(.ok, fields, xml: xml)
+    }
+
+    private func number(_ name: String) throws(S3Error) -> Int? {
+        guard let text = request.value(name) else { return nil }
+        guard let value = Int(text), value >= 0 else {
+            throw S3Error(.invalidArgument, details: [("ArgumentName", name), ("ArgumentValue", text)])
+        }
+        return value
+    }
+
+    private func partsWanted() throws(S3Error) -> Int { min(try number("x-amz-max-parts") ?? 1000, 1000) }
+    private func partMarker() throws(S3Error) -> Int { try number("x-amz-part-number-marker") ?? 0 }
+
+    private func write(parts record: ObjectRecord, after marker: Int, max: Int, _ xml: inout XMLWriter) {
+        let total = record.partSizes.count
+        let shown = Swift.min(marker, total)..<Swift.min(marker + max, total)
+        xml.element("ObjectParts") { xml in
+            xml.element("TotalPartsCount", total)
+            xml.element("PartNumberMarker", marker)
+            xml.element("NextPartNumberMarker", shown.upperBound)
+            xml.element("MaxParts", max)
+            xml.element("IsTruncated", shown.upperBound < total)
+            guard let sum = record.sum, record.partSums.count == total else { return }
+            for index in shown {
+                xml.element("Part") { xml in
+                    xml.element("PartNumber", index + 1)
+                    xml.element("Size", record.partSizes[index])
+                    xml.element(sum.algorithm.element, Base64.encode(record.partSums[index]))
+                }
+            }
+        }
+    }
+}

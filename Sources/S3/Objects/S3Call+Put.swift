@@ -1,0 +1,210 @@
+import Bytes
+import Crypto
+import HTTP
+import Namespace
+
+/// Writing objects: the new content is complete before it takes the name, in one change.
+extension S3Call {
+    /// Written to a file in pieces of this size, when it is too long for one change.
+    static var pieceBytes: Int { 512 << 10 }
+
+    func putObject() async throws(S3Error) {
+        let (bucket, actor) = try await open(.putObject)
+        let key = try ObjectKey(request.key)
+        var metadata = try Metadata(request, limits: limits)
+        guard let body else { throw S3Error(.missingContentLength) }
+        if let length = body.length, length > limits.putBytesMax { throw RequestBody.tooLarge(limits.putBytesMax) }
+        let existing = try await checkPlace(bucket, key, actor)
+        let expected = try Conditions(request).expected(existing)
+        if key.isDirectory { return try await putDirectory(bucket, key, metadata, actor, body) }
+        body.wantMD5()
+        let placed = try await take(body, &metadata, bucket, key, actor, expected)
+        var fields = ResponseFields()
+        fields.add("etag", EntityTag.quoted(placed.file))
+        addSum(metadata.record.sum, to: &fields)
+        respond(.ok, fields)
+    }
+
+    /// Takes the body in and puts it in its place; returns when that is as safe as the volume promises.
+    func take(
+        _ body: RequestBody, _ metadata: inout Metadata, _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential,
+        _ expected: ExpectedFile
+    ) async throws(S3Error) -> PlacedFile {
+        let volume = volume
+        let most = volume.placeBytesMax
+        let first = try await body.next(min(most, Int(clamping: body.length ?? UInt64(most))) + 1)
+        let isWhole: Bool
+        var second: Block?
+        if let first, first.count <= most {
+            // Less than was asked for: then it is the last one, or empty; what follows must still be waited for.
+            second = try await body.next(Self.pieceBytes)
+            isWhole = second == nil
+        } else {
+            isWhole = first == nil
+        }
+        if isWhole {
+            setSum(body, &metadata)
+            let stored = metadata.stored
+            if stored.count <= volume.placeAttributesMax {
+                return try await placeWhole(first, stored, EntityTag.seal(body.md5Value), bucket, key, actor, expected)
+            }
+        }
+        let file = try await nameless(bucket, actor)
+        do throws(S3Error) {
+            var offset: UInt64 = 0
+            for block in [first, second] {
+                guard let block else { continue }
+                try await write(block, to: file, at: offset, actor)
+                offset += UInt64(block.count)
+            }
+            while !isWhole, let block = try await body.next(Self.pieceBytes) {
+                try await write(block, to: file, at: offset, actor)
+                offset += UInt64(block.count)
+            }
+            setSum(body, &metadata)
+            let placed = try await place(
+                file, metadata.stored, EntityTag.seal(body.md5Value), bucket, key, actor, expected)
+            await close(file)
+            return placed
+        } catch {
+            await close(file)
+            throw error
+        }
+    }
+
+    private func setSum(_ body: RequestBody, _ metadata: inout Metadata) {
+        guard let algorithm = body.algorithm, let value = body.checksumValue else { return }
+        metadata.record.sum = ObjectRecord.Sum(algorithm: algorithm, isComposite: false, value: value)
+    }
+
+    private func placeWhole(
+        _ content: Block?, _ stored: [ExtendedAttribute], _ seal: ContentSeal, _ bucket: Bucket, _ key: ObjectKey,
+        _ actor: Credential, _ expected: ExpectedFile
+    ) async throws(S3Error) -> PlacedFile {
+        let volume = volume
+        let name = key.name
+        let placed = try await placing(bucket, key, actor, expected: expected) { (home) async throws(FileError) in
+            try await supplied {
+                name.withUnsafeBytes { name in
+                    volume.place(
+                        caller(actor), in: home, name, content?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0),
+                        NewFile(type: .file, mode: 0o644), attributes: stored, seal: seal, expected: expected)
+                }
+            }
+        }
+        extendLifetime(content)
+        try await settle(placed.number)
+        return placed.value
+    }
+
+    // MARK: Files without a name
+
+    /// A file that goes away unless it is placed; open until `close`.
+    func nameless(_ bucket: Bucket, _ actor: Credential) async throws(S3Error) -> FileID {
+        let volume = volume
+        return try await value {
+            // Whether the caller may put it in its place is asked there.
+            volume.createNameless(caller(bucket.owner), near: bucket.file, NewFile(type: .file, mode: 0o644))
+        }.file
+    }
+
+    func write(_ block: Block, to file: FileID, at offset: UInt64, _ actor: Credential) async throws(S3Error) {
+        let volume = volume
+        _ = try await value { volume.write(ownCaller, file, at: offset, block.bytes) }
+        extendLifetime(block)
+    }
+
+    func close(_ file: FileID) async {
+        let volume = volume
+        _ = try? await supplied { volume.close(ownCaller, file) }
+    }
+
+    /// Gives such a file its attributes, its owner and its name.
+    func place(
+        _ file: FileID, _ stored: [ExtendedAttribute], _ seal: ContentSeal?, _ bucket: Bucket, _ key: ObjectKey,
+        _ actor: Credential, _ expected: ExpectedFile
+    ) async throws(S3Error) -> PlacedFile {
+        let volume = volume
+        for attribute in stored {
+            let name = String(decoding: attribute.name, as: UTF8.self)
+            _ = try await value { volume.setExtendedAttribute(ownCaller, file, name, attribute.value) }
+        }
+        if bucket.directory.uid != actor.uid {
+            var owner = NewAttributes()
+            owner.uid = actor.uid
+            owner.gid = bucket.directory.mode & 0o2000 != 0 ? bucket.directory.gid : actor.gid
+            _ = try await value { volume.setAttributes(ownCaller, file, owner) }
+        }
+        do throws(FileError) { _ = try await volume.flushed(file) } catch { throw S3Error(error) }
+        let name = key.name
+        let placed = try await placing(bucket, key, actor, expected: expected) { (home) async throws(FileError) in
+            try await supplied {
+                name.withUnsafeBytes {
+                    volume.place(caller(actor), in: home, $0, file, seal: seal, expected: expected)
+                }
+            }
+        }
+        try await settle(placed.number)
+        return placed.value
+    }
+
+    // MARK: Directories
+
+    /// `name/` without bytes is a directory.
+    private func putDirectory(
+        _ bucket: Bucket, _ key: ObjectKey, _ metadata: Metadata, _ actor: Credential, _ body: RequestBody
+    ) async throws(S3Error) {
+        guard try await body.next(1) == nil else {
+            throw S3Error(.invalidArgument, "A key that ends with a slash is a directory: it can not have bytes.")
+        }
+        let volume = volume
+        let home: FileID
+        do throws(FileError) { home = try await makeParents(bucket, key, actor) } catch { throw S3Error(error) }
+        let name = key.name
+        var file: FileID
+        var number: UInt64
+        do throws(FileError) {
+            let made = try await supplied {
+                name.withUnsafeBytes {
+                    volume.create(caller(actor), in: home, $0, NewFile(type: .directory, mode: 0o755))
+                }
+            }
+            (file, number) = (made.value.file.file, made.number)
+        } catch {
+            guard error == .exists else { throw S3Error(error) }
+            let there = try await value { name.withUnsafeBytes { volume.lookup(caller(actor), in: home, $0) } }
+            guard there.type == .directory else { throw S3Error(.keyConflict) }
+            file = there.file
+            number = there.isImplied ? try await done { volume.setImplied(caller(actor), file, false) }.number : 0
+        }
+        if let set = try await replace(metadata, of: file, actor) { number = set }
+        try await settle(number)
+        var fields = ResponseFields()
+        fields.add("etag", "\"\(EntityTag.empty)\"")
+        respond(.ok, fields)
+    }
+
+    /// Gives a file other metadata than it has, attribute by attribute.
+    func replace(_ metadata: Metadata, of file: FileID, _ actor: Credential) async throws(S3Error) -> UInt64? {
+        let volume = volume
+        let old = try await value { volume.extendedAttributes(caller(actor), file, prefixes: Metadata.prefixes) }
+        let new = metadata.stored
+        var number: UInt64?
+        for attribute in old where !new.contains(where: { $0.name == attribute.name }) {
+            let name = String(decoding: attribute.name, as: UTF8.self)
+            number = try await done { volume.setExtendedAttribute(caller(actor), file, name, nil) }.number
+        }
+        for attribute in new where !old.contains(attribute) {
+            let name = String(decoding: attribute.name, as: UTF8.self)
+            number = try await done { volume.setExtendedAttribute(caller(actor), file, name, attribute.value) }.number
+        }
+        return number
+    }
+
+    func addSum(_ sum: ObjectRecord.Sum?, parts: Int = 0, to fields: inout ResponseFields) {
+        guard let sum else { return }
+        let suffix = sum.isComposite && parts > 0 ? "-\(parts)" : ""
+        fields.add(name: sum.algorithm.field, Base64.encode(sum.value) + suffix)
+        fields.add("x-amz-checksum-type", sum.isComposite ? "COMPOSITE" : "FULL_OBJECT")
+    }
+}

@@ -1,0 +1,88 @@
+import HTTP
+
+/// Which request is which.
+extension S3Call {
+    func dispatch() async throws(S3Error) {
+        if request.bucket.isEmpty { return try await dispatchService() }
+        if request.key.isEmpty { return try await dispatchBucket() }
+        try await dispatchObject()
+    }
+
+    private func dispatchService() async throws(S3Error) {
+        switch request.method {
+        case .get, .head: try await listBuckets()
+        default: throw S3Error(.methodNotAllowed)
+        }
+    }
+
+    /// Parts of a bucket that are named by a parameter and that nothing is kept of.
+    private static let unservedBucketParts: [StaticString] = [
+        "accelerate", "analytics", "cors", "encryption", "intelligent-tiering", "inventory", "lifecycle", "logging",
+        "metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus", "publicAccessBlock",
+        "replication", "requestPayment", "website", "versioning", "metadataTable", "session",
+    ]
+
+    private func dispatchBucket() async throws(S3Error) {
+        switch request.method {
+        case .get:
+            if query.has("location") { return try await bucketLocation() }
+            if query.has("acl") { return try await getBucketACL() }
+            if query.has("tagging") { return try await getBucketTagging() }
+            if query.has("uploads") { return try await listUploads() }
+            if query.has("versions") { return try await listVersions() }
+            for part in Self.unservedBucketParts where query.has(part) { return try await getUnserved(part) }
+            try await listObjects()
+        case .head: try await headBucket()
+        case .put:
+            if query.has("acl") { return try await putBucketACL() }
+            if query.has("tagging") { return try await putBucketTagging() }
+            for part in Self.unservedBucketParts where query.has(part) { throw S3Error(.notImplemented) }
+            try await createBucket()
+        case .delete:
+            if query.has("tagging") { return try await deleteBucketTagging() }
+            for part in Self.unservedBucketParts where query.has(part) { return try await deleteUnserved(part) }
+            try await deleteBucket()
+        case .post:
+            if query.has("delete") { return try await deleteObjects() }
+            throw S3Error(.notImplemented)
+        case .options: throw S3Error(.accessDenied, "CORSResponse: CORS is not enabled for this bucket.")
+        default: throw S3Error(.methodNotAllowed)
+        }
+    }
+
+    private static let unservedObjectParts: [StaticString] = [
+        "legal-hold", "retention", "torrent", "restore", "select", "select-type", "renameObject",
+    ]
+
+    private func dispatchObject() async throws(S3Error) {
+        for part in Self.unservedObjectParts where query.has(part) { throw S3Error(.notImplemented) }
+        if let version = query["versionId"], !version.isEmpty, version != "null" {
+            throw S3Error(.noSuchVersion, details: [("VersionId", version)])
+        }
+        switch request.method {
+        case .get:
+            if query.has("uploadId") { return try await listParts() }
+            if query.has("acl") { return try await getObjectACL() }
+            if query.has("tagging") { return try await getObjectTagging() }
+            if query.has("attributes") { return try await getObjectAttributes() }
+            try await getObject()
+        case .head: try await getObject()
+        case .put:
+            if query.has("uploadId") || query.has("partNumber") { return try await uploadPart() }
+            if query.has("acl") { return try await putObjectACL() }
+            if query.has("tagging") { return try await putObjectTagging() }
+            if request.value("x-amz-copy-source") != nil { return try await copyObject() }
+            try await putObject()
+        case .post:
+            if query.has("uploads") { return try await createUpload() }
+            if query.has("uploadId") { return try await completeUpload() }
+            throw S3Error(.notImplemented)
+        case .delete:
+            if query.has("uploadId") { return try await abortUpload() }
+            if query.has("tagging") { return try await deleteObjectTagging() }
+            try await deleteObject()
+        case .options: throw S3Error(.accessDenied, "CORSResponse: CORS is not enabled for this bucket.")
+        default: throw S3Error(.methodNotAllowed)
+        }
+    }
+}

@@ -1,0 +1,199 @@
+import Bytes
+import Crypto
+import HTTP
+import Namespace
+import Runtime
+
+/// One request of S3, from its head to the end of its answer. Confined to its loop.
+final class S3Call: ExchangeHandler, @unchecked Sendable {
+    let service: S3Service
+    let exchange: Exchange
+    let loop: EventLoop
+    /// Tells this request apart, in answers and logs.
+    let id: String
+    private(set) var isAbandoned = false
+    private var parsed: S3Request?
+    private var authentication = Authentication()
+    private(set) var body: RequestBody?
+    private var outputWaiter: UnsafeContinuation<Void, Never>?
+    private var servedVolume: Volume?
+
+    init(_ service: S3Service, _ exchange: Exchange) {
+        self.service = service
+        self.exchange = exchange
+        loop = exchange.loop
+        var number = service.random.next()
+        id = withUnsafeBytes(of: &number) { Hexadecimal.encode($0) }.uppercased()
+    }
+
+    var request: S3Request {
+        guard let parsed else { preconditionFailure("a request is served after it was parsed") }
+        return parsed
+    }
+    var query: S3Query { request.query }
+    var grant: AccessGrant? { authentication.grant }
+    var limits: S3Limits { service.limits }
+    /// Nanoseconds since 1970.
+    var now: Int64 { service.clock.wall() }
+
+    var volume: Volume {
+        guard let servedVolume else { preconditionFailure("a request is served after its volume was found") }
+        return servedVolume
+    }
+
+    // MARK: The way through
+
+    func start() {
+        // Nobody sends `100 Continue` before the request is accepted.
+        if exchange.head.framing != .none, exchange.head.framing != .length(0) { exchange.pauseBody() }
+        do throws(S3Error) {
+            let request = try S3Request(exchange.head, domains: service.domains)
+            parsed = request
+            authentication = try service.authenticator(on: loop, now: now).authenticate(request)
+            let name = authentication.grant?.volume ?? S3Service.anonymousVolume
+            guard let volume = service.volumes[name] else {
+                throw S3Error(.serviceUnavailable, "The volume of this access key is not served.")
+            }
+            servedVolume = volume
+            body = try RequestBody(request, authentication.payload, exchange, limits: limits)
+        } catch {
+            return answer(error)
+        }
+        loop.task { await self.run() }
+    }
+
+    private func run() async {
+        do throws(S3Error) { try await dispatch() } catch { answer(error) }
+    }
+
+    /// The answer to what was refused; once the answer has begun, its end is all that can be told.
+    func answer(_ error: S3Error) {
+        guard !exchange.hasBegun else { return exchange.fail() }
+        var fields = ResponseFields()
+        addIdentity(&fields)
+        if error.code == .notModified { return exchange.respond(.notModified, fields) }
+        fields.add("content-type", "application/xml")
+        if error.code == .methodNotAllowed { fields.add("allow", "GET, HEAD, PUT, POST, DELETE") }
+        if error.code == .invalidRange, let size = error.details.first(where: { $0.name == "ActualObjectSize" })?.value {
+            fields.add("content-range", "bytes */\(size)")
+        }
+        if let region = error.details.first(where: { $0.name == "Region" })?.value {
+            fields.add("x-amz-bucket-region", region)
+        }
+        var xml = XMLWriter()
+        xml.raw("<Error>")
+        xml.element("Code", error.code.rawValue)
+        xml.element("Message", error.message)
+        if let parsed {
+            if !parsed.bucket.isEmpty { xml.element("BucketName", parsed.bucket) }
+            if !parsed.key.isEmpty { xml.element("Key", bytes: parsed.key) }
+        }
+        for detail in error.details {
+            xml.raw("<\(detail.name)>")
+            xml.append(detail.value.utf8)
+            xml.raw("</\(detail.name)>")
+        }
+        xml.element("Resource", bytes: parsed?.path ?? Array(exchange.head.path.utf8))
+        xml.element("RequestId", id)
+        xml.element("HostId", id)
+        xml.raw("</Error>")
+        exchange.respond(error.code.status, fields, xml.bytes)
+    }
+
+    func addIdentity(_ fields: inout ResponseFields) {
+        fields.add("x-amz-request-id", id)
+        fields.add("x-amz-id-2", id)
+        fields.add("server", "ProxyFS")
+    }
+
+    func respond(_ status: Status = .ok, _ more: ResponseFields? = nil) {
+        var fields = more ?? ResponseFields()
+        addIdentity(&fields)
+        exchange.respond(status, fields)
+    }
+
+    func respond(_ status: Status = .ok, _ more: ResponseFields? = nil, xml: XMLWriter) {
+        var fields = more ?? ResponseFields()
+        addIdentity(&fields)
+        fields.add("content-type", "application/xml")
+        exchange.respond(status, fields, xml.bytes)
+    }
+
+    // MARK: Files
+
+    /// In whose name the request acts where nothing else was decided.
+    var caller: Caller { caller(grant?.credential ?? .nobody) }
+    /// For the service's own files, and for looking whether something is there.
+    var ownCaller: Caller { caller(.root) }
+
+    func caller(_ credential: Credential) -> Caller {
+        Caller(
+            credential, Request(reader: loop.index, now: now), isReadOnly: grant?.isReadOnly ?? false,
+            isStateless: true)
+    }
+
+    /// Repeats a call that never waits, supplying what it lacks, until it is done.
+    func supplied<Value>(
+        _ attempt: () -> Attempt<Value>
+    ) async throws(FileError) -> (value: Value, number: UInt64) {
+        while true {
+            switch attempt() {
+            case .done(let value, let number): return (value, number)
+            case .refused(let error): throw error
+            case .lacks(let lack): try await lack.supplied()
+            }
+        }
+    }
+
+    /// The same, with the file system's refusals in S3's words.
+    func done<Value>(_ attempt: () -> Attempt<Value>) async throws(S3Error) -> (value: Value, number: UInt64) {
+        do throws(FileError) { return try await supplied(attempt) } catch { throw S3Error(error) }
+    }
+
+    func value<Value>(_ attempt: () -> Attempt<Value>) async throws(S3Error) -> Value { try await done(attempt).value }
+
+    /// Nil: there is no such file.
+    func found<Value>(_ attempt: () -> Attempt<Value>) async throws(S3Error) -> Value? {
+        do throws(FileError) { return try await supplied(attempt).value } catch {
+            switch error {
+            case .noEntry, .stale, .notDirectory: return nil
+            default: throw S3Error(error)
+            }
+        }
+    }
+
+    /// Returns when the change is as safe as the volume's word says.
+    func settle(_ number: UInt64) async throws(S3Error) {
+        guard number > 0 else { return }
+        do throws(FileError) { try await volume.settled(number, volume.durability, on: loop) } catch {
+            throw S3Error(error)
+        }
+    }
+
+    // MARK: Events
+
+    func received(_ bytes: UnsafeRawBufferPointer, of exchange: Exchange) { body?.received(bytes) }
+
+    func completed(_ exchange: Exchange) { body?.completed() }
+
+    func drained(_ exchange: Exchange) { resumeOutput() }
+
+    func abandoned(_ exchange: Exchange) {
+        isAbandoned = true
+        body?.abandoned()
+        resumeOutput()
+    }
+
+    private func resumeOutput() {
+        guard let waiter = outputWaiter else { return }
+        outputWaiter = nil
+        waiter.resume()
+    }
+
+    /// Returns when the peer has taken most of what was written.
+    func outputRoom() async {
+        while exchange.isOutputFull, !isAbandoned {
+            await withUnsafeContinuation { outputWaiter = $0 }
+        }
+    }
+}

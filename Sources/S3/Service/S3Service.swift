@@ -1,0 +1,72 @@
+import HTTP
+import Logging
+import Namespace
+import Runtime
+
+/// What an operator, or a test, may set.
+public struct S3Limits: Sendable {
+    /// One PUT, one part.
+    public var putBytesMax: UInt64 = 5 << 30
+    /// All parts of an object together.
+    public var objectBytesMax: UInt64 = 5 << 40
+    /// Of all parts but the last.
+    public var partBytesMin: UInt64 = 5 << 20
+    public var partsMax = 10_000
+    /// Names and values of `x-amz-meta-` fields together.
+    public var metadataBytesMax = 2 << 10
+    /// Entries of one listing.
+    public var keysMax = 1000
+    /// Documents that clients send: lists of keys, of parts, policies.
+    public var documentBytesMax = 4 << 20
+    public var bucketsMax = 10_000
+
+    public init() {}
+}
+
+/// S3 over the volumes of a server: buckets are top-level directories, keys are paths.
+///
+/// A request is parsed and its signature checked where its head arrives; then a task on the connection's loop answers
+/// it. Bodies are taken in as the file system takes them, and never kept whole.
+public final class S3Service: RequestHandler {
+    let volumes: Volumes
+    let credentials: any CredentialSource
+    let region: String
+    let domains: [String]
+    let clock: any WorldClock
+    let random: any RandomSource
+    let logger: Logger
+    public let limits: S3Limits
+    private let keys: [SigningKeys]
+
+    /// The volume that requests without a signature are for.
+    static let anonymousVolume = "default"
+
+    public init(
+        _ volumes: Volumes, credentials: any CredentialSource, region: String = "us-east-1",
+        domains: [String] = [], world: World, logger: Logger, limits: S3Limits = S3Limits()
+    ) {
+        self.volumes = volumes
+        self.credentials = credentials
+        self.region = region
+        self.domains = domains.map { $0.lowercased() } + ["localhost"]
+        clock = world.clock
+        random = world.random
+        self.logger = logger
+        self.limits = limits
+        keys = world.loops.map { _ in SigningKeys() }
+    }
+
+    /// Whether whoever sent this meant S3 and nothing else.
+    public static func isMeant(_ head: RequestHead) -> Bool { S3Request.isSigned(head) }
+
+    public func begin(_ exchange: Exchange) -> (any ExchangeHandler)? {
+        let call = S3Call(self, exchange)
+        call.start()
+        return call
+    }
+
+    func authenticator(on loop: EventLoop, now: Int64) -> Authenticator {
+        Authenticator(
+            source: credentials, region: region, keys: keys[loop.index], now: now / 1_000_000_000)
+    }
+}

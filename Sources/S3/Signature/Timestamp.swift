@@ -1,0 +1,131 @@
+/// The forms of a time that S3 reads and writes.
+enum Timestamp {
+    private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+
+    /// `20130524T000000Z`: seconds since 1970.
+    static func basic(_ text: String) -> Int64? {
+        let bytes = Array(text.utf8)
+        guard bytes.count == 16, bytes[8] == UInt8(ascii: "T"), bytes[15] == UInt8(ascii: "Z") else { return nil }
+        return seconds(
+            number(bytes[0..<4]), number(bytes[4..<6]), number(bytes[6..<8]), number(bytes[9..<11]),
+            number(bytes[11..<13]), number(bytes[13..<15]))
+    }
+
+    /// `2013-05-24T00:00:00Z`, with or without a fraction; or a date alone.
+    static func extended(_ text: String) -> Int64? {
+        let bytes = Array(text.utf8)
+        guard bytes.count >= 10, bytes[4] == UInt8(ascii: "-"), bytes[7] == UInt8(ascii: "-") else { return nil }
+        let date = (number(bytes[0..<4]), number(bytes[5..<7]), number(bytes[8..<10]))
+        if bytes.count == 10 { return seconds(date.0, date.1, date.2, 0, 0, 0) }
+        guard bytes.count >= 20, bytes[10] == UInt8(ascii: "T"), bytes[13] == UInt8(ascii: ":"),
+            bytes[16] == UInt8(ascii: ":"), bytes.last == UInt8(ascii: "Z")
+        else { return nil }
+        let fraction = bytes[19..<(bytes.count - 1)]
+        guard fraction.isEmpty || (fraction.first == UInt8(ascii: ".") && number(fraction.dropFirst()) != nil) else {
+            return nil
+        }
+        return seconds(
+            date.0, date.1, date.2, number(bytes[11..<13]), number(bytes[14..<16]), number(bytes[17..<19]))
+    }
+
+    /// `Fri, 24 May 2013 00:00:00 GMT`, or the same with `+0000`.
+    static func http(_ text: String) -> Int64? {
+        let words = text.split(separator: " ")
+        guard words.count == 6, words[0].utf8.count == 4, words[5] == "GMT" || words[5] == "+0000",
+            let month = months.firstIndex(where: { $0 == words[2] })
+        else { return nil }
+        let time = words[4].split(separator: ":")
+        guard time.count == 3, words[3].utf8.count == 4 else { return nil }
+        return seconds(
+            number(words[3].utf8), month + 1, number(words[1].utf8), number(time[0].utf8), number(time[1].utf8),
+            number(time[2].utf8))
+    }
+
+    private static func number(_ digits: some Collection<UInt8>) -> Int? {
+        guard !digits.isEmpty, digits.count <= 9 else { return nil }
+        var value = 0
+        for digit in digits {
+            guard digit >= 0x30, digit <= 0x39 else { return nil }
+            value = value * 10 + Int(digit - 0x30)
+        }
+        return value
+    }
+
+    private static func seconds(
+        _ year: Int?, _ month: Int?, _ day: Int?, _ hour: Int?, _ minute: Int?, _ second: Int?
+    ) -> Int64? {
+        guard let year, let month, let day, let hour, let minute, let second, (1...12).contains(month),
+            (1...31).contains(day), (0...23).contains(hour), (0...59).contains(minute), (0...60).contains(second)
+        else { return nil }
+        // Years begin in March, so that the leap day is the last.
+        let years = month > 2 ? year : year - 1
+        let era = (years >= 0 ? years : years - 399) / 400
+        let inEra = years - era * 400
+        let inYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
+        let days = era * 146_097 + inEra * 365 + inEra / 4 - inEra / 100 + inYear - 719_468
+        return Int64(days * 86_400 + hour * 3600 + minute * 60 + second)
+    }
+
+    struct Parts {
+        var year: Int
+        var month: Int
+        var day: Int
+        var secondOfDay: Int
+    }
+
+    static func parts(_ seconds: Int64) -> Parts {
+        let seconds = min(max(seconds, -62_135_596_800), 253_402_300_799)
+        let day = seconds >= 0 ? seconds / 86_400 : -((86_399 - seconds) / 86_400)
+        let shifted = day + 719_468
+        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+        let inEra = shifted - era * 146_097
+        let yearOfEra = (inEra - inEra / 1460 + inEra / 36_524 - inEra / 146_096) / 365
+        let inYear = inEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let month = (5 * inYear + 2) / 153
+        let civil = Int(month < 10 ? month + 3 : month - 9)
+        return Parts(
+            year: Int(yearOfEra + era * 400) + (civil <= 2 ? 1 : 0), month: civil,
+            day: Int(inYear - (153 * month + 2) / 5 + 1), secondOfDay: Int(seconds - day * 86_400))
+    }
+
+    private static func append(_ value: Int, _ width: Int, to text: inout [UInt8]) {
+        var divisor = 1
+        for _ in 1..<width { divisor *= 10 }
+        while divisor > 0 {
+            text.append(0x30 + UInt8(value / divisor % 10))
+            divisor /= 10
+        }
+    }
+
+    /// `2013-05-24T00:00:00.000Z`, from nanoseconds.
+    static func extended(nanoseconds: Int64) -> String {
+        let seconds = nanoseconds >= 0 ? nanoseconds / 1_000_000_000 : -((999_999_999 - nanoseconds) / 1_000_000_000)
+        let parts = parts(seconds)
+        var text: [UInt8] = []
+        text.reserveCapacity(24)
+        append(parts.year, 4, to: &text)
+        text.append(UInt8(ascii: "-"))
+        append(parts.month, 2, to: &text)
+        text.append(UInt8(ascii: "-"))
+        append(parts.day, 2, to: &text)
+        text.append(UInt8(ascii: "T"))
+        append(parts.secondOfDay / 3600, 2, to: &text)
+        text.append(UInt8(ascii: ":"))
+        append(parts.secondOfDay / 60 % 60, 2, to: &text)
+        text.append(UInt8(ascii: ":"))
+        append(parts.secondOfDay % 60, 2, to: &text)
+        // Whole seconds: what Last-Modified says, so that clients who compare both find them equal.
+        text.append(contentsOf: ".000Z".utf8)
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// `20130524`.
+    static func day(_ seconds: Int64) -> String {
+        let parts = parts(seconds)
+        var text: [UInt8] = []
+        append(parts.year, 4, to: &text)
+        append(parts.month, 2, to: &text)
+        append(parts.day, 2, to: &text)
+        return String(decoding: text, as: UTF8.self)
+    }
+}

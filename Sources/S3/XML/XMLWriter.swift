@@ -1,0 +1,74 @@
+/// XML on its way out, escaped as it is written.
+struct XMLWriter {
+    private(set) var bytes = Array("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".utf8)
+
+    static let namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+    /// A root element in the API's namespace.
+    mutating func root(_ name: StaticString, _ body: (inout XMLWriter) -> Void) {
+        bytes += "<\(name) xmlns=\"\(Self.namespace)\">".utf8
+        body(&self)
+        close(name)
+    }
+
+    mutating func element(_ name: StaticString, _ body: (inout XMLWriter) -> Void) {
+        open(name)
+        body(&self)
+        close(name)
+    }
+
+    mutating func element(_ name: StaticString, _ text: String) {
+        open(name)
+        append(text.utf8)
+        close(name)
+    }
+
+    mutating func element(_ name: StaticString, bytes text: some Collection<UInt8>) {
+        open(name)
+        append(text)
+        close(name)
+    }
+
+    mutating func element(_ name: StaticString, _ number: some BinaryInteger) {
+        open(name)
+        bytes += String(number).utf8
+        close(name)
+    }
+
+    mutating func element(_ name: StaticString, _ value: Bool) { element(name, value ? "true" : "false") }
+
+    /// What is XML already.
+    mutating func raw(_ text: String) { bytes += text.utf8 }
+
+    private mutating func open(_ name: StaticString) {
+        bytes.append(UInt8(ascii: "<"))
+        name.withUTF8Buffer { bytes.append(contentsOf: $0) }
+        bytes.append(UInt8(ascii: ">"))
+    }
+
+    private mutating func close(_ name: StaticString) {
+        bytes += [UInt8(ascii: "<"), UInt8(ascii: "/")]
+        name.withUTF8Buffer { bytes.append(contentsOf: $0) }
+        bytes.append(UInt8(ascii: ">"))
+    }
+
+    /// Characters that XML 1.0 can not hold, in whatever form, become the sign for what is not shown.
+    mutating func append(_ text: some Collection<UInt8>) {
+        if text.allSatisfy({ $0 >= 0x20 && $0 < 0x7f && $0 != 0x26 && $0 != 0x3c && $0 != 0x3e && $0 != 0x22 }) {
+            bytes.append(contentsOf: text)
+            return
+        }
+        for scalar in String(decoding: text, as: UTF8.self).unicodeScalars {
+            switch scalar {
+            case "&": bytes += "&amp;".utf8
+            case "<": bytes += "&lt;".utf8
+            case ">": bytes += "&gt;".utf8
+            case "\"": bytes += "&quot;".utf8
+            case "\t", "\n", "\r": bytes += "&#\(scalar.value);".utf8
+            case _ where scalar.value < 0x20 || scalar.value == 0xfffe || scalar.value == 0xffff:
+                bytes += "\u{fffd}".utf8
+            default: bytes += String(scalar).utf8
+            }
+        }
+    }
+}
