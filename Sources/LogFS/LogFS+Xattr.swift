@@ -146,7 +146,7 @@ extension Records {
 
 extension Editing {
     /// What the attribute counted, if there was one; the inode's record is the caller's.
-    fileprivate func removeAttribute(_ inode: Inode, _ name: UnsafeRawBufferPointer) throws(Halt) -> UInt32? {
+    func removeAttribute(_ inode: Inode, _ name: UnsafeRawBufferPointer) throws(Halt) -> UInt32? {
         guard inode.extras != 0 else { return nil }
         let fork = inode.extras | KeyLayout.forkSpace
         guard let length = try get(scratch.key(fork, .xattr, name)).map({ Int($0.u32(1)) }) else { return nil }
@@ -155,7 +155,7 @@ extension Editing {
         return UInt32(name.count + length)
     }
 
-    fileprivate func putAttribute(_ fork: UInt64, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+    func putAttribute(_ fork: UInt64, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
         let memory = scratch.value
         let parts = LogFS.parts(value.count)
         memory.put(KeyLayout.version, at: 0)

@@ -53,6 +53,7 @@ public final class LogFileSystem: FileSystem {
         attributes.born = inode.born
         attributes.change = inode.change
         attributes.dos = inode.attributes
+        attributes.hasACL = inode.hasAccessList
         return attributes
     }
 
