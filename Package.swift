@@ -117,7 +117,7 @@ let package = Package(
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
-        tests("Namespace", ["Bytes", "Logging", "Simulator"]),
+        tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "Runtime", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
         tests("Metrics", []),
         tests("JSON", []),

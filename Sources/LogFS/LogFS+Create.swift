@@ -8,6 +8,8 @@ public struct NewFile {
     public var uid: UInt32
     public var gid: UInt32
     public var attributes: UInt32 = 0
+    /// See `setAccessList`.
+    public var accessList: [UInt8]?
     /// Of a device.
     public var device: UInt64 = 0
     public var accessed: Int64?
@@ -73,6 +75,7 @@ extension LogFS {
             inode.parent = home.number
             inode.fork = inode.number
             inode.cookie = edit.cookie(&home)
+            if let list = new.accessList { try edit.setAccessList(&inode, list) }
             switch new.type {
             case .directory:
                 guard edit.writer.totals.depth(slot) < Limits.depthMax else { throw .refused(.tooDeep) }

@@ -83,33 +83,36 @@ struct LockModel {
             && wait.request.range.overlaps(request.range)
     }
 
-    func blockers(_ wait: Waiting) -> [LockOwner] {
-        var found: [LockOwner] = []
+    /// Those whose locks are in the way.
+    func holders(_ wait: Waiting) -> Set<LockOwner> {
+        var found: Set<LockOwner> = []
         for lock in held
         where lock.file == wait.request.file && lock.owner != wait.request.owner
             && (lock.mode == .exclusive || wait.request.mode == .exclusive)
             && overlap(lock, wait.request.range)
         {
-            found.append(lock.owner)
-        }
-        if !held.contains(where: { $0.owner == wait.request.owner }) {
-            found += waits.filter { $0.number < wait.number && isAhead($0, wait.request) }.map(\.request.owner)
+            found.insert(lock.owner)
         }
         return found
     }
 
-    /// By brute force: whom does anybody wait for, until nothing new is found.
+    /// By brute force: what has to end before this wait does, until nothing new is found.
     func isCircle(_ wait: Waiting) -> Bool {
-        var reached = Set(blockers(wait))
-        var before = -1
-        while reached.count != before {
-            before = reached.count
-            for other in waits where reached.contains(other.request.owner) && other.request.owner != wait.request.owner
-            {
-                reached.formUnion(blockers(other))
+        var reached: Set<Int> = [wait.number]
+        var pending = [wait]
+        while let next = pending.popLast() {
+            let holders = holders(next)
+            if holders.contains(wait.request.owner) { return true }
+            let queues = !held.contains { $0.owner == next.request.owner }
+            for other in waits where !reached.contains(other.number) {
+                guard holders.contains(other.request.owner)
+                    || queues && other.number < next.number && isAhead(other, next.request)
+                else { continue }
+                reached.insert(other.number)
+                pending.append(other)
             }
         }
-        return reached.contains(wait.request.owner)
+        return false
     }
 
     mutating func take(_ request: Held) {

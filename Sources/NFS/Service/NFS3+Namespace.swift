@@ -28,7 +28,7 @@ extension NFS3Status {
             case .notSynchronized: .notSynchronized
             case .badCookie: .badCookie
             // The client asks again after a while; that is what a lock or a lease of another protocol calls for.
-            case .sharingViolation, .locked, .delay, .grace, .tooManyLocks: .jukebox
+            case .sharingViolation, .deletePending, .locked, .delay, .grace, .tooManyLocks: .jukebox
             case .deadlock: .serverFault
             case .tokenReused: .serverFault
             case .notSupported: .notSupported

@@ -73,13 +73,14 @@ extension NFSOperation {
         }
     }
 
-    /// What is not in memory is read by a task. The rights are checked by a read of nothing.
+    /// What is not in memory is read by a task. The rights are checked first.
     func readSlowly(_ arguments: NFS3ReadArguments, _ held: RPCCall) async throws(NFSHalt) {
         let place = try place(arguments.file)
-        let empty = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-        _ = try await supplied { place.volume.read(place.caller, place.file, at: arguments.offset, into: empty) }
         let limit = held.isDatagram ? Self.inPlaceReadMax : NFS3.dataMax
         let count = min(Int(arguments.count), limit)
+        _ = try await supplied {
+            place.volume.mayRead(place.caller, place.file, at: arguments.offset, count: count)
+        }
         let block = held.makeBlock(count + 4)
         let buffer = SendableBuffer(UnsafeMutableRawBufferPointer(rebasing: block.free.prefix(count)))
         let got: Int

@@ -32,7 +32,7 @@ extension NFSOperation {
     func access(_ arguments: NFS3AccessArguments, _ results: inout Results) throws(NFSHalt) -> NFSStep {
         let place = try place(arguments.object)
         let found = try value(place.volume.attributes(place.caller, place.file))
-        let rights = place.volume.rights(place.caller.credential, found)
+        let rights = try value(place.volume.rights(place.caller, found))
         var access: NFS3.Access = []
         if rights.contains(.read) { access.insert(.read) }
         if rights.contains(.write), !place.caller.isReadOnly, !place.volume.isReadOnly {

@@ -23,6 +23,11 @@ public struct AccessMask: OptionSet, Hashable, Sendable {
     public static let synchronize = AccessMask(rawValue: 0x10_0000)
     public static let all = AccessMask(rawValue: 0x1F_01FF)
 
+    /// Rights by which something is changed.
+    public static let changes: AccessMask = [
+        .writeData, .appendData, .writeNamedAttributes, .deleteChild, .writeAttributes, .delete, .writeACL, .writeOwner,
+    ]
+
     /// What everybody may who has got as far as the file: protocols answer `stat` to all.
     static let always: AccessMask = [.readAttributes, .synchronize]
     /// What goes without saying for an owner.

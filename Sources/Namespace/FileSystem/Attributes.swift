@@ -9,6 +9,8 @@ public struct FileID: Hashable, Sendable {
     public var subvolume: UInt32
     public var inode: UInt64
     public var generation: UInt64
+    /// In tables that serve all volumes of a server: which one; 0 elsewhere.
+    package var volume: UInt32 = 0
 
     public init(subvolume: UInt32, inode: UInt64, generation: UInt64) {
         self.subvolume = subvolume
@@ -46,6 +48,8 @@ public struct Attributes: Equatable, Sendable {
     public var seal: ContentSeal?
     /// A directory that is there only because of what lies in it.
     public var isImplied = false
+    /// There is an access list beside the mode.
+    public var hasACL = false
 
     public init(file: FileID, type: FileType) {
         self.file = file
@@ -64,6 +68,17 @@ public struct Attributes: Equatable, Sendable {
         born = 0
         change = 0
         dos = 0
+    }
+}
+
+/// Where a file is found by name.
+public struct Whereabouts: Equatable, Sendable {
+    public var directory: FileID
+    public var name: [UInt8]
+
+    public init(directory: FileID, name: [UInt8]) {
+        self.directory = directory
+        self.name = name
     }
 }
 
@@ -136,6 +151,10 @@ public struct NewFile: Sendable {
     public var minor: UInt32 = 0
     /// Of a symbolic link.
     public var target: [UInt8] = []
+    /// Nil: what the directory passes on, with the mode applied to it.
+    public var acl: ACL?
+    /// The mode counts only if the directory passes no list on: the client did not name one.
+    public var isModeDefault = false
 
     public init(type: FileType, mode: UInt16) {
         self.type = type

@@ -38,6 +38,8 @@ public enum FileError: Error, Equatable, Sendable {
     case badCookie
     /// Another open does not share what this one wants.
     case sharingViolation
+    /// The name is about to go: it will with the last open that came by it.
+    case deletePending
     /// Somebody's byte-range lock is in the way.
     case locked
     case deadlock

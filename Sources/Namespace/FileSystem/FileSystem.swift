@@ -137,6 +137,21 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
         _ request: Request, _ file: FileID, to size: UInt64, _ others: NewAttributes
     ) async throws(FileError) -> (changed: Changed, number: UInt64)
 
+    /// Cuts the file to nothing, at once.
+    func empty(_ request: Request, _ file: FileID) -> Attempt<Changed>
+
+    // MARK: Access lists
+
+    /// Nil: the mode says it all.
+    func acl(_ request: Request, _ file: FileID) -> Attempt<ACL?>
+    /// Sets the list and the mode that goes with it, in one change.
+    func setACL(_ request: Request, _ file: FileID, _ acl: ACL?, mode: UInt16) -> Attempt<Changed>
+
+    // MARK: Names of files
+
+    /// The directory that has the file's first name, and that name; nil: it has none, or this is not known.
+    func whereabouts(_ request: Request, of file: FileID) -> Attempt<Whereabouts?>
+
     // MARK: Settings
 
     /// What is kept with the file system beside its files: exports, shares, users, quotas. Names and values are bytes
@@ -162,6 +177,16 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
     )
     /// Another number after each start and after each flush that failed: what was written and not flushed may be lost.
     var writeVerifier: UInt64 { get }
+}
+
+/// A file system that knows modes only, and no names of its files.
+extension FileSystem {
+    public func empty(_ request: Request, _ file: FileID) -> Attempt<Changed> { .refused(.notSupported) }
+    public func acl(_ request: Request, _ file: FileID) -> Attempt<ACL?> { .done(nil, number: 0) }
+    public func setACL(_ request: Request, _ file: FileID, _ acl: ACL?, mode: UInt16) -> Attempt<Changed> {
+        .refused(.notSupported)
+    }
+    public func whereabouts(_ request: Request, of file: FileID) -> Attempt<Whereabouts?> { .done(nil, number: 0) }
 }
 
 /// A file system that keeps no settings.

@@ -38,7 +38,7 @@ public final class HostedVolume: Sendable {
     /// Opens the volume in `folder`, whose parent exists, and makes an empty one when there is none. On `loop`.
     public static func open(
         _ name: String, folder: String, durability: Durability, world: World, loop: EventLoop,
-        options: HeadhunterOptions = HeadhunterOptions()
+        locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions()
     ) async throws(HostingError) -> HostedVolume {
         let disk = world.disk
         let locked: Result<any DiskFile, HostingError> = await world.blocking.run(on: loop) { () throws(Never) in
@@ -78,7 +78,8 @@ public final class HostedVolume: Sendable {
             files.start()
             let volume = Volume(
                 name, identity: headhunter.volume.high ^ headhunter.volume.low,
-                LogFileSystem(files, world: world), durability: durability)
+                LogFileSystem(files, world: world), durability: durability, clock: world.clock, random: world.random,
+                locks: locks)
             return HostedVolume(volume: volume, headhunter: headhunter, files: files, lock: lock)
         } catch { throw .volume(error) }
     }

@@ -51,7 +51,7 @@ public struct LeaseTable {
     var files: Slots<File>
     var slots: [LeaseKey: UInt32] = [:]
     var fileSlots: [FileID: UInt32] = [:]
-    var perClient: [UInt128: Int] = [:]
+    var perClient: [UInt128: Set<UInt32>] = [:]
     private var deadlines = DeadlineHeap()
     /// The lease of each break under way that has to be acknowledged.
     var breaks: [UInt64: UInt32] = [:]
@@ -124,12 +124,12 @@ public struct LeaseTable {
                 epoch: hasEpoch ? epoch &+ 1 : 0, opens: 1))
         slots[key] = lease
         files[place].leases.append(lease)
-        perClient[key.client, default: 0] += 1
+        perClient[key.client, default: []].insert(lease)
         return .granted(state, epoch: leases[lease].epoch, isBreaking: false)
     }
 
     private func hasRoom(_ key: LeaseKey, _ file: FileID) -> Bool {
-        leases.count < Self.leasesMax && perClient[key.client] ?? 0 < Self.leasesPerClientMax
+        leases.count < Self.leasesMax && perClient[key.client]?.count ?? 0 < Self.leasesPerClientMax
             && fileSlots[file].map { files[$0].leases.count < Self.leasesPerFileMax } ?? true
     }
 
@@ -162,18 +162,31 @@ public struct LeaseTable {
         _ file: FileID, by actor: LeaseKey?, _ operation: LeaseOperation, request: UInt64, now: UInt64
     ) -> LeaseCheck {
         guard let place = fileSlots[file] else { return .proceed }
+        demand(place, actor, operation, now)
+        let wait = Wait(request: request, actor: actor, operation: operation)
+        guard isBlocked(place, wait) else { return .proceed }
+        guard files[place].waits.count < Self.waitsPerFileMax else { return .tooMany }
+        files[place].waits.append(wait)
+        return .waits
+    }
+
+    /// The same for who does not stand in the queue yet: sends the breaks and tells whether there is something to wait for.
+    public mutating func mustWait(
+        _ file: FileID, by actor: LeaseKey?, _ operation: LeaseOperation, now: UInt64
+    ) -> Bool {
+        guard let place = fileSlots[file] else { return false }
+        demand(place, actor, operation, now)
+        return isBlocked(place, Wait(request: 0, actor: actor, operation: operation))
+    }
+
+    private mutating func demand(_ place: UInt32, _ actor: LeaseKey?, _ operation: LeaseOperation, _ now: UInt64) {
         for lease in files[place].leases where leases[lease].key != actor {
             let broken = operation.broken(leases[lease].kind)
             guard !leases[lease].state.isDisjoint(with: broken) else { continue }
             demand(lease, leases[lease].state.subtracting(broken).normal, now)
         }
-        let wait = Wait(request: request, actor: actor, operation: operation)
         // What was given up at once may be what others wait for.
         settle(place)
-        guard isBlocked(place, wait) else { return .proceed }
-        guard files[place].waits.count < Self.waitsPerFileMax else { return .tooMany }
-        files[place].waits.append(wait)
-        return .waits
     }
 
     /// The request is not wanted any more.
@@ -262,15 +275,32 @@ public struct LeaseTable {
         guard let place = slots[key] else { return }
         leases[place].opens -= 1
         guard leases[place].opens == 0 else { return }
+        end(place)
+    }
+
+    private mutating func end(_ place: UInt32) {
         let file = leases[place].file
+        let key = leases[place].key
         endBreak(place, [])
         files[file].leases.removeAll { $0 == place }
         leases.remove(place)
         slots[key] = nil
-        let left = perClient[key.client, default: 1] - 1
-        perClient[key.client] = left == 0 ? nil : left
+        perClient[key.client]?.remove(place)
+        if perClient[key.client]?.isEmpty == true { perClient[key.client] = nil }
         settle(file)
         retire(file: file)
+    }
+
+    /// All leases of a client end, whatever opens there were: it is gone.
+    public mutating func release(client: UInt128) {
+        // In an order that does not depend on where the tables keep them.
+        let all = (perClient[client] ?? []).sorted { leases[$0].key.key < leases[$1].key.key }
+        for place in all { end(place) }
+    }
+
+    /// The leases of a client.
+    public func keys(of client: UInt128) -> [LeaseKey] {
+        (perClient[client] ?? []).map { leases[$0].key }.sorted { $0.key < $1.key }
     }
 
     /// The client can not be reached; its opens live on. It can not answer a break, so none is waited for.

@@ -55,41 +55,48 @@ extension LockTable {
         }
     }
 
-    /// Whether somebody whom `start` would wait for waits, over whatever files and owners, for the owner of `start`.
+    /// Whether `start` would wait for an owner that can not go on before `start` is granted, over whatever files.
     ///
-    /// A handle that waits for itself is no circle: another thread of the client may unlock it.
+    /// Only what an owner holds closes a circle. A place in a queue does not: who merely stands ahead of others holds
+    /// nothing, and waits depend on earlier ones only. A handle that waits for itself is no circle: another thread of
+    /// the client may unlock it.
     func search(_ place: UInt32, _ start: Wait) -> Search {
+        let who = start.owner
         var steps = 0
-        var seen: Set<UInt32> = [start.owner]
-        var pending: [UInt32] = []
-        func visit(_ place: UInt32, _ wait: Wait, isFirst: Bool) -> Bool {
+        var owners: Set<UInt32> = [who]
+        var met: Set<UInt64> = [start.number]
+        var pending: [(place: UInt32, wait: Wait)] = [(place, start)]
+        while let (place, wait) = pending.popLast() {
             var isCircle = false
+            var holders: [UInt32] = []
             func meet(_ owner: UInt32) {
                 steps += 1
                 if owner == wait.owner { return }
-                if owner == start.owner {
-                    if !isFirst { isCircle = true }
-                } else if seen.insert(owner).inserted {
-                    pending.append(owner)
+                if owner == who {
+                    isCircle = true
+                } else if owners.insert(owner).inserted {
+                    holders.append(owner)
                 }
             }
             files[place].exclusive.forEach(overlapping: wait.range) { meet($0.owner) }
             if wait.mode == .exclusive { files[place].shared.forEach(overlapping: wait.range) { meet($0.owner) } }
-            if owners[wait.owner].locks == 0 {
-                for earlier in files[place].waits where earlier.number < wait.number {
-                    if isAhead(earlier, wait.range, wait.mode, wait.owner) { meet(earlier.owner) }
+            if isCircle { return .circle }
+            for owner in holders {
+                for number in self.owners[owner].waits where met.insert(number).inserted {
+                    guard let place = waits[number], let wait = files[place].waits.first(where: { $0.number == number })
+                    else { continue }
+                    pending.append((place, wait))
                 }
             }
-            return isCircle
-        }
-        _ = visit(place, start, isFirst: true)
-        while let owner = pending.popLast() {
-            for number in owners[owner].waits {
-                guard let place = waits[number], let wait = files[place].waits.first(where: { $0.number == number })
-                else { continue }
-                if visit(place, wait, isFirst: false) { return .circle }
-                if steps > Self.searchStepsMax { return .tooLong }
+            if self.owners[wait.owner].locks == 0 {
+                for earlier in files[place].waits where earlier.number < wait.number {
+                    steps += 1
+                    if isAhead(earlier, wait.range, wait.mode, wait.owner), met.insert(earlier.number).inserted {
+                        pending.append((place, earlier))
+                    }
+                }
             }
+            if steps > Self.searchStepsMax { return .tooLong }
         }
         return .clear
     }

@@ -69,6 +69,7 @@ public struct LockTable {
     public init(grace: Grace = Grace()) { self.grace = grace }
 
     public var waitCount: Int { waits.count }
+    func isWaiting(_ wait: LockWait) -> Bool { waits[wait.number] != nil }
 
     /// Entries of all tables: none are left when nothing is held and nobody waits.
     package var entryCount: Int { files.count + fileSlots.count + owners.count + ownerSlots.count + clients.count }

@@ -65,6 +65,7 @@ extension LogFileSystem {
         file.device = UInt64(new.major) << 32 | UInt64(new.minor)
         file.accessed = new.accessed
         file.modified = new.modified
+        file.accessList = new.acl?.bytes
         var mayExist = false
         var stamp: (accessed: Int64, modified: Int64)?
         switch disposition {

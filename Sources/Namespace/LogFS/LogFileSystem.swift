@@ -55,6 +55,7 @@ public final class LogFileSystem: FileSystem {
         attributes.dos = inode.attributes
         attributes.seal = inode.seal.map { ContentSeal(high: $0.high, low: $0.low, parts: $0.parts) }
         attributes.isImplied = inode.isImplied
+        attributes.hasACL = inode.hasAccessList
         return attributes
     }
 

@@ -235,6 +235,11 @@ public struct OpenTable {
         return blocker(known, ShareMode(access: access, denied: []))
     }
 
+    /// Whether an open of this kind would be refused by others.
+    public func conflicts(_ file: FileID, _ share: ShareMode) -> Bool {
+        fileSlots[file].map { blocker($0, share) != nil } ?? false
+    }
+
     public func isOpen(_ file: FileID) -> Bool { fileSlots[file] != nil }
 
     /// Whether somebody of another lease key has the data open; opens that only look at attributes do not count.
@@ -278,6 +283,13 @@ public struct OpenTable {
             return files[file].pendingNames.contains(open.name)
         }
         files[file].pendingNames.removeAll { $0 == open.name }
+        return true
+    }
+
+    /// Whether the name goes with this very open. False: it is closed.
+    public mutating func setDeleteOnClose(_ id: OpenID, _ isDeleteOnClose: Bool) -> Bool {
+        guard self[id] != nil else { return false }
+        opens[id.place].isDeleteOnClose = isDeleteOnClose
         return true
     }
 

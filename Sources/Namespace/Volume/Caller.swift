@@ -7,12 +7,18 @@ public struct Caller: Sendable {
     /// The protocol has no opens: an owner may read and write the file that it has, whatever the mode says by now, and who
     /// may execute a file may read it.
     public var isStateless: Bool
+    /// The open that is used; nil for protocols that have none.
+    public var handle: OpenHandle?
 
-    public init(_ credential: Credential, _ request: Request, isReadOnly: Bool = false, isStateless: Bool = false) {
+    public init(
+        _ credential: Credential, _ request: Request, isReadOnly: Bool = false, isStateless: Bool = false,
+        handle: OpenHandle? = nil
+    ) {
         self.credential = credential
         self.request = request
         self.isReadOnly = isReadOnly
         self.isStateless = isStateless
+        self.handle = handle
     }
 }
 

@@ -24,8 +24,18 @@ extension Volume {
         attempt { () throws(Halt) in
             let found = try regular(caller, file)
             try requireData(.read, caller, found)
+            try sharing.admit(caller, file, .read(LockRange(accessed: offset, count: UInt64(buffer.count))))
             let count = try fileSystem.read(caller.request, file, at: offset, into: buffer).get()
             return .done((count, found), number: 0)
+        }
+    }
+
+    /// Whether the caller may read these bytes; then `readAll` does.
+    public func mayRead(_ caller: Caller, _ file: FileID, at offset: UInt64, count: Int) -> Attempt<Void> {
+        attempt { () throws(Halt) in
+            try requireData(.read, caller, try regular(caller, file))
+            try sharing.admit(caller, file, .read(LockRange(accessed: offset, count: UInt64(max(0, count)))))
+            return .done((), number: 0)
         }
     }
 
@@ -43,6 +53,8 @@ extension Volume {
             try requireWritable(caller)
             let found = try regular(caller, file)
             try requireData(.write, caller, found)
+            try sharing.admit(caller, file, .write(LockRange(accessed: offset, count: UInt64(bytes.count))))
+            let trail = try trails(caller, of: file)
             if found.mode & 0o6000 != 0, caller.credential.uid != 0 {
                 let mode = Self.withoutSetID(found.mode)
                 if mode != found.mode {
@@ -51,7 +63,11 @@ extension Volume {
                     _ = try fileSystem.setAttributes(caller.request, file, new).get()
                 }
             }
-            return fileSystem.write(caller.request, file, at: offset, bytes)
+            let attempt = fileSystem.write(caller.request, file, at: offset, bytes)
+            guard case .done(var changed, let number) = attempt else { return attempt }
+            certain(found, &changed)
+            if let trail { sharing.post([(.modified, [.size, .lastWrite], trail)]) }
+            return .done(changed, number: number)
         }
     }
 
@@ -78,9 +94,16 @@ extension Volume {
             let found = try regular(caller, file)
             try authorize(caller, found, &new)
             if let time = new.ifChanged, time != found.changed { throw .refused(.notSynchronized) }
+            if let size = new.size, size != found.size {
+                // What is cut away, or comes: locks on it are in the way.
+                let first = min(size, found.size)
+                try sharing.admit(
+                    caller, file, .write(LockRange(accessed: first, count: max(size, found.size) - first)))
+            }
             if found.mode & 0o6000 != 0, caller.credential.uid != 0, new.mode == nil {
                 new.mode = Self.withoutSetID(found.mode)
             }
+            if found.hasACL { try keepInStep(caller, found, &new) }
             return .done(new, number: 0)
         }
     }
@@ -89,6 +112,15 @@ extension Volume {
     public func resize(
         _ request: Request, _ file: FileID, to size: UInt64, _ allowed: NewAttributes
     ) async throws(FileError) -> (changed: Changed, number: UInt64) {
-        try await fileSystem.resize(request, file, to: size, allowed)
+        var before: Attributes?
+        if case .done(let found, _) = fileSystem.attributes(request, file) { before = found }
+        var (changed, number) = try await fileSystem.resize(request, file, to: size, allowed)
+        if let before { certain(before, &changed) }
+        if sharing.uses.contains(.watches) {
+            // A watcher learns that something happened; what can not be found now is not waited for after the fact.
+            let caller = Caller(.root, request)
+            try? notify(caller, modified: file, [.size, .lastWrite])
+        }
+        return (changed, number)
     }
 }

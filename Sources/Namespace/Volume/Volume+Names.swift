@@ -45,7 +45,7 @@ extension Volume {
     ) -> Attempt<Created> {
         attempt { () throws(Halt) in
             let home = try self.directory(caller, directory, .execute)
-            if let refusal = refusal(caller, toChange: home) {
+            if let refusal = try refusal(caller, toChange: home, adds: new.type) {
                 // What is there may be opened all the same, and a name that is taken is told before the lack of rights.
                 let found = fileSystem.lookup(caller.request, in: directory, name)
                 switch found {
@@ -77,14 +77,51 @@ extension Volume {
             } else if credential.uid != 0, new.type != .directory, !credential.isMember(of: gid) {
                 new.mode &= ~0o2000
             }
-            return fileSystem.create(
-                caller.request, in: directory, name, new, uid: new.uid ?? credential.uid, gid: gid, disposition)
+            let uid = new.uid ?? credential.uid
+            try inherit(caller, home, &new, uid: uid, gid: gid)
+            let trail = try trails(caller, directory, name)
+            let attempt = fileSystem.create(
+                caller.request, in: directory, name, new, uid: uid, gid: gid, disposition)
+            guard case .done(var created, let number) = attempt else { return attempt }
+            certain(home, &created.directory)
+            if created.isNew, !sharing.isIdle {
+                sharing.directoryChanged(directory, by: caller)
+                if let trail { sharing.post([(.added, .name(of: new.type), trail)]) }
+            }
+            return .done(created, number: number)
         }
     }
 
-    private func refusal(_ caller: Caller, toChange directory: Attributes) -> FileError? {
+    /// What a directory's list passes on to a new file (docs/access.md).
+    private func inherit(
+        _ caller: Caller, _ home: Attributes, _ new: inout NewFile, uid: UInt32, gid: UInt32
+    ) throws(Halt) {
+        guard new.type != .symlink else {
+            new.acl = nil
+            return
+        }
+        let isDirectory = new.type == .directory
+        if let acl = new.acl {
+            new.mode = new.mode & 0o7000 | acl.mode(uid: uid, gid: gid)
+            return
+        }
+        guard home.hasACL,
+            let passed = try fileSystem.acl(caller.request, home.file).get()?.passedOn(toDirectory: isDirectory)
+        else { return }
+        if new.isModeDefault {
+            new.acl = passed
+            new.mode = new.mode & 0o7000 | passed.mode(uid: uid, gid: gid)
+        } else {
+            new.acl = passed.applying(mode: new.mode, uid: uid, gid: gid, isDirectory: isDirectory)
+        }
+    }
+
+    private func refusal(
+        _ caller: Caller, toChange directory: Attributes, adds type: FileType
+    ) throws(Halt) -> FileError? {
         if caller.isReadOnly || isReadOnly { return .readOnly }
-        return rights(caller.credential, directory).contains(.write) ? nil : .accessDenied
+        let needed: AccessMask = type == .directory ? .appendData : .writeData
+        return try access(caller, directory, needed).contains(needed) ? nil : .accessDenied
     }
 
     public func remove(
@@ -92,9 +129,27 @@ extension Volume {
     ) -> Attempt<Removed> {
         attempt { () throws(Halt) in
             try requireWritable(caller)
-            let home = try self.directory(caller, directory, [.write, .execute])
+            let home = try self.directory(caller, directory, .execute)
+            let isIdle = sharing.isIdle
+            var trail: [WatchTable.Step]?
+            if !isIdle || home.hasACL {
+                let file = try fileSystem.lookup(caller.request, in: directory, name).get()
+                try requireDelete(caller, home, file)
+                try sharing.admit(caller, file.file, .remove)
+                trail = try trails(caller, directory, name)
+            } else {
+                try require(Rights.write, caller, home)
+            }
             try requireUnstuck(caller, home, name)
-            return fileSystem.remove(caller.request, in: directory, name, isDirectory: isDirectory)
+            let attempt = fileSystem.remove(caller.request, in: directory, name, isDirectory: isDirectory)
+            guard case .done(var removed, let number) = attempt else { return attempt }
+            certain(home, &removed.directory)
+            if !isIdle {
+                sharing.unlinked(removed.file.file, name, in: directory)
+                sharing.directoryChanged(directory, by: caller)
+                if let trail { sharing.post([(.removed, .name(of: removed.file.type), trail)]) }
+            }
+            return .done(removed, number: number)
         }
     }
 
@@ -112,26 +167,72 @@ extension Volume {
     ) -> Attempt<Renamed> {
         attempt { () throws(Halt) in
             try requireWritable(caller)
-            let from = try self.directory(caller, source, [.write, .execute])
-            let to = source == target ? from : try self.directory(caller, target, [.write, .execute])
+            let from = try self.directory(caller, source, .execute)
+            let to = source == target ? from : try self.directory(caller, target, .execute)
+            let moving = try fileSystem.lookup(caller.request, in: source, name).get()
+            try requireDelete(caller, from, moving)
+            let adds: AccessMask = moving.type == .directory ? .appendData : .writeData
+            try require(adds, caller, to)
             try requireUnstuck(caller, from, name)
             let other = fileSystem.lookup(caller.request, in: target, newName)
             switch other {
-            case .done(let file, _): try requireUnstuck(caller, to, file)
+            case .done(let file, _):
+                try requireDelete(caller, to, file)
+                try requireUnstuck(caller, to, file)
             case .refused: break
             case .lacks(let lack): throw .lacks(lack)
             }
             if source != target {
                 // A directory's `..` is part of it: who moves one changes it.
-                let file = try fileSystem.lookup(caller.request, in: source, name).get()
-                if file.type == .directory { try require(.write, caller, file) }
+                if moving.type == .directory { try require(Rights.write, caller, moving) }
                 if mode == .exchange {
                     let other = try other.get()
-                    if other.type == .directory { try require(.write, caller, other) }
+                    if other.type == .directory { try require(Rights.write, caller, other) }
                 }
             }
-            return fileSystem.rename(caller.request, from: source, name, to: target, newName, mode)
+            let isIdle = sharing.isIdle
+            var trails: (from: [WatchTable.Step]?, to: [WatchTable.Step]?) = (nil, nil)
+            if !isIdle {
+                try sharing.admit(caller, moving.file, .rename)
+                if case .done(let there, _) = other, mode != .noReplace, there.file != moving.file {
+                    try sharing.admit(caller, there.file, mode == .exchange ? .rename : .remove)
+                }
+                trails = (try self.trails(caller, source, name), try self.trails(caller, target, newName))
+            }
+            let attempt = fileSystem.rename(caller.request, from: source, name, to: target, newName, mode)
+            guard case .done(var renamed, let number) = attempt else { return attempt }
+            certain(from, &renamed.source)
+            certain(to, &renamed.target)
+            if !isIdle { followed(caller, (source, name), (target, newName), mode, renamed, trails) }
+            return .done(renamed, number: number)
         }
+    }
+
+    /// What a rename means for opens, listings and watches.
+    private func followed(
+        _ caller: Caller, _ old: (directory: FileID, name: UnsafeRawBufferPointer),
+        _ new: (directory: FileID, name: UnsafeRawBufferPointer), _ mode: RenameMode, _ renamed: Renamed,
+        _ trails: (from: [WatchTable.Step]?, to: [WatchTable.Step]?)
+    ) {
+        // Two names of one file: nothing has happened.
+        if renamed.other?.file == renamed.file.file { return }
+        if mode == .exchange, let other = renamed.other {
+            sharing.exchanged(
+                renamed.file.file, old.name, in: old.directory, with: other.file, new.name, in: new.directory)
+        } else {
+            if let other = renamed.other { sharing.unlinked(other.file, new.name, in: new.directory) }
+            sharing.renamed(renamed.file.file, old.name, in: old.directory, to: new.name, in: new.directory)
+        }
+        sharing.directoryChanged(old.directory, by: caller)
+        if new.directory != old.directory { sharing.directoryChanged(new.directory, by: caller) }
+        guard let from = trails.from, let to = trails.to else { return }
+        let filter = WatchFilter.name(of: renamed.file.type)
+        var events: [(WatchAction, WatchFilter, [WatchTable.Step])] = []
+        if let other = renamed.other, mode == .replace { events.append((.removed, .name(of: other.type), to)) }
+        // A pair only for those who see both ends; otherwise it comes or goes.
+        events += [(.renamedFrom, filter, from), (.renamedTo, filter, to)]
+        if mode == .exchange { events += [(.renamedFrom, filter, to), (.renamedTo, filter, from)] }
+        sharing.post(events)
     }
 
     public func link(
@@ -139,8 +240,18 @@ extension Volume {
     ) -> Attempt<Created> {
         attempt { () throws(Halt) in
             try requireWritable(caller)
-            _ = try self.directory(caller, directory, [.write, .execute])
-            return fileSystem.link(caller.request, file, in: directory, name)
+            let home = try self.directory(caller, directory, .execute)
+            try require(AccessMask.writeData, caller, home)
+            try sharing.admit(caller, file, .link)
+            let trail = try trails(caller, directory, name)
+            let attempt = fileSystem.link(caller.request, file, in: directory, name)
+            guard case .done(var linked, let number) = attempt else { return attempt }
+            certain(home, &linked.directory)
+            if !sharing.isIdle {
+                sharing.directoryChanged(directory, by: caller)
+                if let trail { sharing.post([(.added, .fileName, trail)]) }
+            }
+            return .done(linked, number: number)
         }
     }
 
@@ -150,8 +261,34 @@ extension Volume {
         return attempt { () throws(Halt) in
             try requireWritable(caller)
             var new = new
-            try authorize(caller, try attributes(caller, of: file), &new)
-            return fileSystem.setAttributes(caller.request, file, new)
+            let found = try attributes(caller, of: file)
+            try authorize(caller, found, &new)
+            try sharing.admit(caller, file, .attributes)
+            let trail = try trails(caller, of: file)
+            if found.hasACL { try keepInStep(caller, found, &new) }
+            let attempt = fileSystem.setAttributes(caller.request, file, new)
+            guard case .done(var changed, let number) = attempt else { return attempt }
+            certain(found, &changed)
+            if let trail { sharing.post([(.modified, .attributes, trail)]) }
+            return .done(changed, number: number)
         }
+    }
+
+    /// The list of a file whose mode, owner or group is about to change (docs/access.md). What it does, `new` need not do again.
+    func keepInStep(_ caller: Caller, _ file: Attributes, _ new: inout NewAttributes) throws(Halt) {
+        guard new.mode != nil || new.uid != nil || new.gid != nil,
+            let acl = try fileSystem.acl(caller.request, file.file).get()
+        else { return }
+        if let time = new.ifChanged, time != file.changed { throw .refused(.notSynchronized) }
+        let uid = new.uid ?? file.uid
+        let gid = new.gid ?? file.gid
+        guard let mode = new.mode else {
+            new.mode = file.mode & 0o7000 | acl.mode(uid: uid, gid: gid)
+            return
+        }
+        let applied = acl.applying(mode: mode, uid: uid, gid: gid, isDirectory: file.type == .directory)
+        _ = try fileSystem.setACL(caller.request, file.file, applied, mode: mode).get()
+        // It was compared, and is another one now.
+        new.ifChanged = nil
     }
 }

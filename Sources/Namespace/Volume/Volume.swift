@@ -12,12 +12,18 @@ public final class Volume: Sendable {
     public let fileSystem: any FileSystem
     public let durability: Durability
     private let readOnly = Atomic(false)
+    let sharing: Sharing
 
-    public init(_ name: String, identity: UInt64, _ fileSystem: any FileSystem, durability: Durability = .log) {
+    /// Volumes of one server share their `locks`, so that waits in a circle are found across them.
+    public init(
+        _ name: String, identity: UInt64, _ fileSystem: any FileSystem, durability: Durability = .log,
+        clock: any WorldClock = SystemClock(), random: any RandomSource = SystemRandom(), locks: ServerLocks? = nil
+    ) {
         self.name = name
         self.identity = identity
         self.fileSystem = fileSystem
         self.durability = durability
+        sharing = Sharing(locks: locks ?? ServerLocks(clock: clock), clock: clock, random: random)
     }
 
     public var root: FileID { fileSystem.root }
@@ -47,6 +53,15 @@ public final class Volume: Sendable {
         guard directory.type == .directory else { throw .refused(.notDirectory) }
         try require(wanted, caller, directory)
         return directory
+    }
+
+    /// Says how the file was before, if it is certain that nothing came between: its change counter went up by one.
+    @inline(__always)
+    func certain(_ before: Attributes, _ changed: inout Changed) {
+        guard changed.before == nil, changed.after.change == before.change &+ 1, changed.after.file == before.file else {
+            return
+        }
+        changed.before = Fingerprint(before)
     }
 
     // MARK: Promises

@@ -12,8 +12,10 @@ public final class Volumes: Sendable {
     public static let countMax = 4096
 
     private let table = Guarded(Table())
+    /// Of all of them: volumes that are opened to be served here are given these.
+    public let locks: ServerLocks
 
-    public init() {}
+    public init(locks: ServerLocks = ServerLocks()) { self.locks = locks }
 
     /// False: there is one of that name or identity, or there are too many.
     public func add(_ volume: Volume) -> Bool {

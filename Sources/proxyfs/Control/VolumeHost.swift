@@ -83,12 +83,13 @@ final class VolumeHost: Sendable {
         guard let entry = book.entries[name] else { return }
         let loop = world.loops[book.nextLoop % world.loops.count]
         book.nextLoop += 1
-        let (world, options, folder) = (world, book.options, Self.folder + "/" + name)
+        let (world, options, locks, folder) = (world, book.options, volumes.locks, Self.folder + "/" + name)
         let result = await loop.task { () async -> Result<HostedVolume, HostingError> in
             do throws(HostingError) {
                 return .success(
                     try await HostedVolume.open(
-                        name, folder: folder, durability: entry.durability, world: world, loop: loop, options: options))
+                        name, folder: folder, durability: entry.durability, world: world, loop: loop, locks: locks,
+                        options: options))
             } catch { return .failure(error) }
         }.value
         switch result {

@@ -1,0 +1,102 @@
+import Runtime
+
+/// Who watches which directory. No I/O: the caller guards it, and carries its deliveries to their loops.
+///
+/// Invariants: a watch that has something to tell was told so, once, until it is asked. A queue that is full keeps what it has
+/// and says that there was more.
+struct WatchTable {
+    static let watchesMax = 65_536
+    static let eventsMax = 4096
+
+    /// Something has come for a watch.
+    struct Delivery: Sendable {
+        let loop: EventLoop
+        let tell: @Sendable () -> Void
+    }
+
+    /// A directory on the way from a change up to the root, and the name by which the way goes on downwards.
+    struct Step {
+        var directory: FileID
+        var name: [UInt8]
+    }
+
+    private struct Watch {
+        var directory: FileID
+        var filter: WatchFilter
+        var isRecursive: Bool
+        var delivery: Delivery
+        var events: [WatchEvent] = []
+        var isOverrun = false
+        var isTold = false
+    }
+
+    private var watches: [UInt64: Watch] = [:]
+    private var byDirectory: [FileID: [UInt64]] = [:]
+    private var deliveries: [Delivery] = []
+    private var next: UInt64 = 1
+    private(set) var recursiveCount = 0
+
+    var count: Int { watches.count }
+
+    /// Nil: there are too many.
+    mutating func add(
+        _ directory: FileID, _ filter: WatchFilter, isRecursive: Bool, _ delivery: Delivery
+    ) -> WatchID? {
+        guard watches.count < Self.watchesMax else { return nil }
+        let number = next
+        next += 1
+        watches[number] = Watch(directory: directory, filter: filter, isRecursive: isRecursive, delivery: delivery)
+        byDirectory[directory, default: []].append(number)
+        if isRecursive { recursiveCount += 1 }
+        return WatchID(number: number)
+    }
+
+    mutating func remove(_ id: WatchID) {
+        guard let watch = watches.removeValue(forKey: id.number) else { return }
+        if watch.isRecursive { recursiveCount -= 1 }
+        byDirectory[watch.directory]?.removeAll { $0 == id.number }
+        if byDirectory[watch.directory]?.isEmpty == true { byDirectory[watch.directory] = nil }
+    }
+
+    /// What has come since the last call; nil: nothing.
+    mutating func take(_ id: WatchID) -> WatchEvents? {
+        guard let watch = watches[id.number], !watch.events.isEmpty || watch.isOverrun else { return nil }
+        watches[id.number]?.events = []
+        watches[id.number]?.isOverrun = false
+        watches[id.number]?.isTold = false
+        return WatchEvents(events: watch.events, isOverrun: watch.isOverrun)
+    }
+
+    /// Something happened to a name. `trail` leads from its directory upwards, as far as anybody wants to know.
+    mutating func post(_ action: WatchAction, _ filter: WatchFilter, _ trail: [Step]) {
+        guard !watches.isEmpty else { return }
+        var path: [[UInt8]] = []
+        for (height, step) in trail.enumerated() {
+            path.insert(step.name, at: 0)
+            guard let numbers = byDirectory[step.directory] else { continue }
+            for number in numbers {
+                guard var watch = watches.removeValue(forKey: number) else { continue }
+                if height == 0 || watch.isRecursive, !watch.filter.isDisjoint(with: filter) {
+                    enqueue(WatchEvent(action, path), &watch)
+                }
+                watches[number] = watch
+            }
+        }
+    }
+
+    private mutating func enqueue(_ event: WatchEvent, _ watch: inout Watch) {
+        // One write after the other is one piece of news.
+        if event.action == .modified, watch.events.last == event { return }
+        if watch.events.count < Self.eventsMax { watch.events.append(event) } else { watch.isOverrun = true }
+        guard !watch.isTold else { return }
+        watch.isTold = true
+        deliveries.append(watch.delivery)
+    }
+
+    mutating func takeDeliveries() -> [Delivery] {
+        if deliveries.isEmpty { return [] }
+        let taken = deliveries
+        deliveries = []
+        return taken
+    }
+}

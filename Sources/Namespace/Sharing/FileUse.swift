@@ -1,0 +1,167 @@
+/// What somebody is about to do with a file, as others are concerned.
+enum FileUse {
+    /// Nil: no bytes.
+    case read(LockRange?)
+    case write(LockRange?)
+    /// Mode, owner, times.
+    case attributes
+    /// A name goes, perhaps the file with it.
+    case remove
+    /// It gets another name.
+    case rename
+    case link
+    /// An object takes its place.
+    case replace
+
+    var access: DataAccess {
+        switch self {
+        case .read: .read
+        case .write: .write
+        case .remove, .rename: .delete
+        case .replace: [.write, .delete]
+        case .attributes, .link: []
+        }
+    }
+
+    var operation: LeaseOperation {
+        switch self {
+        case .read: .read
+        case .write: .write
+        case .attributes: .attributes
+        case .remove, .rename, .link: .rename
+        case .replace: .replace
+        }
+    }
+}
+
+extension Sharing {
+    /// Lets a use go on, refuses it, or says whom to wait for. Callers with a handle had their share mode checked when they
+    /// opened; the others are checked as if they opened now and denied nothing.
+    @inline(__always)
+    func admit(_ caller: Caller, _ file: FileID, _ use: FileUse) throws(Halt) {
+        if isIdle { return }
+        try admitSlowly(caller, file, use)
+    }
+
+    @inline(never)
+    private func admitSlowly(_ caller: Caller, _ file: FileID, _ use: FileUse) throws(Halt) {
+        let handle = caller.handle.flatMap { $0.file == file ? $0 : nil }
+        // Leases first: who keeps opens or writes to himself may have ended them long ago.
+        let uses = uses
+        if uses.contains(.opens) {
+            let (mustWait, isDenied) = change { state, now -> (Bool, Bool) in
+                let denies = { (state: inout State) -> Bool in
+                    handle == nil && !use.access.isEmpty && state.opens.blocker(file, use.access) != nil
+                }
+                if denies(&state), state.leases.mustWait(file, by: handle?.lease, .openUnshared, now: now) {
+                    return (true, false)
+                }
+                if denies(&state) { return (false, true) }
+                return (state.leases.mustWait(file, by: handle?.lease, use.operation, now: now), false)
+            }
+            if isDenied { throw .refused(.sharingViolation) }
+            if mustWait { throw .lacks(lack(file, handle?.lease, use.operation)) }
+        }
+        switch use {
+        case .read(let range?), .write(let range?):
+            var isWrite = false
+            if case .write = use { isWrite = true }
+            let blocker = locks.blocker(locked(file), range, isWrite: isWrite, handle: handle?.lockOwner)
+            if blocker != nil { throw .refused(.locked) }
+        case .replace:
+            if locks.isLocked(locked(file), besides: handle?.lockOwner) { throw .refused(.locked) }
+        case .read(nil), .write(nil), .attributes, .remove, .rename, .link: break
+        }
+    }
+
+    /// Waits until nobody keeps to himself what `operation` must see; 35 s at most.
+    func lack(_ file: FileID, _ actor: LeaseKey?, _ operation: LeaseOperation) -> Lack {
+        Lack { [self] () async throws(FileError) in
+            var isTooMany = false
+            await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+                let goesOn = change { state, now -> Bool in
+                    let request = state.nextRequest
+                    switch state.leases.check(file, by: actor, operation, request: request, now: now) {
+                    case .proceed: return true
+                    case .tooMany:
+                        isTooMany = true
+                        return true
+                    case .waits:
+                        state.nextRequest += 1
+                        state.waiting[request] = continuation
+                        return false
+                    }
+                }
+                if goesOn { continuation.resume() }
+            }
+            if isTooMany { throw .delay }
+        }
+    }
+
+    // MARK: What has happened
+
+    /// A name in the directory came, went, or leads elsewhere: who keeps a listing of it is told.
+    func directoryChanged(_ directory: FileID, by caller: Caller) {
+        guard uses.contains(.leases) else { return }
+        change { state, now in
+            _ = state.leases.mustWait(directory, by: caller.handle?.lease, .directoryChange, now: now)
+        }
+    }
+
+    func post(_ events: [(WatchAction, WatchFilter, [WatchTable.Step])]) {
+        change { state, _ in
+            for (action, filter, trail) in events { state.watches.post(action, filter, trail) }
+        }
+    }
+
+    /// The name is gone: its opens live on without it.
+    func unlinked(_ file: FileID, _ name: UnsafeRawBufferPointer, in directory: FileID) {
+        guard uses.contains(.opens) else { return }
+        let number = number(of: name, in: directory)
+        change { state, _ in
+            guard state.names.removeValue(forKey: number) != nil else { return }
+            state.opens.unlinked(file, number)
+        }
+    }
+
+    /// Opens and a removal that waits follow the name.
+    func renamed(
+        _ file: FileID, _ name: UnsafeRawBufferPointer, in source: FileID, to newName: UnsafeRawBufferPointer,
+        in target: FileID
+    ) {
+        guard uses.contains(.opens) else { return }
+        let old = number(of: name, in: source)
+        let new = number(of: newName, in: target)
+        change { state, _ in
+            guard old != new, var entry = state.names.removeValue(forKey: old) else { return }
+            state.opens.rename(file, from: old, to: new)
+            entry.directory = target
+            entry.name = Array(newName)
+            state.names[new] = entry
+        }
+    }
+
+    /// Both names are open, and lead to each other's file now.
+    func exchanged(
+        _ file: FileID, _ name: UnsafeRawBufferPointer, in source: FileID, with other: FileID,
+        _ newName: UnsafeRawBufferPointer, in target: FileID
+    ) {
+        guard uses.contains(.opens) else { return }
+        let first = number(of: name, in: source)
+        let second = number(of: newName, in: target)
+        change { state, _ in
+            guard first != second else { return }
+            let (one, two) = (state.names.removeValue(forKey: first), state.names.removeValue(forKey: second))
+            state.opens.rename(file, from: first, to: second)
+            state.opens.rename(other, from: second, to: first)
+            if var one {
+                (one.directory, one.name) = (target, Array(newName))
+                state.names[second] = one
+            }
+            if var two {
+                (two.directory, two.name) = (source, Array(name))
+                state.names[first] = two
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+/// Opens, as the tables know them.
+extension Sharing {
+    struct Entrance {
+        var file: FileID
+        /// Nil: it is opened by no name.
+        var name: (directory: FileID, name: [UInt8])?
+        var granted: AccessMask
+        var replaces: Bool
+    }
+
+    /// Enters an open, or says why not, or whom to wait for.
+    func enter(_ intent: OpenIntent, _ entrance: Entrance) throws(Halt) -> OpenHandle {
+        let file = entrance.file
+        let access = DataAccess(entrance.granted)
+        let share = ShareMode(access: access, shared: intent.shared)
+        let number = entrance.name.map { place in
+            place.name.withUnsafeBytes { self.number(of: $0, in: place.directory) }
+        }
+        let actor = intent.lease?.key
+        let operation: LeaseOperation =
+            entrance.replaces ? .openReplacing : access.isEmpty ? .openAttributes : .open
+        let answer: Entering = change { state, now in
+            if let number, state.opens.isDeletePending(file, number) { return .refused(.deletePending) }
+            if state.opens.conflicts(file, share) {
+                let isKept = state.leases.mustWait(file, by: actor, .openUnshared, now: now)
+                return isKept ? .waits(.openUnshared) : .refused(.sharingViolation)
+            }
+            if state.leases.mustWait(file, by: actor, operation, now: now) { return .waits(operation) }
+            let request = OpenRequest(
+                file: file, name: number ?? 0, client: intent.client, share: share, granted: entrance.granted.rawValue,
+                isDeleteOnClose: intent.deletesOnClose && number != nil, leaseKey: intent.lease?.key.key ?? 0)
+            switch state.opens.open(request) {
+            case .opened(let id, _):
+                if let number, let place = entrance.name {
+                    state.names[
+                        number, default: OpenName(directory: place.directory, name: place.name, opens: 0)
+                    ].opens += 1
+                }
+                return .entered(id)
+            case .sharingViolation: return .refused(.sharingViolation)
+            case .deletePending: return .refused(.deletePending)
+            case .tooMany: return .refused(.tooManyLocks)
+            }
+        }
+        switch answer {
+        case .entered(let id):
+            return OpenHandle(id: id, file: file, client: intent.client, granted: entrance.granted, lease: nil)
+        case .waits(let operation): throw .lacks(lack(file, actor, operation))
+        case .refused(let error): throw .refused(error)
+        }
+    }
+
+    private enum Entering {
+        case entered(OpenID)
+        case waits(LeaseOperation)
+        case refused(FileError)
+    }
+
+    /// Takes an open back that came to nothing: it never was.
+    func takeBack(_ handle: OpenHandle) {
+        change { state, _ in
+            let name = state.opens[handle.id]?.name ?? 0
+            // Not even the name that it would have taken with it goes.
+            _ = state.opens.setDeleteOnClose(handle.id, false)
+            _ = state.opens.close(handle.id)
+            Self.forget(name, &state)
+        }
+    }
+
+    private static func forget(_ name: UInt64, _ state: inout State) {
+        guard name != 0, let entry = state.names[name] else { return }
+        if entry.opens > 1 { state.names[name]?.opens -= 1 } else { state.names[name] = nil }
+    }
+
+    /// Ends an open with all that hangs on it. What is left to be done with the file is kept until `finished`.
+    func leave(_ handle: OpenHandle) -> Leftover? {
+        locks.release(handle.lockOwner)
+        return change { state, _ in
+            if let leftover = state.leftovers[handle.id] { return leftover }
+            let number = state.opens[handle.id]?.name ?? 0
+            let name = state.names[number]
+            guard let closed = state.opens.close(handle.id) else { return nil }
+            if let key = handle.lease {
+                state.leases.closed(key)
+                if state.leases.state(key) == nil { state.holders[key] = nil }
+            }
+            Self.forget(number, &state)
+            let leftover = Leftover(file: closed.file, name: closed.removedName != 0 ? name : nil)
+            state.leftovers[handle.id] = leftover
+            return leftover
+        }
+    }
+
+    func finished(_ handle: OpenHandle) { look { $0.leftovers[handle.id] = nil } }
+
+    /// Grants what it can of what an open wants to keep.
+    func grant(_ wish: LeaseWish, to handle: OpenHandle, isDirectory: Bool) -> LeaseGrant {
+        change { state, _ in
+            // Under both guards: a lock that is taken later asks for the lease to be broken.
+            let isLocked = locks.isLocked(locked(handle.file), besides: handle.lockOwner)
+            let grant = state.leases.grant(
+                wish.key, on: handle.file, kind: wish.kind, wanted: wish.wanted,
+                isShared: state.opens.isShared(handle.file, besides: handle.id), isLocked: isLocked,
+                isDirectory: isDirectory, hasEpoch: wish.epoch != nil, epoch: wish.epoch ?? 0)
+            if case .granted = grant, state.leases.state(wish.key) != nil { state.holders[wish.key] = wish.holder }
+            return grant
+        }
+    }
+
+    func holds(_ key: LeaseKey) -> Bool { look { $0.leases.state(key) != nil } }
+}
+
+extension DataAccess {
+    /// What a handle with these rights does with the data.
+    init(_ mask: AccessMask) {
+        self = []
+        if !mask.isDisjoint(with: [.readData, .execute]) { insert(.read) }
+        if !mask.isDisjoint(with: [.writeData, .appendData]) { insert(.write) }
+        if mask.contains(.delete) { insert(.delete) }
+    }
+}

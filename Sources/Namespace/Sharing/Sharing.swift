@@ -1,0 +1,161 @@
+import Bytes
+import Runtime
+import Synchronization
+
+/// What those who use a volume owe each other, by whatever protocol they come: share modes, names that are to go, leases,
+/// watches, and the locks of the server. The tables have the rules; here they get a guard, and messages reach whom they
+/// concern.
+///
+/// Nobody is called while the guard is held: what follows from a change is done behind it. Where both are needed, this guard
+/// comes before that of the locks. As long as nothing is open and nobody watches, every operation costs two atomic
+/// looks.
+final class Sharing: Sendable {
+    struct State {
+        var opens = OpenTable()
+        var leases = LeaseTable()
+        var watches = WatchTable()
+        /// Of the names by which something is open, by their numbers.
+        var names: [UInt64: OpenName] = [:]
+        var holders: [LeaseKey: LeaseHolder] = [:]
+        /// Those who wait until somebody gives up what his lease allows.
+        var waiting: [UInt64: UnsafeContinuation<Void, Never>] = [:]
+        var nextRequest: UInt64 = 1
+        /// What is left to do for opens that are closed.
+        var leftovers: [OpenID: Leftover] = [:]
+        /// When the next look at deadlines is due, once somebody has arranged for it.
+        var alarm = UInt64.max
+    }
+
+    struct OpenName {
+        var directory: FileID
+        var name: [UInt8]
+        var opens: Int
+    }
+
+    struct Leftover {
+        var file: FileID
+        /// To be removed.
+        var name: OpenName?
+    }
+
+    struct Uses: OptionSet {
+        let rawValue: Int
+        static let opens = Uses(rawValue: 1)
+        static let leases = Uses(rawValue: 2)
+        static let watches = Uses(rawValue: 4)
+        static let recursiveWatches = Uses(rawValue: 8)
+    }
+
+    let locks: ServerLocks
+    private let volume: UInt32
+    private let state = Guarded(State())
+    private let bits = Atomic<Int>(0)
+    private let hash: KeyedHash
+    let clock: any WorldClock
+
+    init(locks: ServerLocks, clock: any WorldClock, random: any RandomSource) {
+        self.locks = locks
+        volume = locks.join()
+        self.clock = clock
+        hash = KeyedHash(random.next(), random.next())
+    }
+
+    @inline(__always) var uses: Uses { Uses(rawValue: bits.load(ordering: .acquiring)) }
+    @inline(__always) var isIdle: Bool { bits.load(ordering: .acquiring) == 0 && !locks.isUsed }
+
+    /// The file as the server's lock table knows it.
+    func locked(_ file: FileID) -> FileID {
+        var file = file
+        file.volume = volume
+        return file
+    }
+
+    /// The number of a name in a directory; never 0.
+    func number(of name: UnsafeRawBufferPointer, in directory: FileID) -> UInt64 {
+        var key = directory.inode &* 0x9E37_79B9_7F4A_7C15 ^ directory.generation ^ UInt64(directory.subvolume) << 48
+        key ^= hash(name)
+        return max(withUnsafeBytes(of: key) { hash($0) }, 1)
+    }
+
+    // MARK: Changing
+
+    /// Works on the tables, then does what follows.
+    func change<Value, Failure: Error>(
+        _ body: (inout State, UInt64) throws(Failure) -> Value
+    ) throws(Failure) -> Value {
+        let now = clock.monotonic()
+        var effects = Effects()
+        let result: Result<Value, Failure> = state.withLock { state in
+            let result = Result { () throws(Failure) in try body(&state, now) }
+            effects = Self.effects(&state)
+            var bits: Uses = []
+            if state.opens.count > 0 { bits.insert(.opens) }
+            if state.leases.count > 0 { bits.insert(.leases) }
+            if state.watches.count > 0 { bits.insert(.watches) }
+            if state.watches.recursiveCount > 0 { bits.insert(.recursiveWatches) }
+            self.bits.store(bits.rawValue, ordering: .releasing)
+            return result
+        }
+        carryOut(effects, now)
+        return try result.get()
+    }
+
+    func look<Value>(_ body: (inout State) -> Value) -> Value { state.withLock { body(&$0) } }
+
+    private struct Effects {
+        var breaks: [(LeaseHolder, LeaseBreak)] = []
+        var ends: [(LeaseHolder, LeaseKey)] = []
+        var resumes: [UnsafeContinuation<Void, Never>] = []
+        var events: [WatchTable.Delivery] = []
+        var alarm: (loop: EventLoop, at: UInt64)?
+    }
+
+    private static func effects(_ state: inout State) -> Effects {
+        var effects = Effects()
+        for action in state.leases.takeActions() {
+            switch action {
+            case .sendBreak(let key, let from, let to, let epoch, let mustAcknowledge):
+                guard let holder = state.holders[key] else { continue }
+                effects.breaks.append(
+                    (
+                        holder,
+                        LeaseBreak(key: key, from: from, to: to, epoch: epoch, mustAcknowledge: mustAcknowledge)
+                    ))
+                if let next = state.leases.nextDeadline(), next < state.alarm {
+                    state.alarm = next
+                    effects.alarm = (holder.loop, next)
+                }
+            case .resume(let request):
+                if let waiter = state.waiting.removeValue(forKey: request) { effects.resumes.append(waiter) }
+            case .closeDisconnected(let key):
+                if let holder = state.holders[key] { effects.ends.append((holder, key)) }
+            }
+        }
+        effects.events = state.watches.takeDeliveries()
+        return effects
+    }
+
+    private func carryOut(_ effects: Effects, _ now: UInt64) {
+        for (holder, message) in effects.breaks {
+            // A break goes out before anything that was caused later.
+            if holder.loop.isCurrent { holder.tell(message) } else { holder.loop.execute { holder.tell(message) } }
+        }
+        for (holder, key) in effects.ends { holder.loop.execute { holder.end(key) } }
+        for waiter in effects.resumes { waiter.resume() }
+        for event in effects.events { event.loop.execute(event.tell) }
+        guard let alarm = effects.alarm else { return }
+        alarm.loop.execute { [self] in arrange(alarm.loop, after: alarm.at > now ? alarm.at - now : 0) }
+    }
+
+    private func arrange(_ loop: EventLoop, after nanoseconds: UInt64) {
+        _ = loop.schedule(after: nanoseconds) { [self] in
+            let next = change { state, now -> UInt64? in
+                state.leases.expire(now)
+                let next = state.leases.nextDeadline()
+                state.alarm = next ?? .max
+                return next.map { $0 > now ? $0 - now : 0 }
+            }
+            if let next { arrange(loop, after: next) }
+        }
+    }
+}

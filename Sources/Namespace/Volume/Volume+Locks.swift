@@ -1,0 +1,52 @@
+/// Byte-range locks.
+extension Volume {
+    /// Asks for a lock. With a waiter, a request that can not be granted now waits, and the waiter is told once.
+    public func lock(
+        _ caller: Caller, _ file: FileID, _ range: LockRange, _ mode: LockMode, _ owner: LockOwner,
+        waiter: LockWaiter? = nil, isReclaim: Bool = false
+    ) -> Attempt<LockAnswer> {
+        attempt { () throws(Halt) in
+            let found = try attributes(caller, of: file)
+            guard found.type == .file else {
+                throw .refused(found.type == .directory ? .isDirectory : .wrongType)
+            }
+            if let handle = caller.handle, handle.file == file,
+                handle.granted.isDisjoint(with: [.readData, .writeData, .appendData])
+            {
+                throw .refused(.accessDenied)
+            }
+            let actor = caller.handle?.lease
+            // Whoever keeps data to himself does not see others' locks. Under one guard with the granting of leases.
+            let answer: LockAnswer? = sharing.change { state, now in
+                if state.leases.mustWait(file, by: actor, .write, now: now) { return nil }
+                return sharing.locks.lock(
+                    sharing.locked(file), range, mode, owner, waiter, isReclaim: isReclaim)
+            }
+            guard let answer else { throw .lacks(sharing.lack(file, actor, .write)) }
+            return .done(answer, number: 0)
+        }
+    }
+
+    /// Who would refuse this lock now; nil: nobody.
+    public func testLock(
+        _ file: FileID, _ range: LockRange, _ mode: LockMode, _ owner: LockOwner
+    ) -> LockHolder? {
+        sharing.locks.test(sharing.locked(file), range, mode, owner)
+    }
+
+    /// False: there is no such lock of a handle, or too many pieces would be left of a process's.
+    public func unlock(_ file: FileID, _ range: LockRange, _ owner: LockOwner) -> Bool {
+        sharing.locks.unlock(sharing.locked(file), range, owner)
+    }
+
+    /// False: it waits no longer, its outcome is on the way.
+    public func cancelLock(_ wait: LockWait) -> Bool { sharing.locks.cancel(wait) }
+
+    /// A process closed the file.
+    public func releaseLocks(_ owner: LockOwner, on file: FileID) {
+        sharing.locks.release(owner, on: sharing.locked(file))
+    }
+
+    /// The locks of all volumes of the server: a client that is gone loses them everywhere at once.
+    public var locks: ServerLocks { sharing.locks }
+}

@@ -1,0 +1,334 @@
+/// Opening and closing, as one request each.
+extension Volume {
+    /// Opens what the name leads to, and makes it when that is wanted.
+    ///
+    /// The order is: rights, then leases of others (the answer lacks their end), then share modes. Only then the content is
+    /// replaced, when nobody else can come in.
+    public func open(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ intent: OpenIntent
+    ) -> Attempt<OpenedFile> {
+        attempt { () throws(Halt) in
+            // Somebody may make the name between a look and the making of it; that he also takes it away again, and so on,
+            // is not followed for ever.
+            for _ in 0..<Self.openTriesMax {
+                let (stored, found) = try find(caller, directory, name, intent.ignoresCase)
+                if let found {
+                    guard intent.disposition != .create else { throw .refused(.exists) }
+                    return try openThere(caller, found, (directory, stored), intent)
+                }
+                guard intent.disposition.mayCreate else { throw .refused(.noEntry) }
+                if let made = try openNew(caller, directory, name, intent) { return made }
+            }
+            throw .refused(.delay)
+        }
+    }
+
+    /// Opens a file by its identity: it is there, and no name goes with the open.
+    public func open(_ caller: Caller, _ file: FileID, _ intent: OpenIntent) -> Attempt<OpenedFile> {
+        attempt { () throws(Halt) in
+            guard intent.disposition != .create else { throw .refused(.exists) }
+            return try openThere(caller, try attributes(caller, of: file), nil, intent)
+        }
+    }
+
+    private static let openTriesMax = 4
+
+    private func find(
+        _ caller: Caller, _ directory: FileID, _ name: UnsafeRawBufferPointer, _ ignoresCase: Bool
+    ) throws(Halt) -> (name: [UInt8], file: Attributes?) {
+        var stored = ignoresCase ? [] : Array(name)
+        let looked =
+            ignoresCase
+            ? lookupFolded(caller, in: directory, name) { stored = Array($0) } : lookup(caller, in: directory, name)
+        switch looked {
+        case .done(let file, _): return (stored, file)
+        case .refused(.noEntry): return (stored, nil)
+        case .refused(let error): throw .refused(error)
+        case .lacks(let lack): throw .lacks(lack)
+        }
+    }
+
+    /// Nil: the name has come meanwhile.
+    private func openNew(
+        _ caller: Caller, _ directory: FileID, _ name: UnsafeRawBufferPointer, _ intent: OpenIntent
+    ) throws(Halt) -> Attempt<OpenedFile>? {
+        var new = intent.new
+        if intent.kind == .directory { new.type = .directory }
+        if intent.kind == .notDirectory, new.type == .directory { throw .refused(.invalid) }
+        let made = create(caller, in: directory, name, new, .exclusive)
+        switch made {
+        case .refused(.exists): return nil
+        case .refused(let error): throw .refused(error)
+        case .lacks(let lack): throw .lacks(lack)
+        case .done(let created, let number):
+            // Who makes a file has the rights that he asked for, whatever its mode says to others (POSIX `open`).
+            var granted = intent.access
+            if intent.wantsAll { granted.formUnion(.all) }
+            return try enter(caller, created.file, (directory, Array(name)), intent, granted, .created, number)
+        }
+    }
+
+    private func openThere(
+        _ caller: Caller, _ found: Attributes, _ place: (FileID, [UInt8])?, _ intent: OpenIntent
+    ) throws(Halt) -> Attempt<OpenedFile> {
+        switch (found.type, intent.kind) {
+        case (.directory, .notDirectory): throw .refused(.isDirectory)
+        case (.directory, _): if intent.disposition.replaces { throw .refused(.isDirectory) }
+        case (_, .directory): throw .refused(.notDirectory)
+        case (.symlink, _): if !intent.opensLinks { throw .refused(.wrongType) }
+        default: break
+        }
+        let replaces = intent.disposition.replaces && found.type == .file
+        var wanted = intent.access
+        if replaces { wanted.insert(.writeData) }
+        if intent.deletesOnClose { wanted.insert(.delete) }
+        let has = try granted(caller, found, wanted: intent.wantsAll ? .all : wanted, in: place?.0)
+        guard has.isSuperset(of: wanted) else {
+            throw .refused(caller.isReadOnly || isReadOnly ? .readOnly : .accessDenied)
+        }
+        let granted = intent.wantsAll ? has.union(intent.access) : intent.access
+        return try enter(caller, found, place, intent, granted, replaces ? .overwritten : .opened, 0)
+    }
+
+    /// The rights that an open may have. What changes anything is nobody's where nothing may be changed.
+    private func granted(
+        _ caller: Caller, _ file: Attributes, wanted: AccessMask, in directory: FileID?
+    ) throws(Halt) -> AccessMask {
+        var granted = try access(caller, file, wanted)
+        if wanted.contains(.delete), !granted.contains(.delete), let directory {
+            let home = try attributes(caller, of: directory)
+            if try access(caller, home, .deleteChild).contains(.deleteChild) { granted.insert(.delete) }
+            if home.mode & 0o1000 != 0 {
+                let uid = caller.credential.uid
+                if uid != 0, uid != file.uid, uid != home.uid { granted.remove(.delete) }
+            }
+        }
+        if caller.isReadOnly || isReadOnly { granted.subtract(.changes) }
+        return granted
+    }
+
+    private func enter(
+        _ caller: Caller, _ found: Attributes, _ place: (FileID, [UInt8])?, _ intent: OpenIntent,
+        _ granted: AccessMask, _ action: OpenAction, _ number: UInt64
+    ) throws(Halt) -> Attempt<OpenedFile> {
+        let replaces = action == .overwritten
+        if replaces {
+            let whole = LockRange.whole
+            guard sharing.locks.blocker(sharing.locked(found.file), whole, isWrite: true, handle: nil) == nil else {
+                throw .refused(.locked)
+            }
+        }
+        var handle = try sharing.enter(
+            intent,
+            Sharing.Entrance(
+                file: found.file, name: place.map { ($0.0, $0.1) }, granted: granted, replaces: replaces))
+        var file: Attributes
+        var number = number
+        do throws(Halt) {
+            file = try fileSystem.open(caller.request, found.file).get()
+            if replaces {
+                do throws(Halt) {
+                    (file, number) = try replaceContent(caller, file, intent)
+                } catch {
+                    _ = fileSystem.close(caller.request, found.file)
+                    throw error
+                }
+            }
+        } catch {
+            sharing.takeBack(handle)
+            throw error
+        }
+        var opened = OpenedFile(
+            handle: handle, file: file, name: place?.1 ?? [],
+            action: replaces && intent.disposition == .supersede ? .superseded : action, lease: [], leaseEpoch: 0,
+            isLeaseBreaking: false)
+        if let wish = intent.lease {
+            guard case .granted(let state, let epoch, let isBreaking) = sharing.grant(
+                wish, to: handle, isDirectory: file.type == .directory)
+            else {
+                // The key stands for another file.
+                _ = fileSystem.close(caller.request, found.file)
+                sharing.takeBack(handle)
+                throw .refused(.invalid)
+            }
+            if sharing.holds(wish.key) { handle.lease = wish.key }
+            opened.handle = handle
+            (opened.lease, opened.leaseEpoch, opened.isLeaseBreaking) = (state, epoch, isBreaking)
+        }
+        return .done(opened, number: number)
+    }
+
+    private func replaceContent(
+        _ caller: Caller, _ file: Attributes, _ intent: OpenIntent
+    ) throws(Halt) -> (Attributes, UInt64) {
+        let attempt = fileSystem.empty(caller.request, file.file)
+        guard case .done(let emptied, var number) = attempt else {
+            _ = try attempt.get()
+            return (file, 0)
+        }
+        var after = emptied.after
+        var new = NewAttributes()
+        if intent.new.dos != after.dos { new.dos = intent.new.dos }
+        if intent.disposition == .supersede {
+            new.born = caller.request.now
+            let mode = Self.withoutSetID(after.mode)
+            if mode != after.mode { new.mode = mode }
+        }
+        if !new.isEmpty, case .done(let changed, let later) = fileSystem.setAttributes(caller.request, file.file, new) {
+            after = changed.after
+            number = max(number, later)
+        }
+        try? notify(caller, modified: file.file, [.size, .lastWrite])
+        return (after, number)
+    }
+
+    // MARK: Closing
+
+    /// Ends an open: its locks, its lease, and its name, if that was to go with it. When the answer lacks something, the open
+    /// has ended all the same, and the same call does what is left.
+    public func close(_ caller: Caller, _ handle: OpenHandle) -> Attempt<ClosedFile> {
+        guard let leftover = sharing.leave(handle) else { return .refused(.stale) }
+        var number: UInt64 = 0
+        var isRemoved = false
+        if let name = leftover.name {
+            let removed = name.name.withUnsafeBytes { bytes in
+                attempt { () throws(Halt) -> Attempt<Bool> in
+                    // By now the name may lead elsewhere.
+                    let there = try fileSystem.lookup(caller.request, in: name.directory, bytes).get()
+                    guard there.file == handle.file else { return .done(false, number: 0) }
+                    let trails = try trails(caller, name.directory, bytes)
+                    let attempt = fileSystem.remove(
+                        caller.request, in: name.directory, bytes, isDirectory: there.type == .directory)
+                    guard case .done(_, let number) = attempt else {
+                        _ = try attempt.get()
+                        return .done(false, number: 0)
+                    }
+                    sharing.directoryChanged(name.directory, by: caller)
+                    if let trails { sharing.post([(.removed, .name(of: there.type), trails)]) }
+                    return .done(true, number: number)
+                }
+            }
+            switch removed {
+            case .done(let was, let place): (isRemoved, number) = (was, place)
+            // The directory has entries by now, or the name is gone: it stays as it is.
+            case .refused: break
+            case .lacks(let lack): return .lacks(lack)
+            }
+        }
+        switch fileSystem.close(caller.request, handle.file) {
+        case .done(_, let later): number = max(number, later)
+        case .refused: break
+        case .lacks(let lack): return .lacks(lack)
+        }
+        sharing.finished(handle)
+        return .done(ClosedFile(isRemoved: isRemoved), number: number)
+    }
+
+    /// The name by which the handle came goes with its last open, or stays after all (FileDispositionInformation).
+    public func setDeletePending(_ caller: Caller, _ handle: OpenHandle, _ isPending: Bool) -> Attempt<Void> {
+        attempt { () throws(Halt) in
+            guard handle.granted.contains(.delete) else { throw .refused(.accessDenied) }
+            if isPending {
+                try requireWritable(caller)
+                let file = try attributes(caller, of: handle.file)
+                if file.type == .directory {
+                    var isEmpty = true
+                    let attempt = fileSystem.list(
+                        caller.request, handle.file, after: 0, limit: 1, attributes: false
+                    ) { _, _ in
+                        isEmpty = false
+                        return false
+                    }
+                    _ = try attempt.get()
+                    guard isEmpty else { throw .refused(.notEmpty) }
+                }
+                try sharing.admit(caller, handle.file, .remove)
+            }
+            guard sharing.change({ state, _ in state.opens.setDeletePending(handle.id, isPending) }) else {
+                throw .refused(.stale)
+            }
+            return .done((), number: 0)
+        }
+    }
+
+    public func isDeletePending(_ handle: OpenHandle) -> Bool {
+        sharing.look { state in
+            guard let open = state.opens[handle.id], open.name != 0 else { return false }
+            return state.opens.isDeletePending(handle.file, open.name)
+        }
+    }
+
+    /// Where the handle's name is by now, after renames; nil: it has none any more.
+    public func name(of handle: OpenHandle) -> (directory: FileID, name: [UInt8])? {
+        sharing.look { state in
+            state.opens[handle.id].flatMap { state.names[$0.name] }.map { ($0.directory, $0.name) }
+        }
+    }
+
+    /// Whether somebody has it open.
+    public func isOpen(_ file: FileID) -> Bool { sharing.look { $0.opens.isOpen(file) } }
+
+    public var openCount: Int { sharing.look { $0.opens.count } }
+
+    /// The opens of a client, by number: its owner closes each by the handle that it kept.
+    public func opens(of client: UInt64) -> [OpenID] { sharing.look { $0.opens.opens(of: client) } }
+
+    // MARK: Leases
+
+    /// The client gives up all but `state`.
+    public func acknowledge(_ key: LeaseKey, _ state: LeaseState) -> Acknowledgement {
+        sharing.change { tables, now in tables.leases.acknowledge(key, state, now: now) }
+    }
+
+    /// What a lease allows now; nil: there is none.
+    public func lease(_ key: LeaseKey) -> LeaseState? { sharing.look { $0.leases.state(key) } }
+
+    /// The client can not be reached; its opens live on, and nobody waits for it.
+    public func disconnect(_ key: LeaseKey) { sharing.change { state, _ in state.leases.disconnected(key) } }
+
+    /// All leases of a client end.
+    public func releaseLeases(of client: UInt128) {
+        sharing.change { state, _ in
+            for key in state.leases.keys(of: client) { state.holders[key] = nil }
+            state.leases.release(client: client)
+        }
+    }
+
+    /// What a protocol does by itself and that others' leases may be in the way of, such as a byte-range lock of its own kind.
+    public func admit(
+        _ caller: Caller, _ file: FileID, _ operation: LeaseOperation
+    ) -> Attempt<Void> {
+        attempt { () throws(Halt) in
+            guard sharing.uses.contains(.leases) else { return .done((), number: 0) }
+            let actor = caller.handle?.lease
+            let mustWait = sharing.change { state, now in
+                state.leases.mustWait(file, by: actor, operation, now: now)
+            }
+            if mustWait { throw .lacks(sharing.lack(file, actor, operation)) }
+            return .done((), number: 0)
+        }
+    }
+
+    /// Whether an object may take the place of the file now: open handles keep the old bytes, leases are broken, and who denies
+    /// writing or holds a lock is in the way.
+    public func admitReplacement(_ caller: Caller, of file: FileID) -> Attempt<Void> {
+        attempt { () throws(Halt) in
+            try sharing.admit(caller, file, .replace)
+            return .done((), number: 0)
+        }
+    }
+
+    /// The same, afterwards: who keeps a listing or watches is told, and opens of the old file live on without the name.
+    public func replaced(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ old: FileID?
+    ) {
+        if sharing.isIdle { return }
+        if let old { sharing.unlinked(old, name, in: directory) }
+        sharing.directoryChanged(directory, by: caller)
+        // What can not be found now is not waited for after the fact.
+        if let trail = try? trails(caller, directory, name) {
+            let filter: WatchFilter = old == nil ? .fileName : [.size, .lastWrite]
+            sharing.post([(old == nil ? .added : .modified, filter, trail)])
+        }
+    }
+}

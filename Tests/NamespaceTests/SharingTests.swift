@@ -1,0 +1,432 @@
+import Namespace
+import Runtime
+import Testing
+
+/// What protocols owe each other, through a whole volume: docs/sharing.md, rule by rule.
+@Suite struct SharingTests {
+    static let readWrite: AccessMask = [.readData, .writeData, .readAttributes]
+
+    private static func intent(
+        _ disposition: OpenIntent.Disposition, _ access: AccessMask = readWrite, shared: DataAccess = .all,
+        client: UInt64 = 1
+    ) -> OpenIntent {
+        OpenIntent(disposition, access: access, shared: shared, client: client)
+    }
+
+    // MARK: Opens
+
+    @Test func dispositions() {
+        VolumeRig.run { rig in
+            #expect(await rig.error { with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.open)) } } == .noEntry)
+            #expect(
+                await rig.error { with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.overwrite)) } }
+                    == .noEntry)
+            let made = try await rig.open("a", Self.intent(.create))
+            #expect(made.action == .created && made.name == Array("a".utf8))
+            #expect(
+                await rig.error { with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.create)) } }
+                    == .exists)
+            try await rig.write(made.handle.file, "hello", by: rig.caller(0, made.handle))
+            let again = try await rig.open("a", Self.intent(.openIf))
+            #expect(again.action == .opened && again.file.size == 5)
+            let cut = try await rig.open("a", Self.intent(.overwriteIf))
+            #expect(cut.action == .overwritten && cut.file.size == 0 && cut.file.file == made.handle.file)
+            let superseded = try await rig.open("a", Self.intent(.supersede))
+            #expect(superseded.action == .superseded)
+            var folded = Self.intent(.open)
+            folded.ignoresCase = true
+            #expect(try await rig.open("A", folded).name == Array("a".utf8))
+            for opened in [made, again, cut, superseded] {
+                _ = try await rig.done { rig.volume.close(rig.caller(), opened.handle) }
+            }
+            #expect(rig.volume.openCount == 1)
+            #expect(await rig.error { rig.volume.close(rig.caller(), made.handle) } == .stale)
+            var directory = Self.intent(.openIf, [.readData])
+            directory.kind = .directory
+            #expect(try await rig.open("d", directory).file.type == .directory)
+            #expect(await rig.error { with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, directory) } } == .notDirectory)
+            directory.kind = .notDirectory
+            #expect(await rig.error { with("d") { rig.volume.open(rig.caller(), in: rig.root, $0, directory) } } == .isDirectory)
+        }
+    }
+
+    @Test func rightsAreCheckedOnceAndStayWithTheHandle() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("a", mode: 0o600)
+            var new = NewAttributes()
+            new.uid = 7
+            new.gid = 7
+            _ = try await rig.done { rig.volume.setAttributes(rig.caller(), file, new) }
+            #expect(
+                await rig.error { with("a") { rig.volume.open(rig.caller(8), in: rig.root, $0, Self.intent(.open)) } }
+                    == .accessDenied)
+            let opened = try await rig.open("a", Self.intent(.open), uid: 7)
+            new = NewAttributes()
+            new.mode = 0
+            _ = try await rig.done { rig.volume.setAttributes(rig.caller(), file, new) }
+            var caller = rig.caller(7, opened.handle)
+            caller.isStateless = false
+            try await rig.write(file, "x", by: caller)
+            let reader = try await rig.open("a", Self.intent(.open, [.readData]))
+            #expect(await rig.error { with("y") { rig.volume.write(rig.caller(0, reader.handle), file, at: 0, $0) } } == .accessDenied)
+            var all = Self.intent(.open, [])
+            all.wantsAll = true
+            #expect(try await rig.open("a", all, uid: 8).handle.granted.isDisjoint(with: [.readData, .writeData]))
+            let readOnly = rig.caller(0, isReadOnly: true)
+            #expect(await rig.error { with("a") { rig.volume.open(readOnly, in: rig.root, $0, Self.intent(.open)) } } == .readOnly)
+        }
+    }
+
+    @Test func shareModesBindEverybody() {
+        VolumeRig.run { rig in
+            let opened = try await rig.open("a", Self.intent(.create, shared: .read))
+            let file = opened.handle.file
+            #expect(
+                await rig.error {
+                    with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.open, client: 2)) }
+                } == .sharingViolation)
+            // NFS and the object protocols have no opens.
+            #expect(await rig.error { with("x") { rig.volume.write(rig.caller(), file, at: 0, $0) } } == .sharingViolation)
+            #expect(try await rig.read(file, by: rig.caller()) == "")
+            #expect(
+                await rig.error { with("a") { rig.volume.remove(rig.caller(), in: rig.root, $0, isDirectory: false) } }
+                    == .sharingViolation)
+            #expect(
+                await rig.error {
+                    with("a") { a in with("b") { rig.volume.rename(rig.caller(), from: rig.root, a, to: rig.root, $0) } }
+                } == .sharingViolation)
+            var size = NewAttributes()
+            size.size = 0
+            try await rig.write(file, "hello", by: rig.caller(0, opened.handle))
+            #expect(await rig.error { rig.volume.mayResize(rig.caller(), file, size) } == .sharingViolation)
+            #expect(await rig.error { rig.volume.admitReplacement(rig.caller(), of: file) } == .sharingViolation)
+            _ = try await rig.done { rig.volume.close(rig.caller(), opened.handle) }
+            try await rig.write(file, "x", by: rig.caller())
+            _ = try await rig.done { rig.volume.admitReplacement(rig.caller(), of: file) }
+        }
+    }
+
+    @Test func namesGoWithTheLastOpen() {
+        VolumeRig.run { rig in
+            var intent = Self.intent(.create, [.readData, .delete])
+            intent.deletesOnClose = true
+            let first = try await rig.open("a", intent)
+            let second = try await rig.open("a", Self.intent(.open, [.readData]))
+            _ = try await rig.done { rig.volume.close(rig.caller(), first.handle) }
+            #expect(rig.volume.isDeletePending(second.handle))
+            #expect(await rig.exists("a"))
+            #expect(
+                await rig.error { with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.open)) } }
+                    == .deletePending)
+            // The name moves, and its end with it.
+            _ = try await rig.done {
+                with("a") { a in with("b") { rig.volume.rename(rig.caller(), from: rig.root, a, to: rig.root, $0) } }
+            }
+            #expect(rig.volume.name(of: second.handle)?.name == Array("b".utf8))
+            let closed = try await rig.done { rig.volume.close(rig.caller(), second.handle) }
+            #expect(closed.isRemoved)
+            #expect(await !rig.exists("b"))
+
+            // Taken back, it stays.
+            let third = try await rig.open("c", Self.intent(.create, [.readData, .delete]))
+            _ = try await rig.done { rig.volume.setDeletePending(rig.caller(), third.handle, true) }
+            _ = try await rig.done { rig.volume.setDeletePending(rig.caller(), third.handle, false) }
+            _ = try await rig.done { rig.volume.close(rig.caller(), third.handle) }
+            #expect(await rig.exists("c"))
+
+            // A directory goes only when it is empty.
+            let home = try await rig.make("d", type: .directory)
+            _ = try await rig.make("x", in: home)
+            let directory = try await rig.open("d", Self.intent(.open, [.readData, .delete]))
+            #expect(await rig.error { rig.volume.setDeletePending(rig.caller(), directory.handle, true) } == .notEmpty)
+        }
+    }
+
+    @Test func anOpenFileOutlivesItsName() {
+        VolumeRig.run { rig in
+            let opened = try await rig.open("a", Self.intent(.create))
+            try await rig.write(opened.handle.file, "old", by: rig.caller(0, opened.handle))
+            _ = try await rig.done { with("a") { rig.volume.remove(rig.caller(), in: rig.root, $0, isDirectory: false) } }
+            #expect(rig.volume.name(of: opened.handle) == nil)
+            _ = try await rig.make("a")
+            #expect(try await rig.read(opened.handle.file, by: rig.caller(0, opened.handle)) == "old")
+            let closed = try await rig.done { rig.volume.close(rig.caller(), opened.handle) }
+            #expect(!closed.isRemoved)
+            #expect(await rig.exists("a"))
+            #expect(await rig.error { rig.volume.attributes(rig.caller(), opened.handle.file) } == .stale)
+        }
+    }
+
+    // MARK: Locks
+
+    @Test func locksWaitAndBind() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("a")
+            try await rig.write(file, "hello", by: rig.caller())
+            let opened = try await rig.open("a", Self.intent(.open))
+            guard let range = LockRange(exactly: 0, length: 3) else { return }
+            let answer = try await rig.done {
+                rig.volume.lock(rig.caller(0, opened.handle), file, range, .exclusive, opened.handle.lockOwner)
+            }
+            #expect(answer == .granted)
+            #expect(await rig.error { with("x") { rig.volume.write(rig.caller(), file, at: 1, $0) } } == .locked)
+            try await rig.write(file, "x", at: 4, by: rig.caller())
+            try await rig.write(file, "y", at: 1, by: rig.caller(0, opened.handle))
+            #expect(await rig.error { rig.volume.mayRead(rig.caller(), file, at: 0, count: 1) } == .locked)
+            #expect(await rig.error { rig.volume.admitReplacement(rig.caller(), of: file) } == .locked)
+            #expect(
+                await rig.error {
+                    with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.overwrite)) }
+                } == .locked)
+
+            let process = LockOwner(.posix, client: 9, id: 1)
+            let heard = Heard<LockRefusal?>()
+            let waits = try await rig.done {
+                rig.volume.lock(
+                    rig.caller(), file, range, .shared, process,
+                    waiter: LockWaiter(loop: rig.loop) { _, refusal in heard.add(refusal) })
+            }
+            guard case .waits = waits else {
+                Issue.record("it was to wait")
+                return
+            }
+            #expect(rig.volume.testLock(file, range, .shared, process)?.owner == opened.handle.lockOwner)
+            await rig.settle()
+            #expect(heard.all.isEmpty)
+            // The end of the open is the end of its locks.
+            _ = try await rig.done { rig.volume.close(rig.caller(), opened.handle) }
+            await rig.settle()
+            #expect(heard.all.count == 1 && heard.all[0] == nil)
+            // A process's lock binds no write over NFS.
+            try await rig.write(file, "z", by: rig.caller())
+            rig.volume.locks.release(client: 9)
+            #expect(!rig.volume.locks.isUsed)
+        }
+    }
+
+    @Test func aWaitEndsInTime() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("a")
+            let (one, two) = (LockOwner(.posix, client: 1, id: 1), LockOwner(.posix, client: 2, id: 1))
+            _ = try await rig.done { rig.volume.lock(rig.caller(), file, .whole, .exclusive, one) }
+            let heard = Heard<LockRefusal?>()
+            let deadline = rig.world.clock.monotonic() + 2_000_000_000
+            _ = try await rig.done {
+                rig.volume.lock(
+                    rig.caller(), file, .whole, .exclusive, two,
+                    waiter: LockWaiter(loop: rig.loop, deadline: deadline) { _, refusal in heard.add(refusal) })
+            }
+            await rig.loop.sleep(nanoseconds: 1_900_000_000)
+            #expect(heard.all.isEmpty)
+            await rig.loop.sleep(nanoseconds: 200_000_000)
+            #expect(heard.all == [.timeout])
+        }
+    }
+
+    @Test func aCircleOverTwoVolumesIsFound() {
+        VolumeRig.run { rig in
+            let other = Volume(
+                "w", identity: 2, rig.volume.fileSystem, clock: rig.world.clock, random: rig.world.random,
+                locks: rig.volume.locks)
+            let file = try await rig.make("a")
+            let (one, two) = (LockOwner(.posix, client: 1, id: 1), LockOwner(.posix, client: 2, id: 1))
+            // The same file of the file system, but of another volume: they do not meet.
+            #expect(try await rig.done { rig.volume.lock(rig.caller(), file, .whole, .exclusive, one) } == .granted)
+            #expect(try await rig.done { other.lock(rig.caller(), file, .whole, .exclusive, two) } == .granted)
+            let waiter = LockWaiter(loop: rig.loop) { _, _ in }
+            let first = try await rig.done {
+                other.lock(rig.caller(), file, .whole, .exclusive, one, waiter: waiter)
+            }
+            guard case .waits = first else {
+                Issue.record("it was to wait")
+                return
+            }
+            let second = try await rig.done {
+                rig.volume.lock(rig.caller(), file, .whole, .exclusive, two, waiter: waiter)
+            }
+            #expect(second == .refused(.deadlock))
+        }
+    }
+
+    // MARK: Leases
+
+    private static func lease(
+        _ rig: VolumeRig, _ key: UInt128, _ wanted: LeaseState, _ heard: Heard<LeaseBreak>
+    ) -> LeaseWish {
+        LeaseWish(
+            LeaseKey(client: key, key: key), .lease, wanted,
+            holder: LeaseHolder(loop: rig.loop) { message in heard.add(message) })
+    }
+
+    @Test func whoeverComesWaitsForALease() {
+        VolumeRig.run { rig in
+            let heard = Heard<LeaseBreak>()
+            var intent = Self.intent(.create)
+            intent.lease = Self.lease(rig, 1, .all, heard)
+            let opened = try await rig.open("a", intent)
+            #expect(opened.lease == .all)
+            let file = opened.handle.file
+            // Its owner is not in his own way.
+            try await rig.write(file, "mine", by: rig.caller(0, opened.handle))
+            #expect(heard.all.isEmpty)
+            let ended = Heard<String>()
+            let reader = rig.loop.task {
+                do { ended.add(try await rig.read(file, by: rig.caller())) } catch { Issue.record("\(error)") }
+            }
+            await rig.settle()
+            #expect(heard.all.map(\.to) == [[.read, .handle]] && ended.all.isEmpty)
+            try await rig.write(file, "last", by: rig.caller(0, opened.handle))
+            #expect(rig.volume.acknowledge(LeaseKey(client: 1, key: 1), [.read, .handle]) == .accepted([.read, .handle]))
+            _ = try await reader.value
+            #expect(ended.all == ["last"])
+            // A write over NFS takes the rest, and waits for nobody.
+            try await rig.write(file, "NFS", by: rig.caller())
+            await rig.settle()
+            #expect(heard.all.last?.to == [])
+        }
+    }
+
+    @Test func nobodyWaitsLongerThanTheTime() {
+        VolumeRig.run { rig in
+            let heard = Heard<LeaseBreak>()
+            var intent = Self.intent(.create)
+            intent.lease = Self.lease(rig, 1, .all, heard)
+            let opened = try await rig.open("a", intent)
+            let start = rig.world.clock.monotonic()
+            _ = try await rig.done { rig.volume.admitReplacement(rig.caller(), of: opened.handle.file) }
+            let waited = rig.world.clock.monotonic() - start
+            #expect(waited >= 35_000_000_000 && waited < 36_000_000_000)
+            #expect(rig.volume.acknowledge(LeaseKey(client: 1, key: 1), []) == .notBreaking)
+            #expect(rig.volume.lease(LeaseKey(client: 1, key: 1)) == [])
+        }
+    }
+
+    @Test func aClosedHandleKeptOpenMakesRoom() {
+        VolumeRig.run { rig in
+            let heard = Heard<LeaseBreak>()
+            var intent = Self.intent(.create, shared: [])
+            intent.lease = LeaseWish(
+                LeaseKey(client: 1, key: 1), .lease, .all, holder: LeaseHolder(loop: rig.loop) { heard.add($0) })
+            let opened = try await rig.open("a", intent)
+            let second = rig.loop.task { () async -> Bool in
+                do {
+                    _ = try await rig.open("a", Self.intent(.open, client: 2))
+                    return true
+                } catch { return false }
+            }
+            await rig.settle()
+            #expect(heard.all.map(\.to) == [[.read, .write]])
+            _ = try await rig.done { rig.volume.close(rig.caller(), opened.handle) }
+            #expect(await second.value)
+        }
+    }
+
+    @Test func aListingThatIsKeptIsTold() {
+        VolumeRig.run { rig in
+            let home = try await rig.make("d", type: .directory, mode: 0o777)
+            let heard = Heard<LeaseBreak>()
+            var intent = Self.intent(.open, [.readData])
+            intent.lease = Self.lease(rig, 5, [.read, .handle], heard)
+            let opened = try await rig.open("d", intent)
+            #expect(opened.lease == [.read, .handle])
+            _ = try await rig.make("x", in: home)
+            await rig.settle()
+            #expect(heard.all.count == 1 && heard.all[0].to == [])
+        }
+    }
+
+    @Test func locksAndLeasesExcludeEachOther() {
+        VolumeRig.run { rig in
+            let heard = Heard<LeaseBreak>()
+            var intent = Self.intent(.create)
+            intent.lease = Self.lease(rig, 1, .all, heard)
+            let opened = try await rig.open("a", intent)
+            let process = LockOwner(.posix, client: 9, id: 1)
+            let locking = rig.loop.task {
+                _ = try? await rig.done { rig.volume.lock(rig.caller(), opened.handle.file, .whole, .exclusive, process) }
+            }
+            await rig.settle()
+            #expect(heard.all.count == 1 && !rig.volume.locks.isUsed)
+            _ = rig.volume.acknowledge(LeaseKey(client: 1, key: 1), [])
+            await locking.value
+            #expect(rig.volume.locks.isUsed)
+            var second = Self.intent(.open)
+            second.lease = Self.lease(rig, 2, .all, heard)
+            #expect(try await rig.open("a", second).lease == [])
+        }
+    }
+
+    // MARK: Watches
+
+    @Test func watchesSeeEverybodysChanges() {
+        VolumeRig.run { rig in
+            let home = try await rig.make("d", type: .directory, mode: 0o777)
+            let inner = try await rig.make("e", type: .directory, mode: 0o777, in: home)
+            let told = Heard<String>()
+            func watch(_ name: String, _ directory: FileID, isRecursive: Bool) async throws -> WatchID {
+                try await rig.done {
+                    rig.volume.watch(rig.caller(), directory, .all, isRecursive: isRecursive, on: rig.loop) {
+                        told.add(name)
+                    }
+                }
+            }
+            let all = try await watch("all", rig.root, isRecursive: true)
+            let near = try await watch("near", home, isRecursive: false)
+            let file = try await rig.make("f", in: inner)
+            await rig.settle()
+            #expect(told.all == ["all"])
+            func bytes(_ path: String) -> [[UInt8]] { path.split(separator: "/").map { Array($0.utf8) } }
+            #expect(
+                rig.volume.takeEvents(all)
+                    == WatchEvents(events: [WatchEvent(.added, bytes("d/e/f"))], isOverrun: false))
+            #expect(rig.volume.takeEvents(near) == nil)
+            try await rig.write(file, "x", by: rig.caller())
+            try await rig.write(file, "y", by: rig.caller())
+            _ = try await rig.done {
+                with("f") { f in with("g") { rig.volume.rename(rig.caller(), from: inner, f, to: home, $0) } }
+            }
+            _ = try await rig.done { with("g") { rig.volume.remove(rig.caller(), in: home, $0, isDirectory: false) } }
+            #expect(
+                rig.volume.takeEvents(all)?.events == [
+                    WatchEvent(.modified, bytes("d/e/f")), WatchEvent(.renamedFrom, bytes("d/e/f")),
+                    WatchEvent(.renamedTo, bytes("d/g")), WatchEvent(.removed, bytes("d/g")),
+                ])
+            #expect(
+                rig.volume.takeEvents(near)?.events == [
+                    WatchEvent(.renamedTo, bytes("g")), WatchEvent(.removed, bytes("g")),
+                ])
+            rig.volume.endWatch(all)
+            for index in 0..<4200 { _ = try await rig.make("n\(index)", in: home) }
+            let flood = rig.volume.takeEvents(near)
+            #expect(flood?.events.count == 4096 && flood?.isOverrun == true)
+            rig.volume.endWatch(near)
+        }
+    }
+
+    // MARK: Before and after
+
+    @Test func changesSayHowItWasBefore() {
+        VolumeRig.run { rig in
+            let before = try await rig.done { rig.volume.attributes(rig.caller(), rig.root) }
+            let made = try await rig.done {
+                with("a") { rig.volume.create(rig.caller(), in: rig.root, $0, NewFile(type: .file, mode: 0o644)) }
+            }
+            #expect(made.directory.before == Fingerprint(before))
+            let file = made.file.file
+            let written = try await rig.done { with("x") { rig.volume.write(rig.caller(), file, at: 0, $0) } }
+            #expect(written.before == Fingerprint(made.file))
+            var new = NewAttributes()
+            new.mode = 0o600
+            let set = try await rig.done { rig.volume.setAttributes(rig.caller(), file, new) }
+            #expect(set.before == Fingerprint(written.after))
+            let renamed = try await rig.done {
+                with("a") { a in with("b") { rig.volume.rename(rig.caller(), from: rig.root, a, to: rig.root, $0) } }
+            }
+            #expect(renamed.source.before != nil && renamed.target.before == renamed.source.before)
+            let removed = try await rig.done {
+                with("b") { rig.volume.remove(rig.caller(), in: rig.root, $0, isDirectory: false) }
+            }
+            #expect(removed.directory.before == Fingerprint(renamed.target.after))
+        }
+    }
+}

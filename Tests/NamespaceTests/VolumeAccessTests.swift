@@ -1,0 +1,102 @@
+import Namespace
+import Testing
+
+/// Access lists kept with files, through a whole volume: docs/access.md.
+@Suite struct VolumeAccessTests {
+    private static func acl(_ entries: [ACL.Entry]) throws -> ACL { try #require(ACL(entries)) }
+
+    @Test func aListDecidesInsteadOfTheMode() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("a", mode: 0o644)
+            #expect(try await rig.done { rig.volume.attributes(rig.caller(), file) }.hasACL == false)
+            let list = try Self.acl([
+                .init(.deny, .user(7), .readData), .init(.allow, .everyone, [.readData, .writeData, .appendData]),
+            ])
+            let set = try await rig.done { rig.volume.setACL(rig.caller(), file, list) }
+            #expect(set.after.hasACL && set.after.mode == 0o666)
+            #expect(try await rig.done { rig.volume.acl(rig.caller(), file) } == list)
+            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 8, alignment: 8)
+            defer { memory.deallocate() }
+            let denied = await rig.error { rig.volume.read(rig.caller(7), file, at: 0, into: memory) }
+            #expect(denied == .accessDenied)
+            _ = try await rig.read(file, by: rig.caller(8))
+            // Who may neither own it nor was given the right may not change the list.
+            #expect(await rig.error { rig.volume.setACL(rig.caller(8), file, nil) } == .notPermitted)
+            let plain = try await rig.done { rig.volume.setACL(rig.caller(), file, nil) }
+            #expect(!plain.after.hasACL && plain.after.mode == 0o666)
+            _ = try await rig.read(file, by: rig.caller(7))
+        }
+    }
+
+    @Test func aListIsPassedOn() {
+        VolumeRig.run { rig in
+            let home = try await rig.make("d", type: .directory, mode: 0o777)
+            let inherit: ACL.EntryFlags = [.fileInherit, .directoryInherit]
+            let list = try Self.acl([
+                .init(.allow, .user(7), [.readData, .writeData, .appendData], inherit),
+                .init(.allow, .everyone, [.readData, .execute, .writeData, .appendData, .deleteChild]),
+            ])
+            _ = try await rig.done { rig.volume.setACL(rig.caller(), home, list) }
+            // NFS brings a mode: nobody who is named has more than the group's digit.
+            let file = try await rig.make("f", mode: 0o640, in: home)
+            let made = try await rig.done { rig.volume.attributes(rig.caller(), file) }
+            #expect(made.hasACL && made.mode == 0o640)
+            _ = try await rig.read(file, by: rig.caller(7))
+            #expect(await rig.error { with("x") { rig.volume.write(rig.caller(7), file, at: 0, $0) } } == .accessDenied)
+            #expect(await rig.error { rig.volume.mayRead(rig.caller(8), file, at: 0, count: 1) } == .accessDenied)
+            // A client that names no mode gets what is passed on.
+            var new = NewFile(type: .file, mode: 0o600)
+            new.isModeDefault = true
+            let bare = new
+            let other = try await rig.done {
+                with("g") { rig.volume.create(rig.caller(), in: home, $0, bare) }
+            }.file
+            #expect(other.hasACL)
+            try await rig.write(other.file, "x", by: rig.caller(7))
+            // Directories pass it on in their turn.
+            let below = try await rig.make("e", type: .directory, mode: 0o770, in: home)
+            let deep = try await rig.make("h", mode: 0o660, in: below)
+            try await rig.write(deep, "x", by: rig.caller(7))
+        }
+    }
+
+    @Test func modeAndListStayInStep() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("a", mode: 0o644)
+            let list = try Self.acl([
+                .init(.allow, .owner, [.readData, .writeData, .appendData]),
+                .init(.allow, .user(7), [.readData, .writeData, .appendData]),
+                .init(.allow, .owningGroup, [.readData, .writeData, .appendData]),
+            ])
+            _ = try await rig.done { rig.volume.setACL(rig.caller(), file, list) }
+            try await rig.write(file, "x", by: rig.caller(7))
+            var new = NewAttributes()
+            new.mode = 0o440
+            let set = try await rig.done { rig.volume.setAttributes(rig.caller(), file, new) }
+            #expect(set.after.mode == 0o440 && set.after.hasACL)
+            _ = try await rig.read(file, by: rig.caller(7))
+            #expect(await rig.error { with("x") { rig.volume.write(rig.caller(7), file, at: 0, $0) } } == .accessDenied)
+            // The digits follow the owner.
+            _ = try await rig.done { rig.volume.setACL(rig.caller(), file, list) }
+            new = NewAttributes()
+            new.uid = 7
+            let owned = try await rig.done { rig.volume.setAttributes(rig.caller(), file, new) }
+            #expect(owned.after.uid == 7 && owned.after.mode == 0o660)
+        }
+    }
+
+    @Test func aNameGoesByEitherRight() {
+        VolumeRig.run { rig in
+            let home = try await rig.make("d", type: .directory, mode: 0o777)
+            let shared = try Self.acl([.init(.allow, .everyone, [.readData, .execute, .writeData, .appendData])])
+            _ = try await rig.done { rig.volume.setACL(rig.caller(), home, shared) }
+            let file = try await rig.make("f", mode: 0o600, in: home)
+            #expect(
+                await rig.error { with("f") { rig.volume.remove(rig.caller(7), in: home, $0, isDirectory: false) } }
+                    == .accessDenied)
+            let list = try Self.acl([.init(.allow, .user(7), .delete)])
+            _ = try await rig.done { rig.volume.setACL(rig.caller(), file, list) }
+            _ = try await rig.done { with("f") { rig.volume.remove(rig.caller(7), in: home, $0, isDirectory: false) } }
+        }
+    }
+}
