@@ -37,6 +37,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc")]),
 
         room("Bytes", ["CShim"]),
+        room("Crypto", ["COpenSSL"]),
         room("Logging", []),
         room("Metrics", []),
         room("Configuration", ["Logging"]),
@@ -48,6 +49,7 @@ let package = Package(
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
         room("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime"]),
         room("NFS", ["Bytes", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
+        room("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Metrics", "Namespace", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 
@@ -55,7 +57,7 @@ let package = Package(
             name: "proxyfs",
             dependencies: [
                 "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "Logging", "Metrics", "NFS",
-                "Namespace", "RPC", "Runtime",
+                "Namespace", "RPC", "Runtime", "SMB",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
@@ -117,6 +119,7 @@ let package = Package(
             name: "ProgramTests", dependencies: ["CShim", "Runtime", "TestSupport", "proxyfs"], swiftSettings: strict),
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
+        tests("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Namespace", "Runtime", "TestSupport"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
     ].filter { target in
         guard let chosen else { return true }

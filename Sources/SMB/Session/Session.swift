@@ -1,0 +1,59 @@
+import Namespace
+import Runtime
+
+/// Somebody who has logged on, or is about to. Confined to the loop of its connection.
+final class Session: @unchecked Sendable {
+    enum State {
+        case inProgress
+        case valid
+        /// It has to log on again before anything else.
+        case expired
+    }
+
+    let id: UInt64
+    /// Nil: the connection is gone.
+    weak var stream: SMBStream?
+    var state = State.inProgress
+    var logOn: LogOn?
+    /// Over this session's messages, while it logs on.
+    var preauth: [UInt8]
+    var user: SMBUser?
+    var isGuest = false
+    var keys: SessionKeys?
+    var requiresSigning = false
+    var requiresEncryption = false
+    var trees: [UInt32: Tree] = [:]
+    private var lastTree: UInt32 = 0
+    var opens: [UInt64: Open] = [:]
+
+    init(_ id: UInt64, _ stream: SMBStream, preauth: [UInt8]) {
+        self.id = id
+        self.stream = stream
+        self.preauth = preauth
+    }
+
+    var credential: Credential { user?.credential ?? .nobody }
+
+    func addTree(_ share: SMBShare, access: UInt32) -> Tree? {
+        guard trees.count < SMBLimits.treesPerSession else { return nil }
+        repeat { lastTree &+= 1 } while lastTree == 0 || lastTree == SMB2.noTree || trees[lastTree] != nil
+        let tree = Tree(lastTree, share, self, access: access)
+        trees[lastTree] = tree
+        return tree
+    }
+}
+
+/// A session's use of a share.
+final class Tree: @unchecked Sendable {
+    let id: UInt32
+    let share: SMBShare
+    unowned let session: Session
+    let access: UInt32
+
+    init(_ id: UInt32, _ share: SMBShare, _ session: Session, access: UInt32) {
+        self.id = id
+        self.share = share
+        self.session = session
+        self.access = access
+    }
+}
