@@ -74,6 +74,8 @@ final class Exchange: @unchecked Sendable {
     private var isDone = true
     private var asyncID: UInt64?
     private var attempts = 0
+    /// How much of the element's work is done, when it is done in pieces: an attempt goes on where the last one ended.
+    var progress = 0
     /// Answers to be signed: where they begin, and by which keys.
     private var signers: [(place: Int, keys: SessionKeys)] = []
     /// Called with the element's answer as it will be sent, but for a signature.
@@ -189,6 +191,7 @@ final class Exchange: @unchecked Sendable {
             return .ended
         }
         attempts = 0
+        progress = 0
         return attempt()
     }
 

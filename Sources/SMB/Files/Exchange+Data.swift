@@ -6,6 +6,8 @@ import Runtime
 extension Exchange {
     /// Before the data of a READ.
     private static let readFrame = 16
+    /// The file system takes no more in one step.
+    private static let pieceMax = 1 << 20
     static let offsetMax = UInt64(Int64.max)
 
     func read(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
@@ -84,8 +86,10 @@ extension Exchange {
         guard offset <= Self.offsetMax, UInt64(request.data.count) <= Self.offsetMax - offset else {
             throw .status(.invalidParameter)
         }
-        if !request.data.isEmpty {
-            _ = try value(volume.write(caller, open.file, at: offset, request.data), volume)
+        while progress < request.data.count {
+            let piece = UnsafeRawBufferPointer(rebasing: request.data[progress...].prefix(Self.pieceMax))
+            _ = try value(volume.write(caller, open.file, at: offset + UInt64(progress), piece), volume)
+            progress += piece.count
         }
         writer.u16LE(17)
         writer.u16LE(0)
