@@ -107,6 +107,19 @@ public final class SMBServer: Sendable {
         return state
     }
 
+    /// By the volumes' identities; as many as there are volumes.
+    private let sharings = Guarded([UInt64: FileSharing]())
+
+    func sharing(of volume: Volume) -> FileSharing {
+        let (hash, clock) = (hash, world.clock)
+        return sharings.withLock { table in
+            if let known = table[volume.identity] { return known }
+            let new = FileSharing(hash: hash, clock: clock)
+            table[volume.identity] = new
+            return new
+        }
+    }
+
     private let lastHandle = Atomic<UInt64>(0)
 
     func newHandle() -> FileHandle {

@@ -207,7 +207,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
         guard sessions.removeValue(forKey: session.id) != nil else { return }
         server.sessions.remove(session.id)
         for exchange in held.values where exchange.session === session { exchange.cancel(by: .session) }
-        for open in session.opens.values { open.abandon() }
+        for open in session.opens.values { open.abandon(self) }
         session.opens = [:]
         session.trees = [:]
         session.stream = nil
@@ -218,7 +218,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
         guard session.trees.removeValue(forKey: tree.id) != nil else { return }
         for exchange in held.values where exchange.tree === tree { exchange.cancel(by: .session) }
         for (id, open) in session.opens where open.tree === tree {
-            open.abandon()
+            open.abandon(self)
             session.opens[id] = nil
         }
     }

@@ -85,8 +85,7 @@ extension Exchange {
         /// The directory of the last component; nil for the share's root.
         var parent: Attributes?
         var file: Attributes?
-        /// As stored.
-        var path: [[UInt8]]
+        var path: FilePlace.Path
     }
 
     struct Opening {
@@ -100,23 +99,24 @@ extension Exchange {
     /// Walks to the file without regard to case.
     func resolve(_ path: SMBPath, _ caller: Caller, _ volume: Volume) throws(SMBHalt) -> Found {
         var place = try value(volume.attributes(caller, volume.root), volume)
-        guard !path.components.isEmpty else { return Found(parent: nil, file: place, path: []) }
-        var stored: [[UInt8]] = []
+        var stored = FilePlace.Path(components: [], ancestors: [])
+        guard !path.components.isEmpty else { return Found(parent: nil, file: place, path: stored) }
         for (index, component) in path.components.enumerated() {
             let isLast = index == path.components.count - 1
             guard place.type == .directory else { throw .status(.objectPathNotFound) }
+            stored.ancestors.append(place.file)
             var name = component
             let attempt = component.withUnsafeBytes { bytes in
                 volume.lookupFolded(caller, in: place.file, bytes) { name = Array($0) }
             }
             switch attempt {
             case .done(let next, _):
-                stored.append(name)
+                stored.components.append(name)
                 if isLast { return Found(parent: place, file: next, path: stored) }
                 place = next
             case .refused(.noEntry):
                 guard isLast else { throw .status(.objectPathNotFound) }
-                stored.append(component)
+                stored.components.append(component)
                 return Found(parent: place, file: nil, path: stored)
             case .refused(.notDirectory): throw .status(.objectPathNotFound)
             case .refused(let error): throw .status(NTStatus(error))
@@ -179,36 +179,53 @@ extension Exchange {
             }
             if request.options & CreateOptions.deleteOnClose != 0 { throw .status(.cannotDelete) }
         }
-        guard opening.disposition.replaces else {
+        let wish = self.wish(opening, file.file, isDirectory: isDirectory, granted, tree)
+        let (id, place, handle) = try admit(wish, tree)
+        let open = Open(handle, tree, volume, file.file, file.type, granted, place, id)
+        do throws(SMBHalt) {
             let attributes = try value(volume.open(caller, file.file), volume)
-            return answer(opening, .opened, attributes, granted, maximal, volume, tree, &writer)
+            guard opening.disposition.replaces else {
+                return try answer(opening, open, .opened, attributes, maximal, &writer)
+            }
+            let wanted = FileAttributes(rawValue: request.attributes)
+            let kept = facts.attributes.intersection([.hidden, .system])
+            guard wanted.isSuperset(of: kept), maximal.contains(.writeData) else { throw .status(.accessDenied) }
+        } catch {
+            if case .status = error { _ = volume.close(caller, file.file) }
+            _ = tree.sharing?.close(open, on: loop)
+            throw error
         }
-        let wanted = FileAttributes(rawValue: request.attributes)
-        let kept = facts.attributes.intersection([.hidden, .system])
-        guard wanted.isSuperset(of: kept) else { throw .status(.accessDenied) }
-        guard maximal.contains(.writeData) else { throw .status(.accessDenied) }
+        throw replace(opening, open, caller, volume, maximal)
+    }
+
+    /// An open that empties the file.
+    private func replace(
+        _ opening: Opening, _ open: Open, _ caller: Caller, _ volume: Volume, _ maximal: AccessMask
+    ) -> SMBHalt {
         let action: CreateAction = opening.disposition == .supersede ? .superseded : .overwritten
         var new = NewAttributes()
-        new.dos = wanted.intersection(.kept).union(.archive).rawValue
-        let now = caller.request
-        _ = try value(volume.open(caller, file.file), volume)
-        let attributes = new
-        let (id, path) = (file.file, opening.found)
-        let options = request.options
-        let wishes = opening.contexts.wishes
-        throw .later { [self] (exchange) async throws(SMBHalt) in
+        new.dos = FileAttributes(rawValue: opening.request.attributes).intersection(.kept).union(.archive).rawValue
+        let (now, file, attributes) = (caller.request, open.file, new)
+        // What the request points to is gone by then.
+        var kept = opening
+        kept.request = opening.request.withoutBytes
+        kept.contexts = opening.contexts.withoutBytes
+        nonisolated(unsafe) let rest = kept
+        return .later { [self] (exchange) async throws(SMBHalt) in
             let changed: Changed
             do throws(FileError) {
-                let (result, number) = try await volume.resize(now, id, to: 0, attributes)
+                let (result, number) = try await volume.resize(now, file, to: 0, attributes)
                 changed = result
                 exchange.settle(number, volume)
             } catch {
-                _ = volume.close(caller, id)
+                _ = volume.close(caller, file)
+                _ = open.tree.sharing?.close(open, on: loop)
                 throw .status(NTStatus(error))
             }
-            let open = register(changed.after, granted, path, options, volume, tree)
+            open.tree.sharing?.post(.modified, [.attributes, .size, .lastWrite], open.place.path, on: loop)
+            let lease = try keep(rest, open)
             return SMBAnswer { writer in
-                self.write(open, action, changed.after, wishes, maximal, &writer)
+                self.write(open, action, changed.after, rest.contexts.wishes, maximal, lease, &writer)
             }
         }
     }
@@ -217,7 +234,7 @@ extension Exchange {
         _ opening: Opening, _ caller: Caller, _ volume: Volume, _ tree: Tree, _ writer: inout Writer
     ) throws(SMBHalt) -> NTStatus {
         guard opening.disposition.makes else { throw .status(.objectNameNotFound) }
-        guard let parent = opening.found.parent, let name = opening.found.path.last else {
+        guard let parent = opening.found.parent, let name = opening.found.path.name else {
             throw .status(.objectNameInvalid)
         }
         let request = opening.request
@@ -227,50 +244,156 @@ extension Exchange {
         if request.options & CreateOptions.deleteOnClose != 0, attributes.contains(.readOnly) {
             throw .status(.cannotDelete)
         }
+        if let key = leaseKey(opening, isDirectory), tree.sharing?.isFree(key) == false {
+            throw .status(.invalidParameter)
+        }
         var new = NewFile(type: isDirectory ? .directory : .file, mode: isDirectory ? 0o755 : 0o644)
         new.dos = attributes.intersection(.kept).union(isDirectory ? [] : .archive).rawValue
         let created = try value(
             name.withUnsafeBytes { volume.create(caller, in: parent.file, $0, new, .exclusive) }, volume)
         let file = try value(volume.open(caller, created.file.file), volume)
+        tree.sharing?.post(.added, isDirectory ? .directoryName : .fileName, opening.found.path, on: loop)
         var maximal = maximalAccess(file, parent, tree)
         // Who makes a file has what he asks for, whatever its mode says later.
         maximal.formUnion(AccessMask(generic: request.access))
         let granted = try granted(request, maximal)
-        return answer(opening, .created, file, granted, maximal, volume, tree, &writer)
+        let wish = self.wish(opening, file.file, isDirectory: isDirectory, granted, tree)
+        let (id, place, handle) = try admit(wish, tree)
+        let open = Open(handle, tree, volume, file.file, file.type, granted, place, id)
+        return try answer(opening, open, .created, file, maximal, &writer)
+    }
+
+    // MARK: Sharing
+
+    /// The key of the lease that the request brings, if it may have one.
+    private func leaseKey(_ opening: Opening, _ isDirectory: Bool) -> LeaseKey? {
+        guard opening.request.oplock == Oplock.lease, let lease = opening.contexts.lease, !isDirectory,
+            let stream, let dialect = stream.negotiation.dialect, dialect > .v202
+        else { return nil }
+        return LeaseKey(client: stream.negotiation.clientGUID, key: lease.key)
+    }
+
+    private func wish(
+        _ opening: Opening, _ file: FileID, isDirectory: Bool, _ granted: AccessMask, _ tree: Tree
+    ) -> FileSharing.Wish {
+        let request = opening.request
+        var access: DataAccess = []
+        if !granted.isDisjoint(with: [.readData, .execute]) { access.insert(.read) }
+        if !granted.isDisjoint(with: [.writeData, .appendData]) || opening.disposition.replaces { access.insert(.write) }
+        if granted.contains(.delete) { access.insert(.delete) }
+        var shared: DataAccess = []
+        if request.share & 1 != 0 { shared.insert(.read) }
+        if request.share & 2 != 0 { shared.insert(.write) }
+        if request.share & 4 != 0 { shared.insert(.delete) }
+        let guid = stream?.negotiation.clientGUID ?? 0
+        let key = leaseKey(opening, isDirectory)
+        return FileSharing.Wish(
+            file: file, place: opening.found.path, isDirectory: isDirectory,
+            client: UInt64(truncatingIfNeeded: guid ^ guid >> 64), share: ShareMode(access: access, shared: shared),
+            granted: granted, isDeleteOnClose: request.options & CreateOptions.deleteOnClose != 0,
+            leaseKey: key?.key ?? 0, actor: key, replaces: opening.disposition.replaces)
+    }
+
+    private func admit(
+        _ wish: FileSharing.Wish, _ tree: Tree
+    ) throws(SMBHalt) -> (OpenID, FilePlace, FileHandle) {
+        guard let sharing = tree.sharing else { throw .status(.invalidDeviceRequest) }
+        let handle = server.newHandle()
+        var wish = wish
+        if wish.actor == nil { wish.actor = Open.oplockKey(handle) }
+        switch sharing.open(wish, on: loop, waiter: { waiter(on: wish.file) }) {
+        case .opened(let id, let place, _): return (id, place, handle)
+        case .refused(let status): throw .status(status)
+        case .waits(let request): throw waits(sharing, request, wish.file)
+        }
+    }
+
+    /// Serves the element again when the lease that was in its way is gone.
+    func waiter(on file: FileID) -> FileSharing.Waiter {
+        let use = use
+        return FileSharing.Waiter(loop: loop, file: file) { [self] in
+            if self.use == use { again() }
+        }
+    }
+
+    func waits(_ sharing: FileSharing, _ request: UInt64, _ file: FileID) -> SMBHalt {
+        announce()
+        onCancel = { [self] who in
+            sharing.giveUp(request, on: file)
+            finish(SMBAnswer(.cancelled))
+        }
+        return .pending
+    }
+
+    /// What a client may keep of the file, as it asked.
+    private func keep(_ opening: Opening, _ open: Open) throws(SMBHalt) -> LeaseAnswer? {
+        guard let stream, let sharing = open.tree.sharing, !open.isDirectory else { return nil }
+        let holder = stream.leaseHolder(open)
+        if let key = leaseKey(opening, open.isDirectory), let lease = opening.contexts.lease {
+            let wanted = LeaseState(rawValue: UInt8(lease.state & 7))
+            let grant = sharing.grant(
+                key, wanted, kind: .lease, to: open, epoch: lease.isVersion2 ? lease.epoch : nil, holder: holder,
+                on: loop)
+            open.oplock = Oplock.lease
+            guard case .granted(let state, let epoch, let isBreaking) = grant else {
+                return LeaseAnswer(lease: lease, state: [], epoch: lease.epoch, isBreaking: false)
+            }
+            return LeaseAnswer(lease: lease, state: state, epoch: epoch, isBreaking: isBreaking)
+        }
+        let wanted = Oplock.state(opening.request.oplock)
+        let isLook = open.granted.isDisjoint(with: [.readData, .execute, .writeData, .appendData, .delete])
+        guard !wanted.isEmpty, !isLook else { return nil }
+        let grant = sharing.grant(
+            Open.oplockKey(open.handle), wanted, kind: .oplock, to: open, epoch: nil, holder: holder, on: loop)
+        if case .granted(let state, _, _) = grant { open.oplock = Oplock.level(state) }
+        return nil
+    }
+
+    struct LeaseAnswer {
+        var lease: CreateContexts.Lease
+        var state: LeaseState
+        var epoch: UInt16
+        var isBreaking: Bool
+
+        var bytes: [UInt8] {
+            var data: [UInt8] = []
+            data.u64(UInt64(truncatingIfNeeded: lease.key))
+            data.u64(UInt64(truncatingIfNeeded: lease.key >> 64))
+            data.u32(UInt32(state.rawValue))
+            data.u32((isBreaking ? CreateContexts.Lease.isBreaking : 0) | lease.flags & CreateContexts.Lease.hasParent)
+            data.u64(0)
+            guard lease.isVersion2 else { return data }
+            let hasParent = lease.flags & CreateContexts.Lease.hasParent != 0
+            data.u64(hasParent ? UInt64(truncatingIfNeeded: lease.parent) : 0)
+            data.u64(hasParent ? UInt64(truncatingIfNeeded: lease.parent >> 64) : 0)
+            data.u16(epoch)
+            data.u16(0)
+            return data
+        }
     }
 
     // MARK: The answer
 
-    private func register(
-        _ file: Attributes, _ granted: AccessMask, _ found: Found, _ options: UInt32, _ volume: Volume, _ tree: Tree
-    ) -> Open {
-        let open = Open(
-            server.newHandle(), tree, volume, file.file, file.type, granted, path: found.path,
-            parent: found.parent?.file)
-        open.isDeleteOnClose = options & CreateOptions.deleteOnClose != 0
-        open.mode = options & 0x3E
-        tree.session.opens[open.handle.volatile] = open
-        self.file = open.handle
-        return open
-    }
-
     private func answer(
-        _ opening: Opening, _ action: CreateAction, _ file: Attributes, _ granted: AccessMask, _ maximal: AccessMask,
-        _ volume: Volume, _ tree: Tree, _ writer: inout Writer
-    ) -> NTStatus {
-        let open = register(file, granted, opening.found, opening.request.options, volume, tree)
-        write(open, action, file, opening.contexts.wishes, maximal, &writer)
+        _ opening: Opening, _ open: Open, _ action: CreateAction, _ file: Attributes, _ maximal: AccessMask,
+        _ writer: inout Writer
+    ) throws(SMBHalt) -> NTStatus {
+        open.mode = opening.request.options & 0x3E
+        let lease = try keep(opening, open)
+        write(open, action, file, opening.contexts.wishes, maximal, lease, &writer)
         return .success
     }
 
     /// [MS-SMB2] 2.2.14.
     private func write(
-        _ open: Open, _ action: CreateAction, _ file: Attributes, _ wishes: CreateContexts.Wishes, _ maximal: AccessMask,
-        _ writer: inout Writer
+        _ open: Open, _ action: CreateAction, _ file: Attributes, _ wishes: CreateContexts.Wishes,
+        _ maximal: AccessMask, _ lease: LeaseAnswer?, _ writer: inout Writer
     ) {
+        open.tree.session.opens[open.handle.volatile] = open
+        self.file = open.handle
         let facts = FileFacts(file)
         writer.u16LE(89)
-        writer.u8(0)
+        writer.u8(open.oplock)
         writer.u8(0)
         writer.u32LE(action.rawValue)
         facts.writeTimes(into: &writer)
@@ -293,6 +416,7 @@ extension Exchange {
             data.u64(open.volume?.identity ?? 0)
             answer.add("QFid", data + [UInt8](repeating: 0, count: 16))
         }
+        if let lease { answer.add("RqLs", lease.bytes) }
         answer.write(into: &writer, at: place)
     }
 
@@ -332,14 +456,23 @@ extension Exchange {
             if request.wantsAttributes, case .done(let found, _) = volume.attributes(caller, open.file) {
                 found
             } else { nil }
-        if open.isDeleteOnClose, let parent = open.parent, let name = open.path.last {
-            // The name may have gone already, by another's hand.
-            switch name.withUnsafeBytes({ volume.remove(caller, in: parent, $0, isDirectory: open.isDirectory) }) {
-            case .done(_, let number): settle(number, volume)
-            case .refused: break
-            case .lacks(let lack): throw .lacks(lack)
+        stream?.finishWatching(open, .notifyCleanup)
+        for (exchange, use) in open.locking where exchange.use == use { exchange.cancel(by: .session) }
+        if let sharing = open.tree.sharing, sharing.close(open, on: loop) { open.mustRemove = true }
+        if open.mustRemove {
+            let path = open.place.path
+            if let parent = path.parent, let name = path.name {
+                // The name may have gone already, by another's hand.
+                switch name.withUnsafeBytes({ volume.remove(caller, in: parent, $0, isDirectory: open.isDirectory) }) {
+                case .done(_, let number):
+                    settle(number, volume)
+                    let filter: WatchFilter = open.isDirectory ? .directoryName : .fileName
+                    open.tree.sharing?.post(.removed, filter, path, on: loop)
+                case .refused: break
+                case .lacks(let lack): throw .lacks(lack)
+                }
             }
-            open.isDeleteOnClose = false
+            open.mustRemove = false
         }
         _ = try value(volume.close(caller, open.file), volume)
         forget(open)

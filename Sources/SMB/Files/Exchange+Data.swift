@@ -22,6 +22,7 @@ extension Exchange {
         guard request.offset <= Self.offsetMax, UInt64(count) <= Self.offsetMax - request.offset else {
             throw .status(.invalidParameter)
         }
+        try checkLocks(open, at: request.offset, count, isWrite: false)
         guard let frame = writer.space(Self.readFrame), let data = writer.space(count) else {
             throw .status(.insufficientResources)
         }
@@ -86,11 +87,16 @@ extension Exchange {
         guard offset <= Self.offsetMax, UInt64(request.data.count) <= Self.offsetMax - offset else {
             throw .status(.invalidParameter)
         }
+        if progress == 0, !request.data.isEmpty {
+            try checkLocks(open, at: offset, request.data.count, isWrite: true)
+            try proceed(.write, open)
+        }
         while progress < request.data.count {
             let piece = UnsafeRawBufferPointer(rebasing: request.data[progress...].prefix(Self.pieceMax))
             _ = try value(volume.write(caller, open.file, at: offset + UInt64(progress), piece), volume)
             progress += piece.count
         }
+        open.tree.sharing?.post(.modified, [.size, .lastWrite], open.place.path, on: loop)
         writer.u16LE(17)
         writer.u16LE(0)
         writer.u32LE(UInt32(request.data.count))

@@ -89,7 +89,7 @@ extension Exchange {
             let name: [UInt8] = isSelf ? [UInt8(ascii: ".")] : [UInt8(ascii: "."), UInt8(ascii: ".")]
             let matches = name.withUnsafeBytes { scan.pattern.matches($0) }
             if matches {
-                let id = isSelf ? open.file : open.parent ?? open.file
+                let id = isSelf ? open.file : open.place.path.parent ?? open.file
                 let file = try value(volume.attributes(caller, id), volume)
                 name.withUnsafeBytes { _ = Self.show(file, $0, &page, &writer) }
                 if page.isFull, page.last == 0 || page.isTooSmall { return }

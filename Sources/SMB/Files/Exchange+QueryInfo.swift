@@ -164,8 +164,9 @@ extension Exchange {
     private func standard(_ facts: FileFacts, _ open: Open, _ writer: inout Writer) {
         writer.u64LE(facts.allocated)
         writer.u64LE(facts.size)
-        writer.u32LE(open.isDeleteOnClose ? max(facts.links, 1) - 1 : facts.links)
-        writer.u8(open.isDeleteOnClose ? 1 : 0)
+        let isGoing = open.tree.sharing?.isGoing(open) ?? false
+        writer.u32LE(isGoing ? max(facts.links, 1) - 1 : facts.links)
+        writer.u8(isGoing ? 1 : 0)
         writer.u8(facts.isDirectory ? 1 : 0)
         writer.u16LE(0)
     }
@@ -173,8 +174,8 @@ extension Exchange {
     private func name(_ open: Open, isAbsolute: Bool, _ writer: inout Writer) {
         let place = writer.reserve(4)
         let start = writer.position
-        if isAbsolute, open.path.isEmpty { writer.u16LE(UInt16(UInt8(ascii: "\\"))) }
-        for (index, component) in open.path.enumerated() {
+        if isAbsolute, open.place.path.components.isEmpty { writer.u16LE(UInt16(UInt8(ascii: "\\"))) }
+        for (index, component) in open.place.path.components.enumerated() {
             if index > 0 || isAbsolute { writer.u16LE(UInt16(UInt8(ascii: "\\"))) }
             component.withUnsafeBytes { _ = UTF16Name.write($0, into: &writer) }
         }

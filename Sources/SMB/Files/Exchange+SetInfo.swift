@@ -102,6 +102,12 @@ extension Exchange {
         }
         guard !new.isEmpty else { return }
         _ = try value(volume.setAttributes(ownerCaller(open), open.file, new), volume)
+        var changed: WatchFilter = []
+        if new.born != nil { changed.insert(.creation) }
+        if new.accessed != nil { changed.insert(.lastAccess) }
+        if new.modified != nil { changed.insert(.lastWrite) }
+        if new.dos != nil { changed.insert(.attributes) }
+        open.tree.sharing?.post(.modified, changed, open.place.path, on: loop)
     }
 
     /// The handle's rights were checked when it was opened: what it may do is done in the name of the file's owner.
@@ -115,7 +121,9 @@ extension Exchange {
         guard !open.isDirectory else { throw .status(.invalidParameter) }
         guard size <= Self.offsetMax else { throw .status(.invalidParameter) }
         guard !open.tree.share.isReadOnly else { throw .status(.mediaWriteProtected) }
+        try proceed(.write, open)
         let (file, now) = (open.file, caller(open.tree).request)
+        open.tree.sharing?.post(.modified, [.size, .lastWrite], open.place.path, on: loop)
         throw .later { (exchange) async throws(SMBHalt) in
             do throws(FileError) {
                 let (_, number) = try await volume.resize(now, file, to: size, NewAttributes())
@@ -129,14 +137,15 @@ extension Exchange {
 
     private func setDisposition(_ deletes: Bool, _ open: Open, _ volume: Volume) throws(SMBHalt) {
         try need(.delete, open)
+        guard let sharing = open.tree.sharing else { throw .status(.invalidParameter) }
         guard deletes else {
-            open.isDeleteOnClose = false
+            _ = sharing.setGoing(open, false)
             return
         }
         let caller = caller(open.tree)
         let file = try value(volume.attributes(caller, open.file), volume)
         if FileFacts(file).attributes.contains(.readOnly) { throw .status(.cannotDelete) }
-        guard !open.path.isEmpty else { throw .status(.cannotDelete) }
+        guard !open.place.path.components.isEmpty else { throw .status(.cannotDelete) }
         if open.isDirectory {
             var isEmpty = true
             _ = try value(
@@ -146,7 +155,8 @@ extension Exchange {
                 }, volume)
             guard isEmpty else { throw .status(.directoryNotEmpty) }
         }
-        open.isDeleteOnClose = true
+        try proceed(.rename, open)
+        guard sharing.setGoing(open, true) else { throw .status(.insufficientResources) }
     }
 
     private func target(_ request: SetInfoRequest, _ open: Open) throws(SMBHalt) -> (replaces: Bool, path: SMBPath) {
@@ -171,7 +181,10 @@ extension Exchange {
         try need(.delete, open)
         let (replaces, path) = try target(request, open)
         guard path.stream == nil, !path.components.isEmpty else { throw .status(.notSupported) }
-        guard let from = open.parent, let name = open.path.last else { throw .status(.accessDenied) }
+        let old = open.place.path
+        guard let sharing = open.tree.sharing, let from = old.parent, let name = old.name else {
+            throw .status(.accessDenied)
+        }
         let caller = caller(open.tree)
         let found = try resolve(path, caller, volume)
         guard let parent = found.parent, let wanted = path.components.last else {
@@ -180,13 +193,15 @@ extension Exchange {
         if let there = found.file {
             if there.file == open.file {
                 // The same file by another spelling of its name.
-                if found.path == open.path, wanted == name { return }
+                if found.path == old, wanted == name { return }
             } else {
                 guard replaces else { throw .status(.objectNameCollision) }
-                if there.type == .directory { throw .status(.accessDenied) }
+                if there.type == .directory || sharing.isOpen(there.file) { throw .status(.accessDenied) }
             }
         }
-        if let there = found.file, there.file != open.file, let old = found.path.last, old != wanted {
+        if open.isDirectory, sharing.isInUse(below: open.file) { throw .status(.accessDenied) }
+        try proceed(.rename, open)
+        if let there = found.file, there.file != open.file, let old = found.path.name, old != wanted {
             // It has the name in another spelling: that one goes.
             _ = try value(
                 old.withUnsafeBytes { volume.remove(caller, in: parent.file, $0, isDirectory: false) }, volume)
@@ -198,8 +213,13 @@ extension Exchange {
             }
         }
         _ = try value(renamed, volume)
-        open.path = found.path.dropLast() + [wanted]
-        open.parent = parent.file
+        var new = found.path
+        new.components[new.components.count - 1] = wanted
+        sharing.renamed(open, to: new)
+        let filter: WatchFilter = open.isDirectory ? .directoryName : .fileName
+        let isSame = from == parent.file
+        sharing.post(isSame ? .renamedFrom : .removed, filter, old, on: loop)
+        sharing.post(isSame ? .renamedTo : .added, filter, new, on: loop)
     }
 
     private func link(_ request: SetInfoRequest, _ open: Open, _ volume: Volume) throws(SMBHalt) {
@@ -209,13 +229,14 @@ extension Exchange {
         let found = try resolve(path, caller, volume)
         guard let parent = found.parent, let wanted = path.components.last else { throw .status(.objectNameCollision) }
         if let there = found.file {
-            guard replaces, there.file != open.file, let old = found.path.last else {
+            guard replaces, there.file != open.file, let old = found.path.name else {
                 throw .status(.objectNameCollision)
             }
             _ = try value(
                 old.withUnsafeBytes { volume.remove(caller, in: parent.file, $0, isDirectory: false) }, volume)
         }
         _ = try value(wanted.withUnsafeBytes { volume.link(caller, open.file, in: parent.file, $0) }, volume)
+        open.tree.sharing?.post(.added, .fileName, found.path, on: loop)
     }
 
     // MARK: Security

@@ -4,26 +4,43 @@ import Runtime
 /// A file, directory or pipe that a session has open.
 final class Open: @unchecked Sendable {
     let handle: FileHandle
-    unowned let tree: Tree
+    /// Changes when a handle that outlived its connection is taken up again.
+    private(set) unowned var tree: Tree
     let volume: Volume?
     let file: FileID
     let type: FileType
     /// Rights of this open, which later changes of the file's access list do not touch.
     let granted: AccessMask
-    /// Where it was opened, as stored: components below the root.
-    var path: [[UInt8]]
-    var parent: FileID?
-    var isDeleteOnClose = false
+    /// Among the opens of the volume; nil: it is closed, or a pipe.
+    var id: OpenID?
+    /// Where the file is; shared with all opens that came by the same name.
+    let place: FilePlace
+    /// Of the name that it came by.
+    var leaseKey: LeaseKey?
+    /// The oplock's level, in the protocol's numbers; a lease has 0xFF.
+    var oplock: UInt8 = 0
     var position: UInt64 = 0
     var mode: UInt32 = 0
     var scan: DirectoryScan?
     var pipe: Pipe?
-    /// Of the last write, by which the client wanted to be told apart.
-    var channelSequence: UInt16 = 0
+    /// Its name goes with it: that is left to be done.
+    var mustRemove = false
+    /// Exchanges that wait for changes of this directory, the oldest first.
+    var watching: [Watching] = []
+    /// Exchanges that wait for a lock.
+    var locking: [(exchange: Exchange, use: UInt64)] = []
+    /// Since the handle's watch was set up.
+    var hasWatch = false
+
+    struct Watching {
+        let exchange: Exchange
+        let use: UInt64
+        let outputMax: Int
+    }
 
     init(
         _ handle: FileHandle, _ tree: Tree, _ volume: Volume?, _ file: FileID, _ type: FileType, _ granted: AccessMask,
-        path: [[UInt8]], parent: FileID?
+        _ place: FilePlace, _ id: OpenID?
     ) {
         self.handle = handle
         self.tree = tree
@@ -31,16 +48,52 @@ final class Open: @unchecked Sendable {
         self.file = file
         self.type = type
         self.granted = granted
-        self.path = path
-        self.parent = parent
+        self.place = place
+        self.id = id
     }
 
     var isDirectory: Bool { type == .directory }
+    var lockOwner: LockOwner { LockOwner(.handle, client: tree.session.id, id: handle.volatile) }
+
+    /// By whom leases are not broken: the open's own lease, or an oplock that it would have.
+    var actor: LeaseKey { leaseKey ?? Self.oplockKey(handle) }
+
+    /// Oplocks have no client's key: they get one that no client has.
+    static func oplockKey(_ handle: FileHandle) -> LeaseKey {
+        LeaseKey(client: UInt128(handle.persistent) << 64 | UInt128(handle.volatile), key: .max)
+    }
 
     /// Nobody closes it any more: the session or its tree ends.
-    func abandon() {
+    func abandon(_ stream: SMBStream) {
+        stream.finishWatching(self, .notifyCleanup)
         guard let volume else { return }
-        let caller = Caller(tree.session.credential, Request(reader: 0, now: 0))
-        _ = volume.close(caller, file)
+        let server = stream.server
+        let loop = stream.loop
+        let caller = Caller(
+            tree.session.credential, Request(reader: loop.index, now: server.world.clock.wall()), isStateless: true)
+        let path = place.path
+        let removes = tree.sharing?.close(self, on: loop) ?? false
+        let (file, isDirectory, sharing) = (file, isDirectory, tree.sharing)
+        // There is nobody to tell when this has to wait.
+        loop.task { () async in
+            if removes, let parent = path.parent, let name = path.name {
+                let isDone = await Self.attempt {
+                    name.withUnsafeBytes { volume.remove(caller, in: parent, $0, isDirectory: isDirectory) }
+                }
+                if isDone { sharing?.post(.removed, isDirectory ? .directoryName : .fileName, path, on: loop) }
+            }
+            _ = await Self.attempt { volume.close(caller, file) }
+        }
+    }
+
+    private static func attempt<Value>(_ body: () -> Attempt<Value>) async -> Bool {
+        for _ in 0..<Exchange.attemptsMax {
+            switch body() {
+            case .done: return true
+            case .refused: return false
+            case .lacks(let lack): do throws(FileError) { try await lack.supplied() } catch { return false }
+            }
+        }
+        return false
     }
 }
