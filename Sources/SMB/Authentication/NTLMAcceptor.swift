@@ -75,6 +75,7 @@ struct NTLMAcceptor {
         }
         // Shorter answers are those of the older schemes.
         guard message.response.count >= NTLM.proofBytes + 28 else { return .refused(name: name) }
+        guard let pairs = NTLM.pairs(message.response.dropFirst(NTLM.proofBytes + 28)) else { throw .malformed }
         // An unknown user costs what a known one costs.
         let user = find(name)
         let hash = user?.ntHash ?? [UInt8](repeating: 0, count: NTHash.count)
@@ -93,7 +94,6 @@ struct NTLMAcceptor {
             var cipher = RC4(key: base)
             session = cipher.apply(message.encryptedKey)
         }
-        guard let pairs = NTLM.pairs(blob.dropFirst(28)) else { throw .malformed }
         let flags = pairs.first { $0.id == NTLM.Pair.flags }?.value ?? []
         if let first = flags.first, UInt32(first) & NTLM.Pair.hasProof != 0 {
             guard let sent = message.proof else { throw .malformed }

@@ -57,6 +57,7 @@ extension Exchange {
             throw .status(.invalidParameter)
         }
         if !isRelated { use(stream.sessions[header.sessionID]) }
+        if isRelated, session == nil { throw .status(.invalidParameter) }
         guard let session, session.state != .inProgress else { throw .status(.userSessionDeleted) }
         if let encryptedBy, encryptedBy !== session { throw .status(.accessDenied) }
         try checkSignature()

@@ -66,6 +66,24 @@ extension Exchange {
                 writer.u16LE(0)
                 writer.u16LE(0)
             }
+        case ControlCode.createObjectID:
+            guard request.outputMax >= 64 else { throw .status(.bufferTooSmall) }
+            return answer(request, &writer) { writer in
+                writer.u64LE(open.file.inode)
+                writer.u64LE(open.file.generation)
+                writer.u64LE(volume.identity)
+                writer.u64LE(0)
+                writer.u64LE(open.file.inode)
+                writer.u64LE(open.file.generation)
+                writer.zeros(16)
+            }
+        case ControlCode.setZeroData: return try setZero(request, open, volume)
+        case ControlCode.allocatedRanges: return try allocatedRanges(request, open, volume, &writer)
+        case ControlCode.setCompression:
+            // "None" is what there is.
+            guard request.input.count >= 2 else { throw .status(.invalidParameter) }
+            guard request.input[0] == 0, request.input[1] == 0 else { throw .status(.notSupported) }
+            return answer(request, &writer) { _ in }
         case ControlCode.getReparsePoint: throw .status(.notAReparsePoint)
         case ControlCode.getCompression:
             guard request.outputMax >= 2 else { throw .status(.bufferTooSmall) }
@@ -138,13 +156,13 @@ extension Exchange {
             throw .status(.accessDenied)
         }
         let isSparse = request.input.first.map { $0 != 0 } ?? true
-        let file = try value(volume.attributes(caller(open.tree), open.file), volume)
+        let file = try value(volume.attributes(caller(open.tree), open.subject), volume)
         var bits = FileAttributes(rawValue: file.dos)
         if isSparse { bits.insert(.sparse) } else { bits.remove(.sparse) }
         if bits.rawValue != file.dos {
             var new = NewAttributes()
             new.dos = bits.rawValue
-            _ = try value(volume.setAttributes(ownerCaller(open), open.file, new), volume)
+            _ = try value(volume.setAttributes(ownerCaller(open), open.subject, new), volume)
         }
         return answer(request, &writer) { _ in }
     }
@@ -197,20 +215,25 @@ extension Exchange {
         guard open.granted.contains(.writeData) || open.granted.contains(.appendData) else {
             throw .status(.accessDenied)
         }
-        guard source.granted.contains(.readData),
-            request.code == ControlCode.copyChunkWrite || open.granted.contains(.readData)
+        guard !source.granted.isDisjoint(with: [.readData, .execute]),
+            request.code == ControlCode.copyChunkWrite || !open.granted.isDisjoint(with: [.readData, .execute])
         else { throw .status(.accessDenied) }
         let caller = caller(open.tree)
         let (sourceFile, targetFile, code, handle) = (source.file, open.file, request.code, request.file)
         let list = chunks
+        for chunk in chunks {
+            try checkLocks(source, at: chunk.source, Int(chunk.count), isWrite: false)
+            try checkLocks(open, at: chunk.target, Int(chunk.count), isWrite: true)
+        }
+        try proceed(.write, open)
         throw .later { (exchange) async throws(SMBHalt) in
             let block = exchange.state.block(Self.chunkBytesMax)
+            var done = 0
+            var bytes = 0
             do throws(FileError) {
                 for chunk in list {
                     let count = Int(chunk.count)
-                    guard chunk.source <= Self.offsetMax, chunk.target <= Self.offsetMax else {
-                        throw .invalid
-                    }
+                    guard chunk.source <= Self.offsetMax, chunk.target <= Self.offsetMax else { throw .invalid }
                     let buffer = SendableBuffer(UnsafeMutableRawBufferPointer(start: block.base, count: count))
                     let got = try await from.readAll(sourceFile, at: chunk.source, into: buffer)
                     guard got == count else { throw .badCookie }
@@ -225,15 +248,91 @@ extension Exchange {
                         case .lacks(let lack): try await lack.supplied()
                         }
                     }
+                    done += 1
+                    bytes += count
                 }
             } catch {
                 // A source that is shorter than the chunk says.
-                throw .status(error == .badCookie ? .invalidViewSize : NTStatus(error))
+                let status: NTStatus = error == .badCookie ? .invalidViewSize : NTStatus(error)
+                let (chunks, total) = (UInt32(done), UInt32(bytes))
+                return SMBAnswer(status) { writer in
+                    Self.writeCopied(code, handle, chunks, 0, total, &writer)
+                }
             }
             return SMBAnswer { writer in
                 Self.writeCopied(code, handle, UInt32(list.count), 0, UInt32(total), &writer)
             }
         }
+    }
+
+    // MARK: Holes
+
+    private func setZero(_ request: IoctlRequest, _ open: Open, _ volume: Volume) throws(SMBHalt) -> NTStatus {
+        guard !open.isDirectory else { throw .status(.invalidParameter) }
+        guard open.granted.contains(.writeData) else { throw .status(.accessDenied) }
+        var reader = Reader(request.input)
+        let (from, to): (UInt64, UInt64)
+        do throws(BytesError) { (from, to) = (try reader.u64LE(), try reader.u64LE()) } catch {
+            throw .status(.invalidParameter)
+        }
+        guard from <= to, to <= Self.offsetMax else { throw .status(.invalidParameter) }
+        try checkLocks(open, at: from, Int(to - from), isWrite: true)
+        try proceed(.write, open)
+        let caller = caller(open.tree)
+        let (file, code, handle) = (open.file, request.code, request.file)
+        throw .later { (exchange) async throws(SMBHalt) in
+            do throws(FileError) {
+                let number = try await volume.punch(caller, file, at: from, length: to - from)
+                exchange.settle(number, volume)
+            } catch { throw .status(NTStatus(error)) }
+            return SMBAnswer { Self.write(code, handle, &$0) { _ in } }
+        }
+    }
+
+    /// A file that is not sparse shows no holes, whatever it has.
+    private func allocatedRanges(
+        _ request: IoctlRequest, _ open: Open, _ volume: Volume, _ writer: inout Writer
+    ) throws(SMBHalt) -> NTStatus {
+        guard !open.isDirectory else { throw .status(.invalidParameter) }
+        guard open.granted.contains(.readData) else { throw .status(.accessDenied) }
+        var reader = Reader(request.input)
+        let (offset, count): (UInt64, UInt64)
+        do throws(BytesError) { (offset, count) = (try reader.u64LE(), try reader.u64LE()) } catch {
+            throw .status(.invalidParameter)
+        }
+        guard offset <= Self.offsetMax, count <= Self.offsetMax - offset else { throw .status(.invalidParameter) }
+        let caller = caller(open.tree)
+        let file = try attributes(open, caller, volume)
+        let end = min(offset + count, file.size)
+        var ranges: [(UInt64, UInt64)] = []
+        var isCut = false
+        var place = offset
+        let isSparse = FileFacts(file).attributes.contains(.sparse)
+        while place < end {
+            var start = place
+            var stop = end
+            if isSparse {
+                let data = volume.seek(caller, open.file, from: place, data: true)
+                if case .refused(.noEntry) = data { break }
+                start = try value(data, volume)
+                guard start < end else { break }
+                stop = min(try value(volume.seek(caller, open.file, from: start, data: false), volume), end)
+            }
+            guard (ranges.count + 1) * 16 <= Int(request.outputMax) else {
+                guard !ranges.isEmpty else { throw .status(.bufferTooSmall) }
+                isCut = true
+                break
+            }
+            ranges.append((start, stop - start))
+            place = stop
+        }
+        _ = answer(request, &writer) { writer in
+            for (start, length) in ranges {
+                writer.u64LE(start)
+                writer.u64LE(length)
+            }
+        }
+        return isCut ? .bufferOverflow : .success
     }
 
     /// What a client is told that asks for too much at once ([MS-SMB2] 3.3.5.15.6.2).

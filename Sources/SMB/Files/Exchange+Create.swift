@@ -54,12 +54,12 @@ extension Exchange {
         }
         try check(request)
         let path = try SMBPath(request.name)
-        guard path.stream == nil else { throw .status(.objectNameInvalid) }
         let caller = caller(tree)
         let found = try resolve(path, caller, volume)
-        return try open(
-            Opening(request: request, contexts: contexts, disposition: disposition, path: path, found: found), caller,
-            volume, tree, &writer)
+        let opening = Opening(
+            request: request, contexts: contexts, disposition: disposition, path: path, found: found)
+        if let stream = path.stream { return try openStream(stream, opening, caller, volume, tree, &writer) }
+        return try open(opening, caller, volume, tree, &writer)
     }
 
     private func check(_ request: CreateRequest) throws(SMBHalt) {
@@ -135,7 +135,12 @@ extension Exchange {
             let directory = FileSecurity(parent).granted(.all, to: credential)
             if directory.contains(.deleteChild) { mask.insert(.delete) }
         }
-        if credential.uid == file.uid { mask.formUnion([.readACL, .writeACL, .writeOwner, .writeAttributes]) }
+        // A mode has less to say than Windows asks for: who may read a file may run it, whose it is has it all.
+        if mask.contains(.readData) { mask.insert(.execute) }
+        if credential.uid == file.uid {
+            mask.formUnion([.readACL, .writeACL, .writeOwner, .writeAttributes])
+            if file.mode & 0o600 == 0o600 { mask = .all }
+        }
         if tree.share.isReadOnly {
             mask.subtract([.writeData, .appendData, .writeNamedAttributes, .deleteChild, .writeAttributes, .delete])
             mask.subtract([.writeACL, .writeOwner])
@@ -143,7 +148,7 @@ extension Exchange {
         return mask
     }
 
-    private func granted(_ request: CreateRequest, _ maximal: AccessMask) throws(SMBHalt) -> AccessMask {
+    func granted(_ request: CreateRequest, _ maximal: AccessMask) throws(SMBHalt) -> AccessMask {
         var wanted = AccessMask(generic: request.access)
         if request.access & Self.maximumAllowed != 0 { wanted.formUnion(maximal) }
         guard maximal.isSuperset(of: wanted) else { throw .status(.accessDenied) }
@@ -199,7 +204,7 @@ extension Exchange {
     }
 
     /// An open that empties the file.
-    private func replace(
+    func replace(
         _ opening: Opening, _ open: Open, _ caller: Caller, _ volume: Volume, _ maximal: AccessMask
     ) -> SMBHalt {
         let action: CreateAction = opening.disposition == .supersede ? .superseded : .overwritten
@@ -266,14 +271,14 @@ extension Exchange {
     // MARK: Sharing
 
     /// The key of the lease that the request brings, if it may have one.
-    private func leaseKey(_ opening: Opening, _ isDirectory: Bool) -> LeaseKey? {
+    func leaseKey(_ opening: Opening, _ isDirectory: Bool) -> LeaseKey? {
         guard opening.request.oplock == Oplock.lease, let lease = opening.contexts.lease, !isDirectory,
             let stream, let dialect = stream.negotiation.dialect, dialect > .v202
         else { return nil }
         return LeaseKey(client: stream.negotiation.clientGUID, key: lease.key)
     }
 
-    private func wish(
+    func wish(
         _ opening: Opening, _ file: FileID, isDirectory: Bool, _ granted: AccessMask, _ tree: Tree
     ) -> FileSharing.Wish {
         let request = opening.request
@@ -294,7 +299,7 @@ extension Exchange {
             leaseKey: key?.key ?? 0, actor: key, replaces: opening.disposition.replaces)
     }
 
-    private func admit(
+    func admit(
         _ wish: FileSharing.Wish, _ tree: Tree
     ) throws(SMBHalt) -> (OpenID, FilePlace, FileHandle) {
         guard let sharing = tree.sharing else { throw .status(.invalidDeviceRequest) }
@@ -374,7 +379,7 @@ extension Exchange {
 
     // MARK: The answer
 
-    private func answer(
+    func answer(
         _ opening: Opening, _ open: Open, _ action: CreateAction, _ file: Attributes, _ maximal: AccessMask,
         _ writer: inout Writer
     ) throws(SMBHalt) -> NTStatus {
@@ -436,6 +441,17 @@ extension Exchange {
         return open
     }
 
+    /// A stream has its file's attributes, but for its size.
+    func attributes(_ open: Open, _ caller: Caller, _ volume: Volume) throws(SMBHalt) -> Attributes {
+        let own = try value(volume.attributes(caller, open.file), volume)
+        guard let stream = open.stream else { return own }
+        var file = try value(volume.attributes(caller, stream.base), volume)
+        file.type = .file
+        file.size = own.size
+        file.allocated = own.allocated
+        return file
+    }
+
     func volume(_ open: Open) throws(SMBHalt) -> Volume {
         guard let volume = open.volume else { throw .status(.invalidDeviceRequest) }
         return volume
@@ -452,10 +468,7 @@ extension Exchange {
             return .success
         }
         let caller = caller(open.tree)
-        let last: Attributes? =
-            if request.wantsAttributes, case .done(let found, _) = volume.attributes(caller, open.file) {
-                found
-            } else { nil }
+        let last: Attributes? = request.wantsAttributes ? try? attributes(open, caller, volume) : nil
         stream?.finishWatching(open, .notifyCleanup)
         for (exchange, use) in open.locking where exchange.use == use { exchange.cancel(by: .session) }
         if let sharing = open.tree.sharing, sharing.close(open, on: loop) { open.mustRemove = true }
@@ -463,9 +476,10 @@ extension Exchange {
             let path = open.place.path
             if let parent = path.parent, let name = path.name {
                 // The name may have gone already, by another's hand.
-                switch name.withUnsafeBytes({ volume.remove(caller, in: parent, $0, isDirectory: open.isDirectory) }) {
+                switch remove(open, caller, volume, parent, name) {
                 case .done(_, let number):
                     settle(number, volume)
+                    guard open.stream == nil else { break }
                     let filter: WatchFilter = open.isDirectory ? .directoryName : .fileName
                     open.tree.sharing?.post(.removed, filter, path, on: loop)
                 case .refused: break
@@ -478,6 +492,19 @@ extension Exchange {
         forget(open)
         Self.writeClosed(last.map { FileFacts($0) }, &writer)
         return .success
+    }
+
+    private func remove(
+        _ open: Open, _ caller: Caller, _ volume: Volume, _ parent: FileID, _ name: [UInt8]
+    ) -> Attempt<Void> {
+        if let stream = open.stream {
+            return stream.name.withUnsafeBytes { volume.removeStream(caller, of: stream.base, $0) }
+        }
+        switch name.withUnsafeBytes({ volume.remove(caller, in: parent, $0, isDirectory: open.isDirectory) }) {
+        case .done(_, let number): return .done((), number: number)
+        case .refused(let error): return .refused(error)
+        case .lacks(let lack): return .lacks(lack)
+        }
     }
 
     private func forget(_ open: Open) { session?.opens[open.handle.volatile] = nil }

@@ -31,6 +31,7 @@ extension Exchange {
         let got = try value(attempt, volume).count
         writer.rewind(to: Header.bytes + Self.readFrame + got)
         Self.write(got, frame)
+        open.position = request.offset + UInt64(got)
         return try Self.status(got, request)
     }
 

@@ -99,7 +99,7 @@ extension Exchange {
     private func queryFile(_ request: QueryInfoRequest, _ open: Open, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         if open.volume == nil { return try queryPipe(request, open, &writer) }
         let volume = try volume(open)
-        let file = try value(volume.attributes(caller(open.tree), open.file), volume)
+        let file = try attributes(open, caller(open.tree), volume)
         let facts = FileFacts(file)
         func needAttributes() throws(SMBHalt) {
             guard open.granted.contains(.readAttributes) else { throw .status(.accessDenied) }
@@ -183,12 +183,32 @@ extension Exchange {
     }
 
     private func streams(_ file: Attributes, _ facts: FileFacts, _ open: Open, _ writer: inout Writer) throws(SMBHalt) {
-        guard !facts.isDirectory else { return }
-        writer.u32LE(0)
-        writer.u32LE(14)
-        writer.u64LE(facts.size)
-        writer.u64LE(facts.allocated)
-        for unit in "::$DATA".utf16 { writer.u16LE(unit) }
+        let volume = try volume(open)
+        let caller = caller(open.tree)
+        var last: Int?
+        func show(_ name: [UInt8], _ stream: FileFacts) {
+            if let last {
+                writer.align(to: 8)
+                writer.patch(u32LE: UInt32(writer.position - last), at: last)
+            }
+            last = writer.position
+            let units = Array(String(decoding: [UInt8(ascii: ":")] + name, as: UTF8.self).utf16) + ":$DATA".utf16
+            writer.u32LE(0)
+            writer.u32LE(UInt32(units.count * 2))
+            writer.u64LE(stream.size)
+            writer.u64LE(stream.allocated)
+            for unit in units { writer.u16LE(unit) }
+        }
+        let base = open.stream == nil ? file : try value(volume.attributes(caller, open.subject), volume)
+        if base.type != .directory { show([], FileFacts(base)) }
+        var after: [UInt8] = []
+        while true {
+            let found = try value(
+                after.withUnsafeBytes { volume.streams(caller, of: open.subject, after: $0) }, volume)
+            guard let end = found.last else { return }
+            for entry in found { show(entry.name, FileFacts(entry.stream)) }
+            after = end.name
+        }
     }
 
     // MARK: File systems
@@ -219,8 +239,8 @@ extension Exchange {
             writer.u32LE(7)
             writer.u32LE(0x20)
         case 5:
-            // Case-preserving, Unicode, access lists, sparse files, named streams later.
-            writer.u32LE(0x1 | 0x2 | 0x4 | 0x8 | 0x40)
+            // Case-preserving, Unicode, access lists, sparse files, named streams.
+            writer.u32LE(0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x4_0000)
             writer.u32LE(255)
             let name = Array("NTFS".utf16)
             writer.u32LE(UInt32(name.count * 2))
@@ -263,7 +283,7 @@ extension Exchange {
         let volume = try volume(open)
         guard request.additional & Self.auditInformation == 0 else { throw .status(.accessDenied) }
         guard open.granted.contains(.readACL) else { throw .status(.accessDenied) }
-        let file = try value(volume.attributes(caller(open.tree), open.file), volume)
+        let file = try value(volume.attributes(caller(open.tree), open.subject), volume)
         let security = FileSecurity(file)
         let users = server.catalog.identities
         var descriptor = SecurityDescriptor(security, nil, users)

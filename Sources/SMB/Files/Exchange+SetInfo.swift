@@ -96,12 +96,12 @@ extension Exchange {
         if times[1] > 0 { new.accessed = NTTime.nanoseconds(UInt64(times[1])) }
         if times[2] > 0 { new.modified = NTTime.nanoseconds(UInt64(times[2])) }
         if bits != 0 {
-            let file = try value(volume.attributes(caller(open.tree), open.file), volume)
+            let file = try value(volume.attributes(caller(open.tree), open.subject), volume)
             let others = FileAttributes(rawValue: file.dos).subtracting(.kept)
             new.dos = wanted.intersection(.kept).union(others).rawValue
         }
         guard !new.isEmpty else { return }
-        _ = try value(volume.setAttributes(ownerCaller(open), open.file, new), volume)
+        _ = try value(volume.setAttributes(ownerCaller(open), open.subject, new), volume)
         var changed: WatchFilter = []
         if new.born != nil { changed.insert(.creation) }
         if new.accessed != nil { changed.insert(.lastAccess) }
@@ -250,7 +250,7 @@ extension Exchange {
         do throws(BytesError) { descriptor = try SecurityDescriptor(reading: request.data, users) } catch {
             throw .status(.invalidSecurityDescriptor)
         }
-        let file = try value(volume.attributes(caller(open.tree), open.file), volume)
+        let file = try value(volume.attributes(caller(open.tree), open.subject), volume)
         var new = NewAttributes()
         if request.additional & Self.ownerInformation != 0, let owner = descriptor.owner {
             guard case .user(let uid) = users.principal(owner) else { throw .status(.invalidOwner) }
@@ -264,6 +264,6 @@ extension Exchange {
             new.mode = file.mode & 0o7000 | acl.mode(uid: new.uid ?? file.uid, gid: new.gid ?? file.gid)
         }
         guard !new.isEmpty else { return }
-        _ = try value(volume.setAttributes(ownerCaller(open), open.file, new), volume)
+        _ = try value(volume.setAttributes(ownerCaller(open), open.subject, new), volume)
     }
 }

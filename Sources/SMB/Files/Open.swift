@@ -11,6 +11,8 @@ final class Open: @unchecked Sendable {
     let type: FileType
     /// Rights of this open, which later changes of the file's access list do not touch.
     let granted: AccessMask
+    /// Of a named stream: the file that it belongs to, and its name as stored.
+    var stream: (base: FileID, name: [UInt8])?
     /// Among the opens of the volume; nil: it is closed, or a pipe.
     var id: OpenID?
     /// Where the file is; shared with all opens that came by the same name.
@@ -52,6 +54,8 @@ final class Open: @unchecked Sendable {
         self.id = id
     }
 
+    /// What attributes, times and rights are asked of: a stream has those of its file.
+    var subject: FileID { stream?.base ?? file }
     var isDirectory: Bool { type == .directory }
     var lockOwner: LockOwner { LockOwner(.handle, client: tree.session.id, id: handle.volatile) }
 
@@ -73,14 +77,21 @@ final class Open: @unchecked Sendable {
             tree.session.credential, Request(reader: loop.index, now: server.world.clock.wall()), isStateless: true)
         let path = place.path
         let removes = tree.sharing?.close(self, on: loop) ?? false
-        let (file, isDirectory, sharing) = (file, isDirectory, tree.sharing)
+        let (file, isDirectory, sharing, stream) = (file, isDirectory, tree.sharing, self.stream)
         // There is nobody to tell when this has to wait.
         loop.task { () async in
             if removes, let parent = path.parent, let name = path.name {
-                let isDone = await Self.attempt {
-                    name.withUnsafeBytes { volume.remove(caller, in: parent, $0, isDirectory: isDirectory) }
-                }
-                if isDone { sharing?.post(.removed, isDirectory ? .directoryName : .fileName, path, on: loop) }
+                let isDone =
+                    if let stream {
+                        await Self.attempt {
+                            stream.name.withUnsafeBytes { volume.removeStream(caller, of: stream.base, $0) }
+                        }
+                    } else {
+                        await Self.attempt {
+                            name.withUnsafeBytes { volume.remove(caller, in: parent, $0, isDirectory: isDirectory) }
+                        }
+                    }
+                if isDone, stream == nil { sharing?.post(.removed, isDirectory ? .directoryName : .fileName, path, on: loop) }
             }
             _ = await Self.attempt { volume.close(caller, file) }
         }

@@ -63,7 +63,12 @@ final class SessionKeys {
                 context: isLatest ? preauth : Array(oldContext.utf8) + [0], count: count)
         }
         let signingKey = derived("SMBSigningKey", "SMB2AESCMAC", "SmbSign", base, 16)
-        signer = signing == .aesGMAC ? .galois(GaloisCode(key: signingKey)) : .code(MessageCode(.aesCMAC, key: signingKey))
+        signer =
+            switch signing {
+            case .hmacSHA256: .code(MessageCode(.hmacSHA256, key: signingKey))
+            case .aesCMAC: .code(MessageCode(.aesCMAC, key: signingKey))
+            case .aesGMAC: .galois(GaloisCode(key: signingKey))
+            }
         application = derived("SMBAppKey", "SMB2APP", "SmbRpc", base, 16)
         guard let encryption else {
             sealer = nil

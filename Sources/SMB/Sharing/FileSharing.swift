@@ -224,6 +224,12 @@ extension FileSharing {
         }
     }
 
+    func isGoing(_ file: FileID, _ path: FilePlace.Path) -> Bool {
+        guard let parent = path.parent, let name = path.name else { return false }
+        let number = number(of: name, in: parent)
+        return look { $0.opens.isDeletePending(file, number) }
+    }
+
     /// The name goes with its last open, or stays after all.
     func setGoing(_ open: Open, _ isGoing: Bool) -> Bool {
         look { state in open.id.map { state.opens.setDeletePending($0, isGoing) } ?? false }
