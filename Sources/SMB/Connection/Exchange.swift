@@ -76,10 +76,15 @@ final class Exchange: @unchecked Sendable {
     private var attempts = 0
     /// How much of the element's work is done, when it is done in pieces: an attempt goes on where the last one ended.
     var progress = 0
+    private var borrowedKeys: SessionKeys?
     /// Answers to be signed: where they begin, and by which keys.
     private var signers: [(place: Int, keys: SessionKeys)] = []
     /// Called with the element's answer as it will be sent, but for a signature.
     var onAnswer: ((UnsafeRawBufferPointer) -> Void)?
+    /// The number of the open that the element is about to make.
+    var creating: UInt128? {
+        didSet { if let oldValue, creating == nil { stream?.creating[oldValue] = nil } }
+    }
     /// Told when nobody wants the answer any more.
     var onCancel: ((Cancellation) -> Void)?
     /// What has to be safe before the answer leaves.
@@ -399,7 +404,7 @@ final class Exchange: @unchecked Sendable {
             answer.treeID = tree?.id ?? header.treeID
             answer.credits = stream.grant(header)
         }
-        if isSigning, let keys = session?.keys {
+        if isSigning, let keys = borrowedKeys ?? session?.keys {
             answer.flags.insert(.signed)
             signers.append((start, keys))
         }
@@ -413,6 +418,7 @@ final class Exchange: @unchecked Sendable {
             self.asyncID = nil
         }
         stream.unhold(header.messageID)
+        if creating != nil { creating = nil }
         if header.command == Command.create.rawValue { failure = status.isError ? status : nil }
         // Elements begin at multiples of eight; the last one is not filled up.
         if header.nextCommand != 0 {
@@ -550,6 +556,8 @@ final class Exchange: @unchecked Sendable {
         closesConnection = false
         isSigningSetup = false
         onAnswer = nil
+        borrowedKeys = nil
+        if creating != nil { creating = nil }
         signers.removeAll(keepingCapacity: true)
         header = Header()
         self.stream = nil
@@ -560,6 +568,8 @@ final class Exchange: @unchecked Sendable {
 
     // MARK: Who and where
 
+    /// The answer speaks of a session that belongs to another connection.
+    func sign(by keys: SessionKeys) { borrowedKeys = keys }
     func use(_ session: Session?) { self.session = session }
     func use(_ tree: Tree?) { self.tree = tree }
 }

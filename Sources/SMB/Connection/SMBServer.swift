@@ -108,6 +108,7 @@ public final class SMBServer: Sendable {
     }
 
     /// By the volumes' identities; as many as there are volumes.
+    let durables = DurableHandles()
     private let sharings = Guarded([UInt64: FileSharing]())
 
     func sharing(of volume: Volume) -> FileSharing {
@@ -171,13 +172,16 @@ final class SessionRegistry: Sendable {
     private struct Entry {
         weak var session: Session?
         let loop: EventLoop
+        let terms: SessionTerms?
     }
 
     private let table = Guarded([UInt64: Entry]())
 
     func add(_ session: Session, on loop: EventLoop) {
-        table.withLock { $0[session.id] = Entry(session: session, loop: loop) }
+        table.withLock { $0[session.id] = Entry(session: session, loop: loop, terms: session.terms) }
     }
+
+    func terms(_ id: UInt64) -> SessionTerms? { table.withLock { $0[id]?.terms } }
 
     func remove(_ id: UInt64) { table.withLock { _ = $0.removeValue(forKey: id) } }
 
@@ -186,7 +190,7 @@ final class SessionRegistry: Sendable {
         guard let entry = table.withLock({ $0[id] }) else { return done() }
         let box = Kept(session: entry.session)
         let end: @Sendable () -> Void = {
-            if let session = box.session, session.user?.name ?? "" == user { session.stream?.end(session) }
+            if let session = box.session, session.user?.name ?? "" == user { session.stream?.end(session, keepsDurable: true) }
         }
         if entry.loop === loop {
             end()

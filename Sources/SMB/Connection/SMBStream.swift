@@ -1,5 +1,6 @@
 import Bytes
 import Logging
+import Namespace
 import Runtime
 
 /// The messages of one connection ([MS-SMB2] 2.1: each behind a zero and its length in three bytes). Small ones are
@@ -18,6 +19,10 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     /// Exchanges that are not answered, by the number of the element that they are at.
     @exclusivity(unchecked) private var held: [UInt64: Exchange] = [:]
     @exclusivity(unchecked) private var asynchronous: [UInt64: Exchange] = [:]
+    /// Opens by the numbers that their clients gave them, and requests for such that still wait: a request that comes again
+    /// is known by them ([MS-SMB2] 3.3.5.9.10).
+    @exclusivity(unchecked) var created: [UInt128: Open] = [:]
+    @exclusivity(unchecked) var creating: [UInt128: UInt64] = [:]
     private var lastAsync: UInt64 = 0
     private var heldBytes = 0
     private var isEnding = false
@@ -203,14 +208,36 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     // MARK: Sessions
 
     /// All that the session has goes with it.
-    func end(_ session: Session) {
+    ///
+    /// `keepsDurable`: the client did not mean to go.
+    func end(_ session: Session, keepsDurable: Bool = false) {
         guard sessions.removeValue(forKey: session.id) != nil else { return }
         server.sessions.remove(session.id)
         for exchange in held.values where exchange.session === session { exchange.cancel(by: .session) }
-        for open in session.opens.values { open.abandon(self) }
+        for open in session.opens.values {
+            if keepsDurable, keep(open, session) { continue }
+            open.abandon(self)
+        }
         session.opens = [:]
         session.trees = [:]
         session.stream = nil
+    }
+
+    /// The handle waits for its client to come back.
+    private func keep(_ open: Open, _ session: Session) -> Bool {
+        guard open.durability != nil, let sharing = open.sharing else { return false }
+        for (exchange, use) in open.locking where exchange.use == use { exchange.cancel(by: .connection) }
+        forgetCreation(open)
+        guard
+            server.durables.keep(open, user: session.user?.name ?? "", client: negotiation.clientGUID, on: loop)
+        else { return false }
+        let key = open.actor
+        sharing.change(on: loop) { state, _ in state.leases.disconnected(key) }
+        return true
+    }
+
+    func forgetCreation(_ open: Open) {
+        if let guid = open.createGUID, created[guid] === open { created[guid] = nil }
     }
 
     func end(_ tree: Tree) {
@@ -230,7 +257,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
 
     func closed(_ connection: Connection, _ reason: CloseReason) {
         isEnding = true
-        for session in Array(sessions.values) { end(session) }
+        for session in Array(sessions.values) { end(session, keepsDurable: true) }
         for exchange in Array(held.values) { exchange.cancel(by: .connection) }
     }
 }

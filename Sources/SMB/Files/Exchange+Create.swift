@@ -53,6 +53,10 @@ extension Exchange {
             throw .status(.invalidParameter)
         }
         try check(request)
+        if let reconnect = contexts.reconnect {
+            return try self.reconnect(reconnect, request, contexts, tree, volume, &writer)
+        }
+        if let replayed = try replay(request, contexts, tree, volume, &writer) { return replayed }
         let path = try SMBPath(request.name)
         let caller = caller(tree)
         let found = try resolve(path, caller, volume)
@@ -187,6 +191,7 @@ extension Exchange {
         let wish = self.wish(opening, file.file, isDirectory: isDirectory, granted, tree)
         let (id, place, handle) = try admit(wish, tree)
         let open = Open(handle, tree, volume, file.file, file.type, granted, place, id)
+        open.broughtKey = leaseKey(opening, isDirectory)
         do throws(SMBHalt) {
             let attributes = try value(volume.open(caller, file.file), volume)
             guard opening.disposition.replaces else {
@@ -224,11 +229,12 @@ extension Exchange {
                 exchange.settle(number, volume)
             } catch {
                 _ = volume.close(caller, file)
-                _ = open.tree.sharing?.close(open, on: loop)
+                _ = open.sharing?.close(open, on: loop)
                 throw .status(NTStatus(error))
             }
-            open.tree.sharing?.post(.modified, [.attributes, .size, .lastWrite], open.place.path, on: loop)
+            open.sharing?.post(.modified, [.attributes, .size, .lastWrite], open.place.path, on: loop)
             let lease = try keep(rest, open)
+            makeDurable(open, rest.contexts.durable)
             return SMBAnswer { writer in
                 self.write(open, action, changed.after, rest.contexts.wishes, maximal, lease, &writer)
             }
@@ -265,6 +271,7 @@ extension Exchange {
         let wish = self.wish(opening, file.file, isDirectory: isDirectory, granted, tree)
         let (id, place, handle) = try admit(wish, tree)
         let open = Open(handle, tree, volume, file.file, file.type, granted, place, id)
+        open.broughtKey = leaseKey(opening, isDirectory)
         return try answer(opening, open, .created, file, maximal, &writer)
     }
 
@@ -306,7 +313,11 @@ extension Exchange {
         let handle = server.newHandle()
         var wish = wish
         if wish.actor == nil { wish.actor = Open.oplockKey(handle) }
-        switch sharing.open(wish, on: loop, waiter: { waiter(on: wish.file) }) {
+        let away = server.durables.handles(of: wish.file)
+        switch sharing.open(wish, away: away, on: loop, waiter: { waiter(on: wish.file) }) {
+        case .purges(let handles):
+            for each in handles { server.durables.purge(each, on: loop) }
+            return try admit(wish, tree)
         case .opened(let id, let place, _): return (id, place, handle)
         case .refused(let status): throw .status(status)
         case .waits(let request): throw waits(sharing, request, wish.file)
@@ -322,6 +333,7 @@ extension Exchange {
     }
 
     func waits(_ sharing: FileSharing, _ request: UInt64, _ file: FileID) -> SMBHalt {
+        if let creating { stream?.creating[creating] = header.messageID }
         announce()
         onCancel = { [self] who in
             sharing.giveUp(request, on: file)
@@ -332,7 +344,7 @@ extension Exchange {
 
     /// What a client may keep of the file, as it asked.
     private func keep(_ opening: Opening, _ open: Open) throws(SMBHalt) -> LeaseAnswer? {
-        guard let stream, let sharing = open.tree.sharing, !open.isDirectory else { return nil }
+        guard let stream, let sharing = open.sharing, !open.isDirectory else { return nil }
         let holder = stream.leaseHolder(open)
         if let key = leaseKey(opening, open.isDirectory), let lease = opening.contexts.lease {
             let wanted = LeaseState(rawValue: UInt8(lease.state & 7))
@@ -346,8 +358,7 @@ extension Exchange {
             return LeaseAnswer(lease: lease, state: state, epoch: epoch, isBreaking: isBreaking)
         }
         let wanted = Oplock.state(opening.request.oplock)
-        let isLook = open.granted.isDisjoint(with: [.readData, .execute, .writeData, .appendData, .delete])
-        guard !wanted.isEmpty, !isLook else { return nil }
+        guard !wanted.isEmpty, !open.granted.isSubset(of: .look) else { return nil }
         let grant = sharing.grant(
             Open.oplockKey(open.handle), wanted, kind: .oplock, to: open, epoch: nil, holder: holder, on: loop)
         if case .granted(let state, _, _) = grant { open.oplock = Oplock.level(state) }
@@ -385,17 +396,20 @@ extension Exchange {
     ) throws(SMBHalt) -> NTStatus {
         open.mode = opening.request.options & 0x3E
         let lease = try keep(opening, open)
+        makeDurable(open, opening.contexts.durable)
         write(open, action, file, opening.contexts.wishes, maximal, lease, &writer)
         return .success
     }
 
     /// [MS-SMB2] 2.2.14.
-    private func write(
+    func write(
         _ open: Open, _ action: CreateAction, _ file: Attributes, _ wishes: CreateContexts.Wishes,
         _ maximal: AccessMask, _ lease: LeaseAnswer?, _ writer: inout Writer
     ) {
         open.tree.session.opens[open.handle.volatile] = open
         self.file = open.handle
+        open.action = action
+        noteCreation(open)
         let facts = FileFacts(file)
         writer.u16LE(89)
         writer.u8(open.oplock)
@@ -422,6 +436,7 @@ extension Exchange {
             answer.add("QFid", data + [UInt8](repeating: 0, count: 16))
         }
         if let lease { answer.add("RqLs", lease.bytes) }
+        addDurability(open, to: &answer)
         answer.write(into: &writer, at: place)
     }
 
@@ -471,7 +486,7 @@ extension Exchange {
         let last: Attributes? = request.wantsAttributes ? try? attributes(open, caller, volume) : nil
         stream?.finishWatching(open, .notifyCleanup)
         for (exchange, use) in open.locking where exchange.use == use { exchange.cancel(by: .session) }
-        if let sharing = open.tree.sharing, sharing.close(open, on: loop) { open.mustRemove = true }
+        if let sharing = open.sharing, sharing.close(open, on: loop) { open.mustRemove = true }
         if open.mustRemove {
             let path = open.place.path
             if let parent = path.parent, let name = path.name {
@@ -481,7 +496,7 @@ extension Exchange {
                     settle(number, volume)
                     guard open.stream == nil else { break }
                     let filter: WatchFilter = open.isDirectory ? .directoryName : .fileName
-                    open.tree.sharing?.post(.removed, filter, path, on: loop)
+                    open.sharing?.post(.removed, filter, path, on: loop)
                 case .refused: break
                 case .lacks(let lack): throw .lacks(lack)
                 }
@@ -507,7 +522,10 @@ extension Exchange {
         }
     }
 
-    private func forget(_ open: Open) { session?.opens[open.handle.volatile] = nil }
+    private func forget(_ open: Open) {
+        stream?.forgetCreation(open)
+        session?.opens[open.handle.volatile] = nil
+    }
 
     private static func writeClosed(_ facts: FileFacts?, _ writer: inout Writer) {
         writer.u16LE(60)
@@ -519,6 +537,11 @@ extension Exchange {
         writer.u64LE(facts.size)
         writer.u32LE(facts.attributes.rawValue)
     }
+}
+
+extension AccessMask {
+    /// Who asks for no more only looks at the file, and disturbs nobody.
+    static let look: AccessMask = [.readAttributes, .writeAttributes, .synchronize]
 }
 
 extension FileSecurity {

@@ -97,7 +97,7 @@ extension Exchange {
             _ = try value(volume.write(caller, open.file, at: offset + UInt64(progress), piece), volume)
             progress += piece.count
         }
-        open.tree.sharing?.post(.modified, [.size, .lastWrite], open.place.path, on: loop)
+        open.sharing?.post(.modified, [.size, .lastWrite], open.place.path, on: loop)
         writer.u16LE(17)
         writer.u16LE(0)
         writer.u32LE(UInt32(request.data.count))

@@ -164,7 +164,7 @@ extension Exchange {
     private func standard(_ facts: FileFacts, _ open: Open, _ writer: inout Writer) {
         writer.u64LE(facts.allocated)
         writer.u64LE(facts.size)
-        let isGoing = open.tree.sharing?.isGoing(open) ?? false
+        let isGoing = open.sharing?.isGoing(open) ?? false
         writer.u32LE(isGoing ? max(facts.links, 1) - 1 : facts.links)
         writer.u8(isGoing ? 1 : 0)
         writer.u8(facts.isDirectory ? 1 : 0)

@@ -107,7 +107,7 @@ extension Exchange {
         if new.accessed != nil { changed.insert(.lastAccess) }
         if new.modified != nil { changed.insert(.lastWrite) }
         if new.dos != nil { changed.insert(.attributes) }
-        open.tree.sharing?.post(.modified, changed, open.place.path, on: loop)
+        open.sharing?.post(.modified, changed, open.place.path, on: loop)
     }
 
     /// The handle's rights were checked when it was opened: what it may do is done in the name of the file's owner.
@@ -123,7 +123,7 @@ extension Exchange {
         guard !open.tree.share.isReadOnly else { throw .status(.mediaWriteProtected) }
         try proceed(.write, open)
         let (file, now) = (open.file, caller(open.tree).request)
-        open.tree.sharing?.post(.modified, [.size, .lastWrite], open.place.path, on: loop)
+        open.sharing?.post(.modified, [.size, .lastWrite], open.place.path, on: loop)
         throw .later { (exchange) async throws(SMBHalt) in
             do throws(FileError) {
                 let (_, number) = try await volume.resize(now, file, to: size, NewAttributes())
@@ -137,9 +137,9 @@ extension Exchange {
 
     private func setDisposition(_ deletes: Bool, _ open: Open, _ volume: Volume) throws(SMBHalt) {
         try need(.delete, open)
-        guard let sharing = open.tree.sharing else { throw .status(.invalidParameter) }
+        guard let sharing = open.sharing else { throw .status(.invalidParameter) }
         guard deletes else {
-            _ = sharing.setGoing(open, false)
+            _ = sharing.setGoing(open, false, on: loop)
             return
         }
         let caller = caller(open.tree)
@@ -156,7 +156,7 @@ extension Exchange {
             guard isEmpty else { throw .status(.directoryNotEmpty) }
         }
         try proceed(.rename, open)
-        guard sharing.setGoing(open, true) else { throw .status(.insufficientResources) }
+        guard sharing.setGoing(open, true, on: loop) else { throw .status(.insufficientResources) }
     }
 
     private func target(_ request: SetInfoRequest, _ open: Open) throws(SMBHalt) -> (replaces: Bool, path: SMBPath) {
@@ -182,7 +182,7 @@ extension Exchange {
         let (replaces, path) = try target(request, open)
         guard path.stream == nil, !path.components.isEmpty else { throw .status(.notSupported) }
         let old = open.place.path
-        guard let sharing = open.tree.sharing, let from = old.parent, let name = old.name else {
+        guard let sharing = open.sharing, let from = old.parent, let name = old.name else {
             throw .status(.accessDenied)
         }
         let caller = caller(open.tree)
@@ -198,6 +198,9 @@ extension Exchange {
                 guard replaces else { throw .status(.objectNameCollision) }
                 if there.type == .directory || sharing.isOpen(there.file) { throw .status(.accessDenied) }
             }
+        }
+        if sharing.isHeldForDelete(from, besides: open.file) || sharing.isHeldForDelete(parent.file, besides: open.file) {
+            throw .status(.sharingViolation)
         }
         if open.isDirectory, sharing.isInUse(below: open.file) { throw .status(.accessDenied) }
         try proceed(.rename, open)
@@ -236,7 +239,7 @@ extension Exchange {
                 old.withUnsafeBytes { volume.remove(caller, in: parent.file, $0, isDirectory: false) }, volume)
         }
         _ = try value(wanted.withUnsafeBytes { volume.link(caller, open.file, in: parent.file, $0) }, volume)
-        open.tree.sharing?.post(.added, .fileName, found.path, on: loop)
+        open.sharing?.post(.added, .fileName, found.path, on: loop)
     }
 
     // MARK: Security

@@ -43,6 +43,7 @@ extension Exchange {
         let (id, shared, handle) = try admit(wish, tree)
         let open = Open(handle, tree, volume, stream.file, .file, granted, shared, id)
         open.stream = (base.file, stored)
+        open.broughtKey = leaseKey(place, false)
         do throws(SMBHalt) {
             _ = try value(volume.open(caller, stream.file), volume)
             guard action == .opened, opening.disposition.replaces else {

@@ -7,6 +7,7 @@ final class Open: @unchecked Sendable {
     /// Changes when a handle that outlived its connection is taken up again.
     private(set) unowned var tree: Tree
     let volume: Volume?
+    let sharing: FileSharing?
     let file: FileID
     let type: FileType
     /// Rights of this open, which later changes of the file's access list do not touch.
@@ -19,6 +20,8 @@ final class Open: @unchecked Sendable {
     let place: FilePlace
     /// Of the name that it came by.
     var leaseKey: LeaseKey?
+    /// What it was opened with, whatever was granted.
+    var broughtKey: LeaseKey?
     /// The oplock's level, in the protocol's numbers; a lease has 0xFF.
     var oplock: UInt8 = 0
     var position: UInt64 = 0
@@ -29,6 +32,12 @@ final class Open: @unchecked Sendable {
     var mustRemove = false
     /// Exchanges that wait for changes of this directory, the oldest first.
     var watching: [Watching] = []
+    /// The number that its client gave it.
+    var createGUID: UInt128?
+    /// Nil: it ends with its connection.
+    var durability: Durability?
+    /// How it came to be, for a request that comes again.
+    var action = CreateAction.opened
     /// Exchanges that wait for a lock.
     var locking: [(exchange: Exchange, use: UInt64)] = []
     /// Since the handle's watch was set up.
@@ -47,6 +56,7 @@ final class Open: @unchecked Sendable {
         self.handle = handle
         self.tree = tree
         self.volume = volume
+        sharing = tree.sharing
         self.file = file
         self.type = type
         self.granted = granted
@@ -57,7 +67,7 @@ final class Open: @unchecked Sendable {
     /// What attributes, times and rights are asked of: a stream has those of its file.
     var subject: FileID { stream?.base ?? file }
     var isDirectory: Bool { type == .directory }
-    var lockOwner: LockOwner { LockOwner(.handle, client: tree.session.id, id: handle.volatile) }
+    var lockOwner: LockOwner { LockOwner(.handle, client: handle.persistent, id: handle.volatile) }
 
     /// By whom leases are not broken: the open's own lease, or an oplock that it would have.
     var actor: LeaseKey { leaseKey ?? Self.oplockKey(handle) }
@@ -67,19 +77,24 @@ final class Open: @unchecked Sendable {
         LeaseKey(client: UInt128(handle.persistent) << 64 | UInt128(handle.volatile), key: .max)
     }
 
+    /// Taken up again by another session.
+    func moved(to tree: Tree) { self.tree = tree }
+
     /// Nobody closes it any more: the session or its tree ends.
     func abandon(_ stream: SMBStream) {
         stream.finishWatching(self, .notifyCleanup)
+        stream.forgetCreation(self)
+        end(on: stream.loop)
+    }
+
+    /// Ends it with all that it holds. There is nobody to tell when this has to wait.
+    func end(on loop: EventLoop) {
         guard let volume else { return }
-        let server = stream.server
-        let loop = stream.loop
-        let caller = Caller(
-            tree.session.credential, Request(reader: loop.index, now: server.world.clock.wall()), isStateless: true)
         let path = place.path
-        let removes = tree.sharing?.close(self, on: loop) ?? false
-        let (file, isDirectory, sharing, stream) = (file, isDirectory, tree.sharing, self.stream)
-        // There is nobody to tell when this has to wait.
+        let removes = sharing?.close(self, on: loop) ?? false
+        let (file, isDirectory, sharing, stream) = (file, isDirectory, sharing, self.stream)
         loop.task { () async in
+            let caller = Caller(.root, Request(reader: loop.index, now: sharing?.wall ?? 0))
             if removes, let parent = path.parent, let name = path.name {
                 let isDone =
                     if let stream {
@@ -91,7 +106,9 @@ final class Open: @unchecked Sendable {
                             name.withUnsafeBytes { volume.remove(caller, in: parent, $0, isDirectory: isDirectory) }
                         }
                     }
-                if isDone, stream == nil { sharing?.post(.removed, isDirectory ? .directoryName : .fileName, path, on: loop) }
+                if isDone, stream == nil {
+                    sharing?.post(.removed, isDirectory ? .directoryName : .fileName, path, on: loop)
+                }
             }
             _ = await Self.attempt { volume.close(caller, file) }
         }

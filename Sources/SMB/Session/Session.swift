@@ -20,6 +20,8 @@ final class Session: @unchecked Sendable {
     var user: SMBUser?
     var isGuest = false
     var keys: SessionKeys?
+    /// What its keys were made of, for another connection that speaks of this session.
+    var terms: SessionTerms?
     var requiresSigning = false
     var requiresEncryption = false
     var trees: [UInt32: Tree] = [:]
@@ -58,5 +60,32 @@ final class Tree: @unchecked Sendable {
         self.session = session
         self.access = access
         self.sharing = sharing
+    }
+}
+
+/// What was agreed on for a session, and its secret.
+struct SessionTerms: Sendable {
+    let key: [UInt8]
+    let dialect: Dialect
+    let signing: SigningAlgorithm
+    let encryption: EncryptionAlgorithm?
+    let preauth: [UInt8]
+
+    /// Contexts of OpenSSL belong to one thread: each that needs the keys makes its own.
+    func makeKeys() -> SessionKeys {
+        SessionKeys(session: key, dialect, signing, encryption, preauth: preauth)
+    }
+
+    /// Why a connection that agreed on other things can not be one of the session's ([MS-SMB2] 3.3.5.5).
+    func refusal(_ connection: Negotiation) -> NTStatus {
+        guard let dialect = connection.dialect, dialect.isThree else { return .requestNotAccepted }
+        guard self.dialect.isThree else { return .invalidParameter }
+        if connection.signing != signing {
+            if signing == .aesGMAC { return .requestOutOfSequence }
+            if connection.signing == .aesGMAC { return .notSupported }
+        }
+        guard dialect == self.dialect, connection.encryption == encryption else { return .invalidParameter }
+        // A session has one connection here.
+        return .requestNotAccepted
     }
 }

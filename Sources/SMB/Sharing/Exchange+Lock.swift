@@ -7,7 +7,7 @@ extension Exchange {
     func lock(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         let request = try parse { (element) throws(BytesError) in try LockRequest(reading: element) }
         let open = try open(request.file)
-        guard let sharing = open.tree.sharing, !open.isDirectory else { throw .status(.invalidDeviceRequest) }
+        guard let sharing = open.sharing, !open.isDirectory else { throw .status(.invalidDeviceRequest) }
         guard let first = request.ranges.first else { throw .status(.invalidParameter) }
         if first.flags & LockRequest.unlock != 0 {
             try unlock(request, open, sharing)
@@ -18,9 +18,9 @@ extension Exchange {
     }
 
     private func unlock(_ request: LockRequest, _ open: Open, _ sharing: FileSharing) throws(SMBHalt) {
-        for range in request.ranges where range.flags != LockRequest.unlock { throw .status(.invalidParameter) }
         let status: NTStatus = sharing.change(on: loop) { state, _ in
             for range in request.ranges {
+                guard range.flags & ~LockRequest.failImmediately == LockRequest.unlock else { return .invalidParameter }
                 guard let bytes = LockRange(exactly: range.offset, length: range.count) else {
                     return .invalidLockRange
                 }
@@ -104,7 +104,7 @@ extension Exchange {
 
     /// Waits until nobody else keeps what the operation would make untrue.
     func proceed(_ operation: LeaseOperation, _ open: Open) throws(SMBHalt) {
-        guard let sharing = open.tree.sharing else { return }
+        guard let sharing = open.sharing else { return }
         var request: UInt64 = 0
         let answer = sharing.mayProceed(
             operation, on: open.file, by: open.actor, loop: loop, number: &request, waiter: { waiter(on: open.file) })
@@ -117,7 +117,7 @@ extension Exchange {
 
     /// Somebody's byte-range lock may forbid a read or write.
     func checkLocks(_ open: Open, at offset: UInt64, _ count: Int, isWrite: Bool) throws(SMBHalt) {
-        guard let sharing = open.tree.sharing, let range = LockRange(accessed: offset, count: UInt64(count)) else { return }
+        guard let sharing = open.sharing, let range = LockRange(accessed: offset, count: UInt64(count)) else { return }
         let blocker = sharing.look { state in
             state.locks.blocker(open.file, range, isWrite: isWrite, handle: open.lockOwner)
         }

@@ -9,7 +9,7 @@ extension Exchange {
     func notify(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         let request = try parse { (element) throws(BytesError) in try ChangeNotifyRequest(reading: element) }
         let open = try open(request.file)
-        guard let sharing = open.tree.sharing, let stream else { throw .status(.invalidParameter) }
+        guard let sharing = open.sharing, let stream else { throw .status(.invalidParameter) }
         guard Int(request.outputMax) <= stream.negotiation.dataMax else { throw .status(.invalidParameter) }
         guard open.isDirectory else { throw .status(.invalidParameter) }
         guard open.granted.contains(.readData) else { throw .status(.accessDenied) }
@@ -67,20 +67,20 @@ extension Exchange {
         writer.patch(u32LE: UInt32(writer.position - start), at: place)
     }
 
-    /// An upper bound of what the events take.
+    /// What the events take; the last one is not filled up.
     private static func bytes(_ events: [WatchTable.Event]) -> Int {
         events.reduce(0) { sum, event in
-            sum + 12
+            (sum + 3) & ~3 + 12
                 + event.path.reduce(-2) { length, component in
                     var units = 0
                     component.withUnsafeBytes { UTF16Name.units(of: $0) { _ in units += 1 } }
                     return length + 2 + 2 * units
-                } + 3 & ~3
+                }
         }
     }
 
     fileprivate static func answer(_ events: [WatchTable.Event], _ isOverrun: Bool, _ outputMax: Int) -> SMBAnswer {
-        guard !isOverrun, bytes(events) <= outputMax + 3 else { return SMBAnswer(.notifyEnumDir) { write([], &$0) } }
+        guard !isOverrun, bytes(events) <= outputMax else { return SMBAnswer(.notifyEnumDir) { write([], &$0) } }
         return SMBAnswer { write(events, &$0) }
     }
 }
@@ -88,8 +88,9 @@ extension Exchange {
 extension SMBStream {
     /// Something has come for a handle's watch.
     fileprivate func deliver(_ open: Open) {
-        guard let sharing = open.tree.sharing else { return }
+        guard let sharing = open.sharing else { return }
         sharing.look { $0.watches.told(open.handle.volatile) }
+        if sharing.look({ $0.watches.isGone(open.handle.volatile) }) { return finishWatching(open, .deletePending) }
         while let waiting = open.watching.first {
             guard waiting.exchange.use == waiting.use else {
                 open.watching.removeFirst()
@@ -106,7 +107,8 @@ extension SMBStream {
         let waiting = open.watching
         open.watching = []
         for each in waiting where each.exchange.use == each.use {
-            each.exchange.finish(SMBAnswer(status) { Exchange.write([], &$0) })
+            each.exchange.finish(
+                status.isError ? SMBAnswer(status) : SMBAnswer(status) { Exchange.write([], &$0) })
         }
     }
 }

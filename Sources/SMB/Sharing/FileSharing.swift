@@ -13,6 +13,8 @@ final class FileSharing: Sendable {
         var locks = LockTable()
         /// Of names that are open.
         var places: [UInt64: (place: FilePlace, file: FileID, count: Int)] = [:]
+        /// Which file a lease's key stands for, and how many opens brought it, whatever was granted.
+        var keys: [LeaseKey: (file: FileID, opens: Int)] = [:]
         var holders: [LeaseKey: LeaseHolder] = [:]
         var waiting: [UInt64: Waiter] = [:]
         var lockWaits: [LockWait: LockWaiter] = [:]
@@ -56,6 +58,8 @@ final class FileSharing: Sendable {
         self.hash = hash
         self.clock = clock
     }
+
+    var wall: Int64 { clock.wall() }
 
     /// The number of a name in a directory; never 0.
     func number(of name: [UInt8], in directory: FileID) -> UInt64 {
@@ -161,10 +165,12 @@ extension FileSharing {
         /// The request's number, to give the waiting up.
         case waits(UInt64)
         case refused(NTStatus)
+        /// Handles whose clients are away keep what is wanted: they end, then it is tried again.
+        case purges([UInt64])
     }
 
-    /// Opens the file for its caller, or keeps him waiting for somebody's lease; `waiter` is told to ask again.
-    func open(_ wish: Wish, on loop: EventLoop, waiter: () -> Waiter) -> Admission {
+    /// `away`: durable handles of the file whose clients are not connected. Opens the file for its caller, or keeps him waiting for somebody's lease; `waiter` is told to ask again.
+    func open(_ wish: Wish, away: [UInt64], on loop: EventLoop, waiter: () -> Waiter) -> Admission {
         let name =
             if let parent = wish.place.parent, let last = wish.place.name { number(of: last, in: parent) } else {
                 0 as UInt64
@@ -181,9 +187,12 @@ extension FileSharing {
                     return .waits(request)
                 }
             }
-            if let actor = wish.actor, let holder = state.holders[actor], holder.file != wish.file { return .refused(.invalidParameter) }
+            if let actor = wish.actor, let known = state.keys[actor], known.file != wish.file {
+                return .refused(.invalidParameter)
+            }
             if name != 0, state.opens.isDeletePending(wish.file, name) { return .refused(.deletePending) }
-            let isLook = wish.share.access.isEmpty && !wish.replaces
+            if !away.isEmpty, state.opens.conflicts(wish.file, wish.share) { return .purges(away) }
+            let isLook = wish.granted.isSubset(of: .look) && !wish.replaces
             if state.opens.conflicts(wish.file, wish.share), let answer = wait(.openUnshared) { return answer }
             if !state.opens.conflicts(wish.file, wish.share) {
                 let operation: LeaseOperation = wish.replaces ? .openReplacing : isLook ? .openAttributes : .open
@@ -197,6 +206,9 @@ extension FileSharing {
             case .opened(let id, _):
                 let known = state.places[name]
                 let place = known?.place ?? FilePlace(wish.place, isDirectory: wish.isDirectory)
+                if wish.leaseKey != 0, let actor = wish.actor {
+                    state.keys[actor] = (wish.file, (state.keys[actor]?.opens ?? 0) + 1)
+                }
                 if name != 0 { state.places[name] = (place, wish.file, (known?.count ?? 0) + 1) }
                 return .opened(id, place, name)
             case .sharingViolation: return .refused(.sharingViolation)
@@ -207,7 +219,7 @@ extension FileSharing {
     }
 
     /// A lease's key stands for one file at a time.
-    func isFree(_ key: LeaseKey) -> Bool { look { $0.holders[key] == nil } }
+    func isFree(_ key: LeaseKey) -> Bool { look { $0.keys[key] == nil } }
 
     /// Nobody waits for the answer any more.
     func giveUp(_ request: UInt64, on file: FileID) {
@@ -231,13 +243,30 @@ extension FileSharing {
     }
 
     /// The name goes with its last open, or stays after all.
-    func setGoing(_ open: Open, _ isGoing: Bool) -> Bool {
-        look { state in open.id.map { state.opens.setDeletePending($0, isGoing) } ?? false }
+    func setGoing(_ open: Open, _ isGoing: Bool, on loop: EventLoop) -> Bool {
+        change(on: loop) { state, _ in
+            guard let id = open.id, state.opens.setDeletePending(id, isGoing) else { return false }
+            if isGoing, open.isDirectory { state.watches.end(open.file) }
+            return true
+        }
     }
 
     /// Whether somebody has something open below the directory, besides what it is itself.
     func isInUse(below directory: FileID) -> Bool {
         look { state in state.places.values.contains { $0.place.path.ancestors.contains(directory) } }
+    }
+
+    /// Whether somebody may delete the directory by an open that he has: names in it stay then.
+    func isHeldForDelete(_ directory: FileID, besides own: FileID) -> Bool {
+        guard directory != own else { return false }
+        return look { state in
+            var found = false
+            state.opens.forEach(of: directory) { open in
+                found = open.share.access.contains(.delete)
+                return !found
+            }
+            return found
+        }
     }
 
     func isOpen(_ file: FileID) -> Bool { look { $0.opens.isOpen(file) } }
@@ -270,7 +299,11 @@ extension FileSharing {
             state.locks.release(open.lockOwner)
             state.watches.remove(open.handle.volatile)
             let name = state.opens[id]?.name ?? 0
+            if open.isDirectory, state.opens[id]?.isDeleteOnClose == true { state.watches.end(open.file) }
             let closed = state.opens.close(id)
+            if let key = open.broughtKey, let known = state.keys[key] {
+                state.keys[key] = known.opens > 1 ? (known.file, known.opens - 1) : nil
+            }
             if let key = open.leaseKey {
                 open.leaseKey = nil
                 state.leases.closed(key)
@@ -313,6 +346,9 @@ extension FileSharing {
         _ operation: LeaseOperation, on file: FileID, by actor: LeaseKey?, loop: EventLoop, number: inout UInt64, waiter: () -> Waiter
     ) -> LeaseCheck {
         if look({ $0.leases.count == 0 }) { return .proceed }
+        var actor = actor
+        // An oplock of the second level is not its open's own: any write ends it ([MS-FSA] 2.1.5.3).
+        if operation == .write, let own = actor, own.key == .max, look({ $0.leases.state(own) == .read }) { actor = nil }
         return change(on: loop) { state, now in
             let request = state.nextRequest
             let answer = state.leases.check(file, by: actor, operation, request: request, now: now)

@@ -34,7 +34,7 @@ extension SMBStream {
         return FileSharing.LeaseHolder(
             file: open.file, loop: loop,
             tell: { [weak self] message in self?.tell(message, handle, session) },
-            end: {})
+            end: { [server, loop] in server.durables.purge(handle.persistent, on: loop) })
     }
 
     /// OPLOCK_BREAK without a request ([MS-SMB2] 2.2.23).

@@ -56,6 +56,7 @@ struct WatchTable {
         /// Too much happened to say what.
         var isOverrun = false
         var isTold = false
+        var isGone = false
     }
 
     private var watches: [UInt64: Watch] = [:]
@@ -90,6 +91,17 @@ struct WatchTable {
         watches[handle]?.isOverrun = false
         return (watch.events, watch.isOverrun)
     }
+
+    /// The directory is about to go: whoever watches it is told so.
+    mutating func end(_ directory: FileID) {
+        for handle in byDirectory[directory] ?? [] {
+            watches[handle]?.isGone = true
+            guard let watch = watches[handle] else { continue }
+            deliveries.append(Delivery(loop: watch.loop, tell: watch.tell))
+        }
+    }
+
+    func isGone(_ handle: UInt64) -> Bool { watches[handle]?.isGone ?? false }
 
     mutating func told(_ handle: UInt64) { watches[handle]?.isTold = false }
 
