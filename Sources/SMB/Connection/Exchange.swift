@@ -420,8 +420,8 @@ final class Exchange: @unchecked Sendable {
         stream.unhold(header.messageID)
         if creating != nil { creating = nil }
         if header.command == Command.create.rawValue { failure = status.isError ? status : nil }
-        // Elements begin at multiples of eight; the last one is not filled up.
-        if header.nextCommand != 0 {
+        // Elements begin at multiples of eight; of a chain the last one is filled up too, as Windows does it.
+        if header.nextCommand != 0 || offset > 0 {
             while (reply.count - Self.lead) % 8 != 0, reply.count < reply.capacity {
                 reply.base.storeBytes(of: 0, toByteOffset: reply.count, as: UInt8.self)
                 reply.count += 1

@@ -216,14 +216,20 @@ extension Exchange {
             throw .status(.accessDenied)
         }
         guard !source.granted.isDisjoint(with: [.readData, .execute]),
-            request.code == ControlCode.copyChunkWrite || !open.granted.isDisjoint(with: [.readData, .execute])
+            request.code == ControlCode.copyChunkWrite || open.granted.contains(.readData)
         else { throw .status(.accessDenied) }
         let caller = caller(open.tree)
         let (sourceFile, targetFile, code, handle) = (source.file, open.file, request.code, request.file)
         let list = chunks
         for chunk in chunks {
-            try checkLocks(source, at: chunk.source, Int(chunk.count), isWrite: false)
-            try checkLocks(open, at: chunk.target, Int(chunk.count), isWrite: true)
+            do throws(SMBHalt) {
+                try checkLocks(source, at: chunk.source, Int(chunk.count), isWrite: false)
+                try checkLocks(open, at: chunk.target, Int(chunk.count), isWrite: true)
+            } catch {
+                let (code, handle) = (request.code, request.file)
+                throw .answer(
+                    SMBAnswer(.fileLockConflict) { Self.writeCopied(code, handle, 0, 0, 0, &$0) })
+            }
         }
         try proceed(.write, open)
         throw .later { (exchange) async throws(SMBHalt) in

@@ -49,13 +49,14 @@ extension Exchange {
         guard request.impersonation <= 3 else { throw .status(NTStatus(rawValue: 0xC000_00A5)) }
         guard session.opens.count < SMBLimits.opensPerSession else { throw .status(.insufficientResources) }
         guard let volume = tree.share.volume else { return try openPipe(request, tree, &writer) }
+        // Of such a request nothing else counts.
+        if let reconnect = contexts.reconnect {
+            return try self.reconnect(reconnect, request, contexts, tree, volume, &writer)
+        }
         guard let disposition = CreateDisposition(rawValue: request.disposition) else {
             throw .status(.invalidParameter)
         }
         try check(request)
-        if let reconnect = contexts.reconnect {
-            return try self.reconnect(reconnect, request, contexts, tree, volume, &writer)
-        }
         if let replayed = try replay(request, contexts, tree, volume, &writer) { return replayed }
         let path = try SMBPath(request.name)
         let caller = caller(tree)
@@ -235,8 +236,9 @@ extension Exchange {
             open.sharing?.post(.modified, [.attributes, .size, .lastWrite], open.place.path, on: loop)
             let lease = try keep(rest, open)
             makeDurable(open, rest.contexts.durable)
+            let shown = open.stream == nil ? changed.after : try self.attributes(open, caller, volume)
             return SMBAnswer { writer in
-                self.write(open, action, changed.after, rest.contexts.wishes, maximal, lease, &writer)
+                self.write(open, action, shown, rest.contexts.wishes, maximal, lease, &writer)
             }
         }
     }

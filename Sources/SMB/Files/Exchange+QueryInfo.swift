@@ -177,7 +177,13 @@ extension Exchange {
         if isAbsolute, open.place.path.components.isEmpty { writer.u16LE(UInt16(UInt8(ascii: "\\"))) }
         for (index, component) in open.place.path.components.enumerated() {
             if index > 0 || isAbsolute { writer.u16LE(UInt16(UInt8(ascii: "\\"))) }
-            component.withUnsafeBytes { _ = UTF16Name.write($0, into: &writer) }
+            let stream = open.stream.map { 1 + $0.name.count } ?? 0
+            let isLast = index == open.place.path.components.count - 1
+            let name = isLast ? Array(component.dropLast(stream)) : component
+            name.withUnsafeBytes { _ = UTF16Name.write($0, into: &writer) }
+        }
+        if let stream = open.stream {
+            for unit in (":" + String(decoding: stream.name, as: UTF8.self)).utf16 { writer.u16LE(unit) }
         }
         writer.patch(u32LE: UInt32(writer.position - start), at: place)
     }
