@@ -50,6 +50,7 @@ let package = Package(
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
         room("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime"]),
         room("NFS", ["Bytes", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
+        room("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Metrics", "Namespace", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
         room("S3", ["Bytes", "Crypto", "HTTP", "JSON", "Logging", "Namespace", "Runtime"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
@@ -58,7 +59,7 @@ let package = Package(
             name: "proxyfs",
             dependencies: [
                 "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "LogFS", "Logging", "Metrics",
-                "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3",
+                "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3", "SMB",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
@@ -127,6 +128,7 @@ let package = Package(
             swiftSettings: strict),
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
+        tests("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Namespace", "Runtime", "TestSupport"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
         tests("Crypto", ["Bytes"]),
         tests(

@@ -168,6 +168,25 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
         _ visit: (UnsafeRawBufferPointer) -> Void
     ) -> Attempt<Bool>
 
+    // MARK: Streams, holes
+
+    /// A named stream of a file or directory; it is read, written, resized, opened and closed like a file.
+    func stream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes>
+    /// Makes an empty one; refused as `.exists` when it is there.
+    func createStream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes>
+    func removeStream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Void>
+    /// Streams whose names come after `name`, in byte order; none: there are no more.
+    func streams(
+        _ request: Request, of file: FileID, after name: UnsafeRawBufferPointer
+    ) -> Attempt<[(name: [UInt8], stream: Attributes)]>
+    /// Makes a range a hole; the size stays. Answers the change's number.
+    func punch(
+        _ request: Request, _ file: FileID, at offset: UInt64, length: UInt64
+    ) async throws(FileError) -> UInt64
+    /// The first byte from `offset` on that is data, or in a hole, of which the end of the file is one; `.noEntry`: there is
+    /// none.
+    func seek(_ request: Request, _ file: FileID, from offset: UInt64, data: Bool) -> Attempt<UInt64>
+
     // MARK: Promises
 
     /// Tells when change `number` and all before it are as safe as `durability` says: at once, before it returns, if

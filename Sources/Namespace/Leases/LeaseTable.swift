@@ -313,6 +313,11 @@ public struct LeaseTable {
         settle(leases[place].file)
     }
 
+    /// The client is back.
+    public mutating func reconnected(_ key: LeaseKey) {
+        if let place = slots[key] { leases[place].isConnected = true }
+    }
+
     // MARK: Waiting
 
     /// Resumes those whom nothing is in the way of any more, in the order in which they came.

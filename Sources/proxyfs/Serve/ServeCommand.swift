@@ -45,6 +45,7 @@ final class Server {
     private let service: ControlService
     private var nfs: NFSFrontEnd?
     private var hasRpcbind = false
+    private var smb: SMBFrontEnd?
     private var listeners: [(name: String, listener: Listener)] = []
 
     init(_ settings: Settings, _ data: DataDirectory) throws(CommandFailure) {
@@ -113,12 +114,13 @@ final class Server {
         try requireVolume()
         // Told, not faked: a port that accepts and does not serve would be worse than a closed one.
         for (name, port) in [
-            ("smb", configuration.ports.smb), ("http", configuration.ports.http),
+            ("http", configuration.ports.http),
             ("https", configuration.ports.https),
         ] where port != 0 {
             logger.warning("front end is not in this version", [.init("name", name), .init("port", Int(port))])
         }
         if configuration.ports.nfs != 0 { try startNFS(configuration) }
+        if configuration.ports.smb != 0 { try startSMB(configuration) }
         if configuration.ports.admin != 0 {
             let server = HTTPServer(admin, clock: world.clock)
             let address = try Self.address(configuration, configuration.ports.admin)
@@ -206,6 +208,24 @@ final class Server {
                 "  first name its clients: proxyfs export add '/\(name)' --client 'NETWORK(rw)' --data \(data.path)\n"
         }
         return text + "Users for SMB, S3 and Swift: proxyfs user add NAME --data \(data.path)\n"
+    }
+
+    private func startSMB(_ configuration: Configuration) throws(CommandFailure) {
+        let address = try Self.address(configuration, configuration.ports.smb)
+        let front: SMBFrontEnd
+        do throws(SecretFile.Problem) {
+            front = try SMBFrontEnd(host.volumes, control.registry, world: world, logger: logger)
+        } catch {
+            throw Self.failure(error, data.path + "/" + SMBFrontEnd.keyFile)
+        }
+        smb = front
+        do throws(Errno) {
+            listeners.append(("smb", try front.listen(on: address)))
+        } catch {
+            throw .failure(
+                "can not listen on \(address) for smb: \(error); stop whoever listens there, or choose another port "
+                    + "with --smb-port")
+        }
     }
 
     static func address(_ configuration: Configuration, _ port: UInt16) throws(CommandFailure) -> SocketAddress {

@@ -1,0 +1,32 @@
+/// What a file system need not have.
+extension FileSystem {
+    public func stream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
+        .refused(.noEntry)
+    }
+
+    public func createStream(
+        _ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer
+    ) -> Attempt<Attributes> { .refused(.notSupported) }
+
+    public func removeStream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Void> {
+        .refused(.noEntry)
+    }
+
+    public func streams(
+        _ request: Request, of file: FileID, after name: UnsafeRawBufferPointer
+    ) -> Attempt<[(name: [UInt8], stream: Attributes)]> { .done([], number: 0) }
+
+    public func punch(
+        _ request: Request, _ file: FileID, at offset: UInt64, length: UInt64
+    ) async throws(FileError) -> UInt64 { throw .notSupported }
+
+    /// All of a file is data.
+    public func seek(_ request: Request, _ file: FileID, from offset: UInt64, data: Bool) -> Attempt<UInt64> {
+        switch attributes(request, file) {
+        case .done(let found, _):
+            offset < found.size ? .done(data ? offset : found.size, number: 0) : .refused(.noEntry)
+        case .refused(let error): .refused(error)
+        case .lacks(let lack): .lacks(lack)
+        }
+    }
+}

@@ -1,0 +1,46 @@
+import LogFS
+
+extension LogFileSystem {
+    public func stream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        return outer(files.stream(inner(request), of: id, name), request.reader, id) { outer($0) }
+    }
+
+    public func createStream(
+        _ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer
+    ) -> Attempt<Attributes> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        return outer(files.createStream(inner(request), of: id, name), request.reader, id) { outer($0) }
+    }
+
+    public func removeStream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Void> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        return outer(files.removeStream(inner(request), of: id, name), request.reader, id) { $0 }
+    }
+
+    public func streams(
+        _ request: Request, of file: FileID, after name: UnsafeRawBufferPointer
+    ) -> Attempt<[(name: [UInt8], stream: Attributes)]> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        return outer(files.streams(inner(request), of: id, after: name), request.reader, id) { found in
+            found.map { ($0.name, outer($0.inode)) }
+        }
+    }
+
+    public func punch(
+        _ request: Request, _ file: FileID, at offset: UInt64, length: UInt64
+    ) async throws(FileError) -> UInt64 {
+        guard let id = inner(file) else { throw .stale }
+        let files = files
+        // Earlier writes come first, or they would fill the hole again.
+        _ = try await flush(file)
+        return try await onLoop { () async throws(Failure) in
+            try await files.punch(id, at: offset, length: length, now: request.now)
+        }
+    }
+
+    public func seek(_ request: Request, _ file: FileID, from offset: UInt64, data: Bool) -> Attempt<UInt64> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        return outer(files.seek(inner(request), id, from: offset, data ? .data : .hole), request.reader, id) { $0 }
+    }
+}

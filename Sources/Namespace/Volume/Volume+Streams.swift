@@ -1,0 +1,40 @@
+/// Named streams, and holes. The rights are those of the open that the caller has.
+extension Volume {
+    public func stream(_ caller: Caller, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
+        fileSystem.stream(caller.request, of: file, name)
+    }
+
+    public func createStream(
+        _ caller: Caller, of file: FileID, _ name: UnsafeRawBufferPointer
+    ) -> Attempt<Attributes> {
+        attempt { () throws(Halt) in
+            try requireWritable(caller)
+            return fileSystem.createStream(caller.request, of: file, name)
+        }
+    }
+
+    public func removeStream(_ caller: Caller, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Void> {
+        attempt { () throws(Halt) in
+            try requireWritable(caller)
+            return fileSystem.removeStream(caller.request, of: file, name)
+        }
+    }
+
+    /// Streams whose names come after `name`; none: there are no more.
+    public func streams(
+        _ caller: Caller, of file: FileID, after name: UnsafeRawBufferPointer
+    ) -> Attempt<[(name: [UInt8], stream: Attributes)]> {
+        fileSystem.streams(caller.request, of: file, after: name)
+    }
+
+    public func punch(
+        _ caller: Caller, _ file: FileID, at offset: UInt64, length: UInt64
+    ) async throws(FileError) -> UInt64 {
+        guard !caller.isReadOnly, !isReadOnly else { throw .readOnly }
+        return try await fileSystem.punch(caller.request, file, at: offset, length: length)
+    }
+
+    public func seek(_ caller: Caller, _ file: FileID, from offset: UInt64, data: Bool) -> Attempt<UInt64> {
+        fileSystem.seek(caller.request, file, from: offset, data: data)
+    }
+}

@@ -1,0 +1,575 @@
+import Bytes
+import Namespace
+import Runtime
+
+/// Ends an element before its answer is written.
+enum SMBHalt: Error {
+    case status(NTStatus)
+    /// What was missing is fetched, then the element is served again from its start.
+    case lacks(Lack)
+    /// Only a task can do it. It answers what `Exchange.finish` gets.
+    case later(@Sendable (Exchange) async throws(SMBHalt) -> SMBAnswer)
+    /// Somebody will call `Exchange.finish` or `Exchange.again`.
+    case pending
+    /// What was asked for needs so many bytes.
+    case tooSmall(UInt32)
+    /// A status that has more to say than an error has.
+    case answer(SMBAnswer)
+
+    init(_ halt: Halt) {
+        switch halt {
+        case .refused(let error): self = .status(NTStatus(error))
+        case .lacks(let lack): self = .lacks(lack)
+        }
+    }
+}
+
+/// What a task brings: a status, and who writes the body of the answer.
+///
+/// Made and used on one loop.
+struct SMBAnswer: @unchecked Sendable {
+    var status: NTStatus
+    var write: ((inout Writer) -> Void)?
+
+    init(_ status: NTStatus) { self.status = status }
+    init(_ status: NTStatus = .success, _ write: @escaping (inout Writer) -> Void) {
+        self.status = status
+        self.write = write
+    }
+}
+
+/// One message of a client, which may be a chain of elements, and its answer. Used again and again; confined to its loop.
+///
+/// Elements are served one after the other; the first that can not be served at once makes the exchange a held one, which
+/// owns its bytes. Answers gather in `reply` and leave together; changes that have to be safe first are waited for once.
+final class Exchange: @unchecked Sendable {
+    static let smallReply = 8 << 10
+    /// Before the first element: the frame, and what encryption puts there.
+    static let lead = SMBStream.frameBytes + TransformHeader.bytes
+    static let attemptsMax = 1000
+
+    let state: SMBLoop
+    private(set) var stream: SMBStream?
+    private var message = UnsafeRawBufferPointer(start: nil, count: 0)
+    private var block: Block?
+    private var copy: UnsafeMutableRawBufferPointer?
+    private let small = Block(capacity: smallReply)
+    private(set) var reply: Block
+    private var charged = 0
+
+    /// Where the element begins that is served now, and its end.
+    private var offset = 0
+    private var end = 0
+    var header = Header()
+    private(set) var encryptedBy: Session?
+    private(set) var session: Session?
+    private(set) var tree: Tree?
+    /// For related elements: the file of the last one, and why there is none.
+    var file: FileHandle?
+    private var failure: NTStatus?
+    private var replyStart = 0
+    /// Where the last answer begins; 0: there is none.
+    private var lastReply = 0
+    private var isHeld = false
+    private var isDone = true
+    private var asyncID: UInt64?
+    private var attempts = 0
+    /// How much of the element's work is done, when it is done in pieces: an attempt goes on where the last one ended.
+    var progress = 0
+    private var borrowedKeys: SessionKeys?
+    /// Answers to be signed: where they begin, and by which keys.
+    private var signers: [(place: Int, keys: SessionKeys)] = []
+    /// Called with the element's answer as it will be sent, but for a signature.
+    var onAnswer: ((UnsafeRawBufferPointer) -> Void)?
+    /// The number of the open that the element is about to make.
+    var creating: UInt128? {
+        didSet { if let oldValue, creating == nil { stream?.creating[oldValue] = nil } }
+    }
+    /// Told when nobody wants the answer any more.
+    var onCancel: ((Cancellation) -> Void)?
+    /// What has to be safe before the answer leaves.
+    private var settles: (number: UInt64, volume: Volume)?
+    /// Done behind the answer.
+    private var afterwards: [() -> Void] = []
+    private var closesConnection = false
+    /// Goes up with each use, so that what was kept from an earlier one is recognised.
+    private(set) var use: UInt64 = 0
+
+    enum Cancellation {
+        case client
+        case session
+        case connection
+    }
+
+    init(_ state: SMBLoop) {
+        self.state = state
+        reply = small
+    }
+
+    var server: SMBServer {
+        guard let stream else { preconditionFailure("an exchange in use has a stream") }
+        return stream.server
+    }
+    var loop: EventLoop { state.loop }
+    var element: Element { Element(UnsafeRawBufferPointer(rebasing: message[offset..<end])) }
+    var isRelated: Bool { header.flags.contains(.related) }
+    var isFirst: Bool { offset == 0 }
+    var isLastElement: Bool { header.nextCommand == 0 }
+    var isAsynchronous: Bool { asyncID != nil }
+
+    // MARK: Beginning
+
+    func begin(_ stream: SMBStream, _ message: UnsafeRawBufferPointer, _ block: Block?, _ encryptedBy: Session?) {
+        precondition(isDone, "an exchange is used once at a time")
+        use += 1
+        isDone = false
+        self.stream = stream
+        self.message = message
+        self.block = block
+        self.encryptedBy = encryptedBy
+        reply = small
+        reply.count = Self.lead
+        offset = 0
+        end = 0
+        lastReply = 0
+        run()
+    }
+
+    func answerOldNegotiation(_ stream: SMBStream) {
+        use += 1
+        isDone = false
+        self.stream = stream
+        reply = small
+        reply.count = Self.lead
+        header = Header()
+        offset = 0
+        end = 0
+        var writer = Writer(reply.free)
+        writer.zeros(Header.bytes)
+        writeNegotiation(&writer)
+        complete(.success, writer.position - Header.bytes)
+        leave()
+    }
+
+    // MARK: Serving
+
+    /// Serves elements until one has to wait or all are answered.
+    private func run() {
+        while end < message.count {
+            guard !isDone else { return }
+            guard let stream, stream.connection.isOpen else { return drop() }
+            switch nextElement(stream) {
+            case .served: continue
+            case .waits: return
+            case .ended: return drop()
+            }
+        }
+        leave()
+    }
+
+    private enum Step {
+        case served
+        case waits
+        case ended
+    }
+
+    private func nextElement(_ stream: SMBStream) -> Step {
+        offset = end
+        var reader = Reader(UnsafeRawBufferPointer(rebasing: message[offset...]))
+        do throws(BytesError) { header = try Header(reading: &reader) } catch {
+            stream.end(because: "header")
+            return .ended
+        }
+        let next = Int(header.nextCommand)
+        guard next == 0 || next >= Header.bytes && next % 8 == 0 && next <= message.count - offset - Header.bytes else {
+            stream.end(because: "chain")
+            return .ended
+        }
+        end = next == 0 ? message.count : offset + next
+        guard !header.flags.contains(.response) else {
+            stream.end(because: "a response")
+            return .ended
+        }
+        let charge = stream.negotiation.hasMultiCredit ? max(Int(header.creditCharge), 1) : 1
+        guard stream.window.take(header.messageID, charge: charge) else {
+            stream.end(because: "message number")
+            return .ended
+        }
+        attempts = 0
+        progress = 0
+        return attempt()
+    }
+
+    /// Serves the element once.
+    private func attempt() -> Step {
+        prepare()
+        var writer = Writer(reply.free)
+        writer.zeros(Header.bytes)
+        do throws(SMBHalt) {
+            let status = try serve(&writer)
+            guard !writer.overflowed else { throw .status(.insufficientResources) }
+            complete(status, writer.position - Header.bytes)
+            return .served
+        } catch {
+            return halted(error)
+        }
+    }
+
+    private func halted(_ halt: SMBHalt) -> Step {
+        switch halt {
+        case .status(let status):
+            fail(status)
+            return .served
+        case .answer(let answer):
+            write(answer)
+            return .served
+        case .tooSmall(let bytes):
+            fail(.bufferTooSmall, needed: bytes)
+            return .served
+        case .pending:
+            hold()
+            return .waits
+        case .lacks(let lack):
+            attempts += 1
+            guard attempts <= Self.attemptsMax else {
+                fail(.insufficientResources)
+                return .served
+            }
+            hold()
+            let use = use
+            loop.task { [self] () async in
+                var failure: FileError?
+                do throws(FileError) { try await lack.supplied() } catch { failure = error }
+                guard self.use == use, !isDone else { return }
+                if let failure { finish(SMBAnswer(NTStatus(failure))) } else { again() }
+            }
+            return .waits
+        case .later(let work):
+            hold()
+            let use = use
+            loop.task { [self] () async in
+                do throws(SMBHalt) {
+                    let answer = try await work(self)
+                    guard self.use == use, !isDone else { return }
+                    finish(answer)
+                } catch {
+                    guard self.use == use, !isDone else { return }
+                    if case .waits = halted(error) { return }
+                    run()
+                }
+            }
+            return .waits
+        }
+    }
+
+    /// Makes room for the largest answer that the element may have.
+    private func prepare() {
+        let wanted = Header.bytes + 16 + expectedReply(element)
+        guard reply.capacity - reply.count < wanted else { return }
+        let larger = state.block(min(reply.count + wanted, SMBLimits.replyMax))
+        larger.append(reply.bytes)
+        reply = larger
+    }
+
+    /// The element is served again from its start: what it waited for is there.
+    func again() {
+        guard !isDone else { return }
+        onCancel = nil
+        if case .served = attempt() { run() }
+    }
+
+    /// Ends an element that waited.
+    func finish(_ answer: SMBAnswer) {
+        guard !isDone else { return }
+        onCancel = nil
+        write(answer)
+        run()
+    }
+
+    private func write(_ answer: SMBAnswer) {
+        guard answer.write != nil || !answer.status.isError else { return fail(answer.status) }
+        prepare()
+        var writer = Writer(reply.free)
+        writer.zeros(Header.bytes)
+        answer.write?(&writer)
+        if writer.overflowed {
+            fail(.insufficientResources)
+        } else {
+            complete(answer.status, writer.position - Header.bytes)
+        }
+    }
+
+    // MARK: Holding
+
+    private func hold() {
+        guard let stream else { return }
+        stream.hold(self, header.messageID)
+        guard !isHeld else { return }
+        isHeld = true
+        if block == nil {
+            let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: message.count, alignment: 8)
+            copy.copyMemory(from: message)
+            message = UnsafeRawBufferPointer(copy)
+            self.copy = copy
+        }
+        charged = message.count + reply.capacity
+        stream.charge(charged)
+    }
+
+    /// Tells the client that the answer takes a while ([MS-SMB2] 3.3.4.2). What was answered before in the chain leaves first.
+    func announce() {
+        guard asyncID == nil, let stream else { return }
+        flush()
+        let id = stream.register(self)
+        asyncID = id
+        let body = Header.bytes
+        var writer = Writer(reply.free)
+        writer.zeros(body)
+        writeError(&writer)
+        complete(.pending, writer.position - body)
+        flush()
+    }
+
+    func cancel() { cancel(by: .client) }
+
+    func cancel(by who: Cancellation) {
+        guard let onCancel else { return }
+        self.onCancel = nil
+        onCancel(who)
+    }
+
+    // MARK: Answers
+
+    /// The change must be as safe as its volume promises before the answer leaves.
+    func settle(_ number: UInt64, _ volume: Volume) {
+        guard number > (settles?.number ?? 0) else { return }
+        settles = (number, volume)
+    }
+
+    func afterReply(_ work: @escaping () -> Void) { afterwards.append(work) }
+    func closeConnection() { closesConnection = true }
+
+    /// [MS-SMB2] 2.2.2.
+    private func writeError(_ writer: inout Writer, needed: UInt32? = nil) {
+        writer.u16LE(9)
+        let isLatest = stream?.negotiation.dialect == .v311
+        writer.u16LE(needed != nil && isLatest ? 1 : 0)
+        guard let needed else {
+            writer.u32LE(0)
+            return writer.u8(0)
+        }
+        writer.u32LE(isLatest ? 12 : 4)
+        if isLatest {
+            writer.u32LE(4)
+            writer.u32LE(0)
+        }
+        writer.u32LE(needed)
+    }
+
+    private func fail(_ status: NTStatus, needed: UInt32? = nil) {
+        if reply.capacity - reply.count < Header.bytes + 24 {
+            let larger = state.block(reply.count + 4096)
+            larger.append(reply.bytes)
+            reply = larger
+        }
+        var writer = Writer(reply.free)
+        writer.zeros(Header.bytes)
+        writeError(&writer, needed: needed)
+        complete(status, writer.position - Header.bytes)
+    }
+
+    /// The body of an answer stands behind the place of its header: writes the header and links it to the one before.
+    private func complete(_ status: NTStatus, _ bodyBytes: Int) {
+        guard let stream else { return }
+        let start = reply.count
+        if lastReply > 0 {
+            reply.base.storeBytes(
+                of: UInt32(start - lastReply).littleEndian, toByteOffset: lastReply + Header.nextCommandOffset,
+                as: UInt32.self)
+        }
+        var answer = Header()
+        answer.creditCharge = header.creditCharge
+        answer.status = status.rawValue
+        answer.command = header.command
+        answer.flags = header.flags.intersection([.related, .replay, .dfs]).union(.response)
+        answer.messageID = header.messageID
+        answer.sessionID = session?.id ?? header.sessionID
+        if let asyncID {
+            answer.flags.insert(.async)
+            answer.asyncID = asyncID
+            // The announcement brought the credits.
+            if status == .pending { answer.credits = stream.grant(header) }
+        } else {
+            answer.processID = header.processID
+            answer.treeID = tree?.id ?? header.treeID
+            answer.credits = stream.grant(header)
+        }
+        if isSigning, let keys = borrowedKeys ?? session?.keys {
+            answer.flags.insert(.signed)
+            signers.append((start, keys))
+        }
+        var writer = Writer(reply.free)
+        answer.write(into: &writer)
+        reply.count += Header.bytes + bodyBytes
+        lastReply = start
+        if status == .pending { return }
+        if let asyncID {
+            stream.unregister(asyncID)
+            self.asyncID = nil
+        }
+        stream.unhold(header.messageID)
+        if creating != nil { creating = nil }
+        if header.command == Command.create.rawValue { failure = status.isError ? status : nil }
+        // Elements begin at multiples of eight; of a chain the last one is filled up too, as Windows does it.
+        if header.nextCommand != 0 || offset > 0 {
+            while (reply.count - Self.lead) % 8 != 0, reply.count < reply.capacity {
+                reply.base.storeBytes(of: 0, toByteOffset: reply.count, as: UInt8.self)
+                reply.count += 1
+            }
+            precondition((reply.count - Self.lead) % 8 == 0, "room for what fills up an element")
+        }
+        if let onAnswer {
+            self.onAnswer = nil
+            onAnswer(UnsafeRawBufferPointer(start: reply.base + start, count: reply.count - start))
+        }
+    }
+
+    /// Why a related element finds no file.
+    var previousFailure: NTStatus { failure ?? .fileClosed }
+
+    private var isSigning: Bool { encryptedBy == nil && (header.flags.contains(.signed) || isSigningSetup) }
+
+    /// The answer that ends a log-on is signed whatever the request was.
+    var isSigningSetup = false
+
+    // MARK: Sending
+
+    /// All elements are answered: waits for what the answers promise, then sends them.
+    private func leave() {
+        guard let (number, volume) = settles else { return settled(nil) }
+        settles = nil
+        let use = use
+        let promise = Promise()
+        volume.whenSettled(number, on: loop) { [self] failure in
+            promise.isTold = true
+            promise.failure = failure
+            if !promise.isAsked, self.use == use, !isDone { settled(failure) }
+        }
+        promise.isAsked = false
+        if promise.isTold { settled(promise.failure) } else { hold() }
+    }
+
+    /// On one loop only.
+    private final class Promise: @unchecked Sendable {
+        /// While the call runs that may tell at once.
+        var isAsked = true
+        var isTold = false
+        var failure: FileError?
+    }
+
+    /// What the answers promise came true, or never will: then none of them is given.
+    private func settled(_ failure: FileError?) {
+        if failure != nil {
+            var place = Self.lead
+            while true {
+                let next = Int(reply.base.loadUnaligned(fromByteOffset: place + Header.nextCommandOffset, as: UInt32.self))
+                reply.base.storeBytes(
+                    of: NTStatus.unexpectedIOError.rawValue, toByteOffset: place + Header.statusOffset, as: UInt32.self)
+                if next == 0 { break }
+                place += next
+            }
+        }
+        flush()
+        finishUse()
+    }
+
+    /// Sends what has gathered: signed, or encrypted as a whole.
+    private func flush() {
+        guard let stream, lastReply > 0 else { return }
+        let packet = protect()
+        if reply.count <= Self.smallReply {
+            stream.connection.write(packet)
+        } else if let base = packet.baseAddress {
+            stream.connection.write(reply, offset: base - UnsafeRawPointer(reply.base), count: packet.count)
+            // The connection has it now.
+            reply = small
+        }
+        reply.count = Self.lead
+        lastReply = 0
+    }
+
+    private func protect() -> UnsafeRawBufferPointer {
+        let bytes = reply.count - Self.lead
+        let lead = encryptedBy == nil ? SMBStream.frameBytes : Self.lead
+        let start = Self.lead - lead
+        reply.base.storeBytes(
+            of: UInt32(lead - SMBStream.frameBytes + bytes).bigEndian, toByteOffset: start, as: UInt32.self)
+        if let encryptedBy, let keys = encryptedBy.keys {
+            let packet = UnsafeMutableRawBufferPointer(
+                start: reply.base + SMBStream.frameBytes, count: TransformHeader.bytes + bytes)
+            var writer = Writer(packet)
+            TransformHeader(messageBytes: UInt32(bytes), sessionID: encryptedBy.id).write(into: &writer)
+            keys.seal(packet)
+        }
+        for (place, keys) in signers {
+            let next = Int(reply.base.loadUnaligned(fromByteOffset: place + Header.nextCommandOffset, as: UInt32.self))
+            keys.sign(
+                UnsafeMutableRawBufferPointer(
+                    start: reply.base + place, count: next == 0 ? reply.count - place : next))
+        }
+        signers.removeAll(keepingCapacity: true)
+        return UnsafeRawBufferPointer(start: reply.base + start, count: lead + bytes)
+    }
+
+    private func drop() {
+        if let asyncID { stream?.unregister(asyncID) }
+        stream?.unhold(header.messageID)
+        asyncID = nil
+        end = message.count
+        finishUse()
+    }
+
+    private func finishUse() {
+        guard !isDone, let stream else { return }
+        isDone = true
+        let work = afterwards
+        let closes = closesConnection
+        if isHeld {
+            stream.unhold(header.messageID)
+            stream.release(charged)
+        }
+        isHeld = false
+        charged = 0
+        copy?.deallocate()
+        copy = nil
+        block = nil
+        message = UnsafeRawBufferPointer(start: nil, count: 0)
+        reply = small
+        session = nil
+        tree = nil
+        encryptedBy = nil
+        file = nil
+        failure = nil
+        settles = nil
+        onCancel = nil
+        afterwards = []
+        closesConnection = false
+        isSigningSetup = false
+        onAnswer = nil
+        borrowedKeys = nil
+        if creating != nil { creating = nil }
+        signers.removeAll(keepingCapacity: true)
+        header = Header()
+        self.stream = nil
+        state.giveBack(self)
+        for each in work { each() }
+        if closes { stream.endAfterReply() }
+    }
+
+    // MARK: Who and where
+
+    /// The answer speaks of a session that belongs to another connection.
+    func sign(by keys: SessionKeys) { borrowedKeys = keys }
+    func use(_ session: Session?) { self.session = session }
+    func use(_ tree: Tree?) { self.tree = tree }
+}

@@ -1,0 +1,212 @@
+import Bytes
+import Logging
+import Namespace
+import Runtime
+import Synchronization
+
+/// A share as clients see it.
+public struct SMBShare: Sendable {
+    public var name: String
+    public var comment: String
+    /// Nil: the share for pipes.
+    public var volume: Volume?
+    public var isReadOnly = false
+    public var requiresEncryption = false
+    /// Whether somebody who has no name may use it, as `nobody`.
+    public var allowsGuests = false
+    /// Whether listings leave out what the user may not read.
+    public var hidesUnreadable = false
+
+    public init(name: String, comment: String = "", volume: Volume?) {
+        self.name = name
+        self.comment = comment
+        self.volume = volume
+    }
+}
+
+/// Who and what there is to be served. Called from any loop, answers at once.
+public protocol SMBCatalog: Sendable {
+    func user(named name: String) -> SMBUser?
+    /// Without regard to case.
+    func share(named name: String) -> SMBShare?
+    /// In the order in which they are listed.
+    var shares: [SMBShare] { get }
+    var identities: UserTable { get }
+    /// What the user may do on a volume, whatever its files say.
+    func rights(of user: SMBUser, on volume: Volume) -> VolumeRights
+}
+
+public struct SMBOptions: Sendable {
+    public var serverName = "PROXYFS"
+    public var guid: UInt128 = 0
+    public var requiresSigning = false
+    /// Every session is to be encrypted; who can not is refused.
+    public var requiresEncryption = false
+    public var connectionsMax = 10_000
+
+    public init() {}
+}
+
+/// What one server lets its clients use.
+enum SMBLimits {
+    static let sessionsPerConnection = 1024
+    static let treesPerSession = 4096
+    static let opensPerSession = 65_536
+    /// Exchanges of one connection that are not answered yet: then nothing more is read.
+    static let heldMax = MessageWindow.creditsMax
+    /// Their messages and their answers.
+    static let heldBytesMax = 64 << 20
+    static let heldBytesOfLoopMax = 512 << 20
+    /// A connection that has no session by then ends.
+    static let setupNanoseconds: UInt64 = 45_000_000_000
+    /// Of one compound's answer.
+    static let replyMax = 16 << 20
+}
+
+public final class SMBServer: Sendable {
+    let options: SMBOptions
+    let catalog: any SMBCatalog
+    let world: World
+    let logger: Logger
+    private let loops: [SMBLoop]
+    let sessions = SessionRegistry()
+    let throttle = Guarded(LogOnThrottle())
+    let hash: KeyedHash
+    let started: Int64
+    private let handleMask: UInt64
+
+    public init(_ catalog: any SMBCatalog, _ options: SMBOptions, world: World, logger: Logger) {
+        self.catalog = catalog
+        self.options = options
+        self.world = world
+        self.logger = logger
+        loops = world.loops.map { SMBLoop($0) }
+        hash = KeyedHash(world.random.next(), world.random.next())
+        handleMask = world.random.next() >> 1
+        started = world.clock.wall()
+    }
+
+    var terms: Negotiation.Terms {
+        Negotiation.Terms(guid: options.guid, requiresSigning: options.requiresSigning, allowsEncryption: true)
+    }
+
+    public func listen(on address: SocketAddress) throws(Errno) -> Listener {
+        var listening = ListenerOptions()
+        listening.limits.inputMax = 256 << 10
+        listening.limits.outputHigh = 16 << 20
+        listening.limits.outputMax = 128 << 20
+        listening.limits.messageTimeout = 60_000_000_000
+        listening.connectionsMax = options.connectionsMax
+        return try world.network.listen(on: address, listening, loops: world.loops) { [self] connection in
+            SMBStream(self, state(of: connection.loop), connection)
+        }
+    }
+
+    private func state(of loop: EventLoop) -> SMBLoop {
+        guard let state = loops.first(where: { $0.loop === loop }) else {
+            preconditionFailure("a connection runs on one of the server's loops")
+        }
+        return state
+    }
+
+    /// By the volumes' identities; as many as there are volumes.
+    let durables = DurableHandles()
+    private let sharings = Guarded([UInt64: FileSharing]())
+
+    func sharing(of volume: Volume) -> FileSharing {
+        let (hash, clock) = (hash, world.clock)
+        return sharings.withLock { table in
+            if let known = table[volume.identity] { return known }
+            let new = FileSharing(hash: hash, clock: clock)
+            table[volume.identity] = new
+            return new
+        }
+    }
+
+    private let lastHandle = Atomic<UInt64>(0)
+
+    func newHandle() -> FileHandle {
+        let number = lastHandle.wrappingAdd(1, ordering: .relaxed).newValue
+        return FileHandle(persistent: number, volatile: number ^ handleMask)
+    }
+
+    func random(_ count: Int) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        bytes.withUnsafeMutableBytes { world.random.fill($0) }
+        return bytes
+    }
+}
+
+/// What the connections of one server share on one loop. Confined to the loop.
+final class SMBLoop: @unchecked Sendable {
+    let loop: EventLoop
+    var heldBytes = 0
+    /// Exchanges to be used again.
+    private var spare: [Exchange] = []
+    private static let spareMax = 64
+    private var blocks: [Block] = []
+    private static let blocksMax = 16
+    static let largeBlock = (1 << 20) + (16 << 10)
+
+    init(_ loop: EventLoop) { self.loop = loop }
+
+    func exchange() -> Exchange { spare.popLast() ?? Exchange(self) }
+
+    func giveBack(_ exchange: Exchange) {
+        if spare.count < Self.spareMax { spare.append(exchange) }
+    }
+
+    /// An empty block of at least `capacity`; large ones are used again once nobody else refers to them.
+    func block(_ capacity: Int) -> Block {
+        guard capacity > Exchange.smallReply, capacity <= Self.largeBlock else { return Block(capacity: capacity) }
+        for index in blocks.indices where isKnownUniquelyReferenced(&blocks[index]) {
+            blocks[index].count = 0
+            return blocks[index]
+        }
+        let block = Block(capacity: Self.largeBlock)
+        if blocks.count < Self.blocksMax { blocks.append(block) }
+        return block
+    }
+}
+
+/// Sessions of all connections by their numbers, for those that come back by another connection.
+final class SessionRegistry: Sendable {
+    private struct Entry {
+        weak var session: Session?
+        let loop: EventLoop
+        let terms: SessionTerms?
+    }
+
+    private let table = Guarded([UInt64: Entry]())
+
+    func add(_ session: Session, on loop: EventLoop) {
+        table.withLock { $0[session.id] = Entry(session: session, loop: loop, terms: session.terms) }
+    }
+
+    func terms(_ id: UInt64) -> SessionTerms? { table.withLock { $0[id]?.terms } }
+
+    func remove(_ id: UInt64) { table.withLock { _ = $0.removeValue(forKey: id) } }
+
+    /// Ends a session, wherever it is, if it is this user's; then `done` is called on `loop`.
+    func end(_ id: UInt64, of user: String, on loop: EventLoop, _ done: @escaping @Sendable () -> Void) {
+        guard let entry = table.withLock({ $0[id] }) else { return done() }
+        let box = Kept(session: entry.session)
+        let end: @Sendable () -> Void = {
+            if let session = box.session, session.user?.name ?? "" == user { session.stream?.end(session, keepsDurable: true) }
+        }
+        if entry.loop === loop {
+            end()
+            return done()
+        }
+        entry.loop.execute {
+            end()
+            loop.execute(done)
+        }
+    }
+
+    /// Touched on its own loop only.
+    private final class Kept: @unchecked Sendable {
+        weak var session: Session?
+        init(session: Session?) { self.session = session }
+    }
+}

@@ -1,0 +1,140 @@
+import Bytes
+import Namespace
+import Runtime
+
+/// READ, WRITE, FLUSH ([MS-SMB2] 3.3.5.12, 3.3.5.13, 3.3.5.11).
+extension Exchange {
+    /// Before the data of a READ.
+    private static let readFrame = 16
+    /// The file system takes no more in one step.
+    private static let pieceMax = 1 << 20
+    static let offsetMax = UInt64(Int64.max)
+
+    func read(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
+        let request = try parse { (element) throws(BytesError) in try ReadRequest(reading: element) }
+        let open = try open(request.file)
+        if open.pipe != nil { return try readPipe(open, Int(request.count), &writer) }
+        let volume = try volume(open)
+        guard Int(request.count) <= stream?.negotiation.dataMax ?? 0 else { throw .status(.invalidParameter) }
+        guard !open.isDirectory else { throw .status(.invalidDeviceRequest) }
+        guard !open.granted.isDisjoint(with: [.readData, .execute]) else { throw .status(.accessDenied) }
+        let count = Int(request.count)
+        guard request.offset <= Self.offsetMax, UInt64(count) <= Self.offsetMax - request.offset else {
+            throw .status(.invalidParameter)
+        }
+        try checkLocks(open, at: request.offset, count, isWrite: false)
+        guard let frame = writer.space(Self.readFrame), let data = writer.space(count) else {
+            throw .status(.insufficientResources)
+        }
+        let attempt = volume.read(caller(open.tree), open.file, at: request.offset, into: data)
+        if case .lacks = attempt { throw readSlowly(request, open, volume) }
+        let got = try value(attempt, volume).count
+        writer.rewind(to: Header.bytes + Self.readFrame + got)
+        Self.write(got, frame)
+        open.position = request.offset + UInt64(got)
+        return try Self.status(got, request)
+    }
+
+    private static func status(_ got: Int, _ request: ReadRequest) throws(SMBHalt) -> NTStatus {
+        if got == 0, request.count > 0 || request.countMin > 0 { throw .status(.endOfFile) }
+        if got < Int(request.countMin) { throw .status(.endOfFile) }
+        return .success
+    }
+
+    private static func write(_ got: Int, _ frame: UnsafeMutableRawBufferPointer) {
+        var writer = Writer(frame)
+        writer.u16LE(17)
+        writer.u8(UInt8(Header.bytes + Self.readFrame))
+        writer.u8(0)
+        writer.u32LE(UInt32(got))
+        writer.u32LE(0)
+        writer.u32LE(0)
+    }
+
+    /// What is not in memory is read by a task, into memory of its own: the answer's may move meanwhile.
+    private func readSlowly(_ request: ReadRequest, _ open: Open, _ volume: Volume) -> SMBHalt {
+        let count = Int(request.count)
+        let (file, offset) = (open.file, request.offset)
+        return .later { [state] (_) async throws(SMBHalt) in
+            let block = state.block(max(count, 1))
+            let buffer = SendableBuffer(UnsafeMutableRawBufferPointer(rebasing: block.free.prefix(count)))
+            let got: Int
+            do throws(FileError) { got = try await volume.readAll(file, at: offset, into: buffer) } catch {
+                throw .status(NTStatus(error))
+            }
+            let status = try Self.status(got, request)
+            return SMBAnswer(status) { writer in
+                guard let frame = writer.space(Self.readFrame) else { return }
+                Self.write(got, frame)
+                writer.bytes(UnsafeRawBufferPointer(start: block.base, count: got))
+            }
+        }
+    }
+
+    func write(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
+        let request = try parse { (element) throws(BytesError) in try WriteRequest(reading: element) }
+        let open = try open(request.file)
+        if open.pipe != nil { return try writePipe(open, request.data, &writer) }
+        let volume = try volume(open)
+        guard request.data.count <= stream?.negotiation.dataMax ?? 0 else { throw .status(.invalidParameter) }
+        guard !open.isDirectory else { throw .status(.invalidDeviceRequest) }
+        guard !open.granted.isDisjoint(with: [.writeData, .appendData]) else { throw .status(.accessDenied) }
+        let caller = caller(open.tree)
+        var offset = request.offset
+        // "At the end", as clients that only append say it.
+        if offset == .max {
+            offset = try value(volume.attributes(caller, open.file), volume).size
+        }
+        guard offset <= Self.offsetMax, UInt64(request.data.count) <= Self.offsetMax - offset else {
+            throw .status(.invalidParameter)
+        }
+        if progress == 0, !request.data.isEmpty {
+            try checkLocks(open, at: offset, request.data.count, isWrite: true)
+            try proceed(.write, open)
+        }
+        while progress < request.data.count {
+            let piece = UnsafeRawBufferPointer(rebasing: request.data[progress...].prefix(Self.pieceMax))
+            _ = try value(volume.write(caller, open.file, at: offset + UInt64(progress), piece), volume)
+            progress += piece.count
+        }
+        open.sharing?.post(.modified, [.size, .lastWrite], open.place.path, on: loop)
+        writer.u16LE(17)
+        writer.u16LE(0)
+        writer.u32LE(UInt32(request.data.count))
+        writer.u32LE(0)
+        writer.u32LE(0)
+        guard request.isWriteThrough || open.mode & CreateOptions.writeThrough != 0 else { return .success }
+        let count = UInt32(request.data.count)
+        let file = open.file
+        throw .later { (exchange) async throws(SMBHalt) in
+            do throws(FileError) { try await volume.flush(file, on: exchange.loop) } catch {
+                throw .status(NTStatus(error))
+            }
+            return SMBAnswer { writer in
+                writer.u16LE(17)
+                writer.u16LE(0)
+                writer.u32LE(count)
+                writer.u32LE(0)
+                writer.u32LE(0)
+            }
+        }
+    }
+
+    func flush(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
+        let request = try parse { (element) throws(BytesError) in try FlushRequest(reading: element) }
+        let open = try open(request.file)
+        guard let volume = open.volume else { return empty(&writer) }
+        guard !open.granted.isDisjoint(with: [.writeData, .appendData]) else { throw .status(.accessDenied) }
+        guard !open.isDirectory else { return empty(&writer) }
+        let file = open.file
+        throw .later { (exchange) async throws(SMBHalt) in
+            do throws(FileError) { try await volume.flush(file, on: exchange.loop) } catch {
+                throw .status(NTStatus(error))
+            }
+            return SMBAnswer { writer in
+                writer.u16LE(4)
+                writer.u16LE(0)
+            }
+        }
+    }
+}

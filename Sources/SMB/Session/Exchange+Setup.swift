@@ -1,0 +1,247 @@
+import Bytes
+import Namespace
+import Runtime
+
+/// NEGOTIATE, SESSION_SETUP, LOGOFF, TREE_CONNECT, TREE_DISCONNECT ([MS-SMB2] 3.3.5.3 to 3.3.5.8).
+extension Exchange {
+    // MARK: Negotiate
+
+    func negotiate(_ stream: SMBStream, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {
+        guard encryptedBy == nil else { throw .status(.accessDenied) }
+        let request: NegotiateRequest
+        do throws(BytesError) { request = try NegotiateRequest(reading: element) } catch {
+            throw .status(.invalidParameter)
+        }
+        do throws(Negotiation.Refusal) {
+            try stream.negotiation.negotiate(request, server.terms)
+        } catch {
+            switch error {
+            case .status(let status): throw .status(status)
+            case .end:
+                stream.end(because: "negotiated twice")
+                throw .status(.invalidParameter)
+            }
+        }
+        if stream.negotiation.dialect == .v311 {
+            stream.negotiation.hash(element.bytes)
+            onAnswer = { [weak stream] in stream?.negotiation.hash($0) }
+        }
+        writeNegotiation(&writer)
+        return .success
+    }
+
+    func writeNegotiation(_ writer: inout Writer) {
+        guard let stream else { return }
+        stream.negotiation.write(
+            server.terms, time: NTTime.now(server.world.clock), hint: SPNEGO.hint, salt: server.random(32),
+            into: &writer, from: 0)
+    }
+
+    // MARK: Session setup
+
+    func setUp(_ stream: SMBStream, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {
+        guard let dialect = stream.negotiation.dialect else {
+            stream.end(because: "nothing was negotiated")
+            throw .status(.invalidParameter)
+        }
+        let request = try parse { (element) throws(BytesError) in try SessionSetupRequest(reading: element) }
+        if server.options.requiresEncryption, stream.negotiation.encryption == nil { throw .status(.accessDenied) }
+        let session: Session
+        if header.sessionID == 0 {
+            guard !request.isBinding else { throw .status(.userSessionDeleted) }
+            guard stream.sessions.count < SMBLimits.sessionsPerConnection else { throw .status(.insufficientResources) }
+            session = Session(newIdentity(), stream, preauth: stream.negotiation.preauth)
+            stream.sessions[session.id] = session
+        } else {
+            // Another connection for the same session needs what several channels need.
+            if request.isBinding {
+                guard let terms = server.sessions.terms(header.sessionID) else { throw .status(.userSessionDeleted) }
+                let keys = terms.makeKeys()
+                guard header.flags.contains(.signed), keys.isSigned(element.bytes) else { throw .status(.accessDenied) }
+                sign(by: keys)
+                throw .status(terms.refusal(stream.negotiation))
+            }
+            guard let known = stream.sessions[header.sessionID] else { throw .status(.userSessionDeleted) }
+            session = known
+        }
+        use(session)
+        if session.state != .inProgress { try checkSignature() }
+        if session.logOn == nil {
+            session.logOn = LogOn(serverName: server.options.serverName)
+            if session.state != .inProgress { session.preauth = stream.negotiation.preauth }
+        }
+        if dialect == .v311 { session.preauth = NegotiationHash.next(session.preauth, element.bytes) }
+        let catalog = server.catalog
+        let step = session.logOn?.step(
+            request.token, random: server.random(NTLM.challengeBytes), time: NTTime.now(server.world.clock)
+        ) { catalog.user(named: $0) }
+        switch step {
+        case .goesOn(let token):
+            if dialect == .v311 {
+                onAnswer = { [weak session] answer in
+                    guard let session else { return }
+                    session.preauth = NegotiationHash.next(session.preauth, answer)
+                }
+            }
+            write(token, session, &writer)
+            return .moreProcessingRequired
+        case .accepted(let token, let user, let key):
+            return try accept(session, stream, request, user, key, token, &writer)
+        case .refused(let name):
+            let delay = server.throttle.withLock { $0.failed(throttleKey(name), now: server.world.clock.monotonic()) }
+            drop(session, stream)
+            guard delay > 0 else { throw .status(.logonFailure) }
+            let loop = loop
+            throw .later { (_) async throws(SMBHalt) in
+                await loop.sleep(nanoseconds: delay)
+                return SMBAnswer(.logonFailure)
+            }
+        case .malformed, nil:
+            drop(session, stream)
+            throw .status(.invalidParameter)
+        }
+    }
+
+    /// Of the name and the address that it is tried from.
+    private func throttleKey(_ name: String) -> UInt64 {
+        guard let stream else { return 0 }
+        var bytes = Array(UTF16Name.upper(name).utf8)
+        switch stream.connection.remoteAddress {
+        case .ipv4(let host, _): bytes.u32(host)
+        case .ipv6(let high, let low, _, _):
+            bytes.u64(high)
+            bytes.u64(low)
+        case .unix: break
+        }
+        return bytes.withUnsafeBytes { server.hash($0) }
+    }
+
+    private func newIdentity() -> UInt64 {
+        var id: UInt64
+        repeat { id = server.world.random.next() >> 1 } while id == 0 || stream?.sessions[id] != nil
+        return id
+    }
+
+    /// A log-on that failed: a new session goes, and so does one that was to log on again.
+    private func drop(_ session: Session, _ stream: SMBStream) {
+        session.logOn = nil
+        stream.end(session)
+        stream.sessions[session.id] = nil
+    }
+
+    private func accept(
+        _ session: Session, _ stream: SMBStream, _ request: SessionSetupRequest, _ user: SMBUser?, _ key: [UInt8],
+        _ token: [UInt8], _ writer: inout Writer
+    ) throws(SMBHalt) -> NTStatus {
+        session.logOn = nil
+        guard let dialect = stream.negotiation.dialect else { throw .status(.invalidParameter) }
+        if let user { server.throttle.withLock { $0.succeeded(throttleKey(user.name)) } }
+        if session.state == .inProgress {
+            session.user = user
+            if user != nil {
+                let terms = SessionTerms(
+                    key: key, dialect: dialect, signing: stream.negotiation.signing,
+                    encryption: stream.negotiation.encryption, preauth: session.preauth)
+                session.terms = terms
+                session.keys = terms.makeKeys()
+                session.requiresSigning =
+                    server.options.requiresSigning
+                    || (request.securityMode.union(stream.negotiation.clientMode)).contains(.signingRequired)
+                session.requiresEncryption = server.options.requiresEncryption
+            } else if server.options.requiresEncryption || server.options.requiresSigning {
+                drop(session, stream)
+                throw .status(.accessDenied)
+            }
+            server.sessions.add(session, on: loop)
+        } else {
+            // Opens keep the rights that they were given; new ones are the new user's.
+            session.user = user
+        }
+        session.state = .valid
+        isSigningSetup = session.keys != nil
+        let previous = request.previousSessionID
+        if previous != 0, previous != session.id {
+            let name = user?.name ?? ""
+            let flags = setupFlags(session)
+            let registry = server.sessions
+            let loop = loop
+            throw .later { (_) async throws(SMBHalt) in
+                await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+                    registry.end(previous, of: name, on: loop) { continuation.resume() }
+                }
+                return SMBAnswer { Exchange.write(token, flags, &$0) }
+            }
+        }
+        write(token, session, &writer)
+        return .success
+    }
+
+    private func setupFlags(_ session: Session) -> UInt16 {
+        guard session.state == .valid else { return 0 }
+        if session.user == nil { return 2 }
+        return session.requiresEncryption ? 4 : 0
+    }
+
+    private func write(_ token: [UInt8], _ session: Session, _ writer: inout Writer) {
+        Self.write(token, setupFlags(session), &writer)
+    }
+
+    /// [MS-SMB2] 2.2.6.
+    private static func write(_ token: [UInt8], _ flags: UInt16, _ writer: inout Writer) {
+        writer.u16LE(9)
+        writer.u16LE(flags)
+        writer.u16LE(UInt16(Header.bytes + 8))
+        writer.u16LE(UInt16(token.count))
+        token.withUnsafeBytes { writer.bytes($0) }
+    }
+
+    func logOff(_ stream: SMBStream, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {
+        _ = try parse { (element) throws(BytesError) in try EmptyRequest(reading: element) }
+        if let session { afterReply { stream.end(session) } }
+        return empty(&writer)
+    }
+
+    // MARK: Trees
+
+    func connectTree(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
+        let request = try parse { (element) throws(BytesError) in try TreeConnectRequest(reading: element) }
+        guard let session, let path = UTF16Name.string(request.path), let slash = path.lastIndex(of: "\\") else {
+            throw .status(.badNetworkName)
+        }
+        let name = String(path[path.index(after: slash)...])
+        guard var share = server.catalog.share(named: name) else { throw .status(.badNetworkName) }
+        // Nobody in particular may look at the list of shares, and use what is open to guests.
+        guard session.user != nil || share.volume == nil || share.allowsGuests else { throw .status(.accessDenied) }
+        if let user = session.user, let volume = share.volume {
+            let rights = server.catalog.rights(of: user, on: volume)
+            guard rights.contains(.read) else { throw .status(.accessDenied) }
+            if !rights.contains(.write) { share.isReadOnly = true }
+        }
+        if share.requiresEncryption {
+            guard stream?.negotiation.encryption != nil, session.keys?.canEncrypt == true, encryptedBy != nil else {
+                throw .status(.accessDenied)
+            }
+        }
+        let access: UInt32 = share.isReadOnly ? 0x1200A9 : 0x1F01FF
+        guard let tree = session.addTree(
+                share, access: access, share.volume.map { server.sharing(of: $0) }) else { throw .status(.insufficientResources) }
+        use(tree)
+        writer.u16LE(16)
+        writer.u8(share.volume == nil ? 2 : 1)
+        writer.u8(0)
+        // Clients may keep what they like; with encryption, they are told so.
+        var flags: UInt32 = share.volume == nil ? 0x30 : 0
+        if share.requiresEncryption { flags |= 0x8000 }
+        if share.hidesUnreadable { flags |= 0x800 }
+        writer.u32LE(flags)
+        writer.u32LE(0)
+        writer.u32LE(access)
+        return .success
+    }
+
+    func disconnectTree(_ stream: SMBStream, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {
+        _ = try parse { (element) throws(BytesError) in try EmptyRequest(reading: element) }
+        if let tree { stream.end(tree) }
+        return empty(&writer)
+    }
+}

@@ -1,0 +1,91 @@
+import Namespace
+import Runtime
+
+/// Somebody who has logged on, or is about to. Confined to the loop of its connection.
+final class Session: @unchecked Sendable {
+    enum State {
+        case inProgress
+        case valid
+        /// It has to log on again before anything else.
+        case expired
+    }
+
+    let id: UInt64
+    /// Nil: the connection is gone.
+    weak var stream: SMBStream?
+    var state = State.inProgress
+    var logOn: LogOn?
+    /// Over this session's messages, while it logs on.
+    var preauth: [UInt8]
+    var user: SMBUser?
+    var isGuest = false
+    var keys: SessionKeys?
+    /// What its keys were made of, for another connection that speaks of this session.
+    var terms: SessionTerms?
+    var requiresSigning = false
+    var requiresEncryption = false
+    var trees: [UInt32: Tree] = [:]
+    private var lastTree: UInt32 = 0
+    var opens: [UInt64: Open] = [:]
+
+    init(_ id: UInt64, _ stream: SMBStream, preauth: [UInt8]) {
+        self.id = id
+        self.stream = stream
+        self.preauth = preauth
+    }
+
+    var credential: Credential { user?.credential ?? .nobody }
+
+    func addTree(_ share: SMBShare, access: UInt32, _ sharing: FileSharing?) -> Tree? {
+        guard trees.count < SMBLimits.treesPerSession else { return nil }
+        repeat { lastTree &+= 1 } while lastTree == 0 || lastTree == SMB2.noTree || trees[lastTree] != nil
+        let tree = Tree(lastTree, share, self, access: access, sharing)
+        trees[lastTree] = tree
+        return tree
+    }
+}
+
+/// A session's use of a share.
+final class Tree: @unchecked Sendable {
+    let id: UInt32
+    let share: SMBShare
+    unowned let session: Session
+    let access: UInt32
+    /// Nil: the share for pipes.
+    let sharing: FileSharing?
+
+    init(_ id: UInt32, _ share: SMBShare, _ session: Session, access: UInt32, _ sharing: FileSharing?) {
+        self.id = id
+        self.share = share
+        self.session = session
+        self.access = access
+        self.sharing = sharing
+    }
+}
+
+/// What was agreed on for a session, and its secret.
+struct SessionTerms: Sendable {
+    let key: [UInt8]
+    let dialect: Dialect
+    let signing: SigningAlgorithm
+    let encryption: EncryptionAlgorithm?
+    let preauth: [UInt8]
+
+    /// Contexts of OpenSSL belong to one thread: each that needs the keys makes its own.
+    func makeKeys() -> SessionKeys {
+        SessionKeys(session: key, dialect, signing, encryption, preauth: preauth)
+    }
+
+    /// Why a connection that agreed on other things can not be one of the session's ([MS-SMB2] 3.3.5.5).
+    func refusal(_ connection: Negotiation) -> NTStatus {
+        guard let dialect = connection.dialect, dialect.isThree else { return .requestNotAccepted }
+        guard self.dialect.isThree else { return .invalidParameter }
+        if connection.signing != signing {
+            if signing == .aesGMAC { return .requestOutOfSequence }
+            if connection.signing == .aesGMAC { return .notSupported }
+        }
+        guard dialect == self.dialect, connection.encryption == encryption else { return .invalidParameter }
+        // A session has one connection here.
+        return .requestNotAccepted
+    }
+}

@@ -1,0 +1,87 @@
+import Namespace
+import Runtime
+
+/// What was asked of a handle that is to outlive its connection ([MS-SMB2] 3.3.5.9.6, 3.3.5.9.10).
+struct Durability: Sendable {
+    static let standardMilliseconds: UInt32 = 60_000
+    static let millisecondsMax: UInt32 = 300_000
+
+    /// Nil: of the first version.
+    var guid: UInt128?
+    var milliseconds: UInt32
+
+    init(_ request: CreateContexts.Durable) {
+        guid = request.isVersion2 ? request.guid : nil
+        milliseconds =
+            request.timeout == 0 ? Self.standardMilliseconds : min(request.timeout, Self.millisecondsMax)
+    }
+}
+
+/// Handles whose clients are away. They keep their share modes, locks and what they may keep in memory, until somebody comes
+/// for them, wants what they keep, or their time is over.
+final class DurableHandles: Sendable {
+    static let countMax = 65_536
+
+    struct Entry: Sendable {
+        let open: Open
+        let user: String
+        let client: UInt128
+        /// Tells this absence from a later one.
+        let number: UInt64
+    }
+
+    private struct State {
+        var entries: [UInt64: Entry] = [:]
+        var next: UInt64 = 0
+    }
+
+    private let state = Guarded(State())
+
+    /// The client of the open is gone. False: there are too many.
+    func keep(_ open: Open, user: String, client: UInt128, on loop: EventLoop) -> Bool {
+        guard let durability = open.durability else { return false }
+        let number = state.withLock { state -> UInt64? in
+            guard state.entries.count < Self.countMax else { return nil }
+            state.next += 1
+            state.entries[open.handle.persistent] = Entry(open: open, user: user, client: client, number: state.next)
+            return state.next
+        }
+        guard let number else { return false }
+        _ = loop.schedule(after: UInt64(durability.milliseconds) * 1_000_000) { [self] in
+            purge(open.handle.persistent, number: number, on: loop)
+        }
+        return true
+    }
+
+    /// Hands an open over to who has come for it; `fits` says whether it is his.
+    func take(_ persistent: UInt64, _ fits: (Entry) -> NTStatus) -> Result<Open, Refusal> {
+        state.withLock { state in
+            guard let entry = state.entries[persistent] else { return .failure(Refusal(status: .objectNameNotFound)) }
+            let status = fits(entry)
+            guard status == .success else { return .failure(Refusal(status: status)) }
+            state.entries[persistent] = nil
+            return .success(entry.open)
+        }
+    }
+
+    struct Refusal: Error {
+        let status: NTStatus
+    }
+
+    /// Ends an open that nobody has come for.
+    func purge(_ persistent: UInt64, number: UInt64? = nil, on loop: EventLoop) {
+        let entry = state.withLock { state -> Entry? in
+            guard let entry = state.entries[persistent], number == nil || entry.number == number else { return nil }
+            state.entries[persistent] = nil
+            return entry
+        }
+        entry?.open.end(on: loop)
+    }
+
+    /// Those of a file.
+    func handles(of file: FileID) -> [UInt64] {
+        state.withLock { state in
+            state.entries.isEmpty ? [] : state.entries.values.filter { $0.open.file == file }.map { $0.open.handle.persistent }
+        }
+    }
+}
