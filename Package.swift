@@ -78,7 +78,8 @@ let package = Package(
             name: "benchmark-rpc", dependencies: ["Bytes", "Logging", "RPC", "Runtime"], path: "benchmarks/rpc",
             exclude: ["load.c", "peer.c", "run"], swiftSettings: strict),
         .executableTarget(
-            name: "benchmark-namespace", dependencies: ["Namespace"], path: "benchmarks/namespace", exclude: ["run"],
+            name: "benchmark-namespace", dependencies: ["Namespace"], path: "benchmarks/namespace",
+            exclude: ["run"],
             swiftSettings: strict),
         .executableTarget(
             name: "benchmark-engine", dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS"],
@@ -110,7 +111,7 @@ let package = Package(
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),
-        tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "Runtime", "Simulator"]),
+        tests("Namespace", ["Bytes", "Headhunter", "Logging", "Runtime", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
         tests("Metrics", []),
         tests("JSON", []),
