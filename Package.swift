@@ -86,7 +86,8 @@ let package = Package(
             name: "benchmark-rpc", dependencies: ["Bytes", "Logging", "RPC", "Runtime"], path: "benchmarks/rpc",
             exclude: ["load.c", "peer.c", "run"], swiftSettings: strict),
         .executableTarget(
-            name: "benchmark-namespace", dependencies: ["Namespace"], path: "benchmarks/namespace", exclude: ["run"],
+            name: "benchmark-namespace", dependencies: ["Namespace"], path: "benchmarks/namespace",
+            exclude: ["run"],
             swiftSettings: strict),
         .executableTarget(
             name: "benchmark-engine", dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS"],

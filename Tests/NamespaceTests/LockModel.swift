@@ -105,8 +105,9 @@ struct LockModel {
             if holders.contains(wait.request.owner) { return true }
             let queues = !held.contains { $0.owner == next.request.owner }
             for other in waits where !reached.contains(other.number) {
-                guard holders.contains(other.request.owner)
-                    || queues && other.number < next.number && isAhead(other, next.request)
+                guard
+                    holders.contains(other.request.owner)
+                        || queues && other.number < next.number && isAhead(other, next.request)
                 else { continue }
                 reached.insert(other.number)
                 pending.append(other)

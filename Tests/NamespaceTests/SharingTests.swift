@@ -17,14 +17,14 @@ import Testing
 
     @Test func dispositions() {
         VolumeRig.run { rig in
-            #expect(await rig.error { with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.open)) } } == .noEntry)
+            #expect(await rig.openError("a", Self.intent(.open)) == .noEntry)
             #expect(
-                await rig.error { with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.overwrite)) } }
+                await rig.openError("a", Self.intent(.overwrite))
                     == .noEntry)
             let made = try await rig.open("a", Self.intent(.create))
             #expect(made.action == .created && made.name == Array("a".utf8))
             #expect(
-                await rig.error { with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.create)) } }
+                await rig.openError("a", Self.intent(.create))
                     == .exists)
             try await rig.write(made.handle.file, "hello", by: rig.caller(0, made.handle))
             let again = try await rig.open("a", Self.intent(.openIf))
@@ -37,16 +37,16 @@ import Testing
             folded.ignoresCase = true
             #expect(try await rig.open("A", folded).name == Array("a".utf8))
             for opened in [made, again, cut, superseded] {
-                _ = try await rig.done { rig.volume.close(rig.caller(), opened.handle) }
+                _ = try await rig.close(opened.handle)
             }
             #expect(rig.volume.openCount == 1)
-            #expect(await rig.error { rig.volume.close(rig.caller(), made.handle) } == .stale)
+            #expect(await rig.closeError(made.handle) == .stale)
             var directory = Self.intent(.openIf, [.readData])
             directory.kind = .directory
             #expect(try await rig.open("d", directory).file.type == .directory)
-            #expect(await rig.error { with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, directory) } } == .notDirectory)
+            #expect(await rig.openError("a", directory) == .notDirectory)
             directory.kind = .notDirectory
-            #expect(await rig.error { with("d") { rig.volume.open(rig.caller(), in: rig.root, $0, directory) } } == .isDirectory)
+            #expect(await rig.openError("d", directory) == .isDirectory)
         }
     }
 
@@ -56,24 +56,24 @@ import Testing
             var new = NewAttributes()
             new.uid = 7
             new.gid = 7
-            _ = try await rig.done { rig.volume.setAttributes(rig.caller(), file, new) }
+            _ = try await rig.set(file, new)
             #expect(
-                await rig.error { with("a") { rig.volume.open(rig.caller(8), in: rig.root, $0, Self.intent(.open)) } }
+                await rig.openError("a", Self.intent(.open), by: rig.caller(8))
                     == .accessDenied)
             let opened = try await rig.open("a", Self.intent(.open), uid: 7)
             new = NewAttributes()
             new.mode = 0
-            _ = try await rig.done { rig.volume.setAttributes(rig.caller(), file, new) }
+            _ = try await rig.set(file, new)
             var caller = rig.caller(7, opened.handle)
             caller.isStateless = false
             try await rig.write(file, "x", by: caller)
             let reader = try await rig.open("a", Self.intent(.open, [.readData]))
-            #expect(await rig.error { with("y") { rig.volume.write(rig.caller(0, reader.handle), file, at: 0, $0) } } == .accessDenied)
+            #expect(await rig.writeError(file, "y", at: 0, by: rig.caller(0, reader.handle)) == .accessDenied)
             var all = Self.intent(.open, [])
             all.wantsAll = true
             #expect(try await rig.open("a", all, uid: 8).handle.granted.isDisjoint(with: [.readData, .writeData]))
             let readOnly = rig.caller(0, isReadOnly: true)
-            #expect(await rig.error { with("a") { rig.volume.open(readOnly, in: rig.root, $0, Self.intent(.open)) } } == .readOnly)
+            #expect(await rig.openError("a", Self.intent(.open), by: readOnly) == .readOnly)
         }
     }
 
@@ -82,27 +82,24 @@ import Testing
             let opened = try await rig.open("a", Self.intent(.create, shared: .read))
             let file = opened.handle.file
             #expect(
-                await rig.error {
-                    with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.open, client: 2)) }
-                } == .sharingViolation)
+                await rig.openError("a", Self.intent(.open, client: 2)) == .sharingViolation)
             // NFS and the object protocols have no opens.
-            #expect(await rig.error { with("x") { rig.volume.write(rig.caller(), file, at: 0, $0) } } == .sharingViolation)
+            #expect(await rig.writeError(file, "x", at: 0, by: rig.caller()) == .sharingViolation)
             #expect(try await rig.read(file, by: rig.caller()) == "")
             #expect(
-                await rig.error { with("a") { rig.volume.remove(rig.caller(), in: rig.root, $0, isDirectory: false) } }
+                await rig.removeError("a", in: rig.root, by: rig.caller())
                     == .sharingViolation)
             #expect(
-                await rig.error {
-                    with("a") { a in with("b") { rig.volume.rename(rig.caller(), from: rig.root, a, to: rig.root, $0) } }
-                } == .sharingViolation)
+                await rig.renameError("a", "b") == .sharingViolation)
             var size = NewAttributes()
             size.size = 0
             try await rig.write(file, "hello", by: rig.caller(0, opened.handle))
-            #expect(await rig.error { rig.volume.mayResize(rig.caller(), file, size) } == .sharingViolation)
-            #expect(await rig.error { rig.volume.admitReplacement(rig.caller(), of: file) } == .sharingViolation)
-            _ = try await rig.done { rig.volume.close(rig.caller(), opened.handle) }
+            let refusal1 = await rig.error { rig.volume.mayResize(rig.caller(), file, size) }
+            #expect(refusal1 == .sharingViolation)
+            #expect(await rig.replaceError(file) == .sharingViolation)
+            _ = try await rig.close(opened.handle)
             try await rig.write(file, "x", by: rig.caller())
-            _ = try await rig.done { rig.volume.admitReplacement(rig.caller(), of: file) }
+            #expect(await rig.replaceError(file) == nil)
         }
     }
 
@@ -112,18 +109,16 @@ import Testing
             intent.deletesOnClose = true
             let first = try await rig.open("a", intent)
             let second = try await rig.open("a", Self.intent(.open, [.readData]))
-            _ = try await rig.done { rig.volume.close(rig.caller(), first.handle) }
+            _ = try await rig.close(first.handle)
             #expect(rig.volume.isDeletePending(second.handle))
             #expect(await rig.exists("a"))
             #expect(
-                await rig.error { with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.open)) } }
+                await rig.openError("a", Self.intent(.open))
                     == .deletePending)
             // The name moves, and its end with it.
-            _ = try await rig.done {
-                with("a") { a in with("b") { rig.volume.rename(rig.caller(), from: rig.root, a, to: rig.root, $0) } }
-            }
+            _ = try await rig.rename("a", "b")
             #expect(rig.volume.name(of: second.handle)?.name == Array("b".utf8))
-            let closed = try await rig.done { rig.volume.close(rig.caller(), second.handle) }
+            let closed = try await rig.close(second.handle)
             #expect(closed.isRemoved)
             #expect(await !rig.exists("b"))
 
@@ -131,14 +126,15 @@ import Testing
             let third = try await rig.open("c", Self.intent(.create, [.readData, .delete]))
             _ = try await rig.done { rig.volume.setDeletePending(rig.caller(), third.handle, true) }
             _ = try await rig.done { rig.volume.setDeletePending(rig.caller(), third.handle, false) }
-            _ = try await rig.done { rig.volume.close(rig.caller(), third.handle) }
+            _ = try await rig.close(third.handle)
             #expect(await rig.exists("c"))
 
             // A directory goes only when it is empty.
             let home = try await rig.make("d", type: .directory)
             _ = try await rig.make("x", in: home)
             let directory = try await rig.open("d", Self.intent(.open, [.readData, .delete]))
-            #expect(await rig.error { rig.volume.setDeletePending(rig.caller(), directory.handle, true) } == .notEmpty)
+            let refusal2 = await rig.error { rig.volume.setDeletePending(rig.caller(), directory.handle, true) }
+            #expect(refusal2 == .notEmpty)
         }
     }
 
@@ -146,14 +142,15 @@ import Testing
         VolumeRig.run { rig in
             let opened = try await rig.open("a", Self.intent(.create))
             try await rig.write(opened.handle.file, "old", by: rig.caller(0, opened.handle))
-            _ = try await rig.done { with("a") { rig.volume.remove(rig.caller(), in: rig.root, $0, isDirectory: false) } }
+            _ = try await rig.remove("a", in: rig.root, by: rig.caller())
             #expect(rig.volume.name(of: opened.handle) == nil)
             _ = try await rig.make("a")
             #expect(try await rig.read(opened.handle.file, by: rig.caller(0, opened.handle)) == "old")
-            let closed = try await rig.done { rig.volume.close(rig.caller(), opened.handle) }
+            let closed = try await rig.close(opened.handle)
             #expect(!closed.isRemoved)
             #expect(await rig.exists("a"))
-            #expect(await rig.error { rig.volume.attributes(rig.caller(), opened.handle.file) } == .stale)
+            let refusal3 = await rig.error { rig.volume.attributes(rig.caller(), opened.handle.file) }
+            #expect(refusal3 == .stale)
         }
     }
 
@@ -165,27 +162,21 @@ import Testing
             try await rig.write(file, "hello", by: rig.caller())
             let opened = try await rig.open("a", Self.intent(.open))
             guard let range = LockRange(exactly: 0, length: 3) else { return }
-            let answer = try await rig.done {
-                rig.volume.lock(rig.caller(0, opened.handle), file, range, .exclusive, opened.handle.lockOwner)
-            }
+            let answer = try await rig.lock(
+                file, range, .exclusive, opened.handle.lockOwner, by: rig.caller(0, opened.handle))
             #expect(answer == .granted)
-            #expect(await rig.error { with("x") { rig.volume.write(rig.caller(), file, at: 1, $0) } } == .locked)
+            #expect(await rig.writeError(file, "x", at: 1, by: rig.caller()) == .locked)
             try await rig.write(file, "x", at: 4, by: rig.caller())
             try await rig.write(file, "y", at: 1, by: rig.caller(0, opened.handle))
-            #expect(await rig.error { rig.volume.mayRead(rig.caller(), file, at: 0, count: 1) } == .locked)
-            #expect(await rig.error { rig.volume.admitReplacement(rig.caller(), of: file) } == .locked)
+            #expect(await rig.readError(file, by: rig.caller()) == .locked)
+            #expect(await rig.replaceError(file) == .locked)
             #expect(
-                await rig.error {
-                    with("a") { rig.volume.open(rig.caller(), in: rig.root, $0, Self.intent(.overwrite)) }
-                } == .locked)
+                await rig.openError("a", Self.intent(.overwrite)) == .locked)
 
             let process = LockOwner(.posix, client: 9, id: 1)
             let heard = Heard<LockRefusal?>()
-            let waits = try await rig.done {
-                rig.volume.lock(
-                    rig.caller(), file, range, .shared, process,
-                    waiter: LockWaiter(loop: rig.loop) { _, refusal in heard.add(refusal) })
-            }
+            let waits = try await rig.lock(
+                file, range, .shared, process, waiter: LockWaiter(loop: rig.loop) { _, refusal in heard.add(refusal) })
             guard case .waits = waits else {
                 Issue.record("it was to wait")
                 return
@@ -194,7 +185,7 @@ import Testing
             await rig.settle()
             #expect(heard.all.isEmpty)
             // The end of the open is the end of its locks.
-            _ = try await rig.done { rig.volume.close(rig.caller(), opened.handle) }
+            _ = try await rig.close(opened.handle)
             await rig.settle()
             #expect(heard.all.count == 1 && heard.all[0] == nil)
             // A process's lock binds no write over NFS.
@@ -208,14 +199,11 @@ import Testing
         VolumeRig.run { rig in
             let file = try await rig.make("a")
             let (one, two) = (LockOwner(.posix, client: 1, id: 1), LockOwner(.posix, client: 2, id: 1))
-            _ = try await rig.done { rig.volume.lock(rig.caller(), file, .whole, .exclusive, one) }
+            _ = try await rig.lockAll(file, one)
             let heard = Heard<LockRefusal?>()
             let deadline = rig.world.clock.monotonic() + 2_000_000_000
-            _ = try await rig.done {
-                rig.volume.lock(
-                    rig.caller(), file, .whole, .exclusive, two,
-                    waiter: LockWaiter(loop: rig.loop, deadline: deadline) { _, refusal in heard.add(refusal) })
-            }
+            _ = try await rig.lockAll(
+                file, two, waiter: LockWaiter(loop: rig.loop, deadline: deadline) { _, refusal in heard.add(refusal) })
             await rig.loop.sleep(nanoseconds: 1_900_000_000)
             #expect(heard.all.isEmpty)
             await rig.loop.sleep(nanoseconds: 200_000_000)
@@ -231,19 +219,15 @@ import Testing
             let file = try await rig.make("a")
             let (one, two) = (LockOwner(.posix, client: 1, id: 1), LockOwner(.posix, client: 2, id: 1))
             // The same file of the file system, but of another volume: they do not meet.
-            #expect(try await rig.done { rig.volume.lock(rig.caller(), file, .whole, .exclusive, one) } == .granted)
-            #expect(try await rig.done { other.lock(rig.caller(), file, .whole, .exclusive, two) } == .granted)
+            #expect(try await rig.lockAll(file, one) == .granted)
+            #expect(try await rig.lockAll(file, two, in: other) == .granted)
             let waiter = LockWaiter(loop: rig.loop) { _, _ in }
-            let first = try await rig.done {
-                other.lock(rig.caller(), file, .whole, .exclusive, one, waiter: waiter)
-            }
+            let first = try await rig.lockAll(file, one, in: other, waiter: waiter)
             guard case .waits = first else {
                 Issue.record("it was to wait")
                 return
             }
-            let second = try await rig.done {
-                rig.volume.lock(rig.caller(), file, .whole, .exclusive, two, waiter: waiter)
-            }
+            let second = try await rig.lockAll(file, two, waiter: waiter)
             #expect(second == .refused(.deadlock))
         }
     }
@@ -276,8 +260,9 @@ import Testing
             await rig.settle()
             #expect(heard.all.map(\.to) == [[.read, .handle]] && ended.all.isEmpty)
             try await rig.write(file, "last", by: rig.caller(0, opened.handle))
-            #expect(rig.volume.acknowledge(LeaseKey(client: 1, key: 1), [.read, .handle]) == .accepted([.read, .handle]))
-            _ = try await reader.value
+            #expect(
+                rig.volume.acknowledge(LeaseKey(client: 1, key: 1), [.read, .handle]) == .accepted([.read, .handle]))
+            await reader.value
             #expect(ended.all == ["last"])
             // A write over NFS takes the rest, and waits for nobody.
             try await rig.write(file, "NFS", by: rig.caller())
@@ -293,7 +278,7 @@ import Testing
             intent.lease = Self.lease(rig, 1, .all, heard)
             let opened = try await rig.open("a", intent)
             let start = rig.world.clock.monotonic()
-            _ = try await rig.done { rig.volume.admitReplacement(rig.caller(), of: opened.handle.file) }
+            #expect(await rig.replaceError(opened.handle.file) == nil)
             let waited = rig.world.clock.monotonic() - start
             #expect(waited >= 35_000_000_000 && waited < 36_000_000_000)
             #expect(rig.volume.acknowledge(LeaseKey(client: 1, key: 1), []) == .notBreaking)
@@ -316,7 +301,7 @@ import Testing
             }
             await rig.settle()
             #expect(heard.all.map(\.to) == [[.read, .write]])
-            _ = try await rig.done { rig.volume.close(rig.caller(), opened.handle) }
+            _ = try await rig.close(opened.handle)
             #expect(await second.value)
         }
     }
@@ -343,7 +328,7 @@ import Testing
             let opened = try await rig.open("a", intent)
             let process = LockOwner(.posix, client: 9, id: 1)
             let locking = rig.loop.task {
-                _ = try? await rig.done { rig.volume.lock(rig.caller(), opened.handle.file, .whole, .exclusive, process) }
+                _ = try? await rig.lockAll(opened.handle.file, process)
             }
             await rig.settle()
             #expect(heard.all.count == 1 && !rig.volume.locks.isUsed)
@@ -358,42 +343,34 @@ import Testing
 
     // MARK: Watches
 
+    private static func bytes(_ path: String) -> [[UInt8]] { path.split(separator: "/").map { Array($0.utf8) } }
+
     @Test func watchesSeeEverybodysChanges() {
         VolumeRig.run { rig in
             let home = try await rig.make("d", type: .directory, mode: 0o777)
             let inner = try await rig.make("e", type: .directory, mode: 0o777, in: home)
             let told = Heard<String>()
-            func watch(_ name: String, _ directory: FileID, isRecursive: Bool) async throws -> WatchID {
-                try await rig.done {
-                    rig.volume.watch(rig.caller(), directory, .all, isRecursive: isRecursive, on: rig.loop) {
-                        told.add(name)
-                    }
-                }
-            }
-            let all = try await watch("all", rig.root, isRecursive: true)
-            let near = try await watch("near", home, isRecursive: false)
+            let all = try await rig.watch(rig.root, isRecursive: true) { told.add("all") }
+            let near = try await rig.watch(home, isRecursive: false) { told.add("near") }
             let file = try await rig.make("f", in: inner)
             await rig.settle()
             #expect(told.all == ["all"])
-            func bytes(_ path: String) -> [[UInt8]] { path.split(separator: "/").map { Array($0.utf8) } }
             #expect(
                 rig.volume.takeEvents(all)
-                    == WatchEvents(events: [WatchEvent(.added, bytes("d/e/f"))], isOverrun: false))
+                    == WatchEvents(events: [WatchEvent(.added, Self.bytes("d/e/f"))], isOverrun: false))
             #expect(rig.volume.takeEvents(near) == nil)
             try await rig.write(file, "x", by: rig.caller())
             try await rig.write(file, "y", by: rig.caller())
-            _ = try await rig.done {
-                with("f") { f in with("g") { rig.volume.rename(rig.caller(), from: inner, f, to: home, $0) } }
-            }
-            _ = try await rig.done { with("g") { rig.volume.remove(rig.caller(), in: home, $0, isDirectory: false) } }
+            _ = try await rig.rename("f", "g", from: inner, to: home)
+            _ = try await rig.remove("g", in: home, by: rig.caller())
             #expect(
                 rig.volume.takeEvents(all)?.events == [
-                    WatchEvent(.modified, bytes("d/e/f")), WatchEvent(.renamedFrom, bytes("d/e/f")),
-                    WatchEvent(.renamedTo, bytes("d/g")), WatchEvent(.removed, bytes("d/g")),
+                    WatchEvent(.modified, Self.bytes("d/e/f")), WatchEvent(.renamedFrom, Self.bytes("d/e/f")),
+                    WatchEvent(.renamedTo, Self.bytes("d/g")), WatchEvent(.removed, Self.bytes("d/g")),
                 ])
             #expect(
                 rig.volume.takeEvents(near)?.events == [
-                    WatchEvent(.renamedTo, bytes("g")), WatchEvent(.removed, bytes("g")),
+                    WatchEvent(.renamedTo, Self.bytes("g")), WatchEvent(.removed, Self.bytes("g")),
                 ])
             rig.volume.endWatch(all)
             for index in 0..<4200 { _ = try await rig.make("n\(index)", in: home) }
@@ -407,25 +384,19 @@ import Testing
 
     @Test func changesSayHowItWasBefore() {
         VolumeRig.run { rig in
-            let before = try await rig.done { rig.volume.attributes(rig.caller(), rig.root) }
-            let made = try await rig.done {
-                with("a") { rig.volume.create(rig.caller(), in: rig.root, $0, NewFile(type: .file, mode: 0o644)) }
-            }
+            let before = try await rig.attributes(rig.root)
+            let made = try await rig.create("a", NewFile(type: .file, mode: 0o644))
             #expect(made.directory.before == Fingerprint(before))
             let file = made.file.file
             let written = try await rig.done { with("x") { rig.volume.write(rig.caller(), file, at: 0, $0) } }
             #expect(written.before == Fingerprint(made.file))
             var new = NewAttributes()
             new.mode = 0o600
-            let set = try await rig.done { rig.volume.setAttributes(rig.caller(), file, new) }
+            let set = try await rig.set(file, new)
             #expect(set.before == Fingerprint(written.after))
-            let renamed = try await rig.done {
-                with("a") { a in with("b") { rig.volume.rename(rig.caller(), from: rig.root, a, to: rig.root, $0) } }
-            }
+            let renamed = try await rig.rename("a", "b")
             #expect(renamed.source.before != nil && renamed.target.before == renamed.source.before)
-            let removed = try await rig.done {
-                with("b") { rig.volume.remove(rig.caller(), in: rig.root, $0, isDirectory: false) }
-            }
+            let removed = try await rig.remove("b", in: rig.root, by: rig.caller())
             #expect(removed.directory.before == Fingerprint(renamed.target.after))
         }
     }

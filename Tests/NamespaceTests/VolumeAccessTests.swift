@@ -8,21 +8,23 @@ import Testing
     @Test func aListDecidesInsteadOfTheMode() {
         VolumeRig.run { rig in
             let file = try await rig.make("a", mode: 0o644)
-            #expect(try await rig.done { rig.volume.attributes(rig.caller(), file) }.hasACL == false)
+            #expect(try await rig.attributes(file).hasACL == false)
             let list = try Self.acl([
                 .init(.deny, .user(7), .readData), .init(.allow, .everyone, [.readData, .writeData, .appendData]),
             ])
-            let set = try await rig.done { rig.volume.setACL(rig.caller(), file, list) }
+            let set = try await rig.setACL(file, list)
             #expect(set.after.hasACL && set.after.mode == 0o666)
-            #expect(try await rig.done { rig.volume.acl(rig.caller(), file) } == list)
+            let stored = try await rig.done { rig.volume.acl(rig.caller(), file) }
+            #expect(stored == list)
             let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 8, alignment: 8)
             defer { memory.deallocate() }
             let denied = await rig.error { rig.volume.read(rig.caller(7), file, at: 0, into: memory) }
             #expect(denied == .accessDenied)
             _ = try await rig.read(file, by: rig.caller(8))
             // Who may neither own it nor was given the right may not change the list.
-            #expect(await rig.error { rig.volume.setACL(rig.caller(8), file, nil) } == .notPermitted)
-            let plain = try await rig.done { rig.volume.setACL(rig.caller(), file, nil) }
+            let refusal1 = await rig.error { rig.volume.setACL(rig.caller(8), file, nil) }
+            #expect(refusal1 == .notPermitted)
+            let plain = try await rig.setACL(file, nil)
             #expect(!plain.after.hasACL && plain.after.mode == 0o666)
             _ = try await rig.read(file, by: rig.caller(7))
         }
@@ -36,21 +38,19 @@ import Testing
                 .init(.allow, .user(7), [.readData, .writeData, .appendData], inherit),
                 .init(.allow, .everyone, [.readData, .execute, .writeData, .appendData, .deleteChild]),
             ])
-            _ = try await rig.done { rig.volume.setACL(rig.caller(), home, list) }
+            _ = try await rig.setACL(home, list)
             // NFS brings a mode: nobody who is named has more than the group's digit.
             let file = try await rig.make("f", mode: 0o640, in: home)
-            let made = try await rig.done { rig.volume.attributes(rig.caller(), file) }
+            let made = try await rig.attributes(file)
             #expect(made.hasACL && made.mode == 0o640)
             _ = try await rig.read(file, by: rig.caller(7))
-            #expect(await rig.error { with("x") { rig.volume.write(rig.caller(7), file, at: 0, $0) } } == .accessDenied)
-            #expect(await rig.error { rig.volume.mayRead(rig.caller(8), file, at: 0, count: 1) } == .accessDenied)
+            #expect(await rig.writeError(file, "x", at: 0, by: rig.caller(7)) == .accessDenied)
+            #expect(await rig.readError(file, by: rig.caller(8)) == .accessDenied)
             // A client that names no mode gets what is passed on.
             var new = NewFile(type: .file, mode: 0o600)
             new.isModeDefault = true
             let bare = new
-            let other = try await rig.done {
-                with("g") { rig.volume.create(rig.caller(), in: home, $0, bare) }
-            }.file
+            let other = try await rig.create("g", bare, in: home).file
             #expect(other.hasACL)
             try await rig.write(other.file, "x", by: rig.caller(7))
             // Directories pass it on in their turn.
@@ -68,19 +68,19 @@ import Testing
                 .init(.allow, .user(7), [.readData, .writeData, .appendData]),
                 .init(.allow, .owningGroup, [.readData, .writeData, .appendData]),
             ])
-            _ = try await rig.done { rig.volume.setACL(rig.caller(), file, list) }
+            _ = try await rig.setACL(file, list)
             try await rig.write(file, "x", by: rig.caller(7))
             var new = NewAttributes()
             new.mode = 0o440
-            let set = try await rig.done { rig.volume.setAttributes(rig.caller(), file, new) }
+            let set = try await rig.set(file, new)
             #expect(set.after.mode == 0o440 && set.after.hasACL)
             _ = try await rig.read(file, by: rig.caller(7))
-            #expect(await rig.error { with("x") { rig.volume.write(rig.caller(7), file, at: 0, $0) } } == .accessDenied)
+            #expect(await rig.writeError(file, "x", at: 0, by: rig.caller(7)) == .accessDenied)
             // The digits follow the owner.
-            _ = try await rig.done { rig.volume.setACL(rig.caller(), file, list) }
+            _ = try await rig.setACL(file, list)
             new = NewAttributes()
             new.uid = 7
-            let owned = try await rig.done { rig.volume.setAttributes(rig.caller(), file, new) }
+            let owned = try await rig.set(file, new)
             #expect(owned.after.uid == 7 && owned.after.mode == 0o660)
         }
     }
@@ -89,14 +89,14 @@ import Testing
         VolumeRig.run { rig in
             let home = try await rig.make("d", type: .directory, mode: 0o777)
             let shared = try Self.acl([.init(.allow, .everyone, [.readData, .execute, .writeData, .appendData])])
-            _ = try await rig.done { rig.volume.setACL(rig.caller(), home, shared) }
+            _ = try await rig.setACL(home, shared)
             let file = try await rig.make("f", mode: 0o600, in: home)
             #expect(
-                await rig.error { with("f") { rig.volume.remove(rig.caller(7), in: home, $0, isDirectory: false) } }
+                await rig.removeError("f", in: home, by: rig.caller(7))
                     == .accessDenied)
             let list = try Self.acl([.init(.allow, .user(7), .delete)])
-            _ = try await rig.done { rig.volume.setACL(rig.caller(), file, list) }
-            _ = try await rig.done { with("f") { rig.volume.remove(rig.caller(7), in: home, $0, isDirectory: false) } }
+            _ = try await rig.setACL(file, list)
+            _ = try await rig.remove("f", in: home, by: rig.caller(7))
         }
     }
 }

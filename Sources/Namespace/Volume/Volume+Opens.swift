@@ -143,8 +143,9 @@ extension Volume {
             action: replaces && intent.disposition == .supersede ? .superseded : action, lease: [], leaseEpoch: 0,
             isLeaseBreaking: false)
         if let wish = intent.lease {
-            guard case .granted(let state, let epoch, let isBreaking) = sharing.grant(
-                wish, to: handle, isDirectory: file.type == .directory)
+            guard
+                case .granted(let state, let epoch, let isBreaking) = sharing.grant(
+                    wish, to: handle, isDirectory: file.type == .directory)
             else {
                 // The key stands for another file.
                 _ = fileSystem.close(caller.request, found.file)

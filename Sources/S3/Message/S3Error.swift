@@ -162,7 +162,7 @@ public struct S3Error: Error, Sendable {
     /// What a file system refused, for a request about an object.
     init(_ error: FileError) {
         switch error {
-        case .noEntry, .stale: self.init(.noSuchKey)
+        case .noEntry, .stale, .deletePending: self.init(.noSuchKey)
         case .exists: self.init(.preconditionFailed)
         case .notDirectory, .isDirectory, .notEmpty, .wrongType: self.init(.keyConflict)
         case .nameTooLong, .tooDeep: self.init(.keyTooLong)

@@ -163,6 +163,7 @@ extension NTStatus {
         self =
             switch error {
             case .noEntry: .objectNameNotFound
+            case .deletePending: .deletePending
             case .exists: .objectNameCollision
             case .notDirectory: .notADirectory
             case .isDirectory: .fileIsADirectory
