@@ -35,7 +35,8 @@ public final class MessageCode {
                 OSSL_PARAM_construct_end(),
             ]
             // An empty key would mean "the key there is".
-            isGood = key.isEmpty
+            isGood =
+                key.isEmpty
                 ? EVP_MAC_init(context, [0], 0, &parameters) == 1
                 : EVP_MAC_init(context, key, key.count, &parameters) == 1
         }

@@ -16,8 +16,8 @@ public struct SMBUser: Sendable {
 /// One log-on from its first token to its last: SPNEGO around a mechanism, or NTLM as it is.
 ///
 /// Kerberos has its place beside NTLM: another mechanism that takes tokens and answers tokens.
-struct LogOn {
-    enum Step {
+package struct LogOn {
+    package enum Step {
         case goesOn(token: [UInt8])
         case accepted(token: [UInt8], user: SMBUser?, key: [UInt8])
         case refused(name: String)
@@ -28,9 +28,9 @@ struct LogOn {
     private var mechanisms: [UInt8]?
     private var isFirstChoice = true
 
-    init(serverName: String) { ntlm = NTLMAcceptor(serverName: serverName) }
+    package init(serverName: String) { ntlm = NTLMAcceptor(serverName: serverName) }
 
-    mutating func step(
+    package mutating func step(
         _ bytes: UnsafeRawBufferPointer, random: [UInt8], time: UInt64, user find: (String) -> SMBUser?
     ) -> Step {
         if bytes.starts(with: NTLM.signature) {

@@ -1,12 +1,12 @@
 /// Slows down who guesses secrets: after some failures of one user from one address, or of one address, the next answer
 /// comes later and later. A right secret is forgotten as a failure, and time forgives.
-struct LogOnThrottle {
-    static let entriesMax = 4096
-    static let freeFailures = 5
+package struct LogOnThrottle {
+    package static let entriesMax = 4096
+    package static let freeFailures = 5
     static let firstDelay: UInt64 = 100_000_000
-    static let delayMax: UInt64 = 3_000_000_000
+    package static let delayMax: UInt64 = 3_000_000_000
     /// After so long without a failure there is none.
-    static let forgiveness: UInt64 = 60_000_000_000
+    package static let forgiveness: UInt64 = 60_000_000_000
 
     private struct Entry {
         var failures: Int
@@ -15,8 +15,10 @@ struct LogOnThrottle {
 
     private var entries: [UInt64: Entry] = [:]
 
+    package init() {}
+
     /// Notes a failure and answers how long its answer waits.
-    mutating func failed(_ key: UInt64, now: UInt64) -> UInt64 {
+    package mutating func failed(_ key: UInt64, now: UInt64) -> UInt64 {
         if entries.count >= Self.entriesMax, entries[key] == nil {
             entries = entries.filter { now &- $0.value.last < Self.forgiveness }
             // Too many strangers at once: all of them wait.
@@ -32,5 +34,5 @@ struct LogOnThrottle {
         return min(Self.firstDelay << UInt64(min(beyond, 8)), Self.delayMax)
     }
 
-    mutating func succeeded(_ key: UInt64) { entries[key] = nil }
+    package mutating func succeeded(_ key: UInt64) { entries[key] = nil }
 }

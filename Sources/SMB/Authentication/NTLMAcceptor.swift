@@ -112,11 +112,11 @@ struct NTLMAcceptor {
 }
 
 /// Signatures under a session's key, for the proof that nobody changed the list of mechanisms ([MS-NLMP] 3.4.4.2).
-struct NTLMSeals {
+package struct NTLMSeals {
     private let session: [UInt8]
     private let flags: NTLM.Flags
 
-    init(session: [UInt8], flags: NTLM.Flags) {
+    package init(session: [UInt8], flags: NTLM.Flags) {
         self.session = session
         self.flags = flags
     }
@@ -125,7 +125,7 @@ struct NTLMSeals {
         ChainedDigest.md5(session.prefix(bytes) + Array(what.utf8) + [0])
     }
 
-    func sign(_ message: [UInt8], isServer: Bool) -> [UInt8] {
+    package func sign(_ message: [UInt8], isServer: Bool) -> [UInt8] {
         let side = isServer ? "server-to-client" : "client-to-server"
         let signing = key("session key to \(side) signing key magic constant")
         let code = MessageCode.hmacMD5(signing, [0, 0, 0, 0] + message).prefix(8)

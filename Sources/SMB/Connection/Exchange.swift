@@ -11,6 +11,8 @@ enum SMBHalt: Error {
     case later(@Sendable (Exchange) async throws(SMBHalt) -> SMBAnswer)
     /// Somebody will call `Exchange.finish` or `Exchange.again`.
     case pending
+    /// The element is served again from its start when this has been done.
+    case after(@Sendable () async -> Void)
     /// What was asked for needs so many bytes.
     case tooSmall(UInt32)
     /// A status that has more to say than an error has.
@@ -244,6 +246,14 @@ final class Exchange: @unchecked Sendable {
                 if let failure { finish(SMBAnswer(NTStatus(failure))) } else { again() }
             }
             return .waits
+        case .after(let work):
+            hold()
+            let use = use
+            loop.task { [self] () async in
+                await work()
+                if self.use == use { again() }
+            }
+            return .waits
         case .later(let work):
             hold()
             let use = use
@@ -472,7 +482,8 @@ final class Exchange: @unchecked Sendable {
         if failure != nil {
             var place = Self.lead
             while true {
-                let next = Int(reply.base.loadUnaligned(fromByteOffset: place + Header.nextCommandOffset, as: UInt32.self))
+                let next = Int(
+                    reply.base.loadUnaligned(fromByteOffset: place + Header.nextCommandOffset, as: UInt32.self))
                 reply.base.storeBytes(
                     of: NTStatus.unexpectedIOError.rawValue, toByteOffset: place + Header.statusOffset, as: UInt32.self)
                 if next == 0 { break }

@@ -75,7 +75,8 @@ package struct Negotiation {
     private static func contains(_ names: UnsafeRawBufferPointer, _ name: StaticString) -> Bool {
         names.split(separator: 0).contains { part in
             part.first == 2
-                && part.dropFirst().elementsEqual(UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
+                && part.dropFirst().elementsEqual(
+                    UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
         }
     }
 

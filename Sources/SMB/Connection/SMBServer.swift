@@ -192,7 +192,9 @@ final class SessionRegistry: Sendable {
         guard let entry = table.withLock({ $0[id] }) else { return done() }
         let box = Kept(session: entry.session)
         let end: @Sendable () -> Void = {
-            if let session = box.session, session.user?.name ?? "" == user { session.stream?.end(session, keepsDurable: true) }
+            if let session = box.session, session.user?.name ?? "" == user {
+                session.stream?.end(session, keepsDurable: true)
+            }
         }
         if entry.loop === loop {
             end()

@@ -38,6 +38,8 @@ struct CreateContexts {
         var diskID = false
     }
 
+    /// Contexts about durable handles.
+    private var seen: Set<String> = []
     var attributes: UnsafeRawBufferPointer?
     var security: UnsafeRawBufferPointer?
     var durable: Durable?
@@ -91,14 +93,27 @@ struct CreateContexts {
                 ? UnsafeRawBufferPointer(rebasing: bytes.suffix(0))
                 : UnsafeRawBufferPointer(rebasing: bytes[(start + dataOffset)..<(start + dataOffset + dataBytes)])
             try take(name, data)
-            if next == 0 { return }
+            if next == 0 {
+                try checkDurability()
+                return
+            }
             start += next
         }
         throw .tooLong
     }
 
+    /// Ways to ask for a durable handle, or for an earlier one, go together only as the first version allows it.
+    private func checkDurability() throws(BytesError) {
+        if let reconnect {
+            guard seen.isSubset(of: reconnect.isVersion2 ? ["DH2C"] : ["DHnC", "DHnQ"]) else { throw .malformed }
+        } else {
+            guard seen.count < 2 else { throw .malformed }
+        }
+    }
+
     private mutating func take(_ name: [UInt8], _ data: UnsafeRawBufferPointer) throws(BytesError) {
         var reader = Reader(data)
+        if name.starts(with: Self.name("DH")), name.count == 4 { seen.insert(String(decoding: name, as: UTF8.self)) }
         switch name {
         case Self.name("ExtA"): attributes = data
         case Self.name("SecD"): security = data

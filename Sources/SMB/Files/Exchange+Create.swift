@@ -46,13 +46,13 @@ extension Exchange {
         let request = try parse { (element) throws(BytesError) in try CreateRequest(reading: element) }
         let contexts = try parse { (_) throws(BytesError) in try CreateContexts(reading: request.contexts) }
         guard let session, let tree else { throw .status(.networkNameDeleted) }
+        // Of such a request nothing else counts.
+        if let reconnect = contexts.reconnect, let volume = tree.share.volume {
+            return try self.reconnect(reconnect, request, contexts, tree, volume, &writer)
+        }
         guard request.impersonation <= 3 else { throw .status(NTStatus(rawValue: 0xC000_00A5)) }
         guard session.opens.count < SMBLimits.opensPerSession else { throw .status(.insufficientResources) }
         guard let volume = tree.share.volume else { return try openPipe(request, tree, &writer) }
-        // Of such a request nothing else counts.
-        if let reconnect = contexts.reconnect {
-            return try self.reconnect(reconnect, request, contexts, tree, volume, &writer)
-        }
         guard let disposition = CreateDisposition(rawValue: request.disposition) else {
             throw .status(.invalidParameter)
         }
@@ -177,7 +177,8 @@ extension Exchange {
                 throw .status(request.options & CreateOptions.directory != 0 ? .invalidParameter : .objectNameCollision)
             }
         } else if request.options & CreateOptions.directory != 0 {
-            throw .status(opening.disposition.makes && opening.disposition != .openIf ? .objectNameCollision : .notADirectory)
+            throw .status(
+                opening.disposition.makes && opening.disposition != .openIf ? .objectNameCollision : .notADirectory)
         }
         let maximal = maximalAccess(file, opening.found.parent, tree)
         let granted = try granted(request, maximal)
@@ -293,7 +294,9 @@ extension Exchange {
         let request = opening.request
         var access: DataAccess = []
         if !granted.isDisjoint(with: [.readData, .execute]) { access.insert(.read) }
-        if !granted.isDisjoint(with: [.writeData, .appendData]) || opening.disposition.replaces { access.insert(.write) }
+        if !granted.isDisjoint(with: [.writeData, .appendData]) || opening.disposition.replaces {
+            access.insert(.write)
+        }
         if granted.contains(.delete) { access.insert(.delete) }
         var shared: DataAccess = []
         if request.share & 1 != 0 { shared.insert(.read) }
@@ -315,11 +318,11 @@ extension Exchange {
         let handle = server.newHandle()
         var wish = wish
         if wish.actor == nil { wish.actor = Open.oplockKey(handle) }
-        let away = server.durables.handles(of: wish.file)
+        let away = server.durables.opens(of: wish.file)
         switch sharing.open(wish, away: away, on: loop, waiter: { waiter(on: wish.file) }) {
         case .purges(let handles):
-            for each in handles { server.durables.purge(each, on: loop) }
-            return try admit(wish, tree)
+            let ends = handles.compactMap { server.durables.purge($0, on: loop) }
+            throw .after { for end in ends { await end.value } }
         case .opened(let id, let place, _): return (id, place, handle)
         case .refused(let status): throw .status(status)
         case .waits(let request): throw waits(sharing, request, wish.file)
@@ -543,7 +546,7 @@ extension Exchange {
 
 extension AccessMask {
     /// Who asks for no more only looks at the file, and disturbs nobody.
-    static let look: AccessMask = [.readAttributes, .writeAttributes, .synchronize]
+    static let look: AccessMask = [.readAttributes, .writeAttributes, .readACL, .synchronize]
 }
 
 extension FileSecurity {

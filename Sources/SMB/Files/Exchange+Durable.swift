@@ -6,7 +6,9 @@ import Runtime
 extension Exchange {
     /// Makes an open durable if it may be: its client must be able to keep it to itself while it is away.
     func makeDurable(_ open: Open, _ request: CreateContexts.Durable?) {
-        guard let request, !open.isDirectory, open.volume != nil, let dialect = stream?.negotiation.dialect else { return }
+        guard let request, !open.isDirectory, open.volume != nil, let dialect = stream?.negotiation.dialect else {
+            return
+        }
         guard !request.isVersion2 || dialect.isThree else { return }
         var mayBe = open.oplock == Oplock.batch
         if let key = open.leaseKey, open.oplock == Oplock.lease {
@@ -38,17 +40,16 @@ extension Exchange {
         let lease = request.oplock == Oplock.lease ? contexts.lease : nil
         let taken = server.durables.take(reconnect.file.persistent) { entry in
             let open = entry.open
-            guard open.volume === volume, reconnect.isVersion2 || open.handle == reconnect.file else {
-                return .objectNameNotFound
-            }
-            if reconnect.isVersion2 {
-                guard open.durability?.guid == reconnect.guid, entry.client == client else { return .objectNameNotFound }
-            }
+            guard open.volume === volume else { return .objectNameNotFound }
+            if reconnect.isVersion2, open.durability?.guid != reconnect.guid { return .objectNameNotFound }
             if open.oplock == Oplock.lease {
-                guard let lease, open.leaseKey == LeaseKey(client: client, key: lease.key) else {
+                guard entry.client == client, let lease, open.leaseKey == LeaseKey(client: client, key: lease.key)
+                else {
                     return .objectNameNotFound
                 }
-                if path.components != open.place.path.components, !Self.isSame(path.components, open.place.path.components) {
+                if path.components != open.place.path.components,
+                    !Self.isSame(path.components, open.place.path.components)
+                {
                     return .invalidParameter
                 }
             } else if lease != nil {
@@ -88,7 +89,8 @@ extension Exchange {
     func replay(
         _ request: CreateRequest, _ contexts: CreateContexts, _ tree: Tree, _ volume: Volume, _ writer: inout Writer
     ) throws(SMBHalt) -> NTStatus? {
-        guard let wish = contexts.durable, wish.isVersion2, let stream, stream.negotiation.dialect?.isThree == true else {
+        guard let wish = contexts.durable, wish.isVersion2, let stream, stream.negotiation.dialect?.isThree == true
+        else {
             return nil
         }
         let isReplay = header.flags.contains(.replay)
@@ -123,7 +125,8 @@ extension Exchange {
     private static func isSame(_ a: [[UInt8]], _ b: [[UInt8]]) -> Bool {
         a.count == b.count
             && zip(a, b).allSatisfy { a, b in
-                UTF16Name.upper(String(decoding: a, as: UTF8.self)) == UTF16Name.upper(String(decoding: b, as: UTF8.self))
+                UTF16Name.upper(String(decoding: a, as: UTF8.self))
+                    == UTF16Name.upper(String(decoding: b, as: UTF8.self))
             }
     }
 }

@@ -52,7 +52,9 @@ extension Exchange {
             case 4: throw .status(.notSupported)
             default: throw .status(.invalidParameter)
             }
-        } copy: { writer.bytes($0) }
+        } copy: {
+            writer.bytes($0)
+        }
         writer.patch(u32LE: UInt32(writer.position - start), at: place)
         _ = size
         return status
@@ -96,7 +98,9 @@ extension Exchange {
 
     // MARK: Files
 
-    private func queryFile(_ request: QueryInfoRequest, _ open: Open, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {
+    private func queryFile(_ request: QueryInfoRequest, _ open: Open, _ writer: inout Writer) throws(SMBHalt)
+        -> NTStatus
+    {
         if open.volume == nil { return try queryPipe(request, open, &writer) }
         let volume = try volume(open)
         let file = try attributes(open, caller(open.tree), volume)
@@ -114,7 +118,9 @@ extension Exchange {
         case FileLevel.access: writer.u32LE(open.granted.rawValue)
         case FileLevel.name:
             throw .status(.notSupported)
-        case FileLevel.normalizedName: name(open, isAbsolute: false, &writer)
+        case FileLevel.normalizedName:
+            guard stream?.negotiation.dialect == .v311 else { throw .status(.notSupported) }
+            name(open, isAbsolute: false, &writer)
         case FileLevel.position: writer.u64LE(open.position)
         case FileLevel.fullEA: throw .status(.noEAsOnFile)
         case FileLevel.mode: writer.u32LE(open.mode)

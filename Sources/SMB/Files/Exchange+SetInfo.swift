@@ -160,7 +160,8 @@ extension Exchange {
     }
 
     private func target(_ request: SetInfoRequest, _ open: Open) throws(SMBHalt) -> (replaces: Bool, path: SMBPath) {
-        let (replaces, root, name) = try information(request) { (reader) throws(BytesError) -> (Bool, UInt64, [UInt8]) in
+        let (replaces, root, name) = try information(request) {
+            (reader) throws(BytesError) -> (Bool, UInt64, [UInt8]) in
             let flag = try reader.u8()
             try reader.skip(7)
             let root = try reader.u64LE()
@@ -199,7 +200,8 @@ extension Exchange {
                 if there.type == .directory || sharing.isOpen(there.file) { throw .status(.accessDenied) }
             }
         }
-        if sharing.isHeldForDelete(from, besides: open.file) || sharing.isHeldForDelete(parent.file, besides: open.file) {
+        if sharing.isHeldForDelete(from, besides: open.file) || sharing.isHeldForDelete(parent.file, besides: open.file)
+        {
             throw .status(.sharingViolation)
         }
         if open.isDirectory, sharing.isInUse(below: open.file) { throw .status(.accessDenied) }

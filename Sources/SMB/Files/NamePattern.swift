@@ -20,7 +20,9 @@ package struct NamePattern: Equatable, Sendable {
     package init(_ units: [UInt16]) {
         self.units = units.map(Self.folded)
         isAll = units == [Self.star]
-        isName = !units.contains { [Self.star, Self.question, Self.dosStar, Self.dosQuestion, Self.dosDot].contains($0) }
+        isName = !units.contains {
+            [Self.star, Self.question, Self.dosStar, Self.dosQuestion, Self.dosDot].contains($0)
+        }
     }
 
     /// Nil: half a unit, or too long.

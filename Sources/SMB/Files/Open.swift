@@ -36,6 +36,8 @@ final class Open: @unchecked Sendable {
     var createGUID: UInt128?
     /// Nil: it ends with its connection.
     var durability: Durability?
+    /// The last number that each of the client's places for lock requests has seen; nil: none ([MS-SMB2] 3.3.5.14).
+    var lockSequences: [UInt32: UInt8] = [:]
     /// How it came to be, for a request that comes again.
     var action = CreateAction.opened
     /// Exchanges that wait for a lock.
@@ -88,12 +90,13 @@ final class Open: @unchecked Sendable {
     }
 
     /// Ends it with all that it holds. There is nobody to tell when this has to wait.
-    func end(on loop: EventLoop) {
-        guard let volume else { return }
+    @discardableResult
+    func end(on loop: EventLoop) -> Task<Void, Never>? {
+        guard let volume else { return nil }
         let path = place.path
         let removes = sharing?.close(self, on: loop) ?? false
         let (file, isDirectory, sharing, stream) = (file, isDirectory, sharing, self.stream)
-        loop.task { () async in
+        return loop.task { () async in
             let caller = Caller(.root, Request(reader: loop.index, now: sharing?.wall ?? 0))
             if removes, let parent = path.parent, let name = path.name {
                 let isDone =

@@ -42,7 +42,9 @@ struct RPCEndpoint {
                 return answers + [Self.fault(0, 0x1C01_000B)]
             }
             do throws(BytesError) {
-                if let answer = try fragment(UnsafeRawBufferPointer(rebasing: rest[..<length])) { answers.append(answer) }
+                if let answer = try fragment(UnsafeRawBufferPointer(rebasing: rest[..<length])) {
+                    answers.append(answer)
+                }
             } catch { answers.append(Self.fault(0, 0x1C01_000B)) }
             rest = UnsafeRawBufferPointer(rebasing: rest[length...])
         }

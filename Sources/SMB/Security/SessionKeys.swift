@@ -57,7 +57,8 @@ final class SessionKeys {
             return
         }
         let isLatest = dialect == .v311
-        func derived(_ label: String, _ oldLabel: String, _ oldContext: String, _ key: [UInt8], _ count: Int) -> [UInt8] {
+        func derived(_ label: String, _ oldLabel: String, _ oldContext: String, _ key: [UInt8], _ count: Int) -> [UInt8]
+        {
             KeyDerivation.counter(
                 key, label: Array((isLatest ? label : oldLabel).utf8) + [0],
                 context: isLatest ? preauth : Array(oldContext.utf8) + [0], count: count)
@@ -101,7 +102,8 @@ final class SessionKeys {
             mac.finish(into: code)
         case .galois(let galois):
             // The mode takes one run of bytes; the signature's place is zero while it works.
-            let place = UnsafeMutableRawPointer(mutating: message.baseAddress!) + signature
+            guard let base = message.baseAddress else { return }
+            let place = UnsafeMutableRawPointer(mutating: base) + signature
             let kept = (place.loadUnaligned(as: UInt64.self), (place + 8).loadUnaligned(as: UInt64.self))
             place.storeBytes(of: 0, as: UInt64.self)
             (place + 8).storeBytes(of: 0, as: UInt64.self)

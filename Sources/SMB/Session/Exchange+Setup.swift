@@ -53,15 +53,19 @@ extension Exchange {
             session = Session(newIdentity(), stream, preauth: stream.negotiation.preauth)
             stream.sessions[session.id] = session
         } else {
-            // Another connection for the same session needs what several channels need.
-            if request.isBinding {
+            // Another connection for the same session needs what several channels need. The session's own client is
+            // told so by an answer that it can believe.
+            let known = stream.sessions[header.sessionID]
+            if request.isBinding || known == nil {
                 guard let terms = server.sessions.terms(header.sessionID) else { throw .status(.userSessionDeleted) }
                 let keys = terms.makeKeys()
-                guard header.flags.contains(.signed), keys.isSigned(element.bytes) else { throw .status(.accessDenied) }
-                sign(by: keys)
-                throw .status(terms.refusal(stream.negotiation))
+                if header.flags.contains(.signed) {
+                    guard keys.isSigned(element.bytes) else { throw .status(.accessDenied) }
+                    sign(by: keys)
+                }
+                throw .status(request.isBinding ? terms.refusal(stream.negotiation) : .userSessionDeleted)
             }
-            guard let known = stream.sessions[header.sessionID] else { throw .status(.userSessionDeleted) }
+            guard let known else { throw .status(.userSessionDeleted) }
             session = known
         }
         use(session)
@@ -223,8 +227,10 @@ extension Exchange {
             }
         }
         let access: UInt32 = share.isReadOnly ? 0x1200A9 : 0x1F01FF
-        guard let tree = session.addTree(
-                share, access: access, share.volume.map { server.sharing(of: $0) }) else { throw .status(.insufficientResources) }
+        guard
+            let tree = session.addTree(
+                share, access: access, share.volume.map { server.sharing(of: $0) })
+        else { throw .status(.insufficientResources) }
         use(tree)
         writer.u16LE(16)
         writer.u8(share.volume == nil ? 2 : 1)

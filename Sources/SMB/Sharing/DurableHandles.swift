@@ -69,19 +69,20 @@ final class DurableHandles: Sendable {
     }
 
     /// Ends an open that nobody has come for.
-    func purge(_ persistent: UInt64, number: UInt64? = nil, on loop: EventLoop) {
+    @discardableResult
+    func purge(_ persistent: UInt64, number: UInt64? = nil, on loop: EventLoop) -> Task<Void, Never>? {
         let entry = state.withLock { state -> Entry? in
             guard let entry = state.entries[persistent], number == nil || entry.number == number else { return nil }
             state.entries[persistent] = nil
             return entry
         }
-        entry?.open.end(on: loop)
+        return entry?.open.end(on: loop)
     }
 
     /// Those of a file.
-    func handles(of file: FileID) -> [UInt64] {
+    func opens(of file: FileID) -> [Open] {
         state.withLock { state in
-            state.entries.isEmpty ? [] : state.entries.values.filter { $0.open.file == file }.map { $0.open.handle.persistent }
+            state.entries.isEmpty ? [] : state.entries.values.map(\.open).filter { $0.file == file }
         }
     }
 }

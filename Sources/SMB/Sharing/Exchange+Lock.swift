@@ -4,23 +4,34 @@ import Runtime
 
 /// LOCK ([MS-SMB2] 3.3.5.14).
 extension Exchange {
+    private static let sequencePlaces: ClosedRange<UInt32> = 1...64
+
     func lock(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         let request = try parse { (element) throws(BytesError) in try LockRequest(reading: element) }
         let open = try open(request.file)
         guard let sharing = open.sharing, !open.isDirectory else { throw .status(.invalidDeviceRequest) }
         guard let first = request.ranges.first else { throw .status(.invalidParameter) }
+        let place = request.sequence >> 4
+        let number = UInt8(request.sequence & 15)
+        let isCounted = Self.sequencePlaces ~= place && stream?.negotiation.dialect?.isThree == true
+        if isCounted {
+            // It was done; the answer was lost.
+            if open.lockSequences[place] == number { return empty(&writer) }
+            open.lockSequences[place] = nil
+        }
         if first.flags & LockRequest.unlock != 0 {
             try unlock(request, open, sharing)
         } else {
             try lock(request, open, sharing)
         }
+        if isCounted { open.lockSequences[place] = number }
         return empty(&writer)
     }
 
     private func unlock(_ request: LockRequest, _ open: Open, _ sharing: FileSharing) throws(SMBHalt) {
         let status: NTStatus = sharing.change(on: loop) { state, _ in
             for range in request.ranges {
-                guard range.flags & ~LockRequest.failImmediately == LockRequest.unlock else { return .invalidParameter }
+                guard range.flags == LockRequest.unlock else { return .invalidParameter }
                 guard let bytes = LockRange(exactly: range.offset, length: range.count) else {
                     return .invalidLockRange
                 }
@@ -53,7 +64,8 @@ extension Exchange {
                 var refusal = NTStatus.invalidLockRange
                 if let bytes = LockRange(exactly: range.offset, length: range.count) {
                     let mode: LockMode = range.flags & LockRequest.exclusive != 0 ? .exclusive : .shared
-                    switch state.locks.lock(open.file, bytes, mode, open.lockOwner, until: waits ? .max : nil, now: now) {
+                    switch state.locks.lock(open.file, bytes, mode, open.lockOwner, until: waits ? .max : nil, now: now)
+                    {
                     case .granted:
                         taken.append(bytes)
                         continue

@@ -103,7 +103,10 @@ final class FileSharing: Sendable {
             case .sendBreak(let key, let from, let to, let epoch, let mustAcknowledge):
                 if let holder = state.holders[key] {
                     effects.breaks.append(
-                        (holder, LeaseBreak(key: key, from: from, to: to, epoch: epoch, mustAcknowledge: mustAcknowledge)))
+                        (
+                            holder,
+                            LeaseBreak(key: key, from: from, to: to, epoch: epoch, mustAcknowledge: mustAcknowledge)
+                        ))
                 }
                 if mustAcknowledge { effects.deadline = state.leases.nextDeadline() }
             case .resume(let request):
@@ -170,7 +173,7 @@ extension FileSharing {
     }
 
     /// `away`: durable handles of the file whose clients are not connected. Opens the file for its caller, or keeps him waiting for somebody's lease; `waiter` is told to ask again.
-    func open(_ wish: Wish, away: [UInt64], on loop: EventLoop, waiter: () -> Waiter) -> Admission {
+    func open(_ wish: Wish, away: [Open], on loop: EventLoop, waiter: () -> Waiter) -> Admission {
         let name =
             if let parent = wish.place.parent, let last = wish.place.name { number(of: last, in: parent) } else {
                 0 as UInt64
@@ -191,7 +194,17 @@ extension FileSharing {
                 return .refused(.invalidParameter)
             }
             if name != 0, state.opens.isDeletePending(wish.file, name) { return .refused(.deletePending) }
-            if !away.isEmpty, state.opens.conflicts(wish.file, wish.share) { return .purges(away) }
+            if !away.isEmpty {
+                let isShared = !state.opens.conflicts(wish.file, wish.share)
+                let isLook = wish.granted.isSubset(of: .look) && !wish.replaces
+                let ends = away.filter { open in
+                    // What it keeps of writes nobody could ask back.
+                    let kept = state.leases.state(open.actor) ?? []
+                    return open.actor != wish.actor
+                        && (!isShared || !isLook && (wish.replaces || kept.contains(.write)))
+                }
+                if !ends.isEmpty { return .purges(ends.map(\.handle.persistent)) }
+            }
             let isLook = wish.granted.isSubset(of: .look) && !wish.replaces
             if state.opens.conflicts(wish.file, wish.share), let answer = wait(.openUnshared) { return answer }
             if !state.opens.conflicts(wish.file, wish.share) {
@@ -343,12 +356,15 @@ extension FileSharing {
 
     /// Whether the operation may be done now; otherwise `waiter` is told to ask again.
     func mayProceed(
-        _ operation: LeaseOperation, on file: FileID, by actor: LeaseKey?, loop: EventLoop, number: inout UInt64, waiter: () -> Waiter
+        _ operation: LeaseOperation, on file: FileID, by actor: LeaseKey?, loop: EventLoop, number: inout UInt64,
+        waiter: () -> Waiter
     ) -> LeaseCheck {
         if look({ $0.leases.count == 0 }) { return .proceed }
         var actor = actor
         // An oplock of the second level is not its open's own: any write ends it ([MS-FSA] 2.1.5.3).
-        if operation == .write, let own = actor, own.key == .max, look({ $0.leases.state(own) == .read }) { actor = nil }
+        if operation == .write, let own = actor, own.key == .max, look({ $0.leases.state(own) == .read }) {
+            actor = nil
+        }
         return change(on: loop) { state, now in
             let request = state.nextRequest
             let answer = state.leases.check(file, by: actor, operation, request: request, now: now)
