@@ -50,7 +50,10 @@ extension S3Call {
     static var deletesMax: Int { 1000 }
 
     func deleteObjects() async throws(S3Error) {
-        let (bucket, actor) = try await open(.deleteObject)
+        let bucket = try await findBucket(request.bucket)
+        guard grant != nil || !bucket.settings.policyText.isEmpty || bucket.settings.cannedACL == .publicReadWrite else {
+            throw S3Error(.accessDenied)
+        }
         guard let body, request.field("content-md5") != nil || body.algorithm != nil || body.length == 0 else {
             throw S3Error(
                 .invalidRequest, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
@@ -71,7 +74,8 @@ extension S3Call {
         for (key, match, version) in keys {
             do throws(S3Error) {
                 if let version, !version.isEmpty, version != "null" { throw S3Error(.noSuchVersion) }
-                number = max(number, try await remove(Array(key.utf8), bucket, actor, match: match))
+                let name = Array(key.utf8)
+                number = max(number, try await remove(name, bucket, try actor(.deleteObject, bucket, name), match: match))
             } catch {
                 guard error.code == .noSuchKey, match == nil else {
                     xml.element("Error") { xml in

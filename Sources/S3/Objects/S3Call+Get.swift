@@ -27,7 +27,7 @@ extension S3Call {
         }
         guard let found else { return false }
         let metadata = Metadata(found)
-        try checkRead(metadata.record, bucket)
+        try checkRead(metadata.record, actor)
         let reader = grant == nil ? caller(bucket.owner) : caller(actor)
         if file.type == .file {
             do throws(FileError) { _ = try await supplied { volume.mayRead(reader, file.file) } } catch {
@@ -53,7 +53,7 @@ extension S3Call {
 
     /// Who may list a bucket learns that the key is not there, others only that they may not know.
     private func missing(_ bucket: Bucket, _ actor: Credential) async throws(S3Error) -> S3Error {
-        if grant == nil, ![.publicRead, .publicReadWrite].contains(bucket.settings.cannedACL) {
+        if grant == nil, actor == .nobody, ![.publicRead, .publicReadWrite].contains(bucket.settings.cannedACL) {
             return S3Error(.accessDenied)
         }
         return S3Error(.noSuchKey)

@@ -17,6 +17,8 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
     private(set) var body: RequestBody?
     private var outputWaiter: UnsafeContinuation<Void, Never>?
     private var servedVolume: Volume?
+    /// For a browser, when the bucket lets its page at the answer.
+    var crossOrigin: (rule: CORSRules.Rule, origin: String)?
 
     init(_ service: S3Service, _ exchange: Exchange) {
         self.service = service
@@ -62,6 +64,15 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
         loop.task { await self.run() }
     }
 
+    /// From now on the request is this user's, who has signed what it carries.
+    func act(as grant: AccessGrant) throws(S3Error) {
+        guard let volume = service.volumes[grant.volume] else {
+            throw S3Error(.serviceUnavailable, "The volume of this access key is not served.")
+        }
+        authentication.grant = grant
+        servedVolume = volume
+    }
+
     private func run() async {
         do throws(S3Error) { try await dispatch() } catch { answer(error) }
     }
@@ -104,6 +115,7 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
         fields.add("x-amz-request-id", id)
         fields.add("x-amz-id-2", id)
         fields.add("server", "ProxyFS")
+        if let crossOrigin { CORSRules.add(crossOrigin.rule, crossOrigin.origin, to: &fields) }
     }
 
     func respond(_ status: Status = .ok, _ more: ResponseFields? = nil) {
