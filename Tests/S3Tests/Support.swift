@@ -99,7 +99,7 @@ final class Site: @unchecked Sendable {
         _ = volumes.add(hosted.volume)
         service = S3Service(
             volumes, credentials: TestCredentials(), domains: domains, world: world,
-            logger: Logger(level: .error, wall: { 0 }, monotonic: { 0 }), limits: limits)
+            logger: Logger(level: .error, format: .logfmt, wall: { 0 }, monotonic: { 0 }), limits: limits)
         listener = try HTTPServer(service, clock: clock).listen(
             on: try #require(SocketAddress(numeric: "127.0.0.1", port: 0)), network: world.network, loops: world.loops)
         // As the contract has it for `default`: everybody may make buckets.

@@ -220,7 +220,8 @@ extension S3Call {
                     return true
                 }
             }
-            for name in names {
+            for (index, name) in names.enumerated() {
+                if index % Self.turnMax == 0 { await othersTurn() }
                 _ = try await found {
                     name.withUnsafeBytes { volume.remove(ownCaller, in: directory, $0, isDirectory: false) }
                 }

@@ -71,7 +71,8 @@ extension S3Call {
         var number: UInt64 = 0
         var xml = XMLWriter()
         xml.raw("<DeleteResult xmlns=\"\(XMLWriter.namespace)\">")
-        for (key, match, version) in keys {
+        for (index, (key, match, version)) in keys.enumerated() {
+            if index % Self.turnMax == Self.turnMax - 1 { await othersTurn() }
             do throws(S3Error) {
                 if let version, !version.isEmpty, version != "null" { throw S3Error(.noSuchVersion) }
                 let name = Array(key.utf8)

@@ -182,6 +182,11 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
         }
     }
 
+    /// Changes that a request makes before other requests of the loop have their turn.
+    static let turnMax = 32
+
+    func othersTurn() async { await Task.yield() }
+
     // MARK: Events
 
     func received(_ bytes: UnsafeRawBufferPointer, of exchange: Exchange) { body?.received(bytes) }

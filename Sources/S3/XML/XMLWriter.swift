@@ -2,6 +2,8 @@
 package struct XMLWriter {
     private(set) var bytes = Array("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".utf8)
 
+    package init() {}
+
     package static let namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
 
     /// A root element in the API's namespace.
