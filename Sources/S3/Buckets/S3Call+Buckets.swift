@@ -84,7 +84,7 @@ extension S3Call {
             }
             guard service.region == "us-east-1" else { throw S3Error(.bucketAlreadyOwnedByYou) }
             return respondCreated()
-        } catch { throw S3Error(error) }
+        } catch { throw S3Error(file: error) }
         var number = made.number
         if acl != .private {
             number = try await done {
@@ -135,7 +135,7 @@ extension S3Call {
             }.number
         } catch {
             if error == .notEmpty { throw S3Error(.bucketNotEmpty) }
-            throw error == .noEntry ? S3Error(.noSuchBucket) : S3Error(error)
+            throw error == .noEntry ? S3Error(.noSuchBucket) : S3Error(file: error)
         }
         await removeUploads(of: bucket)
         try await settle(number)
@@ -217,7 +217,7 @@ extension S3Call {
                 volume.setExtendedAttribute(caller(actor), bucket.file, name, value)
             }.number
         } catch {
-            guard error == .noAttribute else { throw S3Error(error) }
+            guard error == .noAttribute else { throw S3Error(file: error) }
             return
         }
         try await settle(number)

@@ -150,7 +150,7 @@ extension S3Call {
                     from: source.file, at: range.offset, length: range.length, to: file, at: 0, now: now)
             }
         } catch {
-            throw error == .stale ? S3Error(.operationAborted, "The source changed meanwhile.") : S3Error(error)
+            throw error == .stale ? S3Error(.operationAborted, "The source changed meanwhile.") : S3Error(file: error)
         }
         let after = try await value { volume.attributes(ownCaller, source.file) }
         guard after.change == source.change else {

@@ -38,7 +38,7 @@ extension S3Call {
                 name.withUnsafeBytes { volume.remove(caller(actor), in: home.file, $0, isDirectory: isDirectory) }
             }.number
         } catch {
-            guard error == .notEmpty else { throw S3Error(error) }
+            guard error == .notEmpty else { throw S3Error(file: error) }
             // Other objects lie in it: it stays for them, and is no object itself any more.
             if let kept = try await replace(Metadata(), of: file.file, actor) { _ = kept }
             return try await done { volume.setImplied(caller(actor), file.file, true) }.number

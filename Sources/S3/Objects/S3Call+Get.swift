@@ -34,7 +34,7 @@ extension S3Call {
                 if error == .stale { return false }
                 // A list that lets in who is signed in is as good as the file's own rights.
                 guard error == .accessDenied, [.publicRead, .publicReadWrite, .authenticatedRead].contains(metadata.record.acl)
-                else { throw S3Error(error) }
+                else { throw S3Error(file: error) }
             }
         }
         let fields = try head(file, metadata)
@@ -141,7 +141,7 @@ extension S3Call {
             return count
         case .refused(let error):
             if error == .stale { return nil }
-            throw S3Error(error)
+            throw S3Error(file: error)
         case .lacks: break
         }
         do throws(FileError) {
@@ -150,7 +150,7 @@ extension S3Call {
             return count
         } catch {
             if error == .stale { return nil }
-            throw S3Error(error)
+            throw S3Error(file: error)
         }
     }
 

@@ -159,7 +159,7 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
 
     /// The same, with the file system's refusals in S3's words.
     func done<Value>(_ attempt: () -> Attempt<Value>) async throws(S3Error) -> (value: Value, number: UInt64) {
-        do throws(FileError) { return try await supplied(attempt) } catch { throw S3Error(error) }
+        do throws(FileError) { return try await supplied(attempt) } catch { throw S3Error(file: error) }
     }
 
     func value<Value>(_ attempt: () -> Attempt<Value>) async throws(S3Error) -> Value { try await done(attempt).value }
@@ -169,7 +169,7 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
         do throws(FileError) { return try await supplied(attempt).value } catch {
             switch error {
             case .noEntry, .stale, .notDirectory: return nil
-            default: throw S3Error(error)
+            default: throw S3Error(file: error)
             }
         }
     }
@@ -178,7 +178,7 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
     func settle(_ number: UInt64) async throws(S3Error) {
         guard number > 0 else { return }
         do throws(FileError) { try await volume.settled(number, volume.durability, on: loop) } catch {
-            throw S3Error(error)
+            throw S3Error(file: error)
         }
     }
 
