@@ -47,6 +47,10 @@ extension Configuration {
             ports.admin = section.integer("admin", default: ports.admin, in: 0...65_535)
         }
         root.section("tls") { tls = Self.tls(&$0) }
+        root.section("http") { section in
+            http.domains = section.strings("domains", default: http.domains, countMax: Self.domainsMax)
+            http.region = section.string("region", default: http.region, lengthMax: 64)
+        }
         root.section("log") { section in
             let levels = LogLevel.allCases.map { ($0.name, $0) }
             log.level = section.word("level", default: log.level, levels)

@@ -6,6 +6,7 @@ public struct Configuration: Sendable, Equatable {
     public var ports = Ports()
     public var data = "./data"
     public var tls = TLS.off
+    public var http = HTTP()
     public var log = Log()
     public var engine = Engine()
     public var users: [User] = []
@@ -30,6 +31,13 @@ public struct Configuration: Sendable, Equatable {
         var named: [(name: String, port: UInt16)] {
             [("nfs", nfs), ("smb", smb), ("http", http), ("https", https), ("admin", admin)]
         }
+    }
+
+    public struct HTTP: Sendable, Equatable {
+        /// Names of this server below which a bucket's name may stand, as in BUCKET.NAME.
+        public var domains: [String] = []
+        /// What S3 clients sign for.
+        public var region = "us-east-1"
     }
 
     public enum TLS: Sendable, Equatable {
@@ -106,6 +114,7 @@ public struct Configuration: Sendable, Equatable {
 
     public static let volumesMax = 1024
     public static let usersMax = 4096
+    public static let domainsMax = 64
     public static let exportsMax = 1024
     public static let clientsMax = 256
     public static let sharesMax = 1024

@@ -17,6 +17,8 @@ extension LoadedConfiguration {
             row("tls.certificate", certificate)
             row("tls.key", key)
         }
+        row("http.domains", c.http.domains.isEmpty ? "none" : c.http.domains.joined(separator: ", "))
+        row("http.region", c.http.region)
         row("log.level", c.log.level.name)
         row("log.format", c.log.format.rawValue)
         row("engine.flush_size", "\(c.engine.flushSize)")

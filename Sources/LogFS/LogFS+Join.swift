@@ -13,7 +13,11 @@ extension LogFS {
         try await moveInline(target)
         var number: UInt64 = 0
         var place = JoinPlace()
+        var steps = 0
         while place.source < sources.count {
+            steps += 1
+            // The volume's loop has others to serve.
+            if steps % 32 == 0 { await Task.yield() }
             let from = place
             let attempt = try await run { reader in
                 self.change(reader) { (edit) throws(Halt) -> JoinPlace in

@@ -12,6 +12,8 @@ public final class Exchange: @unchecked Sendable {
     public let remoteAddress: SocketAddress
     public let localAddress: SocketAddress
     public let identity: PeerIdentity
+    /// Came over TLS.
+    public let isSecure: Bool
 
     var connection: HTTPConnection?
     var handler: (any ExchangeHandler)?
@@ -45,6 +47,7 @@ public final class Exchange: @unchecked Sendable {
         remoteAddress = stream.remoteAddress
         localAddress = stream.localAddress
         identity = stream.identity
+        isSecure = stream.isSecure
     }
 
     /// Whether an answer would still reach somebody.

@@ -118,6 +118,8 @@ public final class Connection: @unchecked Sendable {
     public var limits: ConnectionLimits { settings.limits }
     /// Whether output will still be taken.
     public var isOpen: Bool { flags.isDisjoint(with: [.closed, .closing, .finishing]) }
+    /// Whether it is encrypted, by TLS.
+    public var isSecure: Bool { flags.contains(.tls) }
     /// What is known of the peer by TLS or by the Unix socket, once opened.
     public var identity: PeerIdentity { transport?.identity ?? PeerIdentity() }
 

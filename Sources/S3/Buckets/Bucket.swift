@@ -1,3 +1,4 @@
+import HTTP
 import Namespace
 
 /// A top-level directory of the volume.
@@ -37,10 +38,15 @@ struct BucketSettings: Sendable {
     static let prefix = "proxyfs.bucket."
     static let tags = prefix + "tags"
     static let acl = prefix + "acl"
+    static let policy = prefix + "policy"
+    static let cors = prefix + "cors"
     static let prefixBytes = [Array(prefix.utf8)]
 
     var tagList: [Tag] = []
     var cannedACL = CannedACL.private
+    /// As they were sent; empty: there is none.
+    var policyText: [UInt8] = []
+    var corsText: [UInt8] = []
 
     init() {}
 
@@ -50,6 +56,8 @@ struct BucketSettings: Sendable {
             case Self.tags: tagList = Tag.decode(attribute.value) ?? []
             case Self.acl:
                 cannedACL = CannedACL(rawValue: String(decoding: attribute.value, as: UTF8.self)) ?? .private
+            case Self.policy: policyText = attribute.value
+            case Self.cors: corsText = attribute.value
             default: break
             }
         }
@@ -96,19 +104,30 @@ extension S3Call {
 
     /// The bucket, and in whose name the request may do this in it. Users act in their own name, and the files' rights
     /// decide; who is let in by the bucket's access list acts in its owner's.
-    func open(_ action: S3Action, _ name: String? = nil) async throws(S3Error) -> (bucket: Bucket, actor: Credential) {
-        if let owner = request.value("x-amz-expected-bucket-owner"), let grant, owner != "\(grant.credential.uid)",
-            owner != grant.user
-        {
-            let bucket = try await findBucket(name ?? request.bucket)
-            guard owner == "\(bucket.directory.uid)" || owner == service.credentials.userName(uid: bucket.directory.uid)
-            else { throw S3Error(.accessDenied) }
-        }
+    func open(
+        _ action: S3Action, _ name: String? = nil, key: [UInt8]? = nil
+    ) async throws(S3Error) -> (bucket: Bucket, actor: Credential) {
         let bucket = try await findBucket(name ?? request.bucket)
-        return (bucket, try actor(action, bucket))
+        if name == nil {
+            if let owner = request.value("x-amz-expected-bucket-owner"), owner != "\(bucket.directory.uid)",
+                owner != service.credentials.userName(uid: bucket.directory.uid)
+            {
+                throw S3Error(.accessDenied)
+            }
+            if let origin = request.value("origin"), !bucket.settings.corsText.isEmpty {
+                let rules = try CORSRules(try XMLElement(bucket.settings.corsText))
+                crossOrigin = rules.rule(origin, request.method.name).map { ($0, origin) }
+            }
+        }
+        return (bucket, try actor(action, bucket, key ?? request.key))
     }
 
-    private func actor(_ action: S3Action, _ bucket: Bucket) throws(S3Error) -> Credential {
+    func actor(_ action: S3Action, _ bucket: Bucket, _ key: [UInt8]) throws(S3Error) -> Credential {
+        switch try decide(action, bucket, key) {
+        case .deny: throw S3Error(.accessDenied, "A statement of the bucket's policy denies this.")
+        case .allow: return bucket.owner
+        case .none: break
+        }
         let acl = bucket.settings.cannedACL
         let isListing = action == .listBucket || action == .listBucketMultipartUploads
         let isWriting = action == .putObject || action == .deleteObject
@@ -124,9 +143,37 @@ extension S3Call {
         throw S3Error(.accessDenied)
     }
 
+    private func decide(
+        _ action: S3Action, _ bucket: Bucket, _ key: [UInt8]
+    ) throws(S3Error) -> BucketPolicy.Decision {
+        guard !bucket.settings.policyText.isEmpty else { return .none }
+        // A policy must not lock out the one who could change it.
+        if action == .getBucketSetting || action == .putBucketSetting, let grant,
+            grant.credential.uid == bucket.directory.uid
+        {
+            return .none
+        }
+        var values: [String: String] = [:]
+        values["aws:referer"] = request.field("referer")
+        values["aws:useragent"] = request.field("user-agent")
+        values["s3:x-amz-acl"] = request.value("x-amz-acl")
+        if action == .listBucket {
+            values["s3:prefix"] = query["prefix"] ?? ""
+            values["s3:delimiter"] = query["delimiter"]
+        }
+        let isOfObjects = !key.isEmpty && action != .listBucket && action != .deleteBucket
+        let resource = "arn:aws:s3:::\(bucket.name)" + (isOfObjects ? "/" + String(decoding: key, as: UTF8.self) : "")
+        let policy = try BucketPolicy(bucket.settings.policyText, bucket: bucket.name)
+        return policy.decide(
+            BucketPolicy.Context(
+                user: grant?.user, uid: grant?.credential.uid, action: action.rawValue, resource: resource,
+                address: exchange.remoteAddress, isSecure: exchange.isSecure, values: values))
+    }
+
     /// Whether the object may be read by who asks, when it is found.
-    func checkRead(_ record: ObjectRecord, _ bucket: Bucket) throws(S3Error) {
-        guard grant == nil else { return }
+    func checkRead(_ record: ObjectRecord, _ actor: Credential) throws(S3Error) {
+        // Whoever was let in by the bucket acts as its owner.
+        guard grant == nil, actor == .nobody else { return }
         switch record.acl {
         case .publicRead, .publicReadWrite: return
         case .private, .authenticatedRead, .bucketOwnerRead, .bucketOwnerFullControl: throw S3Error(.accessDenied)

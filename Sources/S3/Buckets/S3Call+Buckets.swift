@@ -84,7 +84,7 @@ extension S3Call {
             }
             guard service.region == "us-east-1" else { throw S3Error(.bucketAlreadyOwnedByYou) }
             return respondCreated()
-        } catch { throw S3Error(error) }
+        } catch { throw S3Error(file: error) }
         var number = made.number
         if acl != .private {
             number = try await done {
@@ -135,7 +135,7 @@ extension S3Call {
             }.number
         } catch {
             if error == .notEmpty { throw S3Error(.bucketNotEmpty) }
-            throw error == .noEntry ? S3Error(.noSuchBucket) : S3Error(error)
+            throw error == .noEntry ? S3Error(.noSuchBucket) : S3Error(file: error)
         }
         await removeUploads(of: bucket)
         try await settle(number)
@@ -206,7 +206,7 @@ extension S3Call {
     }
 
     /// Only the bucket's owner, whatever others may write into it.
-    private func set(
+    func set(
         _ name: String, _ value: [UInt8]?, _ bucket: Bucket, _ actor: Credential
     ) async throws(S3Error) {
         guard actor.uid == bucket.directory.uid || actor.uid == 0 else { throw S3Error(.accessDenied) }
@@ -217,7 +217,7 @@ extension S3Call {
                 volume.setExtendedAttribute(caller(actor), bucket.file, name, value)
             }.number
         } catch {
-            guard error == .noAttribute else { throw S3Error(error) }
+            guard error == .noAttribute else { throw S3Error(file: error) }
             return
         }
         try await settle(number)
@@ -303,14 +303,12 @@ extension S3Call {
         _ = try await open(.getBucketSetting)
         var xml = XMLWriter()
         switch part.description {
-        case "cors": throw S3Error(.noSuchCORSConfiguration)
         case "encryption": throw S3Error(.noSuchEncryption, "The server side encryption configuration was not found")
         case "lifecycle": throw S3Error(.noSuchLifecycle)
         case "object-lock":
             throw S3Error(.noSuchObjectLock, "Object Lock configuration does not exist for this bucket")
         case "ownershipControls":
             throw S3Error(.noSuchOwnershipControls, "The bucket ownership controls were not found")
-        case "policy", "policyStatus": throw S3Error(.noSuchBucketPolicy)
         case "publicAccessBlock":
             throw S3Error(.noSuchPublicAccessBlock, "The public access block configuration was not found")
         case "replication":
@@ -332,8 +330,7 @@ extension S3Call {
     func deleteUnserved(_ part: StaticString) async throws(S3Error) {
         _ = try await open(.putBucketSetting)
         switch part.description {
-        case "cors", "encryption", "lifecycle", "ownershipControls", "policy", "publicAccessBlock", "replication",
-            "website":
+        case "encryption", "lifecycle", "ownershipControls", "publicAccessBlock", "replication", "website":
             respond(.noContent)
         default: throw S3Error(.notImplemented)
         }

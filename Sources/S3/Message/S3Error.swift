@@ -160,7 +160,7 @@ public struct S3Error: Error, Sendable {
     }
 
     /// What a file system refused, for a request about an object.
-    init(_ error: FileError) {
+    init(file error: FileError) {
         switch error {
         case .noEntry, .stale, .deletePending: self.init(.noSuchKey)
         case .exists: self.init(.preconditionFailed)

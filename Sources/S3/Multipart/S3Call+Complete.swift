@@ -28,7 +28,7 @@ extension S3Call {
             do throws(FileError) {
                 _ = try await volume.join(parts.map(\.file.file), to: file, now: now)
             } catch {
-                throw error == .stale ? S3Error(.invalidPart) : S3Error(error)
+                throw error == .stale ? S3Error(.invalidPart) : S3Error(file: error)
             }
             placed = try await place(file, metadata.stored, seal, bucket, key, actor, expected)
         } catch {

@@ -21,7 +21,7 @@ extension S3Call {
                 }.value.file.file
             } catch {
                 guard error == .exists, let found = try await locate(home, [name], ownCaller) else {
-                    throw S3Error(error)
+                    throw S3Error(file: error)
                 }
                 home = found.file
             }
@@ -220,7 +220,8 @@ extension S3Call {
                     return true
                 }
             }
-            for name in names {
+            for (index, name) in names.enumerated() {
+                if index % Self.turnMax == 0 { await othersTurn() }
                 _ = try await found {
                     name.withUnsafeBytes { volume.remove(ownCaller, in: directory, $0, isDirectory: false) }
                 }
@@ -235,7 +236,7 @@ extension S3Call {
                 }
             }.number
         } catch {
-            guard error == .noEntry || error == .stale else { throw S3Error(error) }
+            guard error == .noEntry || error == .stale else { throw S3Error(file: error) }
             return 0
         }
     }

@@ -1,11 +1,11 @@
 /// A part of an object.
-struct ByteRange: Equatable {
-    var offset: UInt64
-    var length: UInt64
+package struct ByteRange: Equatable {
+    package var offset: UInt64
+    package var length: UInt64
 
     /// `bytes=0-4`, `bytes=5-`, `bytes=-6` of `size` bytes; nil where the field says nothing that we take, which means the
     /// whole. Several ranges at once are the whole, too, as S3 has it.
-    init?(_ text: String, size: UInt64) throws(S3Error) {
+    package init?(_ text: String, size: UInt64) throws(S3Error) {
         guard text.hasPrefix("bytes="), !text.contains(",") else { return nil }
         let parts = text.dropFirst(6).split(separator: "-", omittingEmptySubsequences: false)
         guard parts.count == 2, parts.allSatisfy({ $0.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 } }) else {
@@ -28,12 +28,12 @@ struct ByteRange: Equatable {
         }
     }
 
-    init(offset: UInt64, length: UInt64) {
+    package init(offset: UInt64, length: UInt64) {
         self.offset = offset
         self.length = length
     }
 
-    static func fault(_ text: String, _ size: UInt64) -> S3Error {
+    package static func fault(_ text: String, _ size: UInt64) -> S3Error {
         S3Error(.invalidRange, details: [("RangeRequested", text), ("ActualObjectSize", "\(size)")])
     }
 }

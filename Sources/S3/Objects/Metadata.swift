@@ -71,6 +71,38 @@ struct Metadata: Sendable {
         }
     }
 
+    /// From the fields of a form; their names are in lower case.
+    init(form: [String: String], fileType: String?, limits: S3Limits) throws(S3Error) {
+        var bytes = 0
+        for (name, text) in form.sorted(by: { $0.key < $1.key }) {
+            if name.hasPrefix("x-amz-server-side-encryption") || name.hasPrefix("x-amz-object-lock-") {
+                throw S3Error(.notImplemented)
+            }
+            if name == "x-amz-storage-class", text != "STANDARD" { throw S3Error(.notImplemented) }
+            if name.hasPrefix(Self.prefix) {
+                let key = Array(name.utf8.dropFirst(Self.prefix.utf8.count))
+                bytes += key.count + text.utf8.count
+                guard bytes <= limits.metadataBytesMax, (1...200).contains(key.count) else {
+                    throw S3Error(.metadataTooLarge, "Your metadata is too large.")
+                }
+                attributes.append(ExtendedAttribute(name: Self.attributePrefix + key, value: Array(text.utf8)))
+            }
+        }
+        for header in ObjectRecord.Header.allCases {
+            if let value = form[header.field.description], !value.isEmpty { record.headers[header] = value }
+        }
+        if record.headers[.contentType] == nil { record.headers[.contentType] = fileType }
+        if let text = form["tagging"] {
+            record.tags = try Tag.parse(try XMLElement(Array(text.utf8)), max: Tag.objectMax)
+        }
+        if let word = form["acl"] {
+            guard let acl = CannedACL(rawValue: word) else {
+                throw S3Error(.invalidArgument, details: [("ArgumentName", "acl"), ("ArgumentValue", word)])
+            }
+            record.acl = acl
+        }
+    }
+
     /// From the file's attributes.
     init(_ found: [ExtendedAttribute]) {
         let own = Array(ObjectRecord.name.utf8)

@@ -1,15 +1,15 @@
 import Namespace
 
 /// A key as a path: what lies between its slashes are names. Some keys can not be paths.
-struct ObjectKey: Sendable {
+package struct ObjectKey: Sendable {
     /// What file clients of every protocol take.
-    static let nameBytesMax = 255
+    package static let nameBytesMax = 255
 
-    let names: [[UInt8]]
+    package let names: [[UInt8]]
     /// Ends with a slash: the key of a directory.
-    let isDirectory: Bool
+    package let isDirectory: Bool
 
-    init(_ key: [UInt8]) throws(S3Error) {
+    package init(_ key: [UInt8]) throws(S3Error) {
         var names = key.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map { Array($0) }
         isDirectory = names.count > 1 && names.last == []
         if isDirectory { names.removeLast() }
@@ -27,7 +27,7 @@ struct ObjectKey: Sendable {
     }
 
     /// Keys that can not be a file's are no object's: looking for one finds nothing.
-    static func ifPath(_ key: [UInt8]) throws(S3Error) -> ObjectKey {
+    package static func ifPath(_ key: [UInt8]) throws(S3Error) -> ObjectKey {
         do throws(S3Error) { return try ObjectKey(key) } catch { throw S3Error(.noSuchKey) }
     }
 
@@ -35,18 +35,18 @@ struct ObjectKey: Sendable {
         S3Error(.invalidArgument, "Keys are paths here, and this one \(what).", details: [("ArgumentName", "Key")])
     }
 
-    var name: [UInt8] { names[names.count - 1] }
-    var parents: ArraySlice<[UInt8]> { names[..<(names.count - 1)] }
+    package var name: [UInt8] { names[names.count - 1] }
+    package var parents: ArraySlice<[UInt8]> { names[..<(names.count - 1)] }
 }
 
 /// Entity tags: the MD5 of what an object client wrote, as long as the file is that; else what changes with the file.
-enum EntityTag {
+package enum EntityTag {
     private static let digits = Array("0123456789abcdef".utf8)
     /// Of the empty object that a directory is.
-    static let empty = "d41d8cd98f00b204e9800998ecf8427e"
+    package static let empty = "d41d8cd98f00b204e9800998ecf8427e"
 
     /// Without the quotes.
-    static func of(_ file: Attributes) -> String {
+    package static func of(_ file: Attributes) -> String {
         if file.type == .directory { return empty }
         guard let seal = file.seal else {
             // The dash keeps clients from taking it for an MD5.
@@ -56,7 +56,7 @@ enum EntityTag {
         return seal.parts == 0 ? digest : "\(digest)-\(seal.parts)"
     }
 
-    static func quoted(_ file: Attributes) -> String { "\"\(of(file))\"" }
+    package static func quoted(_ file: Attributes) -> String { "\"\(of(file))\"" }
 
     private static func hexadecimal(_ high: UInt64, _ low: UInt64) -> String {
         String(unsafeUninitializedCapacity: 32) { text in
@@ -70,7 +70,7 @@ enum EntityTag {
         }
     }
 
-    static func seal(_ digest: [UInt8], parts: Int = 0) -> ContentSeal {
+    package static func seal(_ digest: [UInt8], parts: Int = 0) -> ContentSeal {
         precondition(digest.count == 16, "an MD5 has 16 bytes")
         return ContentSeal(
             high: digest[..<8].reduce(0) { $0 << 8 | UInt64($1) }, low: digest[8...].reduce(0) { $0 << 8 | UInt64($1) },
@@ -78,7 +78,7 @@ enum EntityTag {
     }
 
     /// Whether a list such as `"a", W/"b"` or `*` has the tag.
-    static func list(_ list: String, has tag: String) -> Bool {
+    package static func list(_ list: String, has tag: String) -> Bool {
         list.split(separator: ",").contains { part in
             var item = part.drop { $0 == " " }
             while item.last == " " { item.removeLast() }

@@ -7,19 +7,23 @@ import HTTP
 ///
 /// The form: a version, then fields, each with a tag (1 byte), a length (4 bytes, little endian) and its bytes. Fields that
 /// are not known are kept.
-struct ObjectRecord: Equatable, Sendable {
+package struct ObjectRecord: Equatable, Sendable {
     static let name = "proxyfs.object"
     static let version: UInt8 = 1
 
-    struct Sum: Equatable, Sendable {
-        var algorithm: ChecksumAlgorithm
+    package struct Sum: Equatable, Sendable {
+        package var algorithm: ChecksumAlgorithm
         /// Made of the parts' values; else of the bytes themselves.
-        var isComposite: Bool
-        var value: [UInt8]
+        package var isComposite: Bool
+        package var value: [UInt8]
+
+        package init(algorithm: ChecksumAlgorithm, isComposite: Bool, value: [UInt8]) {
+            (self.algorithm, self.isComposite, self.value) = (algorithm, isComposite, value)
+        }
     }
 
     /// Fields of HTTP that come back as they were sent.
-    enum Header: UInt8, CaseIterable, Sendable {
+    package enum Header: UInt8, CaseIterable, Sendable {
         case contentType = 1
         case contentEncoding, contentDisposition, contentLanguage, cacheControl, expires
 
@@ -45,16 +49,16 @@ struct ObjectRecord: Equatable, Sendable {
         }
     }
 
-    var headers: [Header: String] = [:]
-    var tags: [Tag] = []
+    package var headers: [Header: String] = [:]
+    package var tags: [Tag] = []
     /// Of the bytes that the seal speaks of.
-    var sum: Sum?
+    package var sum: Sum?
     /// Of an object that was made of parts: their sizes, and their sums if they have any.
-    var partSizes: [UInt64] = []
-    var partSums: [[UInt8]] = []
+    package var partSizes: [UInt64] = []
+    package var partSums: [[UInt8]] = []
     /// Of the upload that made it: a client that asks again to complete it gets its answer.
-    var uploadID = ""
-    var acl = CannedACL.private
+    package var uploadID = ""
+    package var acl = CannedACL.private
     private var unknown: [(tag: UInt8, bytes: [UInt8])] = []
 
     private enum Field: UInt8 {
@@ -62,9 +66,9 @@ struct ObjectRecord: Equatable, Sendable {
         case partSizes, partSums, tags, uploadID, acl
     }
 
-    init() {}
+    package init() {}
 
-    static func == (a: ObjectRecord, b: ObjectRecord) -> Bool { a.encoded == b.encoded }
+    package static func == (a: ObjectRecord, b: ObjectRecord) -> Bool { a.encoded == b.encoded }
 
     var isEmpty: Bool {
         headers.isEmpty && tags.isEmpty && sum == nil && partSizes.isEmpty && uploadID.isEmpty && acl == .private
@@ -81,7 +85,7 @@ struct ObjectRecord: Equatable, Sendable {
 
     // MARK: The form
 
-    var encoded: [UInt8] {
+    package var encoded: [UInt8] {
         var bytes = [Self.version]
         func append(_ tag: UInt8, _ field: [UInt8]) {
             bytes.append(tag)
@@ -104,7 +108,7 @@ struct ObjectRecord: Equatable, Sendable {
     }
 
     /// Nil: it is damaged, or of another program.
-    init?(_ bytes: [UInt8]) {
+    package init?(_ bytes: [UInt8]) {
         guard bytes.first == Self.version else { return nil }
         var place = 1
         while place < bytes.count {
@@ -194,14 +198,16 @@ struct ObjectRecord: Equatable, Sendable {
 }
 
 /// A label of an object or a bucket.
-struct Tag: Equatable, Sendable {
+package struct Tag: Equatable, Sendable {
     static let objectMax = 10
     static let bucketMax = 50
     static let keyMax = 128
     static let valueMax = 256
 
-    var key: String
-    var value: String
+    package var key: String
+    package var value: String
+
+    package init(key: String, value: String) { (self.key, self.value) = (key, value) }
 
     static func check(_ tags: [Tag], max: Int) throws(S3Error) {
         guard tags.count <= max else {
@@ -286,7 +292,7 @@ struct Tag: Equatable, Sendable {
 }
 
 /// Rights that a request names by one word.
-enum CannedACL: String, Sendable {
+package enum CannedACL: String, Sendable {
     case `private`
     case publicRead = "public-read"
     case publicReadWrite = "public-read-write"

@@ -36,13 +36,14 @@ extension S3Call {
             throw S3Error(
                 .invalidArgument, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
         }
-        let (bucket, actor) = try await open(.getObject, String(decoding: path[..<slash], as: UTF8.self))
-        let key = try ObjectKey.ifPath(Array(path[(slash + 1)...]))
+        let name = Array(path[(slash + 1)...])
+        let (bucket, actor) = try await open(.getObject, String(decoding: path[..<slash], as: UTF8.self), key: name)
+        let key = try ObjectKey.ifPath(name)
         guard let file = try await object(bucket, key, actor) else { throw S3Error(.noSuchKey) }
         let volume = volume
         let metadata = Metadata(
             try await value { volume.extendedAttributes(ownCaller, file.file, prefixes: Metadata.prefixes) })
-        try checkRead(metadata.record, bucket)
+        try checkRead(metadata.record, actor)
         if file.type == .file { _ = try await value { volume.mayRead(caller(actor), file.file) } }
         try Conditions(request, prefix: "x-amz-copy-source-").check(file, isCopy: true)
         return CopySource(bucket: bucket, file: file, metadata: metadata)
@@ -149,7 +150,7 @@ extension S3Call {
                     from: source.file, at: range.offset, length: range.length, to: file, at: 0, now: now)
             }
         } catch {
-            throw error == .stale ? S3Error(.operationAborted, "The source changed meanwhile.") : S3Error(error)
+            throw error == .stale ? S3Error(.operationAborted, "The source changed meanwhile.") : S3Error(file: error)
         }
         let after = try await value { volume.attributes(ownCaller, source.file) }
         guard after.change == source.change else {

@@ -38,7 +38,7 @@ extension S3Call {
                 name.withUnsafeBytes { volume.remove(caller(actor), in: home.file, $0, isDirectory: isDirectory) }
             }.number
         } catch {
-            guard error == .notEmpty else { throw S3Error(error) }
+            guard error == .notEmpty else { throw S3Error(file: error) }
             // Other objects lie in it: it stays for them, and is no object itself any more.
             if let kept = try await replace(Metadata(), of: file.file, actor) { _ = kept }
             return try await done { volume.setImplied(caller(actor), file.file, true) }.number
@@ -50,7 +50,10 @@ extension S3Call {
     static var deletesMax: Int { 1000 }
 
     func deleteObjects() async throws(S3Error) {
-        let (bucket, actor) = try await open(.deleteObject)
+        let bucket = try await findBucket(request.bucket)
+        guard grant != nil || !bucket.settings.policyText.isEmpty || bucket.settings.cannedACL == .publicReadWrite else {
+            throw S3Error(.accessDenied)
+        }
         guard let body, request.field("content-md5") != nil || body.algorithm != nil || body.length == 0 else {
             throw S3Error(
                 .invalidRequest, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
@@ -68,10 +71,12 @@ extension S3Call {
         var number: UInt64 = 0
         var xml = XMLWriter()
         xml.raw("<DeleteResult xmlns=\"\(XMLWriter.namespace)\">")
-        for (key, match, version) in keys {
+        for (index, (key, match, version)) in keys.enumerated() {
+            if index % Self.turnMax == Self.turnMax - 1 { await othersTurn() }
             do throws(S3Error) {
                 if let version, !version.isEmpty, version != "null" { throw S3Error(.noSuchVersion) }
-                number = max(number, try await remove(Array(key.utf8), bucket, actor, match: match))
+                let name = Array(key.utf8)
+                number = max(number, try await remove(name, bucket, try actor(.deleteObject, bucket, name), match: match))
             } catch {
                 guard error.code == .noSuchKey, match == nil else {
                     xml.element("Error") { xml in

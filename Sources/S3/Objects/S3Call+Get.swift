@@ -27,14 +27,14 @@ extension S3Call {
         }
         guard let found else { return false }
         let metadata = Metadata(found)
-        try checkRead(metadata.record, bucket)
+        try checkRead(metadata.record, actor)
         let reader = grant == nil ? caller(bucket.owner) : caller(actor)
         if file.type == .file {
             do throws(FileError) { _ = try await supplied { volume.mayRead(reader, file.file) } } catch {
                 if error == .stale { return false }
                 // A list that lets in who is signed in is as good as the file's own rights.
                 guard error == .accessDenied, [.publicRead, .publicReadWrite, .authenticatedRead].contains(metadata.record.acl)
-                else { throw S3Error(error) }
+                else { throw S3Error(file: error) }
             }
         }
         let fields = try head(file, metadata)
@@ -53,7 +53,7 @@ extension S3Call {
 
     /// Who may list a bucket learns that the key is not there, others only that they may not know.
     private func missing(_ bucket: Bucket, _ actor: Credential) async throws(S3Error) -> S3Error {
-        if grant == nil, ![.publicRead, .publicReadWrite].contains(bucket.settings.cannedACL) {
+        if grant == nil, actor == .nobody, ![.publicRead, .publicReadWrite].contains(bucket.settings.cannedACL) {
             return S3Error(.accessDenied)
         }
         return S3Error(.noSuchKey)
@@ -141,7 +141,7 @@ extension S3Call {
             return count
         case .refused(let error):
             if error == .stale { return nil }
-            throw S3Error(error)
+            throw S3Error(file: error)
         case .lacks: break
         }
         do throws(FileError) {
@@ -150,7 +150,7 @@ extension S3Call {
             return count
         } catch {
             if error == .stale { return nil }
-            throw S3Error(error)
+            throw S3Error(file: error)
         }
     }
 

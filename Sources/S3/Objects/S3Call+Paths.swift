@@ -70,7 +70,7 @@ extension S3Call {
             }.value
         } catch {
             if error == .noEntry { return nil }
-            throw S3Error(error)
+            throw S3Error(file: error)
         }
     }
 
@@ -151,7 +151,7 @@ extension S3Call {
                         throw error == .noEntry ? S3Error(.noSuchKey) : S3Error(.conditionalRequestConflict)
                     }
                     guard tries < Self.triesMax else { throw S3Error(.operationAborted) }
-                default: throw S3Error(error)
+                default: throw S3Error(file: error)
                 }
             }
         }

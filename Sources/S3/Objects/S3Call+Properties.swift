@@ -31,7 +31,7 @@ extension S3Call {
                     caller(actor), file.file, ObjectRecord.name, record.isEmpty ? nil : record.encoded)
             }.number
         } catch {
-            guard error == .noAttribute else { throw S3Error(error) }
+            guard error == .noAttribute else { throw S3Error(file: error) }
             return
         }
         try await settle(number)
@@ -122,7 +122,7 @@ extension S3Call {
         let total = record.partSizes.count
         let shown = Swift.min(marker, total)..<Swift.min(marker + max, total)
         xml.element("ObjectParts") { xml in
-            xml.element("TotalPartsCount", total)
+            xml.element("PartsCount", total)
             xml.element("PartNumberMarker", marker)
             xml.element("NextPartNumberMarker", shown.upperBound)
             xml.element("MaxParts", max)

@@ -135,7 +135,7 @@ extension S3Call {
             owner.gid = bucket.directory.mode & 0o2000 != 0 ? bucket.directory.gid : actor.gid
             _ = try await value { volume.setAttributes(ownCaller, file, owner) }
         }
-        do throws(FileError) { _ = try await volume.flushed(file) } catch { throw S3Error(error) }
+        do throws(FileError) { _ = try await volume.flushed(file) } catch { throw S3Error(file: error) }
         let name = key.name
         let placed = try await placing(bucket, key, actor, expected: expected) { (home) async throws(FileError) in
             try await supplied {
@@ -159,7 +159,7 @@ extension S3Call {
         }
         let volume = volume
         let home: FileID
-        do throws(FileError) { home = try await makeParents(bucket, key, actor) } catch { throw S3Error(error) }
+        do throws(FileError) { home = try await makeParents(bucket, key, actor) } catch { throw S3Error(file: error) }
         let name = key.name
         var file: FileID
         var number: UInt64
@@ -171,7 +171,7 @@ extension S3Call {
             }
             (file, number) = (made.value.file.file, made.number)
         } catch {
-            guard error == .exists else { throw S3Error(error) }
+            guard error == .exists else { throw S3Error(file: error) }
             let there = try await value { name.withUnsafeBytes { volume.lookup(caller(actor), in: home, $0) } }
             guard there.type == .directory else { throw S3Error(.keyConflict) }
             file = there.file

@@ -6,9 +6,11 @@ import HTTP
 /// Nothing is read while a block waits; nothing is believed before all of it has been checked.
 final class RequestBody {
     /// Bytes that the head promises, without the coding; nil: nobody knows.
-    let length: UInt64?
+    private(set) var length: UInt64?
     private let exchange: Exchange
     private var decoder: ChunkDecoder?
+    private var form: FormDecoder?
+    private var lengthCheck: ((UInt64) throws(S3Error) -> Void)?
     private let sha256: Digest?
     private let expectedSHA256: [UInt8]?
     private let expectedMD5: [UInt8]?
@@ -76,10 +78,17 @@ final class RequestBody {
     var algorithm: ChecksumAlgorithm? { checksum?.algorithm }
 
     /// Adds the digest that entity tags are made of.
-    func wantMD5() { if md5 == nil { md5 = Digest(.md5) } }
+    func wantMD5() {
+        if md5 == nil { md5 = Digest(.md5) }
+        // A body without bytes has ended before anybody could ask.
+        if isEnded, md5Value.isEmpty { md5Value = Digest.of(.md5, []) }
+    }
 
     /// For those that are not told with a value: computed all the same.
-    func want(_ algorithm: ChecksumAlgorithm) { if checksum == nil { checksum = Checksum(algorithm) } }
+    func want(_ algorithm: ChecksumAlgorithm) {
+        if checksum == nil { checksum = Checksum(algorithm) }
+        if isEnded, checksumValue == nil { checksumValue = Checksum(algorithm).finish() }
+    }
 
     // MARK: The taker's side
 
@@ -113,6 +122,29 @@ final class RequestBody {
         return bytes
     }
 
+    /// The body is a form: what is counted and handed on are the bytes of its file. Returns when all before them is there.
+    func form(
+        _ decoder: FormDecoder, firstBlock: Int
+    ) async throws(S3Error) -> (fields: [(name: String, value: String)], fileName: String, fileType: String?) {
+        form = decoder
+        length = nil
+        blockBytes = firstBlock
+        while true {
+            if let failure { throw failure }
+            if let form, form.hasFile { return (form.fields, form.fileName, form.fileType) }
+            guard !isEnded else {
+                throw S3Error(.invalidArgument, "POST requires exactly one file upload per request.")
+            }
+            await withUnsafeContinuation { continuation in
+                waiter = continuation
+                exchange.resumeBody()
+            }
+        }
+    }
+
+    /// Asked when all bytes have come, before they are believed.
+    func whenComplete(_ check: @escaping (UInt64) throws(S3Error) -> Void) { lengthCheck = check }
+
     // MARK: The connection's side
 
     func received(_ bytes: UnsafeRawBufferPointer) {
@@ -120,6 +152,9 @@ final class RequestBody {
         do throws(S3Error) {
             if decoder != nil {
                 try decoder?.take(bytes) { (piece) throws(S3Error) in try self.take(piece) }
+            } else if form != nil {
+                try form?.take(bytes) { (piece) throws(S3Error) in try self.take(piece) }
+                if form?.hasFile == true, ready.isEmpty { wake() }
             } else {
                 try take(bytes)
             }
@@ -172,7 +207,9 @@ final class RequestBody {
         if let decoder, !decoder.isComplete, length != 0 || count > 0 {
             throw S3Error(.incompleteBody, "The body ended within a chunk.")
         }
+        if let form, !form.isComplete { throw S3Error(.incompleteBody, "The body ended within the form.") }
         if let length, count != length { throw S3Error(.incompleteBody) }
+        try lengthCheck?(count)
         if let expectedSHA256, let found = sha256?.finish(), found != expectedSHA256 {
             throw S3Error(
                 .xAmzContentSHA256Mismatch,

@@ -17,8 +17,8 @@ extension S3Call {
 
     /// Parts of a bucket that are named by a parameter and that nothing is kept of.
     private static let unservedBucketParts: [StaticString] = [
-        "accelerate", "analytics", "cors", "encryption", "intelligent-tiering", "inventory", "lifecycle", "logging",
-        "metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus", "publicAccessBlock",
+        "accelerate", "analytics", "encryption", "intelligent-tiering", "inventory", "lifecycle", "logging",
+        "metrics", "notification", "object-lock", "ownershipControls", "publicAccessBlock",
         "replication", "requestPayment", "website", "versioning", "metadataTable", "session",
     ]
 
@@ -30,22 +30,29 @@ extension S3Call {
             if query.has("tagging") { return try await getBucketTagging() }
             if query.has("uploads") { return try await listUploads() }
             if query.has("versions") { return try await listVersions() }
+            if query.has("policy") { return try await getPolicy() }
+            if query.has("policyStatus") { return try await getPolicyStatus() }
+            if query.has("cors") { return try await getCORS() }
             for part in Self.unservedBucketParts where query.has(part) { return try await getUnserved(part) }
             try await listObjects()
         case .head: try await headBucket()
         case .put:
             if query.has("acl") { return try await putBucketACL() }
             if query.has("tagging") { return try await putBucketTagging() }
+            if query.has("policy") { return try await putPolicy() }
+            if query.has("cors") { return try await putCORS() }
             for part in Self.unservedBucketParts where query.has(part) { throw S3Error(.notImplemented) }
             try await createBucket()
         case .delete:
             if query.has("tagging") { return try await deleteBucketTagging() }
+            if query.has("policy") { return try await deleteDocument(BucketSettings.policy) }
+            if query.has("cors") { return try await deleteDocument(BucketSettings.cors) }
             for part in Self.unservedBucketParts where query.has(part) { return try await deleteUnserved(part) }
             try await deleteBucket()
         case .post:
             if query.has("delete") { return try await deleteObjects() }
-            throw S3Error(.notImplemented)
-        case .options: throw S3Error(.accessDenied, "CORSResponse: CORS is not enabled for this bucket.")
+            try await postForm()
+        case .options: try await preflight()
         default: throw S3Error(.methodNotAllowed)
         }
     }
@@ -81,7 +88,7 @@ extension S3Call {
             if query.has("uploadId") { return try await abortUpload() }
             if query.has("tagging") { return try await deleteObjectTagging() }
             try await deleteObject()
-        case .options: throw S3Error(.accessDenied, "CORSResponse: CORS is not enabled for this bucket.")
+        case .options: try await preflight()
         default: throw S3Error(.methodNotAllowed)
         }
     }

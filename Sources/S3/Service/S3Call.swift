@@ -17,6 +17,8 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
     private(set) var body: RequestBody?
     private var outputWaiter: UnsafeContinuation<Void, Never>?
     private var servedVolume: Volume?
+    /// For a browser, when the bucket lets its page at the answer.
+    var crossOrigin: (rule: CORSRules.Rule, origin: String)?
 
     init(_ service: S3Service, _ exchange: Exchange) {
         self.service = service
@@ -62,6 +64,15 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
         loop.task { await self.run() }
     }
 
+    /// From now on the request is this user's, who has signed what it carries.
+    func act(as grant: AccessGrant) throws(S3Error) {
+        guard let volume = service.volumes[grant.volume] else {
+            throw S3Error(.serviceUnavailable, "The volume of this access key is not served.")
+        }
+        authentication.grant = grant
+        servedVolume = volume
+    }
+
     private func run() async {
         do throws(S3Error) { try await dispatch() } catch { answer(error) }
     }
@@ -104,6 +115,7 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
         fields.add("x-amz-request-id", id)
         fields.add("x-amz-id-2", id)
         fields.add("server", "ProxyFS")
+        if let crossOrigin { CORSRules.add(crossOrigin.rule, crossOrigin.origin, to: &fields) }
     }
 
     func respond(_ status: Status = .ok, _ more: ResponseFields? = nil) {
@@ -147,7 +159,7 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
 
     /// The same, with the file system's refusals in S3's words.
     func done<Value>(_ attempt: () -> Attempt<Value>) async throws(S3Error) -> (value: Value, number: UInt64) {
-        do throws(FileError) { return try await supplied(attempt) } catch { throw S3Error(error) }
+        do throws(FileError) { return try await supplied(attempt) } catch { throw S3Error(file: error) }
     }
 
     func value<Value>(_ attempt: () -> Attempt<Value>) async throws(S3Error) -> Value { try await done(attempt).value }
@@ -157,7 +169,7 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
         do throws(FileError) { return try await supplied(attempt).value } catch {
             switch error {
             case .noEntry, .stale, .notDirectory: return nil
-            default: throw S3Error(error)
+            default: throw S3Error(file: error)
             }
         }
     }
@@ -166,9 +178,14 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
     func settle(_ number: UInt64) async throws(S3Error) {
         guard number > 0 else { return }
         do throws(FileError) { try await volume.settled(number, volume.durability, on: loop) } catch {
-            throw S3Error(error)
+            throw S3Error(file: error)
         }
     }
+
+    /// Changes that a request makes before other requests of the loop have their turn.
+    static let turnMax = 32
+
+    func othersTurn() async { await Task.yield() }
 
     // MARK: Events
 

@@ -62,7 +62,8 @@ public final class S3Service: RequestHandler {
     public func begin(_ exchange: Exchange) -> (any ExchangeHandler)? {
         let call = S3Call(self, exchange)
         call.start()
-        return call
+        // Refused at once: nobody takes the body in.
+        return exchange.hasBegun ? nil : call
     }
 
     func authenticator(on loop: EventLoop, now: Int64) -> Authenticator {

@@ -121,7 +121,7 @@ struct Authenticator {
 }
 
 /// Keys that signatures of one day are made with: four hashes each, kept for the next request. Of one loop.
-final class SigningKeys: @unchecked Sendable {
+package final class SigningKeys: @unchecked Sendable {
     private static let countMax = 256
     private var keys: [String: (secret: String, key: [UInt8])] = [:]
 
@@ -134,7 +134,7 @@ final class SigningKeys: @unchecked Sendable {
         return key
     }
 
-    static func derive(_ secret: String, day: String, region: String) -> [UInt8] {
+    package static func derive(_ secret: String, day: String, region: String) -> [UInt8] {
         let date = HMAC.of(.sha256, key: Array("AWS4\(secret)".utf8), day)
         let place = HMAC.of(.sha256, key: date, region)
         let service = HMAC.of(.sha256, key: place, "s3")

@@ -1,22 +1,26 @@
 import Crypto
 
 /// What the chunks of an `aws-chunked` body are signed with.
-struct ChunkSigning: Sendable {
-    let key: [UInt8]
-    let date: String
-    let scope: String
+package struct ChunkSigning: Sendable {
+    package let key: [UInt8]
+    package let date: String
+    package let scope: String
     /// The signature of the headers, which the first chunk's is made with.
-    let seed: String
+    package let seed: String
+
+    package init(key: [UInt8], date: String, scope: String, seed: String) {
+        (self.key, self.date, self.scope, self.seed) = (key, date, scope, seed)
+    }
 
     private static let emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-    func chunk(after previous: String, _ hash: [UInt8]) -> String {
+    package func chunk(after previous: String, _ hash: [UInt8]) -> String {
         let toSign =
             "AWS4-HMAC-SHA256-PAYLOAD\n\(date)\n\(scope)\n\(previous)\n\(Self.emptyHash)\n\(Hexadecimal.encode(hash))"
         return Hexadecimal.encode(HMAC.of(.sha256, key: key, toSign))
     }
 
-    func trailer(after previous: String, _ hash: [UInt8]) -> String {
+    package func trailer(after previous: String, _ hash: [UInt8]) -> String {
         let toSign =
             "AWS4-HMAC-SHA256-TRAILER\n\(date)\n\(scope)\n\(previous)\n\(Hexadecimal.encode(hash))"
         return Hexadecimal.encode(HMAC.of(.sha256, key: key, toSign))
@@ -25,10 +29,10 @@ struct ChunkSigning: Sendable {
 
 /// Takes the chunks of the API's own coding (`aws-chunked`) apart, inside of whatever HTTP does with the body, and checks
 /// their signatures. A plain state machine: it is shown bytes and tells the data among them.
-struct ChunkDecoder {
-    static let lineBytesMax = 512
-    static let trailerBytesMax = 8 << 10
-    static let trailersMax = 32
+package struct ChunkDecoder {
+    package static let lineBytesMax = 512
+    package static let trailerBytesMax = 8 << 10
+    package static let trailersMax = 32
 
     private enum State { case size, data(UInt64), dataEnd, trailer, complete }
 
@@ -43,16 +47,16 @@ struct ChunkDecoder {
     private let hash: Digest?
     private(set) var trailers: [(name: String, value: String)] = []
 
-    init(_ signing: ChunkSigning?, hasTrailer: Bool) {
+    package init(_ signing: ChunkSigning?, hasTrailer: Bool) {
         self.signing = signing
         self.hasTrailer = hasTrailer
         previous = signing?.seed ?? ""
         hash = signing == nil ? nil : Digest(.sha256)
     }
 
-    var isComplete: Bool { if case .complete = state { true } else { false } }
+    package var isComplete: Bool { if case .complete = state { true } else { false } }
 
-    mutating func take(
+    package mutating func take(
         _ bytes: UnsafeRawBufferPointer, _ data: (UnsafeRawBufferPointer) throws(S3Error) -> Void
     ) throws(S3Error) {
         var place = 0

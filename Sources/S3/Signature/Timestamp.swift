@@ -1,9 +1,9 @@
 /// The forms of a time that S3 reads and writes.
-enum Timestamp {
+package enum Timestamp {
     private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
     /// `20130524T000000Z`: seconds since 1970.
-    static func basic(_ text: String) -> Int64? {
+    package static func basic(_ text: String) -> Int64? {
         let bytes = Array(text.utf8)
         guard bytes.count == 16, bytes[8] == UInt8(ascii: "T"), bytes[15] == UInt8(ascii: "Z") else { return nil }
         return seconds(
@@ -12,7 +12,7 @@ enum Timestamp {
     }
 
     /// `2013-05-24T00:00:00Z`, with or without a fraction; or a date alone.
-    static func extended(_ text: String) -> Int64? {
+    package static func extended(_ text: String) -> Int64? {
         let bytes = Array(text.utf8)
         guard bytes.count >= 10, bytes[4] == UInt8(ascii: "-"), bytes[7] == UInt8(ascii: "-") else { return nil }
         let date = (number(bytes[0..<4]), number(bytes[5..<7]), number(bytes[8..<10]))
@@ -29,7 +29,7 @@ enum Timestamp {
     }
 
     /// `Fri, 24 May 2013 00:00:00 GMT`, or the same with `+0000`.
-    static func http(_ text: String) -> Int64? {
+    package static func http(_ text: String) -> Int64? {
         let words = text.split(separator: " ")
         guard words.count == 6, words[0].utf8.count == 4, words[5] == "GMT" || words[5] == "+0000",
             let month = months.firstIndex(where: { $0 == words[2] })
@@ -66,14 +66,14 @@ enum Timestamp {
         return Int64(days * 86_400 + hour * 3600 + minute * 60 + second)
     }
 
-    struct Parts {
+    package struct Parts {
         var year: Int
         var month: Int
         var day: Int
         var secondOfDay: Int
     }
 
-    static func parts(_ seconds: Int64) -> Parts {
+    package static func parts(_ seconds: Int64) -> Parts {
         let seconds = min(max(seconds, -62_135_596_800), 253_402_300_799)
         let day = seconds >= 0 ? seconds / 86_400 : -((86_399 - seconds) / 86_400)
         let shifted = day + 719_468
@@ -98,7 +98,7 @@ enum Timestamp {
     }
 
     /// `2013-05-24T00:00:00.000Z`, from nanoseconds.
-    static func extended(nanoseconds: Int64) -> String {
+    package static func extended(nanoseconds: Int64) -> String {
         let seconds = nanoseconds >= 0 ? nanoseconds / 1_000_000_000 : -((999_999_999 - nanoseconds) / 1_000_000_000)
         let parts = parts(seconds)
         var text: [UInt8] = []
@@ -120,7 +120,7 @@ enum Timestamp {
     }
 
     /// `20130524`.
-    static func day(_ seconds: Int64) -> String {
+    package static func day(_ seconds: Int64) -> String {
         let parts = parts(seconds)
         var text: [UInt8] = []
         append(parts.year, 4, to: &text)

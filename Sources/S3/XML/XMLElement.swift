@@ -1,30 +1,30 @@
 /// XML on its way in: elements, their texts and their children. Attributes are read and dropped, prefixes too.
 ///
 /// A strict parser of a small XML: no document types, so no entities beside the five; nothing that could grow.
-struct XMLElement: Sendable {
-    static let bytesMax = 4 << 20
-    static let depthMax = 12
-    static let elementsMax = 100_000
-    static let attributesMax = 16
+package struct XMLElement: Sendable {
+    package static let bytesMax = 4 << 20
+    package static let depthMax = 12
+    package static let elementsMax = 100_000
+    package static let attributesMax = 16
 
-    var name: String
+    package var name: String
     /// Directly in the element, without the white space around it.
-    var text = ""
-    var children: [XMLElement] = []
+    package var text = ""
+    package var children: [XMLElement] = []
 
-    init(name: String) { self.name = name }
+    package init(name: String) { self.name = name }
 
-    init(_ bytes: [UInt8]) throws(S3Error) {
+    package init(_ bytes: [UInt8]) throws(S3Error) {
         guard bytes.count <= Self.bytesMax else { throw S3Error(.maxMessageLengthExceeded, "Your request was too big.") }
         var parser = XMLParser(bytes)
         guard let root = parser.parse() else { throw S3Error(.malformedXML) }
         self = root
     }
 
-    subscript(name: String) -> XMLElement? { children.first { $0.name == name } }
-    func all(_ name: String) -> [XMLElement] { children.filter { $0.name == name } }
+    package subscript(name: String) -> XMLElement? { children.first { $0.name == name } }
+    package func all(_ name: String) -> [XMLElement] { children.filter { $0.name == name } }
     /// The text of a child; nil without one.
-    func text(_ name: String) -> String? { self[name]?.text }
+    package func text(_ name: String) -> String? { self[name]?.text }
 }
 
 private struct XMLParser {

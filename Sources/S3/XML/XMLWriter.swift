@@ -1,44 +1,46 @@
 /// XML on its way out, escaped as it is written.
-struct XMLWriter {
-    private(set) var bytes = Array("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".utf8)
+package struct XMLWriter {
+    package private(set) var bytes = Array("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".utf8)
 
-    static let namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+    package init() {}
+
+    package static let namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
 
     /// A root element in the API's namespace.
-    mutating func root(_ name: StaticString, _ body: (inout XMLWriter) -> Void) {
+    package mutating func root(_ name: StaticString, _ body: (inout XMLWriter) -> Void) {
         bytes += "<\(name) xmlns=\"\(Self.namespace)\">".utf8
         body(&self)
         close(name)
     }
 
-    mutating func element(_ name: StaticString, _ body: (inout XMLWriter) -> Void) {
+    package mutating func element(_ name: StaticString, _ body: (inout XMLWriter) -> Void) {
         open(name)
         body(&self)
         close(name)
     }
 
-    mutating func element(_ name: StaticString, _ text: String) {
+    package mutating func element(_ name: StaticString, _ text: String) {
         open(name)
         append(text.utf8)
         close(name)
     }
 
-    mutating func element(_ name: StaticString, bytes text: some Collection<UInt8>) {
+    package mutating func element(_ name: StaticString, bytes text: some Collection<UInt8>) {
         open(name)
         append(text)
         close(name)
     }
 
-    mutating func element(_ name: StaticString, _ number: some BinaryInteger) {
+    package mutating func element(_ name: StaticString, _ number: some BinaryInteger) {
         open(name)
         bytes += String(number).utf8
         close(name)
     }
 
-    mutating func element(_ name: StaticString, _ value: Bool) { element(name, value ? "true" : "false") }
+    package mutating func element(_ name: StaticString, _ value: Bool) { element(name, value ? "true" : "false") }
 
     /// What is XML already.
-    mutating func raw(_ text: String) { bytes += text.utf8 }
+    package mutating func raw(_ text: String) { bytes += text.utf8 }
 
     private mutating func open(_ name: StaticString) {
         bytes.append(UInt8(ascii: "<"))
@@ -53,7 +55,7 @@ struct XMLWriter {
     }
 
     /// Characters that XML 1.0 can not hold, in whatever form, become the sign for what is not shown.
-    mutating func append(_ text: some Collection<UInt8>) {
+    package mutating func append(_ text: some Collection<UInt8>) {
         if text.allSatisfy({ $0 >= 0x20 && $0 < 0x7f && $0 != 0x26 && $0 != 0x3c && $0 != 0x3e && $0 != 0x22 }) {
             bytes.append(contentsOf: text)
             return

@@ -112,15 +112,9 @@ final class Server {
             throw failure
         }
         try requireVolume()
-        // Told, not faked: a port that accepts and does not serve would be worse than a closed one.
-        for (name, port) in [
-            ("http", configuration.ports.http),
-            ("https", configuration.ports.https),
-        ] where port != 0 {
-            logger.warning("front end is not in this version", [.init("name", name), .init("port", Int(port))])
-        }
         if configuration.ports.nfs != 0 { try startNFS(configuration) }
         if configuration.ports.smb != 0 { try startSMB(configuration) }
+        try startHTTP(configuration)
         if configuration.ports.admin != 0 {
             let server = HTTPServer(admin, clock: world.clock)
             let address = try Self.address(configuration, configuration.ports.admin)
@@ -162,6 +156,24 @@ final class Server {
             throw .failure(
                 "can not listen on \(address) for nfs: \(error); stop whoever listens there, or choose another port "
                     + "with --nfs-port")
+        }
+    }
+
+    private func startHTTP(_ configuration: Configuration) throws(CommandFailure) {
+        let ports = configuration.ports
+        guard ports.http != 0 || ports.https != 0 else { return }
+        let front = HTTPFrontEnd(
+            host.volumes, registry: control.registry, configuration, world: world, logger: logger)
+        for (name, port) in [("http", ports.http), ("https", ports.https)] where port != 0 {
+            let address = try Self.address(configuration, port)
+            let tls = name == "https" ? try HTTPFrontEnd.tls(configuration) : nil
+            do throws(Errno) {
+                listeners.append((name, try front.listen(on: address, world, tls: tls)))
+            } catch {
+                throw .failure(
+                    "can not listen on \(address) for \(name): \(error); stop whoever listens there, or choose another "
+                        + "port with --\(name)-port")
+            }
         }
     }
 

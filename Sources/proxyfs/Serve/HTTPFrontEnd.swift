@@ -1,0 +1,83 @@
+import Configuration
+import HTTP
+import Logging
+import Namespace
+import Runtime
+import S3
+
+/// What answers on the ports for HTTP: S3, and by their paths the other object protocols once they are there.
+///
+/// A request that is signed for S3 is S3's before any path is looked at; then come the paths of the others; what is left
+/// is S3 without a signature.
+final class HTTPFrontEnd: RequestHandler {
+    private let s3: S3Service
+
+    init(
+        _ volumes: Volumes, registry: Registry, _ configuration: Configuration, world: World, logger: Logger
+    ) {
+        s3 = S3Service(
+            volumes, credentials: RegistryCredentials(registry), region: configuration.http.region,
+            domains: configuration.http.domains, world: world, logger: logger)
+    }
+
+    private static let otherPrefixes = ["/v1/", "/auth/", "/proxyfs/v1/", "/api/v1/"]
+    private static let otherPaths = ["/info", "/healthcheck", "/v1", "/auth"]
+
+    func begin(_ exchange: Exchange) -> (any ExchangeHandler)? {
+        let path = exchange.head.path
+        let isOther = Self.otherPaths.contains(path) || Self.otherPrefixes.contains { path.hasPrefix($0) }
+        guard isOther, !S3Service.isMeant(exchange.head) else { return s3.begin(exchange) }
+        exchange.respond(
+            .notImplemented, ResponseFields(contentType: "text/plain"),
+            text: "This version serves S3 on this port; what is at \(path) is not served yet.\n")
+        return nil
+    }
+
+    func listen(on address: SocketAddress, _ world: World, tls: TLSServer? = nil) throws(Errno) -> Listener {
+        try HTTPServer(self, clock: world.clock).listen(
+            on: address, network: world.network, loops: world.loops, tls: tls)
+    }
+
+    /// The certificate that the configuration names, or one of our own making.
+    static func tls(_ configuration: Configuration) throws(CommandFailure) -> TLSServer {
+        let certificate: TLSCertificate
+        do {
+            switch configuration.tls {
+            case .off: throw CommandFailure.failure("there is no certificate for https")
+            case .selfSigned:
+                certificate = try TLSCertificate.selfSigned(
+                    names: ["localhost", configuration.address] + configuration.http.domains)
+            case .files(let chain, let key):
+                certificate = TLSCertificate(
+                    chain: String(decoding: try Settings.read(chain, "the certificate"), as: UTF8.self),
+                    key: String(decoding: try Settings.read(key, "the certificate's key"), as: UTF8.self))
+            }
+            return try TLSServer(TLSServerOptions(certificates: [certificate]))
+        } catch let error as CommandFailure {
+            throw error
+        } catch {
+            throw .failure("can not serve https: \(error); look at tls.certificate and tls.key")
+        }
+    }
+}
+
+/// Users and their keys, as the registry knows them at the moment.
+final class RegistryCredentials: CredentialSource {
+    private let registry: Registry
+
+    init(_ registry: Registry) { self.registry = registry }
+
+    func grant(accessKey: String) -> AccessGrant? {
+        let snapshot = registry.snapshot
+        guard let holder = snapshot.holder(accessKey: accessKey) else { return nil }
+        let rights = snapshot.rights(of: holder.user, on: holder.volume)
+        guard rights.contains(.read) else { return nil }
+        return AccessGrant(
+            user: holder.user.name, credential: holder.user.credential, volume: holder.volume, secret: holder.secret,
+            isReadOnly: !rights.contains(.write))
+    }
+
+    func userName(uid: UInt32) -> String? { registry.snapshot.users.user(uid: uid)?.name }
+
+    func uid(userName: String) -> UInt32? { registry.snapshot.users.user(userName)?.uid }
+}

@@ -1,0 +1,41 @@
+// modules: Bytes Crypto
+// with: Sources/S3/Signature/ChunkDecoder.swift Sources/S3/Message/FormDecoder.swift
+// covers: Sources/S3/Signature/ChunkDecoder.swift Sources/S3/Message/FormDecoder.swift
+
+/// What the decoders throw, without the rest of S3.
+struct S3Error: Error {
+    enum Code { case incompleteBody, invalidRequest, signatureDoesNotMatch, malformedPOST, maxMessageLengthExceeded }
+    init(_ code: Code, _ message: String? = nil) {}
+}
+
+/// The first byte says which decoder and in which pieces; whatever they are, the data must be the same.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+    let input = UnsafeRawBufferPointer(start: data, count: count)
+    guard let first = input.first else { return 0 }
+    let bytes = UnsafeRawBufferPointer(rebasing: input.dropFirst())
+    let step = Int(first >> 2) + 1
+    precondition(decode(bytes, Int(first & 3), bytes.count + 1) == decode(bytes, Int(first & 3), step), "pieces matter")
+    return 0
+}
+
+private func decode(_ bytes: UnsafeRawBufferPointer, _ kind: Int, _ step: Int) -> [UInt8] {
+    var found: [UInt8] = []
+    let signing = ChunkSigning(key: [1, 2, 3], date: "20130524T000000Z", scope: "s", seed: "0")
+    var chunks = ChunkDecoder(kind == 1 ? signing : nil, hasTrailer: kind != 2)
+    guard var form = FormDecoder(contentType: "multipart/form-data; boundary=b") else { return [] }
+    var start = 0
+    while start < bytes.count {
+        let piece = UnsafeRawBufferPointer(rebasing: bytes[start..<min(start + step, bytes.count)])
+        do throws(S3Error) {
+            if kind == 3 {
+                try form.take(piece) { (data) throws(S3Error) in found.append(contentsOf: data) }
+            } else {
+                try chunks.take(piece) { (data) throws(S3Error) in found.append(contentsOf: data) }
+            }
+        } catch { return found + [0] }
+        start += step
+    }
+    let names = form.fields.map { "\($0.name)=\($0.value)" }.joined() + chunks.trailers.map { "\($0.name):\($0.value)" }.joined()
+    return found + Array(names.utf8)
+}

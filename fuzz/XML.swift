@@ -1,0 +1,18 @@
+// modules:
+// with: Sources/S3/XML/XMLElement.swift
+// covers: Sources/S3/XML/XMLElement.swift
+
+/// What the parser throws, without the rest of S3.
+struct S3Error: Error {
+    enum Code { case malformedXML, maxMessageLengthExceeded }
+    init(_ code: Code, _ message: String? = nil) {}
+}
+
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+    let bytes = Array(UnsafeRawBufferPointer(start: data, count: count))
+    guard let root = try? XMLElement(bytes) else { return 0 }
+    precondition(!root.name.isEmpty && !root.name.contains(":"), "an element without a name")
+    _ = root.text("Key")
+    return 0
+}
