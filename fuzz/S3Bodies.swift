@@ -36,6 +36,8 @@ private func decode(_ bytes: UnsafeRawBufferPointer, _ kind: Int, _ step: Int) -
         } catch { return found + [0] }
         start += step
     }
-    let names = form.fields.map { "\($0.name)=\($0.value)" }.joined() + chunks.trailers.map { "\($0.name):\($0.value)" }.joined()
+    let names =
+        form.fields.map { "\($0.name)=\($0.value)" }.joined()
+        + chunks.trailers.map { "\($0.name):\($0.value)" }.joined()
     return found + Array(names.utf8)
 }
