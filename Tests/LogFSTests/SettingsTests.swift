@@ -2,6 +2,7 @@ import Headhunter
 import LogFS
 import Simulator
 import Testing
+import Trials
 
 @Suite struct SettingsTests {
     private func set(_ files: LogFS, _ name: [UInt8], _ value: [UInt8]?) async throws -> FileError? {
