@@ -4,7 +4,9 @@
 
 /// What the decoders throw, without the rest of S3.
 package struct S3Error: Error {
-    package enum Code { case incompleteBody, invalidRequest, signatureDoesNotMatch, malformedPOST, maxMessageLengthExceeded }
+    package enum Code {
+        case incompleteBody, invalidRequest, signatureDoesNotMatch, malformedPOST, maxMessageLengthExceeded
+    }
     package init(_ code: Code, _ message: String? = nil) {}
 }
 
