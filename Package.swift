@@ -134,7 +134,10 @@ let package = Package(
         tests("Crypto", ["Bytes"]),
         tests(
             "S3",
-            ["Bytes", "CShim", "Crypto", "HTTP", "Headhunter", "LogFS", "Logging", "Namespace", "Runtime", "TestSupport"]),
+            [
+                "Bytes", "CShim", "Crypto", "HTTP", "Headhunter", "LogFS", "Logging", "Namespace", "Runtime",
+                "TestSupport",
+            ]),
     ].filter { target in
         guard let chosen else { return true }
         return target.type == .test ? chosen.contains(target.name) : !target.name.hasPrefix("benchmark")

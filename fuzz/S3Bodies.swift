@@ -3,9 +3,11 @@
 // covers: Sources/S3/Signature/ChunkDecoder.swift Sources/S3/Message/FormDecoder.swift
 
 /// What the decoders throw, without the rest of S3.
-struct S3Error: Error {
-    enum Code { case incompleteBody, invalidRequest, signatureDoesNotMatch, malformedPOST, maxMessageLengthExceeded }
-    init(_ code: Code, _ message: String? = nil) {}
+package struct S3Error: Error {
+    package enum Code {
+        case incompleteBody, invalidRequest, signatureDoesNotMatch, malformedPOST, maxMessageLengthExceeded
+    }
+    package init(_ code: Code, _ message: String? = nil) {}
 }
 
 /// The first byte says which decoder and in which pieces; whatever they are, the data must be the same.
@@ -36,6 +38,8 @@ private func decode(_ bytes: UnsafeRawBufferPointer, _ kind: Int, _ step: Int) -
         } catch { return found + [0] }
         start += step
     }
-    let names = form.fields.map { "\($0.name)=\($0.value)" }.joined() + chunks.trailers.map { "\($0.name):\($0.value)" }.joined()
+    let names =
+        form.fields.map { "\($0.name)=\($0.value)" }.joined()
+        + chunks.trailers.map { "\($0.name):\($0.value)" }.joined()
     return found + Array(names.utf8)
 }

@@ -3,9 +3,9 @@
 // covers: Sources/S3/XML/XMLElement.swift
 
 /// What the parser throws, without the rest of S3.
-struct S3Error: Error {
-    enum Code { case malformedXML, maxMessageLengthExceeded }
-    init(_ code: Code, _ message: String? = nil) {}
+package struct S3Error: Error {
+    package enum Code { case malformedXML, maxMessageLengthExceeded }
+    package init(_ code: Code, _ message: String? = nil) {}
 }
 
 @_cdecl("LLVMFuzzerTestOneInput")

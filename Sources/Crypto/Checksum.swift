@@ -62,7 +62,8 @@ public struct Checksum: Sendable {
     }
 
     /// Of a whole from its parts' values and lengths; nil for hashes, which can not be put together.
-    public static func combine(_ algorithm: ChecksumAlgorithm, _ parts: [(value: [UInt8], length: UInt64)]) -> [UInt8]? {
+    public static func combine(_ algorithm: ChecksumAlgorithm, _ parts: [(value: [UInt8], length: UInt64)]) -> [UInt8]?
+    {
         let crc: ReflectedCRC
         switch algorithm {
         case .crc32: crc = .crc32

@@ -30,8 +30,8 @@ public struct ReflectedCRC: Sendable {
             }
         }
         self.tables = tables
-        let one = 1 << UInt64(bits - 1)
-        var power = UInt64(one) >> 8
+        let one: UInt64 = 1 << UInt64(bits - 1)
+        var power = one >> 8
         var powers: [UInt64] = []
         for _ in 0..<64 {
             powers.append(power)

@@ -67,7 +67,8 @@ extension Editing {
             for extent in extents {
                 let part = extent.clipped(place.offset, source.size)
                 try fork.insert(
-                    Extent(start: start + part.start, end: start + part.end, segment: part.segment, offset: part.offset))
+                    Extent(start: start + part.start, end: start + part.end, segment: part.segment, offset: part.offset)
+                )
                 if let index = shared.firstIndex(where: { $0.segment == part.segment }) {
                     shared[index].length += part.length
                 } else {

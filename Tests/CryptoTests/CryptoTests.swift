@@ -18,7 +18,9 @@ import Testing
         let bytes = (0..<1000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
         for algorithm in [Digest.Algorithm.md5, .sha1, .sha256] {
             let digest = Digest(algorithm)
-            for start in stride(from: 0, to: 1000, by: 37) { digest.update(Array(bytes[start..<min(start + 37, 1000)])) }
+            for start in stride(from: 0, to: 1000, by: 37) {
+                digest.update(Array(bytes[start..<min(start + 37, 1000)]))
+            }
             #expect(digest.finish() == Digest.of(algorithm, bytes))
             digest.reset()
             #expect(digest.finish() == Digest.of(algorithm, []))
@@ -32,7 +34,8 @@ import Testing
         let second = HMAC.of(.sha256, key: Array("Jefe".utf8), "what do ya want for nothing?")
         #expect(Hexadecimal.encode(second) == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
         let long = HMAC.of(
-            .sha256, key: [UInt8](repeating: 0xaa, count: 131), "Test Using Larger Than Block-Size Key - Hash Key First")
+            .sha256, key: [UInt8](repeating: 0xaa, count: 131), "Test Using Larger Than Block-Size Key - Hash Key First"
+        )
         #expect(Hexadecimal.encode(long) == "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54")
         // RFC 2202, case 2.
         let old = HMAC.of(.sha1, key: Array("Jefe".utf8), "what do ya want for nothing?")
@@ -76,7 +79,9 @@ import Testing
             #expect(Base64.encode(Array(bytes.utf8)) == text)
             #expect(Base64.decode(text) == Array(bytes.utf8))
         }
-        for bad in ["Zg=", "Zg", "Zh==", "Zm9=", "=Zg=", "Z===", "Zg==Zg==", "Zm9*"] { #expect(Base64.decode(bad) == nil) }
+        for bad in ["Zg=", "Zg", "Zh==", "Zm9=", "=Zg=", "Z===", "Zg==Zg==", "Zm9*"] {
+            #expect(Base64.decode(bad) == nil)
+        }
         #expect(Base64.encode([0xfb, 0xff]) == "+/8=")
     }
 

@@ -15,7 +15,8 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
     @Test func servesUntilItIsTold() async throws {
         let folder = try Folder()
         let port = try freePort()
-        let server = try Program(["serve", "--nfs-port", "0", "--admin-port", "\(port)"], in: folder)
+        let server = try Program(
+            ["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "\(port)"], in: folder)
         #expect(await server.isReady(), "\(server.err)")
         #expect(try get(port, "/healthz").hasPrefix("HTTP/1.1 200"))
         #expect(try get(port, "/readyz").hasPrefix("HTTP/1.1 200"))
@@ -36,13 +37,14 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
         #expect(mode == 0o600)
         #expect(server.err.contains("front end is not in this version\" name=smb"))
 
-        let second = try Program(["serve", "--nfs-port", "0", "--admin-port", "\(try freePort())"], in: folder)
+        let second = try Program(
+            ["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "\(try freePort())"], in: folder)
         #expect(await second.status() == 1)
         #expect(second.err.contains("./data is in use by process \(server.pid)"))
         #expect(second.out == "")
 
         let other = try Folder()
-        let third = try Program(["serve", "--nfs-port", "0", "--admin-port", "\(port)"], in: other)
+        let third = try Program(["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "\(port)"], in: other)
         #expect(await third.status() == 1)
         #expect(third.err.contains("can not listen on 127.0.0.1:\(port)") && third.err.contains("--admin-port"))
 
@@ -57,12 +59,14 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
         #expect(server.err.contains("event=stopped"))
 
         // The lock ended with the process, the token did not.
-        let again = try Program(["serve", "--nfs-port", "0", "--admin-port", "\(port)"], in: folder)
+        let again = try Program(
+            ["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "\(port)"], in: folder)
         #expect(await again.isReady(), "\(again.err)")
         #expect(try get(port, "/metrics", token: token).hasPrefix("HTTP/1.1 200"))
         again.signal(SIGKILL)
         #expect(await again.status() == -SIGKILL)
-        let afterKill = try Program(["serve", "--nfs-port", "0", "--admin-port", "\(port)"], in: folder)
+        let afterKill = try Program(
+            ["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "\(port)"], in: folder)
         #expect(await afterKill.isReady(), "\(afterKill.err)")
         afterKill.signal(SIGINT)
         #expect(await afterKill.status() == 0)
@@ -91,7 +95,8 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
     }
 
     @Test(arguments: [
-        [], ["srve"], ["serve", "--prt", "1"], ["serve", "--nfs-port", "0", "--admin-port", "65536"],
+        [], ["srve"], ["serve", "--prt", "1"],
+        ["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "65536"],
         ["serve", "--user", "x"],
         ["serve", "--data"],
         ["version", "--jsn"], ["config"], ["config", "check", "x"], ["doctor", "--all"],
@@ -131,7 +136,9 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
             var parts = example.split(separator: " ").dropFirst().map(String.init).map {
                 $0 == "/etc/proxyfs.toml" ? file : $0 == "/srv/proxyfs" ? folder.path + "/srv" : $0
             }
-            if words == ["serve"] { parts += ["--admin-port", "\(try freePort())", "--nfs-port", "\(try freePort())"] }
+            if words == ["serve"] {
+                parts += ["--admin-port", "\(try freePort())", "--nfs-port", "\(try freePort())", "--http-port", "0"]
+            }
             let run = try Program(parts, in: folder)
             if words == ["serve"] {
                 #expect(await run.isReady(), "\(example): \(run.err)")

@@ -101,9 +101,14 @@ let emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85
         #expect(try code([]) == "AccessDenied")
         #expect(try code(["Authorization: Bearer x"]) == "InvalidArgument")
         #expect(try code(["Authorization: AWS4-HMAC-SHA256 x"]) == "AuthorizationHeaderMalformed")
-        #expect(try code(["Authorization: AWS4-HMAC-SHA256 Credential=a,SignedHeaders=host"]) == "AuthorizationHeaderMalformed")
+        #expect(
+            try code(["Authorization: AWS4-HMAC-SHA256 Credential=a,SignedHeaders=host"])
+                == "AuthorizationHeaderMalformed")
         let scope = "20130524/us-east-1/s3/aws4_request"
-        for bad in ["a/b", "a/\(scope.dropLast())", "a/2013/us-east-1/s3/aws4_request", "a/20130524/us-east-1/ec2/aws4_request", "a/20130524/eu/s3/aws4_request"] {
+        for bad in [
+            "a/b", "a/\(scope.dropLast())", "a/2013/us-east-1/s3/aws4_request", "a/20130524/us-east-1/ec2/aws4_request",
+            "a/20130524/eu/s3/aws4_request",
+        ] {
             #expect(
                 try code(["Authorization: AWS4-HMAC-SHA256 Credential=\(bad),SignedHeaders=host,Signature=0"])
                     == "AuthorizationHeaderMalformed")
@@ -117,7 +122,8 @@ let emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85
                 "GET", "/", [("x-amz-security-token", "token/with=signs")], key: "session", secret: "session-secret"
             ).status == 200)
         // A header of the API that is not signed may have been added by somebody else.
-        let head = site.signed("GET", "/").replacingOccurrences(of: "\r\n\r\n", with: "\r\nx-amz-acl: public-read\r\n\r\n")
+        let head = site.signed("GET", "/").replacingOccurrences(
+            of: "\r\n\r\n", with: "\r\nx-amz-acl: public-read\r\n\r\n")
         #expect(try site.raw(head).code == "AccessDenied")
         #expect(try site.request("PUT", "/read-only", key: "reader", secret: "reader-secret").code == "AccessDenied")
         try await site.close()
@@ -153,7 +159,9 @@ let emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85
             "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9",
         ]
         let good = body(signatures, "")
-        for step in [1, 7, 1000, good.count] { #expect(try decode(seed, good, hasTrailer: false, step: step) == 66_560) }
+        for step in [1, 7, 1000, good.count] {
+            #expect(try decode(seed, good, hasTrailer: false, step: step) == 66_560)
+        }
         for place in [100, 65_700] {
             var bad = good
             bad[place] ^= 1

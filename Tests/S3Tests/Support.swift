@@ -93,7 +93,8 @@ final class Site: @unchecked Sendable {
             loops: real.loops)
         let world = world
         hosted = try await world.loops[0].task { () async throws -> HostedVolume in
-            try await HostedVolume.open("default", folder: "default", durability: .log, world: world, loop: world.loops[0])
+            try await HostedVolume.open(
+                "default", folder: "default", durability: .log, world: world, loop: world.loops[0])
         }.value
         let volumes = Volumes()
         _ = volumes.add(hosted.volume)
@@ -163,7 +164,8 @@ final class Site: @unchecked Sendable {
     private static func isComplete(_ bytes: [UInt8], _ isHead: Bool) -> Bool {
         guard let end = headEnd(bytes) else { return false }
         let head = String(decoding: bytes[..<end], as: UTF8.self).lowercased()
-        if isHead || head.hasPrefix("http/1.1 204") || head.hasPrefix("http/1.1 304") || head.hasPrefix("http/1.1 100") {
+        if isHead || head.hasPrefix("http/1.1 204") || head.hasPrefix("http/1.1 304") || head.hasPrefix("http/1.1 100")
+        {
             return true
         }
         guard let range = head.range(of: "content-length: ") else { return true }
@@ -191,13 +193,17 @@ final class Site: @unchecked Sendable {
         all += [("host", "127.0.0.1"), ("x-amz-date", date), ("x-amz-content-sha256", hash)]
         all.sort { $0.name < $1.name }
         let parts = target.components(separatedBy: "?")
-        let query = parts.count > 1
-            ? parts[1].components(separatedBy: "&").map { $0.contains("=") ? $0 : $0 + "=" }.sorted().joined(separator: "&") : ""
+        let query =
+            parts.count > 1
+            ? parts[1].components(separatedBy: "&").map { $0.contains("=") ? $0 : $0 + "=" }.sorted().joined(
+                separator: "&") : ""
         let names = all.map(\.name).joined(separator: ";")
-        let canonical = "\(method)\n\(parts[0])\n\(query)\n"
+        let canonical =
+            "\(method)\n\(parts[0])\n\(query)\n"
             + all.map { "\($0.name):\($0.value)\n" }.joined() + "\n\(names)\n\(hash)"
         let scope = "\(date.prefix(8))/us-east-1/s3/aws4_request"
-        let toSign = "AWS4-HMAC-SHA256\n\(date)\n\(scope)\n"
+        let toSign =
+            "AWS4-HMAC-SHA256\n\(date)\n\(scope)\n"
             + Hexadecimal.encode(Digest.of(.sha256, Array(canonical.utf8)))
         var signing = HMAC.of(.sha256, key: Array("AWS4\(secret)".utf8), String(date.prefix(8)))
         for part in ["us-east-1", "s3", "aws4_request"] { signing = HMAC.of(.sha256, key: signing, part) }

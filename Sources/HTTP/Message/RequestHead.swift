@@ -69,6 +69,12 @@ public struct HeaderFields: Sendable {
         String(decoding: bytes[Int(places[index].nameStart)..<Int(places[index].nameEnd)], as: UTF8.self)
     }
 
+    /// Whether a name begins so; `prefix` is in lower case.
+    public func hasPrefix(_ prefix: StaticString, at index: Int) -> Bool {
+        let name = bytes[Int(places[index].nameStart)..<Int(places[index].nameEnd)]
+        return prefix.withUTF8Buffer { name.starts(with: $0) }
+    }
+
     public func value(at index: Int) -> String { String(decoding: valueBytes(at: index), as: UTF8.self) }
 
     /// As sent, without the white space around it. No control characters but tabs.

@@ -1,7 +1,8 @@
 import Runtime
 
-/// What the content of a file is, in the words of the object client who wrote it whole: its MD5 digest, or that of several
-/// parts' digests. A file has one as long as its content is the very same; any other change of data takes it away.
+/// What the content of a file is, in the words of the object client who wrote it whole: its MD5 digest, or that of
+/// several parts' digests. A file has one as long as its content is the very same; any other change of data takes it
+/// away.
 public struct ContentSeal: Hashable, Sendable {
     /// The digest's first eight bytes, the first one highest.
     public var high: UInt64
@@ -111,8 +112,8 @@ public protocol ObjectFiles {
         gid: UInt32
     ) -> Attempt<Created>
 
-    /// Shows all that lies below a directory in the byte order of whole paths, from `start` on, directories with a slash
-    /// at the end; answers the path to go on from, nil when that was all. May show fewer than there are.
+    /// Shows all that lies below a directory in the byte order of whole paths, from `start` on, directories with a
+    /// slash at the end; answers the path to go on from, nil when that was all. May show fewer than there are.
     func listPaths(
         _ request: Request, below directory: FileID, from start: [UInt8], prefix: [UInt8], limit: Int,
         _ visit: (_ path: UnsafeRawBufferPointer, Attributes) -> Bool

@@ -10,8 +10,8 @@ struct Bucket: Sendable {
     var file: FileID { directory.file }
     var owner: Credential { Credential(uid: directory.uid, gid: directory.gid) }
 
-    /// Of buckets that are made here: 3 to 63 small letters, digits, dots and dashes. A directory that a file client made
-    /// under another name is a bucket, too, if a request can name it.
+    /// Of buckets that are made here: 3 to 63 small letters, digits, dots and dashes. A directory that a file client
+    /// made under another name is a bucket, too, if a request can name it.
     static func check(_ name: String) throws(S3Error) {
         let bytes = Array(name.utf8)
         func isEdge(_ byte: UInt8) -> Bool { (0x61...0x7a).contains(byte) || (0x30...0x39).contains(byte) }
@@ -88,7 +88,9 @@ enum S3Action: String, Sendable {
 extension S3Call {
     func findBucket(_ name: String) async throws(S3Error) -> Bucket {
         let bytes = Array(name.utf8)
-        guard Bucket.isShown(bytes), !bytes.isEmpty else { throw S3Error(.noSuchBucket, details: [("BucketName", name)]) }
+        guard Bucket.isShown(bytes), !bytes.isEmpty else {
+            throw S3Error(.noSuchBucket, details: [("BucketName", name)])
+        }
         let volume = volume
         let found = try await found { bytes.withUnsafeBytes { volume.lookup(ownCaller, in: volume.root, $0) } }
         guard let found, found.type == .directory else {

@@ -103,7 +103,8 @@ package struct BucketPolicy: Sendable {
         guard let effect = item["Effect"]?.text, effect == "Allow" || effect == "Deny" else {
             throw fault("Invalid effect: \(item["Effect"]?.text ?? "")")
         }
-        guard let actions = texts(item["Action"]) ?? texts(item["NotAction"]), item["Action"] == nil || item["NotAction"] == nil
+        guard let actions = texts(item["Action"]) ?? texts(item["NotAction"]),
+            item["Action"] == nil || item["NotAction"] == nil
         else { throw fault("Missing required field Action") }
         guard let resources = texts(item["Resource"]) ?? texts(item["NotResource"]),
             item["Resource"] == nil || item["NotResource"] == nil
@@ -159,7 +160,9 @@ package struct BucketPolicy: Sendable {
     // MARK: Deciding
 
     /// Whether it lets in whoever asks.
-    package var isPublic: Bool { statements.contains { $0.isAllowing && $0.principals == nil && $0.conditions.isEmpty } }
+    package var isPublic: Bool {
+        statements.contains { $0.isAllowing && $0.principals == nil && $0.conditions.isEmpty }
+    }
 
     /// Whoever is denied once is denied.
     package func decide(_ context: Context) -> Decision {

@@ -24,7 +24,8 @@ struct CORSRules: Sendable {
             let rule = Rule(
                 origins: item.all("AllowedOrigin").map(\.text), methods: item.all("AllowedMethod").map(\.text),
                 headers: item.all("AllowedHeader").map { $0.text.lowercased() },
-                exposed: item.all("ExposeHeader").map(\.text), ageSeconds: item.text("MaxAgeSeconds").flatMap { Int($0) })
+                exposed: item.all("ExposeHeader").map(\.text),
+                ageSeconds: item.text("MaxAgeSeconds").flatMap { Int($0) })
             guard !rule.origins.isEmpty, !rule.methods.isEmpty else { throw S3Error(.malformedXML) }
             for method in rule.methods where !["GET", "PUT", "HEAD", "POST", "DELETE"].contains(method) {
                 throw S3Error(

@@ -101,7 +101,8 @@ extension S3Call {
         if place == "us-east-1" || place == "EU" { return }
         throw S3Error(
             .illegalLocationConstraint,
-            "The \(place) location constraint is incompatible for the region specific endpoint this request was sent to.")
+            "The \(place) location constraint is incompatible for the region specific endpoint this request was sent to."
+        )
     }
 
     private func respondCreated() {
@@ -265,7 +266,8 @@ extension S3Call {
         case ["AllUsers READ", "AllUsers WRITE"]: return .publicReadWrite
         case ["AuthenticatedUsers READ"]: return .authenticatedRead
         default:
-            throw S3Error(.notImplemented, "Access lists other than canned ones are not implemented; use a bucket policy.")
+            throw S3Error(
+                .notImplemented, "Access lists other than canned ones are not implemented; use a bucket policy.")
         }
     }
 
@@ -280,7 +282,8 @@ extension S3Call {
             writeOwner(owner, "Owner", &xml)
             xml.element("AccessControlList") { xml in
                 xml.raw(
-                    "<Grant><Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\">")
+                    "<Grant><Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\">"
+                )
                 xml.element("ID", "\(owner)")
                 xml.element("DisplayName", service.credentials.userName(uid: owner) ?? "\(owner)")
                 xml.raw("</Grantee><Permission>FULL_CONTROL</Permission></Grant>")

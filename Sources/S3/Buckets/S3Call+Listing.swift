@@ -13,8 +13,8 @@ struct KeyPage {
     var next: [UInt8]?
 }
 
-/// Listings in the byte order of whole keys. A page begins where the one before ended, by a search in the tree: the last
-/// one costs what the first one does.
+/// Listings in the byte order of whole keys. A page begins where the one before ended, by a search in the tree: the
+/// last one costs what the first one does.
 extension S3Call {
     private static var entriesPerStep: Int { 256 }
 

@@ -1,5 +1,6 @@
-/// Takes a form apart that a browser sends (`multipart/form-data`, RFC 7578): fields, and the bytes of the field `file`,
-/// which is the last one that counts. A plain state machine: it is shown bytes and tells the file's among them.
+/// Takes a form apart that a browser sends (`multipart/form-data`, RFC 7578): fields, and the bytes of the field
+/// `file`, which is the last one that counts. A plain state machine: it is shown bytes and tells the file's among
+/// them.
 package struct FormDecoder {
     package static let boundaryBytesMax = 70
     package static let headerBytesMax = 4 << 10

@@ -1,8 +1,8 @@
 import HTTP
 import Namespace
 
-/// What S3 answers when it does not do what was asked: `<Error>` with a code, for people a message, for programs further
-/// elements.
+/// What S3 answers when it does not do what was asked: `<Error>` with a code, for people a message, for programs
+/// further elements.
 public struct S3Error: Error, Sendable {
     public let code: Code
     public let message: String

@@ -103,7 +103,8 @@ extension S3Call {
         var size: UInt64 = 0
         let digest = Digest(.md5)
         for (index, name) in named.enumerated() {
-            guard let part = byNumber[name.number], let seal = part.file.seal, EntityTag.of(part.file) == name.tag else {
+            guard let part = byNumber[name.number], let seal = part.file.seal, EntityTag.of(part.file) == name.tag
+            else {
                 throw S3Error(
                     .invalidPart,
                     details: [
@@ -124,7 +125,8 @@ extension S3Call {
         }
         guard size <= limits.objectBytesMax else { throw RequestBody.tooLarge(limits.objectBytesMax) }
         if let text = request.value("x-amz-mp-object-size"), text != "\(size)" {
-            throw S3Error(.invalidRequest, "The provided 'x-amz-mp-object-size' header does not match what was computed.")
+            throw S3Error(
+                .invalidRequest, "The provided 'x-amz-mp-object-size' header does not match what was computed.")
         }
         var metadata = upload.metadata
         metadata.record.uploadID = upload.id

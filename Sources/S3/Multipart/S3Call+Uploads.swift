@@ -42,7 +42,8 @@ extension S3Call {
         if let word = request.value("x-amz-checksum-algorithm") {
             guard let algorithm = ChecksumAlgorithm(word: word) else {
                 throw S3Error(
-                    .invalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid "
+                    .invalidRequest,
+                    "Checksum algorithm provided is unsupported. Please try again with any of the valid "
                         + "types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
             }
             let isComposite = try self.isComposite(algorithm)
@@ -95,7 +96,8 @@ extension S3Call {
         default:
             throw S3Error(
                 .invalidRequest,
-                "The \(word ?? "") checksum type cannot be used with the \(algorithm.word.lowercased()) checksum algorithm.")
+                "The \(word ?? "") checksum type cannot be used with the \(algorithm.word.lowercased()) checksum algorithm."
+            )
         }
     }
 
@@ -361,7 +363,8 @@ extension S3Call {
         var place: [UInt8]? = after == 0 ? [] : Upload.name(ofPart: after) + [0]
         while let from = place, parts.count <= max {
             place = try await value {
-                volume.listPaths(ownCaller, below: upload.directory.file, from: from, prefix: [], limit: 256) { path, file in
+                volume.listPaths(ownCaller, below: upload.directory.file, from: from, prefix: [], limit: 256) {
+                    path, file in
                     if file.type == .file, let number = Int(String(decoding: path, as: UTF8.self)) {
                         parts.append(UploadedPart(number: number, file: file))
                     }

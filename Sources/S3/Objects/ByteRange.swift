@@ -3,8 +3,8 @@ package struct ByteRange: Equatable {
     package var offset: UInt64
     package var length: UInt64
 
-    /// `bytes=0-4`, `bytes=5-`, `bytes=-6` of `size` bytes; nil where the field says nothing that we take, which means the
-    /// whole. Several ranges at once are the whole, too, as S3 has it.
+    /// `bytes=0-4`, `bytes=5-`, `bytes=-6` of `size` bytes; nil where the field says nothing that we take, which
+    /// means the whole. Several ranges at once are the whole, too, as S3 has it.
     package init?(_ text: String, size: UInt64) throws(S3Error) {
         guard text.hasPrefix("bytes="), !text.contains(",") else { return nil }
         let parts = text.dropFirst(6).split(separator: "-", omittingEmptySubsequences: false)

@@ -21,9 +21,9 @@ struct Metadata: Sendable {
         try Self.refuseWhatIsNotServed(request)
         var bytes = 0
         let fields = request.head.fields
-        for index in 0..<fields.count {
+        for index in 0..<fields.count where fields.hasPrefix("x-amz-meta-", at: index) {
             let name = fields.name(at: index)
-            guard name.hasPrefix(Self.prefix), name.utf8.count > Self.prefix.utf8.count else { continue }
+            guard name.utf8.count > Self.prefix.utf8.count else { continue }
             let key = Array(name.utf8.dropFirst(Self.prefix.utf8.count))
             let value = Array(fields.valueBytes(at: index))
             bytes += key.count + value.count
@@ -55,7 +55,7 @@ struct Metadata: Sendable {
 
     /// Fields that ask for what is not done: answering as if it were would be a lie.
     private static func refuseWhatIsNotServed(_ request: S3Request) throws(S3Error) {
-        for index in 0..<request.head.fields.count {
+        for index in 0..<request.head.fields.count where request.head.fields.hasPrefix("x-amz-", at: index) {
             let name = request.head.fields.name(at: index)
             if name.hasPrefix("x-amz-server-side-encryption") {
                 throw S3Error(.notImplemented, "Encryption is a property of the volume here, not of a request.")
@@ -132,7 +132,8 @@ struct Metadata: Sendable {
         }
         var missing = 0
         for attribute in attributes {
-            let name = Self.prefix + String(decoding: attribute.name.dropFirst(Self.attributePrefix.count), as: UTF8.self)
+            let name =
+                Self.prefix + String(decoding: attribute.name.dropFirst(Self.attributePrefix.count), as: UTF8.self)
             let value = attribute.value
             let isShort = value.count <= 8 << 10
             if !isShort || !fields.add(name: name.lowercased(), String(decoding: value, as: UTF8.self)) { missing += 1 }

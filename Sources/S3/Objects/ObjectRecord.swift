@@ -5,8 +5,8 @@ import HTTP
 /// What an object has beside its bytes and its clients' metadata. Kept in the file's extended attribute
 /// `proxyfs.object`, which only the server sees.
 ///
-/// The form: a version, then fields, each with a tag (1 byte), a length (4 bytes, little endian) and its bytes. Fields that
-/// are not known are kept.
+/// The form: a version, then fields, each with a tag (1 byte), a length (4 bytes, little endian) and its bytes.
+/// Fields that are not known are kept.
 package struct ObjectRecord: Equatable, Sendable {
     static let name = "proxyfs.object"
     static let version: UInt8 = 1
@@ -229,7 +229,8 @@ package struct Tag: Equatable, Sendable {
 
     private static func isGood(_ text: String) -> Bool {
         text.unicodeScalars.allSatisfy { scalar in
-            scalar.properties.isAlphabetic || scalar.properties.numericType != nil || " +-=._:/@".unicodeScalars.contains(scalar)
+            scalar.properties.isAlphabetic || scalar.properties.numericType != nil
+                || " +-=._:/@".unicodeScalars.contains(scalar)
         }
     }
 
@@ -243,7 +244,8 @@ package struct Tag: Equatable, Sendable {
                 let value = PercentCoding.decode(rest, plusIsSpace: true), tags.count <= objectMax
             else {
                 throw S3Error(
-                    .invalidArgument, "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query "
+                    .invalidArgument,
+                    "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query "
                         + "parameters without tag name duplicates.")
             }
             tags.append(Tag(key: String(decoding: key, as: UTF8.self), value: String(decoding: value, as: UTF8.self)))
@@ -280,7 +282,9 @@ package struct Tag: Equatable, Sendable {
     }
 
     /// Texts that each end with a zero.
-    static func encode(_ tags: [Tag]) -> [UInt8] { tags.flatMap { Array($0.key.utf8) + [0] + Array($0.value.utf8) + [0] } }
+    static func encode(_ tags: [Tag]) -> [UInt8] {
+        tags.flatMap { Array($0.key.utf8) + [0] + Array($0.value.utf8) + [0] }
+    }
 
     static func decode(_ bytes: [UInt8]) -> [Tag]? {
         let parts = bytes.split(separator: 0, omittingEmptySubsequences: false)
@@ -301,8 +305,9 @@ package enum CannedACL: String, Sendable {
     case bucketOwnerFullControl = "bucket-owner-full-control"
 
     init(_ request: S3Request) throws(S3Error) {
-        for index in 0..<request.head.fields.count where request.head.fields.name(at: index).hasPrefix("x-amz-grant-") {
-            throw S3Error(.notImplemented, "Access lists other than canned ones are not implemented; use a bucket policy.")
+        for index in 0..<request.head.fields.count where request.head.fields.hasPrefix("x-amz-grant-", at: index) {
+            throw S3Error(
+                .notImplemented, "Access lists other than canned ones are not implemented; use a bucket policy.")
         }
         guard let word = request.value("x-amz-acl") else {
             self = .private

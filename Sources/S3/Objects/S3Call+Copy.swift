@@ -105,7 +105,8 @@ extension S3Call {
     ) async throws(S3Error) -> PlacedFile {
         guard source.file.size <= limits.putBytesMax else {
             throw S3Error(
-                .invalidRequest, "The specified copy source is larger than the maximum allowable size for a copy source: "
+                .invalidRequest,
+                "The specified copy source is larger than the maximum allowable size for a copy source: "
                     + "\(limits.putBytesMax)")
         }
         metadata.record.forgetContent()

@@ -51,7 +51,8 @@ extension S3Call {
 
     func deleteObjects() async throws(S3Error) {
         let bucket = try await findBucket(request.bucket)
-        guard grant != nil || !bucket.settings.policyText.isEmpty || bucket.settings.cannedACL == .publicReadWrite else {
+        guard grant != nil || !bucket.settings.policyText.isEmpty || bucket.settings.cannedACL == .publicReadWrite
+        else {
             throw S3Error(.accessDenied)
         }
         guard let body, request.field("content-md5") != nil || body.algorithm != nil || body.length == 0 else {
@@ -76,7 +77,8 @@ extension S3Call {
             do throws(S3Error) {
                 if let version, !version.isEmpty, version != "null" { throw S3Error(.noSuchVersion) }
                 let name = Array(key.utf8)
-                number = max(number, try await remove(name, bucket, try actor(.deleteObject, bucket, name), match: match))
+                number = max(
+                    number, try await remove(name, bucket, try actor(.deleteObject, bucket, name), match: match))
             } catch {
                 guard error.code == .noSuchKey, match == nil else {
                     xml.element("Error") { xml in

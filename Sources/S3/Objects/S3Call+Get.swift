@@ -33,7 +33,8 @@ extension S3Call {
             do throws(FileError) { _ = try await supplied { volume.mayRead(reader, file.file) } } catch {
                 if error == .stale { return false }
                 // A list that lets in who is signed in is as good as the file's own rights.
-                guard error == .accessDenied, [.publicRead, .publicReadWrite, .authenticatedRead].contains(metadata.record.acl)
+                guard error == .accessDenied,
+                    [.publicRead, .publicReadWrite, .authenticatedRead].contains(metadata.record.acl)
                 else { throw S3Error(file: error) }
             }
         }
@@ -62,7 +63,8 @@ extension S3Call {
     private func head(_ file: Attributes, _ metadata: Metadata) throws(S3Error) -> ResponseFields {
         var fields = ResponseFields()
         for header in ObjectRecord.Header.allCases where grant == nil && query.has(header.override) {
-            throw S3Error(.invalidRequest, "Request specific response headers cannot be used for anonymous GET requests.")
+            throw S3Error(
+                .invalidRequest, "Request specific response headers cannot be used for anonymous GET requests.")
         }
         fields.add("last-modified", HTTPDate.format(file.modified / 1_000_000_000))
         fields.add("etag", EntityTag.quoted(file))

@@ -9,6 +9,7 @@ extension S3Call {
         guard let body, let type = request.field("content-type"), let decoder = FormDecoder(contentType: type) else {
             throw S3Error(.malformedPOST, "A bucket takes forms by POST: multipart/form-data with a boundary.")
         }
+        body.wantMD5()
         let (fields, fileName, fileType) = try await body.form(decoder, firstBlock: volume.placeBytesMax + 1)
         var form: [String: String] = [:]
         for field in fields {
@@ -27,8 +28,7 @@ extension S3Call {
         guard !key.isDirectory else { throw S3Error(.invalidArgument, "The key of a form's file is no directory's.") }
         var metadata = try Metadata(form: form, fileType: fileType, limits: limits)
         _ = try await checkPlace(bucket, key, actor)
-        body.wantMD5()
-        if let policy { body.whenComplete { (length) throws(S3Error) in try policy.check(length: length) } }
+        if let policy { try body.whenComplete { (length) throws(S3Error) in try policy.check(length: length) } }
         let placed = try await take(body, &metadata, bucket, key, actor, .anything)
         respond(toForm: form, bucket, name, placed.file)
     }
@@ -43,7 +43,9 @@ extension S3Call {
         if let algorithm = form["x-amz-algorithm"] {
             guard algorithm == "AWS4-HMAC-SHA256", let credential = form["x-amz-credential"],
                 let signature = form["x-amz-signature"], form["x-amz-date"] != nil
-            else { throw S3Error(.invalidArgument, "The form's signature needs a credential, a date and the signature.") }
+            else {
+                throw S3Error(.invalidArgument, "The form's signature needs a credential, a date and the signature.")
+            }
             let parts = credential.split(separator: "/")
             guard parts.count >= 5, parts[parts.count - 1] == "aws4_request", parts[parts.count - 2] == "s3",
                 parts[parts.count - 3] == authenticator.region
@@ -82,7 +84,8 @@ extension S3Call {
         if let address = form["success_action_redirect"] ?? form["redirect"], address.hasPrefix("http") {
             var redirect = ResponseFields()
             let mark = address.contains("?") ? "&" : "?"
-            let query = [("bucket", Array(bucket.name.utf8)), ("key", key), ("etag", Array(tag.utf8))].map { name, value in
+            let query = [("bucket", Array(bucket.name.utf8)), ("key", key), ("etag", Array(tag.utf8))].map {
+                name, value in
                 "\(name)=" + String(decoding: PercentCoding.encode(value, keepsSlash: false), as: UTF8.self)
             }.joined(separator: "&")
             if redirect.add("location", address + mark + query) {

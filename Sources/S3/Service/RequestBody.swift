@@ -2,8 +2,8 @@ import Bytes
 import Crypto
 import HTTP
 
-/// A request's body on its way to whoever takes it in: taken out of its coding, counted, hashed, and handed on in blocks.
-/// Nothing is read while a block waits; nothing is believed before all of it has been checked.
+/// A request's body on its way to whoever takes it in: taken out of its coding, counted, hashed, and handed on in
+/// blocks. Nothing is read while a block waits; nothing is believed before all of it has been checked.
 final class RequestBody {
     /// Bytes that the head promises, without the coding; nil: nobody knows.
     private(set) var length: UInt64?
@@ -81,7 +81,10 @@ final class RequestBody {
     func wantMD5() {
         if md5 == nil { md5 = Digest(.md5) }
         // A body without bytes has ended before anybody could ask.
-        if isEnded, md5Value.isEmpty { md5Value = Digest.of(.md5, []) }
+        if isEnded, md5Value.isEmpty {
+            precondition(count == 0, "a digest is wanted before there are bytes")
+            md5Value = Digest.of(.md5, [])
+        }
     }
 
     /// For those that are not told with a value: computed all the same.
@@ -122,7 +125,8 @@ final class RequestBody {
         return bytes
     }
 
-    /// The body is a form: what is counted and handed on are the bytes of its file. Returns when all before them is there.
+    /// The body is a form: what is counted and handed on are the bytes of its file. Returns when all before them is
+    /// there.
     func form(
         _ decoder: FormDecoder, firstBlock: Int
     ) async throws(S3Error) -> (fields: [(name: String, value: String)], fileName: String, fileType: String?) {
@@ -142,8 +146,10 @@ final class RequestBody {
         }
     }
 
-    /// Asked when all bytes have come, before they are believed.
-    func whenComplete(_ check: @escaping (UInt64) throws(S3Error) -> Void) { lengthCheck = check }
+    /// Asked when all bytes have come, before they are believed; they may have come already.
+    func whenComplete(_ check: @escaping (UInt64) throws(S3Error) -> Void) throws(S3Error) {
+        if isEnded { try check(count) } else { lengthCheck = check }
+    }
 
     // MARK: The connection's side
 

@@ -85,7 +85,8 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
         if error.code == .notModified { return exchange.respond(.notModified, fields) }
         fields.add("content-type", "application/xml")
         if error.code == .methodNotAllowed { fields.add("allow", "GET, HEAD, PUT, POST, DELETE") }
-        if error.code == .invalidRange, let size = error.details.first(where: { $0.name == "ActualObjectSize" })?.value {
+        if error.code == .invalidRange, let size = error.details.first(where: { $0.name == "ActualObjectSize" })?.value
+        {
             fields.add("content-range", "bytes */\(size)")
         }
         if let region = error.details.first(where: { $0.name == "Region" })?.value {

@@ -27,8 +27,8 @@ package struct ChunkSigning: Sendable {
     }
 }
 
-/// Takes the chunks of the API's own coding (`aws-chunked`) apart, inside of whatever HTTP does with the body, and checks
-/// their signatures. A plain state machine: it is shown bytes and tells the data among them.
+/// Takes the chunks of the API's own coding (`aws-chunked`) apart, inside of whatever HTTP does with the body, and
+/// checks their signatures. A plain state machine: it is shown bytes and tells the data among them.
 package struct ChunkDecoder {
     package static let lineBytesMax = 512
     package static let trailerBytesMax = 8 << 10

@@ -23,11 +23,15 @@ package struct PostPolicy {
             throw Self.fault("Invalid Policy: Policy missing expiration.")
         }
         self.expires = expires
-        guard let items = root["conditions"]?.array else { throw Self.fault("Invalid Policy: Policy missing conditions.") }
+        guard let items = root["conditions"]?.array else {
+            throw Self.fault("Invalid Policy: Policy missing conditions.")
+        }
         for item in items {
             if let members = item.members {
                 for member in members {
-                    guard let value = member.value.text else { throw Self.fault("Invalid Policy: Invalid Simple-Condition.") }
+                    guard let value = member.value.text else {
+                        throw Self.fault("Invalid Policy: Invalid Simple-Condition.")
+                    }
                     conditions.append(.equals(member.name.lowercased(), value))
                 }
                 continue

@@ -23,17 +23,25 @@ struct SignatureV4 {
     // MARK: The two ways
 
     func header(_ authorization: String) throws(S3Error) -> Authentication {
-        var fields: [Substring: Substring] = [:]
-        for part in authorization.dropFirst("AWS4-HMAC-SHA256".count).split(separator: ",") {
-            let trimmed = part.drop { $0 == " " }
-            guard let equals = trimmed.firstIndex(of: "=") else { throw malformed("the Authorization header") }
+        // By bytes: this is done for each request, and to Swift a character is a costly thing.
+        var parts: (credential: Substring?, signed: Substring?, signature: Substring?)
+        for part in authorization.utf8.dropFirst("AWS4-HMAC-SHA256".utf8.count).split(separator: UInt8(ascii: ",")) {
+            let trimmed = part.drop { $0 == 0x20 }
+            guard let equals = trimmed.firstIndex(of: UInt8(ascii: "=")) else {
+                throw malformed("a part of it has no =")
+            }
             var value = trimmed[trimmed.index(after: equals)...]
-            while value.last == " " { value.removeLast() }
-            fields[trimmed[..<equals]] = value
+            while value.last == 0x20 { value.removeLast() }
+            let name = trimmed[..<equals]
+            if name.elementsEqual("Credential".utf8) {
+                parts.credential = Substring(value)
+            } else if name.elementsEqual("SignedHeaders".utf8) {
+                parts.signed = Substring(value)
+            } else if name.elementsEqual("Signature".utf8) {
+                parts.signature = Substring(value)
+            }
         }
-        guard let credential = fields["Credential"], let signed = fields["SignedHeaders"],
-            let signature = fields["Signature"]
-        else {
+        guard let credential = parts.credential, let signed = parts.signed, let signature = parts.signature else {
             throw malformed("it needs Credential, SignedHeaders and Signature")
         }
         let scope = try scope(credential) { (what) in self.malformed(what) }
@@ -45,7 +53,7 @@ struct SignatureV4 {
         guard let hash = request.value("x-amz-content-sha256") else {
             throw S3Error(.invalidRequest, "Missing required header for this request: x-amz-content-sha256")
         }
-        let names = signed.split(separator: ";").map(String.init)
+        let names = Self.names(signed)
         try check(names)
         let grant = try authenticator.grant(scope.accessKey)
         try authenticator.checkToken(grant, request.value("x-amz-security-token"))
@@ -85,7 +93,7 @@ struct SignatureV4 {
             throw S3Error(.accessDenied, "Request is not yet valid")
         }
         guard authenticator.now <= time + Int64(seconds) else { throw authenticator.expired(time + Int64(seconds)) }
-        let names = signed.split(separator: ";").map(String.init)
+        let names = Self.names(Substring(signed))
         try check(names)
         let grant = try authenticator.grant(scope.accessKey)
         try authenticator.checkToken(grant, query["X-Amz-Security-Token"])
@@ -97,6 +105,10 @@ struct SignatureV4 {
 
     // MARK: Parts
 
+    private static func names(_ list: Substring) -> [String] {
+        list.utf8.split(separator: UInt8(ascii: ";")).map { String(decoding: $0, as: UTF8.self) }
+    }
+
     private func malformed(_ what: String) -> S3Error {
         S3Error(.authorizationHeaderMalformed, "The authorization header is malformed; \(what).")
     }
@@ -105,7 +117,7 @@ struct SignatureV4 {
 
     private func scope(_ text: Substring, _ fault: (String) -> S3Error) throws(S3Error) -> Scope {
         // Access keys may hold slashes, the rest does not.
-        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        let parts = text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map(Substring.init)
         guard parts.count >= 5, parts[parts.count - 1] == "aws4_request" else {
             throw fault("the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\"")
         }
@@ -122,7 +134,8 @@ struct SignatureV4 {
         }
         let day = parts[parts.count - 4]
         guard day.utf8.count == 8, Timestamp.basic("\(day)T000000Z") != nil else {
-            throw fault("incorrect date format \"\(day)\". This date in the credential must be in the format \"yyyyMMdd\"")
+            throw fault(
+                "incorrect date format \"\(day)\". This date in the credential must be in the format \"yyyyMMdd\"")
         }
         return Scope(
             accessKey: parts[..<(parts.count - 4)].joined(separator: "/"), day: String(day), region: String(region))
@@ -145,9 +158,9 @@ struct SignatureV4 {
             throw S3Error(.accessDenied, "The host header must be signed.")
         }
         let fields = request.head.fields
-        for index in 0..<fields.count {
+        for index in 0..<fields.count where fields.hasPrefix("x-amz-", at: index) {
             let name = fields.name(at: index)
-            guard name.hasPrefix("x-amz-"), name != "x-amz-content-sha256", !names.contains(name) else { continue }
+            guard name != "x-amz-content-sha256", !names.contains(name) else { continue }
             throw S3Error(
                 .accessDenied, "There were headers present in the request which were not signed",
                 details: [("HeadersNotSigned", name)])
@@ -165,7 +178,8 @@ struct SignatureV4 {
         for path in sent == normal ? [normal] : [normal, sent] {
             let canonical = self.canonical(path, names, hash, isQuery: isQuery)
             let stamp = Timestamp.basic(date) == nil ? Self.basic(Timestamp.http(date) ?? 0) : date
-            let toSign = Array("AWS4-HMAC-SHA256\n\(stamp)\n\(scope.text)\n".utf8)
+            let toSign =
+                Array("AWS4-HMAC-SHA256\n\(stamp)\n\(scope.text)\n".utf8)
                 + Hexadecimal.encode(Digest.of(.sha256, canonical)).utf8
             let wanted = Hexadecimal.encode(HMAC.of(.sha256, key: key, toSign))
             if isEqualInConstantTime(Array(wanted.utf8), Array(signature.utf8)) { return }

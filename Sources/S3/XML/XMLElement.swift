@@ -15,7 +15,9 @@ package struct XMLElement: Sendable {
     package init(name: String) { self.name = name }
 
     package init(_ bytes: [UInt8]) throws(S3Error) {
-        guard bytes.count <= Self.bytesMax else { throw S3Error(.maxMessageLengthExceeded, "Your request was too big.") }
+        guard bytes.count <= Self.bytesMax else {
+            throw S3Error(.maxMessageLengthExceeded, "Your request was too big.")
+        }
         var parser = XMLParser(bytes)
         guard let root = parser.parse() else { throw S3Error(.malformedXML) }
         self = root

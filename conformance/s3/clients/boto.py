@@ -2,6 +2,7 @@
 import base64
 import datetime
 import hashlib
+import json
 import os
 import threading
 import urllib.error
@@ -406,6 +407,114 @@ def who_may_what():
     equal(anonymous.list_objects_v2(Bucket=b)["KeyCount"], 2)
     s3.put_bucket_acl(Bucket=b, ACL="private")
     refused("AccessDenied", 403, anonymous.list_objects_v2, Bucket=b)
+
+
+@case
+def policies():
+    b = bucket("policies")
+    s3.put_object(Bucket=b, Key="pub/x", Body=b"1")
+    s3.put_object(Bucket=b, Key="sec/x", Body=b"2")
+
+    def policy(*statements):
+        return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+    everybody = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{b}/pub/*"}
+    s3.put_bucket_policy(Bucket=b, Policy=policy(everybody))
+    equal(json.loads(s3.get_bucket_policy(Bucket=b)["Policy"])["Statement"], [everybody])
+    equal(s3.get_bucket_policy_status(Bucket=b)["PolicyStatus"]["IsPublic"], True)
+    equal(anonymous.get_object(Bucket=b, Key="pub/x")["Body"].read(), b"1")
+    refused("AccessDenied", 403, anonymous.get_object, Bucket=b, Key="sec/x")
+    refused("AccessDenied", 403, anonymous.list_objects_v2, Bucket=b)
+    refused("AccessDenied", 403, anonymous.put_object, Bucket=b, Key="pub/y", Body=b"")
+    refused("AccessDenied", 403, bob.put_object, Bucket=b, Key="in/y", Body=b"")
+    s3.put_bucket_policy(Bucket=b, Policy=policy(
+        {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam::1:user/bob"]}, "Action": ["s3:PutObject", "s3:DeleteObject"],
+         "Resource": f"arn:aws:s3:::{b}/in/*"},
+        {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{b}/in/no*"},
+        {"Effect": "Allow", "Principal": "*", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{b}",
+         "Condition": {"StringLike": {"s3:prefix": "pub*"}, "IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}}))
+    bob.put_object(Bucket=b, Key="in/y", Body=b"3")
+    refused("AccessDenied", 403, bob.put_object, Bucket=b, Key="in/no", Body=b"")
+    refused("AccessDenied", 403, s3.put_object, Bucket=b, Key="in/no", Body=b"")
+    refused("AccessDenied", 403, bob.put_object, Bucket=b, Key="out", Body=b"")
+    equal(anonymous.list_objects_v2(Bucket=b, Prefix="pub")["KeyCount"], 1)
+    refused("AccessDenied", 403, anonymous.list_objects_v2, Bucket=b)
+    answer = bob.delete_objects(Bucket=b, Delete={"Objects": [{"Key": "in/y"}, {"Key": "in/no"}, {"Key": "pub/x"}]})
+    equal([d["Key"] for d in answer["Deleted"]], ["in/y"])
+    equal([e["Code"] for e in answer["Errors"]], ["AccessDenied", "AccessDenied"])
+    refused("AccessDenied", 403, bob.put_bucket_policy, Bucket=b, Policy=policy(everybody))
+    for bad in ["x", policy({**everybody, "Effect": "Maybe"}), policy({**everybody, "Resource": "arn:aws:s3:::other/*"}),
+                policy({**everybody, "Condition": {"DateGreaterThan": {"aws:CurrentTime": "x"}}}), policy()]:
+        refused("MalformedPolicy", 400, s3.put_bucket_policy, Bucket=b, Policy=bad)
+    s3.delete_bucket_policy(Bucket=b)
+    refused("NoSuchBucketPolicy", 404, s3.get_bucket_policy, Bucket=b)
+
+
+@case
+def other_sites():
+    b = bucket("cors")
+    s3.put_object(Bucket=b, Key="x", Body=b"1", ACL="public-read")
+
+    def ask(method, **headers):
+        request = urllib.request.Request(f"{ENDPOINT}/{b}/x", method=method, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        try:
+            answer = urllib.request.urlopen(request)
+            return answer.status, dict(answer.headers)
+        except urllib.error.HTTPError as error:
+            return error.code, dict(error.headers)
+
+    equal(ask("OPTIONS", Origin="http://a.example", Access_Control_Request_Method="PUT")[0], 403)
+    s3.put_bucket_cors(Bucket=b, CORSConfiguration={"CORSRules": [{
+        "AllowedOrigins": ["http://*.example"], "AllowedMethods": ["GET", "PUT"], "AllowedHeaders": ["x-amz-*"],
+        "ExposeHeaders": ["ETag"], "MaxAgeSeconds": 30}]})
+    equal(s3.get_bucket_cors(Bucket=b)["CORSRules"][0]["MaxAgeSeconds"], 30)
+    status, headers = ask("OPTIONS", Origin="http://a.example", Access_Control_Request_Method="PUT",
+                          Access_Control_Request_Headers="x-amz-acl")
+    equal((status, headers["access-control-allow-origin"], headers["access-control-max-age"]), (200, "http://a.example", "30"))
+    equal(ask("OPTIONS", Origin="http://a.example", Access_Control_Request_Method="DELETE")[0], 403)
+    equal(ask("OPTIONS", Origin="http://a.test", Access_Control_Request_Method="GET")[0], 403)
+    equal(ask("GET", Origin="http://a.example")[1]["access-control-expose-headers"], "ETag")
+    assert "access-control-allow-origin" not in ask("GET", Origin="http://a.test")[1]
+    s3.delete_bucket_cors(Bucket=b)
+    refused("NoSuchCORSConfiguration", 404, s3.get_bucket_cors, Bucket=b)
+
+
+@case
+def forms():
+    b = bucket("forms")
+
+    def post(fields, content, name="f.bin"):
+        boundary = "----boundary7"
+        parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode() for k, v in fields.items()]
+        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+                     "Content-Type: a/b\r\n\r\n".encode() + content + f"\r\n--{boundary}--\r\n".encode())
+        request = urllib.request.Request(f"{ENDPOINT}/{b}", data=b"".join(parts), method="POST",
+                                         headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
+        try:
+            answer = urllib.request.urlopen(request)
+            return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    for options in [{}, {"signature_version": "s3v4"}]:
+        c = client(**options)
+        for content in [b"", b"by form\r\n--", os.urandom(400_000) + b"\r\n----boundar"]:
+            form = c.generate_presigned_post(b, "up/${filename}", Fields={"x-amz-meta-a": "b"},
+                                             Conditions=[{"x-amz-meta-a": "b"}, ["content-length-range", 0, 1 << 20]])
+            equal(post(form["fields"], content)[0], 204)
+            got = s3.get_object(Bucket=b, Key="up/f.bin")
+            equal((got["Body"].read(), got["ContentType"], got["Metadata"]), (content, "a/b", {"a": "b"}))
+            equal(got["ETag"], f'"{hashlib.md5(content).hexdigest()}"')
+        form = c.generate_presigned_post(b, "small", Conditions=[["content-length-range", 1, 3]])["fields"]
+        status, text = post(form, b"1234")
+        assert status == 400 and "EntityTooLarge" in text, text
+        status, text = post({**form, "x-amz-meta-z": "1"}, b"123")
+        assert status == 403 and "Extra input fields" in text, text
+        status, text = post({**form, "policy": form["policy"][:-4] + "AAAA"}, b"123")
+        assert status == 403 and "SignatureDoesNotMatch" in text, text
+        equal(post(form, b"123")[0], 204)
+    status, text = post({"key": "x"}, b"1")
+    equal(status, 403)
 
 
 @case
