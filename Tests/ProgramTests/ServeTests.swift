@@ -16,7 +16,7 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
         let folder = try Folder()
         let port = try freePort()
         let server = try Program(
-            ["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "\(port)"], in: folder)
+            ["serve", "--nfs-port", "0", "--http-port", "0", "--smb-port", "0", "--admin-port", "\(port)"], in: folder)
         #expect(await server.isReady(), "\(server.err)")
         #expect(try get(port, "/healthz").hasPrefix("HTTP/1.1 200"))
         #expect(try get(port, "/readyz").hasPrefix("HTTP/1.1 200"))
@@ -35,16 +35,17 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
         #expect(try get(port, "/metrics", token: String(token.dropLast())).hasPrefix("HTTP/1.1 401"))
         let mode = try FileManager.default.attributesOfItem(atPath: file)[.posixPermissions] as? Int
         #expect(mode == 0o600)
-        #expect(server.err.contains("front end is not in this version\" name=smb"))
 
         let second = try Program(
-            ["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "\(try freePort())"], in: folder)
+            ["serve", "--nfs-port", "0", "--http-port", "0", "--smb-port", "0", "--admin-port", "\(try freePort())"],
+            in: folder)
         #expect(await second.status() == 1)
         #expect(second.err.contains("./data is in use by process \(server.pid)"))
         #expect(second.out == "")
 
         let other = try Folder()
-        let third = try Program(["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "\(port)"], in: other)
+        let third = try Program(
+            ["serve", "--nfs-port", "0", "--http-port", "0", "--smb-port", "0", "--admin-port", "\(port)"], in: other)
         #expect(await third.status() == 1)
         #expect(third.err.contains("can not listen on 127.0.0.1:\(port)") && third.err.contains("--admin-port"))
 
@@ -60,13 +61,13 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
 
         // The lock ended with the process, the token did not.
         let again = try Program(
-            ["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "\(port)"], in: folder)
+            ["serve", "--nfs-port", "0", "--http-port", "0", "--smb-port", "0", "--admin-port", "\(port)"], in: folder)
         #expect(await again.isReady(), "\(again.err)")
         #expect(try get(port, "/metrics", token: token).hasPrefix("HTTP/1.1 200"))
         again.signal(SIGKILL)
         #expect(await again.status() == -SIGKILL)
         let afterKill = try Program(
-            ["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "\(port)"], in: folder)
+            ["serve", "--nfs-port", "0", "--http-port", "0", "--smb-port", "0", "--admin-port", "\(port)"], in: folder)
         #expect(await afterKill.isReady(), "\(afterKill.err)")
         afterKill.signal(SIGINT)
         #expect(await afterKill.status() == 0)
@@ -96,7 +97,7 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
 
     @Test(arguments: [
         [], ["srve"], ["serve", "--prt", "1"],
-        ["serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "65536"],
+        ["serve", "--nfs-port", "0", "--http-port", "0", "--smb-port", "0", "--admin-port", "65536"],
         ["serve", "--user", "x"],
         ["serve", "--data"],
         ["version", "--jsn"], ["config"], ["config", "check", "x"], ["doctor", "--all"],
@@ -137,7 +138,10 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
                 $0 == "/etc/proxyfs.toml" ? file : $0 == "/srv/proxyfs" ? folder.path + "/srv" : $0
             }
             if words == ["serve"] {
-                parts += ["--admin-port", "\(try freePort())", "--nfs-port", "\(try freePort())", "--http-port", "0"]
+                parts += [
+                    "--admin-port", "\(try freePort())", "--nfs-port", "\(try freePort())", "--http-port", "0",
+                    "--smb-port", "0",
+                ]
             }
             let run = try Program(parts, in: folder)
             if words == ["serve"] {
