@@ -212,13 +212,18 @@ public final class Simulation: @unchecked Sendable {
     /// Steps that the ended program may take to its end.
     private static let burialEventsMax = 20_000
 
-    /// Lets the old program's tasks run out, so that its memory goes: every call of its world fails, time stands still.
+    /// Lets the old program's tasks run out, so that its memory goes: every call of its world fails, and its time flies.
+    /// (Were it to stand still, what repeats itself would keep all that waits longer from ever waking.) The next
+    /// program begins at the moment of the end.
     private func bury() {
         breakConnections()
+        let end = now
         var events = 0
         while !heap.isEmpty, events < Self.burialEventsMax {
             events += 1
-            switch pop().work {
+            let event = pop()
+            now = max(now, event.time)
+            switch event.work {
             case .closure(let work): work()
             case .job(let job, let loop): loop.run(job)
             }
@@ -226,6 +231,7 @@ public final class Simulation: @unchecked Sendable {
         }
         breakConnections()
         heap.removeAll()
+        now = end
         incarnation += 1
     }
 

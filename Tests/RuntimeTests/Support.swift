@@ -144,6 +144,9 @@ final class Peer: @unchecked Sendable {
         if inProgress != 0 { _ = wait(Int16(POLLOUT), 5) }
     }
 
+    /// One that was accepted.
+    init(fd: Int32) { self.fd = fd }
+
     deinit { close() }
 
     func close() {
