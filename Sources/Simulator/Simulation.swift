@@ -117,7 +117,8 @@ public final class Simulation: @unchecked Sendable {
 
     func schedule(after nanoseconds: UInt64, incarnation: Int, _ work: Work) {
         guard incarnation == self.incarnation else { return }
-        push(Event(time: now &+ nanoseconds, order: nextOrder, incarnation: incarnation, work: work))
+        let time = now.addingReportingOverflow(nanoseconds)
+        push(Event(time: time.overflow ? .max : time.partialValue, order: nextOrder, incarnation: incarnation, work: work))
         nextOrder += 1
     }
 
@@ -210,7 +211,7 @@ public final class Simulation: @unchecked Sendable {
     }
 
     /// Steps that the ended program may take to its end.
-    private static let burialEventsMax = 20_000
+    private static let burialEventsMax = 200_000
 
     /// Lets the old program's tasks run out, so that its memory goes: every call of its world fails, and its time flies.
     /// (Were it to stand still, what repeats itself would keep all that waits longer from ever waking.) The next

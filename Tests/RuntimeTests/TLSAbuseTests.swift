@@ -28,9 +28,9 @@ import Testing
         let listener = try rig.listen(.loopback(port: 0), { $0.tls = tls }) { _ in script }
         let peer = try Peer(listener.address)
         peer.send(Self.hello(version))
-        // An alert: fatal, protocol version.
+        // An alert: fatal, protocol version; to SSL 3 a handshake failure.
         let answer = peer.receive(7)
-        #expect(answer.first == 21 && answer.suffix(2) == [2, 70], "\(answer)")
+        #expect(answer.first == 21 && answer.suffix(2) == [2, version == [3, 0] ? 40 : 70], "\(answer)")
         #expect(peer.readsEnd() <= 0)
         #expect(await eventually { script.log.closed.count == 1 })
         guard case .tls(.handshake)? = script.reason else {
@@ -231,7 +231,7 @@ import Testing
     @Test func reloadUnderLoad() async throws {
         let rig = try Rig(loops: 2)
         defer { rig.stop() }
-        let certificates = try (0..<2).map { _ in try TLSCertificate.selfSigned(names: ["one.test"]) }
+        let certificates = try ["a", "b"].map { try TLSCertificate.selfSigned(names: [$0 + ".test", "one.test"]) }
         let tls = try Self.server(certificates[0])
         let listener = try rig.listen(.loopback(port: 0), { $0.tls = tls }) { _ in Script.echo() }
         var client = TLSClientOptions(serverName: "one.test")
@@ -266,7 +266,9 @@ import Testing
             }
             for script in scripts { _ = await rig.connect(listener.address, options, script) }
             #expect(await eventually { scripts.allSatisfy { $0.reason != nil } })
-            #expect(scripts.allSatisfy { $0.log.received.count == 50 && $0.reason == .local })
+            for script in scripts {
+                #expect(script.log.received.count == 50 && script.reason == .local, "\(String(describing: script.reason))")
+            }
         }
         isDone.store(true, ordering: .relaxed)
         let count = reloads.load(ordering: .relaxed)

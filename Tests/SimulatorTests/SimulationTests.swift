@@ -3,6 +3,8 @@ import Runtime
 import Simulator
 import Testing
 
+private let second: UInt64 = 1_000_000_000
+
 /// The simulator itself: it repeats its runs, it fails in each way it says, and it catches who relies on luck.
 struct SimulationTests {
     /// A program that replaces a small file again and again, as a careful or as a careless one would.
@@ -319,6 +321,15 @@ struct SimulationTests {
         let wall = simulation.world.clock.wall()
         simulation.jumpWallClock(by: -5_000)
         #expect(simulation.world.clock.wall() == wall - 5_000)
+    }
+
+    @Test func theFarthestTimerIsNotTheNext() {
+        let simulation = Simulation(seed: 1)
+        let fired = Outcome()
+        _ = simulation.loop.schedule(after: .max) { fired.begun += 1 }
+        _ = simulation.loop.schedule(after: second) { fired.acknowledged += 1 }
+        simulation.run(for: 1000 * second)
+        #expect(fired.begun == 0 && fired.acknowledged == 1)
     }
 
     @Test func aCanceledTimerDoesNotFire() {
