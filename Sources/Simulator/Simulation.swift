@@ -118,7 +118,9 @@ public final class Simulation: @unchecked Sendable {
     func schedule(after nanoseconds: UInt64, incarnation: Int, _ work: Work) {
         guard incarnation == self.incarnation else { return }
         let time = now.addingReportingOverflow(nanoseconds)
-        push(Event(time: time.overflow ? .max : time.partialValue, order: nextOrder, incarnation: incarnation, work: work))
+        push(
+            Event(
+                time: time.overflow ? .max : time.partialValue, order: nextOrder, incarnation: incarnation, work: work))
         nextOrder += 1
     }
 

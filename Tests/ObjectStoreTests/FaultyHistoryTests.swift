@@ -176,7 +176,8 @@ struct FaultyHistoryTests {
                 var faults = StoreFaults.none
                 fault.set(&faults)
                 let memory = MemoryStore()
-                let faulty = FaultyTransport(memory, loop: world.loops[0], random: SeededRandom(seed: 9), faults: faults)
+                let faulty = FaultyTransport(
+                    memory, loop: world.loops[0], random: SeededRandom(seed: 9), faults: faults)
                 var applied = 0
                 for index in 0..<20 {
                     let object = name("a\(index)")

@@ -160,7 +160,9 @@ struct TransportConformanceTests {
 
     @Test(arguments: Kind.allCases) func theLongestName(_ kind: Kind) async throws {
         #expect(ObjectName(String(repeating: "a", count: ObjectName.lengthMax + 1)) == nil)
-        for text in ["", "/", "a/", "/a", "a//b", ".", "a/..", "a b", "a\0", "\u{e4}"] { #expect(ObjectName(text) == nil) }
+        for text in ["", "/", "a/", "/a", "a//b", ".", "a/..", "a b", "a\0", "\u{e4}"] {
+            #expect(ObjectName(text) == nil)
+        }
         try await run(kind) { store, _ in
             for text in [
                 String(repeating: "a", count: ObjectName.lengthMax),

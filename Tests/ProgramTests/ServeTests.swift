@@ -79,7 +79,8 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
         #expect(await server.logs("configuration not changed"))
         #expect(server.err.contains("\(file):5") && server.err.contains("level"))
         #expect(try get(port, "/healthz").hasPrefix("HTTP/1.1 200"))
-        _ = try folder.write("[ports]\nnfs = 0\nadmin = \(port)\nsmb = 4451\n[log]\nlevel = \"warning\"\n", to: "proxyfs.toml")
+        _ = try folder.write(
+            "[ports]\nnfs = 0\nadmin = \(port)\nsmb = 4451\n[log]\nlevel = \"warning\"\n", to: "proxyfs.toml")
         server.signal(SIGHUP)
         #expect(await server.logs("needs a restart\" key=ports.smb from=4450 to=4451"))
         #expect(server.err.contains("configuration changed\" key=log.level from=info to=warning"))

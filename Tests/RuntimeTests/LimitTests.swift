@@ -168,7 +168,9 @@ import Testing
             }
         }
         #expect(await eventually { collector.received.withLock { $0.count } == count })
-        let order = collector.received.withLock { $0.map { $0.1.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) } } }
+        let order = collector.received.withLock {
+            $0.map { $0.1.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) } }
+        }
         #expect(order == (0..<count).map { UInt32($0) })
         #expect(loop.counters.datagramsOut.value == UInt64(count) && loop.counters.datagramsDropped.value == 0)
         await loop.perform { socket.close() }

@@ -267,7 +267,8 @@ import Testing
             for script in scripts { _ = await rig.connect(listener.address, options, script) }
             #expect(await eventually { scripts.allSatisfy { $0.reason != nil } })
             for script in scripts {
-                #expect(script.log.received.count == 50 && script.reason == .local, "\(String(describing: script.reason))")
+                #expect(
+                    script.log.received.count == 50 && script.reason == .local, "\(String(describing: script.reason))")
             }
         }
         isDone.store(true, ordering: .relaxed)

@@ -305,7 +305,8 @@ struct SimulationTests {
                 simulation.restart()
             }
             #expect(held.resource == nil, "the dead program still holds what it had")
-            #expect(simulation.perform { $0.clock.monotonic() } ?? 0 < 2_000_000_000, "its end took no time of the next")
+            #expect(
+                simulation.perform { $0.clock.monotonic() } ?? 0 < 2_000_000_000, "its end took no time of the next")
         }
         #expect(held.simulation == nil)
     }

@@ -21,7 +21,9 @@ enum Crowd {
         let before = try await measure(world, few)
         try await fill(world, few..<count)
         let after = try await measure(world, count)
-        print("objects      \(left("", 12))\(right(few)) \(right(count))        ratio   (microseconds of wall and processor)")
+        print(
+            "objects      \(left("", 12))\(right(few)) \(right(count))        ratio   (microseconds of wall and processor)"
+        )
         for (few, many) in zip(before, after) {
             print(
                 left(few.name, 24), right(few.wall), right(few.processor), right(many.wall), right(many.processor),
