@@ -54,6 +54,7 @@ let package = Package(
         room("Bytes", ["CShim"]),
         room("Logging", []),
         room("Metrics", []),
+        room("JSON", []),
         room("Configuration", ["Logging"]),
         room("Runtime", ["Bytes", "CShim", "COpenSSL"]),
         room("Simulator", ["Bytes", "Runtime"]),
@@ -69,13 +70,18 @@ let package = Package(
         .executableTarget(
             name: "proxyfs",
             dependencies: [
-                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "Logging", "Metrics", "NFS",
-                "Namespace", "RPC", "Runtime",
+                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "LogFS", "Logging", "Metrics",
+                "NFS", "Namespace", "ObjectStore", "RPC", "Runtime",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
-        room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),
+        room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "LogFS"]),
         .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator", "Trials"], swiftSettings: strict),
+
+        // What conformance/engine kills.
+        .executableTarget(
+            name: "crash-load", dependencies: ["Runtime", "Trials"], path: "conformance/engine/load",
+            swiftSettings: strict),
 
         // Benchmarks stand beside a peer in C.
         .target(name: "CBench", path: "benchmarks/bytes/peer", cSettings: [.unsafeFlags(["-O2"])]),
@@ -123,13 +129,15 @@ let package = Package(
         tests("Configuration", ["Logging"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
-        tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter"]),
+        tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
         tests("Namespace", ["Bytes", "Logging", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
         tests("Metrics", []),
+        tests("JSON", []),
         tests("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime", "Simulator", "TestSupport"]),
         .testTarget(
-            name: "ProgramTests", dependencies: ["CShim", "Runtime", "TestSupport", "proxyfs", "proxyfs-sim"],
+            name: "ProgramTests",
+            dependencies: ["Bytes", "CShim", "RPC", "Runtime", "TestSupport", "proxyfs", "proxyfs-sim"],
             swiftSettings: strict),
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),

@@ -53,6 +53,7 @@ extension Configuration {
             log.format = section.word("format", default: log.format, LogFormat.allCases.map { ($0.rawValue, $0) })
         }
         root.section("engine") { engine.read(&$0) }
+        root.section("identity") { hostUsers = $0.boolean("host_users", default: hostUsers) }
         root.sections("volume", countMax: Self.volumesMax) { section in
             let name = section.string("name", default: "")
             let words = Durability.allCases.map { ($0.rawValue, $0) }
@@ -64,6 +65,8 @@ extension Configuration {
             }
             volumes.append(Volume(name: name, durability: durability, place: section.place))
         }
+        readExports(&root)
+        readShares(&root)
         root.sections("user", countMax: Self.usersMax) { section in
             if let user = Self.user(&section) {
                 if let other = users.first(where: { $0.name == user.name }) {
@@ -71,6 +74,49 @@ extension Configuration {
                 }
                 users.append(user)
             }
+        }
+    }
+
+    private static func durabilityOverride(_ section: inout Section) -> Durability? {
+        let isSet = section.has("durability")
+        let word = section.word("durability", default: .log, Durability.allCases.map { ($0.rawValue, $0) })
+        return isSet ? word : nil
+    }
+
+    private mutating func readExports(_ root: inout Section) {
+        root.sections("export", countMax: Self.exportsMax) { section in
+            let path = section.string("path", default: "/", lengthMax: 1024)
+            let clients = section.strings("clients", default: [], countMax: Self.clientsMax)
+            let durability = Self.durabilityOverride(&section)
+            if !section.has("path") { return section.report("an export needs a path", at: "path") }
+            if !path.hasPrefix("/") || path == "/" { section.report("is /VOLUME or /VOLUME/DIRECTORY", at: "path") }
+            if clients.isEmpty { section.report("an export names its clients", at: "clients") }
+            if let other = exports.first(where: { $0.path == path }) {
+                section.report("\(quoted(path)) is declared already, at \(other.place)", at: "path")
+            }
+            exports.append(Export(path: path, clients: clients, durability: durability, place: section.place))
+        }
+    }
+
+    private mutating func readShares(_ root: inout Section) {
+        root.sections("share", countMax: Self.sharesMax) { section in
+            let name = section.string("name", default: "share", lengthMax: 80)
+            let volume = section.string("volume", default: Self.standardVolume.name)
+            let directory = section.optionalString("directory") ?? ""
+            let comment = section.optionalString("comment") ?? ""
+            let isReadOnly = section.word("access", default: false, [("rw", false), ("ro", true)])
+            let isHidden = section.boolean("hidden", default: false)
+            let needsEncryption = section.boolean("encrypt", default: false)
+            let durability = Self.durabilityOverride(&section)
+            if !section.has("name") { return section.report("a share needs a name", at: "name") }
+            if let other = shares.first(where: { $0.name.lowercased() == name.lowercased() }) {
+                section.report("\(quoted(name)) is declared already, at \(other.place)", at: "name")
+            }
+            shares.append(
+                Share(
+                    name: name, volume: volume, directory: directory, comment: comment, isReadOnly: isReadOnly,
+                    isHidden: isHidden, needsEncryption: needsEncryption, durability: durability,
+                    place: section.place))
         }
     }
 

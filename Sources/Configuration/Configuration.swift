@@ -10,8 +10,12 @@ public struct Configuration: Sendable, Equatable {
     public var engine = Engine()
     public var users: [User] = []
     public var volumes: [Volume] = []
+    public var exports: [Export] = []
+    public var shares: [Share] = []
     /// Further users, one `NAME:SECRET` a line.
     public var userFile: String?
+    /// Users of the host's passwd and group give numbers their names.
+    public var hostUsers = false
 
     public init() {}
 
@@ -74,6 +78,26 @@ public struct Configuration: Sendable, Equatable {
         public var place: String
     }
 
+    public struct Export: Sendable, Equatable {
+        public var path: String
+        /// `HOSTS` or `HOSTS(OPTION,...)`.
+        public var clients: [String]
+        public var durability: Durability?
+        public var place: String
+    }
+
+    public struct Share: Sendable, Equatable {
+        public var name: String
+        public var volume: String
+        public var directory: String
+        public var comment: String
+        public var isReadOnly: Bool
+        public var isHidden: Bool
+        public var needsEncryption: Bool
+        public var durability: Durability?
+        public var place: String
+    }
+
     /// A configuration that can not be used, with everything that is wrong with it.
     public struct Invalid: Error, CustomStringConvertible, Sendable {
         public let issues: [Issue]
@@ -82,6 +106,9 @@ public struct Configuration: Sendable, Equatable {
 
     public static let volumesMax = 1024
     public static let usersMax = 4096
+    public static let exportsMax = 1024
+    public static let clientsMax = 256
+    public static let sharesMax = 1024
     public static let volumeNameBytesMax = 63
     public static let userNameBytesMax = 64
 }

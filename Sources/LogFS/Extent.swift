@@ -86,9 +86,10 @@ struct ForkEdit {
         guard from < to else { return to }
         let limit = budget + 1
         var ends = try edit.extents(fork, from, to, limit: limit).map(\.end)
-        /// What lies behind it the scan has not seen.
-        let known = ends.count == limit ? ends[limit - 1] : .max
-        for end in stored where end > from && end <= known && !ends.contains(end) { ends.append(end) }
+        // What lies behind it the scan has not seen.
+        let to = ends.count == limit ? min(to, ends[limit - 1]) : to
+        // One that this change has stored may reach in from behind that.
+        for end in stored where end > from && !ends.contains(end) { ends.append(end) }
         ends.sort()
         for end in ends {
             // What this change has done to it already, the scan does not know.
@@ -100,7 +101,7 @@ struct ForkEdit {
             if extent.start < from { store(extent.clipped(extent.start, from)) }
             release(inside)
         }
-        return min(to, known)
+        return to
     }
 
     /// Puts an extent into a range that is free. One that goes on where the one before ends makes it longer.

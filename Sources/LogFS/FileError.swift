@@ -21,6 +21,9 @@ public enum FileError: Error, Equatable, Sendable {
     case noAttribute
     case attributeTooBig
     case tooManyAttributes
+    case noSetting
+    case settingTooBig
+    case tooManySettings
     case invalid
     /// Not for this type of file.
     case wrongType
@@ -73,6 +76,11 @@ public enum Limits {
     /// Names and values of all extended attributes of a file.
     public static let xattrBytesMax: UInt32 = 1 << 20
     public static let streamsMax = 1024
+    public static let settingNameBytesMax = 255
+    public static let settingValueBytesMax = 60 << 10
+    /// Settings of a subvolume, and the bytes of their names and values.
+    public static let settingsMax: UInt32 = 1 << 17
+    public static let settingsBytesMax: UInt64 = 1 << 30
     /// Entries of one call of a listing.
     public static let listingMax = 256
     /// Inode numbers a directory takes at a time.

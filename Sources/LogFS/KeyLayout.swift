@@ -17,6 +17,9 @@ import Bytes
 ///                    token       client u64, id u64      see `RequestToken`
 ///                    tokenAge    client u64, serial u64  id u64
 ///                    tokenClient client u64              oldest serial u64, next serial u64
+///                    setting     name                    length u32, then the value if it is short
+///                    settingPart name, 0, index u8       a part of a long value
+///                    settings                            count u32, bytes u64: of all settings
 /// inode              inode                               see `Inode`
 ///                    link        directory, cookie u64   nothing: each name of an inode that has had several
 /// directory | 1<<62  sums                                see `DirectorySums`
@@ -43,7 +46,7 @@ enum KeyLayout {
 
     enum Kind: UInt8 {
         case subvolume = 1
-        case orphan, reclaim, unsettled, tail, token, tokenAge, tokenClient
+        case orphan, reclaim, unsettled, tail, token, tokenAge, tokenClient, setting, settingPart, settings
         case inode = 16
         case link
         case sums = 32

@@ -13,6 +13,7 @@ extension LogFS {
         guard sourceOffset <= Limits.fileBytesMax, length <= Limits.fileBytesMax - sourceOffset,
             targetOffset <= Limits.fileBytesMax, length <= Limits.fileBytesMax - targetOffset
         else { throw .file(.fileTooBig) }
+        guard !headhunter.isShortOfSpace else { throw .file(.noSpace) }
         guard source != target else {
             let distance = max(sourceOffset, targetOffset) - min(sourceOffset, targetOffset)
             guard distance >= length else { throw .file(.invalid) }

@@ -51,6 +51,7 @@ extension LogFS {
                 return Created(inode: found, directory: home, isNew: false)
             }
             guard home.links > 0 else { throw .refused(.stale) }
+            try needSpace()
             let slot = try edit.slot(home.number)
             var inode = Inode()
             inode.number = try edit.number(&home)

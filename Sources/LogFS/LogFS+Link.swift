@@ -17,6 +17,7 @@ extension LogFS {
             guard !inode.isDirectory else { throw .refused(.isDirectory) }
             guard home.links > 0, inode.links > 0 else { throw .refused(.stale) }
             guard try edit.entry(home.number, name) == nil else { throw .refused(.exists) }
+            try needSpace()
             guard inode.links < Limits.linksMax else { throw .refused(.tooManyLinks) }
             let slot = try edit.slot(home.number)
             if !inode.has(Inode.hasLinkRecords) {

@@ -33,6 +33,7 @@ extension LogFS {
             try Self.checkAttribute(name)
             var file = try edit.inode(id)
             guard file.type == .file || file.isDirectory else { throw .refused(.wrongType) }
+            try needSpace()
             if let there = try edit.stream(file, name) {
                 guard mayExist else { throw .refused(.exists) }
                 return there

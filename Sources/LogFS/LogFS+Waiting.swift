@@ -20,3 +20,10 @@ extension LogFS {
         }
     }
 }
+
+extension LogFS {
+    /// For what makes files grow.
+    func needSpace() throws(Halt) {
+        if headhunter.isShortOfSpace { throw .refused(.noSpace) }
+    }
+}

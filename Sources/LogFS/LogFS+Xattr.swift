@@ -84,6 +84,7 @@ extension LogFS {
             let bytes = UInt32(name.count + value.count)
             let others = inode.xattrBytes - (old ?? 0)
             guard others + bytes <= Limits.xattrBytesMax else { throw .refused(.tooManyAttributes) }
+            try needSpace()
             if inode.extras == 0 { inode.extras = try edit.fork() }
             inode.xattrBytes = others + bytes
             edit.putAttribute(inode.extras | KeyLayout.forkSpace, name, value)

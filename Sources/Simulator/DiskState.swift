@@ -21,6 +21,35 @@ final class DiskState {
         root.links = 1
     }
 
+    /// Takes over what another disk holds, whatever of it is durable.
+    func copy(_ other: DiskState) {
+        precondition(root.entries.isEmpty && pendingNames.isEmpty, "a disk that is in use")
+        var copies: [ObjectIdentifier: DiskNode] = [ObjectIdentifier(other.root): root]
+        var todo = [other.root]
+        func twin(_ node: DiskNode) -> DiskNode {
+            if let known = copies[ObjectIdentifier(node)] { return known }
+            let copy = DiskNode(isDirectory: node.isDirectory)
+            copies[ObjectIdentifier(node)] = copy
+            todo.append(node)
+            return copy
+        }
+        while let node = todo.popLast() {
+            let copy = twin(node)
+            copy.modified = node.modified
+            copy.links = node.links
+            copy.shown = node.shown
+            copy.durable = node.durable
+            copy.reserved = node.reserved
+            copy.pending = node.pending
+            copy.entries = node.entries.mapValues { twin($0) }
+            copy.durableEntries = node.durableEntries.mapValues { twin($0) }
+        }
+        pendingNames = other.pendingNames.map { effects in
+            effects.map { Effect(directory: twin($0.directory), name: $0.name, node: $0.node.map { twin($0) }) }
+        }
+        used = other.used
+    }
+
     /// The run is over. Tasks that it left suspended may hold files for ever, but not what is in them.
     func erase() {
         var nodes = [root]

@@ -13,6 +13,15 @@ final class SimulatedDisk: Disk, @unchecked Sendable {
     enum Call: UInt64 {
         case open = 1, makeDirectory, removeDirectory, rename, link, remove, status, list, syncDirectory, space
         case read, write, sync, truncate, allocate, size, lock
+
+        var mayChange: Bool {
+            switch self {
+            case .open, .makeDirectory, .removeDirectory, .rename, .link, .remove, .syncDirectory, .write, .sync,
+                .truncate, .allocate:
+                true
+            case .status, .list, .space, .read, .size, .lock: false
+            }
+        }
     }
 
     /// Whether this incarnation may still touch the disk.
@@ -24,8 +33,11 @@ final class SimulatedDisk: Disk, @unchecked Sendable {
         guard let simulation = state.simulation, simulation.isLive(incarnation) else { throw .canceled }
         simulation.diskCalls += 1
         simulation.trace(16 + call.rawValue, UInt64(simulation.diskCalls))
-        if simulation.crashAtDiskCall == simulation.diskCalls || simulation.chance.once(in: simulation.faults.powerLoss)
-        {
+        if call.mayChange { simulation.diskChanges += 1 }
+        let isTime =
+            simulation.crashAtDiskCall == simulation.diskCalls
+            || call.mayChange && simulation.crashAtDiskChange == simulation.diskChanges
+        if isTime || simulation.chance.once(in: simulation.faults.powerLoss) {
             caught()
             simulation.crash()
             throw .canceled

@@ -13,6 +13,10 @@ public final class Simulation: @unchecked Sendable {
     public internal(set) var diskCalls = 0
     /// A crash happens at the disk call with this number.
     public var crashAtDiskCall: Int?
+    /// Those among them that change what is on the disk: a crash at another one leaves what a crash at the next of these
+    /// leaves.
+    public internal(set) var diskChanges = 0
+    public var crashAtDiskChange: Int?
 
     private struct Event {
         var time: UInt64
@@ -61,6 +65,15 @@ public final class Simulation: @unchecked Sendable {
         world = parts.world(disk: SimulatedDisk(state: storage, incarnation: 0))
         storage.simulation = self
         parts.bind(self, incarnation: 0)
+    }
+
+    /// A world of its own that begins with what is on the other one's disk, at the time that it is there. Nothing runs
+    /// in it yet.
+    public convenience init(copying other: Simulation, seed: UInt64, faults: FaultMix = .none) {
+        self.init(seed: seed, faults: faults)
+        now = other.now
+        wallOffset = other.wallOffset
+        storage.copy(other.storage)
     }
 
     deinit { storage.erase() }
@@ -268,6 +281,7 @@ public final class Simulation: @unchecked Sendable {
         timers.removeAll()
         hasCrashed = false
         crashAtDiskCall = nil
+        crashAtDiskChange = nil
         let parts = SimulatedParts()
         loop = parts.loop
         fabric = parts.fabric

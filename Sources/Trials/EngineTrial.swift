@@ -30,6 +30,7 @@ public struct EngineTrial {
         /// Survives the process, not the machine.
         var written = 0
         var stop = false
+        let names = NameWitness.Names()
 
         func state(after count: Int) -> [[UInt8]: [UInt8]] {
             var state: [[UInt8]: [UInt8]] = [:]
@@ -43,6 +44,7 @@ public struct EngineTrial {
     public init(seed: UInt64, faults: FaultMix) {
         simulation = Simulation(seed: seed, faults: .none)
         random = Generator(seed: seed, stream: "workload")
+        let model = model
         let made = simulation.perform { world -> Bool in
             do {
                 try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
@@ -50,7 +52,7 @@ public struct EngineTrial {
                     try world.disk.makeDirectory("store")
                     try world.disk.syncDirectory("")
                 }
-                let store = try await EngineTrial.store(world)
+                let store = try await EngineTrial.store(world, model)
                 try await Headhunter.create(world: world, store: store, prefix: "v")
                 return true
             } catch {
@@ -61,9 +63,9 @@ public struct EngineTrial {
         simulation.faults = faults
     }
 
-    private static func store(_ world: World) async throws -> ObjectStore {
+    private static func store(_ world: World, _ model: Model) async throws -> ObjectStore {
         let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
-        return ObjectStore(directory, world: world, loop: world.loops[0])
+        return ObjectStore(NameWitness(directory, model.names), world: world, loop: world.loops[0])
     }
 
     private static var options: HeadhunterOptions {
@@ -71,7 +73,7 @@ public struct EngineTrial {
         options.cacheBytes = 0
         options.metadataObjectBytes = 64 << 10
         options.checkpointNanoseconds = 30_000_000
-        options.nonceRange = 8
+        options.nonceRange = 3
         options.logReserveBytes = 64 << 10
         options.flushBytes = 1 << 20
         options.stageMemoryBytes = 8 << 20
@@ -139,7 +141,7 @@ public struct EngineTrial {
         let opened = opened
         let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
             do {
-                let store = try await EngineTrial.store(world)
+                let store = try await EngineTrial.store(world, model)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: "log",
                     options: EngineTrial.options)
@@ -152,6 +154,8 @@ public struct EngineTrial {
                     }
                     if checkpoints {
                         group.addTask {
+                            // While what the log held is still on its way into the trees.
+                            if seed % 4 == 1 { do { try await volume.checkpoint() } catch { return } }
                             for _ in 0..<3 {
                                 await world.loops[0].sleep(nanoseconds: 5_000_000)
                                 do { try await volume.checkpoint() } catch { return }
@@ -238,7 +242,7 @@ public struct EngineTrial {
         let opened = opened
         let read = simulation.perform { world -> Result<[[UInt8]: [UInt8]], Failure> in
             do {
-                let store = try await EngineTrial.store(world)
+                let store = try await EngineTrial.store(world, model)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: "log",
                     options: EngineTrial.options)
@@ -298,6 +302,7 @@ public struct EngineTrial {
             problems.append("\(what): the volume does not open: \(failure.text)")
             return
         }
+        problems += model.names.problems.prefix(1)
         let counter = state.removeValue(forKey: Self.counterKey)
         let survived = counter.map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: UInt64.self)) } } ?? 0
         if survived < model.acknowledged {

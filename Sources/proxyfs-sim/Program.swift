@@ -2,7 +2,7 @@ import Glibc
 import Simulator
 import Trials
 
-/// Runs trials of the engine under the simulator, seed after seed, for as long as asked. The first seed that fails is
+/// Runs trials of the engine, and of files on it, under the simulator, seed after seed, for as long as asked. The first seed that fails is
 /// printed and ends the run: `--seed` with that number does the same again.
 @main
 enum Program {
@@ -44,14 +44,17 @@ enum Program {
         // The same seeds give the same number, in every process.
         var trace: UInt64 = 0
         repeat {
-            var trial = EngineTrial(seed: seed, faults: .default)
-            trial.run(lives: 8)
-            if let problem = trial.problems.first {
+            var engine = EngineTrial(seed: seed, faults: .default)
+            engine.run(lives: 8)
+            var files = FileTrial(seed: seed, faults: .default)
+            files.run(lives: 6)
+            if let problem = engine.problems.first ?? files.model.problems.first {
                 print("FAILED seed \(seed): \(problem)\nagain: proxyfs-sim --seed \(seed) --minutes 0")
                 exit(1)
             }
-            lives += trial.lives
-            trace = trace &* 31 ^ trial.simulation.trace
+            lives += engine.lives + files.lives
+            trace = trace &* 31 ^ engine.simulation.trace
+            trace = trace &* 31 ^ files.simulation.trace
             seeds += 1
             seed &+= 1
         } while seedsWanted.map { seeds < $0 } ?? (seconds() < end)
@@ -59,10 +62,17 @@ enum Program {
         print("trace \(String(trace, radix: 16)), peak memory \(peakMebibytes) MiB")
     }
 
+    /// Of this program alone: what `getrusage` tells includes whoever started it.
     private static var peakMebibytes: Int {
-        var usage = rusage()
-        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        return usage.ru_maxrss >> 10
+        guard let file = fopen("/proc/self/status", "r") else { return 0 }
+        defer { fclose(file) }
+        var line = [CChar](repeating: 0, count: 256)
+        while fgets(&line, 256, file) != nil {
+            let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            guard text.hasPrefix("VmHWM:") else { continue }
+            return (Int(text.filter(\.isNumber)) ?? 0) >> 10
+        }
+        return 0
     }
 
     private static func seconds() -> Double {

@@ -55,12 +55,15 @@ struct Command: Sendable {
     let help: String
     let run: @Sendable ([String]) throws(CommandFailure) -> ExitStatus
 
-    static let all = [
-        Command(words: ["serve"], help: Help.serve, run: ServeCommand.run),
-        Command(words: ["config", "check"], help: Help.configCheck, run: ConfigCheckCommand.run),
-        Command(words: ["doctor"], help: Help.doctor, run: DoctorCommand.run),
-        Command(words: ["version"], help: Help.version, run: VersionCommand.run),
-    ]
+    static let all =
+        [
+            Command(words: ["serve"], help: Help.serve, run: ServeCommand.run),
+            Command(words: ["config", "check"], help: Help.configCheck, run: ConfigCheckCommand.run),
+            Command(words: ["doctor"], help: Help.doctor, run: DoctorCommand.run),
+            Command(words: ["version"], help: Help.version, run: VersionCommand.run),
+            Command(words: ["fsck"], help: Help.fsck, run: FsckCommand.run),
+            Command(words: ["bench", "engine"], help: Help.benchEngine, run: BenchCommand.runEngine),
+        ] + ControlCommand.all.map(\.command)
 
     static func find(_ words: [String]) -> (Command, [String])? {
         for command in all where words.starts(with: command.words) {

@@ -27,7 +27,7 @@ import Testing
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
         let active = lines.map { line in
             let bare = line.hasPrefix("# ") ? line.dropFirst(2) : line
-            return line.hasPrefix("# ") && (bare.contains(" = ") || bare == "[[user]]") ? bare : line
+            return line.hasPrefix("# ") && (bare.contains(" = ") || bare.hasPrefix("[[")) ? bare : line
         }
         let loaded = try Configuration.load(Array(active.joined(separator: "\n").utf8), file: "s")
         #expect(loaded.known.count > 25)

@@ -1,6 +1,7 @@
 import LogFS
 import Simulator
 import Testing
+import Trials
 
 /// Files against power loss and failing disks: see `FileTrial` for what is promised and checked.
 struct CrashTests {
@@ -8,13 +9,7 @@ struct CrashTests {
     func lives(_ number: Int) {
         var trial = FileTrial(seed: UInt64(number) &* 104_729, faults: .default)
         trial.run(lives: 6)
-        // A defect, known and not understood: after a crash of this run a file has lost an extent that its inode and
-        // its segment still count.
-        withKnownIssue(isIntermittent: true) {
-            #expect(trial.model.problems == [])
-        } when: {
-            number == 93
-        }
+        #expect(trial.model.problems == [])
     }
 
     @Test func everyDiskCallOfASmallProgram() {
@@ -30,6 +25,29 @@ struct CrashTests {
             calls += 1
         }
         #expect(calls > 60, "only \(calls) crash points")
+    }
+
+    /// All workloads of one and two steps, and the power gone at every change of the disk.
+    @Test(arguments: FileStep.allCases)
+    func oneAndTwoSteps(_ first: FileStep) {
+        var trial = WorkloadTrial(isLogged: true)
+        trial.run([first])
+        for second in FileStep.allCases { trial.run([first, second]) }
+        #expect(trial.problems.prefix(3) == [])
+        print("crash points of workloads that begin with \(first): \(trial.crashes)")
+        #expect(trial.crashes > 300, "only \(trial.crashes) crash points")
+    }
+
+    /// The same with three steps.
+    @Test(arguments: FileStep.core)
+    func threeSteps(_ first: FileStep) {
+        var trial = WorkloadTrial(isLogged: false)
+        for second in FileStep.core {
+            for third in FileStep.core { trial.run([first, second, third]) }
+        }
+        #expect(trial.problems.prefix(3) == [])
+        print("crash points of workloads of three steps that begin with \(first): \(trial.crashes)")
+        #expect(trial.crashes > 900, "only \(trial.crashes) crash points")
     }
 
     /// The workload does all that it is meant to do.

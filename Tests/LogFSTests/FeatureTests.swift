@@ -3,6 +3,7 @@ import LogFS
 import Runtime
 import Simulator
 import Testing
+import Trials
 
 /// Single features at their limits and beyond.
 struct FeatureTests {

@@ -1,6 +1,7 @@
 import LogFS
 import Simulator
 import Testing
+import Trials
 
 /// What the model says of data.
 extension ModelRun {

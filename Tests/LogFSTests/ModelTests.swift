@@ -3,6 +3,7 @@ import LogFS
 import Runtime
 import Simulator
 import Testing
+import Trials
 
 /// LogFS beside the model, driven by a seed.
 struct ModelTests {

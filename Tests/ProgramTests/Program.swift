@@ -6,6 +6,8 @@ import TestSupport
 
 /// A run of the program that was built with these tests.
 final class Program: @unchecked Sendable {
+    static let path = path(of: "proxyfs")
+
     /// The test bundle's process lies beside it.
     static func path(of program: String) -> String {
         URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()

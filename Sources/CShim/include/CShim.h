@@ -13,6 +13,7 @@
 #include "CShimThread.h"
 #include "CShimNet.h"
 #include "CShimRpcbind.h"
+#include "CShimSeal.h"
 #include "CShimSystem.h"
 #include "CShimTLS.h"
 

@@ -1,6 +1,7 @@
 import Bytes
 import ObjectStore
 import Runtime
+import Synchronization
 
 /// What the checkpoints of a volume need to know of each other. On the volume's loop only.
 struct CheckpointState {
@@ -19,7 +20,10 @@ struct CheckpointState {
     /// What the checkpoint under way is being kept by, for people.
     var trouble: String?
     var isClosing = false
+    /// None begins: what is stored is being copied.
+    var isHeld = false
     var timer: LoopTimer?
+    var spaceTimer: LoopTimer?
     /// Frozen, packed and stored so far, for the next attempt's header if this one is given up.
     var nodesStored: UInt64 = 0
     var bytesStored: UInt64 = 0
@@ -58,7 +62,7 @@ extension Headhunter {
     }
 
     private func startCheckpoint() {
-        guard !checkpoints.isRunning, checkpoints.failure == nil else { return }
+        guard !checkpoints.isRunning, !checkpoints.isHeld, checkpoints.failure == nil else { return }
         checkpoints.isRunning = true
         checkpoints.begun += 1
         loop.task { await self.runCheckpoint() }
@@ -75,6 +79,36 @@ extension Headhunter {
             }
         }
     }
+
+    // MARK: Standing still
+
+    /// From here on changes wait, those of the engine itself aside, and a checkpoint holds all that came before. What
+    /// is in the store stays as it is until `release`: it may be copied. On the loop, like `release`.
+    public func standStill() async throws(VolumeError) {
+        isFrozen.store(true, ordering: .sequentiallyConsistent)
+        do throws(VolumeError) { try await checkpoint() } catch {
+            release()
+            throw error
+        }
+        checkpoints.isHeld = isFrozen.load(ordering: .relaxed)
+        // One may have begun behind it.
+        while checkpoints.isRunning {
+            await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+                checkpoints.waiting.append(continuation)
+            }
+        }
+    }
+
+    public func release() {
+        isFrozen.store(false, ordering: .sequentiallyConsistent)
+        checkpoints.isHeld = false
+        let waiting = thawing
+        thawing = []
+        for continuation in waiting { continuation.resume() }
+        if !checkpoints.waiting.isEmpty || checkpointIsWanted { startCheckpoint() }
+    }
+
+    public var standsStill: Bool { isFrozen.load(ordering: .relaxed) }
 
     private func runCheckpoint() async {
         let number = checkpoints.begun
@@ -167,6 +201,7 @@ extension Headhunter {
         await log.cut(below: header.logFirst)
         try await clean()
         try await removeDeadSegments()
+        checkSpace()
     }
 
     /// Packs and stores all frozen nodes, a few objects at a time.

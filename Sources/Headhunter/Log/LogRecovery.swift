@@ -30,6 +30,11 @@ struct LogRecovery {
         var files: [(sequence: UInt64, first: UInt64)]
         /// Bytes behind the end that were given up, where a torn write left them.
         var torn: Bool
+        /// What is known to be durable; what comes after that was read, and may be in the kernel's memory only.
+        var known: UInt64
+        /// The records after `known`, in order, and the chain in front of them.
+        var unsure: [[UInt8]]
+        var unsureChain: UInt32
     }
 
     private struct File {
@@ -72,7 +77,7 @@ struct LogRecovery {
     private struct Unsure {
         var number: UInt64
         var bytes: [UInt8]
-        /// The chain behind the batch that holds the record before.
+        /// The chain behind the batch that holds the record before. Marks do not count: they are not synced.
         var chain: UInt32
     }
 
@@ -104,8 +109,8 @@ struct LogRecovery {
         let found = try openFiles()
         defer { for file in found { file.handle.close() } }
         var ending = Ending(
-            next: first, sequence: (found.last?.sequence ?? 0) + 1, chain: 0,
-            files: found.map { ($0.sequence, $0.first) }, torn: false)
+            next: first, sequence: try nextSequence(), chain: 0, files: found.map { ($0.sequence, $0.first) },
+            torn: false, known: durable, unsure: [], unsureChain: 0)
         // The newest file that begins at or below what we need supersedes all before it. What was removed once may be
         // back after a crash, in any combination: such files must not be looked at.
         let start = found.lastIndex { $0.first <= first } ?? 0
@@ -146,7 +151,7 @@ struct LogRecovery {
                     try settle(upTo: known, path: file.path, offset: offset)
                     try records(of: header, in: file, at: offset) { number, record in
                         guard number >= first, number < end else { return true }
-                        let before = number == header.first ? chain : header.checksum
+                        let before = number == header.first ? ends[0] : header.checksum
                         unsure.append(Unsure(number: number, bytes: Array(record), chain: before))
                         return true
                     }
@@ -174,25 +179,87 @@ struct LogRecovery {
         }
         var next = max(expected ?? first, first)
         try settle(upTo: known, path: directory, offset: 0)
+        // Marks are not synced: what comes next must not count on one.
+        chain = unsure.first?.chain ?? ends.first ?? chain
+        ending.unsureChain = chain
         for record in unsure {
             if record.bytes.withUnsafeBytes({ missing($0, isUnsure: true, holds) }) != nil {
                 next = record.number
-                chain = record.chain
                 ending.torn = true
                 break
             }
             let fine = record.bytes.withUnsafeBytes { visit(record.number, $0) }
             guard fine else { throw .malformed(path: directory, offset: 0) }
+            ending.unsure.append(record.bytes)
         }
         if known >= next { throw .incomplete(record: next, durable: known) }
-        // What was read may have been in the kernel's memory only; from here on it counts as durable.
-        for file in all {
-            do throws(Errno) { try file.handle.sync() } catch { throw .io(error, path: file.path) }
-        }
-        do throws(Errno) { try disk.syncDirectory(directory) } catch { throw .io(error, path: directory) }
+        ending.known = known
         ending.next = next
         ending.chain = chain
         return ending
+    }
+
+    /// Makes durable what was read and is not known to be. A sync of the files that it was read from says nothing: when
+    /// one has failed before, the kernel shows bytes that it never writes again, and the next sync succeeds. So they are
+    /// written once more, to another file, which takes its name when it is whole: a crash leaves all of it or nothing.
+    /// Blocks; runs on a thread of the pool.
+    func settle(_ ending: inout Ending, epoch: UInt64) throws(Problem) {
+        guard !ending.unsure.isEmpty else { return }
+        let first = ending.next - UInt64(ending.unsure.count)
+        var assembler = LogAssembler(next: first)
+        for record in ending.unsure { _ = record.withUnsafeBytes { assembler.append($0) } }
+        let path = directory + "/" + ReplayLog.fileName(ending.sequence)
+        let draft = path + Self.draftSuffix
+        do throws(Errno) {
+            let file = try disk.open(draft, [.write, .create, .exclusive])
+            defer { file.close() }
+            let header = LogFormat.fileHeader(
+                volume: volume, sequence: ending.sequence, first: first, epoch: epoch, chain: ending.unsureChain)
+            defer { extendLifetime(header) }
+            try file.write(header.bytes, at: 0)
+            var offset = UInt64(header.count)
+            var chain = ending.unsureChain
+            for batch in assembler.take() {
+                chain = LogFormat.finish(
+                    batch, durable: ending.known, epoch: epoch, sequence: ending.sequence, chain: chain)
+                try file.write(batch.block.bytes, at: offset)
+                offset += UInt64(batch.block.count)
+                extendLifetime(batch)
+            }
+            try file.sync()
+            try disk.rename(draft, to: path)
+            try disk.syncDirectory(directory)
+            ending.chain = chain
+        } catch { throw .io(error, path: path) }
+        ending.files.append((ending.sequence, first))
+        ending.sequence += 1
+        ending.known = ending.next - 1
+        ending.unsure = []
+    }
+
+    private static let draftSuffix = ".draft"
+
+    /// A number that no file's name has, whatever is in it. Drafts that were not finished go.
+    private func nextSequence() throws(Problem) -> UInt64 {
+        var newest: UInt64 = 0
+        var drafts: [String] = []
+        do throws(Errno) {
+            try disk.list(directory) { name, _ in
+                if name.hasSuffix(Self.draftSuffix) {
+                    drafts.append(name)
+                } else if let sequence = Self.sequence(name) {
+                    newest = max(newest, sequence)
+                }
+                return true
+            }
+            for name in drafts { try disk.remove(directory + "/" + name) }
+        } catch { throw .io(error, path: directory) }
+        return newest + 1
+    }
+
+    private static func sequence(_ name: String) -> UInt64? {
+        guard name.utf8.count == 20, name.hasSuffix(".log") else { return nil }
+        return UInt64(name.prefix(16), radix: 16)
     }
 
     /// The first range that a record names and that is not there.
@@ -220,11 +287,7 @@ struct LogRecovery {
         var sequences: [UInt64] = []
         do throws(Errno) {
             try disk.list(directory) { name, kind in
-                if kind == .file, name.utf8.count == 20, name.hasSuffix(".log"),
-                    let sequence = UInt64(name.prefix(16), radix: 16)
-                {
-                    sequences.append(sequence)
-                }
+                if kind == .file, let sequence = Self.sequence(name) { sequences.append(sequence) }
                 return true
             }
         } catch {

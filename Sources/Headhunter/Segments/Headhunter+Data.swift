@@ -14,6 +14,8 @@ struct DataState {
     var isWriting = false
     var isUploading = false
     var uploadsWaiting: [UnsafeContinuation<Void, Never>] = []
+    var isLookingAtSpace = false
+    var bytesSinceLook: UInt64 = 0
     /// The log record that tells the newest of the stored segments' checksums.
     var sealed: UInt64 = 0
     /// The data of all records up to this number is durable.
@@ -32,6 +34,7 @@ extension Headhunter {
     /// change that references them is committed. At most `SegmentFormat.appendBytesMax` (1 MiB) at a time; callable on
     /// any thread. Nil when there is no memory for them: `await room()`, then try again.
     public func append(_ bytes: UnsafeRawBufferPointer, heat: Heat) -> SegmentRange? {
+        if isFrozen.load(ordering: .relaxed) { return nil }
         guard let (range, askEdge) = segments.append(bytes, heat: heat, now: world.clock.monotonic()) else {
             askForRoom()
             return nil
@@ -65,10 +68,18 @@ extension Headhunter {
         }
     }
 
+    private static let roomNanoseconds: UInt64 = 5_000_000
+
     /// Waits until data has been written, so that `append` has memory, or numbers have come.
     func dataRoom() async throws(VolumeError) {
         await fetchNumbers()
         try await waitForData(.durable)
+        if !data.isWriting { segments.dropSynced() }
+        guard segments.isFull else { return }
+        if let failure { throw failure }
+        // All is durable and the store is behind, or no numbers are to be had: whoever asks again at once would only spin.
+        startUploads()
+        await loop.sleep(nanoseconds: Self.roomNanoseconds)
     }
 
     // MARK: Committing
@@ -176,13 +187,16 @@ extension Headhunter {
         }
         data.isWriting = true
         data.waiters.removeAll()
+        data.bytesSinceLook += UInt64(plan.unsynced)
+        if data.bytesSinceLook > SpaceWatch.bytesBetween { checkSpace() }
+        let segments = segments
         let writer = StageWriter(disk: world.disk, directory: stageDirectory, segments: segments)
         let outcome = Mutex<Errno?>(nil)
         world.blocking.submit(
             {
                 do throws(Errno) {
                     for (stage, end) in plan.ends { try writer.write(stage, upTo: end, sync: sync) }
-                    writer.dropSynced()
+                    segments.dropSynced()
                 } catch {
                     outcome.withLock { $0 = error }
                 }

@@ -181,6 +181,22 @@ final class Segments: Sendable {
         }
     }
 
+    /// Memory of chunks that are durable goes when half of what is allowed is taken, the oldest segments' first. Not while
+    /// the edge's job is in flight: it counts on what was there when it began.
+    func dropSynced() {
+        state.withLock { state in
+            for number in state.stages.keys.sorted() where state.memory > memoryMax / 2 {
+                guard let stage = state.stages[number] else { continue }
+                let whole = stage.isSealed && stage.synced == stage.size
+                for index in stage.chunks.indices
+                where stage.chunks[index] != nil && (whole || (index + 1) * Self.chunkSize <= stage.synced) {
+                    stage.chunks[index] = nil
+                    state.memory -= Self.chunkSize
+                }
+            }
+        }
+    }
+
     /// The segment is in the store.
     func forget(_ stage: Stage) {
         state.withLock { state in

@@ -20,6 +20,8 @@ final class StageRecovery {
     private var candidates: [UInt64: [Candidate]] = [:]
     private var checked: [UInt64: [SegmentRange]] = [:]
     private var useless: [String] = []
+    /// The newest file's number, whatever is in it.
+    private var attempts: [UInt64: Int] = [:]
     private let buffer = Block(capacity: SegmentFormat.appendBytesMax)
 
     /// The segments of which there are files.
@@ -56,6 +58,7 @@ final class StageRecovery {
         }
         for name in names.sorted() {
             guard let (segment, attempt) = StageWriter.number(name) else { continue }
+            attempts[segment] = max(attempts[segment] ?? 0, attempt)
             let path = directory + "/" + name
             if inStore.contains(segment) {
                 useless.append(path)
@@ -90,6 +93,8 @@ final class StageRecovery {
     /// What the log says of segments that the store has: their bytes are compared before their checksums are written
     /// down for good.
     private(set) var named: [UInt64: [SegmentRange]] = [:]
+    /// Segments with bytes that records name which are not known to be durable.
+    private var unsure: Set<UInt64> = []
     /// Which of the doubtful ones are in the store, once that is known.
     private let inStore: Set<UInt64>
 
@@ -109,6 +114,7 @@ final class StageRecovery {
             return false
         }
         guard let files = candidates[range.segment], let newest = files.last else { return false }
+        if isUnsure { unsure.insert(range.segment) }
         let earlier = checked[range.segment] ?? []
         if matches(range, newest) {
             checked[range.segment] = earlier + [range]
@@ -144,7 +150,7 @@ final class StageRecovery {
     /// Makes durable what is gone on with; other files go.
     func finish() throws(Errno) {
         for segment in candidates.keys.sorted() {
-            guard var files = candidates[segment], let newest = files.popLast() else { continue }
+            guard var files = candidates[segment], var newest = files.popLast() else { continue }
             for file in files {
                 file.file.close()
                 useless.append(file.path)
@@ -155,7 +161,12 @@ final class StageRecovery {
                 useless.append(newest.path)
                 continue
             }
-            try newest.file.sync()
+            if unsure.contains(segment) {
+                let copy = try copy(newest, segment)
+                newest.file.close()
+                useless.append(newest.path)
+                newest = copy
+            }
             let stage = Segments.Stage(number: segment, heat: .small, since: 0)
             stage.file = newest.file
             stage.path = newest.path
@@ -171,5 +182,23 @@ final class StageRecovery {
         }
         try disk.syncDirectory(directory)
         for path in useless { try disk.remove(path) }
+    }
+
+    /// A file whose sync has failed shows bytes that the kernel never writes again, and its next sync succeeds: what is
+    /// not known to be durable is written once more, to a file of its own.
+    private func copy(_ old: Candidate, _ segment: UInt64) throws(Errno) -> Candidate {
+        let attempt = (attempts[segment] ?? old.attempt) + 1
+        let path = directory + "/" + StageWriter.fileName(segment, attempt)
+        let file = try disk.open(path, [.write, .create, .exclusive])
+        var place: UInt64 = 0
+        while place < old.size {
+            let target = UnsafeMutableRawBufferPointer(
+                start: buffer.base, count: Int(min(old.size - place, UInt64(buffer.capacity))))
+            guard try old.file.read(into: target, at: place) == target.count else { throw .io }
+            try file.write(UnsafeRawBufferPointer(target), at: place)
+            place += UInt64(target.count)
+        }
+        try file.sync()
+        return Candidate(attempt: attempt, path: path, file: file, size: old.size)
     }
 }

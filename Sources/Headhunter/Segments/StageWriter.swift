@@ -139,19 +139,4 @@ struct StageWriter {
         stage.isSuspect = false
         if !oldPath.isEmpty { try? disk.remove(oldPath) }
     }
-
-    /// Memory of chunks that are durable goes when half of what is allowed is taken, the oldest segments' first.
-    func dropSynced() {
-        segments.state.withLock { state in
-            guard state.memory > segments.memoryMax / 2 else { return }
-            for number in state.stages.keys.sorted() {
-                guard let stage = state.stages[number] else { continue }
-                for index in stage.chunks.indices
-                where stage.chunks[index] != nil && (index + 1) * Segments.chunkSize <= stage.synced {
-                    stage.chunks[index] = nil
-                    state.memory -= Segments.chunkSize
-                }
-            }
-        }
-    }
 }

@@ -1,6 +1,7 @@
 import Bytes
 import ObjectStore
 import Runtime
+import Synchronization
 
 /// Fetching nodes, and waiting for room. On the volume's loop.
 extension Headhunter {
@@ -90,7 +91,9 @@ extension Headhunter {
 
     /// Waits until a checkpoint or the log's writer has made room.
     public func room() async throws(VolumeError) {
-        if log.pendingBytes > HeadhunterOptions.logPendingMax {
+        if isFrozen.load(ordering: .relaxed) {
+            await withUnsafeContinuation { thawing.append($0) }
+        } else if log.pendingBytes > HeadhunterOptions.logPendingMax {
             do throws(ReplayLog.Failure) {
                 try await log.wait(for: log.last, .written)
             } catch {

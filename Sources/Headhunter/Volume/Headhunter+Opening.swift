@@ -66,8 +66,9 @@ extension Headhunter {
         guard let number else { throw .noVolume }
         let found = try await readHeader(store, prefix, number)
 
-        let recovered = try await recover(world, loop, store, prefix, directory, found)
+        var recovered = try await recover(world, loop, store, prefix, directory, found)
         try await finishStages(world, loop, recovered.stage, directory)
+        recovered.ending = try await settleLog(world, loop, recovered.ending, directory, found)
         var claim = found
         claim.number += 1
         claim.epoch += 1
@@ -90,6 +91,7 @@ extension Headhunter {
         await headhunter.fetchNumbers()
         headhunter.startUploads()
         headhunter.startTimer()
+        headhunter.startSpaceWatch()
         if headhunter.overlay != nil { loop.task { await headhunter.drain() } }
         let oldest = headhunter.nonces.next
         loop.task { await headhunter.collectOrphans(below: oldest) }
@@ -111,6 +113,20 @@ extension Headhunter {
         } catch {
             throw .unavailable("reading \(stageDirectory(directory)): \(error)")
         }
+    }
+
+    private static func settleLog(
+        _ world: World, _ loop: EventLoop, _ ending: LogRecovery.Ending, _ directory: String,
+        _ header: CheckpointHeader
+    ) async throws(VolumeError) -> LogRecovery.Ending {
+        do throws(LogRecovery.Problem) {
+            return try await world.blocking.run(on: loop) { () throws(LogRecovery.Problem) -> LogRecovery.Ending in
+                var ending = ending
+                let recovery = LogRecovery(disk: world.disk, directory: directory, volume: header.volume)
+                try recovery.settle(&ending, epoch: header.epoch + 1)
+                return ending
+            }
+        } catch { throw volumeError(error, directory) }
     }
 
     /// Handed from the loop to the pool and back, never shared.
@@ -189,19 +205,20 @@ extension Headhunter {
                 ) { _, record in LogRecord.forEach(record) { overlay.set($0, $1, $2) } }
                 return Recovered(overlay: overlay, ending: ending, stage: stage)
             }
-        } catch {
-            switch error {
-            case .io(let cause, let path): throw .unavailable("reading the replay log \(path): \(cause)")
-            case .incomplete(let record, let durable):
-                throw .damaged(
-                    "the replay log in \(directory) ends before record \(record), but record \(durable) was durable")
-            case .data(let range, let record):
-                throw .damaged(
-                    "segment \(range.segment): the bytes at \(range.offset), which the durable log record \(record) "
-                        + "names, are not what was written")
-            case .malformed(let path, let offset):
-                throw .damaged("the replay log \(path) holds at \(offset) what no server writes")
-            }
+        } catch { throw volumeError(error, directory) }
+    }
+
+    private static func volumeError(_ problem: LogRecovery.Problem, _ directory: String) -> VolumeError {
+        switch problem {
+        case .io(let cause, let path): .unavailable("recovering the replay log \(path): \(cause)")
+        case .incomplete(let record, let durable):
+            .damaged("the replay log in \(directory) ends before record \(record), but record \(durable) was durable")
+        case .data(let range, let record):
+            .damaged(
+                "segment \(range.segment): the bytes at \(range.offset), which the durable log record \(record) "
+                    + "names, are not what was written")
+        case .malformed(let path, let offset):
+            .damaged("the replay log \(path) holds at \(offset) what no server writes")
         }
     }
 
@@ -292,6 +309,7 @@ extension Headhunter {
     public func close() async throws(VolumeError) {
         checkpoints.isClosing = true
         if let timer = checkpoints.timer { loop.cancel(timer) }
+        if let timer = checkpoints.spaceTimer { loop.cancel(timer) }
         try await checkpoint()
         fail(.closed)
     }

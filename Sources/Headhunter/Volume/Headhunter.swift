@@ -19,6 +19,7 @@ public final class Headhunter: @unchecked Sendable {
     public let volume: VolumeIdentity
     public let epoch: UInt64
     public let log: ReplayLog
+    let space = SpaceWatch()
     let segments: Segments
     let dataCache: DataCache
     let stageDirectory: String
@@ -49,7 +50,11 @@ public final class Headhunter: @unchecked Sendable {
         var promised: UInt64
     }
 
+    /// Set: changes and data wait in `room` until `release`.
+    let isFrozen = Atomic(false)
+
     // On the loop:
+    var thawing: [UnsafeContinuation<Void, Never>] = []
     var loading: [NodeAddress: [UnsafeContinuation<Void, Never>]] = [:]
     var loadFailures: [NodeAddress: VolumeError] = [:]
     var checkpoints: CheckpointState
@@ -297,7 +302,7 @@ public final class Headhunter: @unchecked Sendable {
             return .failed(error)
         }
         if !isUrgent,
-            cache.dirtyCount > options.dirtyFramesMax(of: cache.capacity)
+            isFrozen.load(ordering: .relaxed) || cache.dirtyCount > options.dirtyFramesMax(of: cache.capacity)
                 || log.pendingBytes > HeadhunterOptions.logPendingMax
         {
             gate.leaveWrite()
@@ -356,6 +361,14 @@ public final class Headhunter: @unchecked Sendable {
         gate.enterWrite()
         if case .running = state { state = .failed(error) }
         gate.leaveWrite()
+    }
+
+    /// Why no change is taken any more.
+    var failure: VolumeError? {
+        gate.enterRead(loop.index)
+        defer { gate.leaveRead(loop.index) }
+        if case .failed(let error) = state { return error }
+        return nil
     }
 
     /// Inside the gate: what the loop's next `load(for:)` is to fetch.

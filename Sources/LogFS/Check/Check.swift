@@ -10,11 +10,11 @@ public final class Check {
     public static let differencesMax = 10_000
     public private(set) var count = 0
 
-    private let files: LogFS
-    private var inodes: [UInt64: Inode] = [:]
+    let files: LogFS
+    private(set) var inodes: [UInt64: Inode] = [:]
     private var links: [UInt64: UInt32] = [:]
     private var linkRecords: [UInt64: Int] = [:]
-    private var streamOwner: [UInt64: UInt64] = [:]
+    private(set) var streamOwner: [UInt64: UInt64] = [:]
     /// Inodes whose home entry was met.
     private var homes: Set<UInt64> = []
     private var own: [UInt64: Totals] = [:]
@@ -26,6 +26,10 @@ public final class Check {
     private var tails: Set<UInt64> = []
     private var unsettled: Set<UInt64> = []
     private var sizes: [UInt64: UInt64] = [:]
+    private var settings = SettingsSum()
+    private var settingsRecorded = SettingsSum()
+    /// Parts of settings that are still to come: a setting lies before all parts.
+    private var settingParts: [[UInt8]: Int] = [:]
     /// Numbers below it were given out.
     private var nextInode: UInt64 = 0
 
@@ -40,19 +44,30 @@ public final class Check {
 
     private init(_ files: LogFS) { self.files = files }
 
-    /// `alone`: the segments hold this subvolume's data only, so their live bytes can be compared.
-    public static func run(_ files: LogFS, alone: Bool = true) async throws(Failure) -> Check {
+    /// Done so far of what there is to do: records first, then, if it is read, bytes of data.
+    public enum Progress: Sendable {
+        case records(UInt64)
+        case data(UInt64, of: UInt64)
+    }
+
+    /// `alone`: the segments hold this subvolume's data only, so their live bytes can be compared. `readsData`: every
+    /// byte of every file is read, and with it checked against its checksum.
+    public static func run(
+        _ files: LogFS, alone: Bool = true, readsData: Bool = false, progress: (Progress) -> Void = { _ in }
+    ) async throws(Failure) -> Check {
         let check = Check(files)
         let segments = try await check.readSegments()
         for segment in segments where segment.size > 0 { check.sizes[segment.segment] = segment.size }
-        try await check.walk()
+        try await check.walk(progress)
         check.compareInodes()
         check.compareDirectories()
+        check.compareSettings()
         if alone { check.compare(segments) }
+        if readsData { await check.readData(progress) }
         return check
     }
 
-    private func report(_ difference: Difference) {
+    func report(_ difference: Difference) {
         count += 1
         if differences.count < Self.differencesMax { differences.append(difference) }
     }
@@ -74,8 +89,9 @@ public final class Check {
         }
     }
 
-    private func walk() async throws(Failure) {
+    private func walk(_ progress: (Progress) -> Void) async throws(Failure) {
         var next: [UInt8] = [0]
+        var records: UInt64 = 0
         while true {
             let from = next
             let batch = try await files.run { reader in
@@ -95,6 +111,8 @@ public final class Check {
                     return slice
                 }
             }.value
+            records += UInt64(batch.entries.count)
+            progress(.records(records))
             for entry in batch.entries {
                 entry.key.withUnsafeBytes { key in entry.value.withUnsafeBytes { take(key, $0) } }
             }
@@ -152,6 +170,15 @@ public final class Check {
         switch kind {
         case .subvolume: nextInode = SubvolumeRecord(value).nextInode
         case .token, .tokenAge, .tokenClient, .target, .folded, .cookie: break
+        case .setting: takeSetting(key, value)
+        case .settingPart:
+            let name = Array(key.from(KeyLayout.prefixCount).dropLast(2))
+            if let rest = settingParts[name], rest > 0 {
+                settingParts[name] = rest == 1 ? nil : rest - 1
+            } else {
+                report(.settingParts(String(decoding: name, as: UTF8.self)))
+            }
+        case .settings: settingsRecorded = SettingsSum(value)
         case .orphan: orphans.insert(key.keyNumber())
         case .reclaim: reclaims.insert(key.keyNumber())
         case .unsettled: unsettled.insert(key.keyNumber())
@@ -170,6 +197,21 @@ public final class Check {
             forks[id & ~KeyLayout.forkSpace, default: Fork()].streams += 1
             streamOwner[value.u64(1)] = id & ~KeyLayout.forkSpace
         }
+    }
+
+    private func takeSetting(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        let name = key.from(KeyLayout.prefixCount)
+        let length = Int(value.u32(1))
+        settings.add(name.count + length)
+        let parts = LogFS.settingParts(length)
+        if parts > 0 { settingParts[Array(name)] = parts }
+    }
+
+    private func compareSettings() {
+        if settings != settingsRecorded {
+            report(.settings(recorded: settingsRecorded.count, counted: settings.count))
+        }
+        for name in settingParts.keys { report(.settingParts(String(decoding: name, as: UTF8.self))) }
     }
 
     private func takeEntry(_ directory: UInt64, _ value: UnsafeRawBufferPointer) {

@@ -29,4 +29,30 @@ public enum Difference: Equatable, Sendable {
     case inodeNotGivenOut(UInt64)
     case streams(inode: UInt64, recorded: UInt32, counted: UInt32)
     case xattrBytes(inode: UInt64, recorded: UInt32, counted: UInt32)
+    /// The sum over all settings is not what there is.
+    case settings(recorded: UInt32, counted: UInt32)
+    /// A setting lacks a part, or a part its setting.
+    case settingParts(String)
+    /// Bytes of a file can not be read, or are not what was written.
+    case unreadable(inode: UInt64, at: UInt64, why: String)
+}
+
+extension Difference {
+    /// The file or directory that it is about, if it is about one.
+    public var inode: UInt64? {
+        switch self {
+        case .extentBehindEnd(let inode, _), .allocated(let inode, _, _), .linkCount(let inode, _, _),
+            .linkRecords(let inode, _, _), .homeless(let inode), .lost(let inode), .orphanOfNothing(let inode),
+            .streams(let inode, _, _), .xattrBytes(let inode, _, _), .unreadable(let inode, _, _),
+            .inodeNotGivenOut(let inode):
+            inode
+        case .entryOfNothing(let directory, _, _), .entryType(let directory, _), .entryKeys(let directory, _),
+            .cookieNotGivenOut(let directory, _), .directoryOfNothing(let directory), .own(let directory, _, _),
+            .below(let directory, _, _), .unsettledNotMarked(let directory):
+            directory
+        case .liveBytes, .extentOutsideSegment, .extentsOverlap, .forkOfNobody, .forkOfSeveral, .settings,
+            .settingParts:
+            nil
+        }
+    }
 }

@@ -137,6 +137,22 @@ public protocol FileSystem: AnyObject, Sendable {
         _ request: Request, _ file: FileID, to size: UInt64, _ others: NewAttributes
     ) async throws(FileError) -> (changed: Changed, number: UInt64)
 
+    // MARK: Settings
+
+    /// What is kept with the file system beside its files: exports, shares, users, quotas. Names and values are bytes
+    /// for whoever keeps them; a name is 1 to 255 bytes without a zero, a value 60 KiB at most.
+    func setting(_ request: Request, _ name: UnsafeRawBufferPointer) -> Attempt<[UInt8]?>
+    /// Nil removes it, if it is there. One step in the order of changes, like every other change.
+    func setSetting(_ request: Request, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?) -> Attempt<
+        Void
+    >
+    /// Shows the names that begin with `prefix`, in byte order, behind `name` (empty: from the first on). Answers
+    /// whether there may be more.
+    func listSettings(
+        _ request: Request, prefix: UnsafeRawBufferPointer, after name: UnsafeRawBufferPointer,
+        _ visit: (UnsafeRawBufferPointer) -> Void
+    ) -> Attempt<Bool>
+
     // MARK: Promises
 
     /// Tells when change `number` and all before it are as safe as `durability` says: at once, before it returns, if
@@ -146,6 +162,20 @@ public protocol FileSystem: AnyObject, Sendable {
     )
     /// Another number after each start and after each flush that failed: what was written and not flushed may be lost.
     var writeVerifier: UInt64 { get }
+}
+
+/// A file system that keeps no settings.
+extension FileSystem {
+    public func setting(_ request: Request, _ name: UnsafeRawBufferPointer) -> Attempt<[UInt8]?> {
+        .refused(.notSupported)
+    }
+    public func setSetting(
+        _ request: Request, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?
+    ) -> Attempt<Void> { .refused(.notSupported) }
+    public func listSettings(
+        _ request: Request, prefix: UnsafeRawBufferPointer, after name: UnsafeRawBufferPointer,
+        _ visit: (UnsafeRawBufferPointer) -> Void
+    ) -> Attempt<Bool> { .refused(.notSupported) }
 }
 
 /// Memory that stays in place and is nobody else's until an asynchronous call returns.

@@ -20,8 +20,8 @@ public enum HostingError: Error, Sendable {
 /// ```
 public final class HostedVolume: Sendable {
     public let volume: Volume
-    private let headhunter: Headhunter
-    private let files: LogFS
+    let headhunter: Headhunter
+    let files: LogFS
     /// Kept: the system gives it up with the process, however that ends.
     private let lock: any DiskFile
 
@@ -83,7 +83,7 @@ public final class HostedVolume: Sendable {
         } catch { throw .volume(error) }
     }
 
-    private static func volumeError(_ failure: Failure) -> VolumeError {
+    static func volumeError(_ failure: Failure) -> VolumeError {
         switch failure {
         case .volume(let error): error
         case .file(let error): .damaged("opening the subvolume: \(error)")
@@ -92,6 +92,7 @@ public final class HostedVolume: Sendable {
 
     /// Brings everything to the store. Nobody calls the volume any more. On the volume's loop.
     public func close() async throws(HostingError) {
+        headhunter.release()
         do throws(Failure) { try await files.stop() } catch { throw .volume(Self.volumeError(error)) }
         do throws(VolumeError) { try await headhunter.close() } catch { throw .volume(error) }
     }

@@ -38,7 +38,7 @@ public struct UserTable: Sendable {
 
     static func folded(_ name: String) -> String { name.lowercased() }
 
-    static func isGood(_ name: String) -> Bool {
+    public static func isGood(_ name: String) -> Bool {
         guard !name.isEmpty, name.utf8.count <= User.nameBytesMax else { return false }
         // They separate a name from a volume, a domain, a realm, or an instance.
         return !name.unicodeScalars.contains { ":\\/@".unicodeScalars.contains($0) || $0.value < 32 || $0.value == 127 }
@@ -86,14 +86,14 @@ public struct UserTable: Sendable {
         let name = Self.folded(user.name)
         users[name] = user
         nameOfUID[user.uid] = name
-        holderOfRID[user.rid] = .user(name)
+        if user.rid != 0 { holderOfRID[user.rid] = .user(name) }
         for key in user.keys { nameOfKey[key.id] = name }
     }
 
     private mutating func forget(_ user: User) {
         users[Self.folded(user.name)] = nil
         nameOfUID[user.uid] = nil
-        holderOfRID[user.rid] = nil
+        if user.rid != 0 { holderOfRID[user.rid] = nil }
         for key in user.keys { nameOfKey[key.id] = nil }
     }
 
@@ -161,6 +161,47 @@ public struct UserTable: Sendable {
         self.nextRID = nextRID
     }
 
+    /// A user whose record a volume kept: the RID stays, unless somebody else has it by now.
+    mutating func adopt(_ user: User) throws(Refusal) {
+        guard users.count < Self.usersMax, nextRID < .max else { throw .tooMany }
+        try check(user, besides: nil)
+        var user = user
+        user.rid = free(user.rid)
+        insert(user)
+    }
+
+    mutating func adopt(_ group: Group) throws(Refusal) {
+        guard groups.count < Self.groupsMax, nextRID < .max else { throw .tooMany }
+        var group = group
+        group.rid = free(group.rid)
+        try insert(group)
+    }
+
+    /// `rid` if nobody has it, else the next one.
+    private mutating func free(_ rid: UInt32) -> UInt32 {
+        let given = rid >= Self.firstRID && rid < .max && holderOfRID[rid] == nil ? rid : nextRID
+        nextRID = max(nextRID, given + 1)
+        return given
+    }
+
+    /// A user whom somebody else keeps: without a SID of this server's, the uid's own serves.
+    mutating func addForeign(_ user: User) throws(Refusal) {
+        guard users.count < Self.usersMax else { throw .tooMany }
+        try check(user, besides: nil)
+        insert(user)
+    }
+
+    /// None below `next` is given to a newcomer.
+    mutating func skipRIDs(below next: UInt32) { nextRID = max(nextRID, next) }
+
+    /// The lowest gid from 10000 on that no group and no user has.
+    public var freeGID: UInt32 {
+        let taken = Set(users.values.map(\.gid))
+        var gid = Self.firstID
+        while nameOfGID[gid] != nil || taken.contains(gid) { gid += 1 }
+        return gid
+    }
+
     // MARK: Finding
 
     /// Without regard to case.
@@ -196,7 +237,7 @@ public struct UserTable: Sendable {
     // MARK: SIDs
 
     public func sid(uid: UInt32) -> SID {
-        guard let user = user(uid: uid) else { return .unknownUser(uid) }
+        guard let user = user(uid: uid), user.rid != 0 else { return .unknownUser(uid) }
         return .domain(domain.0, domain.1, domain.2, user.rid)
     }
 

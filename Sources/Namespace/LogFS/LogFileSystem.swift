@@ -101,6 +101,9 @@ public final class LogFileSystem: FileSystem {
         case .noAttribute: .noAttribute
         case .attributeTooBig: .attributeTooBig
         case .tooManyAttributes: .tooManyAttributes
+        case .noSetting: .noEntry
+        case .settingTooBig: .attributeTooBig
+        case .tooManySettings: .tooManyAttributes
         case .invalid: .invalid
         case .wrongType: .wrongType
         case .crossSubvolume: .crossDevice

@@ -6,6 +6,14 @@ enum Help {
         Usage: proxyfs COMMAND [OPTIONS]
 
           serve          serve volumes until told to stop
+          volume         create, list, show, delete, checkpoint, freeze, release
+          user           add, change, remove, list, grant, revoke, key add, key list, key remove
+          export         add, change, remove, list: directories for NFS clients
+          share          add, change, remove, list: directories for SMB clients
+          quota          set, list, remove: limits
+          explain        show what is known of one file
+          fsck           check a volume that nobody serves
+          bench engine   measure the engine on this machine
           config check   check a configuration and show what holds
           doctor         check this machine
           version        print the version
@@ -78,6 +86,40 @@ enum Help {
         Examples:
           proxyfs version
           proxyfs version --json
+
+        """
+
+    static let fsck = """
+        proxyfs fsck: check a volume that nobody serves.
+
+        Usage: proxyfs fsck VOLUME [--metadata] [--json] [--data DIR] [--config FILE]
+
+        Reads every record and every byte with its checksum, makes anew what sums and back references should be, and
+        names each difference by path. It mends nothing. Exit status 1 when there are differences.
+
+          --metadata   leave the files' data out
+
+        Examples:
+          proxyfs fsck default
+          proxyfs fsck archive --metadata --json
+
+        """
+
+    static let benchEngine = """
+        proxyfs bench engine: measure the engine on this machine's disk.
+
+        Usage: proxyfs bench engine [--directory DIR] [--files N] [--megabytes N] [--json]
+
+        Works in a folder of its own that goes afterwards. Each number stands beside its durability: log (synced), memory
+        (written, not synced), or none for what promises nothing.
+
+          --directory DIR   where to work (.)
+          --files N         files of the large part (100000)
+          --megabytes N     data of the sequential part (256)
+
+        Examples:
+          proxyfs bench engine --files 2000 --megabytes 8
+          proxyfs bench engine --files 1000 --megabytes 4 --json
 
         """
 }

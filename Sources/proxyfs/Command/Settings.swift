@@ -1,5 +1,6 @@
 import Configuration
 import Glibc
+import Namespace
 import Runtime
 
 /// The configuration of a command: its file, its options, and the users of the other sources.
@@ -7,6 +8,9 @@ struct Settings {
     let options: ServeOptions
     let loaded: LoadedConfiguration
     var configuration: Configuration { loaded.configuration }
+    /// Of the file, the options, the user file and PROXYFS_USERS; of one name the first counts.
+    let users: [Configuration.User]
+    let exports: [DeclaredExport]
 
     /// A configuration, or a list of users, of a size that nobody writes is another file.
     static let fileBytesMax = 16 << 20
@@ -25,13 +29,21 @@ struct Settings {
         if let file = options.config { text = try Self.read(file, "the configuration") }
         do {
             loaded = try Configuration.load(text, file: options.config ?? "options", options: options)
-            if let file = configuration.userFile {
-                let users = try Self.read(file, "the user file")
-                _ = try ServeOptions.users(String(decoding: users, as: UTF8.self), source: file)
+            var users = loaded.configuration.users
+            func add(_ more: [Configuration.User]) {
+                users += more.filter { user in !users.contains { $0.name == user.name } }
             }
-            if let users = getenv("PROXYFS_USERS") {
-                _ = try ServeOptions.users(String(cString: users), source: "PROXYFS_USERS")
+            if let file = loaded.configuration.userFile {
+                let text = try Self.read(file, "the user file")
+                add(try ServeOptions.users(String(decoding: text, as: UTF8.self), source: file))
             }
+            if let text = getenv("PROXYFS_USERS") {
+                add(try ServeOptions.users(String(cString: text), source: "PROXYFS_USERS"))
+            }
+            self.users = users
+            var exports: [DeclaredExport] = []
+            for export in loaded.configuration.exports { exports.append(try Self.export(export)) }
+            self.exports = exports
         } catch let error as CommandFailure {
             throw error
         } catch {
@@ -39,7 +51,20 @@ struct Settings {
         }
     }
 
-    private static func read(_ path: String, _ what: String) throws(CommandFailure) -> [UInt8] {
+    private static func export(_ export: Configuration.Export) throws(CommandFailure) -> DeclaredExport {
+        do throws(CommandFailure) {
+            var clients: [ExportRecord.Client] = []
+            for text in export.clients { clients.append(try .parse(text)) }
+            let durability = export.durability.flatMap { VolumeHost.durability($0.rawValue) }
+            let record = ExportRecord(path: export.path, clients: clients, durability: durability)
+            do throws(RegistryError) { _ = try Registry.parts(export.path) } catch { throw .misuse("\(error)") }
+            return DeclaredExport(record, place: export.place)
+        } catch {
+            throw .failure("the configuration can not be used; nothing was started\n\(export.place): \(error.message)")
+        }
+    }
+
+    static func read(_ path: String, _ what: String) throws(CommandFailure) -> [UInt8] {
         func fail(_ code: Int32) -> CommandFailure {
             .failure("can not read \(what) \(path): \(Errno(code)); name a file that this user can read")
         }

@@ -1,4 +1,5 @@
 import Glibc
+import JSON
 
 /// Standard output and standard error, past any buffer: what was said has been said.
 enum Terminal {
@@ -17,20 +18,12 @@ enum Terminal {
         }
     }
 
-    /// A text as a JSON string.
-    static func json(_ text: String) -> String {
-        var quoted = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": quoted += "\\\""
-            case "\\": quoted += "\\\\"
-            case "\n": quoted += "\\n"
-            case _ where scalar.value < 0x20:
-                let hex = String(scalar.value, radix: 16)
-                quoted += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-            default: quoted.unicodeScalars.append(scalar)
-            }
-        }
-        return quoted + "\""
+    /// Without what a terminal would obey: names of files come from anybody.
+    static func plain(_ text: String) -> String {
+        String(
+            String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : $0 }))
     }
+
+    /// A text as a JSON string.
+    static func json(_ text: String) -> String { JSON.string(text).description }
 }

@@ -5,6 +5,7 @@ import Glibc
 import HTTP
 import Logging
 import Metrics
+import Namespace
 import Runtime
 
 enum ServeCommand {
@@ -16,6 +17,8 @@ enum ServeCommand {
         let server = try Server(settings, data)
         try server.start()
         Terminal.print("proxyfs: ready\n")
+        // For people: scripts read the line above and nothing else.
+        if isatty(1) == 1 { Terminal.print(server.welcome) }
         return server.serve()
     }
 }
@@ -37,8 +40,11 @@ final class Server {
     private let logger: Logger
     private let metrics = MetricsRegistry()
     private let admin: AdminService
-    private let volumes: HostedVolumes
+    private let host: VolumeHost
+    private let control: Control
+    private let service: ControlService
     private var nfs: NFSFrontEnd?
+    private var hasRpcbind = false
     private var listeners: [(name: String, listener: Listener)] = []
 
     init(_ settings: Settings, _ data: DataDirectory) throws(CommandFailure) {
@@ -65,8 +71,13 @@ final class Server {
         }
         metrics.addProcess(clock)
         metrics.add(loops: world.loops)
-        volumes = HostedVolumes(world: world, logger: logger)
+        host = VolumeHost(world: world, data: data.path, logger: logger)
+        let seal = try Offline.sealingKey(world, data.path)
+        control = Control(world: world, host: host, seal: seal, logger: logger, isServing: true)
+        service = ControlService(control, logger: logger)
         admin = AdminService(token: token, metrics: metrics, version: Version.json, logger: logger)
+        let service = service
+        admin.add(ControlService.path, .init([.post]) { service.take($0) })
         if openFiles < Self.openFilesWanted {
             logger.warning("few open files", [.init("limit", openFiles), .init("wanted", Self.openFilesWanted)])
         }
@@ -89,7 +100,17 @@ final class Server {
                 .init("version", Version.number), .init("process", Int(getpid())), .init("data", data.path),
                 .init("loops", world.loops.count),
             ])
-        try volumes.open(configuration, data: data.path)
+        let (control, settings) = (control, settings)
+        if let failure = Offline.wait(
+            on: control.loop,
+            { () async -> CommandFailure? in
+                do throws(CommandFailure) { try await control.open(settings) } catch { return error }
+                return nil
+            })
+        {
+            throw failure
+        }
+        try requireVolume()
         // Told, not faked: a port that accepts and does not serve would be worse than a closed one.
         for (name, port) in [
             ("smb", configuration.ports.smb), ("http", configuration.ports.http),
@@ -110,6 +131,7 @@ final class Server {
                         + "port with --admin-port")
             }
         }
+        try listenForCommands()
         metrics.addListeners(listeners)
         for (name, listener) in listeners {
             logger.info("listening", [.init("name", name), .init("address", describing: listener.address)])
@@ -121,19 +143,69 @@ final class Server {
         let address = try Self.address(configuration, configuration.ports.nfs)
         let front: NFSFrontEnd
         do throws(SecretFile.Problem) {
-            front = try NFSFrontEnd(volumes.volumes, world: world, logger: logger, metrics: metrics)
+            front = try NFSFrontEnd(host.volumes, world: world, logger: logger, metrics: metrics)
         } catch {
             throw Self.failure(error, data.path + "/" + NFSFrontEnd.keyFile)
         }
         nfs = front
-        front.export(volumes.volumes, at: address)
+        let (host, registry, loop) = (host, control.registry, control.loop)
+        let settle: @Sendable () async -> Void = { await front.export(host, registry.snapshot, at: address) }
+        control.whenChanged(settle)
+        Offline.wait(on: loop, settle)
         do throws(Errno) {
-            listeners.append(("nfs", try front.listen(on: address, world)))
+            let listener = try front.listen(on: address, world)
+            listeners.append(("nfs", listener))
+            hasRpcbind = Offline.wait(on: loop) { await front.register(listener.address) }
         } catch {
             throw .failure(
                 "can not listen on \(address) for nfs: \(error); stop whoever listens there, or choose another port "
                     + "with --nfs-port")
         }
+    }
+
+    /// With some volumes the others are served; with none there is nothing to do.
+    private func requireVolume() throws(CommandFailure) {
+        let host = host
+        let entries = Offline.wait(on: control.loop) { host.entries }
+        guard entries.allSatisfy({ $0.hosted == nil }), let first = entries.first else { return }
+        throw .failure("can not open the volume \(first.name): \(first.problem ?? "it is not there")")
+    }
+
+    private func listenForCommands() throws(CommandFailure) {
+        guard let socket = ControlSocket(data: data.path) else {
+            throw .failure("can not open \(data.path) for the socket of commands: \(Errno(errno))")
+        }
+        var limits = HTTPLimits()
+        limits.connectionsMax = ControlService.connectionsMax
+        do throws(Errno) {
+            let listener = try HTTPServer(service, limits: limits, clock: world.clock).listen(
+                on: socket.address, network: world.network, loops: [control.loop])
+            listeners.append(("control", listener))
+        } catch {
+            throw .failure("can not listen on \(data.path)/\(ControlService.socket) for commands: \(error)")
+        }
+    }
+
+    /// What to paste.
+    var welcome: String {
+        guard let nfs = listeners.first(where: { $0.name == "nfs" })?.listener.address, let port = nfs.port else {
+            return ""
+        }
+        let name = host.volumes.all.first?.name ?? "default"
+        let shown = nfs.isLoopback ? settings.configuration.address : "THIS-HOST"
+        var text = "\nMount it over NFS, as root:\n"
+        if hasRpcbind {
+            text += "    mount -t nfs -o vers=3,nolock,tcp,port=\(port),mountport=\(port) \(shown):/\(name) /mnt\n"
+            text += "  nolock: this version serves no NFS locks yet, so programs' locks hold on one client only\n"
+        } else {
+            text += "    mount -t nfs -o vers=3,nolock,tcp,port=\(port),mountport=\(port) \(shown):/\(name) /mnt\n"
+            text += "  nolock: there is no rpcbind on this host, which NFS locks need; locks hold on one client only\n"
+        }
+        if !nfs.isLoopback {
+            text +=
+                "  first name its clients: proxyfs export add '/\(name)' --client 'NETWORK(rw)' --data \(data.path)\n"
+        }
+        return text + "Users for SMB, S3 and Swift: proxyfs user add NAME --data \(data.path)\n"
     }
 
     static func address(_ configuration: Configuration, _ port: UInt16) throws(CommandFailure) -> SocketAddress {
@@ -178,8 +250,12 @@ final class Server {
                 return .failure
             }
         }
-        let isClosed = volumes.close()
-        world.stop()
+        let (control, nfs) = (control, nfs)
+        let isClosed = Offline.wait(on: control.loop) {
+            await nfs?.unregister()
+            return await control.close()
+        }
+        // Threads end with the process: see `Offline`.
         logger.info("stopped")
         return isClosed ? .success : .failure
     }
@@ -212,6 +288,8 @@ final class Server {
             }
         }
         logger.level = fresh.configuration.log.level
+        let control = control
+        Offline.wait(on: control.loop) { await control.declare(fresh) }
         logger.info("configuration read again", [.init("changes", changes)])
     }
 

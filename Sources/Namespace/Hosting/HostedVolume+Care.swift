@@ -1,0 +1,79 @@
+import Headhunter
+import LogFS
+
+/// What operators do with a volume beside using it. On the volume's loop.
+extension HostedVolume {
+    /// Everything that was written up to now is in the store when this returns.
+    public func checkpoint() async throws(HostingError) {
+        do throws(Failure) { try await files.flushAll() } catch { throw .volume(Self.volumeError(error)) }
+        do throws(VolumeError) { try await headhunter.checkpoint() } catch { throw .volume(error) }
+    }
+
+    /// A checkpoint, and then nothing that is stored changes until `release`: changes wait.
+    public func freeze() async throws(HostingError) {
+        do throws(Failure) { try await files.flushAll() } catch { throw .volume(Self.volumeError(error)) }
+        do throws(VolumeError) { try await headhunter.standStill() } catch { throw .volume(error) }
+    }
+
+    public func release() { headhunter.release() }
+    public var isFrozen: Bool { headhunter.standsStill }
+
+    public struct Totals: Equatable, Sendable {
+        public var files: UInt64
+        public var directories: UInt64
+        public var bytes: UInt64
+    }
+
+    public func totals() async throws(HostingError) -> Totals {
+        do throws(Failure) {
+            let sums = try await files.run { files.totals(LogFS::Request(reader: $0, now: 0), files.rootID) }.value
+            return Totals(
+                files: UInt64(clamping: sums.files), directories: UInt64(clamping: sums.directories),
+                bytes: UInt64(clamping: sums.bytes))
+        } catch { throw .volume(Self.volumeError(error)) }
+    }
+
+    /// What the check of a volume found.
+    public struct Findings: Sendable {
+        /// As many as a list may hold; `count` is all.
+        public var differences: [(path: String?, what: String)]
+        public var count: Int
+    }
+
+    /// Reads everything. Nobody uses the volume meanwhile.
+    public func check(
+        readsData: Bool, progress: @escaping @Sendable (Check.Progress) -> Void
+    ) async throws(HostingError) -> Findings {
+        do throws(Failure) {
+            let check = try await Check.run(files, readsData: readsData, progress: progress)
+            var differences: [(path: String?, what: String)] = []
+            for difference in check.differences {
+                var path: String?
+                if let inode = difference.inode { path = await check.path(of: inode) }
+                differences.append((path, "\(difference)"))
+            }
+            return Findings(differences: differences, count: check.count)
+        } catch { throw .volume(Self.volumeError(error)) }
+    }
+
+    /// A range of a file, and where its bytes lie in a segment.
+    public struct StoredRange: Equatable, Sendable {
+        public var start: UInt64
+        public var end: UInt64
+        public var segment: UInt64
+        public var offset: UInt32
+    }
+
+    /// Where a file's bytes are stored; nil: in the tree.
+    public func layout(_ file: FileID, limit: Int) async throws(HostingError) -> [StoredRange]? {
+        do throws(Failure) {
+            let id = LogFS::FileID(inode: file.inode, generation: file.generation)
+            let ranges = try await files.run {
+                files.layout(LogFS::Request(reader: $0, now: 0), id, limit: limit)
+            }.value
+            return ranges?.map {
+                StoredRange(start: $0.start, end: $0.end, segment: $0.segment, offset: $0.offset)
+            }
+        } catch { throw .volume(Self.volumeError(error)) }
+    }
+}

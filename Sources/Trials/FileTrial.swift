@@ -1,0 +1,251 @@
+import Headhunter
+import LogFS
+import Runtime
+import Simulator
+
+/// Files in a simulated world that fails and loses power, against a list of all the states that they went through.
+///
+/// After each crash the files must be in one of these states, not before the last one that was synced; or between two
+/// of them, where one operation takes several steps.
+package struct FileTrial {
+    package struct File: Equatable {
+        var content: [UInt8] = []
+        var attribute: [UInt8]?
+    }
+
+    package typealias State = [String: File]
+
+    package final class Model: @unchecked Sendable {
+        /// States in their order; the first one is what survived last time.
+        var states: [State] = [[:]]
+        var synced = 0
+        /// Written and not flushed.
+        var pending: [String: [(offset: Int, bytes: [UInt8])]] = [:]
+        package var problems: [String] = []
+        /// Operations that went through, by name.
+        package var counts: [String: Int] = [:]
+
+        var last: State { states[states.count - 1] }
+
+        /// Forgets the states before the last one that was synced.
+        func forgetOld() {
+            states.removeFirst(synced)
+            synced = 0
+        }
+
+        func push(_ change: (inout State) -> Void) {
+            var state = last
+            change(&state)
+            states.append(state)
+        }
+
+        /// What of it can not be after what was promised.
+        func judge(_ found: Seen, _ what: String) -> [String] {
+            var problems: [String] = []
+            if !found.differences.isEmpty { problems.append("\(what): \(found.differences.prefix(5))") }
+            let bytes = found.state.values.reduce(0) { $0 + Int64($1.content.count) }
+            let wanted = Totals(files: Int64(found.state.count), directories: 2, bytes: bytes)
+            if found.totals != wanted { problems.append("\(what): totals \(found.totals), wanted \(wanted)") }
+            let later = states.indices.filter { $0 >= synced }
+            let place = later.last { states[$0] == found.state }
+            let between = later.dropLast().last { FileTrial.lies(found.state, states[$0], states[$0 + 1]) }
+            if place == nil, between == nil {
+                let before = states.indices.contains { states[$0] == found.state }
+                problems.append("\(what): \(before ? "synced changes are missing" : "no state that there ever was")")
+            }
+            return problems
+        }
+
+        /// The states that a file's flush goes through.
+        func flush(_ path: String) {
+            for write in pending.removeValue(forKey: path) ?? [] {
+                push { state in
+                    guard var file = state[path] else { return }
+                    let end = write.offset + write.bytes.count
+                    if file.content.count < end {
+                        file.content += Array(repeating: 0, count: end - file.content.count)
+                    }
+                    file.content.replaceSubrange(write.offset..<end, with: write.bytes)
+                    state[path] = file
+                }
+            }
+        }
+    }
+
+    package let simulation: Simulation
+    private var random: Generator
+    package let model = Model()
+
+    package init(seed: UInt64, faults: FaultMix) {
+        simulation = Simulation(seed: seed, faults: .none)
+        random = Generator(seed: seed, stream: "files")
+        Bench.prepare(simulation)
+        let made = simulation.perform { world -> Bool in
+            do {
+                let volume = try await Bench.volume(world)
+                try await FileWorker.makeHomes(try await LogFS.open(volume, world: world, subvolume: 1))
+                try await volume.close()
+                return true
+            } catch {
+                return false
+            }
+        }
+        if made != true { model.problems.append("the volume could not be made") }
+        // The next owner must not meet what the first one left running.
+        simulation.killAndRestart()
+        simulation.faults = faults
+    }
+
+    /// Goes on from what is on another one's disk; nothing of that one may be running.
+    init(copying other: FileTrial, seed: UInt64, faults: FaultMix) {
+        simulation = Simulation(copying: other.simulation, seed: seed, faults: faults)
+        random = Generator(seed: seed, stream: "files")
+        model.states = [other.model.last]
+    }
+
+    package private(set) var lives = 0
+
+    package mutating func run(lives: Int) {
+        for life in 0..<lives {
+            self.lives += 1
+            if random.below(5) > 0 { simulation.crashAtDiskCall = simulation.diskCalls + 1 + random.below(300) }
+            self.life(steps: 20 + random.below(150))
+            verify("seed \(simulation.seed), life \(life)")
+            if !model.problems.isEmpty { return }
+        }
+    }
+
+    package mutating func life(steps: Int) {
+        let model = model
+        let seed = random.next()
+        let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
+            do {
+                let volume = try await Bench.volume(world)
+                let files = try await LogFS.open(volume, world: world, subvolume: 1)
+                await withTaskGroup(of: Void.self) { group in
+                    group.addTask {
+                        var worker = FileWorker(files: files, model: model, random: Generator(seed: seed))
+                        for _ in 0..<steps {
+                            do { try await worker.step() } catch { return }
+                        }
+                    }
+                    group.addTask {
+                        // While what the log held is still on its way into the trees.
+                        if seed % 4 == 1 { do { try await volume.checkpoint() } catch { return } }
+                        for _ in 0..<3 {
+                            await world.loops[0].sleep(nanoseconds: 5_000_000)
+                            do { try await volume.checkpoint() } catch { return }
+                        }
+                    }
+                }
+                if seed % 3 == 0 { try await volume.close() }
+                return true
+            } catch {
+                return true
+            }
+        }
+        if finished == nil {
+            simulation.crash()
+            simulation.restart()
+        } else {
+            simulation.killAndRestart()
+        }
+    }
+
+    /// Does the steps one after the other, brings all to the disk, and answers which changes of the disk came from the
+    /// last step on: nil when a crash ended it.
+    mutating func life(_ program: [FileStep]) -> Range<Int>? {
+        let model = model
+        let simulation = simulation
+        let seed = random.next()
+        let range = simulation.perform(for: 3_600_000_000_000) { world -> Range<Int>? in
+            do {
+                let volume = try await Bench.volume(world)
+                let files = try await LogFS.open(volume, world: world, subvolume: 1)
+                var begin = simulation.diskChanges
+                var worker = FileWorker(files: files, model: model, random: Generator(seed: seed))
+                for step in program {
+                    begin = simulation.diskChanges
+                    try await worker.perform(step, volume)
+                }
+                try await files.commit(volume.log.last, .durable)
+                model.synced = model.states.count - 1
+                await world.loops[0].sleep(nanoseconds: 5_000_000)
+                return begin..<simulation.diskChanges
+            } catch {
+                if !simulation.hasCrashed { model.problems.append("\(program): \(error)") }
+                return nil
+            }
+        }
+        if simulation.hasCrashed { simulation.restart() } else { simulation.killAndRestart() }
+        return range ?? nil
+    }
+
+    /// What a volume holds.
+    struct Seen {
+        var state: State
+        var totals: Totals
+        var differences: [Difference]
+    }
+
+    static func look(_ volume: Headhunter, _ world: World) async throws -> Seen {
+        let files = try await LogFS.open(volume, world: world, subvolume: 1)
+        let check = try await Check.run(files)
+        let totals = try await outcome(files) { files.totals($0, files.rootID) }.get()
+        var seen = Seen(state: [:], totals: totals, differences: check.differences)
+        try await files.tidy()
+        seen.differences += try await Check.run(files).differences
+        for home in ["a", "b"] {
+            for name in FileWorker.names {
+                let path = "\(home)/\(name)"
+                if let file = try await FileWorker.read(files, path) { seen.state[path] = file }
+            }
+        }
+        return seen
+    }
+
+    package mutating func verify(_ what: String) {
+        let faults = simulation.faults
+        simulation.faults = .none
+        let seen = simulation.perform { world -> Result<Seen, VerifyFailure> in
+            do {
+                let volume = try await Bench.volume(world)
+                return .success(try await Self.look(volume, world))
+            } catch {
+                return .failure(VerifyFailure(text: "\(error)"))
+            }
+        }
+        defer {
+            simulation.killAndRestart()
+            simulation.faults = faults
+        }
+        guard let seen, case .success(let found) = seen else {
+            model.problems.append("\(what): the files do not open: \(String(describing: seen))")
+            return
+        }
+        model.problems += model.judge(found, what)
+        model.states = [found.state]
+        model.synced = 0
+        model.pending.removeAll()
+    }
+
+    private struct VerifyFailure: Error { let text: String }
+
+    /// Whether the files are between two states: one of them has bytes of both.
+    static func lies(_ seen: State, _ first: State, _ second: State) -> Bool {
+        guard seen.keys == first.keys, first.keys == second.keys else { return false }
+        for (path, file) in seen {
+            guard let old = first[path], let new = second[path] else { return false }
+            if file == old || file == new { continue }
+            let count = file.content.count
+            guard count >= min(old.content.count, new.content.count), count <= max(old.content.count, new.content.count)
+            else { return false }
+            for (index, byte) in file.content.enumerated() {
+                let a = index < old.content.count ? old.content[index] : 0
+                let b = index < new.content.count ? new.content[index] : 0
+                if byte != a, byte != b { return false }
+            }
+        }
+        return true
+    }
+}

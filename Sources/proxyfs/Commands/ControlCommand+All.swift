@@ -1,0 +1,108 @@
+extension ControlCommand {
+    private static let durability = Option("durability", .text)
+
+    static let all: [ControlCommand] =
+        volumes + users + exports + shares + quotas + [
+            ControlCommand(
+                words: ["explain"], positional: ["PATH"], options: [Option("user", .text)], help: Help.explain)
+        ]
+
+    private static let volumes = [
+        ControlCommand(
+            words: ["volume", "create"], positional: ["NAME"], options: [durability, Option("store", .text)],
+            help: Help.volumeCreate),
+        ControlCommand(
+            words: ["volume", "list"],
+            columns: [
+                ("name", "NAME"), ("state", "STATE"), ("durability", "DURABILITY"), ("store", "STORE"),
+                ("files", "FILES"), ("directories", "DIRECTORIES"), ("bytes", "BYTES"), ("declared", "DECLARED"),
+                ("problem", "PROBLEM"),
+            ], help: Help.volumeList),
+        ControlCommand(words: ["volume", "show"], positional: ["NAME"], help: Help.volumeShow),
+        ControlCommand(
+            words: ["volume", "delete"], positional: ["NAME"], options: [Option("yes", .flag)], help: Help.volumeDelete),
+        ControlCommand(words: ["volume", "checkpoint"], positional: ["NAME"], help: Help.volumeCheckpoint),
+        ControlCommand(words: ["volume", "freeze"], positional: ["NAME"], help: Help.volumeFreeze),
+        ControlCommand(words: ["volume", "release"], positional: ["NAME"], help: Help.volumeRelease),
+    ]
+
+    private static let numbers = [Option("uid", .number), Option("gid", .number), Option("group", .list)]
+
+    private static let users = [
+        ControlCommand(
+            words: ["user", "add"], positional: ["NAME"], options: numbers + [Option("volume", .list)],
+            takesSecret: true, help: Help.userAdd),
+        ControlCommand(
+            words: ["user", "change"], positional: ["NAME"],
+            options: numbers + [Option("disable", .flag), Option("enable", .flag)], takesSecret: true,
+            help: Help.userChange),
+        ControlCommand(words: ["user", "remove"], positional: ["NAME"], help: Help.userRemove),
+        ControlCommand(
+            words: ["user", "list"],
+            columns: [
+                ("name", "NAME"), ("uid", "UID"), ("gid", "GID"), ("groups", "GROUPS"), ("volumes", "VOLUMES"),
+                ("keys", "KEYS"), ("disabled", "DISABLED"), ("declared", "DECLARED"),
+            ], help: Help.userList),
+        ControlCommand(words: ["user", "grant"], positional: ["NAME", "VOLUME"], help: Help.userGrant),
+        ControlCommand(words: ["user", "revoke"], positional: ["NAME", "VOLUME"], help: Help.userRevoke),
+        ControlCommand(
+            words: ["user", "key", "add"], positional: ["NAME", "[VOLUME]"], help: Help.userKeyAdd),
+        ControlCommand(
+            words: ["user", "key", "list"], positional: ["[NAME]"],
+            columns: [("access_key", "ACCESS KEY"), ("user", "USER"), ("volume", "VOLUME")], help: Help.userKeyList),
+        ControlCommand(words: ["user", "key", "remove"], positional: ["NAME", "KEY"], help: Help.userKeyRemove),
+    ]
+
+    private static let exports = [
+        ControlCommand(
+            words: ["export", "add"], positional: ["PATH"], options: [Option("client", .list), durability],
+            help: Help.exportAdd),
+        ControlCommand(
+            words: ["export", "change"], positional: ["PATH"], options: [Option("client", .list), durability],
+            help: Help.exportChange),
+        ControlCommand(words: ["export", "remove"], positional: ["PATH"], help: Help.exportRemove),
+        ControlCommand(
+            words: ["export", "list"],
+            columns: [
+                ("path", "PATH"), ("clients", "CLIENTS"), ("durability", "DURABILITY"), ("declared", "DECLARED"),
+            ], help: Help.exportList),
+    ]
+
+    private static let shareOptions = [
+        Option("directory", .text), Option("comment", .text), Option("access", .text), Option("hidden", .text),
+        Option("encrypt", .text), durability,
+    ]
+
+    private static let shares = [
+        ControlCommand(
+            words: ["share", "add"], positional: ["VOLUME", "NAME"], options: shareOptions, help: Help.shareAdd),
+        ControlCommand(
+            words: ["share", "change"], positional: ["NAME"], options: shareOptions, help: Help.shareChange),
+        ControlCommand(words: ["share", "remove"], positional: ["NAME"], help: Help.shareRemove),
+        ControlCommand(
+            words: ["share", "list"],
+            columns: [
+                ("name", "NAME"), ("volume", "VOLUME"), ("directory", "DIRECTORY"), ("access", "ACCESS"),
+                ("hidden", "HIDDEN"), ("encrypt", "ENCRYPT"), ("durability", "DURABILITY"), ("comment", "COMMENT"),
+                ("declared", "DECLARED"),
+            ], help: Help.shareList),
+    ]
+
+    private static let subject = [Option("tree", .text), Option("user", .text), Option("group", .text)]
+
+    private static let quotas = [
+        ControlCommand(
+            words: ["quota", "set"], positional: ["VOLUME"],
+            options: subject + [
+                Option("soft", .size), Option("hard", .size), Option("soft-files", .number),
+                Option("hard-files", .number), Option("grace", .span),
+            ], help: Help.quotaSet),
+        ControlCommand(
+            words: ["quota", "list"], positional: ["[VOLUME]"],
+            columns: [
+                ("volume", "VOLUME"), ("subject", "SUBJECT"), ("soft", "SOFT"), ("hard", "HARD"),
+                ("soft_files", "SOFT FILES"), ("hard_files", "HARD FILES"), ("grace_seconds", "GRACE (S)"),
+            ], help: Help.quotaList),
+        ControlCommand(words: ["quota", "remove"], positional: ["VOLUME"], options: subject, help: Help.quotaRemove),
+    ]
+}

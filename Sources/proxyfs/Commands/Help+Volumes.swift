@@ -1,0 +1,232 @@
+/// Of the commands on volumes and files.
+extension Help {
+    static let volumeCreate = """
+        proxyfs volume create: make a volume and serve it, now and after restarts.
+
+        Usage: proxyfs volume create NAME [OPTIONS]
+
+          --durability WORD  store, log (the default) or memory: what a reply promises
+          --store KIND       directory (the default): the objects lie in DATA/volumes/NAME/store
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs volume create archive
+          proxyfs volume create scratch --durability memory
+          proxyfs volume create ledger --durability store --store directory
+
+        """
+
+    static let volumeList = """
+        proxyfs volume list: show all volumes.
+
+        Usage: proxyfs volume list [--json]
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs volume list
+          proxyfs volume list --json
+
+        """
+
+    static let volumeShow = """
+        proxyfs volume show: show one volume.
+
+        Usage: proxyfs volume show NAME [--json]
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs volume show archive
+          proxyfs volume show archive --json
+
+        """
+
+    static let volumeDelete = """
+        proxyfs volume delete: delete a volume and all that is in it.
+
+        Usage: proxyfs volume delete NAME --yes
+
+        A volume that the configuration declares is not deleted by command.
+
+          --yes  without it nothing is deleted
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs volume delete scratch --yes
+          proxyfs volume delete ledger --yes --json
+
+        """
+
+    static let volumeCheckpoint = """
+        proxyfs volume checkpoint: bring all that was written to the store, and wait for it.
+
+        Usage: proxyfs volume checkpoint NAME
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs volume checkpoint archive
+          proxyfs volume checkpoint archive --json
+
+        """
+
+    static let volumeFreeze = """
+        proxyfs volume freeze: let a served volume stand still.
+
+        Usage: proxyfs volume freeze NAME
+
+        A checkpoint is made; then changes wait, and what is stored may be copied, until it is released. Reads go on.
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs volume freeze archive
+          proxyfs volume freeze archive --json
+
+        """
+
+    static let volumeRelease = """
+        proxyfs volume release: let a frozen volume go on.
+
+        Usage: proxyfs volume release NAME
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs volume release archive
+          proxyfs volume release archive --json
+
+        """
+
+    static let explain = """
+        proxyfs explain: show what is known of one file: where it is stored, who may do what and why, and under which
+        names the protocols show it.
+
+        Usage: proxyfs explain PATH [--user NAME]
+
+        PATH is /VOLUME/DIRECTORY/FILE.
+
+          --user NAME  what this user may do; without it all users
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs explain /default
+          proxyfs explain /default --user alice --json
+
+        """
+
+    static let quotaSet = """
+        proxyfs quota set: limit what a volume, a directory, a user or a group may take.
+
+        Usage: proxyfs quota set VOLUME [OPTIONS]
+
+        Limits that are not named stay; 0 is no limit.
+
+          --tree DIR        of a directory and all below it
+          --user NAME|UID   of a user's files
+          --group NAME|GID  of a group's files
+          --soft SIZE       may be passed for the time of grace: 10GiB
+          --hard SIZE       may never be passed
+          --soft-files N
+          --hard-files N
+          --grace TIME      7d is the default
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs quota set default --hard 1TiB
+          proxyfs quota set default --user alice --soft 10GiB --hard 12GiB --grace 3d
+          proxyfs quota set archive --tree / --hard-files 1000000
+
+        """
+
+    static let quotaList = """
+        proxyfs quota list: show the limits.
+
+        Usage: proxyfs quota list [VOLUME] [--json]
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs quota list
+          proxyfs quota list default --json
+
+        """
+
+    static let quotaRemove = """
+        proxyfs quota remove: take a limit away.
+
+        Usage: proxyfs quota remove VOLUME [OPTIONS]
+
+          --tree DIR        of a directory and all below it
+          --user NAME|UID   of a user's files
+          --group NAME|GID  of a group's files
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs quota remove default
+          proxyfs quota remove default --user alice
+          proxyfs quota remove archive --tree /
+
+        """
+}

@@ -1,0 +1,160 @@
+import Configuration
+import JSON
+import Namespace
+import Runtime
+
+/// What is to be known of one file.
+extension Control {
+    /// Ranges that are shown.
+    private static let rangesMax = 64
+
+    func explain(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let path = try arguments.text("path")
+        let userName = try arguments.optional("user")
+        try arguments.finish()
+        let parts = path.split(separator: "/").map(String.init)
+        guard path.hasPrefix("/"), let volume = parts.first else {
+            throw .misuse("\"\(path)\" is no path: /VOLUME/DIRECTORY/FILE")
+        }
+        let hosted = try host.open(volume)
+        let names = Array(parts.dropFirst())
+        let found: Attributes
+        do throws(FileError) {
+            found = try await FilePath(hosted.volume, clock: world.clock, loop: loop).find(names.joined(separator: "/"))
+        } catch { throw .failure("looking \(path) up: \(error)") }
+        let users = registry.snapshot.users
+        var members: [JSON.Member] = [
+            .init("path", .string(path)), .init("kind", .string("\(found.type)")),
+            .init("inode", .number(found.file.inode)), .init("generation", .number(found.file.generation)),
+            .init("size", .number(found.size)), .init("allocated", .number(found.allocated)),
+            .init("mode", .string(Self.octal(found.mode))), .init("links", .number(found.links)),
+            .init("owner", .string("\(users.user(uid: found.uid)?.name ?? "unknown") (\(found.uid))")),
+            .init("group", .string("\(users.group(gid: found.gid)?.name ?? "unknown") (\(found.gid))")),
+            .init("modified", .integer(found.modified)), .init("change", .number(found.change)),
+        ]
+        if found.type == .file {
+            let file = found.file
+            let ranges = try await care("finding where \(path) is stored", hosted) {
+                (hosted) async throws(HostingError) in try await hosted.layout(file, limit: Self.rangesMax)
+            }
+            members.append(.init("stored", Self.stored(ranges, found.size)))
+        }
+        members.append(
+            .init("names", ProtocolNames(volume: volume, parts: names, isDirectory: found.type == .directory).json))
+        members.append(.init("access", try access(found, volume, userName)))
+        return .object(members)
+    }
+
+    private static func octal(_ mode: UInt16) -> String {
+        let digits = String(mode, radix: 8)
+        return String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+    }
+
+    private static func stored(_ ranges: [HostedVolume.StoredRange]?, _ size: UInt64) -> JSON {
+        guard let ranges else { return "in the tree, with the file's record" }
+        if ranges.isEmpty { return size == 0 ? "nothing" : "all holes, or not flushed yet" }
+        return .array(
+            ranges.map {
+                [
+                    "from": .number($0.start), "to": .number($0.end), "segment": .number($0.segment),
+                    "offset": .number($0.offset),
+                ]
+            })
+    }
+
+    // MARK: Access
+
+    private func access(_ file: Attributes, _ volume: String, _ name: String?) throws(CommandFailure) -> JSON {
+        let snapshot = registry.snapshot
+        var wanted = snapshot.users.allUsers
+        if let name {
+            guard let user = snapshot.users.user(name) else { throw .failure("there is no user \(name)") }
+            wanted = [user]
+        }
+        let security = FileSecurity(
+            uid: file.uid, gid: file.gid, mode: file.mode, isDirectory: file.type == .directory)
+        return .array(
+            wanted.prefix(Self.rangesMax).map { user in
+                let (rights, why) = judge(user, security, snapshot.rights(of: user, on: volume))
+                return ["user": .string(user.name), "may": .string(rights), "because": .string(why)]
+            })
+    }
+
+    private func judge(_ user: User, _ file: FileSecurity, _ volume: VolumeRights) -> (String, String) {
+        if user.isDisabled { return ("nothing", "the user is disabled") }
+        guard volume.contains(.read) else { return ("nothing", "the user has no rights on the volume") }
+        let granted = file.granted([.readData, .writeData, .execute], to: user.credential)
+        var words: [String] = []
+        if granted.contains(.readData) { words.append(file.isDirectory ? "list" : "read") }
+        if granted.contains(.writeData), volume.contains(.write) {
+            words.append(file.isDirectory ? "make and remove names" : "write")
+        }
+        if granted.contains(.execute) { words.append(file.isDirectory ? "look names up" : "execute") }
+        let who =
+            user.uid == 0
+            ? "root may"
+            : user.uid == file.uid
+                ? "the mode's digit for the owner"
+                : user.credential.isMember(of: file.gid)
+                    ? "the mode's digit for the group" : "the mode's digit for all others"
+        let more =
+            granted.contains(.writeData) && !volume.contains(.write) ? "; the user may only read on the volume" : ""
+        return (words.isEmpty ? "nothing" : words.joined(separator: ", "), who + more)
+    }
+}
+
+/// Under which names the protocols show a file, or why one can not.
+struct ProtocolNames {
+    let volume: String
+    let parts: [String]
+    let isDirectory: Bool
+
+    var json: JSON {
+        ["nfs": .string(nfs), "smb": .string(smb), "s3": .string(s3), "swift": .string(swift)]
+    }
+
+    private var nfs: String {
+        if let long = parts.first(where: { $0.utf8.count > 255 }) {
+            return "not shown: a name of \(long.utf8.count) bytes; clients take 255"
+        }
+        return "/" + ([volume] + parts).joined(separator: "/")
+    }
+
+    private var smb: String {
+        for part in parts {
+            let bad = part.unicodeScalars.first { "\\:*?\"<>|".unicodeScalars.contains($0) || $0.value < 32 }
+            if let bad {
+                return "not by this name: \"\(part)\" has a \(bad.escaped(asASCII: true)), which Windows can not say"
+            }
+            if part.hasSuffix(".") || part.hasSuffix(" ") {
+                return "not by this name: \"\(part)\" ends with a dot or a space, which Windows drops"
+            }
+            if part.utf16.count > 255 { return "not shown: a name of \(part.utf16.count) units; clients take 255" }
+        }
+        return "\\\\SERVER\\" + ([volume] + parts).joined(separator: "\\")
+    }
+
+    private var s3: String {
+        guard let bucket = parts.first else { return "the buckets of \(volume)" }
+        guard parts.count > 1 || isDirectory else { return "not shown: a file at the root of a volume is in no bucket" }
+        let isGood =
+            (3...63).contains(bucket.utf8.count)
+            && bucket.utf8.allSatisfy {
+                (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d || $0 == 0x2e
+            }
+        guard isGood else {
+            return "not shown: \"\(bucket)\" is no bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens"
+        }
+        return "s3://\(bucket)/" + parts.dropFirst().joined(separator: "/")
+            + (isDirectory && parts.count > 1 ? "/" : "")
+    }
+
+    private var swift: String {
+        guard let container = parts.first else { return "/v1/AUTH_\(volume)" }
+        guard parts.count > 1 || isDirectory else {
+            return "not shown: a file at the root of a volume is in no container"
+        }
+        let rest = parts.dropFirst().joined(separator: "/")
+        return "/v1/AUTH_\(volume)/\(container)" + (rest.isEmpty ? "" : "/" + rest)
+    }
+}

@@ -1,0 +1,294 @@
+import Configuration
+import Headhunter
+import JSON
+import Logging
+import Namespace
+import Runtime
+
+/// Does what commands ask for, in a running server or, when there is none, in the command's own process: one code path
+/// for both. On `loop`.
+final class Control: Sendable {
+    /// Commands that wait for their turn.
+    static let waitingMax = 256
+
+    let world: World
+    let host: VolumeHost
+    let registry: Registry
+    let loop: EventLoop
+    let logger: Logger
+    let isServing: Bool
+    private let turns = TurnQueue(waitingMax: Control.waitingMax)
+    /// Brings a change to the front ends; a command is answered when it holds there.
+    private let settle = Guarded<@Sendable () async -> Void>({})
+
+    init(world: World, host: VolumeHost, seal: any SecretSeal, logger: Logger, isServing: Bool) {
+        self.world = world
+        self.host = host
+        self.logger = logger
+        self.isServing = isServing
+        loop = world.loops[0]
+        registry = Registry(loop: loop, clock: world.clock, random: world.random, seal: seal)
+    }
+
+    func whenChanged(_ settle: @escaping @Sendable () async -> Void) { self.settle.withLock { $0 = settle } }
+
+    /// Opens the volumes, and reads what they keep.
+    func open(_ settings: Settings) async throws(CommandFailure) {
+        try await host.openAll(settings.configuration)
+        for entry in host.entries {
+            if let hosted = entry.hosted { try await attach(hosted.volume) }
+        }
+        await declare(settings)
+    }
+
+    private func attach(_ volume: Volume) async throws(CommandFailure) {
+        do throws(RegistryError) {
+            for problem in try await registry.attach(volume) {
+                logger.error("record left out", [.init("volume", volume.name), .init("why", "\(problem)")])
+            }
+        } catch { throw Self.failure("reading what volume \(volume.name) keeps", error) }
+    }
+
+    /// Users of the configuration, of options and of the other sources, from now on.
+    func declare(_ settings: Settings) async {
+        let users = settings.users.map { user in
+            var change = UserChange()
+            change.secret = user.secret
+            change.uid = user.uid
+            change.gid = user.gid
+            change.groups = user.groups
+            let rights = Dictionary(user.volumes.map { ($0, [.read, .write] as VolumeRights) }) { first, _ in first }
+            return DeclaredUser(name: user.name, change: change, rights: rights, place: user.place)
+        }
+        do throws(RegistryError) {
+            let shares = settings.configuration.shares.map { share in
+                var record = ShareRecord(name: share.name, directory: share.directory)
+                record.comment = share.comment
+                record.isReadOnly = share.isReadOnly
+                record.isHidden = share.isHidden
+                record.needsEncryption = share.needsEncryption
+                record.durability = share.durability.flatMap { VolumeHost.durability($0.rawValue) }
+                return DeclaredShare(record, volume: share.volume, place: share.place)
+            }
+            try await registry.declare(settings.exports, shares)
+            // They go first and come last: who is declared has a name or a number before the host does.
+            _ = try await registry.setHostUsers([])
+            for problem in try await registry.declare(users) {
+                logger.error("user not as declared", [.init("name", problem.name), .init("why", "\(problem.why)")])
+            }
+            if settings.configuration.hostUsers {
+                let users = await world.blocking.run(on: loop) { () throws(Never) in HostUsers.all() }
+                let taken = try await registry.setHostUsers(users)
+                logger.info("host's users", [.init("found", users.count), .init("taken", taken)])
+            }
+        } catch { logger.error("not as the configuration says", [.init("why", "\(error)")]) }
+        await settled()
+    }
+
+    func close() async -> Bool { await host.closeAll() }
+
+    func settled() async { await settle.withLock { $0 }() }
+
+    // MARK: Commands
+
+    func run(_ request: ControlRequest) async -> Result<JSON, CommandFailure> {
+        do throws(CommandFailure) {
+            var arguments = Arguments(request.arguments)
+            let (isChange, body) = try operation(request.command)
+            // What changes nothing does not wait: a change may wait for a frozen volume, and the release must come by.
+            guard isChange else { return .success(try await body(&arguments)) }
+            guard await turns.enter() else { throw .failure("too many commands wait already; try again") }
+            defer { turns.leave() }
+            let value = try await body(&arguments)
+            await settled()
+            logger.info("command", [.init("name", request.command)])
+            return .success(value)
+        } catch { return .failure(error) }
+    }
+
+    typealias Operation = (inout Arguments) async throws(CommandFailure) -> JSON
+
+    private func operation(_ command: String) throws(CommandFailure) -> (isChange: Bool, Operation) {
+        switch command {
+        case "volume create": return (true, createVolume)
+        case "volume list": return (false, listVolumes)
+        case "volume show": return (false, showVolume)
+        case "volume delete": return (true, deleteVolume)
+        case "volume checkpoint": return (false, checkpoint)
+        case "volume freeze": return (false, freeze)
+        case "volume release": return (false, release)
+        case "user add": return (true, addUser)
+        case "user change": return (true, changeUser)
+        case "user remove": return (true, removeUser)
+        case "user list": return (false, listUsers)
+        case "user grant": return (true, grant)
+        case "user revoke": return (true, revoke)
+        case "user key add": return (true, addKey)
+        case "user key list": return (false, listKeys)
+        case "user key remove": return (true, removeKey)
+        case "export add": return (true, addExport)
+        case "export change": return (true, changeExport)
+        case "export remove": return (true, removeExport)
+        case "export list": return (false, listExports)
+        case "share add": return (true, addShare)
+        case "share change": return (true, changeShare)
+        case "share remove": return (true, removeShare)
+        case "share list": return (false, listShares)
+        case "quota set": return (true, setQuota)
+        case "quota remove": return (true, removeQuota)
+        case "quota list": return (false, listQuotas)
+        case "explain": return (false, explain)
+        default: throw .misuse("this server knows no command \"\(command)\"; is it of another version?")
+        }
+    }
+
+    static func failure(_ doing: String, _ error: RegistryError) -> CommandFailure {
+        if case .invalid = error { return .misuse("\(doing): \(error)") }
+        return .failure("\(doing): \(error)")
+    }
+
+    static func message(_ text: String) -> JSON { ["message": .string(text)] }
+
+    /// On the volume's own loop.
+    func care<Value: Sendable>(
+        _ doing: String, _ hosted: HostedVolume,
+        _ body: @escaping @Sendable (HostedVolume) async throws(HostingError) -> Value
+    ) async throws(CommandFailure) -> Value {
+        let result = await hosted.loop.task { () async -> Result<Value, HostingError> in
+            do throws(HostingError) { return .success(try await body(hosted)) } catch { return .failure(error) }
+        }.value
+        switch result {
+        case .success(let value): return value
+        case .failure(let error): throw .failure("\(doing): \(VolumeHost.text(error))")
+        }
+    }
+
+    // MARK: Volumes
+
+    private func durability(_ arguments: inout Arguments) throws(CommandFailure) -> Durability? {
+        guard let word = try arguments.optional("durability") else { return nil }
+        guard let durability = VolumeHost.durability(word) else {
+            throw .misuse("\"\(word)\" is no durability: store, log or memory")
+        }
+        return durability
+    }
+
+    func durabilityOverride(_ arguments: inout Arguments) throws(CommandFailure) -> Durability? {
+        try durability(&arguments)
+    }
+
+    private func createVolume(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let name = try arguments.text("name")
+        let durability = try durability(&arguments) ?? .log
+        let store = try arguments.optional("store") ?? "directory"
+        try arguments.finish()
+        guard store == "directory" else {
+            throw .misuse("\"\(store)\" is no store that this version knows: directory")
+        }
+        let wasThere = try await host.create(name, durability)
+        guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
+        try await attach(hosted.volume)
+        return Self.message(
+            wasThere
+                ? "volume \(name): there was one in its folder already; it is served again, durability \(durability)"
+                : "volume \(name) made, durability \(durability)")
+    }
+
+    private func listVolumes(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        try arguments.finish()
+        var rows: [JSON] = []
+        for entry in host.entries { rows.append(try await describe(entry)) }
+        return .array(rows)
+    }
+
+    private func showVolume(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let name = try arguments.text("name")
+        try arguments.finish()
+        guard let entry = host[name] else {
+            throw .failure("there is no volume \(name); proxyfs volume list shows those that there are")
+        }
+        return try await describe(entry)
+    }
+
+    private func describe(_ entry: VolumeHost.Entry) async throws(CommandFailure) -> JSON {
+        var members: [JSON.Member] = [
+            .init("name", .string(entry.name)), .init("durability", .string("\(entry.durability)")),
+            .init("store", "directory"),
+        ]
+        if let hosted = entry.hosted {
+            let (totals, isFrozen) = try await care("counting volume \(entry.name)", hosted) {
+                (hosted) async throws(HostingError) in (try await hosted.totals(), hosted.isFrozen)
+            }
+            let state = isFrozen ? "frozen" : hosted.volume.isReadOnly ? "read-only" : "open"
+            members += [
+                .init("state", .string(state)), .init("files", .number(totals.files)),
+                .init("directories", .number(totals.directories)), .init("bytes", .number(totals.bytes)),
+            ]
+        } else {
+            members += [.init("state", "not open"), .init("problem", .string(entry.problem ?? ""))]
+        }
+        members.append(.init("declared", entry.place.map { .string($0) } ?? .null))
+        return .object(members)
+    }
+
+    private func deleteVolume(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let name = try arguments.text("name")
+        let isSure = try arguments.flag("yes") ?? false
+        try arguments.finish()
+        guard let entry = host[name] else {
+            throw .failure("there is no volume \(name); proxyfs volume list shows those that there are")
+        }
+        if entry.place == nil, !isSure {
+            throw .misuse("deleting volume \(name) destroys all that is in it; say --yes to do it")
+        }
+        if entry.place == nil, entry.hosted != nil {
+            do throws(RegistryError) {
+                try await registry.evacuate(name)
+                try await registry.detach(name)
+            } catch { throw Self.failure("deleting volume \(name)", error) }
+            await settled()
+        }
+        try await host.delete(name)
+        return Self.message("volume \(name) deleted")
+    }
+
+    private func checkpoint(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let name = try arguments.text("name")
+        try arguments.finish()
+        let hosted = try host.open(name)
+        guard !hosted.isFrozen else {
+            throw .failure("checkpoint of volume \(name): it is frozen; proxyfs volume release \(name) lets it go on")
+        }
+        try await care("checkpoint of volume \(name)", hosted) { (hosted) async throws(HostingError) in
+            try await hosted.checkpoint()
+        }
+        return Self.message("volume \(name): all that was written up to now is in the store")
+    }
+
+    private func freeze(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let name = try arguments.text("name")
+        try arguments.finish()
+        guard isServing else {
+            throw .failure("no server serves volume \(name), so nothing changes it: there is nothing to freeze")
+        }
+        let hosted = try host.open(name)
+        // Twice is once: a second checkpoint would wait for the release.
+        if !hosted.isFrozen {
+            try await care("freezing volume \(name)", hosted) { (hosted) async throws(HostingError) in
+                try await hosted.freeze()
+            }
+        }
+        return Self.message("volume \(name) stands still: changes wait until proxyfs volume release \(name)")
+    }
+
+    private func release(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let name = try arguments.text("name")
+        try arguments.finish()
+        let wasFrozen = try await care("releasing volume \(name)", try host.open(name)) {
+            (hosted) async throws(HostingError) -> Bool in
+            defer { hosted.release() }
+            return hosted.isFrozen
+        }
+        return Self.message(wasFrozen ? "volume \(name) goes on" : "volume \(name) was not frozen")
+    }
+}

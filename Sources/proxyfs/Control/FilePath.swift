@@ -1,0 +1,44 @@
+import Namespace
+import Runtime
+
+/// Finds files of a volume by path, as nobody in particular: an operator may see all. On `loop` only.
+struct FilePath {
+    private static let attemptsMax = 1000
+    static let partsMax = 4096
+
+    private let fileSystem: any FileSystem
+    private let clock: any WorldClock
+    private let loop: EventLoop
+
+    init(_ volume: Volume, clock: any WorldClock, loop: EventLoop) {
+        fileSystem = volume.fileSystem
+        self.clock = clock
+        self.loop = loop
+    }
+
+    /// From the root; symbolic links are not followed.
+    func find(_ path: String) async throws(FileError) -> Attributes {
+        var found = try await run { fileSystem.attributes($0, fileSystem.root) }
+        let parts = path.utf8.split(separator: UInt8(ascii: "/"))
+        guard parts.count <= Self.partsMax else { throw .tooDeep }
+        for part in parts {
+            let (directory, name) = (found.file, Array(part))
+            guard found.type == .directory else { throw .notDirectory }
+            found = try await run { request in
+                name.withUnsafeBytes { fileSystem.lookup(request, in: directory, $0) }
+            }
+        }
+        return found
+    }
+
+    private func run<Value>(_ call: (Request) -> Attempt<Value>) async throws(FileError) -> Value {
+        for _ in 0..<Self.attemptsMax {
+            switch call(Request(reader: loop.index, now: clock.wall())) {
+            case .done(let value, _): return value
+            case .refused(let error): throw error
+            case .lacks(let lack): try await lack.supplied()
+            }
+        }
+        throw .delay
+    }
+}

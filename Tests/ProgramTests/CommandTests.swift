@@ -1,0 +1,422 @@
+import Bytes
+import CShim
+import Foundation
+import RPC
+import Runtime
+import TestSupport
+import Testing
+
+/// Commands as an operator types them, with a server and without one.
+@Suite(.serialized) struct CommandTests {
+    /// In an order in which each finds what it needs.
+    private static let order = [
+        "volume create", "volume list", "volume show", "volume checkpoint", "user add", "user list", "user change",
+        "user grant", "user key add", "user key list", "user key remove", "user revoke", "export add", "export list",
+        "export change", "export remove", "share add", "share list", "share change", "share remove", "quota set",
+        "quota list", "quota remove", "explain", "volume freeze", "volume release", "user remove", "volume delete",
+    ]
+
+    private struct Answer {
+        let status: Int32?
+        let out: String
+        let err: String
+    }
+
+    private func run(
+        _ words: [String], in folder: Folder, environment: [String: String] = [:]
+    ) async throws -> Answer {
+        let run = try Program(words, in: folder, environment: environment)
+        return Answer(status: await run.status(), out: run.out, err: run.err)
+    }
+
+    private func server(_ folder: Folder, _ more: [String] = []) async throws -> Program {
+        let ports = ["--nfs-port", "\(try freePort())", "--admin-port", "\(try freePort())"]
+        let server = try Program(["serve", "--smb-port", "0", "--http-port", "0"] + ports + more, in: folder)
+        #expect(await server.isReady(), "\(server.err)")
+        return server
+    }
+
+    private func stop(_ server: Program) async {
+        server.signal(SIGTERM)
+        #expect(await server.status() == 0, "\(server.err)")
+    }
+
+    private func words(_ example: Substring, key: () -> String) -> [String] {
+        example.split(separator: " ").dropFirst().map { $0 == "KEY" ? key() : String($0) }
+    }
+
+    private func examples(_ command: String, in folder: Folder) async throws -> [Substring] {
+        let help = try await run(command.split(separator: " ").map(String.init) + ["--help"], in: folder)
+        #expect(help.status == 0 && help.out.contains("Usage: proxyfs \(command)"))
+        let behind = help.out.split(separator: "\n").drop { $0 != "Examples:" }
+        let examples = behind.filter { $0.hasPrefix("  proxyfs ") }.map { $0.dropFirst(2) }
+        #expect(examples.count >= 2, "\(command)")
+        return examples
+    }
+
+    @Test(arguments: [true, false])
+    func eachExampleRuns(_ isOnline: Bool) async throws {
+        let folder = try Folder()
+        let server = isOnline ? try await server(folder) : nil
+        var keys: [String] = []
+        for command in Self.order {
+            for example in try await examples(command, in: folder) {
+                let answer = try await run(words(example) { keys.popLast() ?? "none" }, in: folder)
+                if command == "volume freeze", !isOnline {
+                    #expect(answer.status == 1 && answer.err.contains("nothing to freeze"))
+                    continue
+                }
+                #expect(answer.status == 0, "\(example): \(answer.err)")
+                #expect(!answer.out.isEmpty)
+                if example.hasSuffix("--json") {
+                    let value = try? JSONSerialization.jsonObject(with: Data(answer.out.utf8))
+                    #expect(value is [Any] || value is [String: Any], "\(example): \(answer.out)")
+                }
+                if command == "user key add" {
+                    let words = answer.out.split { " \",:{}\n".contains($0) }
+                    keys += words.filter { $0.hasPrefix("PX") && $0.count == 20 }.map(String.init)
+                }
+            }
+        }
+        #expect(keys.isEmpty)
+        if let server { await stop(server) }
+    }
+
+    @Test func examplesOfCheckAndBenchRun() async throws {
+        let folder = try Folder()
+        #expect(try await run(["volume", "create", "archive"], in: folder).status == 0)
+        for command in ["fsck", "bench engine"] {
+            for example in try await examples(command, in: folder) {
+                let answer = try await run(words(example) { "" }, in: folder)
+                #expect(answer.status == 0, "\(example): \(answer.err)")
+            }
+        }
+        let left = try FileManager.default.contentsOfDirectory(atPath: folder.path)
+        #expect(left == ["data"])
+    }
+
+    /// What commands made is there after a stop, after kill -9, and for the next command without a server.
+    @Test func whatCommandsMakeStays() async throws {
+        let folder = try Folder()
+        var server = try await server(folder)
+        #expect(try await run(["volume", "create", "archive", "--durability", "store"], in: folder).status == 0)
+        #expect(try await run(["user", "add", "alice", "--random", "--volume", "archive"], in: folder).status == 0)
+        server.signal(SIGKILL)
+        #expect(await server.status() == -SIGKILL)
+        #expect(try await run(["user", "list"], in: folder).out.contains("archive:rw"))
+        server = try await self.server(folder)
+        #expect(
+            try await run(["export", "add", "/archive", "--client", "10.1.0.0/16(rw)"], in: folder).status == 0)
+        #expect(try await run(["quota", "set", "archive", "--hard", "1GiB"], in: folder).status == 0)
+        #expect(try await run(["share", "add", "archive", "papers"], in: folder).status == 0)
+        await stop(server)
+        server = try await self.server(folder)
+        #expect(try await run(["volume", "list"], in: folder).out.contains("archive  open   store"))
+        #expect(try await run(["user", "list"], in: folder).out.contains("alice"))
+        #expect(try await run(["export", "list"], in: folder).out.contains("10.1.0.0/16(rw,root_squash,secure)"))
+        #expect(try await run(["quota", "list"], in: folder).out.contains("\(1 << 30)"))
+        #expect(try await run(["share", "list"], in: folder).out.contains("papers"))
+        #expect(try await run(["volume", "delete", "archive", "--yes"], in: folder).status == 0)
+        // Its user lives on, without rights to it.
+        #expect(try await run(["user", "list"], in: folder).out.contains("alice"))
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/data/volumes") == ["default"])
+        await stop(server)
+        #expect(try await run(["fsck", "default"], in: folder).status == 0)
+    }
+
+    @Test func whatIsDeclaredIsRefusedWithFileAndLine() async throws {
+        let folder = try Folder()
+        let file = try folder.write(
+            """
+            [ports]
+            nfs = 0
+            smb = 0
+            http = 0
+            admin = \(try freePort())
+            [[volume]]
+            name = "default"
+            [[user]]
+            name = "carol"
+            secret = "hidden-secret"
+            [[export]]
+            path = "/default"
+            clients = ["10.0.0.0/8(rw)"]
+            [[share]]
+            name = "Papers"
+            access = "ro"
+            """, to: "p.toml")
+        for isOnline in [false, true] {
+            let server = try Program(isOnline ? ["serve", "--config", file] : ["version"], in: folder)
+            if isOnline { #expect(await server.isReady(), "\(server.err)") }
+            for (words, line) in [
+                (["user", "remove", "carol"], 8), (["user", "change", "carol", "--random"], 8),
+                (["user", "grant", "carol", "default"], 8), (["user", "add", "carol", "--random"], 8),
+                (["volume", "delete", "default", "--yes"], 6), (["export", "remove", "/default"], 11),
+                (["export", "change", "/default", "--client", "*"], 11), (["share", "remove", "papers"], 14),
+                (["share", "change", "PAPERS", "--access", "rw"], 14),
+            ] {
+                let answer = try await run(words + ["--config", file], in: folder)
+                #expect(answer.status == 1 && answer.err.contains("p.toml:\(line)"), "\(words): \(answer.err)")
+            }
+            let exports = try await run(["export", "list", "--config", file], in: folder)
+            #expect(exports.out.contains("10.0.0.0/8(rw,root_squash,secure)") && exports.out.contains("p.toml:11"))
+            if isOnline { await stop(server) }
+        }
+        let bad = try folder.write("[[export]]\npath = \"/default\"\nclients = [\"*(rwx)\"]\n", to: "bad.toml")
+        let refused = try await run(["serve", "--config", bad], in: folder)
+        #expect(refused.status == 1 && refused.err.contains("bad.toml:1") && refused.err.contains("rwx"))
+    }
+
+    @Test func secretsAreShownToNobody() async throws {
+        let folder = try Folder()
+        let secret = "correct-horse-battery"
+        let file = try folder.write(secret + "\nsecond line\n", to: "secret")
+        let users = try folder.write("dave:\(secret)-dave\n", to: "users")
+        let server = try await server(folder, ["--user-file", users])
+        let add = try Program(["user", "add", "alice", "--secret-file", file], in: folder)
+        let line = (try? String(contentsOfFile: "/proc/\(add.pid)/cmdline", encoding: .utf8)) ?? ""
+        #expect(await add.status() == 0 && !line.contains(secret))
+        var text = add.out + add.err
+        for words in [
+            ["user", "list"], ["user", "list", "--json"], ["user", "key", "list"], ["explain", "/default"],
+            ["config", "check", "--user-file", users],
+        ] {
+            let answer = try await run(words, in: folder, environment: ["PROXYFS_USERS": "erin:\(secret)-erin"])
+            #expect(answer.status == 0, "\(words): \(answer.err)")
+            text += answer.out + answer.err
+        }
+        #expect(text.contains("alice") && text.contains("dave"))
+        #expect(!text.contains("correct") && !server.err.contains("correct"))
+        await stop(server)
+        // Neither on the disk, but in its file of mode 0600 the key.
+        let paths = FileManager.default.enumerator(atPath: folder.path + "/data")?.allObjects as? [String] ?? []
+        for path in paths {
+            let data = FileManager.default.contents(atPath: folder.path + "/data/" + path) ?? Data()
+            #expect(data.range(of: Data("correct-horse".utf8)) == nil, "\(path)")
+        }
+        let key = try FileManager.default.attributesOfItem(atPath: folder.path + "/data/secrets.key")
+        #expect(key[.posixPermissions] as? Int == 0o600)
+    }
+
+    @Test func usersOfAllSourcesAreLetIn() async throws {
+        let folder = try Folder()
+        let users = try folder.write("dave:one\n", to: "users")
+        let port = try freePort()
+        let server = try Program(
+            [
+                "serve", "--nfs-port", "0", "--smb-port", "0", "--http-port", "0", "--admin-port", "\(port)",
+                "--user-file", users, "--user", "frank:three",
+            ], in: folder, environment: ["PROXYFS_USERS": "erin:two"])
+        #expect(await server.isReady(), "\(server.err)")
+        let list = try await run(["user", "list"], in: folder).out
+        for name in ["dave", "erin", "frank"] { #expect(list.contains(name)) }
+        // SIGHUP reads the file again: who is new is let in, who is gone is not.
+        _ = try folder.write("gina:four\n", to: "users")
+        server.signal(SIGHUP)
+        #expect(await server.logs("configuration read again"))
+        let after = try await run(["user", "list"], in: folder).out.split(separator: "\n")
+        #expect(after.contains { $0.hasPrefix("gina") && $0.contains(" no ") })
+        #expect(after.contains { $0.hasPrefix("dave") && $0.contains(" yes ") })
+        await stop(server)
+    }
+
+    @Test func theSocketIsItsOwnersAlone() async throws {
+        let folder = try Folder()
+        let server = try await server(folder)
+        let socket = folder.path + "/data/control.socket"
+        let mode = try FileManager.default.attributesOfItem(atPath: socket)[.posixPermissions] as? Int
+        #expect(mode == 0o600)
+        // Another user who gets at the socket all the same is told off by who he is.
+        if geteuid() == 0 {
+            chmod(folder.path, 0o755)
+            chmod(folder.path + "/data", 0o755)
+            chmod(socket, 0o666)
+            let other = Process()
+            other.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+            let script = """
+                import os, socket
+                os.setgid(65534); os.setuid(65534)
+                s = socket.socket(socket.AF_UNIX)
+                s.connect("\(socket)")
+                body = b'{"command":"user list","arguments":{}}'
+                s.sendall(b"POST /control/v1 HTTP/1.1\\r\\nhost: h\\r\\nconnection: close\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(body) + body)
+                print(s.recv(4096).decode())
+                """
+            other.arguments = ["-c", script]
+            let pipe = Pipe()
+            other.standardOutput = pipe
+            try other.run()
+            let answer = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+            #expect(answer.hasPrefix("HTTP/1.1 403"), "\(answer)")
+        }
+        await stop(server)
+        #expect(!FileManager.default.fileExists(atPath: socket))
+    }
+
+    @Test func theAdminListenerTakesCommandsWithTheToken() async throws {
+        let folder = try Folder()
+        let port = try freePort()
+        let server = try await server(folder, ["--admin-port", "\(port)"])
+        let url = "http://127.0.0.1:\(port)"
+        let elsewhere = try Folder()
+        let token = folder.path + "/data/admin.token"
+        let list = try await run(["volume", "list", "--admin", url, "--token-file", token], in: elsewhere)
+        #expect(list.status == 0 && list.out.contains("default"), "\(list.err)")
+        let wrong = try elsewhere.write(String(repeating: "0", count: 64) + "\n", to: "token")
+        let refused = try await run(["volume", "list", "--admin", url, "--token-file", wrong], in: elsewhere)
+        #expect(refused.status == 1 && refused.err.contains("401"), "\(refused.err)")
+        let nobody = try await run(
+            ["volume", "list", "--admin", "http://127.0.0.1:\(try freePort())", "--token-file", token], in: elsewhere)
+        #expect(nobody.status == 1 && nobody.err.contains("no server listens"))
+        await stop(server)
+    }
+
+    @Test func fiftyCommandsAtOnce() async throws {
+        let folder = try Folder()
+        let server = try await server(folder)
+        // By a shell: it starts them all before it waits for any.
+        let shell = Process()
+        shell.executableURL = URL(fileURLWithPath: "/bin/bash")
+        shell.currentDirectoryURL = URL(fileURLWithPath: folder.path)
+        let script = """
+            ids=; for n in $(seq 50); do "$0" user add "u$n" --random > /dev/null & ids="$ids $!"; done
+            for id in $ids; do wait $id || exit 1; done
+            """
+        shell.arguments = ["-c", script, Program.path]
+        try shell.run()
+        #expect(await eventually(within: 60) { !shell.isRunning } && shell.terminationStatus == 0)
+        let list = try await run(["user", "list", "--json"], in: folder)
+        let users = try #require(JSONSerialization.jsonObject(with: Data(list.out.utf8)) as? [[String: Any]])
+        #expect(users.count == 50 && Set(users.compactMap { $0["uid"] as? Int }).count == 50)
+        await stop(server)
+    }
+
+    @Test func aFrozenVolumeWaitsAndGoesOn() async throws {
+        let folder = try Folder()
+        let server = try await server(folder)
+        #expect(try await run(["volume", "freeze", "default"], in: folder).status == 0)
+        #expect(try await run(["volume", "list"], in: folder).out.contains("frozen"))
+        #expect(try await run(["volume", "freeze", "default"], in: folder).status == 0)
+        let checkpoint = try await run(["volume", "checkpoint", "default"], in: folder)
+        #expect(checkpoint.status == 1 && checkpoint.err.contains("volume release"))
+        let change = try Program(["user", "add", "alice", "--random"], in: folder)
+        #expect(await change.status(within: 1) == nil)
+        #expect(try await run(["volume", "release", "default"], in: folder).status == 0)
+        #expect(await change.status() == 0, "\(change.err)")
+        // A server that is told to stop does not wait for a release.
+        #expect(try await run(["volume", "freeze", "default"], in: folder).status == 0)
+        await stop(server)
+    }
+
+    @Test(arguments: [
+        ["volume"], ["volume", "create"], ["volume", "create", "a", "b"], ["volume", "create", "a.b"],
+        ["volume", "create", "a", "--durability", "always"], ["volume", "create", "a", "--store", "tape"],
+        ["volume", "delete"], ["user", "add", "a", "--uid", "x"], ["user", "add", "a/b", "--random"],
+        ["user", "add", "a", "--random", "--volume", "default:all"], ["user", "add", "a"],
+        ["export", "add", "/default"], ["export", "add", "/default", "--client", "10.0.0.0/99"],
+        ["export", "add", "/default", "--client", "*(rw,no_such)"], ["export", "add", "/default", "--client", "*(rw"],
+        ["quota", "set", "default"], ["quota", "set", "default", "--hard", "much"], ["explain", "default"],
+        ["volume", "list", "--jsn"], ["user", "list", "--admin", "nowhere"], ["fsck"], ["fsck", "a/b"],
+        ["bench"], ["bench", "engine", "--files", "0"],
+    ])
+    func misuseIsStatus2(_ words: [String]) async throws {
+        let answer = try await run(words, in: Folder())
+        #expect(answer.status == 2, "\(words): \(answer.out) \(answer.err)")
+        #expect(answer.out == "" && answer.err.hasPrefix("proxyfs: "))
+    }
+
+    @Test(arguments: [
+        (["volume", "show", "none"], "no volume none"), (["volume", "create", "default"], "already"),
+        (["user", "remove", "nobody"], "no user nobody"), (["explain", "/default/none"], "noEntry"),
+        (["export", "add", "/none", "--client", "*"], "no volume none"), (["fsck", "none"], "none"),
+        (["export", "add", "/default/none", "--client", "*"], "no directory"),
+        (["quota", "set", "default", "--user", "nobody", "--hard", "1"], "no user nobody"),
+        (["bench", "engine", "--directory", "/nowhere"], "--directory"),
+    ])
+    func failuresAreStatus1AndSayWhatToDo(_ words: [String], _ text: String) async throws {
+        let answer = try await run(words, in: Folder())
+        #expect(answer.status == 1, "\(words): \(answer.out)")
+        #expect(answer.err.contains(text) && answer.out == "", "\(answer.err)")
+    }
+
+    /// A bit that flips on the disk is found, and named by path.
+    @Test func fsckNamesWhatIsDamaged() async throws {
+        let folder = try Folder()
+        let server = try await server(folder)
+        let busy = try await run(["fsck", "default"], in: folder)
+        #expect(busy.status == 1 && busy.err.contains("has the volume"))
+        await stop(server)
+        #expect(try await run(["fsck", "default", "--json"], in: folder).out.contains("\"count\":0"))
+    }
+}
+
+/// What exports say reaches clients at once.
+@Suite(.serialized) struct ExportTests {
+    private func results(_ port: UInt16, _ procedure: UInt32, _ arguments: [UInt8] = []) throws -> [UInt8] {
+        let peer = try RPCPeer(.loopback(port: port))
+        return try #require(peer.call(RPCMessage(100_005, 3, procedure, arguments))).results
+    }
+
+    /// Paths with the clients that are named for each.
+    private func exports(_ port: UInt16) throws -> [String: [String]] {
+        var rest = try results(port, 5)[...]
+        func word() -> Int {
+            defer { rest = rest.dropFirst(4) }
+            return rest.prefix(4).reduce(0) { $0 << 8 | Int($1) }
+        }
+        func text() -> String {
+            let count = word()
+            defer { rest = rest.dropFirst((count + 3) & ~3) }
+            return String(decoding: rest.prefix(count), as: UTF8.self)
+        }
+        var found: [String: [String]] = [:]
+        while word() == 1 {
+            let path = text()
+            found[path] = []
+            while word() == 1 { found[path]?.append(text()) }
+        }
+        return found
+    }
+
+    private func mount(_ port: UInt16, _ path: String) throws -> Int {
+        let name = Array(path.utf8)
+        let arguments = encoded { writer in name.withUnsafeBytes { writer.opaque($0) } }
+        return try results(port, 1, arguments).prefix(4).reduce(0) { $0 << 8 | Int($1) }
+    }
+
+    @Test func changesReachClientsAtOnce() async throws {
+        let folder = try Folder()
+        let port = try freePort()
+        let server = try Program(
+            [
+                "serve", "--nfs-port", "\(port)", "--admin-port", "\(try freePort())", "--smb-port", "0", "--http-port",
+                "0",
+            ], in: folder)
+        #expect(await server.isReady(), "\(server.err)")
+        func run(_ words: String...) async throws {
+            let run = try Program(words, in: folder)
+            #expect(await run.status() == 0, "\(words): \(run.err)")
+        }
+        #expect(try exports(port) == ["/default": ["localhost"]])
+        #expect(try mount(port, "/default") == 0)
+        try await run("volume", "create", "archive")
+        #expect(try exports(port) == ["/default": ["localhost"], "/archive": ["localhost"]])
+        // An export that names its clients leaves nothing to others, this host's among them.
+        try await run("export", "add", "/default", "--client", "10.9.8.7(rw)", "--client", "10.8.0.0/16")
+        #expect(try exports(port)["/default"] == ["10.9.8.7", "10.8.0.0/16"])
+        #expect(try mount(port, "/default") == 13)
+        #expect(try mount(port, "/archive") == 0)
+        // Ours comes from a port that anybody may have.
+        try await run("export", "change", "/default", "--client", "localhost(rw)")
+        #expect(try mount(port, "/default") == 13)
+        try await run("export", "change", "/default", "--client", "localhost(rw,insecure)")
+        #expect(try mount(port, "/default") == 0)
+        try await run("export", "remove", "/default")
+        #expect(try exports(port)["/default"] == ["localhost"])
+        try await run("volume", "delete", "archive", "--yes")
+        #expect(try exports(port) == ["/default": ["localhost"]])
+        #expect(try mount(port, "/archive") == 2)
+        server.signal(SIGTERM)
+        #expect(await server.status() == 0)
+    }
+}

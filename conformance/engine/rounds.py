@@ -1,0 +1,80 @@
+"""Rounds of the engine's load, each cut off at a random moment, each verified.
+
+rounds.py PROGRAM FOLDER ROUNDS SEED [FORGETTING-DISK]: kill -9 of the process; with a forgetting disk the power goes, too.
+"""
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+program, folder, rounds, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+power = os.path.join(folder, ".power") if len(sys.argv) > 5 else None
+chance = random.Random(seed)
+
+
+def switch(text):
+    with open(power, "w") as file:
+        file.write(text)
+
+
+def cut_off(directory, number):
+    """Runs the load for a while; answers the last step that was begun and the last one that was promised."""
+    load = subprocess.Popen([program, "load", directory, str(number)], stdout=subprocess.PIPE)
+    begun = synced = -1
+    end = None
+    os.set_blocking(load.stdout.fileno(), True)
+    try:
+        for line in load.stdout:
+            words = line.split()
+            if words[0] == b"ready":
+                end = time.monotonic() + chance.uniform(0.02, 0.6)
+            elif words[0] == b"begun":
+                begun = int(words[1])
+            elif words[0] == b"synced":
+                synced = int(words[1])
+            else:
+                raise SystemExit(f"round {number}: {line.decode().strip()}")
+            if end and time.monotonic() > end:
+                break
+        if power:
+            switch(f"off {number}" if chance.random() < 0.5 else "off")
+        load.kill()
+        # What it said before it died counts.
+        for line in load.stdout:
+            words = line.split()
+            if words[0] == b"begun":
+                begun = int(words[1])
+            elif words[0] == b"synced" and not power:
+                synced = int(words[1])
+    finally:
+        load.kill()
+        load.wait()
+    if power:
+        switch("on")
+    return begun, synced
+
+
+steps = promised = 0
+for number in range(seed, seed + rounds):
+    directory = os.path.join(folder, f"round-{number}")
+    os.mkdir(directory)
+    if power:
+        os.sync()
+        handle = os.open(folder, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+    begun, synced = cut_off(directory, number)
+    result = subprocess.run(
+        [program, "verify", directory, str(number), str(begun), str(synced)], capture_output=True, text=True, timeout=120
+    )
+    if result.returncode:
+        print(f"round {number}: {begun} steps begun, {synced} promised: {result.stdout} {result.stderr}")
+        sys.exit(1)
+    steps += begun + 1
+    promised += synced + 1
+    shutil.rmtree(directory)
+if promised < rounds:
+    sys.exit(f"only {promised} steps were promised in {rounds} rounds: nothing was tried")
+print(f"{rounds} rounds, {steps} steps, {promised} of them promised: all that was promised was there")
