@@ -21,13 +21,28 @@ func tests(_ name: String, _ needs: [Target.Dependency]) -> Target {
 
 /// While one works on a module: PROXYFS_TESTS="NFSTests RPCTests" leaves out every other test and benchmark.
 let chosen = Context.environment["PROXYFS_TESTS"]?.split(separator: " ").map(String.init)
+/// PROXYFS_NARROW=1 leaves out everything that those tests do not need, the programs too: for planted bugs.
+let isNarrow = chosen != nil && Context.environment["PROXYFS_NARROW"] == "1"
+
+/// The names of the targets that `roots` need, themselves included.
+func needed(by roots: [String], among targets: [Target]) -> Set<String> {
+    var found: Set<String> = []
+    var open = roots
+    while let name = open.popLast() {
+        guard found.insert(name).inserted, let target = targets.first(where: { $0.name == name }) else { continue }
+        for case .byNameItem(let need, _) in target.dependencies { open.append(need) }
+    }
+    return found
+}
 
 let package = Package(
     name: "proxyfs",
-    products: [
-        .executable(name: "proxyfs", targets: ["proxyfs"]),
-        .executable(name: "proxyfs-sim", targets: ["proxyfs-sim"]),
-    ],
+    products: isNarrow
+        ? []
+        : [
+            .executable(name: "proxyfs", targets: ["proxyfs"]),
+            .executable(name: "proxyfs-sim", targets: ["proxyfs-sim"]),
+        ],
     targets: [
         // Ground floor: Debian's libraries and the one C shim.
         .systemLibrary(
@@ -125,7 +140,8 @@ let package = Package(
         tests("JSON", []),
         tests("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime", "Simulator", "TestSupport"]),
         .testTarget(
-            name: "ProgramTests", dependencies: ["Bytes", "CShim", "RPC", "Runtime", "TestSupport", "proxyfs"],
+            name: "ProgramTests",
+            dependencies: ["Bytes", "CShim", "RPC", "Runtime", "TestSupport", "proxyfs", "proxyfs-sim"],
             swiftSettings: strict),
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
@@ -143,3 +159,8 @@ let package = Package(
         return target.type == .test ? chosen.contains(target.name) : !target.name.hasPrefix("benchmark")
     }
 )
+
+if isNarrow, let chosen {
+    let names = needed(by: chosen, among: package.targets)
+    package.targets.removeAll { !names.contains($0.name) }
+}

@@ -1,7 +1,7 @@
 /// Lets a number of requests in at once, with a number of bytes between them; the others wait in order.
-struct Admission {
+package struct Admission {
     /// Callers that may wait; more means that nobody holds them back above.
-    static let waitersMax = 10_000
+    package static let waitersMax = 10_000
 
     struct Waiter {
         let bytes: UInt64
@@ -22,8 +22,8 @@ struct Admission {
         bytesMax = bytes
     }
 
-    var waiters: Int { waiting.count - next }
-    var isFull: Bool { waiters >= Self.waitersMax }
+    package var waiters: Int { waiting.count - next }
+    package var isFull: Bool { waiters >= Self.waitersMax }
 
     /// One that alone is above the limit of bytes goes alone.
     private func fits(_ more: UInt64) -> Bool {

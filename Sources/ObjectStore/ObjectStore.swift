@@ -49,8 +49,8 @@ public final class ObjectStore: @unchecked Sendable {
     private let world: World
     private let loop: EventLoop
     private let options: Options
-    private(set) var reads: Admission
-    private(set) var writes: Admission
+    package private(set) var reads: Admission
+    package private(set) var writes: Admission
     private var isClosed = false
     /// What waits for an answer or for time to pass, so that `close` can end it.
     private var waits: [UInt64: Wait] = [:]

@@ -25,7 +25,12 @@ package struct TimerQueue {
     private var free: [Int32] = []
     private var made: UInt64 = 0
 
-    package init() {}
+    private let countMax: Int
+
+    package init(countMax: Int = Self.countMax) {
+        precondition(countMax <= Self.countMax, "a timer's name has no room for more")
+        self.countMax = countMax
+    }
 
     package var count: Int { heap.count }
     package var nextDeadline: UInt64? { heap.first?.deadline }
@@ -35,7 +40,7 @@ package struct TimerQueue {
         if let reused = free.popLast() {
             slot = reused
         } else {
-            precondition(slots.count < Self.countMax, "too many timers")
+            precondition(slots.count < countMax, "too many timers")
             slot = Int32(slots.count)
             slots.append(Slot(place: 0, use: 0, work: nil))
         }

@@ -91,7 +91,11 @@ public struct FaultCounts: Sendable, Equatable {
     public static var fields: [(name: String, path: WritableKeyPath<FaultCounts, Int>)] {
         [
             ("failedSyncs", \.failedSyncs), ("failedReads", \.failedReads), ("noSpaces", \.noSpaces),
-            ("longDelays", \.longDelays), ("clockJumps", \.clockJumps), ("crashes", \.crashes),
+            ("longDelays", \.longDelays), ("partialReads", \.partialReads), ("partialWrites", \.partialWrites),
+            ("slowSegments", \.slowSegments), ("resets", \.resets), ("halfOpens", \.halfOpens),
+            ("partitions", \.partitions), ("lostDatagrams", \.lostDatagrams),
+            ("duplicatedDatagrams", \.duplicatedDatagrams), ("reorderedDatagrams", \.reorderedDatagrams),
+            ("clockJumps", \.clockJumps), ("crashes", \.crashes),
             ("lostWrites", \.lostWrites), ("tornWrites", \.tornWrites), ("survivedWrites", \.survivedWrites),
             ("staleBlocks", \.staleBlocks), ("lostNames", \.lostNames), ("survivedNames", \.survivedNames),
             ("halfRenames", \.halfRenames),

@@ -130,7 +130,10 @@ public final class Simulation: @unchecked Sendable {
 
     func schedule(after nanoseconds: UInt64, incarnation: Int, _ work: Work) {
         guard incarnation == self.incarnation else { return }
-        push(Event(time: now &+ nanoseconds, order: nextOrder, incarnation: incarnation, work: work))
+        let time = now.addingReportingOverflow(nanoseconds)
+        push(
+            Event(
+                time: time.overflow ? .max : time.partialValue, order: nextOrder, incarnation: incarnation, work: work))
         nextOrder += 1
     }
 
@@ -138,11 +141,6 @@ public final class Simulation: @unchecked Sendable {
     func timer(after nanoseconds: UInt64, incarnation: Int, _ work: @escaping () -> Void) -> LoopTimer {
         nextTimer += 1
         let id = nextTimer
-        if let left = burialTimers {
-            // A timer that sets itself again would never let the program rest.
-            guard left > 0 else { return LoopTimer(id: id) }
-            burialTimers = left - 1
-        }
         timers.insert(id)
         schedule(
             after: nanoseconds, incarnation: incarnation,
@@ -228,20 +226,20 @@ public final class Simulation: @unchecked Sendable {
     }
 
     /// Steps that the ended program may take to its end.
-    private static let burialEventsMax = 20_000
-    /// Timers that it may still set; the tasks that wait for later ones stay where they are.
-    private static let burialTimersMax = 100
-    private var burialTimers: Int?
+    private static let burialEventsMax = 200_000
 
-    /// Lets the old program's tasks run out, so that its memory goes: every call of its world fails, time stands still.
+    /// Lets the old program's tasks run out, so that its memory goes: every call of its world fails, and its time flies.
+    /// (Were it to stand still, what repeats itself would keep all that waits longer from ever waking.) The next
+    /// program begins at the moment of the end.
     private func bury() {
-        burialTimers = Self.burialTimersMax
-        defer { burialTimers = nil }
         breakConnections()
+        let end = now
         var events = 0
         while !heap.isEmpty, events < Self.burialEventsMax {
             events += 1
-            switch pop().work {
+            let event = pop()
+            now = max(now, event.time)
+            switch event.work {
             case .closure(let work): work()
             case .job(let job, let loop): loop.run(job)
             }
@@ -249,6 +247,7 @@ public final class Simulation: @unchecked Sendable {
         }
         breakConnections()
         heap.removeAll()
+        now = end
         incarnation += 1
     }
 

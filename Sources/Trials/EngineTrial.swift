@@ -18,6 +18,11 @@ public struct EngineTrial {
     /// What went against the promises; empty when all is well.
     public private(set) var problems: [String] = []
 
+    /// Volumes of lives that have ended, of which something still holds on to: each should have gone with its life.
+    public var volumesLeft: Int { opened.withLock { volumes in volumes.count { $0.value != nil } } }
+    private let opened = Guarded<[WeakVolume]>([])
+    private struct WeakVolume { weak var value: Headhunter? }
+
     private final class Model: @unchecked Sendable {
         /// All changes that were ever tried, in the order of their numbers; cut back to what survived.
         var changes: [(key: [UInt8], value: [UInt8]?)] = []
@@ -133,15 +138,14 @@ public struct EngineTrial {
         let model = model
         let seed = random.next()
         model.stop = false
-        let opened = Mutex<Headhunter?>(nil)
-        defer { opened.withLock { $0?.dropMemory() } }
+        let opened = opened
         let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
             do {
                 let store = try await EngineTrial.store(world, model)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: "log",
                     options: EngineTrial.options)
-                opened.withLock { $0 = volume }
+                opened.withLock { $0.append(WeakVolume(value: volume)) }
                 await withTaskGroup(of: Void.self) { group in
                     for worker in 0..<4 {
                         group.addTask {
@@ -235,12 +239,14 @@ public struct EngineTrial {
         let faults = simulation.faults
         simulation.faults = .none
         let model = model
+        let opened = opened
         let read = simulation.perform { world -> Result<[[UInt8]: [UInt8]], Failure> in
             do {
                 let store = try await EngineTrial.store(world, model)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: "log",
                     options: EngineTrial.options)
+                opened.withLock { $0.append(WeakVolume(value: volume)) }
                 var all: [[UInt8]: [UInt8]] = [:]
                 var from: [UInt8] = []
                 var more = true

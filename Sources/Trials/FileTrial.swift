@@ -118,12 +118,9 @@ package struct FileTrial {
     package mutating func life(steps: Int) {
         let model = model
         let seed = random.next()
-        let opened = Guarded<Headhunter?>(nil)
-        defer { opened.withLock { $0?.dropMemory() } }
         let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
             do {
                 let volume = try await Bench.volume(world)
-                opened.withLock { $0 = volume }
                 let files = try await LogFS.open(volume, world: world, subvolume: 1)
                 await withTaskGroup(of: Void.self) { group in
                     group.addTask {
@@ -161,12 +158,9 @@ package struct FileTrial {
         let model = model
         let simulation = simulation
         let seed = random.next()
-        let opened = Guarded<Headhunter?>(nil)
-        defer { opened.withLock { $0?.dropMemory() } }
         let range = simulation.perform(for: 3_600_000_000_000) { world -> Range<Int>? in
             do {
                 let volume = try await Bench.volume(world)
-                opened.withLock { $0 = volume }
                 let files = try await LogFS.open(volume, world: world, subvolume: 1)
                 var begin = simulation.diskChanges
                 var worker = FileWorker(files: files, model: model, random: Generator(seed: seed))
@@ -213,12 +207,9 @@ package struct FileTrial {
     package mutating func verify(_ what: String) {
         let faults = simulation.faults
         simulation.faults = .none
-        let opened = Guarded<Headhunter?>(nil)
-        defer { opened.withLock { $0?.dropMemory() } }
         let seen = simulation.perform { world -> Result<Seen, VerifyFailure> in
             do {
                 let volume = try await Bench.volume(world)
-                opened.withLock { $0 = volume }
                 return .success(try await Self.look(volume, world))
             } catch {
                 return .failure(VerifyFailure(text: "\(error)"))

@@ -7,21 +7,26 @@ import Trials
 @main
 enum Program {
     static let usage = """
-        usage: proxyfs-sim [--seed N] [--minutes M]
+        usage: proxyfs-sim [--seed N] [--minutes M | --seeds S]
           --seed N      the first seed (default 1); with --minutes 0 the only one
           --minutes M   how long to go on, fractions allowed (default 1)
+          --seeds S     how many seeds, however long they take
         example: proxyfs-sim --seed 1000 --minutes 0.5
         """
 
     static func main() {
         var seed: UInt64 = 1
         var minutes = 1.0
+        var seedsWanted: UInt64?
         var words = CommandLine.arguments.dropFirst()
         while let word = words.popFirst() {
             switch (word, words.popFirst()) {
             case ("--seed", let value?):
                 guard let number = UInt64(value) else { fail("--seed needs a number, not \(value)") }
                 seed = number
+            case ("--seeds", let value?):
+                guard let number = UInt64(value), number > 0 else { fail("--seeds needs a number, not \(value)") }
+                seedsWanted = number
             case ("--minutes", let value?):
                 guard let number = Double(value), number >= 0, number.isFinite else {
                     fail("--minutes needs a number, not \(value)")
@@ -35,7 +40,9 @@ enum Program {
         }
         let end = seconds() + minutes * 60
         var lives = 0
-        var seeds = 0
+        var seeds: UInt64 = 0
+        // The same seeds give the same number, in every process.
+        var trace: UInt64 = 0
         repeat {
             var engine = EngineTrial(seed: seed, faults: .default)
             engine.run(lives: 8)
@@ -46,10 +53,26 @@ enum Program {
                 exit(1)
             }
             lives += engine.lives + files.lives
+            trace = trace &* 31 ^ engine.simulation.trace
+            trace = trace &* 31 ^ files.simulation.trace
             seeds += 1
             seed &+= 1
-        } while seconds() < end
+        } while seedsWanted.map { seeds < $0 } ?? (seconds() < end)
         print("\(seeds) seeds, \(lives) lives, no failure; the last seed was \(seed &- 1)")
+        print("trace \(String(trace, radix: 16)), peak memory \(peakMebibytes) MiB")
+    }
+
+    /// Of this program alone: what `getrusage` tells includes whoever started it.
+    private static var peakMebibytes: Int {
+        guard let file = fopen("/proc/self/status", "r") else { return 0 }
+        defer { fclose(file) }
+        var line = [CChar](repeating: 0, count: 256)
+        while fgets(&line, 256, file) != nil {
+            let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            guard text.hasPrefix("VmHWM:") else { continue }
+            return (Int(text.filter(\.isNumber)) ?? 0) >> 10
+        }
+        return 0
     }
 
     private static func seconds() -> Double {

@@ -316,6 +316,24 @@ private final class Rig: Sendable {
         #expect(rig.service.abandoned.load(ordering: .relaxed) == 1)
     }
 
+    @Test func theConnectionBeyondTheLimitIsClosed() async throws {
+        let rig = try Rig { $0.connectionsMax = 3 }
+        let request = "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n"
+        let peers = try (0..<3).map { _ in try rig.peer() }
+        for peer in peers {
+            peer.send(request)
+            #expect(peer.receive(through: "\r\n\r\n").hasPrefix("HTTP/1.1 200"))
+        }
+        #expect(rig.listener.refused == 0)
+        let fourth = try rig.peer()
+        #expect(fourth.receiveAll() == "")
+        #expect(rig.listener.refused == 1 && rig.listener.active == 3)
+        for peer in peers {
+            peer.send(request)
+            #expect(peer.receive(through: "\r\n\r\n").hasPrefix("HTTP/1.1 200"))
+        }
+    }
+
     @Test func aDrainLetsAnswersFinish() async throws {
         let rig = try Rig()
         let busy = try rig.peer(), quiet = try rig.peer()

@@ -38,6 +38,7 @@ struct CrashTests {
         trial.run(lives: 8)
         #expect(trial.problems == [])
         #expect(trial.lives == 8)
+        #expect(trial.volumesLeft == 0, "a volume is kept after its life")
     }
 
     /// A flipped bit is named or was of no use to anybody: it is never returned as data, and never shortens the log.

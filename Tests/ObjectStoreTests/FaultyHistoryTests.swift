@@ -122,6 +122,101 @@ struct FaultyHistoryTests {
         #expect(stale > 20)
     }
 
+    /// A conditional PUT that somebody on the way sent twice: "exists", and it is ours. Nobody can tell after one answer;
+    /// after one that was lost the object itself is asked.
+    @Test func aDuplicatedCreationIsToldAsExisting() throws {
+        try simulated { world in
+            var faults = StoreFaults.none
+            faults.duplicated = 1
+            let memory = MemoryStore()
+            let faulty = FaultyTransport(memory, loop: world.loops[0], random: SeededRandom(seed: 1), faults: faults)
+            let store = ObjectStore(faulty, world: world, loop: world.loops[0])
+            let body = ObjectBody.blocks([block("mine")])
+            let result = await outcome { () throws(StoreError) in
+                try await store.put(name("a"), body, condition: .absent)
+            }
+            #expect(result.failure == .exists && memory.objects[name("a")] == Array("mine".utf8))
+            #expect(faulty.counts.duplicates == 1 && faulty.counts.existings == 0)
+            try await store.put(name("a"), body)
+            #expect(faulty.counts.duplicates == 1, "only conditional ones are told so")
+            // Twice, and the first answer was lost.
+            faulty.faults = .none
+            faulty.faults.lostReply = 1
+            world.loops[0].task {
+                await world.loops[0].sleep(nanoseconds: 1_000)
+                faulty.faults = .none
+            }
+            try await store.put(name("b"), body, condition: .absent)
+            #expect(faulty.counts.lostReplies > 0 && faulty.counts.existings == 1)
+        }
+    }
+
+    /// Each fault alone, with certainty: what the wrapper counts is what its caller sees.
+    @Test func eachFaultByItself() throws {
+        struct Case {
+            let name: String
+            let set: @Sendable (inout StoreFaults) -> Void
+            let count: @Sendable (FaultyTransport.Counts) -> Int
+            let statuses: Set<Int>
+        }
+        let cases = [
+            Case(name: "lost request", set: { $0.lostRequest = 1 }, count: { $0.lostRequests }, statuses: [0]),
+            Case(name: "lost reply", set: { $0.lostReply = 1 }, count: { $0.lostReplies }, statuses: [0]),
+            Case(name: "failure", set: { $0.failure = 1 }, count: { $0.failures }, statuses: [500]),
+            Case(name: "unavailable", set: { $0.unavailable = 1 }, count: { $0.unavailables }, statuses: [503]),
+            Case(name: "throttle", set: { $0.throttle = 1 }, count: { $0.throttles }, statuses: [429]),
+            Case(name: "accepted", set: { $0.accepted = 1 }, count: { $0.accepteds }, statuses: [202]),
+            Case(name: "conflict", set: { $0.conflict = 1 }, count: { $0.conflicts }, statuses: [409]),
+            Case(name: "duplicate", set: { $0.duplicated = 1 }, count: { $0.duplicates }, statuses: [412]),
+            Case(name: "hang", set: { $0.hang = 1 }, count: { $0.hangs }, statuses: [0]),
+            Case(name: "delay", set: { $0.longDelay = 1 }, count: { $0.longDelays / 2 }, statuses: [201]),
+        ]
+        for fault in cases {
+            try simulated { world in
+                var faults = StoreFaults.none
+                fault.set(&faults)
+                let memory = MemoryStore()
+                let faulty = FaultyTransport(
+                    memory, loop: world.loops[0], random: SeededRandom(seed: 9), faults: faults)
+                var applied = 0
+                for index in 0..<20 {
+                    let object = name("a\(index)")
+                    let start = world.clock.monotonic()
+                    let request = StoreRequest(.object(object, .put(.blocks([block("x")]), .absent)))
+                    let reply = await faulty.perform(request)
+                    #expect(fault.statuses.contains(reply.status), "\(fault.name): \(reply.status)")
+                    if memory.objects[object] != nil { applied += 1 }
+                    let took = world.clock.monotonic() - start
+                    if fault.name == "hang" { #expect(took >= faults.hangNanoseconds) }
+                    if fault.name == "delay" { #expect(took >= 2 * faults.longDelayNanoseconds) }
+                }
+                #expect(fault.count(faulty.counts) == 20 && faulty.counts.requests == 20, "\(fault.name)")
+                switch fault.name {
+                case "lost reply", "duplicate", "delay": #expect(applied == 20, "\(fault.name)")
+                // Applied or not: nobody can tell.
+                case "failure", "hang": #expect(applied > 3 && applied < 17, "\(fault.name): \(applied)")
+                default: #expect(applied == 0, "\(fault.name)")
+                }
+            }
+        }
+    }
+
+    /// The same seed goes wrong in the same way.
+    @Test func theSameSeedGivesTheSameFaults() throws {
+        func run(_ seed: UInt64) throws -> FaultyTransport.Counts {
+            try simulated { world in
+                let random = SeededRandom(seed: seed)
+                let faulty = FaultyTransport(MemoryStore(), loop: world.loops[0], random: random)
+                for index in 0..<500 {
+                    _ = await faulty.perform(StoreRequest(.object(name("a\(index % 7)"), .put(.blocks([]), .absent))))
+                }
+                return faulty.counts
+            }
+        }
+        #expect(try run(1) == run(1))
+        #expect(try run(1) != run(2))
+    }
+
     @Test func theDisconnectedChangeNothing() throws {
         try simulated { world in
             let memory = MemoryStore()

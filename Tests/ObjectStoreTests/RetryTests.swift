@@ -287,6 +287,44 @@ struct RetryTests {
         #expect(try most([500, 500], limit: 100) == 1, "one above the limit goes alone")
     }
 
+    /// As many callers wait as may; one beyond is told at once.
+    @Test func callersThatWait() throws {
+        let script = Scripted()
+        // One that never comes back has the only place.
+        script.script = [
+            { _ in
+                await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in }
+                return StoreReply(status: 201)
+            }
+        ]
+        let change = { (options: inout ObjectStore.Options) in
+            options.writesMax = 1
+            options.deadlineNanoseconds = .max
+            options.attemptNanoseconds = .max
+        }
+        try run(script, change) { store, world in
+            let loop = world.loops[0]
+            let outcomes = Count()
+            for _ in 0...Admission.waitersMax {
+                loop.task {
+                    try? await store.delete(name("a"))
+                    outcomes.value += 1
+                }
+            }
+            await loop.sleep(nanoseconds: 1_000)
+            #expect(store.writes.waiters == Admission.waitersMax && store.writes.isFull && outcomes.value == 0)
+            let result = await outcome { () throws(StoreError) in try await store.delete(name("a")) }
+            guard case .unavailable = result.failure else { return #expect(Bool(false), "\(result)") }
+            // Reads have a queue of their own.
+            script.answer(404)
+            let size = try await store.head(name("b"))
+            #expect(size == nil)
+            store.close()
+            await loop.sleep(nanoseconds: 1_000)
+            #expect(outcomes.value == Admission.waitersMax + 1)
+        }
+    }
+
     @Test func readsDoNotWaitForWrites() throws {
         let script = Scripted()
         script.script = [

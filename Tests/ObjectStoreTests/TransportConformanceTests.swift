@@ -158,6 +158,60 @@ struct TransportConformanceTests {
         }
     }
 
+    @Test(arguments: Kind.allCases) func theLongestName(_ kind: Kind) async throws {
+        #expect(ObjectName(String(repeating: "a", count: ObjectName.lengthMax + 1)) == nil)
+        for text in ["", "/", "a/", "/a", "a//b", ".", "a/..", "a b", "a\0", "\u{e4}"] {
+            #expect(ObjectName(text) == nil)
+        }
+        try await run(kind) { store, _ in
+            for text in [
+                String(repeating: "a", count: ObjectName.lengthMax),
+                String(repeating: "a/", count: (ObjectName.lengthMax - 1) / 2) + "b",
+            ] {
+                #expect(await store.put(name(text), "x").status == 201)
+                #expect(await store.get(name(text)).body?.text == "x")
+                #expect(await store.list("a", nil, 10).entries.map(\.name.text) == [text])
+                #expect(await store.delete(name(text)).status == 204)
+            }
+        }
+    }
+
+    /// What a crash leaves among the temporary files goes at the next start, and nothing else does.
+    @Test(arguments: [Kind.directory, .directoryOnRealDisk]) func leftoversGo(_ kind: Kind) async throws {
+        try await run(kind) { store, world in
+            #expect(await store.put(name("a/b"), "kept").status == 201)
+            let before = try await left(world)
+            try await world.blocking.run(on: world.loops[0]) { () throws(Errno) in
+                for folder in ["store/tmp/0123456789abcdef", "store/tmp/2"] {
+                    try world.disk.makeDirectory(folder)
+                    for index in 0..<100 { _ = try world.disk.open(folder + "/\(index)", [.write, .create]) }
+                }
+            }
+            let after = try await left(world)
+            #expect(after == before + 202)
+            let again = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
+            let kept = try await left(world)
+            #expect(kept == 1, "its own folder")
+            #expect(await again.get(name("a/b")).body?.text == "kept")
+            #expect(await again.put(name("a/c"), "new").status == 201)
+        }
+        /// Files and folders below `store/tmp`.
+        @Sendable func left(_ world: World) async throws -> Int {
+            try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Int in
+                var count = 0
+                var folders = ["store/tmp"]
+                while let folder = folders.popLast() {
+                    try world.disk.list(folder) { name, kind in
+                        count += 1
+                        if kind == .directory { folders.append(folder + "/" + name) }
+                        return true
+                    }
+                }
+                return count
+            }
+        }
+    }
+
     @Test(arguments: Kind.allCases) func putAndDeleteInOneDirectory(_ kind: Kind) async throws {
         // The directory comes and goes with its last object while others put into it.
         try await run(kind) { store, world in

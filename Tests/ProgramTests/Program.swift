@@ -6,9 +6,13 @@ import TestSupport
 
 /// A run of the program that was built with these tests.
 final class Program: @unchecked Sendable {
+    static let path = path(of: "proxyfs")
+
     /// The test bundle's process lies beside it.
-    static let path = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-        .deletingLastPathComponent().appendingPathComponent("proxyfs").path
+    static func path(of program: String) -> String {
+        URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+            .appendingPathComponent(program).path
+    }
 
     private let process = Process()
     /// There as long as the program may be.
@@ -20,9 +24,11 @@ final class Program: @unchecked Sendable {
     var out: String { output.text }
     var err: String { errors.text }
 
-    init(_ words: [String], in folder: Folder, environment: [String: String] = [:]) throws {
+    init(
+        _ words: [String], of program: String = "proxyfs", in folder: Folder, environment: [String: String] = [:]
+    ) throws {
         self.folder = folder
-        process.executableURL = URL(fileURLWithPath: Self.path)
+        process.executableURL = URL(fileURLWithPath: Self.path(of: program))
         process.arguments = words
         process.currentDirectoryURL = URL(fileURLWithPath: folder.path)
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }

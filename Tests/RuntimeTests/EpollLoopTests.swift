@@ -100,6 +100,22 @@ import Testing
         #expect(!rig.loop.isCurrent)
     }
 
+    /// At the end of a process its parts do not end at the same moment: what comes too late is dropped, not a crash.
+    @Test func whatComesAfterTheEndIsDropped() throws {
+        let rig = try Rig(loops: 2)
+        let pool = try ThreadPool(threads: 1)
+        let ran = Atomic(0)
+        pool.submit(
+            { ran.wrappingAdd(1, ordering: .relaxed) }, then: { ran.wrappingAdd(10, ordering: .relaxed) }, on: rig.loop)
+        pool.stop()
+        pool.submit({ ran.wrappingAdd(100, ordering: .relaxed) }, then: {}, on: rig.loop)
+        rig.stop()
+        rig.loop.execute { ran.wrappingAdd(1000, ordering: .relaxed) }
+        rig.loops[1].task { ran.wrappingAdd(10_000, ordering: .relaxed) }
+        let count = ran.load(ordering: .relaxed)
+        #expect(count == 11)
+    }
+
     @Test func workThatNeverEndsDoesNotKeepTimersFromFiring() async throws {
         let rig = try Rig()
         let stop = Atomic(false)

@@ -3,6 +3,8 @@ import Runtime
 import Simulator
 import Testing
 
+private let second: UInt64 = 1_000_000_000
+
 /// The simulator itself: it repeats its runs, it fails in each way it says, and it catches who relies on luck.
 struct SimulationTests {
     /// A program that replaces a small file again and again, as a careful or as a careless one would.
@@ -115,7 +117,22 @@ struct SimulationTests {
         #expect(lost > 5 && lost < 50, "lost in \(lost) of 50")
     }
 
-    @Test func eachFaultOccursInTheDefaultMix() {
+    /// A kind that nobody counts is a kind of which nobody knows whether it ever happens.
+    @Test func everyKindOfFaultIsCounted() {
+        let counted = FaultCounts.fields.map(\.name)
+        #expect(counted == Mirror(reflecting: FaultCounts()).children.compactMap(\.label))
+        for (label, value) in Mirror(reflecting: FaultMix.default).children {
+            guard let label, let odds = value as? Int else { continue }
+            if label == "powerLoss" {
+                #expect(odds == 0, "a test says when the power goes")
+            } else {
+                #expect(odds > 0, "\(label) is not in the default mix")
+                #expect(counted.contains(label + "s"), "\(label) is not counted")
+            }
+        }
+    }
+
+    @Test func eachFaultOccursInTheDefaultMix() throws {
         var counts = FaultCounts()
         for seed in 1...300 as ClosedRange<UInt64> {
             let simulation = Simulation(seed: seed, faults: .default)
@@ -133,9 +150,23 @@ struct SimulationTests {
             }
             counts += simulation.counts
         }
+        for seed in 0..<40 as Range<UInt64> { counts += try SimulatedNetworkTests.trace(seed).1 }
         for field in FaultCounts.fields {
             #expect(counts[keyPath: field.path] > 0, "\(field.name) never happened")
         }
+    }
+
+    @Test func thePowerGoesByTheOddsToo() {
+        var faults = FaultMix.none
+        faults.powerLoss = 30
+        var crashes = 0
+        for seed in 1...40 as ClosedRange<UInt64> {
+            let simulation = Simulation(seed: seed, faults: faults)
+            let finished: Void? = simulation.perform { world in await Self.replace(world, .full, Outcome(), times: 5) }
+            crashes += simulation.counts.crashes
+            #expect((finished == nil) == (simulation.counts.crashes == 1))
+        }
+        #expect(crashes > 10 && crashes < 40, "\(crashes) of 40")
     }
 
     @Test func aRenameBetweenDirectoriesLosesNeverBothNames() throws {
@@ -164,10 +195,11 @@ struct SimulationTests {
     }
 
     @Test func sameSeedSameRun() {
-        func run(_ seed: UInt64) -> (UInt64, FaultCounts, [String]) {
+        func run(_ seed: UInt64) -> (UInt64, FaultCounts, [String], [UInt8]) {
             let simulation = Simulation(seed: seed, faults: .default)
             let outcome = Outcome()
             var files: [String] = []
+            var bytes: [UInt8] = []
             for life in 0..<4 {
                 simulation.crashAtDiskCall = simulation.diskCalls + 37 + life * 11
                 let finished: Void? = simulation.perform { world in
@@ -186,16 +218,22 @@ struct SimulationTests {
                 if finished != nil { simulation.crash() }
                 simulation.restart()
                 files += simulation.files(below: "").map { "\($0.path) \($0.size)" }
+                simulation.faults = .none
+                for (path, _) in simulation.files(below: "") {
+                    bytes += (try? simulation.world.disk.open(path, []).bytes()) ?? []
+                }
+                simulation.faults = .default
                 try? simulation.world.disk.list("") { name, _ in
                     files.append(name)
                     return true
                 }
             }
-            return (simulation.trace, simulation.counts, files)
+            return (simulation.trace, simulation.counts, files, bytes)
         }
         for seed in 1...20 as ClosedRange<UInt64> {
             let (first, second) = (run(seed), run(seed))
             #expect(first.0 == second.0 && first.1 == second.1 && first.2 == second.2, "seed \(seed)")
+            #expect(first.3 == second.3, "seed \(seed)")
             #expect(first.0 != run(seed + 1).0)
         }
     }
@@ -227,6 +265,52 @@ struct SimulationTests {
         #expect(try simulation.world.disk.open("a", []).text() == "unsynced")
     }
 
+    private final class Held: @unchecked Sendable {
+        weak var simulation: Simulation?
+        weak var resource: Outcome?
+    }
+
+    /// A program that sleeps, repeats itself and waits for its disk ends with its world, and so does what it held.
+    @Test(arguments: [false, true]) func nothingIsKeptOfTheDead(_ isKilled: Bool) {
+        let held = Held()
+        do {
+            let simulation = Simulation(seed: 4, faults: .default)
+            held.simulation = simulation
+            do {
+                let resource = Outcome()
+                held.resource = resource
+                for pause in [1_000_000, 3_000_000_000, 90_000_000_000] as [UInt64] {
+                    // Each ends when its disk fails, as programs do; between two tries it sleeps.
+                    simulation.loop.task { [world = simulation.world] in
+                        while !resource.isStopped {
+                            await world.loops[0].sleep(nanoseconds: pause)
+                            await Self.replace(world, .full, resource, times: 1)
+                            if (try? world.disk.status("")) == nil { return }
+                        }
+                    }
+                }
+                // What a timer repeats, it repeats as long as somebody holds what it is for.
+                @Sendable func again(_ loop: EventLoop) {
+                    _ = loop.schedule(after: 1_000_000) { [weak resource] in if resource != nil { again(loop) } }
+                }
+                again(simulation.loop)
+                simulation.run(for: 100_000_000)
+                #expect(resource.begun > 0)
+            }
+            #expect(held.resource != nil)
+            if isKilled {
+                simulation.killAndRestart()
+            } else {
+                simulation.crash()
+                simulation.restart()
+            }
+            #expect(held.resource == nil, "the dead program still holds what it had")
+            #expect(
+                simulation.perform { $0.clock.monotonic() } ?? 0 < 2_000_000_000, "its end took no time of the next")
+        }
+        #expect(held.simulation == nil)
+    }
+
     @Test func timePassesOnlyWhenNothingIsLeftToDo() {
         let simulation = Simulation(seed: 1)
         let start = simulation.world.clock.monotonic()
@@ -238,6 +322,15 @@ struct SimulationTests {
         let wall = simulation.world.clock.wall()
         simulation.jumpWallClock(by: -5_000)
         #expect(simulation.world.clock.wall() == wall - 5_000)
+    }
+
+    @Test func theFarthestTimerIsNotTheNext() {
+        let simulation = Simulation(seed: 1)
+        let fired = Outcome()
+        _ = simulation.loop.schedule(after: .max) { fired.begun += 1 }
+        _ = simulation.loop.schedule(after: second) { fired.acknowledged += 1 }
+        simulation.run(for: 1000 * second)
+        #expect(fired.begun == 0 && fired.acknowledged == 1)
     }
 
     @Test func aCanceledTimerDoesNotFire() {

@@ -4,15 +4,21 @@ import ObjectStore
 import Runtime
 
 /// `benchmark-store-directory FOLDER COUNT [BYTES]`: puts COUNT objects of BYTES (64 MiB) through the object store into
-/// a directory store, one after the other as dd would; prints the seconds.
+/// a directory store, one after the other as dd would; prints the seconds. `benchmark-store-directory FOLDER crowd
+/// COUNT`: see `Crowd`.
 @main
 enum Program {
     static func main() async throws {
         let arguments = CommandLine.arguments
+        if arguments.count == 4, arguments[2] == "crowd", let count = Int(arguments[3]), count >= 20_000 {
+            let world = try World.real(disk: RealDisk(path: arguments[1]), loops: 1)
+            try await world.loops[0].task { try await Crowd.run(world, count) }.value
+            return world.stop()
+        }
         guard arguments.count > 2, let count = Int(arguments[2]),
             let size = arguments.count > 3 ? Int(arguments[3]) : 64 << 20
         else {
-            print("usage: benchmark-store-directory FOLDER COUNT [BYTES]")
+            print("usage: benchmark-store-directory FOLDER COUNT [BYTES] | FOLDER crowd COUNT")
             exit(2)
         }
         let world = try World.real(disk: RealDisk(path: arguments[1]), loops: 1)

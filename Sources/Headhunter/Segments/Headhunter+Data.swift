@@ -218,16 +218,12 @@ extension Headhunter {
     // MARK: Uploading
 
     func startUploads() {
-        guard !data.isUploading, checkpoints.failure == nil else { return }
+        guard !data.isUploading else { return }
         let sealed = segments.state.withLock { state in
             state.stages.values.filter { $0.isSealed && $0.synced == $0.size }.sorted { $0.number < $1.number }
         }
-        guard let first = sealed.first else {
-            let waiting = data.uploadsWaiting
-            data.uploadsWaiting.removeAll()
-            for continuation in waiting { continuation.resume() }
-            return
-        }
+        // Also after a failure, whoever it hit: those who wait find it, and would wait for ever otherwise.
+        guard checkpoints.failure == nil, let first = sealed.first else { return endUploadWaits() }
         data.isUploading = true
         loop.task {
             await self.upload(first)
@@ -296,6 +292,10 @@ extension Headhunter {
     private func failData(_ error: VolumeError) {
         checkpoints.failure = checkpoints.failure ?? error
         fail(error)
+        endUploadWaits()
+    }
+
+    private func endUploadWaits() {
         let waiting = data.uploadsWaiting
         data.uploadsWaiting.removeAll()
         for continuation in waiting { continuation.resume() }

@@ -234,9 +234,6 @@ package final class NodeCache {
         return frame
     }
 
-    /// Gives all pages back to the system. Nobody uses the cache any more.
-    func dropMemory() { madvise(memory, capacity * Page.size, MADV_DONTNEED) }
-
     package func find(_ address: NodeAddress) -> UInt32? { index.find(address, frames: frames) }
 
     // MARK: Checkpoints

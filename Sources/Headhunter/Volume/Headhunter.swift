@@ -374,12 +374,6 @@ public final class Headhunter: @unchecked Sendable {
     /// Inside the gate: what the loop's next `load(for:)` is to fetch.
     func needs(_ addresses: [NodeAddress]) { missing[loop.index].append(contentsOf: addresses) }
 
-    /// For simulators: a world that has crashed leaves its tasks suspended for ever, and what they hold.
-    package func dropMemory() {
-        cache.dropMemory()
-        for stage in segments.state.withLock({ Array($0.stages.values) }) { segments.forget(stage) }
-    }
-
     func takeMissing(_ reader: Int) -> [NodeAddress] {
         gate.enterRead(reader)
         defer { gate.leaveRead(reader) }

@@ -81,7 +81,8 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
 
     private func post(_ job: LoopJob) {
         let mustWake = mailbox.withLock { box in
-            precondition(!box.isStopped, "work for a loop that has stopped")
+            // Another loop, or a thread of the pool, may not know yet that this one has ended.
+            guard !box.isStopped else { return false }
             box.jobs.append(job)
             defer { box.isWaiting = false }
             return box.isWaiting
@@ -101,7 +102,8 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
     }
 
     /// Closes all sockets (drain the listeners first), runs what has been handed over, and what that hands over in
-    /// turn, then ends the thread and waits for it. Timers are not waited for. Nothing may be handed over afterwards. Not on the loop. Idempotent.
+    /// turn, then ends the thread and waits for it. Timers are not waited for. What is handed over later is dropped. Not on
+    /// the loop. Idempotent.
     public func stop() {
         precondition(!isCurrent, "a loop can not wait for itself")
         let mustWake = mailbox.withLock { box in

@@ -6,13 +6,16 @@ import CShim
 package final class BufferPool {
     package static var small: Int { 4 << 10 }
     @inlinable package static var large: Int { 64 << 10 }
-    static let smallKept = 1024
-    static let largeKept = 256
+    package static let smallKept = 1024
+    package static let largeKept = 256
 
     @exclusivity(unchecked) private var smalls: [UnsafeMutableRawPointer] = []
     @exclusivity(unchecked) private var larges: [UnsafeMutableRawPointer] = []
     /// Bytes taken and not given back.
     @exclusivity(unchecked) package private(set) var inUse = 0
+
+    /// Buffers that wait for their next use.
+    package var kept: (smalls: Int, larges: Int) { (smalls.count, larges.count) }
 
     package init() {
         smalls.reserveCapacity(Self.smallKept)

@@ -39,7 +39,8 @@ public final class ThreadPool: BlockingPool {
         core.submit(Core.Job(work: work, completion: completion, loop: loop))
     }
 
-    /// Runs what was submitted, then ends the threads and waits for them. Nothing may be submitted afterwards.
+    /// Runs what was submitted, then ends the threads and waits for them. What comes later is dropped: a task of a loop
+    /// that still wants something from the disk ends with its process, where it waits.
     public func stop() {
         core.stop()
         let ids = threads.withLock { ids in
@@ -73,8 +74,8 @@ public final class ThreadPool: BlockingPool {
 
         func submit(_ job: Job) {
             shim_monitor_enter(monitor)
-            while queue.count - head >= queueMax { shim_monitor_wait_room(monitor) }
-            precondition(!isStopping, "work for a pool that has stopped")
+            while queue.count - head >= queueMax, !isStopping { shim_monitor_wait_room(monitor) }
+            guard !isStopping else { return shim_monitor_exit(monitor) }
             queue.append(job)
             // Outside of the lock: a thread that is woken inside would only wait for it.
             shim_monitor_exit(monitor)

@@ -40,8 +40,9 @@ enum Help {
           --user NAME:SECRET   a user of SMB, S3 and Swift; any number of times
           --user-file FILE     users by lines; with PROXYFS_USERS, keeps secrets off the process list
 
-        Prints "proxyfs: ready" when every listener accepts. SIGHUP reads the configuration again; SIGTERM
-        finishes what is under way and ends within 30 seconds.
+        Prints "proxyfs: ready" when every listener accepts. SIGHUP reads the configuration again: log.level holds
+        at once, and for everything else that has changed the log says that it needs a restart. SIGTERM finishes
+        what is under way and ends within 30 seconds.
 
         Examples:
           proxyfs serve
