@@ -87,7 +87,8 @@ import Testing
             .loopback(port: 0),
             {
                 $0.limits.outputHigh = 100_000
-                $0.limits.writeTimeout = 500 * millisecond
+                // Far longer than the wait below, so that a slow machine looks before the connection is closed.
+                $0.limits.writeTimeout = 3_000 * millisecond
             }
         ) { connection in
             connections.withLock { $0 = connection }
