@@ -60,15 +60,20 @@ final class FileTable: @unchecked Sendable {
         var waiters: [UnsafeContinuation<Void, Never>] = []
         /// Rises with each step in which pieces or ranges change place.
         var steps: UInt64 = 0
+        /// The file was cut, and what lay behind its end is still there: it has to go before anything else is done.
+        var hasTail = false
+        /// The last flush met damage: what more would be taken in could not be kept.
+        var isDamaged = false
 
-        var isIdle: Bool { pieces.isEmpty && !isBusy && waiters.isEmpty }
-        var mayTake: Bool { (!isBusy || takesWrites) && pieces.count < piecesMax }
+        var isIdle: Bool { pieces.isEmpty && !isBusy && waiters.isEmpty && !hasTail }
+        var mayTake: Bool { (!isBusy || takesWrites) && pieces.count < piecesMax && !isDamaged }
     }
 
     private static let shardCount = 64
     private let shards: [Guarded<[UInt64: State]>] = (0..<shardCount).map { _ in Guarded([:]) }
     private let dirtyPieces = Atomic<Int>(0)
     private let dirtyBytes = Atomic<Int>(0)
+    private let tails = Atomic<Int>(0)
     /// How often pieces went into the tree.
     private let flushes = Atomic<UInt64>(0)
     let bytesMax: Int
@@ -128,13 +133,13 @@ final class FileTable: @unchecked Sendable {
         if !pieces.isEmpty { inode.seal = nil }
     }
 
-    /// Files with data that is not in the tree.
+    /// Files with data that is not in the tree, or with a tail.
     func dirty() -> [UInt64] {
-        guard hasDirty else { return [] }
+        guard hasDirty || tails.load(ordering: .relaxed) > 0 else { return [] }
         var found: [UInt64] = []
         for shard in shards {
             shard.withLock { states in
-                for (inode, state) in states where !state.pieces.isEmpty { found.append(inode) }
+                for (inode, state) in states where !state.pieces.isEmpty || state.hasTail { found.append(inode) }
             }
         }
         return found.sorted()
@@ -244,11 +249,27 @@ final class FileTable: @unchecked Sendable {
         }
     }
 
-    func end(_ inode: UInt64) {
+    func hasTail(_ inode: UInt64) -> Bool {
+        guard tails.load(ordering: .relaxed) > 0 else { return false }
+        return shard(inode).withLock { $0[inode]?.hasTail ?? false }
+    }
+
+    func setTail(_ inode: UInt64, _ hasTail: Bool) {
+        shard(inode).withLock { states in
+            let state = states[inode] ?? State()
+            guard state.hasTail != hasTail else { return }
+            state.hasTail = hasTail
+            tails.wrappingAdd(hasTail ? 1 : -1, ordering: .relaxed)
+            states[inode] = state.isIdle ? nil : state
+        }
+    }
+
+    func end(_ inode: UInt64, isDamaged: Bool = false) {
         let waiters = shard(inode).withLock { states -> [UnsafeContinuation<Void, Never>] in
             guard let state = states[inode] else { return [] }
             state.isBusy = false
             state.takesWrites = false
+            state.isDamaged = isDamaged
             state.frozen = 0
             state.steps += 1
             let waiters = state.waiters

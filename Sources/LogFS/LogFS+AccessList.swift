@@ -28,6 +28,7 @@ extension LogFS {
         let glance = glance
         let attempt = change(request.reader) { (edit) throws(Halt) -> Inode in
             if try edit.answer(request) != nil { return try edit.inode(id) }
+            if list != nil { try needSpace() }
             var inode = try edit.inode(id)
             try edit.setAccessList(&inode, list)
             inode.mode = mode & 0o7777

@@ -6,42 +6,49 @@ extension LogFS {
     /// Pieces of one change: with the extents they take away and the segments' records they stay within its bounds.
     private static let piecesPerChange = 5
 
-    /// What was written to the file before the call is in the tree when this returns. Answers the number to commit:
-    /// 0 when there was nothing. On the volume's loop.
+    /// What was written to the file before the call is in the tree when this returns. Answers the number to commit, also
+    /// when another flush, which nobody may have committed yet, was first. On the volume's loop.
     @discardableResult
     public func flush(_ inode: UInt64) async throws(Failure) -> UInt64 {
         while !files.begin(inode, .flush) { await files.whenFree(inode) }
-        var number: UInt64 = 0
         var failure: Failure?
-        do throws(Failure) { number = try await flushPieces(inode) } catch { failure = error }
-        files.end(inode)
-        guard let failure else { return number }
-        guard failure == .file(.stale) else { throw failure }
-        files.drop(inode, headhunter)
-        return 0
+        do throws(Failure) {
+            if files.hasTail(inode) { try await finishTail(inode) }
+            try await flushPieces(inode)
+        } catch { failure = error }
+        var isDamaged = false
+        if case .volume(.damaged) = failure { isDamaged = true }
+        files.end(inode, isDamaged: isDamaged)
+        if let failure {
+            guard failure == .file(.stale) else { throw failure }
+            files.drop(inode, headhunter)
+        }
+        return headhunter.log.last
     }
 
+    /// One file that can not be flushed keeps none of the others: the first failure is thrown when all have been tried.
     public func flushAll() async throws(Failure) {
-        for inode in files.dirty() { try await flush(inode) }
+        var failure: Failure?
+        for inode in files.dirty() {
+            do throws(Failure) { try await flush(inode) } catch { failure = failure ?? error }
+        }
+        if let failure { throw failure }
     }
 
     /// Everything that the file was and had when this was called is as durable as `level` says.
     public func sync(_ id: FileID, _ level: LogLevel) async throws(Failure) {
-        try await flush(id.inode)
-        // Also what was flushed, and not synced, before.
-        try await commit(headhunter.log.last, level)
+        try await commit(try await flush(id.inode), level)
     }
 
     public func commit(_ number: UInt64, _ level: LogLevel) async throws(Failure) {
         do throws(VolumeError) { try await headhunter.commit(number, level) } catch { throw .volume(error) }
     }
 
-    private func flushPieces(_ inode: UInt64) async throws(Failure) -> UInt64 {
+    private func flushPieces(_ inode: UInt64) async throws(Failure) {
         let pieces = files.frozen(inode)
-        guard !pieces.isEmpty else { return 0 }
+        guard !pieces.isEmpty else { return }
         if pieces.allSatisfy({ $0.memory != nil && $0.end <= UInt64(Limits.inlineBytesMax) }) {
-            let (isInline, number) = try await run { self.flushInline($0, inode) }
-            if isInline { return number }
+            if try await run({ self.flushInline($0, inode) }).value { return }
         }
         try await moveInline(inode)
         for (index, piece) in pieces.enumerated() {
@@ -53,13 +60,7 @@ extension LogFS {
             }
         }
         var left = pieces.count
-        var number: UInt64 = 0
-        while left > 0 {
-            let (taken, log) = try await run { self.flushStep($0, inode) }
-            number = log
-            left -= taken
-        }
-        return number
+        while left > 0 { left -= try await run { self.flushStep($0, inode) }.value }
     }
 
     func append(_ bytes: UnsafeRawBufferPointer) async throws(Failure) -> SegmentRange {

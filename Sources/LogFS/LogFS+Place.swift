@@ -26,6 +26,7 @@ extension LogFS {
         guard attributes.count <= Self.placeAttributesMax,
             attributes.reduce(0, { $0 + $1.value.count }) <= Self.placeAttributeBytesMax
         else { return .refused(.tooManyAttributes) }
+        guard !headhunter.isShortOfSpace else { return .refused(.noSpace) }
         var range: SegmentRange?
         if content.count > Limits.inlineBytesMax {
             range = headhunter.append(content, heat: .small)
@@ -33,6 +34,7 @@ extension LogFS {
         }
         let epoch = headhunter.epoch
         let attempt = change(request.reader) { (edit) throws(Halt) -> Placed in
+            try needSpace()
             var home = try edit.directory(directory)
             try LogFS.check(name)
             guard home.links > 0 else { throw .refused(.stale) }
@@ -58,6 +60,7 @@ extension LogFS {
     public func createNameless(_ request: Request, near directory: FileID, _ new: NewFile) -> Attempt<Inode> {
         let epoch = headhunter.epoch
         return change(request.reader) { (edit) throws(Halt) -> Inode in
+            try needSpace()
             var home = try edit.directory(directory)
             guard home.links > 0 else { throw .refused(.stale) }
             var inode = Inode()

@@ -105,13 +105,12 @@ extension LogFS {
     }
 
     private func keepHouse() async {
+        // When the volume has failed or the disk is full, who waits for something is told by his own call.
+        do throws(Failure) { try await flushAll() } catch {}
         do throws(Failure) {
-            try await flushAll()
             try await tidy()
             try await forgetTokens()
-        } catch {
-            // The volume has failed or the disk is full: who waits for something is told by his own call.
-        }
+        } catch {}
         if !housekeeping.isClosing { start() }
     }
 

@@ -7,6 +7,7 @@ extension LogFS {
         var isDone: Bool
         var inode: Inode
         var place: UInt64
+        var isRepeated = false
     }
 
     /// Does work on a file that nobody else may work on meanwhile, after its data has been flushed.
@@ -21,17 +22,27 @@ extension LogFS {
     /// Sets the size: cuts the file, or lets it end in a hole. On the volume's loop.
     @discardableResult
     public func resize(
-        _ id: FileID, to size: UInt64, now: Int64
-    ) async throws(Failure) -> (inode: Inode, number: UInt64) {
+        _ id: FileID, to size: UInt64, now: Int64, token: RequestToken? = nil
+    ) async throws(Failure) -> Resized {
         guard size <= Limits.fileBytesMax else { throw .file(.fileTooBig) }
         return try await exclusively(id.inode) { () throws(Failure) in
-            var (step, number) = try await run { self.resizeStep($0, id, size, now) }
-            let inode = step.inode
-            while !step.isDone {
-                (step, number) = try await run { self.tailStep($0, id.inode) }
+            let (step, number) = try await run { reader in
+                self.resizeStep(Request(reader: reader, now: now, token: token), id, size)
             }
-            return (inode, number)
+            if !step.isDone {
+                files.setTail(id.inode, true)
+                try await finishTail(id.inode)
+            }
+            return Resized(
+                inode: step.inode, number: step.isDone ? number : headhunter.log.last, isRepeated: step.isRepeated)
         }
+    }
+
+    public struct Resized: Sendable {
+        public var inode: Inode
+        public var number: UInt64
+        /// The same request did it before: nothing was done now.
+        public var isRepeated: Bool
     }
 
     /// The same at once: `.busy` where it takes several steps, or the file has data that is not flushed.
@@ -39,7 +50,7 @@ extension LogFS {
         guard size <= Limits.fileBytesMax else { return .refused(.fileTooBig) }
         return files.locked(id.inode) { state in
             guard state == nil else { return .busy }
-            let attempt = resizeStep(request.reader, id, size, request.now, whole: true)
+            let attempt = resizeStep(request, id, size, whole: true)
             guard case .done(let step, let number) = attempt else { return attempt.with(Inode()) }
             return step.isDone ? .done(step.inode, number: number) : .busy
         }
@@ -47,10 +58,14 @@ extension LogFS {
 
     /// `whole`: do nothing if one change is not enough.
     private func resizeStep(
-        _ reader: Int, _ id: FileID, _ size: UInt64, _ now: Int64, whole: Bool = false
+        _ request: Request, _ id: FileID, _ size: UInt64, whole: Bool = false
     ) -> Attempt<Step> {
-        change(reader) { (edit) throws(Halt) in
+        let now = request.now
+        return change(request.reader) { (edit) throws(Halt) in
             var inode = try edit.regularFile(id)
+            if try edit.answer(request) != nil {
+                return Step(isDone: true, inode: inode, place: size, isRepeated: true)
+            }
             let old = inode.size
             var isDone = true
             inode.modified = now
@@ -82,6 +97,7 @@ extension LogFS {
             }
             edit.store(inode)
             try edit.countBytes(inode, Int64(clamping: size) - Int64(clamping: old))
+            try edit.remember(request, inode.number)
             return Step(isDone: isDone, inode: inode, place: size)
         }
     }
@@ -100,14 +116,28 @@ extension LogFS {
         }
     }
 
-    /// After a start: cuts that were not finished.
+    /// Whoever calls works on the file. After a failure the file keeps its mark, and whoever works on it next begins
+    /// with this: what was cut off must not come back when it grows, nor be cut once more after it has.
+    func finishTail(_ inode: UInt64) async throws(Failure) {
+        while try await !run({ self.tailStep($0, inode) }).value.isDone {}
+        files.setTail(inode, false)
+    }
+
+    /// After a start: cuts that were not finished. One that can not be finished now is left to whoever works on the file.
     func finishTails() async throws(Failure) {
+        var next: UInt64 = 0
         while true {
+            let from = next
             let found = try await run { reader in
-                self.read(reader) { (records) throws(Halt) in try records.numbers(.tail, from: 0, limit: 1) }
+                self.read(reader) { (records) throws(Halt) in try records.numbers(.tail, from: from, limit: 1) }
             }.value
             guard let inode = found.first else { return }
-            while try await !run({ self.tailStep($0, inode) }).value.isDone {}
+            files.setTail(inode, true)
+            do throws(Failure) { try await finishTail(inode) } catch {
+                guard case .volume(.damaged) = error else { throw error }
+            }
+            guard inode < .max else { return }
+            next = inode + 1
         }
     }
 

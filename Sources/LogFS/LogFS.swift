@@ -123,7 +123,9 @@ public final class LogFS: @unchecked Sendable {
         switch attempt {
         case .done(.success(let value), let number):
             writer.apply()
-            return .done(value, number: number)
+            // What was found done already may be somebody's change that is not durable yet, or the first answer of the
+            // same request: it is when all is that was changed until now.
+            return .done(value, number: number > 0 ? number : headhunter.log.last)
         case .done(.failure(let refusal), _): return .refused(refusal)
         case .missing: return .missing
         case .full: return .full

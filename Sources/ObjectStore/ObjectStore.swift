@@ -71,13 +71,14 @@ public final class ObjectStore: @unchecked Sendable {
 
     /// Stores an object. With `.absent` exactly one of all that try ever succeeds; `.exists` tells that somebody
     /// else's object has the name. A file that the store adopted is gone afterwards; after a failure it is still there.
+    /// `mayBeOurs`: an earlier call with the same bytes failed, and what it sent may have arrived since.
     public func put(
-        _ name: ObjectName, _ body: ObjectBody, condition: PutCondition = .always
+        _ name: ObjectName, _ body: ObjectBody, condition: PutCondition = .always, mayBeOurs: Bool = false
     ) async throws(StoreError) {
         guard body.size <= capabilities.objectBytesMax else { throw .badRange }
         precondition(condition == .always || capabilities.createIfAbsent, "this store can not create if absent")
         // After a try without an answer, or an answer that may hide a success, "exists" may be about our own object.
-        var mayBeOurs = false
+        var mayBeOurs = mayBeOurs
         let request = StoreRequest(.object(name, .put(body, condition)))
         let reply = try await perform(request, on: \.writes, bytes: body.size) { reply in
             switch reply.status {

@@ -32,7 +32,9 @@ package enum Bench {
         return ObjectStore(directory, world: world, loop: world.loops[0])
     }
 
-    package static func volume(_ world: World, small: Bool = true) async throws -> Headhunter {
+    package static func volume(
+        _ world: World, small: Bool = true, log: String = "log"
+    ) async throws -> Headhunter {
         var options = HeadhunterOptions()
         if small {
             options.cacheBytes = 0
@@ -44,7 +46,7 @@ package enum Bench {
             options.stageMemoryBytes = 8 << 20
         }
         return try await Headhunter.open(
-            world: world, loop: world.loops[0], store: try await store(world), prefix: "v", directory: "log",
+            world: world, loop: world.loops[0], store: try await store(world), prefix: "v", directory: log,
             options: options)
     }
 }

@@ -106,6 +106,11 @@ struct CheckpointHeader: Equatable, Sendable {
         return block
     }
 
+    /// Whether it keeps to what a reader accepts.
+    var isReadable: Bool {
+        trees.count <= Self.treesMax && objects.count <= Self.objectsMax && doomed.count <= Self.doomedMax
+    }
+
     enum Malformed: Error, Equatable, Sendable {
         case notAHeader
         case checksum

@@ -15,6 +15,9 @@ struct CheckpointState {
     var begun: UInt64 = 0
     var completed: UInt64 = 0
     var isRunning = false
+    /// A recovered log is on its way into the trees.
+    var isDraining = false
+    var whenDrained: [UnsafeContinuation<Void, Never>] = []
     var waiting: [UnsafeContinuation<Void, Never>] = []
     var failure: VolumeError?
     /// What the checkpoint under way is being kept by, for people.
@@ -68,8 +71,20 @@ extension Headhunter {
         loop.task { await self.runCheckpoint() }
     }
 
-    /// Returns when a checkpoint that began after this call is durable.
+    /// Returns when all that was in the trees, and in a recovered log, is in the store.
     public func checkpoint() async throws(VolumeError) {
+        // What only the overlay has is in no checkpoint, and keeps the log that it came from.
+        while checkpoints.isDraining {
+            if let failure { throw failure }
+            await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+                checkpoints.whenDrained.append(continuation)
+            }
+        }
+        try await nextCheckpoint()
+    }
+
+    /// Returns when a checkpoint that began after this call is durable.
+    func nextCheckpoint() async throws(VolumeError) {
         let wanted = checkpoints.begun + 1
         while checkpoints.completed < wanted {
             if let failure = checkpoints.failure { throw failure }
@@ -79,6 +94,24 @@ extension Headhunter {
             }
         }
     }
+
+    /// Calls `done` on `target` when change `number` is in the store, with all before it and their data. All that wait
+    /// share one checkpoint.
+    public func whenStored(
+        _ number: UInt64, on target: EventLoop, _ done: @escaping @Sendable (VolumeError?) -> Void
+    ) {
+        loop.task {
+            var failure: VolumeError?
+            do throws(VolumeError) {
+                while self.checkpoints.header.logFirst <= number { try await self.checkpoint() }
+            } catch { failure = error }
+            let outcome = failure
+            if target.isCurrent { done(outcome) } else { target.execute { done(outcome) } }
+        }
+    }
+
+    /// The newest header, and what it names, hold all changes below this one.
+    package var storedBelow: UInt64 { checkpoints.header.logFirst }
 
     // MARK: Standing still
 
@@ -151,7 +184,8 @@ extension Headhunter {
         defer { gate.leaveWrite() }
         checkpointWanted = false
         // Nothing to write: no tree has changed, and the log holds nothing that a header would cut.
-        if cache.dirtyCount == 0, logBytes == 0, cache.released.isEmpty { return nil }
+        let holdsNothing = !(overlay?.isEmpty ?? true) || log.last < logFirst
+        if cache.dirtyCount == 0, logBytes == 0, cache.released.isEmpty, holdsNothing { return nil }
         let released = cache.released
         cache.released.removeAll()
         // Keys that only the overlay has are not in the trees yet: the log that it came from stays. Replaying all of
@@ -175,7 +209,8 @@ extension Headhunter {
         try await storeNodes(packer)
         try await uploadAll(frozen.stages)
         // The header cuts the log that has the checksums of what files were given; those of the segments follow them.
-        try await commit(data.sealed, .durable)
+        let sealed = data.sealed
+        try await patiently { () async throws(VolumeError) in try await self.commit(sealed, .durable) }
 
         for address in frozen.released {
             guard var object = checkpoints.objects[address.object] else { continue }
@@ -195,6 +230,10 @@ extension Headhunter {
             wall: world.clock.wall(), trees: trees,
             objects: checkpoints.objects.values.sorted { $0.number < $1.number },
             doomed: checkpoints.doomed.sorted { ($0.kind.rawValue, $0.number) < ($1.kind.rawValue, $1.number) })
+        // Nothing is cut for a header that no reader takes.
+        guard header.isReadable else {
+            throw .readOnly("\(header.objects.count) metadata objects are more than a checkpoint may name")
+        }
         try await publish(header)
         checkpoints.header = header
         await install(packer)
@@ -247,6 +286,19 @@ extension Headhunter {
         }
     }
 
+    /// Does what the volume can not do without, again and again while disk or store do not answer.
+    func patiently<Value>(_ body: () async throws(VolumeError) -> Value) async throws(VolumeError) -> Value {
+        while true {
+            do throws(VolumeError) {
+                return try await body()
+            } catch {
+                guard case .unavailable(let why) = error, checkpoints.failure == nil, failure == nil else { throw error }
+                checkpoints.trouble = why
+            }
+            await loop.sleep(nanoseconds: Self.retryNanoseconds)
+        }
+    }
+
     /// Nil when it is worth trying again; the trouble is noted.
     func patience(_ error: StoreError, _ what: String) -> VolumeError? {
         switch error {
@@ -262,15 +314,18 @@ extension Headhunter {
     func publish(_ header: CheckpointHeader) async throws(VolumeError) {
         let name = objectName(ObjectNaming.header, header.number)
         let body = ObjectBody.blocks([header.encoded()])
+        var hasTried = false
         while true {
             do throws(StoreError) {
-                try await store.put(name, body, condition: .absent)
+                // What a try sent that was given up may have arrived since: that would be no other owner.
+                try await store.put(name, body, condition: .absent, mayBeOurs: hasTried)
                 let passed = try await newestBoundary()
                 if let passed, passed >= header.number { throw .exists }
                 checkpoints.trouble = nil
                 return
             } catch {
                 if let failure = patience(error, "writing \(name)") { throw failure }
+                hasTried = true
             }
             await loop.sleep(nanoseconds: Self.retryNanoseconds)
         }
@@ -357,18 +412,28 @@ extension Headhunter {
     /// Takes dead segments out of the table. Their objects are doomed from here on: they go when a header is durable
     /// that has them in its list, and so names none of their bytes.
     private func removeDeadSegments() async throws(VolumeError) {
-        let dead = try await read { (view) throws(Missing) -> [UInt64] in
-            try SegmentTable.marked(view, SegmentTable.deadTag, from: 0, limit: Self.deadSegmentsSlice)
+        let dead = try await patiently { () async throws(VolumeError) in
+            try await self.read { (view) throws(Missing) -> [UInt64] in
+                try SegmentTable.marked(view, SegmentTable.deadTag, from: 0, limit: Self.deadSegmentsSlice)
+            }
         }
         for segment in dead {
-            let (isDead, _) = try await change(isUrgent: true) { (change) throws(Missing) -> Bool in
+            let isDead = try await patiently { () async throws(VolumeError) in try await self.removeSegment(segment) }
+            if isDead { checkpoints.doomed.append(DoomedObject(kind: .segment, number: segment)) }
+        }
+    }
+
+    /// Takes a segment without a live byte out of the table. False: it has some again.
+    private func removeSegment(_ segment: UInt64) async throws(VolumeError) -> Bool {
+        while true {
+            let (left, _) = try await change(isUrgent: true) { (change) throws(Missing) -> Int? in
                 guard !self.segments.isPromised(segment), let record = try SegmentTable.read(change, segment),
                     record.live == 0
-                else { return false }
-                try SegmentTable.remove(change, segment)
-                return true
+                else { return nil }
+                return try SegmentTable.remove(change, segment)
             }
-            if isDead { checkpoints.doomed.append(DoomedObject(kind: .segment, number: segment)) }
+            guard let left else { return false }
+            if left == 0 { return true }
         }
     }
 
@@ -401,7 +466,7 @@ extension Headhunter {
             return self.nonces.promised
         }
         // With the data of earlier records: a recovery cuts the log where data is missing.
-        try await commit(number, .durable)
+        try await patiently { () async throws(VolumeError) in try await self.commit(number, .durable) }
         gate.enterWrite()
         nonces.reserved = max(nonces.reserved, promised)
         gate.leaveWrite()

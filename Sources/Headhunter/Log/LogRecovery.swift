@@ -18,6 +18,10 @@ struct LogRecovery {
         case data(SegmentRange, record: UInt64)
         /// A batch whose checksum is right holds what no writer writes.
         case malformed(path: String, offset: UInt64)
+        /// Written by a newer program.
+        case unknownFormat(path: String, version: UInt16)
+        /// Of another volume: one of the two would lose its log.
+        case foreign(path: String)
     }
 
     struct Ending: Sendable {
@@ -115,7 +119,7 @@ struct LogRecovery {
         // back after a crash, in any combination: such files must not be looked at.
         let start = found.lastIndex { $0.first <= first } ?? 0
         let all = found[start...]
-        var known = durable
+        var known = max(durable, try knownBehindDamage())
         var expected: UInt64?
         var chain: UInt32 = 0
         // The chain behind the last record, and behind each mark after it: a writer that leaves a file whose sync failed
@@ -281,9 +285,28 @@ struct LogRecovery {
         return UInt64((whole + LogFormat.alignment - 1) / LogFormat.alignment * LogFormat.alignment)
     }
 
-    /// All log files with a readable header, by rising sequence. One whose header is torn holds nothing that was
-    /// ever synced: its first sync came after its header.
-    private func openFiles() throws(Problem) -> [File] {
+    /// What the batches of files without a readable header know to be durable. A torn header is one of a file that was
+    /// never synced, and its batches know nothing new; a damaged one hides records that somebody may have been told of.
+    private func knownBehindDamage() throws(Problem) -> UInt64 {
+        var known: UInt64 = 0
+        for file in try openFiles(readable: false) {
+            defer { file.handle.close() }
+            var offset = UInt64(LogFormat.fileHeaderSize)
+            while let candidate = try nextMagic(in: file, from: offset) {
+                offset = candidate
+                if let header = try batch(in: file, at: offset) {
+                    known = max(known, header.durable)
+                    offset += Self.padded(header.length)
+                } else {
+                    offset += UInt64(LogFormat.alignment)
+                }
+            }
+        }
+        return known
+    }
+
+    /// All log files with a readable header, or all without one, by rising sequence.
+    private func openFiles(readable: Bool = true) throws(Problem) -> [File] {
         var sequences: [UInt64] = []
         do throws(Errno) {
             try disk.list(directory) { name, kind in
@@ -296,34 +319,44 @@ struct LogRecovery {
         var files: [File] = []
         for sequence in sequences.sorted() {
             let path = directory + "/" + ReplayLog.fileName(sequence)
+            let handle: any DiskFile
+            let size: UInt64
             do throws(Errno) {
-                let handle = try disk.open(path, [])
-                let size = try handle.size()
+                handle = try disk.open(path, [])
+                size = try handle.size()
                 block.count = try handle.read(
                     into: UnsafeMutableRawBufferPointer(start: block.base, count: LogFormat.fileHeaderSize), at: 0)
-                if block.count == LogFormat.fileHeaderSize, let file = parse(sequence, path, handle, size) {
-                    files.append(file)
-                } else {
-                    handle.close()
-                }
             } catch {
                 throw .io(error, path: path)
+            }
+            let file = block.count == LogFormat.fileHeaderSize ? try parse(sequence, path, handle, size) : nil
+            if readable, let file {
+                files.append(file)
+            } else if !readable, file == nil {
+                files.append(File(sequence: sequence, first: 0, chain: 0, path: path, handle: handle, size: size))
+            } else {
+                handle.close()
             }
         }
         return files
     }
 
-    private func parse(_ sequence: UInt64, _ path: String, _ handle: any DiskFile, _ size: UInt64) -> File? {
+    /// Nil when the header is torn.
+    private func parse(
+        _ sequence: UInt64, _ path: String, _ handle: any DiskFile, _ size: UInt64
+    ) throws(Problem) -> File? {
         let base = UnsafeRawPointer(block.base)
         guard base.load(as: UInt32.self) == LogFormat.fileMagic,
             base.load(fromByteOffset: LogFormat.fileChecksumOffset, as: UInt32.self)
                 == CRC32C.of(UnsafeRawBufferPointer(start: base, count: LogFormat.fileChecksumOffset)),
-            VolumeIdentity(
-                high: base.load(fromByteOffset: 40, as: UInt64.self),
-                low: base.load(fromByteOffset: 48, as: UInt64.self)) == volume,
-            base.load(fromByteOffset: 4, as: UInt16.self) == LogFormat.version,
             base.load(fromByteOffset: 8, as: UInt64.self) == sequence
         else { return nil }
+        // A whole header that is not ours is no torn one: passing over it would drop what the file holds.
+        let version = base.load(fromByteOffset: 4, as: UInt16.self)
+        guard version == LogFormat.version else { throw .unknownFormat(path: path, version: version) }
+        let owner = VolumeIdentity(
+            high: base.load(fromByteOffset: 40, as: UInt64.self), low: base.load(fromByteOffset: 48, as: UInt64.self))
+        guard owner == volume else { throw .foreign(path: path) }
         return File(
             sequence: sequence, first: base.load(fromByteOffset: 16, as: UInt64.self),
             chain: base.load(fromByteOffset: 32, as: UInt32.self), path: path, handle: handle, size: size)

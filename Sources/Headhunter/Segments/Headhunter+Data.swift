@@ -251,10 +251,9 @@ extension Headhunter {
         guard checkpoints.failure == nil else { return }
         checkpoints.trouble = nil
         do throws(VolumeError) {
-            let (_, number) = try await change(isUrgent: true) { (change) throws(Missing) -> Void in
-                try SegmentTable.seal(
-                    change, stage.number, size: UInt64(stage.size), heat: stage.heat, checksums: stage.checksums.all)
-            }
+            let number = try await seal(
+                stage.number, size: UInt64(stage.size), heat: { (_) throws(Missing) in stage.heat },
+                checksums: stage.checksums.all)
             data.sealed = max(data.sealed, number)
         } catch {
             return failData(error)
@@ -266,6 +265,27 @@ extension Headhunter {
             await world.blocking.run(on: loop) { () throws(Never) -> Void in
                 do throws(Errno) { try disk.remove(path) } catch { return }
             }
+        }
+    }
+
+    /// Writes down that a segment is in the store: its checksums first, in as many changes as it takes.
+    private func seal(
+        _ segment: UInt64, size: UInt64, heat: (Change) throws(Missing) -> Heat, checksums: [UInt32]
+    ) async throws(VolumeError) -> UInt64 {
+        var next = 0
+        while next < SegmentTable.checksumKeys(blocks: checksums.count) {
+            let first = next
+            try await patiently { () async throws(VolumeError) in
+                _ = try await self.change(isUrgent: true) { (change) throws(Missing) -> Void in
+                    SegmentTable.putChecksums(change, segment, from: first, checksums)
+                }
+            }
+            next += SegmentTable.checksumKeysPerChange
+        }
+        return try await patiently { () async throws(VolumeError) in
+            try await self.change(isUrgent: true) { (change) throws(Missing) -> Void in
+                try SegmentTable.seal(change, segment, size: size, heat: try heat(change))
+            }.number
         }
     }
 
@@ -380,10 +400,11 @@ extension Headhunter {
         } catch {
             throw Self.volumeError(error, "\(name)")
         }
-        _ = try await change(isUrgent: true) { (change) throws(Missing) -> Void in
-            let heat = try SegmentTable.read(change, segment).flatMap { Heat(rawValue: $0.heat) } ?? .small
-            try SegmentTable.seal(change, segment, size: size, heat: heat, checksums: checksums.all)
-        }
+        _ = try await seal(
+            segment, size: size,
+            heat: { (change) throws(Missing) in
+                try SegmentTable.read(change, segment).flatMap { Heat(rawValue: $0.heat) } ?? .small
+            }, checksums: checksums.all)
     }
 
     private func liveBytes(_ segment: UInt64) async throws(StoreError) -> UInt64 {
@@ -396,9 +417,13 @@ extension Headhunter {
 
     private func forgetSegment(_ segment: UInt64) async throws(StoreError) {
         do throws(VolumeError) {
-            _ = try await change(isUrgent: true) { (change) throws(Missing) -> Void in
-                try SegmentTable.remove(change, segment)
-                SegmentTable.unmark(change, SegmentTable.stagedTag, segment)
+            var left = 1
+            while left > 0 {
+                left = try await change(isUrgent: true) { (change) throws(Missing) -> Int in
+                    let left = try SegmentTable.remove(change, segment)
+                    if left == 0 { SegmentTable.unmark(change, SegmentTable.stagedTag, segment) }
+                    return left
+                }.0
             }
         } catch { throw .unavailable("\(error)") }
     }

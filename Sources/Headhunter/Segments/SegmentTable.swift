@@ -117,23 +117,32 @@ enum SegmentTable {
         return try found.get()
     }
 
-    /// The segment is in the store: its size, and the checksums of its blocks.
-    static func seal(
-        _ change: Change, _ segment: UInt64, size: UInt64, heat: Heat, checksums: [UInt32]
-    ) throws(Missing) {
+    /// Keys of checksums that one change takes, beside the segment's record and marks.
+    static let checksumKeysPerChange = 32
+
+    /// The keys that the checksums of so many blocks take.
+    static func checksumKeys(blocks: Int) -> Int { (blocks + checksumsPerKey - 1) / checksumsPerKey }
+
+    /// The checksums of some blocks: the keys from `first` on, as many as one change takes. They count once the segment
+    /// is sealed.
+    static func putChecksums(_ change: Change, _ segment: UInt64, from first: Int, _ checksums: [UInt32]) {
+        let end = min(first + checksumKeysPerChange, checksumKeys(blocks: checksums.count))
+        for index in first..<end {
+            let start = index * checksumsPerKey
+            let part = checksums[start..<min(start + checksumsPerKey, checksums.count)].map(\.littleEndian)
+            Key(checksumsTag, segment, index: UInt16(index)).withBytes { key in
+                part.withUnsafeBytes { change.put(SystemTree.id, key, $0) }
+            }
+        }
+    }
+
+    /// The segment is in the store, and the table has the checksums of its blocks.
+    static func seal(_ change: Change, _ segment: UInt64, size: UInt64, heat: Heat) throws(Missing) {
         var record = try read(change, segment) ?? Record(live: 0, size: 0, heat: heat.rawValue)
         record.size = size
         write(change, segment, record)
         unmark(change, stagedTag, segment)
         if record.live == 0 { mark(change, deadTag, segment) }
-        var start = 0
-        while start < checksums.count {
-            let part = checksums[start..<min(start + checksumsPerKey, checksums.count)].map(\.littleEndian)
-            Key(checksumsTag, segment, index: UInt16(start / checksumsPerKey)).withBytes { key in
-                part.withUnsafeBytes { change.put(SystemTree.id, key, $0) }
-            }
-            start += checksumsPerKey
-        }
     }
 
     /// The checksum of one block; nil when the table has none.
@@ -149,15 +158,24 @@ enum SegmentTable {
         return try found.get()
     }
 
-    /// Takes a dead segment out of the table.
-    static func remove(_ change: Change, _ segment: UInt64) throws(Missing) {
-        guard let record = try read(change, segment) else { return }
-        Key(recordTag, segment).withBytes { change.delete(SystemTree.id, $0) }
-        unmark(change, deadTag, segment)
-        let blocks = (Int(record.size) + SegmentFormat.blockSize - 1) / SegmentFormat.blockSize
-        for index in 0..<((blocks + checksumsPerKey - 1) / checksumsPerKey) {
+    /// Takes a dead segment out of the table, its last checksums first. Answers how many of their keys are left: it is
+    /// in the table until none is.
+    static func remove(_ change: Change, _ segment: UInt64) throws(Missing) -> Int {
+        guard var record = try read(change, segment) else { return 0 }
+        let keys = checksumKeys(blocks: (Int(record.size) + SegmentFormat.blockSize - 1) / SegmentFormat.blockSize)
+        let left = max(0, keys - checksumKeysPerChange)
+        for index in left..<keys {
             Key(checksumsTag, segment, index: UInt16(index)).withBytes { change.delete(SystemTree.id, $0) }
         }
+        if left > 0 {
+            // What is left of it is as long as the checksums that are left: a crash goes on from here.
+            record.size = UInt64(left * checksumsPerKey * SegmentFormat.blockSize)
+            write(change, segment, record)
+        } else {
+            Key(recordTag, segment).withBytes { change.delete(SystemTree.id, $0) }
+            unmark(change, deadTag, segment)
+        }
+        return left
     }
 }
 

@@ -138,11 +138,18 @@ final class StageRecovery {
     private func matches(_ range: SegmentRange, _ candidate: Candidate) -> Bool {
         guard Int(range.length) <= buffer.capacity else { return false }
         let target = UnsafeMutableRawBufferPointer(start: buffer.base, count: Int(range.length))
-        guard let got = try? candidate.file.read(into: target, at: UInt64(range.offset)), got == target.count else {
+        do throws(Errno) {
+            guard try candidate.file.read(into: target, at: UInt64(range.offset)) == target.count else { return false }
+        } catch {
+            // Not the same as other bytes: they may be there, and somebody may have been told of them.
+            trouble = trouble ?? (error, candidate.path)
             return false
         }
         return CRC32C.of(UnsafeRawBufferPointer(target)) == range.checksum
     }
+
+    /// The first file that could not be read: nothing that was found may be relied on then.
+    private(set) var trouble: (cause: Errno, path: String)?
 
     /// The segments to go on with.
     private(set) var chosen: [Segments.Stage] = []

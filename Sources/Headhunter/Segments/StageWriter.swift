@@ -127,16 +127,17 @@ struct StageWriter {
             try? disk.remove(made.path)
             throw error
         }
+        // At once: who sees that all is synced uploads the file that the path names.
         segments.state.withLock { _ in
             stage.file = made.file
+            stage.path = made.path
+            stage.checksums = checksums
+            if stage.hasChecksums { stage.known = checksums.complete }
+            stage.nameIsVolatile = false
+            stage.isSuspect = false
             stage.written = goal
             stage.synced = goal
         }
-        stage.path = made.path
-        stage.checksums = checksums
-        publishChecksums(stage)
-        stage.nameIsVolatile = false
-        stage.isSuspect = false
         if !oldPath.isEmpty { try? disk.remove(oldPath) }
     }
 }

@@ -102,7 +102,7 @@ extension Headhunter {
         } else if segments.isFull {
             try await dataRoom()
         } else {
-            try await checkpoint()
+            try await nextCheckpoint()
         }
     }
 

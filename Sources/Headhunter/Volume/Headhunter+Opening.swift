@@ -92,7 +92,10 @@ extension Headhunter {
         headhunter.startUploads()
         headhunter.startTimer()
         headhunter.startSpaceWatch()
-        if headhunter.overlay != nil { loop.task { await headhunter.drain() } }
+        if headhunter.overlay != nil {
+            headhunter.checkpoints.isDraining = true
+            loop.task { await headhunter.drain() }
+        }
         let oldest = headhunter.nonces.next
         loop.task { await headhunter.collectOrphans(below: oldest) }
         return headhunter
@@ -200,9 +203,17 @@ extension Headhunter {
                     stage = try StageRecovery(
                         disk: world.disk, directory: stageDirectory, volume: header.volume, inStore: inStore)
                 } catch { throw .io(error, path: stageDirectory) }
-                let ending = try recovery.run(
-                    first: header.logFirst, durable: header.logDurable, holds: { stage.holds($0, isUnsure: $1) }
-                ) { _, record in LogRecord.forEach(record) { overlay.set($0, $1, $2) } }
+                let ending: LogRecovery.Ending
+                do throws(LogRecovery.Problem) {
+                    ending = try recovery.run(
+                        first: header.logFirst, durable: header.logDurable, holds: { stage.holds($0, isUnsure: $1) }
+                    ) { _, record in LogRecord.forEach(record) { overlay.set($0, $1, $2) } }
+                } catch {
+                    // What could not be read looks like data that is missing.
+                    if let trouble = stage.trouble { throw .io(trouble.cause, path: trouble.path) }
+                    throw error
+                }
+                if let trouble = stage.trouble { throw .io(trouble.cause, path: trouble.path) }
                 return Recovered(overlay: overlay, ending: ending, stage: stage)
             }
         } catch { throw volumeError(error, directory) }
@@ -217,6 +228,10 @@ extension Headhunter {
             .damaged(
                 "segment \(range.segment): the bytes at \(range.offset), which the durable log record \(record) "
                     + "names, are not what was written")
+        case .unknownFormat(let path, let version):
+            .unknownFormat("the replay log \(path) has format version \(version)")
+        case .foreign(let path):
+            .damaged("the replay log \(path) belongs to another volume")
         case .malformed(let path, let offset):
             .damaged("the replay log \(path) holds at \(offset) what no server writes")
         }
@@ -224,20 +239,30 @@ extension Headhunter {
 
     /// Moves what the log held into the trees, lowest keys first, beside everybody else's work.
     private func drain() async {
+        defer {
+            checkpoints.isDraining = false
+            let waiting = checkpoints.whenDrained
+            checkpoints.whenDrained = []
+            for continuation in waiting { continuation.resume() }
+        }
         var resume = true
         while resume {
             switch drainSome() {
             case .done: resume = false
             case .more: await Task.yield()
             case .missing:
-                do throws(VolumeError) { try await load(for: loop.index) } catch {
+                do throws(VolumeError) {
+                    try await patiently { () async throws(VolumeError) in try await self.load(for: self.loop.index) }
+                } catch {
                     fail(error)
                     return
                 }
             case .full:
-                do throws(VolumeError) { try await checkpoint() } catch { return }
+                do throws(VolumeError) { try await nextCheckpoint() } catch { return }
             }
         }
+        gate.enterRead(loop.index)
+        defer { gate.leaveRead(loop.index) }
         wantCheckpoint()
     }
 
@@ -310,7 +335,7 @@ extension Headhunter {
         checkpoints.isClosing = true
         if let timer = checkpoints.timer { loop.cancel(timer) }
         if let timer = checkpoints.spaceTimer { loop.cancel(timer) }
-        try await checkpoint()
+        try await nextCheckpoint()
         fail(.closed)
     }
 }

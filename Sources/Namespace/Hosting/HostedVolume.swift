@@ -94,7 +94,10 @@ public final class HostedVolume: Sendable {
     /// Brings everything to the store. Nobody calls the volume any more. On the volume's loop.
     public func close() async throws(HostingError) {
         headhunter.release()
-        do throws(Failure) { try await files.stop() } catch { throw .volume(Self.volumeError(error)) }
-        do throws(VolumeError) { try await headhunter.close() } catch { throw .volume(error) }
+        // A file that can not be flushed keeps none of the others from the store.
+        var failure: HostingError?
+        do throws(Failure) { try await files.stop() } catch { failure = .volume(Self.volumeError(error)) }
+        do throws(VolumeError) { try await headhunter.close() } catch { failure = failure ?? .volume(error) }
+        if let failure { throw failure }
     }
 }

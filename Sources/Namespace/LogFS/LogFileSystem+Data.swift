@@ -68,8 +68,8 @@ extension LogFileSystem {
             return !others.isEmpty
         }()
         let (inode, number) = try await onLoop { () async throws(Failure) in
-            let sized = try await files.resize(id, to: size, now: request.now)
-            guard hasMore else { return (sized.inode, sized.number) }
+            let sized = try await files.resize(id, to: size, now: request.now, token: request.token)
+            guard hasMore, !sized.isRepeated else { return (sized.inode, sized.number) }
             let set = try await files.run { reader in
                 files.setAttributes(LogFS::Request(reader: reader, now: request.now), id, new)
             }

@@ -173,8 +173,11 @@ public final class LogFileSystem: FileSystem {
     public func whenSettled(
         _ number: UInt64, _ durability: Durability, on loop: EventLoop, _ done: @escaping @Sendable (FileError?) -> Void
     ) {
-        files.headhunter.whenCommitted(number, durability == .memory ? .written : .durable, on: loop) { error in
-            done(error.map { Self.outer($0) })
+        let told: @Sendable (VolumeError?) -> Void = { error in done(error.map { Self.outer($0) }) }
+        switch durability {
+        case .memory: files.headhunter.whenCommitted(number, .written, on: loop, told)
+        case .log: files.headhunter.whenCommitted(number, .durable, on: loop, told)
+        case .store: files.headhunter.whenStored(number, on: loop, told)
         }
     }
 

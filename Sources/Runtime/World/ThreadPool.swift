@@ -63,6 +63,8 @@ public final class ThreadPool: BlockingPool {
         private var queue: [Job?] = []
         private var head = 0
         private var isStopping = false
+        /// Loops that wait for room.
+        private var waiting = 0
 
         init(queueMax: Int) {
             guard let monitor = shim_monitor_create() else { preconditionFailure("no memory for a monitor") }
@@ -74,7 +76,11 @@ public final class ThreadPool: BlockingPool {
 
         func submit(_ job: Job) {
             shim_monitor_enter(monitor)
-            while queue.count - head >= queueMax, !isStopping { shim_monitor_wait_room(monitor) }
+            while queue.count - head >= queueMax, !isStopping {
+                waiting += 1
+                shim_monitor_wait_room(monitor)
+                waiting -= 1
+            }
             guard !isStopping else { return shim_monitor_exit(monitor) }
             queue.append(job)
             // Outside of the lock: a thread that is woken inside would only wait for it.
@@ -103,7 +109,6 @@ public final class ThreadPool: BlockingPool {
                 if isStopping { return nil }
                 shim_monitor_wait_work(monitor)
             }
-            let wasFull = queue.count - head >= queueMax
             let job = queue[head]
             queue[head] = nil
             head += 1
@@ -114,7 +119,8 @@ public final class ThreadPool: BlockingPool {
                 queue.removeFirst(head)
                 head = 0
             }
-            if wasFull { shim_monitor_signal_room(monitor) }
+            // For each place that one of them may take: the first may not have run yet when the next place comes.
+            if waiting > 0 { shim_monitor_signal_room(monitor) }
             return job
         }
     }
