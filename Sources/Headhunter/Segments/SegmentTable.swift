@@ -118,7 +118,7 @@ enum SegmentTable {
     }
 
     /// Keys of checksums that one change takes, beside the segment's record and marks.
-    static let checksumKeysPerChange = 32
+    static let checksumKeysPerChange = 16
 
     /// The keys that the checksums of so many blocks take.
     static func checksumKeys(blocks: Int) -> Int { (blocks + checksumsPerKey - 1) / checksumsPerKey }

@@ -123,16 +123,27 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
         let place = layout.place(name)
         nextTemporary += 1
         let path = temporary + "/" + String(nextTemporary)
-        switch body {
-        case .blocks(let blocks):
-            try await blocking { (store) throws(Errno) in
-                defer { extendLifetime(blocks) }
-                try store.write(path) { (file) throws(Errno) in try file.write(blocks.map(\.bytes), at: 0) }
+        do throws(Errno) {
+            switch body {
+            case .blocks(let blocks):
+                try await blocking { (store) throws(Errno) in
+                    defer { extendLifetime(blocks) }
+                    try store.write(path) { (file) throws(Errno) in try file.write(blocks.map(\.bytes), at: 0) }
+                }
+            case .file(let source, let size):
+                if let refusal = try await adopt(source, size, at: path) { return refusal }
+            case .stream(let source, let size):
+                if let refusal = try await receive(source, size, at: path) { return refusal }
             }
-        case .file(let source, let size):
-            if let refusal = try await adopt(source, size, at: path) { return refusal }
-        case .stream(let source, let size):
-            if let refusal = try await receive(source, size, at: path) { return refusal }
+        } catch {
+            // Another process that opened this store took our folder for a left-over. The next try has one: an owner that
+            // was overtaken must get as far as to meet the other one's header.
+            if error == .noEntry {
+                try await blocking { (store) throws(Errno) in
+                    do throws(Errno) { try store.world.disk.makeDirectory(store.temporary) } catch .exists {}
+                }
+            }
+            throw error
         }
         do throws(Errno) {
             return try await settle(path, at: place, condition)
