@@ -120,6 +120,8 @@ final class Batch {
 extension Records {
     /// Inodes that lie this close are read in one run.
     private var runGapMax: UInt64 { 8 }
+    /// Records that a run may meet between its inodes: a file of many names has as many, and a writer waits meanwhile.
+    private var runExtraMax: Int { 64 }
 
     func fill(_ batch: Batch) throws(Halt) {
         batch.inodes = Array(repeating: nil, count: batch.entries.count)
@@ -133,7 +135,8 @@ extension Records {
             let last = batch.entries[order[end - 1]].inode
             let first = batch.entries[order[place]].inode
             var next = place
-            try scan(from: scratch.key(first, .inode), budget: .max) { key, value in
+            let budget = Int(clamping: last - first) + 1 + runExtraMax
+            let isCut = try scan(from: scratch.key(first, .inode), budget: budget) { key, value in
                 let number = key.keyNumber(at: 0)
                 guard number <= last else { return false }
                 guard key[8] == KeyLayout.Kind.inode.rawValue else { return true }
@@ -143,6 +146,12 @@ extension Records {
                     next += 1
                 }
                 return next < end
+            }
+            if isCut {
+                while next < end {
+                    batch.inodes[order[next]] = try inode(batch.entries[order[next]].inode)
+                    next += 1
+                }
             }
             place = end
         }

@@ -297,7 +297,7 @@ struct DamageTests {
                 do {
                     try await Self.write(old, "zombie", 1)
                     return "the first owner took a change"
-                } catch { guard error as? Failure == .volume(.fenced) else { return "\(error)" } }
+                } catch { guard error as? VolumeError == .fenced else { return "\(error)" } }
                 try await Self.write(new, "alive", 1)
                 guard try await Self.read(new) == Self.whole else { return "the second owner misses something" }
                 try await second.close()

@@ -177,7 +177,7 @@ struct PromiseTests {
     /// the next start cut the new ones.
     @Test func anUnfinishedCut() throws {
         var unfinished = 0
-        for seed in 1...12 {
+        for seed in 1...6 {
             let simulation = Simulation(seed: UInt64(seed))
             Bench.prepare(simulation)
             let pieces = 600
