@@ -89,8 +89,13 @@ public final class HostMonitor: @unchecked Sendable {
         let bytes = record.bytes
         return .lacks(
             Lack { () async throws(FileError) in
-                let settings = VolumeSettings(volume, clock: clock, loop: loop)
-                try await settings.set(Self.name(of: owner.client), bytes)
+                do throws(FileError) {
+                    let settings = VolumeSettings(volume, clock: clock, loop: loop)
+                    try await settings.set(Self.name(of: owner.client), bytes)
+                } catch {
+                    // A file system that keeps nothing beside its files: locks end with the server.
+                    guard error == .notSupported else { throw error }
+                }
                 hosts.withLock { $0.recorded(owner.client, in: volume.identity) }
             })
     }
@@ -130,6 +135,7 @@ public final class HostMonitor: @unchecked Sendable {
                     [.init("volume", volume.name), .init("clients", found.count)])
                 for host in found { client.loop.task { [self] in await notify(host, volume) } }
             } catch {
+                if error == .notSupported { continue }
                 logger.error(
                     "lock clients of a volume are not known",
                     [.init("volume", volume.name), .init("why", "\(error)")])

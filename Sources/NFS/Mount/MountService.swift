@@ -13,6 +13,9 @@ public final class MountService: RPCProgram {
 
     public init(_ context: NFSContext) { self.context = context }
 
+    /// Who says that he has mounted what.
+    public var mounted: [(host: String, path: String)] { mounts.all.map { ($0.host, $0.path) } }
+
     public func serve(
         _ call: borrowing CallContext, _ arguments: inout Reader, _ results: inout Results
     ) -> Outcome {

@@ -31,13 +31,20 @@ struct NFSCaller {
         guard let export = context.exports.snapshot[handle.export], export.volume == handle.volume,
             let volume = context.volumes[handle.volume], handle.snapshot == 0
         else { throw .status(.stale) }
+        return NFSPlace(
+            volume: volume, file: handle.file, caller: try caller(in: export, needsFlavor: needsFlavor),
+            export: export.id, root: export.root)
+    }
+
+    /// In whose name the caller acts in an export.
+    @inline(__always)
+    func caller(in export: Export, needsFlavor: Bool = true) throws(NFSHalt) -> Caller {
         guard let client = export.client(remote) else { throw .status(.access) }
         if needsFlavor, !client.flavors.contains(identity.flavor) { throw .auth(.tooWeak) }
         if client.needsPrivilegedPort, let port = remote.port, port >= 1024 { throw .status(.access) }
-        let caller = Caller(
+        return Caller(
             try credential(client), Request(reader: loop.index, now: now, token: token),
             isReadOnly: client.isReadOnly, isStateless: true)
-        return NFSPlace(volume: volume, file: handle.file, caller: caller, export: export.id, root: export.root)
     }
 
     private func credential(_ client: Export.Client) throws(NFSHalt) -> Credential {

@@ -1,4 +1,7 @@
 import Bytes
+import Configuration
+import JSON
+import Kerberos
 import Logging
 import Metrics
 import NFS
@@ -18,6 +21,8 @@ final class NFSFrontEnd: Sendable {
     private let exports = ExportTable()
     private let rpcbind: Rpcbind
     private let monitor: HostMonitor
+    private let mounts: MountService
+    private let locks: ServerLocks
     private let held = Held()
 
     /// Touched on the first loop only.
@@ -28,24 +33,43 @@ final class NFSFrontEnd: Sendable {
         let turns = TurnQueue(waitingMax: 1024)
     }
 
-    init(_ volumes: Volumes, world: World, logger: Logger, metrics: MetricsRegistry) throws(SecretFile.Problem) {
+    init(
+        _ volumes: Volumes, _ registry: Registry, _ kerberos: Configuration.Kerberos, world: World, logger: Logger,
+        metrics: MetricsRegistry
+    ) throws(SecretFile.Problem) {
         let text = try SecretFile.load(Self.keyFile, bytes: Self.keyBytes, world.disk, world.random)
         guard let first = UInt64(text.prefix(16), radix: 16), let second = UInt64(text.suffix(16), radix: 16) else {
             throw .damaged
         }
         let context = NFSContext(
-            volumes: volumes, exports: exports, clock: world.clock, key: KeyedHash(first, second))
+            volumes: volumes, exports: exports, clock: world.clock, key: KeyedHash(first, second),
+            groups: UserGroups(registry, world), principals: Principals(registry, realms: kerberos.realms))
         let client = RPCClient(network: world.network, loop: world.loops[0], random: world.random)
         monitor = HostMonitor(context, client: client, random: world.random, logger: logger, name: HostNames.own)
+        mounts = MountService(context)
+        locks = volumes.locks
         server = RPCServer(
             programs: [
-                NFSService(context), MountService(context), LockService(context, monitor, logger: logger),
-                MonitorService(monitor, logger: logger),
-            ], on: world.loops, logger: logger)
+                NFSService(context), mounts, LockService(context, monitor, logger: logger),
+                MonitorService(monitor, logger: logger), ACLService(context), QuotaService(context),
+            ], flavors: Self.flavors(kerberos, world, logger), on: world.loops, logger: logger)
         self.world = world
         self.logger = logger
         rpcbind = Rpcbind(pool: world.blocking)
         server.register(in: metrics)
+    }
+
+    /// Kerberos, where there is a keytab that can be used.
+    private static func flavors(
+        _ kerberos: Configuration.Kerberos, _ world: World, _ logger: Logger
+    ) -> [any SecurityFlavor] {
+        guard let keytab = kerberos.keytab else { return [] }
+        do throws(KerberosFailure) {
+            return [KerberosFlavor.make(try KerberosCredential(keytab: keytab), world)]
+        } catch {
+            logger.error("no Kerberos for NFS", [.init("keytab", keytab), .init("why", "\(error)")])
+            return []
+        }
     }
 
     // MARK: Exports
@@ -137,6 +161,41 @@ final class NFSFrontEnd: Sendable {
         }
     }
 
+    // MARK: Showing
+
+    /// The answers to `nfs clients`, `nfs locks` and `nfs stats`.
+    func report(_ what: String) -> JSON? {
+        let report = NFSReport(mounts, monitor, locks)
+        switch what {
+        case "nfs clients":
+            return .array(
+                report.clients.map { client in
+                    [
+                        "address": .string(client.address), "mounts": .array(client.mounts.map { .string($0) }),
+                        "lock_name": client.lockName.map { .string($0) } ?? .null, "locks": .number(client.locks),
+                    ]
+                })
+        case "nfs locks":
+            return .array(
+                report.locks.map { lock in
+                    [
+                        "address": .string(lock.address), "name": .string(lock.name),
+                        "process": .number(Int(lock.process)), "mode": .string(lock.isExclusive ? "write" : "read"),
+                        "inode": .number(lock.inode), "first": .number(lock.first),
+                        "last": lock.last == .max ? .string("end") : .number(lock.last),
+                    ]
+                })
+        case "nfs stats":
+            return [
+                "calls": .number(server.calls), "held": .number(server.held), "refused": .number(server.refused),
+                "dropped": .number(server.dropped), "clients": .number(report.clients.count),
+                "locks": .number(report.locks.count), "waiting": .number(report.waiting),
+                "grace": .bool(locks.isInGrace),
+            ]
+        default: return nil
+        }
+    }
+
     // MARK: Listening
 
     func listen(on address: SocketAddress, _ world: World) throws(Errno) -> Listener {
@@ -162,6 +221,7 @@ final class NFSFrontEnd: Sendable {
         ("nfs", NFS3.program, [NFS3.version]), ("mountd", Mount.program, Array(Mount.versions)),
         // Version 2 is a host's own business.
         ("nlockmgr", LockManager.program, [1, 3, 4]), ("status", StatusMonitor.program, [StatusMonitor.version]),
+        ("nfs_acl", NFSACL.program, [NFSACL.version]), ("rquotad", RemoteQuota.program, Array(RemoteQuota.versions)),
     ]
 
     /// Tells rpcbind what is served here. A program that somebody else serves on this host stays his. Without an rpcbind

@@ -139,7 +139,8 @@ final class Server {
         let address = try Self.address(configuration, configuration.ports.nfs)
         let front: NFSFrontEnd
         do throws(SecretFile.Problem) {
-            front = try NFSFrontEnd(host.volumes, world: world, logger: logger, metrics: metrics)
+            front = try NFSFrontEnd(
+                host.volumes, control.registry, configuration.kerberos, world: world, logger: logger, metrics: metrics)
         } catch {
             throw Self.failure(error, data.path + "/" + NFSFrontEnd.keyFile)
         }
@@ -147,6 +148,7 @@ final class Server {
         let (host, registry, loop) = (host, control.registry, control.loop)
         let settle: @Sendable () async -> Void = { await front.export(host, registry.snapshot, at: address) }
         control.whenChanged(settle)
+        control.whenAsked { front.report($0) }
         Offline.wait(on: loop, settle)
         do throws(Errno) {
             let listener = try front.listen(on: address, world)
