@@ -61,7 +61,8 @@ let package = Package(
         .executableTarget(
             name: "proxyfs",
             dependencies: [
-                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "Kerberos", "LogFS", "Logging",
+                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "Kerberos", "LogFS",
+                "Logging",
                 "Metrics", "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3", "SMB",
             ],
             swiftSettings: strict),

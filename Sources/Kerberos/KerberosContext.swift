@@ -3,10 +3,6 @@ import Runtime
 
 /// What two sides agreed on by a ticket: it signs and encrypts messages. Safe to use from several threads; they take turns.
 public final class KerberosContext: Sendable {
-    /// Bytes that a signature may have, and by which an encrypted message may be longer.
-    public static let signatureMax = 256
-    public static let overheadMax = 256
-
     private struct Raw: @unchecked Sendable {
         var context: UnsafeMutableRawPointer?
     }

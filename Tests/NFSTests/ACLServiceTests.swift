@@ -22,7 +22,8 @@ import Testing
     }
 
     private func get(
-        _ client: NFSClient, _ file: NFS3Handle, _ mask: NFSACL.Mask = [.access, .accessCount, .defaults, .defaultsCount]
+        _ client: NFSClient, _ file: NFS3Handle,
+        _ mask: NFSACL.Mask = [.access, .accessCount, .defaults, .defaultsCount]
     ) throws -> (status: NFS3Status, lists: ACLPair?) {
         let reply = try call(client, .getACL, ACLGetArguments(file: file, mask: mask))
         try #require(reply.status == .success)
@@ -47,7 +48,9 @@ import Testing
         return try #require(NFS3Status(rawValue: try reader.u32()))
     }
 
-    private func numbers(_ entries: [ACLEntry]?) -> [[UInt32]] { (entries ?? []).map { [$0.type, $0.id, $0.permissions] } }
+    private func numbers(_ entries: [ACLEntry]?) -> [[UInt32]] {
+        (entries ?? []).map { [$0.type, $0.id, $0.permissions] }
+    }
 
     @Test func listsComeBackAndBind() async throws {
         let rig = try LockRig(MemoryFileSystem(), try await FakeHost())
@@ -59,7 +62,9 @@ import Testing
         let tag = Self.tag
         let plain = try get(client, file)
         #expect(
-            numbers(plain.lists?.access) == [[tag.owner, 10, 6], [tag.group, 20, 4], [tag.mask, 0, 4], [tag.other, 0, 0]])
+            numbers(plain.lists?.access) == [
+                [tag.owner, 10, 6], [tag.group, 20, 4], [tag.mask, 0, 4], [tag.other, 0, 0],
+            ])
         #expect(plain.lists?.accessCount == 4 && plain.lists?.defaultsCount == 0)
         let counts = try get(client, file, [.accessCount])
         #expect(counts.lists?.accessCount == 4 && counts.lists?.access.isEmpty == true)
@@ -69,7 +74,7 @@ import Testing
         ]
         #expect(try set(client, file, access: named) == .ok)
         #expect(numbers(try get(client, file).lists?.access) == numbers(named))
-        #expect(try client.attributes(file).success?.mode == 0o660)
+        #expect(try client.attributes(file).success?.mode == 0o640, "the group digit is the group's (docs/access.md)")
         func mayWrite(_ uid: UInt32, _ gid: UInt32) throws -> Bool {
             let other = NFSClient(try RPCPeer(rig.listener.address), uid: uid, gid: gid, groups: [])
             return try other.write(file, 0, [1]).status == .ok
@@ -128,7 +133,7 @@ import Testing
         #expect(client.peer.call(client.message(NFSACL.program, 2, 0, []))?.status == .programMismatch(low: 3, high: 3))
     }
 
-    @Test func quotasAreShown() async throws {
+    @Test func quotasAreShownToWhomTheyConcern() async throws {
         let rig = try LockRig(MemoryFileSystem(), try await FakeHost())
         let client = try rig.client().nfs
         let arguments = encoded { QuotaArguments(path: client.keep("/default"), uid: 0).write(into: &$0) }
@@ -143,6 +148,35 @@ import Testing
                 client.peer.call(client.message(RemoteQuota.program, 1, 1, elsewhere)), QuotaResult.self)
         else {
             Issue.record("a quota of what is not exported")
+            return
+        }
+        // Of somebody with a quota: what he may have, in blocks.
+        var limit = QuotaLimit(softBytes: 10 << 20, hardBytes: 5 << 42, hardFiles: 1000)
+        limit.softFiles = 900
+        rig.volume.setQuotas(
+            [QuotaRecord(subject: .user(33), limit: limit), QuotaRecord(subject: .group(44), limit: limit)],
+            loop: rig.loop)
+        func ask(_ caller: NFSClient, _ kind: QuotaKind, _ id: UInt32) throws -> QuotaResult {
+            let arguments = encoded {
+                QuotaArgumentsV2(path: caller.keep("/default/below"), kind: kind, id: id).write(into: &$0)
+            }
+            return try caller.results(
+                caller.peer.call(caller.message(RemoteQuota.program, 2, 1, arguments)), QuotaResult.self)
+        }
+        let user = NFSClient(try RPCPeer(rig.listener.address), uid: 33, gid: 44, groups: [])
+        for (kind, id) in [(QuotaKind.user, UInt32(33)), (.group, 44)] {
+            guard case .ok(let report) = try ask(user, kind, id) else {
+                Issue.record("no quota of \(kind) \(id)")
+                continue
+            }
+            let block = UInt64(report.blockSize)
+            #expect(UInt64(report.limits.blocksHard) * block == 5 << 42)
+            #expect(UInt64(report.limits.blocksSoft) * block == 10 << 20)
+            #expect(report.limits.filesHard == 1000 && report.limits.filesSoft == 900)
+        }
+        // Somebody else's is nobody's business but root's.
+        guard case .notPermitted = try ask(user, .user, 5), case .ok = try ask(client, .user, 33) else {
+            Issue.record("quotas are shown to whom they do not concern")
             return
         }
         #expect(client.peer.call(client.message(RemoteQuota.program, 1, 3, []))?.status == .procedureUnavailable)

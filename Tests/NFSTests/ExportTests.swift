@@ -29,11 +29,14 @@ import Testing
         return [attributes.uid, attributes.gid]
     }
 
-    private func status(_ result: MountResult) -> MountStatus { if case .failed(let status) = result { status } else { .ok } }
+    private func status(_ result: MountResult) -> MountStatus {
+        if case .failed(let status) = result { status } else { .ok }
+    }
 
     @Test func rootBecomesWhomTheExportSays() throws {
         var rig = try Rig { $0.squash = .root }
-        var root = try rig.client().root()
+        var client = try rig.client()
+        var root = try client.root()
         #expect(try owner(try rig.client().create(root, "a")) == [65534, 65534])
         #expect(try owner(try rig.client(uid: 5, gid: 0).create(root, "b")) == [5, 65534])
         #expect(try owner(try rig.client(uid: 5, gid: 6).create(root, "c")) == [5, 6])
@@ -41,16 +44,19 @@ import Testing
             $0.squash = .root
             $0.anonymous = Credential(uid: 77, gid: 78)
         }
-        root = try rig.client().root()
+        client = try rig.client()
+        root = try client.root()
         #expect(try owner(try rig.client().create(root, "a")) == [77, 78])
         rig = try Rig {
             $0.squash = .all
             $0.anonymous = Credential(uid: 77, gid: 78)
         }
-        root = try rig.client().root()
+        client = try rig.client()
+        root = try client.root()
         #expect(try owner(try rig.client(uid: 5, gid: 6).create(root, "a")) == [77, 78])
         rig = try Rig { $0.squash = .none }
-        root = try rig.client().root()
+        client = try rig.client()
+        root = try client.root()
         #expect(try owner(try rig.client().create(root, "a")) == [0, 0])
     }
 
@@ -113,7 +119,8 @@ import Testing
         let client = try rig.client()
         #expect(status(try client.mount()) == .access)
         let other = try Rig()
-        let handle = try other.client().root()
+        let insider = try other.client()
+        let handle = try insider.root()
         // A handle that was got elsewhere does not help.
         #expect(try client.attributes(client.handle(handle.bytes)).status == .access)
         let strong = try Rig { $0.flavors = [390_005] }
@@ -125,9 +132,9 @@ import Testing
     @Test func groupsBeyondSixteenAreLookedUp() throws {
         let groups = Groups()
         let rig = try Rig(groups: groups) { $0.squash = .none }
-        let root = try rig.client().root()
-        let how = NFS3CreateHow.unchecked(NFS3SetAttributes(mode: 0o040, gid: 4242))
         let admin = try rig.client()
+        let root = try admin.root()
+        let how = NFS3CreateHow.unchecked(NFS3SetAttributes(mode: 0o040, gid: 4242))
         let file = try admin.made(try admin.create(root, "f", how))
         func mayRead(_ uid: UInt32, _ list: [UInt32]) throws -> Bool {
             try rig.client(uid: uid, gid: 1, groups: list).read(file, 0, 1).status == .ok

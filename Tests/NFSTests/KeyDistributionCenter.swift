@@ -61,7 +61,9 @@ final class KeyDistributionCenter {
         setenv("KRB5CCNAME", "FILE:" + folder + "/cache", 1)
         setenv("KRB5RCACHEDIR", folder, 1)
         try run("kdb5_util create -s -r \(Self.realm) -P master")
-        for query in ["addprinc -pw secret alice", "addprinc -randkey nfs/localhost", "ktadd -k \(keytab) nfs/localhost"] {
+        for query in [
+            "addprinc -pw secret alice", "addprinc -randkey nfs/localhost", "ktadd -k \(keytab) nfs/localhost",
+        ] {
             try run("kadmin.local -r \(Self.realm) -q '\(query)'")
         }
         process = try Self.spawn([Self.program, "-n", "-r", Self.realm])
@@ -74,7 +76,8 @@ final class KeyDistributionCenter {
 
     deinit {
         if process > 0 {
-            kill(process, SIGTERM)
+            // This process holds signals back, and so does what it starts.
+            kill(process, SIGKILL)
             waitpid(process, nil, 0)
         }
         for name in ["KRB5_CONFIG", "KRB5_KDC_PROFILE", "KRB5CCNAME", "KRB5RCACHEDIR"] { unsetenv(name) }

@@ -16,7 +16,7 @@ final class LockRig: Sendable {
     let exports = ExportTable()
     let listener: Listener
     let context: NFSContext
-    private let volume: Volume
+    let volume: Volume
 
     init(_ files: MemoryFileSystem, _ host: FakeHost, grace: UInt64 = 60_000_000_000) throws {
         loop = try EpollLoop(index: 0)

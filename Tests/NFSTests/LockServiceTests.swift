@@ -46,7 +46,9 @@ import WireSamples
         // Two hosts of one name at one address are one host; of another name they are two.
         let other = try rig.client("two")
         #expect(try other.lock(file, 2, 9, 1) == .denied)
-        #expect(try client.nfs.call(.remove, .remove(client.nfs.name(try client.nfs.root(), "f")), NFS3Results.Remove.self).status == .ok)
+        #expect(
+            try client.nfs.call(.remove, .remove(client.nfs.name(try client.nfs.root(), "f")), NFS3Results.Remove.self)
+                .status == .ok)
         #expect(try client.lock(file, 9, 0, 1) == .stale)
         client.version = 3
         #expect(try client.lock(file, 9, 0, 1) == .deniedNoLocks)

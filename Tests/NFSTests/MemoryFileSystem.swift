@@ -134,7 +134,8 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
     func setSetting(
         _ request: Request, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?
     ) -> Attempt<Void> {
-        run(isChange: true, request) { state throws(FileError) in state.settings[Array(name)] = value.map { Array($0) } }
+        run(isChange: true, request) { state throws(FileError) in state.settings[Array(name)] = value.map { Array($0) }
+        }
     }
 
     func listSettings(

@@ -29,7 +29,8 @@ final class Rig: Sendable {
         client.squash = .none
         change(&client)
         let exports = ExportTable()
-        context = NFSContext(volumes: volumes, exports: exports, clock: TestClock(), key: KeyedHash(1, 2), groups: groups)
+        context = NFSContext(
+            volumes: volumes, exports: exports, clock: TestClock(), key: KeyedHash(1, 2), groups: groups)
         #expect(
             exports.replace([
                 Export(id: 5, path: "/default", volume: Self.volume, root: files.root, clients: [client])

@@ -55,7 +55,7 @@ public final class LockService: RPCProgram {
             let work = LockWork(
                 request: request, procedure: procedure,
                 caller: NFSCaller(context, call.identity, call.remoteAddress, call.loop),
-                local: call.localAddress.unmapped, isStream: !call.isDatagram)
+                local: call.localAddress.unmapped)
             if procedure.result != nil { return takeMessage(work) }
             return answer(work, call, &results)
         } catch { return .refused(.garbageArguments) }
@@ -109,7 +109,7 @@ public final class LockService: RPCProgram {
             case .refused(let error): reply = LockReply(LockStatus(error))
             case .lacks(let lack): reply = await carryOn(work, lack)
             }
-            await send(reply, to: work)
+            send(reply, to: work)
             messages.wrappingSubtract(1, ordering: .relaxed)
         }
         return .done
@@ -120,7 +120,7 @@ public final class LockService: RPCProgram {
     private func attempt(_ work: LockWork) -> Attempt<LockReply> {
         let place: NFSPlace
         do throws(NFSHalt) {
-            place = try work.caller.place(work.handle, needsFlavor: false)
+            place = try work.caller.place(work.request.file, needsFlavor: false)
         } catch {
             switch error {
             case .lacks(let lack): return .lacks(lack)
@@ -144,7 +144,8 @@ public final class LockService: RPCProgram {
     /// The owner that a request names.
     private func owner(_ work: LockWork) -> LockOwner {
         monitor.withHosts { hosts in
-            hosts.owner(hosts.number(of: work.request.caller, at: work.address), work.request.process, work.request.owner)
+            hosts.owner(
+                hosts.number(of: work.request.caller, at: work.address), work.request.process, work.request.owner)
         }
     }
 
@@ -316,7 +317,7 @@ public final class LockService: RPCProgram {
     }
 
     /// The answer to a message: a message to the lock manager of its sender.
-    private func send(_ reply: LockReply, to work: LockWork) async {
+    private func send(_ reply: LockReply, to work: LockWork) {
         guard let procedure = work.procedure.result else { return }
         let block = Block(capacity: 2 * LockManager.objectMax + 128)
         var writer = Writer(block.free)
@@ -352,11 +353,8 @@ struct LockWork: Sendable {
     var procedure: LockProcedure
     var caller: NFSCaller
     var local: SocketAddress
-    var isStream: Bool
 
     var address: SocketAddress { caller.remote.unmapped.with(port: 0) }
-    /// Valid while the work lives: handles are of small and fixed size, and read at once.
-    var handle: [UInt8] { request.file }
 }
 
 extension LockProcedure {

@@ -19,7 +19,6 @@ struct LockShares {
     }
 
     private var shares: [Key: Share] = [:]
-    var count: Int { shares.count }
     var isFull: Bool { shares.count >= Self.countMax }
 
     mutating func take(_ key: Key) -> Share? { shares.removeValue(forKey: key) }

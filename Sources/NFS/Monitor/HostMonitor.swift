@@ -157,7 +157,8 @@ public final class HostMonitor: @unchecked Sendable {
             guard let bytes = try await settings.value(name), let record = HostRecord(bytes),
                 let host = hosts.withLock({ $0.restore(record.host, volume: volume.identity) })
             else {
-                logger.warning("record of a lock client is damaged", [.init("volume", volume.name), .init("name", name)])
+                logger.warning(
+                    "record of a lock client is damaged", [.init("volume", volume.name), .init("name", name)])
                 continue
             }
             found.append(host)
@@ -201,7 +202,12 @@ public final class HostMonitor: @unchecked Sendable {
         guard !volumes.locks.holds(client: number), volumes[volume.identity] != nil else { return }
         withHosts { $0.forget(number) }
         do throws(FileError) {
-            try await VolumeSettings(volume, clock: clock, loop: client.loop).set(Self.name(of: number), nil)
+            let settings = VolumeSettings(volume, clock: clock, loop: client.loop)
+            try await settings.set(Self.name(of: number), nil)
+            // It may have come back meanwhile, and rely on the record that it wrote.
+            if let host = withHosts({ $0.hosts[number] }), host.volumes.contains(volume.identity) {
+                try await settings.set(Self.name(of: number), HostRecord(host).bytes)
+            }
         } catch {
             logger.warning("record of a lock client stays", [.init("volume", volume.name), .init("why", "\(error)")])
         }

@@ -16,8 +16,6 @@ struct MonitorTable {
     private var entries: [Entry] = []
     private var states: [[UInt8]: Int32] = [:]
 
-    var count: Int { entries.count }
-
     /// False: there are too many.
     mutating func add(_ entry: Entry) -> Bool {
         entries.removeAll { Self.isSame($0, entry) }

@@ -65,8 +65,8 @@ public final class QuotaService: RPCProgram {
         guard let (export, _) = context.exports.snapshot.containing(path), let volume = context.volumes[export.volume]
         else { return .done(.noQuota, number: 0) }
         do throws(NFSHalt) {
-            // Whoever has it mounted may ask; the flavor of these calls is AUTH_SYS, whatever the mount's is.
-            let caller = try caller.caller(in: export, needsFlavor: false)
+            // Users ask by themselves, from any port, under AUTH_SYS whatever the mount's flavor is.
+            let caller = try caller.caller(in: export, needsFlavor: false, needsPort: false)
             do throws(FileError) {
                 guard let report = try volume.quota(caller, subject) else { return .done(.noQuota, number: 0) }
                 return .done(.ok(QuotaReport(report, now: caller.request.now)), number: 0)

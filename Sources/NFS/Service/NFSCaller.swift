@@ -36,12 +36,12 @@ struct NFSCaller {
             export: export.id, root: export.root)
     }
 
-    /// In whose name the caller acts in an export.
+    /// In whose name the caller acts in an export. What only tells needs neither flavor nor port.
     @inline(__always)
-    func caller(in export: Export, needsFlavor: Bool = true) throws(NFSHalt) -> Caller {
+    func caller(in export: Export, needsFlavor: Bool = true, needsPort: Bool = true) throws(NFSHalt) -> Caller {
         guard let client = export.client(remote) else { throw .status(.access) }
         if needsFlavor, !client.flavors.contains(identity.flavor) { throw .auth(.tooWeak) }
-        if client.needsPrivilegedPort, let port = remote.port, port >= 1024 { throw .status(.access) }
+        if needsPort, client.needsPrivilegedPort, let port = remote.port, port >= 1024 { throw .status(.access) }
         return Caller(
             try credential(client), Request(reader: loop.index, now: now, token: token),
             isReadOnly: client.isReadOnly, isStateless: true)

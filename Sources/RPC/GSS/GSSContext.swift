@@ -23,7 +23,7 @@ public enum GSSStep: Sendable {
 }
 
 /// A context as it is kept: who it belongs to, until when, and which numbers were seen.
-final class GSSSession: Sendable {
+package final class GSSSession: Sendable {
     let id: UInt64
     let context: any GSSContext
     /// One for each service: exports tell them apart.
@@ -31,7 +31,7 @@ final class GSSSession: Sendable {
     private let end: UInt64
     private let window = Guarded(SequenceWindow())
 
-    init(_ id: UInt64, _ context: any GSSContext, principal: String, end: UInt64, flavors: [UInt32]) {
+    package init(_ id: UInt64, _ context: any GSSContext, principal: String, end: UInt64, flavors: [UInt32]) {
         self.id = id
         self.context = context
         self.end = end
@@ -44,9 +44,9 @@ final class GSSSession: Sendable {
 }
 
 /// The contexts of a server, and those that are being made. No I/O, no clock.
-struct GSSTable {
-    static let sessionsMax = 16_384
-    static let handshakesMax = 256
+package struct GSSTable {
+    package static let sessionsMax = 16_384
+    package static let handshakesMax = 256
 
     private struct Entry {
         var session: GSSSession
@@ -58,17 +58,19 @@ struct GSSTable {
     private var handshakes: [UInt64: (any GSSHandshake, begun: UInt64)] = [:]
     private var uses: UInt64 = 0
 
-    var count: Int { sessions.count }
-    var handshakeCount: Int { handshakes.count }
+    package init() {}
 
-    mutating func session(_ id: UInt64) -> GSSSession? {
+    package var count: Int { sessions.count }
+    package var handshakeCount: Int { handshakes.count }
+
+    package mutating func session(_ id: UInt64) -> GSSSession? {
         guard let session = sessions[id]?.session else { return nil }
         uses &+= 1
         sessions[id]?.used = uses
         return session
     }
 
-    mutating func insert(_ session: GSSSession, now: UInt64) {
+    package mutating func insert(_ session: GSSSession, now: UInt64) {
         if sessions.count >= Self.sessionsMax {
             sessions = sessions.filter { !$0.value.session.isOver(now) }
             // A quarter at once: looking for the oldest takes time. Whose context is gone makes a new one.
@@ -84,10 +86,11 @@ struct GSSTable {
     mutating func remove(_ id: UInt64) { sessions[id] = nil }
 
     /// Takes a handshake out; whoever goes on with it puts it back.
-    mutating func takeHandshake(_ id: UInt64) -> (any GSSHandshake)? { handshakes.removeValue(forKey: id)?.0 }
+    package mutating func takeHandshake(_ id: UInt64) -> (any GSSHandshake)? { handshakes.removeValue(forKey: id)?.0 }
 
-    mutating func put(_ handshake: any GSSHandshake, _ id: UInt64) {
-        if handshakes.count >= Self.handshakesMax, let oldest = handshakes.min(by: { $0.value.begun < $1.value.begun }) {
+    package mutating func put(_ handshake: any GSSHandshake, _ id: UInt64) {
+        if handshakes.count >= Self.handshakesMax, let oldest = handshakes.min(by: { $0.value.begun < $1.value.begun })
+        {
             handshakes[oldest.key] = nil
         }
         uses &+= 1

@@ -148,7 +148,8 @@ final class Control: Sendable {
                 { [self] (arguments) async throws(CommandFailure) in
                     try arguments.finish()
                     guard let answer = reports.withLock({ $0 })(command) else {
-                        throw .failure("\(command): no server serves NFS here; start it, or name its data directory with --data")
+                        throw .failure(
+                            "\(command): no server serves NFS here; start it, or name its data directory with --data")
                     }
                     return answer
                 }

@@ -257,6 +257,9 @@ final class NFSFrontEnd: Sendable {
         return registration
     }
 
+    /// A program of this host that does not answer in this time is none.
+    private static let rivalNanoseconds: UInt64 = 300_000_000
+
     /// The port of somebody else on this host who serves the program, and answers.
     private func rival(_ program: UInt32, _ version: UInt32, _ address: SocketAddress) async -> UInt16? {
         let here = RPCTarget(.loopback(port: 0), program: program, version: version)
@@ -267,7 +270,7 @@ final class NFSFrontEnd: Sendable {
                 if port == address.port { continue }
                 var there = here
                 there.address = .loopback(port: port)
-                _ = try await client.call(there, 0, over: transport, [], tries: 1)
+                _ = try await client.call(there, 0, over: transport, [], tries: 1, wait: Self.rivalNanoseconds)
                 return port
             } catch { continue }
         }
@@ -278,7 +281,8 @@ final class NFSFrontEnd: Sendable {
         let what =
             switch name {
             case "status": "the host's rpc.statd: restarts of lock clients are told to it, not to this server"
-            case "nlockmgr": "the kernel's lock manager of this host, which has an NFS mount with locks: clients' locks go there"
+            case "nlockmgr":
+                "the kernel's lock manager of this host, which has an NFS mount with locks: clients' locks go there"
             default: "another server on this host"
             }
         logger.warning(
