@@ -248,7 +248,8 @@ import WireSamples
         #expect(await eventually { (try? stranger.lock(handle, 1, 50, 1)) == .granted })
         #expect(try stranger.lock(handle, 1, 5, 1) == .denied)
         #expect(try client.lock(handle, 4, 60, 1, reclaim: true) == .deniedGrace)
-        // The next restart has another state.
+        // The next restart has another state, and a record that is damaged keeps none of the others back.
+        files.with { $0.settings[Array("monitor/0000000000000000".utf8)] = [1, 2, 3] }
         let third = try LockRig(files, host)
         await third.attach()
         #expect(await eventually { host.with { $0.notices.count } >= 4 })

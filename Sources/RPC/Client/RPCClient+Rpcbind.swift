@@ -50,7 +50,7 @@ extension RPCClient {
     private static func port(answered bytes: UnsafeRawBufferPointer, isNarrow: Bool) -> UInt16? {
         var reader = Reader(bytes)
         do throws(BytesError) {
-            if isNarrow { return UInt16(truncatingIfNeeded: try reader.u32()) }
+            if isNarrow { return UInt16(exactly: try reader.u32()) ?? 0 }
             return port(universal: try reader.inPlace(limit: universalMax))
         } catch { return nil }
     }
