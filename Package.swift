@@ -49,7 +49,9 @@ let package = Package(
             name: "COpenSSL", path: "Sources/System/COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .target(
             name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2", "-I/usr/include/tirpc"])],
-            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc")]),
+            linkerSettings: [
+                .linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc"), .linkedLibrary("gssapi_krb5"),
+            ]),
 
         room("Bytes", ["CShim"]),
         room("Crypto", ["Bytes", "COpenSSL"]),
@@ -64,7 +66,8 @@ let package = Package(
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
         room("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime"]),
-        room("NFS", ["Bytes", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
+        room("Kerberos", ["CShim", "Runtime"]),
+        room("NFS", ["Bytes", "Kerberos", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
         room("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Metrics", "Namespace", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
         room("S3", ["Bytes", "Crypto", "HTTP", "JSON", "Logging", "Namespace", "Runtime"]),
@@ -73,8 +76,9 @@ let package = Package(
         .executableTarget(
             name: "proxyfs",
             dependencies: [
-                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "LogFS", "Logging", "Metrics",
-                "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3", "SMB",
+                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "Kerberos", "LogFS",
+                "Logging",
+                "Metrics", "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3", "SMB",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
@@ -144,7 +148,9 @@ let package = Package(
             dependencies: ["Bytes", "CShim", "RPC", "Runtime", "TestSupport", "proxyfs", "proxyfs-sim"],
             swiftSettings: strict),
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
-        tests("NFS", ["Bytes", "CShim", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
+        tests(
+            "NFS",
+            ["Bytes", "CShim", "Kerberos", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
         tests("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Namespace", "Runtime", "TestSupport"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
         tests("Crypto", ["Bytes"]),

@@ -51,6 +51,10 @@ extension Configuration {
             http.domains = section.strings("domains", default: http.domains, countMax: Self.domainsMax)
             http.region = section.string("region", default: http.region, lengthMax: 64)
         }
+        root.section("kerberos") { section in
+            kerberos.keytab = section.optionalString("keytab")
+            kerberos.realms = section.strings("realms", default: kerberos.realms, countMax: Self.realmsMax)
+        }
         root.section("log") { section in
             let levels = LogLevel.allCases.map { ($0.name, $0) }
             log.level = section.word("level", default: log.level, levels)

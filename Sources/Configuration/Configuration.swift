@@ -7,6 +7,7 @@ public struct Configuration: Sendable, Equatable {
     public var data = "./data"
     public var tls = TLS.off
     public var http = HTTP()
+    public var kerberos = Kerberos()
     public var log = Log()
     public var engine = Engine()
     public var users: [User] = []
@@ -38,6 +39,13 @@ public struct Configuration: Sendable, Equatable {
         public var domains: [String] = []
         /// What S3 clients sign for.
         public var region = "us-east-1"
+    }
+
+    public struct Kerberos: Sendable, Equatable {
+        /// With the keys of this server's services; without one there is no Kerberos.
+        public var keytab: String?
+        /// `NAME@REALM` of these is user NAME.
+        public var realms: [String] = []
     }
 
     public enum TLS: Sendable, Equatable {
@@ -115,6 +123,7 @@ public struct Configuration: Sendable, Equatable {
     public static let volumesMax = 1024
     public static let usersMax = 4096
     public static let domainsMax = 64
+    public static let realmsMax = 64
     public static let exportsMax = 1024
     public static let clientsMax = 256
     public static let sharesMax = 1024

@@ -19,6 +19,8 @@ extension LoadedConfiguration {
         }
         row("http.domains", c.http.domains.isEmpty ? "none" : c.http.domains.joined(separator: ", "))
         row("http.region", c.http.region)
+        row("kerberos.keytab", c.kerberos.keytab ?? "none")
+        row("kerberos.realms", c.kerberos.realms.isEmpty ? "none" : c.kerberos.realms.joined(separator: ", "))
         row("log.level", c.log.level.name)
         row("log.format", c.log.format.rawValue)
         row("engine.flush_size", "\(c.engine.flushSize)")

@@ -35,6 +35,8 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         var verifier: UInt64 = 77
         var tokens: [RequestToken?] = []
         var clock: Int64 = 1_000_000_000_000
+        var settings: [[UInt8]: [UInt8]] = [:]
+        var lists: [UInt64: ACL] = [:]
     }
 
     private let state: Guarded<State>
@@ -120,6 +122,46 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         return changed(directory, &state) { node in
             body(node)
             node.attributes.modified = time + 1000
+        }
+    }
+
+    // MARK: Settings and lists
+
+    func setting(_ request: Request, _ name: UnsafeRawBufferPointer) -> Attempt<[UInt8]?> {
+        run(request) { state throws(FileError) in state.settings[Array(name)] }
+    }
+
+    func setSetting(
+        _ request: Request, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?
+    ) -> Attempt<Void> {
+        run(isChange: true, request) { state throws(FileError) in state.settings[Array(name)] = value.map { Array($0) }
+        }
+    }
+
+    func listSettings(
+        _ request: Request, prefix: UnsafeRawBufferPointer, after name: UnsafeRawBufferPointer,
+        _ visit: (UnsafeRawBufferPointer) -> Void
+    ) -> Attempt<Bool> {
+        run(request) { state throws(FileError) in
+            let after = Array(name)
+            let names = state.settings.keys.filter { $0.starts(with: prefix) && after.lexicographicallyPrecedes($0) }
+            for name in names.sorted(by: { $0.lexicographicallyPrecedes($1) }) { name.withUnsafeBytes { visit($0) } }
+            return false
+        }
+    }
+
+    func acl(_ request: Request, _ file: FileID) -> Attempt<ACL?> {
+        run(request) { state throws(FileError) in state.lists[try node(state, file).attributes.file.inode] }
+    }
+
+    func setACL(_ request: Request, _ file: FileID, _ acl: ACL?, mode: UInt16) -> Attempt<Changed> {
+        run(isChange: true, request) { state throws(FileError) in
+            let node = try node(state, file)
+            state.lists[file.inode] = acl
+            return changed(node, &state) { node in
+                node.attributes.mode = mode
+                node.attributes.hasACL = acl != nil
+            }
         }
     }
 

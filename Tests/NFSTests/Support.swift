@@ -20,7 +20,7 @@ final class Rig: Sendable {
     let context: NFSContext
     let listener: Listener
 
-    init(_ change: (inout Export.Client) -> Void = { _ in }) throws {
+    init(groups: (any GroupSource)? = nil, _ change: (inout Export.Client) -> Void = { _ in }) throws {
         loops = [try EpollLoop(index: 0)]
         let volumes = Volumes()
         #expect(volumes.add(Volume("default", identity: Self.volume, files)))
@@ -29,7 +29,8 @@ final class Rig: Sendable {
         client.squash = .none
         change(&client)
         let exports = ExportTable()
-        context = NFSContext(volumes: volumes, exports: exports, clock: TestClock(), key: KeyedHash(1, 2))
+        context = NFSContext(
+            volumes: volumes, exports: exports, clock: TestClock(), key: KeyedHash(1, 2), groups: groups)
         #expect(
             exports.replace([
                 Export(id: 5, path: "/default", volume: Self.volume, root: files.root, clients: [client])

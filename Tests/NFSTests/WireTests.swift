@@ -132,7 +132,8 @@ import WireSamples
         }
         #expect(words { attributes.write(into: &$0) } == [2] + Array(3...22))
         let empty = NFS3Handle(UnsafeRawBufferPointer(start: nil, count: 0))
-        #expect(words { NFS3ReadArguments(file: empty, offset: 1 << 32 | 2, count: 3).write(into: &$0) } == [0, 1, 2, 3])
+        #expect(
+            words { NFS3ReadArguments(file: empty, offset: 1 << 32 | 2, count: 3).write(into: &$0) } == [0, 1, 2, 3])
         #expect(
             words {
                 NFS3WriteArguments(file: empty, offset: 1 << 32 | 2, count: 3, stability: .fileSync, data: empty.bytes)

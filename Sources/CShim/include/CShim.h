@@ -10,6 +10,7 @@
 
 #include "CShimCRC.h"
 #include "CShimDisk.h"
+#include "CShimGSS.h"
 #include "CShimThread.h"
 #include "CShimNet.h"
 #include "CShimRpcbind.h"

@@ -27,7 +27,7 @@ public enum ACLProcedure: UInt32, Sendable, CaseIterable {
 }
 
 /// `nfs_acl.x`, `aclent`.
-public struct ACLEntry: XDRMessage {
+public struct ACLEntry: XDRMessage, Sendable {
     public var type: UInt32
     public var id: UInt32
     public var permissions: UInt32

@@ -72,7 +72,7 @@ public enum Hosts: Sendable, Equatable {
         case .all: return true
         case .loopback: return address.isLoopback
         case .network(let network, let bits):
-            switch (network, Self.plain(address)) {
+            switch (network, address.unmapped) {
             case (.ipv4(let a, _), .ipv4(let b, _)):
                 return bits == 0 || (a ^ b) >> UInt32(32 - bits) == 0
             case (.ipv6(let a0, let a1, _, _), .ipv6(let b0, let b1, _, _)):
@@ -83,12 +83,6 @@ public enum Hosts: Sendable, Equatable {
             }
         }
     }
-
-    /// An IPv4 address that came over a socket for both, as what it is.
-    private static func plain(_ address: SocketAddress) -> SocketAddress {
-        guard case .ipv6(0, let low, let port, _) = address, low >> 32 == 0xffff else { return address }
-        return .ipv4(UInt32(truncatingIfNeeded: low), port: port)
-    }
 }
 
 extension Hosts: CustomStringConvertible {
@@ -97,10 +91,8 @@ extension Hosts: CustomStringConvertible {
         case .all: return "*"
         case .loopback: return "localhost"
         case .network(let address, let bits):
-            var host = "\(address.with(port: 0))".dropLast(2)
-            if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
             let width = if case .ipv4 = address { 32 } else { 128 }
-            return bits == width ? String(host) : "\(host)/\(bits)"
+            return bits == width ? address.host : "\(address.host)/\(bits)"
         }
     }
 }

@@ -13,6 +13,9 @@ public final class MountService: RPCProgram {
 
     public init(_ context: NFSContext) { self.context = context }
 
+    /// Who says that he has mounted what.
+    public var mounted: [(host: String, path: String)] { mounts.all.map { ($0.host, $0.path) } }
+
     public func serve(
         _ call: borrowing CallContext, _ arguments: inout Reader, _ results: inout Results
     ) -> Outcome {
@@ -26,10 +29,10 @@ public final class MountService: RPCProgram {
             case .dump: return dump(&results)
             case .unmount:
                 let path = try MountPath(reading: &arguments).text
-                mounts.remove(MountTable.Entry(host: call.remoteAddress.host, path: path))
+                mounts.remove(MountTable.Entry(host: call.remoteAddress.unmapped.host, path: path))
                 return .done
             case .unmountAll:
-                mounts.removeAll(of: call.remoteAddress.host)
+                mounts.removeAll(of: call.remoteAddress.unmapped.host)
                 return .done
             case .export, .exportAll: return export(&results)
             }
@@ -126,7 +129,7 @@ public final class MountService: RPCProgram {
     ) {
         switch result {
         case .success(let entry):
-            mounts.add(MountTable.Entry(host: remote.host, path: path))
+            mounts.add(MountTable.Entry(host: remote.unmapped.host, path: path))
             results.writer.u32(MountStatus.ok.rawValue)
             entry.handle.write(into: &results.writer, context.key)
             results.writer.array(entry.flavors.prefix(Mount.flavorsMax).map { MountFlavor($0) })
@@ -203,12 +206,6 @@ extension MountStatus {
             default: .serverFault
             }
     }
-}
-
-extension SocketAddress {
-    /// Without the port: a host has many.
-    fileprivate var host: String { "\(Hosts.network(self, bits: isWide ? 128 : 32))" }
-    private var isWide: Bool { if case .ipv4 = self { false } else { true } }
 }
 
 extension Writer {

@@ -21,25 +21,23 @@ enum NFSHalt: Error {
 
 /// One call of NFS: who makes it, and what it is. Its procedures are in the extensions.
 struct NFSOperation {
-    let context: NFSContext
+    typealias Place = NFSPlace
+
+    let caller: NFSCaller
     let request: NFS3Request
-    let identity: Identity
-    let remote: SocketAddress
-    let loop: EventLoop
-    let now: Int64
-    let token: RequestToken?
+
+    var context: NFSContext { caller.context }
+    var loop: EventLoop { caller.loop }
+    var now: Int64 { caller.now }
 
     init(
         _ context: NFSContext, _ request: NFS3Request, identity: Identity, remote: SocketAddress, loop: EventLoop,
         digest: UInt64?
     ) {
-        self.context = context
         self.request = request
-        self.identity = identity
-        self.remote = remote
-        self.loop = loop
-        now = context.clock.wall()
-        token = digest.map { RequestToken(client: Self.client(remote, identity, context.key), id: $0, digest: $0) }
+        caller = NFSCaller(
+            context, identity, remote, loop,
+            token: digest.map { RequestToken(client: Self.client(remote, identity, context.key), id: $0, digest: $0) })
     }
 
     /// A client keeps its address and its name when it comes back by another port.
@@ -52,54 +50,7 @@ struct NFSOperation {
         }
     }
 
-    /// Where a handle leads, and in whose name the caller acts there.
-    struct Place {
-        let volume: Volume
-        let file: FileID
-        let caller: Caller
-        let export: UInt32
-        let root: FileID
-
-        func handle(_ file: FileID) -> FileHandle {
-            FileHandle(export: export, volume: volume.identity, file: file)
-        }
-        func attributes(_ attributes: Attributes) -> NFS3Attributes {
-            NFS3Attributes(attributes, volume: volume.identity)
-        }
-        func weak(_ changed: Changed) -> NFS3WeakData { NFS3WeakData(changed, volume: volume.identity) }
-
-        /// The file's attributes, for results that may have them: only when they are at hand.
-        func attributesAtHand(_ file: FileID) -> NFS3Attributes? {
-            if case .done(let found, _) = volume.attributes(caller, file) { attributes(found) } else { nil }
-        }
-        var attributesAtHand: NFS3Attributes? { attributesAtHand(file) }
-    }
-
-    func place(_ handle: NFS3Handle) throws(NFSHalt) -> Place {
-        guard let handle = FileHandle(handle.bytes, context.key) else { throw .status(.badHandle) }
-        guard let export = context.exports.snapshot[handle.export], export.volume == handle.volume,
-            let volume = context.volumes[handle.volume], handle.snapshot == 0
-        else { throw .status(.stale) }
-        guard let client = export.client(remote) else { throw .status(.access) }
-        guard client.flavors.contains(identity.flavor) else { throw .auth(.tooWeak) }
-        if client.needsPrivilegedPort, let port = remote.port, port >= 1024 { throw .status(.access) }
-        let caller = Caller(
-            credential(client), Request(reader: loop.index, now: now, token: token),
-            isReadOnly: client.isReadOnly, isStateless: true)
-        return Place(volume: volume, file: handle.file, caller: caller, export: export.id, root: export.root)
-    }
-
-    private func credential(_ client: Export.Client) -> Credential {
-        guard case .system(let uid, let gid, let groups) = identity.kind, client.squash != .all else {
-            return client.anonymous
-        }
-        guard client.squash == .root, uid == 0 || gid == 0 || groups.first == 0 else {
-            return Credential(uid: uid, gid: gid, groups: groups)
-        }
-        if uid == 0 { return client.anonymous }
-        return Credential(
-            uid: uid, gid: gid == 0 ? client.anonymous.gid : gid, groups: groups.filter { $0 != 0 })
-    }
+    func place(_ handle: NFS3Handle) throws(NFSHalt) -> Place { try caller.place(handle.bytes) }
 
     /// The value of an attempt and its number, or the way out.
     @inline(__always)

@@ -11,12 +11,19 @@ public final class NFSContext: Sendable {
     /// Of file handles and of the tokens of requests that may come again: the same after every start, or all clients'
     /// handles are stale.
     let key: KeyedHash
+    let groups: (any GroupSource)?
+    let principals: (any PrincipalSource)?
 
-    public init(volumes: Volumes, exports: ExportTable, clock: any WorldClock, key: KeyedHash) {
+    public init(
+        volumes: Volumes, exports: ExportTable, clock: any WorldClock, key: KeyedHash,
+        groups: (any GroupSource)? = nil, principals: (any PrincipalSource)? = nil
+    ) {
         self.volumes = volumes
         self.exports = exports
         self.clock = clock
         self.key = key
+        self.groups = groups
+        self.principals = principals
     }
 }
 

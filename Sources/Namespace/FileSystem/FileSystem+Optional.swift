@@ -1,5 +1,13 @@
 /// What a file system need not have.
 extension FileSystem {
+    public func usage(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals> {
+        totals(request, below: directory)
+    }
+
+    public func files(
+        _ request: Request, after inode: UInt64, limit: Int, _ visit: (Attributes) -> Void
+    ) -> Attempt<UInt64?> { .refused(.notSupported) }
+
     public func stream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
         .refused(.noEntry)
     }

@@ -94,6 +94,12 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
         _ visit: (Entry, UnsafeRawBufferPointer) -> Bool
     ) -> Attempt<Bool>
     func space(_ request: Request) -> Attempt<Space>
+    /// All names below a directory and the bytes of files that have their first name there, with what was written and not
+    /// flushed. Exact if nobody changes anything meanwhile.
+    func usage(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals>
+    /// Shows files that have names, the root aside, in the order of their inodes' numbers, from behind `inode` on: at most
+    /// `limit`. Answers the number up to which all have been shown; nil: there are no more.
+    func files(_ request: Request, after inode: UInt64, limit: Int, _ visit: (Attributes) -> Void) -> Attempt<UInt64?>
 
     // MARK: Changing names and attributes
 

@@ -79,7 +79,7 @@ public final class HostedVolume: Sendable {
             let volume = Volume(
                 name, identity: headhunter.volume.high ^ headhunter.volume.low,
                 LogFileSystem(files, world: world), durability: durability, clock: world.clock, random: world.random,
-                locks: locks)
+                locks: locks, loops: world.loops)
             return HostedVolume(volume: volume, headhunter: headhunter, files: files, lock: lock)
         } catch { throw .volume(error) }
     }

@@ -6,7 +6,7 @@ public struct Grace: Sendable {
     public static let clientsMax = 65_536
     public static let nanosecondsDefault: UInt64 = 90_000_000_000
 
-    private let end: UInt64
+    private var end: UInt64
     /// Those who may still reclaim.
     private var expected: Set<UInt64>
     private var isOver: Bool
@@ -25,6 +25,16 @@ public struct Grace: Sendable {
         expected = []
         for client in clients where expected.count < Self.clientsMax { expected.insert(client) }
         isOver = expected.isEmpty
+    }
+
+    /// More clients may reclaim: a volume came that knows them.
+    mutating func extend(from now: UInt64, nanoseconds: UInt64, clients: some Sequence<UInt64>) {
+        if !isActive(now) { self = Grace() }
+        let more = Grace(from: now, nanoseconds: nanoseconds, clients: clients)
+        if more.isOver { return }
+        end = max(end, more.end)
+        for client in more.expected where expected.count < Self.clientsMax { expected.insert(client) }
+        isOver = false
     }
 
     public func isActive(_ now: UInt64) -> Bool { !isOver && now < end }

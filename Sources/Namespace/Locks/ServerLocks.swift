@@ -104,7 +104,36 @@ public final class ServerLocks: Sendable {
         change { table, _, _ in table.release(client: client) }
     }
 
+    // MARK: Who holds what
+
+    /// Whether it holds or waits for anything, in any volume.
+    public func holds(_ owner: LockOwner) -> Bool {
+        isUsed && state.withLock { $0.table.ownerSlots[owner] != nil }
+    }
+
+    public func holds(client: UInt64) -> Bool {
+        isUsed && state.withLock { $0.table.clients[client]?.owners.isEmpty == false }
+    }
+
+    /// Up to `limit` locks of a client's processes and handles, file by file.
+    public func locks(of client: UInt64, limit: Int) -> [(file: FileID, lock: LockHolder)] {
+        guard isUsed else { return [] }
+        return state.withLock { state in
+            var found: [(file: FileID, lock: LockHolder)] = []
+            for who in state.table.clients[client]?.owners.sorted() ?? [] where found.count < limit {
+                found += state.table.locks(of: state.table.owners[who].owner).prefix(limit - found.count)
+            }
+            return found
+        }
+    }
+
     // MARK: After a start
+
+    /// Clients that held locks before may claim them for a while, and nobody takes new ones meanwhile.
+    public func beginGrace(nanoseconds: UInt64, clients: some Sequence<UInt64>) {
+        let now = clock.monotonic()
+        state.withLock { $0.table.grace.extend(from: now, nanoseconds: nanoseconds, clients: clients) }
+    }
 
     public var isInGrace: Bool {
         let now = clock.monotonic()

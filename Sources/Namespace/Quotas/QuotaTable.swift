@@ -36,11 +36,10 @@ public struct QuotaTable {
 
     // MARK: Charging
 
-    /// The first of the subjects, each named once, that does not allow so much more; nil: all do, and it is charged. Subjects
-    /// without an entry are not counted.
-    /// `isUnstable`: the bytes were written and not flushed.
-    public mutating func charge(
-        _ subjects: [QuotaSubject], bytes: UInt64, files: UInt64 = 0, isUnstable: Bool = false, now: UInt64
+    /// The first of the subjects, each named once, that does not allow so much more; nil: all do. Subjects without an entry
+    /// allow everything.
+    public func refusal(
+        _ subjects: [QuotaSubject], bytes: UInt64, files: UInt64 = 0, now: UInt64
     ) -> QuotaSubject? {
         precondition(subjects.count <= Self.subjectsPerChargeMax, "a charge has few subjects")
         for subject in subjects {
@@ -49,6 +48,15 @@ public struct QuotaTable {
             // Without a limit, too, the sum is one that 64 bits hold.
             if quota.usage.files.addingReportingOverflow(files).overflow { return subject }
         }
+        return nil
+    }
+
+    /// The same, and charges all of them when none refuses. Subjects without an entry are not counted.
+    /// `isUnstable`: the bytes were written and not flushed.
+    public mutating func charge(
+        _ subjects: [QuotaSubject], bytes: UInt64, files: UInt64 = 0, isUnstable: Bool = false, now: UInt64
+    ) -> QuotaSubject? {
+        if let refusal = refusal(subjects, bytes: bytes, files: files, now: now) { return refusal }
         for subject in subjects {
             update(subject, now) { usage in
                 usage.bytes += bytes
@@ -58,6 +66,19 @@ public struct QuotaTable {
             }
         }
         return nil
+    }
+
+    /// Adds what has come, whatever the limits say. A sum that 64 bits do not hold stays at the greatest.
+    public mutating func add(_ subjects: [QuotaSubject], bytes: UInt64, files: UInt64 = 0, now: UInt64) {
+        for subject in subjects {
+            update(subject, now) { usage in
+                let (bytes, tooMany) = usage.bytes.addingReportingOverflow(bytes)
+                usage.bytes = tooMany ? .max : bytes
+                let (files, tooManyFiles) = usage.files.addingReportingOverflow(files)
+                usage.files = tooManyFiles ? .max : files
+                return true
+            }
+        }
     }
 
     /// Gives back. False: there was less than that.

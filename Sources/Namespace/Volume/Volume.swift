@@ -13,16 +13,20 @@ public final class Volume: Sendable {
     public let durability: Durability
     private let readOnly = Atomic(false)
     let sharing: Sharing
+    let meter: QuotaMeter
 
-    /// Volumes of one server share their `locks`, so that waits in a circle are found across them.
+    /// Volumes of one server share their `locks`, so that waits in a circle are found across them. `loops` are all those that
+    /// calls come from.
     public init(
         _ name: String, identity: UInt64, _ fileSystem: any FileSystem, durability: Durability = .log,
-        clock: any WorldClock = SystemClock(), random: any RandomSource = SystemRandom(), locks: ServerLocks? = nil
+        clock: any WorldClock = SystemClock(), random: any RandomSource = SystemRandom(), locks: ServerLocks? = nil,
+        loops: [EventLoop] = []
     ) {
         self.name = name
         self.identity = identity
         self.fileSystem = fileSystem
         self.durability = durability
+        meter = QuotaMeter(fileSystem, loops: loops)
         sharing = Sharing(locks: locks ?? ServerLocks(clock: clock), clock: clock, random: random)
     }
 

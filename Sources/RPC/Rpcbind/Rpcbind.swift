@@ -36,10 +36,7 @@ public struct Rpcbind: Sendable {
         /// RFC 5665 5.2.3.3 and 5.2.3.4: the host, then the two bytes of the port in decimal.
         package var universalAddress: String? {
             guard let port = address.port else { return nil }
-            let text = address.description
-            guard let colon = text.lastIndex(of: ":") else { return nil }
-            let host = text[..<colon].filter { $0 != "[" && $0 != "]" }
-            return "\(host).\(port >> 8).\(port & 255)"
+            return "\(address.host).\(port >> 8).\(port & 255)"
         }
     }
 

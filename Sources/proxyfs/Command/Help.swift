@@ -11,6 +11,7 @@ enum Help {
           export         add, change, remove, list: directories for NFS clients
           share          add, change, remove, list: directories for SMB clients
           quota          set, list, remove: limits
+          nfs            clients, locks, stats: who uses NFS
           explain        show what is known of one file
           fsck           check a volume that nobody serves
           bench engine   measure the engine on this machine

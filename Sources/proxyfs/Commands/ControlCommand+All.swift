@@ -2,7 +2,7 @@ extension ControlCommand {
     private static let durability = Option("durability", .text)
 
     static let all: [ControlCommand] =
-        volumes + users + exports + shares + quotas + [
+        volumes + users + exports + shares + quotas + nfs + [
             ControlCommand(
                 words: ["explain"], positional: ["PATH"], options: [Option("user", .text)], help: Help.explain)
         ]
@@ -86,6 +86,20 @@ extension ControlCommand {
                 ("hidden", "HIDDEN"), ("encrypt", "ENCRYPT"), ("durability", "DURABILITY"), ("comment", "COMMENT"),
                 ("declared", "DECLARED"),
             ], help: Help.shareList),
+    ]
+
+    private static let nfs = [
+        ControlCommand(
+            words: ["nfs", "clients"],
+            columns: [("address", "ADDRESS"), ("mounts", "MOUNTS"), ("lock_name", "LOCK NAME"), ("locks", "LOCKS")],
+            help: Help.nfsClients),
+        ControlCommand(
+            words: ["nfs", "locks"],
+            columns: [
+                ("address", "ADDRESS"), ("name", "NAME"), ("process", "PROCESS"), ("mode", "MODE"),
+                ("inode", "INODE"), ("first", "FIRST"), ("last", "LAST"),
+            ], help: Help.nfsLocks),
+        ControlCommand(words: ["nfs", "stats"], help: Help.nfsStats),
     ]
 
     private static let subject = [Option("tree", .text), Option("user", .text), Option("group", .text)]

@@ -30,6 +30,11 @@ final class Control: Sendable {
         registry = Registry(loop: loop, clock: world.clock, random: world.random, seal: seal)
     }
 
+    /// What the front end of NFS knows of its clients.
+    private let reports = Guarded<@Sendable (String) -> JSON?>({ _ in nil })
+
+    func whenAsked(_ report: @escaping @Sendable (String) -> JSON?) { reports.withLock { $0 = report } }
+
     func whenChanged(_ settle: @escaping @Sendable () async -> Void) { self.settle.withLock { $0 = settle } }
 
     /// Opens the volumes, and reads what they keep.
@@ -137,6 +142,18 @@ final class Control: Sendable {
         case "quota set": return (true, setQuota)
         case "quota remove": return (true, removeQuota)
         case "quota list": return (false, listQuotas)
+        case "nfs clients", "nfs locks", "nfs stats":
+            return (
+                false,
+                { [self] (arguments) async throws(CommandFailure) in
+                    try arguments.finish()
+                    guard let answer = reports.withLock({ $0 })(command) else {
+                        throw .failure(
+                            "\(command): no server serves NFS here; start it, or name its data directory with --data")
+                    }
+                    return answer
+                }
+            )
         case "explain": return (false, explain)
         default: throw .misuse("this server knows no command \"\(command)\"; is it of another version?")
         }

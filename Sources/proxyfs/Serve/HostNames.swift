@@ -6,6 +6,13 @@ import Runtime
 enum HostNames {
     static let addressesMax = 256
 
+    /// This host's.
+    static var own: String {
+        var name = [CChar](repeating: 0, count: 256)
+        guard gethostname(&name, name.count - 1) == 0 else { return "localhost" }
+        return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
     /// `NAME` or `@NETGROUP`; empty when nobody knows it.
     static func addresses(_ name: String) -> [SocketAddress] {
         guard name.hasPrefix("@") else { return lookUp(name) }

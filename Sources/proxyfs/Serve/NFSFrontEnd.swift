@@ -1,4 +1,7 @@
 import Bytes
+import Configuration
+import JSON
+import Kerberos
 import Logging
 import Metrics
 import NFS
@@ -6,7 +9,7 @@ import Namespace
 import RPC
 import Runtime
 
-/// NFS and MOUNT on one port, streams and datagrams.
+/// NFS and what belongs to it (MOUNT, locks, access lists, quotas) on one port, streams and datagrams.
 final class NFSFrontEnd: Sendable {
     /// File handles carry a code under this key: the same after every start, or all clients' handles are stale.
     static let keyFile = "nfs.key"
@@ -17,6 +20,9 @@ final class NFSFrontEnd: Sendable {
     private let logger: Logger
     private let exports = ExportTable()
     private let rpcbind: Rpcbind
+    private let monitor: HostMonitor
+    private let mounts: MountService
+    private let locks: ServerLocks
     private let held = Held()
 
     /// Touched on the first loop only.
@@ -27,19 +33,43 @@ final class NFSFrontEnd: Sendable {
         let turns = TurnQueue(waitingMax: 1024)
     }
 
-    init(_ volumes: Volumes, world: World, logger: Logger, metrics: MetricsRegistry) throws(SecretFile.Problem) {
+    init(
+        _ volumes: Volumes, _ registry: Registry, _ kerberos: Configuration.Kerberos, world: World, logger: Logger,
+        metrics: MetricsRegistry
+    ) throws(SecretFile.Problem) {
         let text = try SecretFile.load(Self.keyFile, bytes: Self.keyBytes, world.disk, world.random)
         guard let first = UInt64(text.prefix(16), radix: 16), let second = UInt64(text.suffix(16), radix: 16) else {
             throw .damaged
         }
         let context = NFSContext(
-            volumes: volumes, exports: exports, clock: world.clock, key: KeyedHash(first, second))
+            volumes: volumes, exports: exports, clock: world.clock, key: KeyedHash(first, second),
+            groups: UserGroups(registry, world), principals: Principals(registry, realms: kerberos.realms))
+        let client = RPCClient(network: world.network, loop: world.loops[0], random: world.random)
+        monitor = HostMonitor(context, client: client, random: world.random, logger: logger, name: HostNames.own)
+        mounts = MountService(context)
+        locks = volumes.locks
         server = RPCServer(
-            programs: [NFSService(context), MountService(context)], on: world.loops, logger: logger)
+            programs: [
+                NFSService(context), mounts, LockService(context, monitor, logger: logger),
+                MonitorService(monitor, logger: logger), ACLService(context), QuotaService(context),
+            ], flavors: Self.flavors(kerberos, world, logger), on: world.loops, logger: logger)
         self.world = world
         self.logger = logger
         rpcbind = Rpcbind(pool: world.blocking)
         server.register(in: metrics)
+    }
+
+    /// Kerberos, where there is a keytab that can be used.
+    private static func flavors(
+        _ kerberos: Configuration.Kerberos, _ world: World, _ logger: Logger
+    ) -> [any SecurityFlavor] {
+        guard let keytab = kerberos.keytab else { return [] }
+        do throws(KerberosFailure) {
+            return [KerberosFlavor.make(try KerberosCredential(keytab: keytab), world)]
+        } catch {
+            logger.error("no Kerberos for NFS", [.init("keytab", keytab), .init("why", "\(error)")])
+            return []
+        }
     }
 
     // MARK: Exports
@@ -86,6 +116,7 @@ final class NFSFrontEnd: Sendable {
         if !exports.replace(all) {
             logger.error("exports not changed", [.init("why", "too many, or two of one path or number")])
         }
+        await monitor.attach(host.volumes.all)
     }
 
     /// The same at every start: it is in the clients' handles.
@@ -130,6 +161,41 @@ final class NFSFrontEnd: Sendable {
         }
     }
 
+    // MARK: Showing
+
+    /// The answers to `nfs clients`, `nfs locks` and `nfs stats`.
+    func report(_ what: String) -> JSON? {
+        let report = NFSReport(mounts, monitor, locks)
+        switch what {
+        case "nfs clients":
+            return .array(
+                report.clients.map { client in
+                    [
+                        "address": .string(client.address), "mounts": .array(client.mounts.map { .string($0) }),
+                        "lock_name": client.lockName.map { .string($0) } ?? .null, "locks": .number(client.locks),
+                    ]
+                })
+        case "nfs locks":
+            return .array(
+                report.locks.map { lock in
+                    [
+                        "address": .string(lock.address), "name": .string(lock.name),
+                        "process": .number(Int(lock.process)), "mode": .string(lock.isExclusive ? "write" : "read"),
+                        "inode": .number(lock.inode), "first": .number(lock.first),
+                        "last": lock.last == .max ? .string("end") : .number(lock.last),
+                    ]
+                })
+        case "nfs stats":
+            return [
+                "calls": .number(server.calls), "held": .number(server.held), "refused": .number(server.refused),
+                "dropped": .number(server.dropped), "clients": .number(report.clients.count),
+                "locks": .number(report.locks.count), "waiting": .number(report.waiting),
+                "grace": .bool(locks.isInGrace),
+            ]
+        default: return nil
+        }
+    }
+
     // MARK: Listening
 
     func listen(on address: SocketAddress, _ world: World) throws(Errno) -> Listener {
@@ -142,30 +208,86 @@ final class NFSFrontEnd: Sendable {
         return listener
     }
 
-    /// Tells rpcbind. Answers whether there is one: without it clients have to be told the port, and have no locks. On
-    /// the first loop.
-    func register(_ address: SocketAddress) async -> Bool {
+    /// What clients may count on.
+    struct Registration {
+        /// There is an rpcbind, and it knows where NFS is.
+        var isThere = false
+        /// It leads lock managers of other hosts to ours.
+        var hasLocks = false
+    }
+
+    /// Programs and their versions, as rpcbind is told.
+    private static let programs: [(name: String, number: UInt32, versions: [UInt32])] = [
+        ("nfs", NFS3.program, [NFS3.version]), ("mountd", Mount.program, Array(Mount.versions)),
+        // Version 2 is a host's own business.
+        ("nlockmgr", LockManager.program, [1, 3, 4]), ("status", StatusMonitor.program, [StatusMonitor.version]),
+        ("nfs_acl", NFSACL.program, [NFSACL.version]), ("rquotad", RemoteQuota.program, Array(RemoteQuota.versions)),
+    ]
+
+    /// Tells rpcbind what is served here. A program that somebody else serves on this host stays his. Without an rpcbind
+    /// clients have to be told the port, and have no locks. On the first loop.
+    func register(_ address: SocketAddress) async -> Registration {
+        var registration = Registration()
         var entries: [Rpcbind.Entry] = []
-        for transport in [Rpcbind.Transport.tcp, .udp] {
-            entries.append(
-                .init(program: NFS3.program, version: NFS3.version, transport: transport, address: address))
-            for version in Mount.versions {
-                entries.append(.init(program: Mount.program, version: version, transport: transport, address: address))
+        for (name, number, versions) in Self.programs {
+            if let port = await rival(number, versions[versions.count - 1], address) {
+                warn(name, port)
+                continue
+            }
+            if number == LockManager.program { registration.hasLocks = true }
+            for transport in [Rpcbind.Transport.tcp, .udp] {
+                entries += versions.map {
+                    .init(program: number, version: $0, transport: transport, address: address)
+                }
             }
         }
         // What another server that did not end well has left there is of no use to anybody.
         if let failure = await rpcbind.unset(entries, on: world.loops[0]), failure == .connectionRefused {
-            logger.info("no rpcbind: clients have to name the port")
-            return false
+            logger.info("no rpcbind: clients have to name the port, and have no locks")
+            return Registration()
         }
         if let failure = await rpcbind.set(entries, on: world.loops[0]) {
             logger.warning("not registered with rpcbind", [.init("why", "\(failure)")])
             _ = await rpcbind.unset(entries, on: world.loops[0])
-            return false
+            return Registration()
         }
         held.entries = entries
         logger.info("registered with rpcbind", [.init("entries", entries.count)])
-        return true
+        registration.isThere = true
+        return registration
+    }
+
+    /// A program of this host that does not answer in this time is none.
+    private static let rivalNanoseconds: UInt64 = 300_000_000
+
+    /// The port of somebody else on this host who serves the program, and answers.
+    private func rival(_ program: UInt32, _ version: UInt32, _ address: SocketAddress) async -> UInt16? {
+        let here = RPCTarget(.loopback(port: 0), program: program, version: version)
+        let client = monitor.client
+        for transport in [Rpcbind.Transport.tcp, .udp] {
+            do throws(RPCClientError) {
+                let port = try await client.port(of: here, over: transport, asking: .tcp)
+                if port == address.port { continue }
+                var there = here
+                there.address = .loopback(port: port)
+                _ = try await client.call(there, 0, over: transport, [], tries: 1, wait: Self.rivalNanoseconds)
+                return port
+            } catch { continue }
+        }
+        return nil
+    }
+
+    private func warn(_ name: String, _ port: UInt16) {
+        let what =
+            switch name {
+            case "status": "the host's rpc.statd: restarts of lock clients are told to it, not to this server"
+            case "nlockmgr":
+                "the kernel's lock manager of this host, which has an NFS mount with locks: clients' locks go there"
+            default: "another server on this host"
+            }
+        logger.warning(
+            "left to another in rpcbind",
+            [.init("program", name), .init("port", Int(port)), .init("is", what)])
     }
 
     /// Takes back what was told. On the first loop.

@@ -44,7 +44,7 @@ final class Server {
     private let control: Control
     private let service: ControlService
     private var nfs: NFSFrontEnd?
-    private var hasRpcbind = false
+    private var registration = NFSFrontEnd.Registration()
     private var smb: SMBFrontEnd?
     private var listeners: [(name: String, listener: Listener)] = []
 
@@ -139,7 +139,8 @@ final class Server {
         let address = try Self.address(configuration, configuration.ports.nfs)
         let front: NFSFrontEnd
         do throws(SecretFile.Problem) {
-            front = try NFSFrontEnd(host.volumes, world: world, logger: logger, metrics: metrics)
+            front = try NFSFrontEnd(
+                host.volumes, control.registry, configuration.kerberos, world: world, logger: logger, metrics: metrics)
         } catch {
             throw Self.failure(error, data.path + "/" + NFSFrontEnd.keyFile)
         }
@@ -147,11 +148,12 @@ final class Server {
         let (host, registry, loop) = (host, control.registry, control.loop)
         let settle: @Sendable () async -> Void = { await front.export(host, registry.snapshot, at: address) }
         control.whenChanged(settle)
+        control.whenAsked { front.report($0) }
         Offline.wait(on: loop, settle)
         do throws(Errno) {
             let listener = try front.listen(on: address, world)
             listeners.append(("nfs", listener))
-            hasRpcbind = Offline.wait(on: loop) { await front.register(listener.address) }
+            registration = Offline.wait(on: loop) { await front.register(listener.address) }
         } catch {
             throw .failure(
                 "can not listen on \(address) for nfs: \(error); stop whoever listens there, or choose another port "
@@ -208,18 +210,24 @@ final class Server {
         let name = host.volumes.all.first?.name ?? "default"
         let shown = nfs.isLoopback ? settings.configuration.address : "THIS-HOST"
         var text = "\nMount it over NFS, as root:\n"
-        if hasRpcbind {
-            text += "    mount -t nfs -o vers=3,nolock,tcp,port=\(port),mountport=\(port) \(shown):/\(name) /mnt\n"
-            text += "  nolock: this version serves no NFS locks yet, so programs' locks hold on one client only\n"
+        let ports = "tcp,port=\(port),mountport=\(port)"
+        if registration.hasLocks, !nfs.isLoopback {
+            text += "    mount -t nfs -o vers=3,\(ports) \(shown):/\(name) /mnt\n"
         } else {
-            text += "    mount -t nfs -o vers=3,nolock,tcp,port=\(port),mountport=\(port) \(shown):/\(name) /mnt\n"
-            text += "  nolock: there is no rpcbind on this host, which NFS locks need; locks hold on one client only\n"
+            text += "    mount -t nfs -o vers=3,nolock,\(ports) \(shown):/\(name) /mnt\n"
+            text += "  nolock: \(lockHindrance); programs' locks hold on one client only\n"
         }
         if !nfs.isLoopback {
             text +=
                 "  first name its clients: proxyfs export add '/\(name)' --client 'NETWORK(rw)' --data \(data.path)\n"
         }
         return text + "Users for SMB, S3 and Swift: proxyfs user add NAME --data \(data.path)\n"
+    }
+
+    private var lockHindrance: String {
+        if !registration.isThere { return "there is no rpcbind on this host, which NFS locks need" }
+        if !registration.hasLocks { return "another lock manager is registered with this host's rpcbind" }
+        return "a host's own lock manager and this server's can not both be registered with one rpcbind"
     }
 
     private func startSMB(_ configuration: Configuration) throws(CommandFailure) {

@@ -1,0 +1,277 @@
+import Bytes
+import Logging
+import Namespace
+import RPC
+import Runtime
+
+/// Knows the hosts that hold locks: writes them down with the volume before they get their first, tells them when this server
+/// has restarted, and lets their locks go when they have.
+public final class HostMonitor: @unchecked Sendable {
+    /// Hosts that do not answer are told for so long.
+    static let noticesMax = 20
+    /// Ports of hosts' programs that are kept.
+    private static let portsMax = 4096
+    static let stateName = VolumeSettings.monitored + "state"
+
+    public let client: RPCClient
+    private let volumes: Volumes
+    private let clock: any WorldClock
+    private let logger: Logger
+    /// The time in which hosts reclaim what they held before a restart.
+    private let graceNanoseconds: UInt64
+    /// This host's name, as others know it.
+    private let name: [UInt8]
+    private let hosts: Guarded<LockHosts>
+    private let grants: Guarded<LockGrants>
+    private let monitored = Guarded(MonitorTable())
+    private let ports = Guarded<[Port: UInt16]>([:])
+    private let state = Guarded(State())
+    /// Everything of a host is to go. Set once, before anything is served.
+    @exclusivity(unchecked) var forgets: @Sendable (UInt64) -> Void = { _ in }
+
+    private struct Port: Hashable {
+        var target: RPCTarget
+        var transport: Rpcbind.Transport
+    }
+
+    private struct State {
+        /// Odd: this host is up (X/Open XNFS 11.3.6).
+        var number: Int32 = 1
+        var attached: Set<UInt64> = []
+    }
+
+    public init(
+        _ context: NFSContext, client: RPCClient, random: any RandomSource, logger: Logger, name: String,
+        graceNanoseconds: UInt64 = HostMonitor.graceDefault
+    ) {
+        volumes = context.volumes
+        clock = context.clock
+        self.client = client
+        self.logger = logger
+        self.graceNanoseconds = graceNanoseconds
+        self.name = Array(name.utf8)
+        hosts = Guarded(LockHosts(key: context.key))
+        grants = Guarded(LockGrants(cookie: random.next()))
+    }
+
+    public static let graceDefault: UInt64 = 45_000_000_000
+
+    func withHosts<Value>(_ body: (inout LockHosts) -> Value) -> Value { hosts.withLock { body(&$0) } }
+    func withGrants<Value>(_ body: (inout LockGrants) -> Value) -> Value { grants.withLock { body(&$0) } }
+    func withMonitored<Value>(_ body: (inout MonitorTable) -> Value) -> Value { monitored.withLock { body(&$0) } }
+    var number: Int32 { state.withLock { $0.number } }
+
+    // MARK: Hosts that lock
+
+    /// The owner that a request names, once its host is written down with the volume: what is granted before may be lost in
+    /// a restart that the host never hears of.
+    func admit(_ work: LockWork, _ place: NFSPlace, isMonitored: Bool) -> Attempt<LockOwner> {
+        let request = work.request
+        let locks = volumes.locks
+        let volume = place.volume
+        let entered = hosts.withLock { hosts -> (LockOwner, LockHosts.Host, hasRestarted: Bool)? in
+            guard
+                let number = hosts.enter(request.caller, work.address, work.local, holds: { locks.holds(client: $0) }),
+                let host = hosts.hosts[number]
+            else { return nil }
+            let owner = hosts.owner(number, request.process, request.owner)
+            guard hosts.enter(owner, request.process, request.owner, holds: { locks.holds($0) }) else { return nil }
+            return (owner, host, hosts.saw(request.state, of: number))
+        }
+        guard let (owner, host, hasRestarted) = entered else { return .refused(.tooManyLocks) }
+        if hasRestarted { forgets(owner.client) }
+        guard isMonitored, !host.volumes.contains(volume.identity), !volume.isReadOnly else {
+            return .done(owner, number: 0)
+        }
+        let (hosts, clock, loop) = (hosts, clock, work.caller.loop)
+        var record = HostRecord(host)
+        record.state = request.state
+        let bytes = record.bytes
+        return .lacks(
+            Lack { () async throws(FileError) in
+                do throws(FileError) {
+                    let settings = VolumeSettings(volume, clock: clock, loop: loop)
+                    try await settings.set(Self.name(of: owner.client), bytes)
+                } catch {
+                    // A file system that keeps nothing beside its files: locks end with the server.
+                    guard error == .notSupported else { throw error }
+                }
+                hosts.withLock { $0.recorded(owner.client, in: volume.identity) }
+            })
+    }
+
+    static func name(of host: UInt64) -> String {
+        let digits = String(host, radix: 16)
+        return VolumeSettings.monitored + String(repeating: "0", count: 16 - digits.count) + digits
+    }
+
+    // MARK: Restarts of others
+
+    /// A host says that it restarted: what it held goes.
+    func restarted(_ name: [UInt8], _ state: Int32, from address: SocketAddress) {
+        let gone = hosts.withLock { $0.restarted(name, state, from: address.unmapped) }
+        for host in gone { forgets(host) }
+        logger.info(
+            gone.isEmpty ? "lock client restarted, and held nothing" : "lock client restarted: its locks are gone",
+            [
+                .init("client", String(decoding: name.prefix(255), as: UTF8.self)),
+                .init("address", address.unmapped.host), .init("state", Int(state)),
+            ])
+    }
+
+    // MARK: Restarts of ours
+
+    /// Takes note of the volumes that are served. Of one that is new here, the hosts that held locks in it are told that
+    /// they are gone, and may claim them again. On the client's loop.
+    public func attach(_ served: [Volume]) async {
+        for volume in served where state.withLock({ !$0.attached.contains(volume.identity) }) {
+            do throws(FileError) {
+                let found = try await restore(volume)
+                state.withLock { _ = $0.attached.insert(volume.identity) }
+                guard !found.isEmpty else { continue }
+                volumes.locks.beginGrace(nanoseconds: graceNanoseconds, clients: found)
+                logger.info(
+                    "lock clients may reclaim",
+                    [.init("volume", volume.name), .init("clients", found.count)])
+                for host in found { client.loop.task { [self] in await notify(host, volume) } }
+            } catch {
+                if error == .notSupported { continue }
+                logger.error(
+                    "lock clients of a volume are not known",
+                    [.init("volume", volume.name), .init("why", "\(error)")])
+            }
+        }
+    }
+
+    private func restore(_ volume: Volume) async throws(FileError) -> [UInt64] {
+        let settings = VolumeSettings(volume, clock: clock, loop: client.loop)
+        let kept = try await settings.value(Self.stateName).flatMap { Int32(String(decoding: $0, as: UTF8.self)) } ?? 0
+        // Another state than any that a host may remember of us.
+        let number = state.withLock { state in
+            state.number = max(state.number, (max(kept, 0) & 0x3fff_ffff | 1) + 2)
+            return state.number
+        }
+        if !volume.isReadOnly { try await settings.set(Self.stateName, Array("\(number)".utf8)) }
+        var found: [UInt64] = []
+        for name in try await settings.names(VolumeSettings.monitored) where name != Self.stateName {
+            guard let bytes = try await settings.value(name), let record = HostRecord(bytes),
+                let host = hosts.withLock({ $0.restore(record.host, volume: volume.identity) })
+            else {
+                logger.warning(
+                    "record of a lock client is damaged", [.init("volume", volume.name), .init("name", name)])
+                continue
+            }
+            found.append(host)
+        }
+        return found
+    }
+
+    /// Tells a host that this server has restarted, by all the names that it may know it by, until it answers.
+    private func notify(_ number: UInt64, _ volume: Volume) async {
+        guard let host = withHosts({ $0.hosts[number] }) else { return }
+        var pause: UInt64 = 1_000_000_000
+        for _ in 0..<Self.noticesMax {
+            let target = RPCTarget(
+                host.address, from: host.local, program: StatusMonitor.program, version: StatusMonitor.version)
+            do throws(RPCClientError) {
+                for name in [Array(host.local.host.utf8), name] {
+                    let block = Block(capacity: StatusMonitor.nameMax + 16)
+                    var writer = Writer(block.free)
+                    name.prefix(StatusMonitor.nameMax).withUnsafeBytes { name in
+                        MonitorChange(name: name, state: self.number).write(into: &writer)
+                    }
+                    _ = try await call(target, MonitorProcedure.notify.rawValue, Array(writer.written))
+                }
+                logger.info("lock client told of the restart", [.init("client", host.address.host)])
+                return await settle(number, volume)
+            } catch {
+                logger.debug(
+                    "lock client not told of the restart",
+                    [.init("client", host.address.host), .init("why", "\(error)")])
+            }
+            await client.loop.sleep(nanoseconds: pause)
+            pause = min(pause * 2, 60_000_000_000)
+        }
+        logger.warning("lock client not told of the restart", [.init("client", host.address.host)])
+        await settle(number, volume)
+    }
+
+    /// When the time to reclaim is over, a host that holds nothing need not be told of the next restart.
+    private func settle(_ number: UInt64, _ volume: Volume) async {
+        await client.loop.sleep(nanoseconds: graceNanoseconds + 1_000_000_000)
+        guard !volumes.locks.holds(client: number), volumes[volume.identity] != nil else { return }
+        withHosts { $0.forget(number) }
+        do throws(FileError) {
+            let settings = VolumeSettings(volume, clock: clock, loop: client.loop)
+            try await settings.set(Self.name(of: number), nil)
+            // It may have come back meanwhile, and rely on the record that it wrote.
+            if let host = withHosts({ $0.hosts[number] }), host.volumes.contains(volume.identity) {
+                try await settings.set(Self.name(of: number), HostRecord(host).bytes)
+            }
+        } catch {
+            logger.warning("record of a lock client stays", [.init("volume", volume.name), .init("why", "\(error)")])
+        }
+    }
+
+    /// As if this server had crashed: all locks of hosts go, and they are told (X/Open XNFS 11.3.5).
+    func simulateCrash() {
+        let number = state.withLock { state in
+            state.number += 2
+            return state.number
+        }
+        let all = withHosts { Array($0.hosts) }
+        logger.warning("locks dropped as if after a crash", [.init("state", Int(number)), .init("clients", all.count)])
+        volumes.locks.beginGrace(nanoseconds: graceNanoseconds, clients: all.map(\.key))
+        for (number, _) in all { forgets(number) }
+        for (number, host) in all {
+            guard let volume = host.volumes.sorted().lazy.compactMap({ self.volumes[$0] }).first else { continue }
+            client.loop.task { [self] in await notify(number, volume) }
+        }
+    }
+
+    // MARK: Calling hosts
+
+    /// Calls a host's program, where its rpcbind says that it is: over UDP, or over TCP where it takes only that.
+    func call(_ target: RPCTarget, _ procedure: UInt32, _ arguments: [UInt8]) async throws(RPCClientError) -> [UInt8] {
+        var failure = RPCClientError.notRegistered
+        for transport in [Rpcbind.Transport.udp, .tcp] {
+            do throws(RPCClientError) {
+                let there = try await located(target, transport)
+                do throws(RPCClientError) {
+                    return try await client.call(there, procedure, over: transport, arguments, tries: 1)
+                } catch {
+                    // It may have moved: the next call asks again.
+                    ports.withLock { $0[Port(target: target, transport: transport)] = nil }
+                    throw error
+                }
+            } catch {
+                guard error == .notRegistered else { throw error }
+                failure = error
+            }
+        }
+        throw failure
+    }
+
+    /// The same for a message that has no answer.
+    func tell(_ target: RPCTarget, _ procedure: UInt32, _ arguments: [UInt8]) async throws(RPCClientError) {
+        client.tell(try await located(target, .udp), procedure, arguments)
+    }
+
+    private func located(
+        _ target: RPCTarget, _ transport: Rpcbind.Transport
+    ) async throws(RPCClientError) -> RPCTarget {
+        let key = Port(target: target, transport: transport)
+        var there = target
+        if let known = ports.withLock({ $0[key] }) {
+            there.address = target.address.with(port: known)
+            return there
+        }
+        let port = try await client.port(of: target, over: transport)
+        ports.withLock { ports in
+            if ports.count >= Self.portsMax { ports.removeAll() }
+            ports[key] = port
+        }
+        there.address = target.address.with(port: port)
+        return there
+    }
+}

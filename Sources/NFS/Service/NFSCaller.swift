@@ -1,0 +1,109 @@
+import Bytes
+import Namespace
+import RPC
+import Runtime
+
+/// Who makes a call, from where and when: what every service of this room asks a handle's export about.
+struct NFSCaller {
+    let context: NFSContext
+    let identity: Identity
+    let remote: SocketAddress
+    let loop: EventLoop
+    let now: Int64
+    let token: RequestToken?
+
+    init(
+        _ context: NFSContext, _ identity: Identity, _ remote: SocketAddress, _ loop: EventLoop,
+        token: RequestToken? = nil
+    ) {
+        self.context = context
+        self.identity = identity
+        self.remote = remote
+        self.loop = loop
+        now = context.clock.wall()
+        self.token = token
+    }
+
+    /// Where a handle leads, and in whose name the caller acts there. The lock manager asks for no flavor: clients lock
+    /// under AUTH_SYS what they have mounted with Kerberos.
+    func place(_ handle: UnsafeRawBufferPointer, needsFlavor: Bool = true) throws(NFSHalt) -> NFSPlace {
+        guard let handle = FileHandle(handle, context.key) else { throw .status(.badHandle) }
+        guard let export = context.exports.snapshot[handle.export], export.volume == handle.volume,
+            let volume = context.volumes[handle.volume], handle.snapshot == 0
+        else { throw .status(.stale) }
+        return NFSPlace(
+            volume: volume, file: handle.file, caller: try caller(in: export, needsFlavor: needsFlavor),
+            export: export.id, root: export.root)
+    }
+
+    /// In whose name the caller acts in an export. What only tells needs neither flavor nor port.
+    @inline(__always)
+    func caller(in export: Export, needsFlavor: Bool = true, needsPort: Bool = true) throws(NFSHalt) -> Caller {
+        guard let client = export.client(remote) else { throw .status(.access) }
+        if needsFlavor, !client.flavors.contains(identity.flavor) { throw .auth(.tooWeak) }
+        if needsPort, client.needsPrivilegedPort, let port = remote.port, port >= 1024 { throw .status(.access) }
+        return Caller(
+            try credential(client), Request(reader: loop.index, now: now, token: token),
+            isReadOnly: client.isReadOnly, isStateless: true)
+    }
+
+    private func credential(_ client: Export.Client) throws(NFSHalt) -> Credential {
+        if client.squash == .all { return client.anonymous }
+        switch identity.kind {
+        case .anonymous: return client.anonymous
+        case .system(let uid, let gid, let groups):
+            if client.squash == .root, uid == 0 || gid == 0 || groups.first == 0 {
+                if uid == 0 { return client.anonymous }
+                return Credential(
+                    uid: uid, gid: gid == 0 ? client.anonymous.gid : gid, groups: groups.filter { $0 != 0 })
+            }
+            // A credential has room for so many; whoever fills it may have more.
+            if groups.count == SystemCredential.groupsMax, let source = context.groups {
+                switch source.groups(of: uid) {
+                case .done(let known?, _): return Credential(uid: uid, gid: gid, groups: known)
+                case .done(nil, _), .refused: break
+                case .lacks(let lack): throw .lacks(lack)
+                }
+            }
+            return Credential(uid: uid, gid: gid, groups: groups)
+        case .principal(let name):
+            guard let found = context.principals?.credential(of: name) else { return client.anonymous }
+            return client.squash == .root && found.uid == 0 ? client.anonymous : found
+        }
+    }
+}
+
+/// A file that a handle names, and in whose name the caller acts there.
+struct NFSPlace {
+    let volume: Volume
+    let file: FileID
+    let caller: Caller
+    let export: UInt32
+    let root: FileID
+
+    func handle(_ file: FileID) -> FileHandle {
+        FileHandle(export: export, volume: volume.identity, file: file)
+    }
+    func attributes(_ attributes: Attributes) -> NFS3Attributes {
+        NFS3Attributes(attributes, volume: volume.identity)
+    }
+    func weak(_ changed: Changed) -> NFS3WeakData { NFS3WeakData(changed, volume: volume.identity) }
+
+    /// The file's attributes, for results that may have them: only when they are at hand.
+    func attributesAtHand(_ file: FileID) -> NFS3Attributes? {
+        if case .done(let found, _) = volume.attributes(caller, file) { attributes(found) } else { nil }
+    }
+    var attributesAtHand: NFS3Attributes? { attributesAtHand(file) }
+}
+
+/// All groups of a user, for credentials that have no room for them.
+public protocol GroupSource: AnyObject, Sendable {
+    /// Nil: the user is not known here, and what the client says stands.
+    func groups(of uid: UInt32) -> Attempt<[UInt32]?>
+}
+
+/// Which user a Kerberos principal is.
+public protocol PrincipalSource: AnyObject, Sendable {
+    /// Nil: nobody that is known.
+    func credential(of principal: String) -> Credential?
+}

@@ -1,0 +1,88 @@
+import Bytes
+
+/// RFC 2203 5.3: the numbers of RPCSEC_GSS.
+public enum GSS {
+    public static let version: UInt32 = 1
+    /// A client makes a new context before its sequence numbers come here.
+    public static let sequenceMax: UInt32 = 0x8000_0000
+    public static let handleMax = 64
+    /// A ticket with its list of groups can be long.
+    public static let tokenMax = 64 << 10
+
+    /// `rpc_gss_proc_t`.
+    public enum Procedure: UInt32, Sendable, CaseIterable {
+        case data = 0
+        case begin, goOn, destroy
+    }
+
+    /// `rpc_gss_service_t`.
+    public enum Service: UInt32, Sendable, CaseIterable {
+        case none = 1
+        case integrity, privacy
+    }
+}
+
+/// RFC 2203 5.3.1, `rpc_gss_cred_t`.
+public struct GSSCredential: XDRMessage {
+    public var procedure: GSS.Procedure
+    public var sequence: UInt32
+    public var service: GSS.Service
+    public var handle: UnsafeRawBufferPointer
+
+    public init(procedure: GSS.Procedure, sequence: UInt32, service: GSS.Service, handle: UnsafeRawBufferPointer) {
+        self.procedure = procedure
+        self.sequence = sequence
+        self.service = service
+        self.handle = handle
+    }
+    public init(reading reader: inout Reader) throws(BytesError) {
+        guard try reader.u32() == GSS.version, let procedure = GSS.Procedure(rawValue: try reader.u32()) else {
+            throw .malformed
+        }
+        self.procedure = procedure
+        sequence = try reader.u32()
+        guard let service = GSS.Service(rawValue: try reader.u32()) else { throw .malformed }
+        self.service = service
+        handle = try reader.inPlace(limit: GSS.handleMax)
+    }
+    public func write(into writer: inout Writer) {
+        writer.u32(GSS.version)
+        writer.u32(procedure.rawValue)
+        writer.u32(sequence)
+        writer.u32(service.rawValue)
+        writer.opaque(handle)
+    }
+}
+
+/// RFC 2203 5.2.3.1, `rpc_gss_init_res`.
+public struct GSSInitResult: XDRMessage {
+    public var handle: UnsafeRawBufferPointer
+    public var major: UInt32
+    public var minor: UInt32
+    public var window: UInt32
+    public var token: UnsafeRawBufferPointer
+
+    public init(
+        handle: UnsafeRawBufferPointer, major: UInt32, minor: UInt32, window: UInt32, token: UnsafeRawBufferPointer
+    ) {
+        self.handle = handle
+        self.major = major
+        self.minor = minor
+        self.window = window
+        self.token = token
+    }
+    public init(reading reader: inout Reader) throws(BytesError) {
+        handle = try reader.inPlace(limit: GSS.handleMax)
+        major = try reader.u32()
+        minor = try reader.u32()
+        window = try reader.u32()
+        token = try reader.inPlace(limit: GSS.tokenMax)
+    }
+    public func write(into writer: inout Writer) {
+        writer.opaque(handle)
+        writer.u32(major)
+        writer.u32(minor)
+        writer.u32(window)
+        writer.opaque(token)
+    }
+}

@@ -1,0 +1,96 @@
+import Bytes
+
+/// How one call of a context is protected, and its answer (RFC 2203 5.3.2 and 5.3.3).
+final class GSSProtection: CallProtection {
+    static let signatureMax = 256
+
+    private let context: any GSSContext
+    private let sequence: UInt32
+    private let service: GSS.Service
+
+    init(_ context: any GSSContext, _ sequence: UInt32, _ service: GSS.Service) {
+        self.context = context
+        self.sequence = sequence
+        self.service = service
+    }
+
+    /// Of a number as it travels.
+    static func sign(_ number: UInt32, _ context: any GSSContext) -> [UInt8] {
+        withUnsafeBytes(of: number.bigEndian) { message in
+            [UInt8](unsafeUninitializedCapacity: signatureMax) { place, count in
+                count = context.sign(message, into: UnsafeMutableRawBufferPointer(place)) ?? 0
+            }
+        }
+    }
+
+    var signature: [UInt8] { Self.sign(sequence, context) }
+
+    func unwrap(_ arguments: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) throws(AuthError) {
+        switch service {
+        case .none: body(arguments)
+        case .integrity:
+            var reader = Reader(arguments)
+            do throws(BytesError) {
+                let plain = try reader.inPlace(limit: arguments.count)
+                let signature = try reader.inPlace(limit: Self.signatureMax)
+                guard reader.isAtEnd, context.verifies(plain, signature) else { throw BytesError.malformed }
+                try show(plain, body)
+            } catch { throw .gssContextProblem }
+        case .privacy:
+            var reader = Reader(arguments)
+            var isGood = false
+            do throws(BytesError) {
+                let wrapped = try reader.inPlace(limit: arguments.count)
+                guard reader.isAtEnd else { throw BytesError.malformed }
+                let isOurs = context.unwrap(wrapped) { plain in
+                    do throws(BytesError) {
+                        try show(plain, body)
+                        isGood = true
+                    } catch { return }
+                }
+                guard isOurs, isGood else { throw BytesError.malformed }
+            } catch { throw .gssContextProblem }
+        }
+    }
+
+    /// The number stands before the arguments, so that nobody can put these arguments to another call.
+    private func show(_ plain: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) throws(BytesError) {
+        var reader = Reader(plain)
+        guard try reader.u32() == sequence else { throw .malformed }
+        body(UnsafeRawBufferPointer(rebasing: plain[reader.position...]))
+    }
+
+    func writeVerifier(into writer: inout Writer) {
+        signature.withUnsafeBytes { Authenticator(flavor: AuthFlavor.gss, body: $0).write(into: &writer) }
+    }
+
+    var wrapsResults: Bool { service != .none }
+    var wrappedOverheadMax: Int { 2 * Self.signatureMax + 16 }
+
+    func wrap(_ results: UnsafeRawBufferPointer, into writer: inout Writer) {
+        let plain = Block(capacity: 4 + results.count)
+        var inner = Writer(plain.free)
+        inner.u32(sequence)
+        inner.bytes(results)
+        let place = writer.reserve(4)
+        guard service == .privacy else {
+            writer.patch(u32: UInt32(inner.position), at: place)
+            writer.bytes(inner.written)
+            writer.align(to: 4)
+            let signature = [UInt8](unsafeUninitializedCapacity: Self.signatureMax) { room, count in
+                count = context.sign(inner.written, into: UnsafeMutableRawBufferPointer(room)) ?? 0
+            }
+            return signature.withUnsafeBytes { writer.opaque($0) }
+        }
+        let capacity = inner.position + Self.signatureMax
+        let wrapped = Block(capacity: capacity)
+        // What can not be encrypted is not sent: the answer is a failure of the server then.
+        guard let count = context.wrap(inner.written, into: wrapped.free) else {
+            writer.zeros(writer.remaining + 1)
+            return
+        }
+        writer.patch(u32: UInt32(count), at: place)
+        writer.bytes(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(wrapped.free)[..<count]))
+        writer.align(to: 4)
+    }
+}

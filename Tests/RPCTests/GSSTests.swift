@@ -1,0 +1,161 @@
+import Bytes
+import RPC
+import Runtime
+import Synchronization
+import TestSupport
+import Testing
+
+/// A mechanism without secrets: a signature is a sum, encryption turns bits.
+private final class ToyContext: GSSContext {
+    func verifies(_ message: UnsafeRawBufferPointer, _ signature: UnsafeRawBufferPointer) -> Bool {
+        Array(signature) == Self.sum(Array(message))
+    }
+    func sign(_ message: UnsafeRawBufferPointer, into place: UnsafeMutableRawBufferPointer) -> Int? {
+        place.copyBytes(from: Self.sum(Array(message)))
+        return 4
+    }
+    func wrap(_ message: UnsafeRawBufferPointer, into place: UnsafeMutableRawBufferPointer) -> Int? {
+        guard place.count >= message.count else { return nil }
+        place.copyBytes(from: message.map { $0 ^ 0x5a })
+        return message.count
+    }
+    func unwrap(_ wrapped: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) -> Bool {
+        wrapped.map { $0 ^ 0x5a }.withUnsafeBytes { body($0) }
+        return true
+    }
+
+    static func sum(_ message: [UInt8]) -> [UInt8] {
+        let sum = message.reduce(UInt32(7)) { $0 &* 31 &+ UInt32($1) }
+        return encoded(capacity: 4) { $0.u32(sum) }
+    }
+}
+
+/// Wants as many tokens as its first one says.
+private final class ToyHandshake: GSSHandshake {
+    private let rest = Mutex<Int?>(nil)
+    private let lifetime: UInt64
+
+    init(lifetime: UInt64) { self.lifetime = lifetime }
+
+    func step(_ token: UnsafeRawBufferPointer) -> GSSStep {
+        guard let first = token.first, first > 0 else { return .failed(major: 0x0009_0000, minor: 5, token: [9]) }
+        let rest = self.rest.withLock { rest in
+            rest = (rest ?? Int(first)) - 1
+            return rest ?? 0
+        }
+        guard rest == 0 else { return .continues(token: [UInt8(rest)]) }
+        return .complete(ToyContext(), principal: "toy@REALM", lifetimeNanoseconds: lifetime, token: [])
+    }
+}
+
+@Suite(.serialized) struct GSSTests {
+    private func rig(lifetime: UInt64 = 3_600_000_000_000) throws -> (Rig, GSSFlavor, World) {
+        let world = try World.real(disk: try RealDisk(path: "/tmp"), loops: 1, blockingThreads: 1)
+        let flavor = GSSFlavor(
+            flavors: [1001, 1002, 1003], pool: world.blocking, clock: world.clock, random: world.random
+        ) {
+            ToyHandshake(lifetime: lifetime)
+        }
+        return (try Rig(flavors: [flavor]), flavor, world)
+    }
+
+    private func call(
+        _ procedure: UInt32, _ kind: GSS.Procedure, _ handle: [UInt8], _ sequence: UInt32 = 0,
+        _ service: GSS.Service = .none, _ arguments: [UInt8] = []
+    ) -> RPCMessage {
+        var call = message(procedure, xid: 100 + sequence, arguments)
+        call.flavor = AuthFlavor.gss
+        call.credential = encoded { writer in
+            handle.withUnsafeBytes {
+                GSSCredential(procedure: kind, sequence: sequence, service: service, handle: $0).write(into: &writer)
+            }
+        }
+        call.verifier = (AuthFlavor.gss, ToyContext.sum(Array(call.bytes.prefix(32 + call.credential.count))))
+        return call
+    }
+
+    private struct Begun {
+        var handle: [UInt8]
+        var major: UInt32
+        var token: [UInt8]
+    }
+
+    private func begin(_ peer: RPCPeer, _ kind: GSS.Procedure, _ handle: [UInt8], _ token: UInt8) throws -> Begun {
+        let reply = try #require(peer.call(call(0, kind, handle, 0, .none, opaque([token]))))
+        try #require(reply.status == .success)
+        return try reply.results.withUnsafeBytes { bytes in
+            var reader = Reader(bytes)
+            let result = try GSSInitResult(reading: &reader)
+            return Begun(handle: Array(result.handle), major: result.major, token: Array(result.token))
+        }
+    }
+
+    @Test func contextsAreMadeInSeveralSteps() throws {
+        let (rig, flavor, world) = try rig()
+        defer { world.stop() }
+        let peer = try rig.peer()
+        let first = try begin(peer, .begin, [], 3)
+        #expect(first.major == 1 && first.token == [2] && first.handle.count == 8)
+        let second = try begin(peer, .goOn, first.handle, 1)
+        #expect(second.major == 1 && second.handle == first.handle)
+        // Half a context serves nobody.
+        #expect(peer.call(call(1, .data, first.handle, 1))?.status == .authError(.gssCredentialProblem))
+        let third = try begin(peer, .goOn, first.handle, 1)
+        #expect(third.major == 0 && flavor.contexts == 1)
+        let payload = opaque([1, 2, 3])
+        #expect(peer.call(call(TestProgram.Procedure.echo, .data, third.handle, 1, .none, payload))?.results == payload)
+        let who = try #require(peer.call(call(TestProgram.Procedure.who, .data, third.handle, 2)))
+        #expect(who.results == Array("toy@REALM".utf8))
+        // It is made: there is nothing to go on with.
+        #expect(
+            peer.call(call(0, .goOn, third.handle, 0, .none, opaque([1])))?.status == .authError(.gssCredentialProblem))
+        let failed = try begin(peer, .begin, [], 0)
+        #expect(failed.major >> 16 == 9 && failed.handle.isEmpty && failed.token == [9])
+        #expect(flavor.contexts == 1)
+    }
+
+    @Test func contextsEnd() async throws {
+        let (rig, flavor, world) = try rig(lifetime: 200_000_000)
+        defer { world.stop() }
+        let peer = try rig.peer()
+        let made = try begin(peer, .begin, [], 1)
+        #expect(peer.call(call(TestProgram.Procedure.null, .data, made.handle, 1))?.status == .success)
+        var sequence: UInt32 = 1
+        let isOver = await eventually {
+            sequence += 1
+            return peer.call(call(TestProgram.Procedure.null, .data, made.handle, sequence))?.status
+                == .authError(.gssCredentialProblem)
+        }
+        #expect(isOver && flavor.contexts == 0)
+        // The client makes a new one, and ends that by itself.
+        let next = try begin(peer, .begin, [], 1)
+        #expect(peer.call(call(0, .destroy, next.handle, 1))?.status == .success)
+        #expect(flavor.contexts == 0)
+        #expect(peer.call(call(0, .destroy, next.handle, 2))?.status == .authError(.gssCredentialProblem))
+    }
+
+    @Test func thereAreNotTooMany() {
+        var table = GSSTable()
+        func insert(_ id: UInt64, end: UInt64 = .max) {
+            table.insert(GSSSession(id, ToyContext(), principal: "p", end: end, flavors: [1, 2, 3]), now: 100)
+        }
+        func has(_ id: UInt64) -> Bool { table.session(id) != nil }
+        func takes(_ id: UInt64) -> Bool { table.takeHandshake(id) != nil }
+        for id in 0..<UInt64(GSSTable.sessionsMax) { insert(id, end: id < 10 ? 50 : .max) }
+        #expect(table.count == GSSTable.sessionsMax)
+        // Those that have ended go first.
+        insert(1 << 40)
+        #expect(table.count == GSSTable.sessionsMax - 9)
+        for id in 0..<UInt64(9) { insert(1 << 41 + id) }
+        #expect(table.count == GSSTable.sessionsMax)
+        // Then those that were not used for longest.
+        #expect(has(10))
+        insert(1 << 42)
+        #expect(table.count <= GSSTable.sessionsMax * 3 / 4 + 1)
+        #expect(has(10) && !has(11) && has(1 << 42))
+        for id in 0...UInt64(GSSTable.handshakesMax) { table.put(ToyHandshake(lifetime: 1), id) }
+        #expect(table.handshakeCount == GSSTable.handshakesMax)
+        let found = (takes(0), takes(1), takes(1))
+        #expect(!found.0 && found.1 && !found.2)
+    }
+}

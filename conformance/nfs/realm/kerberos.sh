@@ -1,0 +1,29 @@
+# Kerberos in its three strengths: tickets say who writes, nobody without one may, and what comes back is what was written.
+set -eu
+fail() { echo "FAILED: $*"; exit 1; }
+! mount -t nfs -o vers=3,proto=tcp,sec=sys,port=2049,mountport=2049,mountproto=tcp host:/default /mnt 2> /dev/null \
+    || ! ls /mnt > /dev/null 2>&1 || fail "AUTH_SYS is let in"
+umount /mnt 2> /dev/null || true
+as_alice() { setpriv --reuid 1001 --regid 1001 --clear-groups -- "$@"; }
+echo secret | as_alice env KRB5CCNAME=FILE:/tmp/krb5cc_1001 kinit alice || fail "kinit"
+head -c 5000000 /dev/urandom > /tmp/data
+chmod 644 /tmp/data
+for flavor in krb5 krb5i krb5p; do
+    mount -t nfs -o "vers=3,proto=tcp,sec=$flavor,port=2049,mountport=2049,mountproto=tcp" host:/default /mnt \
+        || fail "mount with $flavor"
+    grep -q "sec=$flavor" /proc/mounts || fail "the mount is no $flavor"
+    as_alice cp /tmp/data "/mnt/$flavor" || fail "alice writes with $flavor"
+    [ "$(stat -c %u:%g "/mnt/$flavor")" = 1001:1001 ] || fail "the file is $(stat -c %u:%g "/mnt/$flavor")'s"
+    echo 3 > /proc/sys/vm/drop_caches
+    as_alice cmp /tmp/data "/mnt/$flavor" || fail "other bytes came back with $flavor"
+    # bob has no ticket.
+    ! setpriv --reuid 1002 --regid 1002 --clear-groups -- touch "/mnt/bob" 2> /dev/null || fail "bob has no ticket"
+    as_alice mkdir "/mnt/d$flavor"
+    (cd "/mnt/d$flavor"; as_alice sh -c 'for n in $(seq 200); do echo $n > $n; done')
+    [ "$(as_alice ls "/mnt/d$flavor" | wc -l)" = 200 ] || fail "names are missing with $flavor"
+    as_alice python3 -c 'import fcntl, sys; fcntl.lockf(open(sys.argv[1], "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)' \
+        "/mnt/$flavor" || fail "locks with $flavor"
+    umount /mnt
+    echo "-- $flavor"
+done
+echo "kerberos: passed"
