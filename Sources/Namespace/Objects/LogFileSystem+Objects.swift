@@ -1,3 +1,4 @@
+import Headhunter
 import LogFS
 
 extension LogFileSystem {

@@ -1,6 +1,7 @@
 import Crypto
 import HTTP
 import Namespace
+import Runtime
 
 /// Tags, access lists and attributes of objects.
 extension S3Call {
