@@ -31,7 +31,8 @@ import Testing
             let answer = try unsigned(
                 site,
                 "GET /?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=a%2F\(stamp.prefix(8))%2Fus-east-1%2Fs3%2F"
-                    + "aws4_request&X-Amz-Date=\(stamp)&X-Amz-Expires=604800&X-Amz-SignedHeaders=host&X-Amz-Signature=x")
+                    + "aws4_request&X-Amz-Date=\(stamp)&X-Amz-Expires=604800&X-Amz-SignedHeaders=host&X-Amz-Signature=x"
+            )
             #expect(answer.status == 403, "\(stamp): \(answer.text)")
         }
         #expect(try site.request("PUT", "/bkt").status == 200)

@@ -21,8 +21,6 @@ public struct HTTPLimits: Sendable {
     public var idleTimeout: UInt64 = 75_000_000_000
     /// The peer takes no byte of an answer.
     public var writeTimeout: UInt64 = 60_000_000_000
-    /// How long the rest of a body that was refused is read and dropped behind the answer, before the connection ends.
-    public var refusalTimeout: UInt64 = 10_000_000_000
     /// Connections of one listener.
     public var connectionsMax = 16_384
 

@@ -16,8 +16,6 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
     private var owesContinue = false
     /// Of the body that nobody waits for.
     private var discarded = 0
-    /// The answer is out and was the last; what still comes is dropped.
-    private var isFinishing = false
     /// Since when we wait for the peer: for a request, or for the rest of a body.
     private var waitingSince: UInt64
     private var cachedDate = (second: Int64.min, text: "")
@@ -38,7 +36,6 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
     // MARK: Input
 
     func received(_ bytes: UnsafeRawBufferPointer, on connection: Connection) -> Int {
-        guard !isFinishing else { return bytes.count }
         waitingSince = stream.loop.now
         var offset = 0
         do throws(RequestFault) {
@@ -120,10 +117,7 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
 
     /// More of an unwanted body than is worth reading.
     private func overrun(_ exchange: Exchange) {
-        if exchange.response == .ended {
-            release(exchange)
-            return finish()
-        }
+        if exchange.response == .ended { return stream.close() }
         // An answer will come: the connection ends behind it, and reads nothing more until then.
         mustClose = true
         exchange.pauseBody()
@@ -174,22 +168,13 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
         guard exchange === self.exchange else { return }
         if mustClose {
             release(exchange)
-            return exchange.isRequestComplete ? stream.close() : finish()
+            return stream.close()
         }
         guard exchange.isRequestComplete else {
             discarded = 0
             return resume()
         }
         conclude()
-    }
-
-    /// The peer still sends a body that was refused, and reads the answer behind it: an end of the connection before
-    /// that would be a reset, which destroys the answer on its way.
-    private func finish() {
-        isFinishing = true
-        stream.finish()
-        stream.resumeReading()
-        _ = stream.loop.schedule(after: server.limits.refusalTimeout) { [stream] in stream.close() }
     }
 
     /// Request and answer are complete.
@@ -245,7 +230,7 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
 
     func draining(_ connection: Connection) {
         mustClose = true
-        if isFinishing || (exchange == nil && parser.isBetweenRequests) { stream.close() }
+        if exchange == nil, parser.isBetweenRequests { stream.close() }
     }
 
     func closed(_ connection: Connection, _ reason: CloseReason) {

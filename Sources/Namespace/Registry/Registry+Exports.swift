@@ -90,7 +90,8 @@ extension Registry {
             throw .tooMany("\(ExportRecord.clientsMax) clients of an export")
         }
         for client in export.clients where client.hosts.utf8.count > ExportRecord.hostBytesMax {
-            throw .invalid("the name of a client has \(client.hosts.utf8.count) bytes: it may have \(ExportRecord.hostBytesMax)")
+            throw .invalid(
+                "the name of a client has \(client.hosts.utf8.count) bytes: it may have \(ExportRecord.hostBytesMax)")
         }
         return try await change { (state) async throws(RegistryError) -> ExportRecord in
             try Self.refuseDeclared(export: path, state)

@@ -147,7 +147,8 @@ public final class Registry: Sendable {
             for record in users {
                 if let meta = state.metas[UserTable.folded(record.user.name)], record.madeAt < meta.madeAt {
                     problems.append(
-                        .exists("a user \(record.user.name) who is not the one of volume \(volume.name), removed since"))
+                        .exists("a user \(record.user.name) who is not the one of volume \(volume.name), removed since")
+                    )
                     continue
                 }
                 do throws(UserTable.Refusal) {

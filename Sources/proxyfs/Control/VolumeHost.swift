@@ -239,7 +239,8 @@ final class VolumeHost: Sendable {
                     // It holds nobody up: the next start tries again.
                     do throws(Errno) { try Self.removeTree(path, disk) } catch {
                         logger.error(
-                            "deleted volume not removed", [.init("folder", "\(data)/\(path)"), .init("why", "\(error)")])
+                            "deleted volume not removed",
+                            [.init("folder", "\(data)/\(path)"), .init("why", "\(error)")])
                     }
                 }
                 return .success(found)
