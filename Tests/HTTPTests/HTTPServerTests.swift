@@ -255,6 +255,19 @@ private final class Rig: Sendable {
         }
     }
 
+    /// A client that sends all of a body before it looks for the answer finds it, though it was given long before.
+    @Test func aRefusalIsReadByWhoStillSends() async throws {
+        let rig = try Rig()
+        let peer = try rig.peer()
+        let piece = [UInt8](repeating: 7, count: 256 << 10)
+        peer.send("PUT /early HTTP/1.1\r\nHost: h\r\nContent-Length: \(12 * piece.count)\r\n\r\n")
+        for _ in 0..<12 {
+            #expect(peer.send(piece) == piece.count)
+            try await Task.sleep(nanoseconds: 200_000_000)
+        }
+        #expect(peer.receiveAll().hasPrefix("HTTP/1.1 403"))
+    }
+
     @Test func aLargeUploadIsHeldBackAndNeverPilesUp() throws {
         let rig = try Rig()
         let peer = try rig.peer()

@@ -62,13 +62,13 @@ private func read(_ text: String, cuts: [Int] = [], limits: HTTPLimits = HTTPLim
         + "PUT /o HTTP/1.1\r\nhost: h\r\nContent-Length: 5\r\n\r\nhello"
         + "POST /p? HTTP/1.1\r\nhost: h\r\nTransfer-Encoding: Chunked\r\n\r\n"
         + "3\r\nabc\r\n0A;name=\"v\"\r\n0123456789\r\n0\r\nx-sum: 1\r\n\r\n"
-        + "OPTIONS * HTTP/1.0\r\n\r\n" + "GET http://Other:1/z?q HTTP/1.1\r\nhost: h\r\n\r\n"
+        + "OPTIONS * HTTP/1.0\r\n\r\n" + "GET http://Other:1/z?q HTTP/1.1\r\nhost: other:1\r\n\r\n"
 
     fileprivate static let expected = Reading(
         heads: [
             "GET /a/b x=1 h:80 none", "host=h:80", "x-two=a b", "empty=", "PUT /o - h length(5)", "host=h",
             "content-length=5", "POST /p  h chunked", "host=h", "transfer-encoding=Chunked", "OPTIONS * -  none",
-            "GET /z q Other:1 none", "host=h",
+            "GET /z q other:1 none", "host=other:1",
         ], bodies: [[], Array("hello".utf8), Array("abc0123456789".utf8), [], []], complete: 5, fault: nil)
 
     @Test func readsPipelinedRequests() { #expect(read(Self.stream) == Self.expected) }
@@ -93,6 +93,8 @@ private func read(_ text: String, cuts: [Int] = [], limits: HTTPLimits = HTTPLim
         ("GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", .host),
         ("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", .host),
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", .host),
+        ("GET http://a.h/ HTTP/1.1\r\nHost: b.h\r\n\r\n", .host),
+        ("GET http://h/ HTTP/1.0\r\n\r\n", .host),
         ("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", .severalContentLengths),
         ("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 5, 5\r\n\r\n", .contentLength),
         ("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: +5\r\n\r\n", .contentLength),

@@ -308,6 +308,38 @@ import Testing
         await stop(server)
     }
 
+    /// Reading the configuration again may wait for a frozen volume: the signal to stop is heard all the same.
+    @Test func aHangupOfAFrozenServerLetsItStop() async throws {
+        let folder = try Folder()
+        let users = try folder.write("dave:one\n", to: "users")
+        let server = try await server(folder, ["--user-file", users])
+        #expect(try await run(["volume", "freeze", "default"], in: folder).status == 0)
+        _ = try folder.write("gina:four\n", to: "users")
+        server.signal(SIGHUP)
+        // What it says of each reading, before it waits.
+        #expect(await eventually(within: 1) { server.err.contains("configuration read again") } == false)
+        await stop(server)
+    }
+
+    /// What can not be read is told, is no empty place, and holds nobody else up.
+    @Test func aDamagedDescriptorIsTold() async throws {
+        let folder = try Folder()
+        #expect(try await run(["volume", "create", "archive"], in: folder).status == 0)
+        let descriptor = folder.path + "/data/volumes/archive/volume.json"
+        let good = try String(contentsOfFile: descriptor, encoding: .utf8)
+        try "{".write(toFile: descriptor, atomically: true, encoding: .utf8)
+        let server = try await server(folder)
+        let list = try await run(["volume", "list"], in: folder).out
+        #expect(list.contains("archive") && list.contains("not open") && list.contains("default"))
+        #expect(try await run(["volume", "show", "archive"], in: folder).out.contains("volume.json is damaged"))
+        let made = try await run(["volume", "create", "archive"], in: folder)
+        #expect(made.status == 1 && made.err.contains("already"))
+        #expect(server.err.contains("volume not open"))
+        await stop(server)
+        try good.write(toFile: descriptor, atomically: true, encoding: .utf8)
+        #expect(try await run(["volume", "list"], in: folder).out.contains("archive  open"))
+    }
+
     @Test(arguments: [
         ["volume"], ["volume", "create"], ["volume", "create", "a", "b"], ["volume", "create", "a.b"],
         ["volume", "create", "a", "--durability", "always"], ["volume", "create", "a", "--store", "tape"],

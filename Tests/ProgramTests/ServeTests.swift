@@ -96,6 +96,56 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
         #expect(await server.status() == 0)
     }
 
+    /// SIGHUP takes the certificate that lies there now; one that is no good changes nothing.
+    @Test func hangupReadsTheCertificateAgain() async throws {
+        let folder = try Folder()
+        func write(_ certificate: TLSCertificate) throws {
+            _ = try folder.write(certificate.chain, to: "tls.crt")
+            _ = try folder.write(certificate.key, to: "tls.key")
+        }
+        let (old, new) = (try TLSCertificate.selfSigned(names: ["old"]), try TLSCertificate.selfSigned(names: ["new"]))
+        try write(old)
+        let port = try freePort()
+        let file = try folder.write(
+            """
+            [ports]
+            nfs = 0
+            smb = 0
+            http = 0
+            https = \(port)
+            admin = \(try freePort())
+            [tls]
+            certificate = "\(folder.path)/tls.crt"
+            key = "\(folder.path)/tls.key"
+            """, to: "p.toml")
+        let server = try Program(["serve", "--config", file], in: folder)
+        #expect(await server.isReady(), "\(server.err)")
+        func shown() throws -> String {
+            let client = Process()
+            client.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+            client.arguments = ["-c", "import ssl; print(ssl.get_server_certificate(('127.0.0.1', \(port))))"]
+            let pipe = Pipe()
+            client.standardOutput = pipe
+            try client.run()
+            return String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+                .trimmingCharacters(in: .whitespacesAndNewlines)
+        }
+        func text(_ certificate: TLSCertificate) -> String {
+            certificate.chain.trimmingCharacters(in: .whitespacesAndNewlines)
+        }
+        #expect(try shown() == text(old))
+        try write(new)
+        server.signal(SIGHUP)
+        #expect(await server.logs("certificate read again"))
+        #expect(try shown() == text(new))
+        _ = try folder.write("nonsense", to: "tls.crt")
+        server.signal(SIGHUP)
+        #expect(await server.logs("certificate not changed"))
+        #expect(try shown() == text(new))
+        server.signal(SIGTERM)
+        #expect(await server.status() == 0)
+    }
+
     @Test(arguments: [
         [], ["srve"], ["serve", "--prt", "1"],
         ["serve", "--nfs-port", "0", "--http-port", "0", "--smb-port", "0", "--admin-port", "65536"],

@@ -117,8 +117,9 @@ struct HeadParser {
         _ fields: HeaderFields, _ minorVersion: Int, authority: String?
     ) throws(RequestFault) -> String {
         guard let index = fields.index(of: "host") else {
-            if minorVersion == 1 { throw .host }
-            return authority ?? ""
+            // Nobody would see that it was left out of what is signed.
+            guard minorVersion == 0, authority == nil else { throw .host }
+            return ""
         }
         guard fields.index(of: "host", from: index + 1) == nil else { throw .host }
         let host = fields.value(at: index)
@@ -127,7 +128,9 @@ struct HeadParser {
             byte > 0x20 && byte < 0x7f && !"/\\?#@,\"<>".utf8.contains(byte)
         }
         guard isGood else { throw .host }
-        return authority ?? host
+        // Signatures are made over Host, and requests are routed by the other: two names are two requests.
+        if let authority, authority.lowercased() != host.lowercased() { throw .host }
+        return host
     }
 
     private static func framing(_ fields: HeaderFields, _ minorVersion: Int) throws(RequestFault) -> BodyFraming {

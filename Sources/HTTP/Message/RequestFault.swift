@@ -14,7 +14,7 @@ public enum RequestFault: Error, Equatable, Sendable {
     case foldedField
     case fieldName
     case fieldValue
-    /// HTTP/1.1 without exactly one Host, or one that is no host.
+    /// HTTP/1.1 without exactly one Host, one that is no host, or another one than the target names.
     case host
     case contentLength
     case severalContentLengths

@@ -32,7 +32,7 @@ public struct RequestHead: Sendable {
     public let path: String
     /// What follows the first `?` of the target; nil without one.
     public let query: String?
-    /// Whom the request is for: the authority of an absolute target, else Host; empty for HTTP/1.0 without either.
+    /// Whom the request is for: Host, and the same in an absolute target; empty for HTTP/1.0 without it.
     public let host: String
     /// 0 or 1.
     public let minorVersion: Int

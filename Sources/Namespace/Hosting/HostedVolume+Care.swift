@@ -1,5 +1,6 @@
 import Headhunter
 import LogFS
+import Runtime
 
 /// What operators do with a volume beside using it. On the volume's loop.
 extension HostedVolume {
@@ -9,10 +10,25 @@ extension HostedVolume {
         do throws(VolumeError) { try await headhunter.checkpoint() } catch { throw .volume(error) }
     }
 
-    /// A checkpoint, and then nothing that is stored changes until `release`: changes wait.
-    public func freeze() async throws(HostingError) {
-        do throws(Failure) { try await files.flushAll() } catch { throw .volume(Self.volumeError(error)) }
-        do throws(VolumeError) { try await headhunter.standStill() } catch { throw .volume(error) }
+    /// A checkpoint, and then nothing that is stored changes until `release`: changes wait. Who asks while another one
+    /// freezes the volume waits with him; twice is once. False: it was released meanwhile.
+    public func freeze() async throws(HostingError) -> Bool {
+        while let running = freezing.withLock({ $0 }) { _ = await running.value }
+        guard !isFrozen else { return true }
+        let task = loop.task { () async -> HostingError? in
+            let failure = await self.standStill()
+            self.freezing.withLock { $0 = nil }
+            return failure
+        }
+        freezing.withLock { $0 = task }
+        if let failure = await task.value { throw failure }
+        return isFrozen
+    }
+
+    private func standStill() async -> HostingError? {
+        do throws(Failure) { try await files.flushAll() } catch { return .volume(Self.volumeError(error)) }
+        do throws(VolumeError) { try await headhunter.standStill() } catch { return .volume(error) }
+        return nil
     }
 
     public func release() { headhunter.release() }

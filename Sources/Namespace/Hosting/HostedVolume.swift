@@ -24,6 +24,8 @@ public final class HostedVolume: Sendable {
     let files: LogFS
     /// Kept: the system gives it up with the process, however that ends.
     private let lock: any DiskFile
+    /// The freeze that is under way.
+    let freezing = Guarded<Task<HostingError?, Never>?>(nil)
 
     private init(volume: Volume, headhunter: Headhunter, files: LogFS, lock: any DiskFile) {
         self.volume = volume
@@ -47,6 +49,8 @@ public final class HostedVolume: Sendable {
                     do throws(Errno) { try disk.makeDirectory(path) } catch .exists {}
                 }
                 try disk.syncDirectory(folder)
+                // The entry of the folder itself, which may be as new.
+                try disk.syncDirectory(String(folder[..<(folder.lastIndex(of: "/") ?? folder.startIndex)]))
                 let lock = try disk.open(folder + "/lock", [.write, .create])
                 return try lock.tryLock() ? .success(lock) : .failure(.inUse)
             } catch {

@@ -1,3 +1,4 @@
+import Headhunter
 import LogFS
 
 extension LogFileSystem {
@@ -137,6 +138,8 @@ extension LogFileSystem {
         }
         return outer(attempt, request.reader) { $0 }
     }
+
+    public var newestChange: UInt64 { files.headhunter.log.last }
 
     public func totals(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals> {
         guard let id = inner(directory) else { return .refused(.stale) }

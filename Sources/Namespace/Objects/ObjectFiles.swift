@@ -119,11 +119,14 @@ public protocol ObjectFiles {
         _ visit: (_ path: UnsafeRawBufferPointer, Attributes) -> Bool
     ) -> Attempt<[UInt8]?>
     func totals(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals>
+    /// The number of the last change that was made, by whomever.
+    var newestChange: UInt64 { get }
 }
 
 extension ObjectFiles {
     public var placeBytesMax: Int { 0 }
     public var placeAttributesMax: Int { 0 }
+    public var newestChange: UInt64 { 0 }
 
     public func place(
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ content: UnsafeRawBufferPointer,

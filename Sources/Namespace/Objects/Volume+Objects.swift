@@ -143,6 +143,9 @@ extension Volume {
         }
     }
 
+    /// When this change is settled, so is all that a caller has seen by now.
+    public var newestChange: UInt64 { fileSystem.newestChange }
+
     public func totals(_ caller: Caller, below directory: FileID) -> Attempt<DirectoryTotals> {
         fileSystem.totals(caller.request, below: directory)
     }

@@ -34,12 +34,15 @@ struct RecordWriter {
 struct RecordReader {
     private let bytes: [UInt8]
     private var offset = 1
+    /// Which form this record has.
+    let version: UInt8
 
     /// `version` is the newest that is understood.
     init(_ bytes: [UInt8], version: UInt8) throws(RecordFault) {
         guard let first = bytes.first, first > 0 else { throw .malformed }
         guard first <= version else { throw .newer }
         self.bytes = bytes
+        self.version = first
     }
 
     private mutating func take(_ count: Int) throws(RecordFault) -> ArraySlice<UInt8> {

@@ -71,11 +71,27 @@ extension Registry {
         return (String(volume), "/" + parts.joined(separator: "/"))
     }
 
+    /// A directory below the root of a volume, without what means nothing: what a record takes.
+    public static func directory(_ path: String) throws(RegistryError) -> String {
+        let parts = path.split(separator: "/")
+        let clean = parts.joined(separator: "/")
+        guard clean.utf8.count <= ExportRecord.pathBytesMax, !parts.contains(where: { $0 == "." || $0 == ".." }),
+            !clean.utf8.contains(0)
+        else {
+            throw .invalid("no directory: its path may have \(ExportRecord.pathBytesMax) bytes and no . or .. in it")
+        }
+        return clean
+    }
+
     /// Makes an export, or puts it in the place of the one of its path.
     public func setExport(_ export: ExportRecord, mustBeNew: Bool) async throws(RegistryError) -> ExportRecord {
         let (volume, path) = try Self.parts(export.path)
         guard export.clients.count <= ExportRecord.clientsMax else {
             throw .tooMany("\(ExportRecord.clientsMax) clients of an export")
+        }
+        for client in export.clients where client.hosts.utf8.count > ExportRecord.hostBytesMax {
+            throw .invalid(
+                "the name of a client has \(client.hosts.utf8.count) bytes: it may have \(ExportRecord.hostBytesMax)")
         }
         return try await change { (state) async throws(RegistryError) -> ExportRecord in
             try Self.refuseDeclared(export: path, state)
@@ -132,12 +148,15 @@ extension Registry {
                     + "\\ / [ ] : | < > + = ; , * ? \"")
         }
         let folded = share.name.lowercased()
+        var share = share
+        share.directory = try Self.directory(share.directory)
+        let new = share
         return try await change { (state) async throws(RegistryError) -> ShareRecord in
             try Self.refuseDeclared(share: folded, state)
             guard let records = state.volumes[volume]?.records else { throw .unknown("volume \(volume)") }
             for (name, other) in state.volumes {
                 let isTaken = other.records.shares.contains { $0.name.lowercased() == folded }
-                if isTaken, mustBeNew || name != volume { throw .exists("a share \(share.name), in volume \(name)") }
+                if isTaken, mustBeNew || name != volume { throw .exists("a share \(new.name), in volume \(name)") }
                 if name != volume, name.lowercased() == folded {
                     throw .exists("a share \(name): each volume is one of its own name")
                 }
@@ -146,13 +165,13 @@ extension Registry {
             guard place != nil || records.shares.count < Self.sharesPerVolumeMax else {
                 throw .tooMany("\(Self.sharesPerVolumeMax) shares of a volume")
             }
-            try await set("share/" + folded, share.record(), in: volume, state)
+            try await set("share/" + folded, new.record(), in: volume, state)
             if let place {
-                state.volumes[volume]?.records.shares[place] = share
+                state.volumes[volume]?.records.shares[place] = new
             } else {
-                state.volumes[volume]?.records.shares.append(share)
+                state.volumes[volume]?.records.shares.append(new)
             }
-            return share
+            return new
         }
     }
 
@@ -184,17 +203,20 @@ extension Registry {
         guard limit.softBytes | limit.hardBytes | limit.softFiles | limit.hardFiles != 0 else {
             throw .invalid("a quota needs a limit: of bytes or of files, soft or hard")
         }
+        var quota = quota
+        quota.path = try Self.directory(quota.path)
+        let new = quota
         try await change { (state) async throws(RegistryError) in
             guard let records = state.volumes[volume]?.records else { throw .unknown("volume \(volume)") }
-            let place = records.quotas.firstIndex { $0.subject == quota.subject }
+            let place = records.quotas.firstIndex { $0.subject == new.subject }
             guard place != nil || records.quotas.count < Self.quotasPerVolumeMax else {
                 throw .tooMany("\(Self.quotasPerVolumeMax) quotas of a volume")
             }
-            try await set("quota/" + quota.key, quota.record(), in: volume, state)
+            try await set("quota/" + new.key, new.record(), in: volume, state)
             if let place {
-                state.volumes[volume]?.records.quotas[place] = quota
+                state.volumes[volume]?.records.quotas[place] = new
             } else {
-                state.volumes[volume]?.records.quotas.append(quota)
+                state.volumes[volume]?.records.quotas.append(new)
             }
         }
     }

@@ -190,7 +190,7 @@ extension Registry {
             for user in users {
                 do throws(UserTable.Refusal) { try state.table.addForeign(user) } catch { continue }
                 state.metas[UserTable.folded(user.name)] = Meta(
-                    revision: 0, place: Self.hostPlace, isDeclared: false, homes: [], isHost: true)
+                    revision: 0, madeAt: 0, place: Self.hostPlace, isDeclared: false, homes: [], isHost: true)
                 taken += 1
             }
             return taken
@@ -204,6 +204,7 @@ extension Registry {
     public func declare(_ users: [DeclaredUser]) async throws(RegistryError) -> [(name: String, why: RegistryError)] {
         try await change { (state) async throws(RegistryError) -> [(name: String, why: RegistryError)] in
             var problems: [(name: String, why: RegistryError)] = []
+            state.hasDeclaredUsers = true
             let names = Set(users.map { UserTable.folded($0.name) })
             for name in state.metas.filter({ $0.value.isDeclared && !names.contains($0.key) }).keys.sorted() {
                 state.metas[name]?.place = nil
@@ -240,7 +241,7 @@ extension Registry {
         }
         let isSame = state.table.user(name) == user && state.metas[name]?.isDeclared == true
         if !isSame {
-            var meta = state.metas[name] ?? Meta(revision: 0, place: nil, isDeclared: true, homes: [])
+            var meta = state.metas[name] ?? newMeta(isDeclared: true)
             meta.isDeclared = true
             state.metas[name] = meta
             try await store(user, &state)

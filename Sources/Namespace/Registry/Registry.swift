@@ -9,16 +9,14 @@ public final class Registry: Sendable {
     public static let exportsPerVolumeMax = 1024
     public static let sharesPerVolumeMax = 1024
     public static let quotasPerVolumeMax = 16_384
-    public static let listenersMax = 64
     /// Changes that wait for their turn.
     public static let waitingMax = 256
 
     public let loop: EventLoop
     let seal: any SecretSeal
     let random: any RandomSource
-    private let clock: any WorldClock
+    let clock: any WorldClock
     private let published: Guarded<RegistrySnapshot>
-    private let listeners = Guarded<[@Sendable (RegistrySnapshot) -> Void]>([])
     private let book: Book
     private let turns = TurnQueue(waitingMax: Registry.waitingMax)
 
@@ -37,6 +35,8 @@ public final class Registry: Sendable {
         /// Of the configuration: kept nowhere, and before what is kept.
         var declaredExports: [DeclaredExport] = []
         var declaredShares: [DeclaredShare] = []
+        /// The configuration has said who its users are.
+        var hasDeclaredUsers = false
 
         func snapshot(_ seal: any SecretSeal) -> RegistrySnapshot {
             var records = volumes.mapValues(\.records)
@@ -62,6 +62,8 @@ public final class Registry: Sendable {
     /// What the registry knows of a user beyond what front ends need; by the folded name.
     struct Meta: Sendable {
         var revision: UInt64
+        /// Tells it from a user of the same name who was removed.
+        var madeAt: UInt64
         /// Where the configuration declares it now.
         var place: String?
         /// By the configuration, now or before.
@@ -93,15 +95,6 @@ public final class Registry: Sendable {
 
     public var snapshot: RegistrySnapshot { published.withLock { $0 } }
 
-    /// Called on the registry's loop after each change, and once at once, on the caller's thread.
-    public func whenChanged(_ listener: @escaping @Sendable (RegistrySnapshot) -> Void) {
-        listeners.withLock { listeners in
-            precondition(listeners.count < Self.listenersMax, "listeners are front ends, which are few")
-            listeners.append(listener)
-        }
-        listener(snapshot)
-    }
-
     // MARK: Changing
 
     /// Waits for its turn, changes a copy of the state, and shows it when `body` has brought it to the volumes.
@@ -116,7 +109,6 @@ public final class Registry: Sendable {
         book.state = state
         let snapshot = state.snapshot(seal)
         published.withLock { $0 = snapshot }
-        for listener in listeners.withLock({ $0 }) { listener(snapshot) }
         return value
     }
 
@@ -149,10 +141,20 @@ public final class Registry: Sendable {
                     problems.append(.record(volume: volume.name, name: name, error))
                 }
             }
+            problems += Self.leaveOutTaken(&attached.records.shares, of: volume.name, state)
             state.volumes[volume.name] = attached
             adopt(attached.identity, &state)
             for record in users {
-                do throws(UserTable.Refusal) { try adopt(record, of: volume.name, &state) } catch {
+                if let meta = state.metas[UserTable.folded(record.user.name)], record.madeAt < meta.madeAt {
+                    problems.append(
+                        .exists("a user \(record.user.name) who is not the one of volume \(volume.name), removed since")
+                    )
+                    continue
+                }
+                do throws(UserTable.Refusal) {
+                    try adopt(record, of: volume.name, &state)
+                    try shutOutUndeclared(record.user.name, &state)
+                } catch {
                     problems.append(
                         .exists(
                             "somebody with the name, the number \(record.user.uid) or a key of user \(record.user.name) of "
@@ -161,6 +163,32 @@ public final class Registry: Sendable {
             }
             return problems
         }
+    }
+
+    /// Of two shares of one name the first that was attached is served: which one a client gets is not left to chance.
+    private static func leaveOutTaken(
+        _ shares: inout [ShareRecord], of volume: String, _ state: State
+    ) -> [RegistryError] {
+        var problems: [RegistryError] = []
+        var taken: [String: String] = [:]
+        for (other, there) in state.volumes {
+            for share in there.records.shares { taken[share.name.lowercased()] = other }
+        }
+        shares.removeAll { share in
+            guard let other = taken.updateValue(volume, forKey: share.name.lowercased()) else { return false }
+            problems.append(.exists("a share \(share.name), in volume \(other): that of volume \(volume) is left out"))
+            return true
+        }
+        return problems
+    }
+
+    /// A volume that comes later may bring users of a configuration that does not name them any more.
+    private func shutOutUndeclared(_ name: String, _ state: inout State) throws(UserTable.Refusal) {
+        guard state.hasDeclaredUsers, let meta = state.metas[UserTable.folded(name)], meta.isDeclared,
+            meta.place == nil, var user = state.table.user(name), !user.isDisabled
+        else { return }
+        user.isDisabled = true
+        try state.table.change(UserTable.folded(name), to: user)
     }
 
     /// The volume is served no more; what it keeps stays in it.
@@ -220,20 +248,26 @@ public final class Registry: Sendable {
         for group in record.groups where state.table.group(gid: group.gid) == nil { try? state.table.adopt(group) }
         var user = record.user
         if let known = state.table.user(name), let meta = state.metas[name] {
-            let isNewer = record.revision > meta.revision
+            let isOther = record.madeAt > meta.madeAt
+            // What is declared wins, whatever another server has stored since.
+            let isNewer = meta.place == nil && (isOther || record.revision > meta.revision)
             if !isNewer {
                 user = known
-            } else {
+            } else if !isOther {
                 user.rights = known.rights
                 user.keys = known.keys
             }
-            user.rights[volume] = record.user.rights[volume]
-            user.keys += record.user.keys
+            if meta.place == nil { user.rights[volume] = record.user.rights[volume] }
+            if user.rights[volume] != nil {
+                user.keys.removeAll { $0.volume == volume }
+                user.keys += record.user.keys
+            }
             user.ntHash = seal.open(user.sealed).map { NTHash.of($0.revealed) } ?? []
             try state.table.change(name, to: user)
             state.metas[name]?.homes.insert(volume)
             if isNewer {
                 state.metas[name]?.revision = record.revision
+                state.metas[name]?.madeAt = record.madeAt
                 state.metas[name]?.isDeclared = record.isDeclared
             }
             return
@@ -241,7 +275,8 @@ public final class Registry: Sendable {
         user.ntHash = seal.open(user.sealed).map { NTHash.of($0.revealed) } ?? []
         try state.table.adopt(user)
         state.metas[name] = Meta(
-            revision: record.revision, place: nil, isDeclared: record.isDeclared, homes: [volume])
+            revision: record.revision, madeAt: record.madeAt, place: nil, isDeclared: record.isDeclared,
+            homes: [volume])
     }
 
     // MARK: Storing users
@@ -258,13 +293,15 @@ public final class Registry: Sendable {
             }
         } catch { throw Self.error(error, user) }
         if let stored = state.table.user(name) { user = stored }
-        var meta = state.metas[name] ?? Meta(revision: 0, place: nil, isDeclared: false, homes: [])
-        meta.revision += 1
+        var meta = state.metas[name] ?? newMeta(isDeclared: false)
+        // Of a record that somebody has damaged it may be the highest that there is.
+        meta.revision = max(meta.revision &+ 1, meta.revision, UInt64(clamping: clock.wall()))
         var homes = Set(user.rights.keys).union(user.keys.map(\.volume)).intersection(state.volumes.keys)
         if let leaving { homes.remove(leaving) }
         if homes.isEmpty, let any = state.volumes.keys.filter({ $0 != leaving }).min() { homes = [any] }
         let groups = (user.groups + [user.gid]).compactMap { state.table.group(gid: $0) }
-        let record = UserRecord(revision: meta.revision, isDeclared: meta.isDeclared, user: user, groups: groups)
+        let record = UserRecord(
+            revision: meta.revision, madeAt: meta.madeAt, isDeclared: meta.isDeclared, user: user, groups: groups)
         for volume in homes.sorted() {
             try await storeIdentity(in: volume, &state)
             let bytes = record.record(of: volume)
@@ -276,6 +313,11 @@ public final class Registry: Sendable {
         }
         meta.homes = homes
         state.metas[name] = meta
+    }
+
+    /// Of a user who is made now.
+    func newMeta(isDeclared: Bool) -> Meta {
+        Meta(revision: 0, madeAt: UInt64(clamping: clock.wall()), place: nil, isDeclared: isDeclared, homes: [])
     }
 
     /// A setting's value has 60 KiB.

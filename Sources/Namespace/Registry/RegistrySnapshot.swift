@@ -21,6 +21,8 @@ public final class RegistrySnapshot: Sendable {
     }
 
     private let places: [Declared: String]
+    /// By the folded name.
+    private let sharesByName: [String: (volume: String, share: ShareRecord)]
     private let seal: any SecretSeal
 
     init(
@@ -30,6 +32,15 @@ public final class RegistrySnapshot: Sendable {
         self.volumes = volumes
         self.places = places
         self.seal = seal
+        var sharesByName: [String: (volume: String, share: ShareRecord)] = [:]
+        for (volume, records) in volumes {
+            for share in records.shares { sharesByName[share.name.lowercased()] = (volume, share) }
+        }
+        // Each volume is a share of its own name, unless one says otherwise.
+        for volume in volumes.keys.sorted() where sharesByName[volume.lowercased()] == nil {
+            sharesByName[volume.lowercased()] = (volume, ShareRecord(name: volume))
+        }
+        self.sharesByName = sharesByName
     }
 
     // MARK: For SMB
@@ -42,22 +53,12 @@ public final class RegistrySnapshot: Sendable {
 
     /// The share of this name in whatever case, and its volume: one that was made, or a volume's own.
     public func share(_ name: String) -> (volume: String, share: ShareRecord)? {
-        let folded = name.lowercased()
-        for (volume, records) in volumes {
-            if let share = records.shares.first(where: { $0.name.lowercased() == folded }) { return (volume, share) }
-        }
-        guard let volume = volumes.keys.filter({ $0.lowercased() == folded }).min() else { return nil }
-        return (volume, ShareRecord(name: volume))
+        sharesByName[name.lowercased()]
     }
 
     /// All, by name.
     public var shares: [(volume: String, share: ShareRecord)] {
-        var all = volumes.flatMap { volume, records in records.shares.map { (volume: volume, share: $0) } }
-        let taken = Set(all.map { $0.share.name.lowercased() })
-        for volume in volumes.keys where !taken.contains(volume.lowercased()) {
-            all.append((volume, ShareRecord(name: volume)))
-        }
-        return all.sorted { $0.share.name < $1.share.name }
+        sharesByName.values.sorted { $0.share.name < $1.share.name }
     }
 
     // MARK: For S3 and Swift

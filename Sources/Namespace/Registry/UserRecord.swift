@@ -3,13 +3,17 @@
 ///
 /// Of secrets there is the sealed one alone: what SMB needs is made from it.
 struct UserRecord: Equatable, Sendable {
-    static let version: UInt8 = 1
+    static let version: UInt8 = 2
     private static let isDisabled: UInt8 = 1
     private static let isDeclared: UInt8 = 2
     /// Groups, keys and the rest fit a setting.
     static let groupsMax = 4096
 
+    /// Never falls, also when a user is removed and made again: it is at least the time of the change.
     var revision: UInt64
+    /// When this user was made, in nanoseconds since 1970; 0 in records of version 1. A record of somebody of the same
+    /// name who was removed meanwhile has an earlier one.
+    var madeAt: UInt64
     /// The configuration made it: without that word it is not let in any more.
     var isDeclared: Bool
     /// With `rights` and `keys` of one volume only.
@@ -20,6 +24,7 @@ struct UserRecord: Equatable, Sendable {
     func record(of volume: String) -> [UInt8] {
         var writer = RecordWriter(version: Self.version)
         writer.number(revision)
+        writer.number(madeAt)
         writer.text(user.name)
         writer.number(user.uid)
         writer.number(user.gid)
@@ -40,8 +45,9 @@ struct UserRecord: Equatable, Sendable {
         return writer.bytes
     }
 
-    init(revision: UInt64, isDeclared: Bool, user: User, groups: [Group]) {
+    init(revision: UInt64, madeAt: UInt64, isDeclared: Bool, user: User, groups: [Group]) {
         self.revision = revision
+        self.madeAt = madeAt
         self.isDeclared = isDeclared
         self.user = user
         self.groups = groups
@@ -50,6 +56,7 @@ struct UserRecord: Equatable, Sendable {
     init(record: [UInt8], of volume: String) throws(RecordFault) {
         var reader = try RecordReader(record, version: Self.version)
         revision = try reader.number()
+        madeAt = reader.version >= 2 ? try reader.number() : 0
         user = User(name: try reader.text(limit: User.nameBytesMax), uid: try reader.number(), gid: try reader.number())
         user.rid = try reader.number()
         let flags: UInt8 = try reader.number()

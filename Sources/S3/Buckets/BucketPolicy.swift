@@ -15,6 +15,8 @@ package struct BucketPolicy: Sendable {
         var user: String?
         var uid: UInt32?
         var action: String
+        /// The same of a version of an object, when one was named: a statement may mean either.
+        var actionOfVersion: String?
         /// `arn:aws:s3:::BUCKET/KEY`
         var resource: String
         var address: SocketAddress
@@ -52,10 +54,21 @@ package struct BucketPolicy: Sendable {
         case null = "Null"
     }
 
-    private static let keys: Set<String> = [
-        "aws:sourceip", "aws:securetransport", "aws:referer", "aws:useragent", "aws:username", "s3:prefix",
-        "s3:delimiter", "s3:x-amz-acl",
-    ]
+    /// What is served, in lower case.
+    private static let actions = S3Action.allCases.flatMap { action in
+        [action.rawValue, action.nameOfVersion].compactMap { $0?.lowercased() }
+    }
+
+    /// Which tests there are of a key; nil: it is not served.
+    private static func tests(of key: String) -> Set<Test>? {
+        switch key {
+        case "aws:sourceip": [.ipAddress, .notIPAddress]
+        case "aws:securetransport": [.bool, .null]
+        case "aws:referer", "aws:useragent", "aws:username", "s3:prefix", "s3:delimiter", "s3:x-amz-acl":
+            [.stringEquals, .stringNotEquals, .stringEqualsIgnoreCase, .stringLike, .stringNotLike, .null]
+        default: nil
+        }
+    }
 
     private var statements: [Statement] = []
 
@@ -114,8 +127,11 @@ package struct BucketPolicy: Sendable {
             guard resource == "*" || resource == own || resource.hasPrefix(own + "/") || resource.hasPrefix(own + "*")
             else { throw fault("Policy has invalid resource") }
         }
-        for action in actions where action != "*" && !action.lowercased().hasPrefix("s3:") {
-            throw fault("Policy has invalid action")
+        for action in actions {
+            // One that no request is known by would be a rule that never holds.
+            guard Self.actions.contains(where: { matches(action.lowercased(), $0) }) else {
+                throw fault("Policy has invalid action: \(action) is not served")
+            }
         }
         return Statement(
             isAllowing: effect == "Allow", principals: try principals(item["Principal"]),
@@ -144,12 +160,24 @@ package struct BucketPolicy: Sendable {
             guard let test = Test(rawValue: each.name) else {
                 throw fault("The condition \(each.name) is not served")
             }
-            for member in each.value.members ?? [] {
+            guard let members = each.value.members, !members.isEmpty else {
+                throw fault("The condition \(each.name) must be an object with a key")
+            }
+            for member in members {
                 let key = member.name.lowercased()
-                guard keys.contains(key) else { throw fault("Conditions on \(member.name) are not served") }
+                guard let tests = tests(of: key) else { throw fault("Conditions on \(member.name) are not served") }
+                guard tests.contains(test) else { throw fault("\(each.name) of \(member.name) is not served") }
                 guard let values = texts(member.value) else { throw fault("A condition has no values") }
-                if test == .ipAddress || test == .notIPAddress {
-                    for value in values where AddressRange(value) == nil { throw fault("\(value) is no address range") }
+                for value in values {
+                    switch test {
+                    case .ipAddress, .notIPAddress:
+                        guard AddressRange(value) != nil else { throw fault("\(value) is no address range") }
+                    case .bool, .null:
+                        guard ["true", "false"].contains(value.lowercased()) else {
+                            throw fault("\(each.name) is true or false, not \(value)")
+                        }
+                    case .stringEquals, .stringNotEquals, .stringEqualsIgnoreCase, .stringLike, .stringNotLike: break
+                    }
                 }
                 conditions.append(Condition(test: test, key: key, values: values))
             }
@@ -179,8 +207,11 @@ package struct BucketPolicy: Sendable {
             guard let user = context.user else { return false }
             guard principals.contains(where: { $0 == user || $0 == context.uid.map(String.init) }) else { return false }
         }
-        let action = context.action.lowercased()
-        guard statement.actions.contains(where: { matches($0, action) }) != statement.isActionNegated,
+        let names = [context.action, context.actionOfVersion].compactMap { $0?.lowercased() }
+        let isMeant = names.contains { name in
+            statement.actions.contains { matches($0, name) } != statement.isActionNegated
+        }
+        guard isMeant,
             statement.resources.contains(where: { matches($0, context.resource) }) != statement.isResourceNegated
         else { return false }
         return statement.conditions.allSatisfy { holds($0, context) }
@@ -191,20 +222,20 @@ package struct BucketPolicy: Sendable {
         switch condition.key {
         case "aws:sourceip":
             let isIn = condition.values.contains { AddressRange($0)?.contains(context.address) == true }
-            return condition.test == .notIPAddress ? !isIn : isIn
+            return isIn == (condition.test == .ipAddress)
         case "aws:securetransport": value = context.isSecure ? "true" : "false"
         case "aws:username": value = context.user
         default: value = context.values[condition.key]
         }
         switch condition.test {
-        case .null: return condition.values.contains(value == nil ? "true" : "false")
+        case .null: return condition.values.contains { ($0.lowercased() == "true") == (value == nil) }
         case .stringEquals: return value.map { condition.values.contains($0) } ?? false
         case .stringNotEquals: return value.map { !condition.values.contains($0) } ?? true
         case .stringEqualsIgnoreCase, .bool:
             return value.map { found in condition.values.contains { $0.lowercased() == found.lowercased() } } ?? false
         case .stringLike: return value.map { found in condition.values.contains { matches($0, found) } } ?? false
         case .stringNotLike: return value.map { found in !condition.values.contains { matches($0, found) } } ?? true
-        case .ipAddress, .notIPAddress: return false
+        case .ipAddress, .notIPAddress: preconditionFailure("tests of addresses are of aws:sourceip alone")
         }
     }
 

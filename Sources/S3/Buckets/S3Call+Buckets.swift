@@ -11,8 +11,12 @@ extension S3Call {
         var cookie: UInt64 = 0
         while true {
             let from = cookie
+            let known = buckets.count
             let isAll = try await value {
-                volume.list(ownCaller, volume.root, after: from, limit: 256, attributes: true) { entry, name in
+                // What lacked something may have told of some already.
+                buckets.removeSubrange(known...)
+                cookie = from
+                return volume.list(ownCaller, volume.root, after: from, limit: 256, attributes: true) { entry, name in
                     cookie = entry.cookie
                     if entry.type == .directory, let born = entry.attributes?.born, Bucket.isShown(Array(name)),
                         name.starts(with: prefix)
@@ -23,6 +27,7 @@ extension S3Call {
                 }
             }
             if isAll || cookie == from || buckets.count >= limits.bucketsMax { break }
+            await othersTurn()
         }
         buckets.sort { $0.name.lexicographicallyPrecedes($1.name) }
         let max = min(try query.number("max-buckets") ?? limits.bucketsMax, limits.bucketsMax)
@@ -83,6 +88,7 @@ extension S3Call {
                 throw S3Error(.bucketAlreadyExists)
             }
             guard service.region == "us-east-1" else { throw S3Error(.bucketAlreadyOwnedByYou) }
+            try await settleAll()
             return respondCreated()
         } catch { throw S3Error(file: error) }
         var number = made.number
@@ -161,8 +167,10 @@ extension S3Call {
                 }
             }
             guard isBare else { return }
+            await othersTurn()
         }
-        for path in empty.reversed() {
+        for (index, path) in empty.reversed().enumerated() {
+            if index % Self.turnMax == Self.turnMax - 1 { await othersTurn() }
             let names = path.split(separator: UInt8(ascii: "/")).map { Array($0) }
             guard let home = try await locate(bucket, names.dropLast(), ownCaller) else { continue }
             _ = try await found {
@@ -186,7 +194,7 @@ extension S3Call {
     // MARK: Tags and access lists
 
     func getBucketTagging() async throws(S3Error) {
-        let bucket = try await open(.getBucketSetting).bucket
+        let bucket = try await open(.getBucketTagging).bucket
         guard !bucket.settings.tagList.isEmpty else { throw S3Error(.noSuchTagSet) }
         var xml = XMLWriter()
         Tag.write(bucket.settings.tagList, into: &xml)
@@ -194,14 +202,14 @@ extension S3Call {
     }
 
     func putBucketTagging() async throws(S3Error) {
-        let (bucket, actor) = try await open(.putBucketSetting)
+        let (bucket, actor) = try await open(.putBucketTagging)
         let tags = try Tag.parse(try await document(), max: Tag.bucketMax)
         try await set(BucketSettings.tags, tags.isEmpty ? nil : Tag.encode(tags), bucket, actor)
         respond(.noContent)
     }
 
     func deleteBucketTagging() async throws(S3Error) {
-        let (bucket, actor) = try await open(.putBucketSetting)
+        let (bucket, actor) = try await open(.putBucketTagging)
         try await set(BucketSettings.tags, nil, bucket, actor)
         respond(.noContent)
     }
@@ -219,7 +227,7 @@ extension S3Call {
             }.number
         } catch {
             guard error == .noAttribute else { throw S3Error(file: error) }
-            return
+            return try await settleAll()
         }
         try await settle(number)
     }
@@ -233,12 +241,12 @@ extension S3Call {
     }
 
     func getBucketACL() async throws(S3Error) {
-        let bucket = try await open(.getBucketSetting).bucket
+        let bucket = try await open(.getBucketAcl).bucket
         respond(xml: accessList(bucket.directory.uid, bucket.settings.cannedACL))
     }
 
     func putBucketACL() async throws(S3Error) {
-        let (bucket, actor) = try await open(.putBucketSetting)
+        let (bucket, actor) = try await open(.putBucketAcl)
         let acl = try await requestedACL(bucket.directory.uid)
         try await set(
             BucketSettings.acl, acl == .private ? nil : Array(acl.rawValue.utf8), bucket, actor)
@@ -303,7 +311,8 @@ extension S3Call {
     /// Clients ask for these to see what there is, and must not take silence for a failure: S3's own answer of a bucket
     /// that has none.
     func getUnserved(_ part: StaticString) async throws(S3Error) {
-        _ = try await open(.getBucketSetting)
+        guard let action = S3Action.get(part) else { throw S3Error(.notImplemented) }
+        _ = try await open(action)
         var xml = XMLWriter()
         switch part.description {
         case "encryption": throw S3Error(.noSuchEncryption, "The server side encryption configuration was not found")
@@ -331,11 +340,8 @@ extension S3Call {
 
     /// Nothing is there, and nothing is there afterwards.
     func deleteUnserved(_ part: StaticString) async throws(S3Error) {
-        _ = try await open(.putBucketSetting)
-        switch part.description {
-        case "encryption", "lifecycle", "ownershipControls", "publicAccessBlock", "replication", "website":
-            respond(.noContent)
-        default: throw S3Error(.notImplemented)
-        }
+        guard let action = S3Action.delete(part) else { throw S3Error(.notImplemented) }
+        _ = try await open(action)
+        respond(.noContent)
     }
 }

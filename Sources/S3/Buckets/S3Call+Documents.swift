@@ -4,7 +4,7 @@ import Namespace
 /// Policies and rules for browsers: kept as they were sent, checked when they are.
 extension S3Call {
     func getPolicy() async throws(S3Error) {
-        let bucket = try await open(.getBucketSetting).bucket
+        let bucket = try await open(.getBucketPolicy).bucket
         try requireOwner(bucket)
         guard !bucket.settings.policyText.isEmpty else { throw S3Error(.noSuchBucketPolicy) }
         var fields = ResponseFields(contentType: "application/json")
@@ -13,7 +13,7 @@ extension S3Call {
     }
 
     func getPolicyStatus() async throws(S3Error) {
-        let bucket = try await open(.getBucketSetting).bucket
+        let bucket = try await open(.getBucketPolicyStatus).bucket
         try requireOwner(bucket)
         guard !bucket.settings.policyText.isEmpty else { throw S3Error(.noSuchBucketPolicy) }
         let policy = try BucketPolicy(bucket.settings.policyText, bucket: bucket.name)
@@ -29,7 +29,7 @@ extension S3Call {
     }
 
     func putPolicy() async throws(S3Error) {
-        let (bucket, actor) = try await open(.putBucketSetting)
+        let (bucket, actor) = try await open(.putBucketPolicy)
         guard let body else { throw S3Error(.missingRequestBody) }
         let bytes = try await body.whole(max: BucketPolicy.bytesMax + 1)
         _ = try BucketPolicy(bytes, bucket: bucket.name)
@@ -38,7 +38,7 @@ extension S3Call {
     }
 
     func getCORS() async throws(S3Error) {
-        let bucket = try await open(.getBucketSetting).bucket
+        let bucket = try await open(.getBucketCORS).bucket
         try requireOwner(bucket)
         guard !bucket.settings.corsText.isEmpty else { throw S3Error(.noSuchCORSConfiguration) }
         var fields = ResponseFields(contentType: "application/xml")
@@ -49,7 +49,7 @@ extension S3Call {
     private static var rulesBytesMax: Int { 64 << 10 }
 
     func putCORS() async throws(S3Error) {
-        let (bucket, actor) = try await open(.putBucketSetting)
+        let (bucket, actor) = try await open(.putBucketCORS)
         guard let body else { throw S3Error(.missingRequestBody) }
         let bytes = try await body.whole(max: Self.rulesBytesMax)
         _ = try CORSRules(try XMLElement(bytes))
@@ -57,8 +57,8 @@ extension S3Call {
         respond()
     }
 
-    func deleteDocument(_ name: String) async throws(S3Error) {
-        let (bucket, actor) = try await open(.putBucketSetting)
+    func deleteDocument(_ name: String, _ action: S3Action) async throws(S3Error) {
+        let (bucket, actor) = try await open(action)
         try await set(name, nil, bucket, actor)
         respond(.noContent)
     }

@@ -56,6 +56,7 @@ extension S3Call {
             } else {
                 place = next
             }
+            await othersTurn()
         }
         // Full, and perhaps nothing follows: the next step tells.
         if let from = place, page.items.count >= max {
@@ -83,6 +84,7 @@ extension S3Call {
                 }
             }
             if isThere { return true }
+            await othersTurn()
         }
         return false
     }
@@ -229,7 +231,7 @@ extension S3Call {
 
     /// Each object is its one version, as in a bucket that never had versions.
     func listVersions() async throws(S3Error) {
-        let (bucket, actor) = try await open(.listBucket)
+        let (bucket, actor) = try await open(.listBucketVersions)
         let wanted = try wanted()
         let marker = query.bytes("key-marker") ?? []
         let page = try await page(bucket, actor, wanted, from: marker.isEmpty ? [] : start(behind: marker, wanted))

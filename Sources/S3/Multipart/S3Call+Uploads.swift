@@ -37,6 +37,7 @@ extension S3Call {
         }
         let metadata = try Metadata(request, limits: limits)
         _ = try await checkPlace(bucket, key, actor)
+        let volume = volume
         var sum: [UInt8]?
         var shown: (algorithm: ChecksumAlgorithm, isComposite: Bool)?
         if let word = request.value("x-amz-checksum-algorithm") {
@@ -51,10 +52,14 @@ extension S3Call {
             shown = (algorithm, isComposite)
         }
         guard let home = try await uploads(of: bucket, make: true) else { throw S3Error(.internalError) }
+        let underWay = try await value { volume.totals(ownCaller, below: home.file) }.directories
+        guard underWay < UInt64(limits.uploadsMax) else {
+            throw S3Error(
+                .slowDown, "There are \(underWay) uploads in parts under way in the bucket: complete or abort some.")
+        }
         var bytes = [UInt8](repeating: 0, count: Upload.idBytes)
         bytes.withUnsafeMutableBytes { service.random.fill($0) }
         let id = Hexadecimal.encode(bytes)
-        let volume = volume
         let made = try await value {
             Array(id.utf8).withUnsafeBytes {
                 volume.create(ownCaller, in: home.file, $0, NewFile(type: .directory, mode: 0o700))
@@ -67,7 +72,8 @@ extension S3Call {
             _ = try await value { volume.setExtendedAttribute(ownCaller, made.file.file, name, attribute.value) }
         }
         var owner = NewAttributes()
-        owner.uid = actor.uid
+        // Who asks, though the bucket lets in in its owner's name: it is this user's to rule.
+        owner.uid = grant?.credential.uid ?? actor.uid
         let number = try await done { volume.setAttributes(ownCaller, made.file.file, owner) }.number
         try await settle(number)
         var fields = ResponseFields()
@@ -101,6 +107,21 @@ extension S3Call {
         }
     }
 
+    /// Who began an upload rules it, and so do the bucket's owner, in whose name the bucket lets others in, and who
+    /// may put the object there.
+    private func requireRule(_ upload: Upload, _ bucket: Bucket, _ actor: Credential) async throws(S3Error) {
+        if actor.uid == 0 || actor.uid == bucket.directory.uid || actor.uid == upload.initiator { return }
+        if let grant, grant.credential.uid == upload.initiator { return }
+        _ = try await checkPlace(bucket, try ObjectKey(upload.key), actor)
+    }
+
+    /// The upload that the request names, for who may rule it.
+    private func ruledUpload(_ bucket: Bucket, _ actor: Credential) async throws(S3Error) -> Upload {
+        let upload = try await findUpload(bucket)
+        try await requireRule(upload, bucket, actor)
+        return upload
+    }
+
     /// The upload that the request names.
     func findUpload(_ bucket: Bucket) async throws(S3Error) -> Upload {
         guard let id = query["uploadId"], Upload.isID(id) else {
@@ -128,10 +149,10 @@ extension S3Call {
     }
 
     func uploadPart() async throws(S3Error) {
-        let (bucket, _) = try await open(.putObject)
+        let (bucket, actor) = try await open(.putObject)
         guard query.has("uploadId") else { throw S3Error(.invalidArgument, "This request needs an uploadId.") }
         let number = try partNumber()
-        let upload = try await findUpload(bucket)
+        let upload = try await ruledUpload(bucket, actor)
         if request.value("x-amz-copy-source") != nil { return try await copyPart(upload, number) }
         guard let body else { throw S3Error(.missingContentLength) }
         if let length = body.length, length > limits.putBytesMax { throw RequestBody.tooLarge(limits.putBytesMax) }
@@ -203,8 +224,8 @@ extension S3Call {
     // MARK: Giving up
 
     func abortUpload() async throws(S3Error) {
-        let (bucket, _) = try await open(.abortMultipartUpload)
-        let upload = try await findUpload(bucket)
+        let (bucket, actor) = try await open(.abortMultipartUpload)
+        let upload = try await ruledUpload(bucket, actor)
         let number = try await removeUpload(upload.directory.file, upload.id, bucket)
         try await settle(number)
         respond(.noContent)
@@ -264,14 +285,18 @@ extension S3Call {
         var cookie: UInt64 = 0
         while true {
             let from = cookie
+            let known = all.count
             let isAll = try await value {
-                volume.list(ownCaller, home, after: from, limit: 256, attributes: true) { entry, name in
+                all.removeSubrange(known...)
+                cookie = from
+                return volume.list(ownCaller, home, after: from, limit: 256, attributes: true) { entry, name in
                     cookie = entry.cookie
                     if let file = entry.attributes?.file { all.append((String(decoding: name, as: UTF8.self), file)) }
                     return true
                 }
             }
             if isAll || cookie == from { return all }
+            await othersTurn()
         }
     }
 
@@ -283,12 +308,16 @@ extension S3Call {
         let volume = volume
         var uploads: [Upload] = []
         if let home = try await self.uploads(of: bucket, make: false) {
-            for (id, directory) in try await everyUpload(home.file) {
+            for (index, (id, directory)) in try await everyUpload(home.file).enumerated() {
+                if index % Self.turnMax == Self.turnMax - 1 { await othersTurn() }
                 let attributes = try await found { volume.attributes(ownCaller, directory) }
                 let found = try await found {
                     volume.extendedAttributes(ownCaller, directory, prefixes: Upload.prefixes)
                 }
-                if let attributes, let found, let upload = Upload(id, attributes, found) { uploads.append(upload) }
+                guard let attributes, let found, let upload = Upload(id, attributes, found) else { continue }
+                // Others' uploads are no business of who may not put anything there.
+                do throws(S3Error) { try await requireRule(upload, bucket, actor) } catch { continue }
+                uploads.append(upload)
             }
         }
         let prefix = query.bytes("prefix") ?? []
@@ -308,6 +337,8 @@ extension S3Call {
         var shown: [Upload] = []
         var prefixes: [[UInt8]] = []
         var isTruncated = false
+        /// The last that was told: an upload, or a common prefix.
+        var last: (key: [UInt8], id: String?)?
         for upload in uploads {
             var common: [UInt8]?
             if !delimiter.isEmpty, upload.key.count >= prefix.count + delimiter.count {
@@ -317,21 +348,23 @@ extension S3Call {
                     break
                 }
             }
-            if let common, prefixes.last == common { continue }
+            // All behind a prefix that the page before ended with has been told with it.
+            if let common, prefixes.last == common || common == keyMarker { continue }
             guard shown.count + prefixes.count < max else {
                 isTruncated = true
                 break
             }
             if let common { prefixes.append(common) } else { shown.append(upload) }
+            last = common.map { ($0, nil) } ?? (upload.key, upload.id)
         }
         var xml = XMLWriter()
         xml.root("ListMultipartUploadsResult") { xml in
             xml.element("Bucket", bucket.name)
             xml.element("KeyMarker", bytes: text(keyMarker))
             xml.element("UploadIdMarker", idMarker)
-            if isTruncated, let last = shown.last {
+            if isTruncated, let last {
                 xml.element("NextKeyMarker", bytes: text(last.key))
-                xml.element("NextUploadIdMarker", last.id)
+                if let id = last.id { xml.element("NextUploadIdMarker", id) }
             }
             xml.element("Prefix", bytes: text(prefix))
             if !delimiter.isEmpty { xml.element("Delimiter", bytes: text(delimiter)) }
@@ -384,9 +417,9 @@ extension S3Call {
     }
 
     func listParts() async throws(S3Error) {
-        let (bucket, _) = try await open(.listMultipartUploadParts)
+        let (bucket, actor) = try await open(.listMultipartUploadParts)
         guard grant != nil else { throw S3Error(.accessDenied) }
-        let upload = try await findUpload(bucket)
+        let upload = try await ruledUpload(bucket, actor)
         let max = min(try query.number("max-parts") ?? limits.keysMax, limits.keysMax)
         let marker = try query.number("part-number-marker") ?? 0
         let (parts, hasMore) = try await parts(upload, after: marker, max: max)

@@ -1,3 +1,4 @@
+import HTTP
 import Namespace
 
 /// `If-Match` and its like, of the object itself or of a copy's source.
@@ -25,11 +26,20 @@ struct Conditions {
         }
         if let noneMatch {
             if EntityTag.list(noneMatch, has: tag) {
-                throw isCopy ? Self.failed("If-None-Match") : S3Error(.notModified)
+                throw isCopy ? Self.failed("If-None-Match") : Self.notModified(file)
             }
         } else if let modifiedSince, seconds <= modifiedSince {
-            throw isCopy ? Self.failed("If-Modified-Since") : S3Error(.notModified)
+            throw isCopy ? Self.failed("If-Modified-Since") : Self.notModified(file)
         }
+    }
+
+    /// What a cache keeps goes with it (RFC 9110 15.4.5).
+    private static func notModified(_ file: Attributes) -> S3Error {
+        S3Error(
+            .notModified,
+            details: [
+                ("etag", EntityTag.quoted(file)), ("last-modified", HTTPDate.format(file.modified / 1_000_000_000)),
+            ])
     }
 
     static func failed(_ condition: String) -> S3Error {
@@ -52,6 +62,4 @@ struct Conditions {
         }
         return .anything
     }
-
-    var isEmptyForWriting: Bool { match == nil && noneMatch == nil }
 }

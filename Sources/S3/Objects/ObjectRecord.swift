@@ -211,7 +211,7 @@ package struct Tag: Equatable, Sendable {
 
     static func check(_ tags: [Tag], max: Int) throws(S3Error) {
         guard tags.count <= max else {
-            throw S3Error(max == objectMax ? .invalidTag : .invalidTag, "Object tags cannot be greater than \(max)")
+            throw S3Error(.invalidTag, "There can not be more than \(max) tags.")
         }
         var seen: Set<String> = []
         for tag in tags {

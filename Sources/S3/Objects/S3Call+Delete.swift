@@ -11,7 +11,7 @@ extension S3Call {
         } catch {
             // What can not be there is not there.
             guard error.code == .noSuchKey, request.value("if-match") == nil else { throw error }
-            number = 0
+            number = volume.newestChange
         }
         try await settle(number)
         respond(.noContent)

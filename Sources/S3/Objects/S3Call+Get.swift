@@ -48,8 +48,7 @@ extension S3Call {
             return true
         }
         if range.length <= Self.wholeBytes { return try await getWhole(file.file, range, status, more) }
-        try await stream(file.file, range, status, more)
-        return true
+        return try await stream(file.file, range, status, more)
     }
 
     /// Who may list a bucket learns that the key is not there, others only that they may not know.
@@ -90,14 +89,14 @@ extension S3Call {
                     .invalidPartNumber, "The requested partnumber is not satisfiable",
                     details: [("ActualPartCount", "\(max(parts, 1))"), ("PartNumberRequested", "\(number)")])
             }
-            guard isMultipart else { return (whole(fields, record, parts, size), .partialContent, fields) }
+            guard isMultipart else { return (ByteRange(offset: 0, length: size), .partialContent, fields) }
             let offset = record.partSizes[..<(number - 1)].reduce(0, +)
             let range = ByteRange(offset: offset, length: record.partSizes[number - 1])
             fields.add("x-amz-mp-parts-count", "\(parts)")
             if range.length > 0 { addContentRange(range, size, &fields) }
             return (range, .partialContent, fields)
         }
-        if let text = request.value("range"), let range = try ByteRange(text, size: size) {
+        if let text = request.value("range"), isOfRange(file), let range = try ByteRange(text, size: size) {
             addContentRange(range, size, &fields)
             return (range, .partialContent, fields)
         }
@@ -107,9 +106,13 @@ extension S3Call {
         return (ByteRange(offset: 0, length: size), .ok, fields)
     }
 
-    private func whole(
-        _ fields: ResponseFields, _ record: ObjectRecord, _ parts: Int, _ size: UInt64
-    ) -> ByteRange { ByteRange(offset: 0, length: size) }
+    /// Whether the object is the one that `If-Range` means: else the client would put two versions together.
+    private func isOfRange(_ file: Attributes) -> Bool {
+        guard let text = request.value("if-range") else { return true }
+        // Weak tags never match here (RFC 9110 13.1.5).
+        if text.hasPrefix("\"") { return text == EntityTag.quoted(file) }
+        return Timestamp.http(text) == file.modified / 1_000_000_000
+    }
 
     private func addContentRange(_ range: ByteRange, _ size: UInt64, _ fields: inout ResponseFields) {
         fields.add("content-range", "bytes \(range.offset)-\(range.offset + range.length - 1)/\(size)")
@@ -156,12 +159,15 @@ extension S3Call {
         }
     }
 
-    /// While it is open the file stays, also when another one gets its name.
+    /// While it is open the file stays, also when another one gets its name. False: it is gone already.
     private func stream(
         _ file: FileID, _ range: ByteRange, _ status: Status, _ fields: ResponseFields
-    ) async throws(S3Error) {
+    ) async throws(S3Error) -> Bool {
         let volume = volume
-        _ = try await value { volume.open(ownCaller, file) }
+        do throws(FileError) { _ = try await supplied { volume.open(ownCaller, file) } } catch {
+            if error == .stale { return false }
+            throw S3Error(file: error)
+        }
         begin(status, fields, range)
         var offset = range.offset
         let end = range.offset + range.length
@@ -177,6 +183,7 @@ extension S3Call {
         }
         exchange.end()
         await close(file)
+        return true
     }
 
     /// Reads a range of a file in pieces, for who needs its bytes here.
@@ -193,6 +200,8 @@ extension S3Call {
             visit(block.bytes)
             extendLifetime(block)
             offset += UInt64(count)
+            // Up to 5 GiB are digested here.
+            await othersTurn()
         }
     }
 }

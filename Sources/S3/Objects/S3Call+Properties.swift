@@ -1,6 +1,7 @@
 import Crypto
 import HTTP
 import Namespace
+import Runtime
 
 /// Tags, access lists and attributes of objects.
 extension S3Call {
@@ -15,24 +16,46 @@ extension S3Call {
         let found = try await value {
             volume.extendedAttributes(ownCaller, file.file, prefixes: Metadata.prefixes)
         }
+        let metadata = Metadata(found)
+        try checkRead(metadata.record, actor)
         if file.type == .file, action.rawValue.hasPrefix("s3:Get") {
-            _ = try await value { volume.mayRead(caller(actor), file.file) }
+            let reader = grant == nil ? caller(bucket.owner) : caller(actor)
+            _ = try await value { volume.mayRead(reader, file.file) }
         }
-        return (file, Metadata(found), actor)
+        return (file, metadata, actor)
     }
 
-    /// Stores what was changed in the record, and in nothing else.
-    private func store(_ record: ObjectRecord, _ file: Attributes, _ actor: Credential) async throws(S3Error) {
+    /// Changes what the record says now, in one step: of two changes at a time, whatever their loops, none is lost.
+    private func edit(
+        _ file: Attributes, _ actor: Credential, _ change: (inout ObjectRecord) -> Void
+    ) async throws(S3Error) {
         let volume = volume
+        let records = [Array(ObjectRecord.name.utf8)]
         let number: UInt64
         do throws(FileError) {
             number = try await supplied {
-                volume.setExtendedAttribute(
-                    caller(actor), file.file, ObjectRecord.name, record.isEmpty ? nil : record.encoded)
+                // Both calls answer at once.
+                service.records.withLock { _ -> Attempt<Void> in
+                    let found: [ExtendedAttribute]
+                    switch volume.extendedAttributes(ownCaller, file.file, prefixes: records) {
+                    case .done(let attributes, _): found = attributes
+                    case .refused(let error): return .refused(error)
+                    case .lacks(let lack): return .lacks(lack)
+                    }
+                    var record = Metadata(found).record
+                    change(&record)
+                    let set = volume.setExtendedAttribute(
+                        caller(actor), file.file, ObjectRecord.name, record.isEmpty ? nil : record.encoded)
+                    switch set {
+                    case .done(_, let number): return .done((), number: number)
+                    case .refused(let error): return .refused(error)
+                    case .lacks(let lack): return .lacks(lack)
+                    }
+                }
             }.number
         } catch {
             guard error == .noAttribute else { throw S3Error(file: error) }
-            return
+            return try await settleAll()
         }
         try await settle(number)
     }
@@ -45,18 +68,15 @@ extension S3Call {
     }
 
     func putObjectTagging() async throws(S3Error) {
-        let (file, metadata, actor) = try await described(.putObjectTagging)
-        var record = metadata.record
-        record.tags = try Tag.parse(try await document(), max: Tag.objectMax)
-        try await store(record, file, actor)
+        let (file, _, actor) = try await described(.putObjectTagging)
+        let tags = try Tag.parse(try await document(), max: Tag.objectMax)
+        try await edit(file, actor) { $0.tags = tags }
         respond()
     }
 
     func deleteObjectTagging() async throws(S3Error) {
-        let (file, metadata, actor) = try await described(.putObjectTagging)
-        var record = metadata.record
-        record.tags = []
-        try await store(record, file, actor)
+        let (file, _, actor) = try await described(.deleteObjectTagging)
+        try await edit(file, actor) { $0.tags = [] }
         respond(.noContent)
     }
 
@@ -66,10 +86,9 @@ extension S3Call {
     }
 
     func putObjectACL() async throws(S3Error) {
-        let (file, metadata, actor) = try await described(.putObjectAcl)
-        var record = metadata.record
-        record.acl = try await requestedACL(file.uid)
-        try await store(record, file, actor)
+        let (file, _, actor) = try await described(.putObjectAcl)
+        let acl = try await requestedACL(file.uid)
+        try await edit(file, actor) { $0.acl = acl }
         respond()
     }
 
@@ -120,7 +139,9 @@ extension S3Call {
 
     private func write(parts record: ObjectRecord, after marker: Int, max: Int, _ xml: inout XMLWriter) {
         let total = record.partSizes.count
-        let shown = Swift.min(marker, total)..<Swift.min(marker + max, total)
+        // The marker is whatever the client says.
+        let first = Swift.min(marker, total)
+        let shown = first..<(first + Swift.min(max, total - first))
         xml.element("ObjectParts") { xml in
             xml.element("PartsCount", total)
             xml.element("PartNumberMarker", marker)

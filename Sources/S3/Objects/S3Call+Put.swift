@@ -175,7 +175,9 @@ extension S3Call {
             let there = try await value { name.withUnsafeBytes { volume.lookup(caller(actor), in: home, $0) } }
             guard there.type == .directory else { throw S3Error(.keyConflict) }
             file = there.file
-            number = there.isImplied ? try await done { volume.setImplied(caller(actor), file, false) }.number : 0
+            number =
+                there.isImplied
+                ? try await done { volume.setImplied(caller(actor), file, false) }.number : volume.newestChange
         }
         if let set = try await replace(metadata, of: file, actor) { number = set }
         try await settle(number)

@@ -45,8 +45,8 @@ extension S3Call {
             try await createBucket()
         case .delete:
             if query.has("tagging") { return try await deleteBucketTagging() }
-            if query.has("policy") { return try await deleteDocument(BucketSettings.policy) }
-            if query.has("cors") { return try await deleteDocument(BucketSettings.cors) }
+            if query.has("policy") { return try await deleteDocument(BucketSettings.policy, .deleteBucketPolicy) }
+            if query.has("cors") { return try await deleteDocument(BucketSettings.cors, .putBucketCORS) }
             for part in Self.unservedBucketParts where query.has(part) { return try await deleteUnserved(part) }
             try await deleteBucket()
         case .post:

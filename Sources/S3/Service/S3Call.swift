@@ -82,7 +82,10 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
         guard !exchange.hasBegun else { return exchange.fail() }
         var fields = ResponseFields()
         addIdentity(&fields)
-        if error.code == .notModified { return exchange.respond(.notModified, fields) }
+        if error.code == .notModified {
+            for detail in error.details { fields.add(name: detail.name, detail.value) }
+            return exchange.respond(.notModified, fields)
+        }
         fields.add("content-type", "application/xml")
         if error.code == .methodNotAllowed { fields.add("allow", "GET, HEAD, PUT, POST, DELETE") }
         if error.code == .invalidRange, let size = error.details.first(where: { $0.name == "ActualObjectSize" })?.value
@@ -182,6 +185,9 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
             throw S3Error(file: error)
         }
     }
+
+    /// For an answer that rests on what somebody else has changed: that may not be safe yet.
+    func settleAll() async throws(S3Error) { try await settle(volume.newestChange) }
 
     /// Changes that a request makes before other requests of the loop have their turn.
     static let turnMax = 32

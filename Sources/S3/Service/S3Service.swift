@@ -19,6 +19,8 @@ public struct S3Limits: Sendable {
     /// Documents that clients send: lists of keys, of parts, policies.
     public var documentBytesMax = 4 << 20
     public var bucketsMax = 10_000
+    /// Uploads in parts of a bucket that are under way at a time.
+    public var uploadsMax = 10_000
 
     public init() {}
 }
@@ -37,6 +39,8 @@ public final class S3Service: RequestHandler {
     let logger: Logger
     public let limits: S3Limits
     private let keys: [SigningKeys]
+    /// Held while an object's record is read, changed and stored: it is one attribute of many things.
+    let records = Guarded(())
 
     /// The volume that requests without a signature are for.
     static let anonymousVolume = "default"

@@ -98,24 +98,22 @@ struct Authenticator {
         guard abs(time - now) <= Self.skewSecondsMax else {
             throw S3Error(
                 .requestTimeTooSkewed,
-                "The request's time is \(text), the server's is \(Timestamp.extended(nanoseconds: nanoseconds)): they may "
+                "The request's time is \(text), the server's is \(Timestamp.extended(seconds: now)): they may "
                     + "differ by \(Self.skewSecondsMax) seconds. Set the clock.",
                 details: [
-                    ("RequestTime", text), ("ServerTime", Timestamp.extended(nanoseconds: nanoseconds)),
+                    ("RequestTime", text), ("ServerTime", Timestamp.extended(seconds: now)),
                     ("MaxAllowedSkewMilliseconds", "\(Self.skewSecondsMax * 1000)"),
                 ])
         }
     }
-
-    var nanoseconds: Int64 { now.multipliedReportingOverflow(by: 1_000_000_000).partialValue }
 
     /// A presigned address whose time is over.
     func expired(_ seconds: Int64) -> S3Error {
         S3Error(
             .accessDenied, "Request has expired",
             details: [
-                ("Expires", Timestamp.extended(nanoseconds: seconds &* 1_000_000_000)),
-                ("ServerTime", Timestamp.extended(nanoseconds: nanoseconds)),
+                ("Expires", Timestamp.extended(seconds: seconds)),
+                ("ServerTime", Timestamp.extended(seconds: now)),
             ])
     }
 }

@@ -42,7 +42,7 @@ struct SignatureV2 {
 
     func query() throws(S3Error) -> Authentication {
         guard let key = request.query["AWSAccessKeyId"], let signature = request.query["Signature"],
-            let text = request.query["Expires"], let expires = Int64(text)
+            let text = request.query["Expires"], let expires = Int64(text), expires >= 0
         else {
             throw S3Error(
                 .accessDenied,

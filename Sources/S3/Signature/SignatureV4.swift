@@ -177,7 +177,7 @@ struct SignatureV4 {
         var first: (canonical: [UInt8], toSign: [UInt8])?
         for path in sent == normal ? [normal] : [normal, sent] {
             let canonical = self.canonical(path, names, hash, isQuery: isQuery)
-            let stamp = Timestamp.basic(date) == nil ? Self.basic(Timestamp.http(date) ?? 0) : date
+            let stamp = Timestamp.basic(date) == nil ? Timestamp.basic(seconds: Timestamp.http(date) ?? 0) : date
             let toSign =
                 Array("AWS4-HMAC-SHA256\n\(stamp)\n\(scope.text)\n".utf8)
                 + Hexadecimal.encode(Digest.of(.sha256, canonical)).utf8
@@ -193,11 +193,6 @@ struct SignatureV4 {
                 ("SignatureProvided", signature),
                 ("CanonicalRequest", String(decoding: first?.canonical ?? [], as: UTF8.self)),
             ])
-    }
-
-    private static func basic(_ seconds: Int64) -> String {
-        let text = Timestamp.extended(nanoseconds: seconds * 1_000_000_000)
-        return text.filter { $0 != "-" && $0 != ":" }.replacingMilliseconds
     }
 
     private func canonical(_ path: [UInt8], _ names: [String], _ hash: String, isQuery: Bool) -> [UInt8] {
@@ -263,9 +258,4 @@ struct SignatureV4 {
             start = index + 1
         }
     }
-}
-
-extension String {
-    /// `20130524T000000.000Z` without the fraction.
-    fileprivate var replacingMilliseconds: String { String(prefix(15)) + "Z" }
 }

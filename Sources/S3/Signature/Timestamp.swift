@@ -1,3 +1,5 @@
+import HTTP
+
 /// The forms of a time that S3 reads and writes.
 package enum Timestamp {
     private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -66,28 +68,6 @@ package enum Timestamp {
         return Int64(days * 86_400 + hour * 3600 + minute * 60 + second)
     }
 
-    package struct Parts {
-        var year: Int
-        var month: Int
-        var day: Int
-        var secondOfDay: Int
-    }
-
-    package static func parts(_ seconds: Int64) -> Parts {
-        let seconds = min(max(seconds, -62_135_596_800), 253_402_300_799)
-        let day = seconds >= 0 ? seconds / 86_400 : -((86_399 - seconds) / 86_400)
-        let shifted = day + 719_468
-        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
-        let inEra = shifted - era * 146_097
-        let yearOfEra = (inEra - inEra / 1460 + inEra / 36_524 - inEra / 146_096) / 365
-        let inYear = inEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let month = (5 * inYear + 2) / 153
-        let civil = Int(month < 10 ? month + 3 : month - 9)
-        return Parts(
-            year: Int(yearOfEra + era * 400) + (civil <= 2 ? 1 : 0), month: civil,
-            day: Int(inYear - (153 * month + 2) / 5 + 1), secondOfDay: Int(seconds - day * 86_400))
-    }
-
     private static func append(_ value: Int, _ width: Int, to text: inout [UInt8]) {
         var divisor = 1
         for _ in 1..<width { divisor *= 10 }
@@ -97,35 +77,34 @@ package enum Timestamp {
         }
     }
 
-    /// `2013-05-24T00:00:00.000Z`, from nanoseconds.
-    package static func extended(nanoseconds: Int64) -> String {
-        let seconds = nanoseconds >= 0 ? nanoseconds / 1_000_000_000 : -((999_999_999 - nanoseconds) / 1_000_000_000)
-        let parts = parts(seconds)
+    /// `2013-05-24T00:00:00.000Z`.
+    package static func extended(nanoseconds: Int64) -> String { extended(CivilTime(nanoseconds: nanoseconds)) }
+    package static func extended(seconds: Int64) -> String { extended(CivilTime(seconds: seconds)) }
+
+    private static func extended(_ time: CivilTime) -> String {
         var text: [UInt8] = []
         text.reserveCapacity(24)
-        append(parts.year, 4, to: &text)
+        append(time.year, 4, to: &text)
         text.append(UInt8(ascii: "-"))
-        append(parts.month, 2, to: &text)
+        append(time.month, 2, to: &text)
         text.append(UInt8(ascii: "-"))
-        append(parts.day, 2, to: &text)
+        append(time.day, 2, to: &text)
         text.append(UInt8(ascii: "T"))
-        append(parts.secondOfDay / 3600, 2, to: &text)
+        append(time.hour, 2, to: &text)
         text.append(UInt8(ascii: ":"))
-        append(parts.secondOfDay / 60 % 60, 2, to: &text)
+        append(time.minute, 2, to: &text)
         text.append(UInt8(ascii: ":"))
-        append(parts.secondOfDay % 60, 2, to: &text)
+        append(time.second, 2, to: &text)
         // Whole seconds: what Last-Modified says, so that clients who compare both find them equal.
         text.append(contentsOf: ".000Z".utf8)
         return String(decoding: text, as: UTF8.self)
     }
 
-    /// `20130524`.
-    package static func day(_ seconds: Int64) -> String {
-        let parts = parts(seconds)
-        var text: [UInt8] = []
-        append(parts.year, 4, to: &text)
-        append(parts.month, 2, to: &text)
-        append(parts.day, 2, to: &text)
-        return String(decoding: text, as: UTF8.self)
+    /// `20130524T000000Z`.
+    package static func basic(seconds: Int64) -> String {
+        extended(seconds: seconds).prefix(19).filter { $0 != "-" && $0 != ":" } + "Z"
     }
+
+    /// `20130524`.
+    package static func day(_ seconds: Int64) -> String { String(basic(seconds: seconds).prefix(8)) }
 }

@@ -19,8 +19,11 @@ extension Control {
         let hosted = try host.open(volume)
         let names = Array(parts.dropFirst())
         let found: Attributes
+        let acl: ACL?
         do throws(FileError) {
-            found = try await FilePath(hosted.volume, clock: world.clock, loop: loop).find(names.joined(separator: "/"))
+            let paths = FilePath(hosted.volume, clock: world.clock, loop: loop)
+            found = try await paths.find(names.joined(separator: "/"))
+            acl = try await paths.acl(of: found)
         } catch { throw .failure("looking \(path) up: \(error)") }
         let users = registry.snapshot.users
         var members: [JSON.Member] = [
@@ -41,7 +44,7 @@ extension Control {
         }
         members.append(
             .init("names", ProtocolNames(volume: volume, parts: names, isDirectory: found.type == .directory).json))
-        members.append(.init("access", try access(found, volume, userName)))
+        members.append(.init("access", try access(found, acl, volume, userName)))
         return .object(members)
     }
 
@@ -64,7 +67,9 @@ extension Control {
 
     // MARK: Access
 
-    private func access(_ file: Attributes, _ volume: String, _ name: String?) throws(CommandFailure) -> JSON {
+    private func access(
+        _ file: Attributes, _ acl: ACL?, _ volume: String, _ name: String?
+    ) throws(CommandFailure) -> JSON {
         let snapshot = registry.snapshot
         var wanted = snapshot.users.allUsers
         if let name {
@@ -75,15 +80,17 @@ extension Control {
             uid: file.uid, gid: file.gid, mode: file.mode, isDirectory: file.type == .directory)
         return .array(
             wanted.prefix(Self.rangesMax).map { user in
-                let (rights, why) = judge(user, security, snapshot.rights(of: user, on: volume))
+                let (rights, why) = judge(user, security, acl, snapshot.rights(of: user, on: volume))
                 return ["user": .string(user.name), "may": .string(rights), "because": .string(why)]
             })
     }
 
-    private func judge(_ user: User, _ file: FileSecurity, _ volume: VolumeRights) -> (String, String) {
+    private func judge(
+        _ user: User, _ file: FileSecurity, _ acl: ACL?, _ volume: VolumeRights
+    ) -> (String, String) {
         if user.isDisabled { return ("nothing", "the user is disabled") }
         guard volume.contains(.read) else { return ("nothing", "the user has no rights on the volume") }
-        let granted = file.granted([.readData, .writeData, .execute], to: user.credential)
+        let granted = file.granted([.readData, .writeData, .execute], to: user.credential, acl)
         var words: [String] = []
         if granted.contains(.readData) { words.append(file.isDirectory ? "list" : "read") }
         if granted.contains(.writeData), volume.contains(.write) {
@@ -93,10 +100,12 @@ extension Control {
         let who =
             user.uid == 0
             ? "root may"
-            : user.uid == file.uid
-                ? "the mode's digit for the owner"
-                : user.credential.isMember(of: file.gid)
-                    ? "the mode's digit for the group" : "the mode's digit for all others"
+            : acl != nil
+                ? "the file's access list"
+                : user.uid == file.uid
+                    ? "the mode's digit for the owner"
+                    : user.credential.isMember(of: file.gid)
+                        ? "the mode's digit for the group" : "the mode's digit for all others"
         let more =
             granted.contains(.writeData) && !volume.contains(.write) ? "; the user may only read on the volume" : ""
         return (words.isEmpty ? "nothing" : words.joined(separator: ", "), who + more)

@@ -4,12 +4,6 @@ import Runtime
 
 /// Exports, shares and quotas.
 extension Control {
-    private func registry<Value: Sendable>(
-        _ doing: String, _ body: () async throws(RegistryError) -> Value
-    ) async throws(CommandFailure) -> Value {
-        do throws(RegistryError) { return try await body() } catch { throw Self.failure(doing, error) }
-    }
-
     private func clients(_ texts: [String]) throws(CommandFailure) -> [ExportRecord.Client] {
         var clients: [ExportRecord.Client] = []
         for text in texts { clients.append(try .parse(text)) }
@@ -34,7 +28,7 @@ extension Control {
     func addExport(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         let path = try arguments.text("path")
         let clients = try clients(try arguments.list("client") ?? [])
-        let durability = try durabilityOverride(&arguments)
+        let durability = try durability(&arguments)
         try arguments.finish()
         guard !clients.isEmpty else {
             throw .misuse("an export names its clients: --client 10.0.0.0/8(rw), and more of them")
@@ -53,7 +47,7 @@ extension Control {
     func changeExport(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         let path = try arguments.text("path")
         let texts = try arguments.list("client")
-        let durability = try durabilityOverride(&arguments)
+        let durability = try durability(&arguments)
         try arguments.finish()
         let (_, clean) = try await registry("changing the export \(path)") { () async throws(RegistryError) in
             try Registry.parts(path)
@@ -111,7 +105,7 @@ extension Control {
             guard word == "yes" || word == "no" else { throw .misuse("\"\(word)\": \(name) is yes or no") }
             share[keyPath: path] = word == "yes"
         }
-        if let durability = try durabilityOverride(&arguments) { share.durability = durability }
+        if let durability = try durability(&arguments) { share.durability = durability }
         try arguments.finish()
     }
 

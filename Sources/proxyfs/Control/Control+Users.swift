@@ -3,8 +3,6 @@ import Logging
 import Namespace
 
 extension Control {
-    private static let doing = "user"
-
     /// `VOLUME`, `VOLUME:ro`, `VOLUME:rw` or `VOLUME:manage`.
     private static func rights(_ text: String) throws(CommandFailure) -> (volume: String, rights: VolumeRights) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
@@ -30,12 +28,6 @@ extension Control {
             "sid": .string("\(snapshot.users.sid(uid: user.uid))"), "disabled": .bool(user.isDisabled),
             "declared": snapshot.place(ofUser: user.name).map { .string($0) } ?? .null,
         ]
-    }
-
-    private func registry<Value: Sendable>(
-        _ doing: String, _ body: () async throws(RegistryError) -> Value
-    ) async throws(CommandFailure) -> Value {
-        do throws(RegistryError) { return try await body() } catch { throw Self.failure(doing, error) }
     }
 
     private func change(_ arguments: inout Arguments) throws(CommandFailure) -> UserChange {

@@ -18,6 +18,8 @@ final class Control: Sendable {
     let logger: Logger
     let isServing: Bool
     private let turns = TurnQueue(waitingMax: Control.waitingMax)
+    /// A later reading of the configuration is not overtaken by an earlier one.
+    private let readings = TurnQueue(waitingMax: Control.waitingMax)
     /// Brings a change to the front ends; a command is answered when it holds there.
     private let settle = Guarded<@Sendable () async -> Void>({})
 
@@ -56,6 +58,10 @@ final class Control: Sendable {
 
     /// Users of the configuration, of options and of the other sources, from now on.
     func declare(_ settings: Settings) async {
+        guard await readings.enter() else {
+            return logger.error("not as the configuration says", [.init("why", "too many readings of it wait already")])
+        }
+        defer { readings.leave() }
         let users = settings.users.map { user in
             var change = UserChange()
             change.secret = user.secret
@@ -164,6 +170,12 @@ final class Control: Sendable {
         return .failure("\(doing): \(error)")
     }
 
+    func registry<Value: Sendable>(
+        _ doing: String, _ body: () async throws(RegistryError) -> Value
+    ) async throws(CommandFailure) -> Value {
+        do throws(RegistryError) { return try await body() } catch { throw Self.failure(doing, error) }
+    }
+
     static func message(_ text: String) -> JSON { ["message": .string(text)] }
 
     /// On the volume's own loop.
@@ -182,16 +194,12 @@ final class Control: Sendable {
 
     // MARK: Volumes
 
-    private func durability(_ arguments: inout Arguments) throws(CommandFailure) -> Durability? {
+    func durability(_ arguments: inout Arguments) throws(CommandFailure) -> Durability? {
         guard let word = try arguments.optional("durability") else { return nil }
         guard let durability = VolumeHost.durability(word) else {
             throw .misuse("\"\(word)\" is no durability: store, log or memory")
         }
         return durability
-    }
-
-    func durabilityOverride(_ arguments: inout Arguments) throws(CommandFailure) -> Durability? {
-        try durability(&arguments)
     }
 
     private func createVolume(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
@@ -289,12 +297,10 @@ final class Control: Sendable {
             throw .failure("no server serves volume \(name), so nothing changes it: there is nothing to freeze")
         }
         let hosted = try host.open(name)
-        // Twice is once: a second checkpoint would wait for the release.
-        if !hosted.isFrozen {
-            try await care("freezing volume \(name)", hosted) { (hosted) async throws(HostingError) in
-                try await hosted.freeze()
-            }
+        let isFrozen = try await care("freezing volume \(name)", hosted) { (hosted) async throws(HostingError) in
+            try await hosted.freeze()
         }
+        guard isFrozen else { throw .failure("freezing volume \(name): it was released meanwhile") }
         return Self.message("volume \(name) stands still: changes wait until proxyfs volume release \(name)")
     }
 

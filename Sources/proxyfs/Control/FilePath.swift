@@ -31,6 +31,12 @@ struct FilePath {
         return found
     }
 
+    /// The access list of a file that has one.
+    func acl(of file: Attributes) async throws(FileError) -> ACL? {
+        guard file.hasACL else { return nil }
+        return try await run { fileSystem.acl($0, file.file) }
+    }
+
     private func run<Value>(_ call: (Request) -> Attempt<Value>) async throws(FileError) -> Value {
         for _ in 0..<Self.attemptsMax {
             switch call(Request(reader: loop.index, now: clock.wall())) {

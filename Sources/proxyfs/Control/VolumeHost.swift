@@ -68,10 +68,18 @@ final class VolumeHost: Sendable {
             book.entries[volume.name] = Entry(
                 name: volume.name, durability: Self.durability(volume.durability), place: volume.place)
         }
-        for (name, durability) in try await found() where book.entries[name] == nil {
-            book.entries[name] = Entry(name: name, durability: durability, place: nil)
+        for (name, descriptor) in try await found() where book.entries[name] == nil {
+            switch descriptor {
+            case .good(let durability):
+                book.entries[name] = Entry(name: name, durability: durability, place: nil)
+            case .bad(let why):
+                // It is there, and said to be: nobody is to take its name, or it for deleted.
+                book.entries[name] = Entry(name: name, durability: .log, place: nil, problem: why)
+                logger.error("volume not open", [.init("name", name), .init("why", why)])
+            case .none: break
+            }
         }
-        for name in book.entries.keys.sorted() {
+        for name in book.entries.keys.sorted() where book.entries[name]?.problem == nil {
             do throws(CommandFailure) { try await open(entry: name) } catch {
                 book.entries[name]?.problem = error.message
                 logger.error("volume not open", [.init("name", name), .init("why", error.message)])
@@ -202,10 +210,17 @@ final class VolumeHost: Sendable {
         await world.blocking.run(on: loop) { () throws(Never) in work() }
     }
 
-    /// Folders with a descriptor, and the rest of what was being deleted.
-    private func found() async throws(CommandFailure) -> [(String, Durability)] {
-        let disk = world.disk
-        let result = await blocking { () -> Result<[(String, Durability)], Errno> in
+    /// What the file `volume.json` of a folder says.
+    private enum Descriptor: Sendable {
+        case none
+        case good(Durability)
+        case bad(String)
+    }
+
+    /// The folders and their descriptors; the rest of what was being deleted goes.
+    private func found() async throws(CommandFailure) -> [(String, Descriptor)] {
+        let (disk, data, logger) = (world.disk, data, logger)
+        let result = await blocking { () -> Result<[(String, Descriptor)], Errno> in
             do throws(Errno) {
                 do throws(Errno) { try disk.makeDirectory(Self.folder) } catch .exists {}
                 try disk.syncDirectory("")
@@ -214,12 +229,18 @@ final class VolumeHost: Sendable {
                     if kind == .directory { names.append(name) }
                     return true
                 }
-                var found: [(String, Durability)] = []
+                var found: [(String, Descriptor)] = []
                 for name in names {
-                    if name.contains(Self.deleted) {
-                        try Self.removeTree(Self.folder + "/" + name, disk)
-                    } else if let durability = Self.read(Self.folder + "/" + name + "/" + Self.descriptor, disk) {
-                        found.append((name, durability))
+                    let path = Self.folder + "/" + name
+                    guard name.contains(Self.deleted) else {
+                        found.append((name, Self.read(path + "/" + Self.descriptor, disk, data: data)))
+                        continue
+                    }
+                    // It holds nobody up: the next start tries again.
+                    do throws(Errno) { try Self.removeTree(path, disk) } catch {
+                        logger.error(
+                            "deleted volume not removed",
+                            [.init("folder", "\(data)/\(path)"), .init("why", "\(error)")])
                     }
                 }
                 return .success(found)
@@ -231,14 +252,18 @@ final class VolumeHost: Sendable {
         }
     }
 
-    private static func read(_ path: String, _ disk: any Disk) -> Durability? {
-        guard let file = try? disk.open(path, []) else { return nil }
-        defer { file.close() }
+    private static func read(_ path: String, _ disk: any Disk, data: String) -> Descriptor {
         let block = Block(capacity: descriptorBytesMax)
-        guard let count = try? file.read(into: block.free, at: 0) else { return nil }
-        block.count = count
-        guard let json = try? JSON(Array(block.bytes)), let word = json["durability"]?.text else { return nil }
-        return durability(word)
+        do throws(Errno) {
+            let file = try disk.open(path, [])
+            defer { file.close() }
+            block.count = try file.read(into: block.free, at: 0)
+        } catch {
+            return error == .noEntry ? .none : .bad("can not read \(data)/\(path): \(error)")
+        }
+        guard let json = try? JSON(Array(block.bytes)), let durability = json["durability"]?.text.flatMap(durability)
+        else { return .bad("\(data)/\(path) is damaged: write {\"durability\":\"log\",\"store\":\"directory\"} to it") }
+        return .good(durability)
     }
 
     private static func write(_ text: String, to path: String, _ disk: any Disk) throws(Errno) {

@@ -33,31 +33,45 @@ final class HTTPFrontEnd: RequestHandler {
         return nil
     }
 
-    func listen(on address: SocketAddress, _ world: World, tls: TLSServer? = nil) throws(Errno) -> Listener {
-        try HTTPServer(self, clock: world.clock).listen(
+    func listen(
+        on address: SocketAddress, _ world: World, connectionsMax: Int, tls: TLSServer? = nil
+    ) throws(Errno) -> Listener {
+        var limits = HTTPLimits()
+        limits.connectionsMax = connectionsMax
+        return try HTTPServer(self, limits: limits, clock: world.clock).listen(
             on: address, network: world.network, loops: world.loops, tls: tls)
     }
 
     /// The certificate that the configuration names, or one of our own making.
-    static func tls(_ configuration: Configuration) throws(CommandFailure) -> TLSServer {
-        let certificate: TLSCertificate
-        do {
-            switch configuration.tls {
-            case .off: throw CommandFailure.failure("there is no certificate for https")
-            case .selfSigned:
-                certificate = try TLSCertificate.selfSigned(
-                    names: ["localhost", configuration.address] + configuration.http.domains)
-            case .files(let chain, let key):
-                certificate = TLSCertificate(
+    static func options(_ configuration: Configuration) throws(CommandFailure) -> TLSServerOptions {
+        switch configuration.tls {
+        case .off: throw .failure("there is no certificate for https")
+        case .selfSigned:
+            let names = ["localhost", configuration.address] + configuration.http.domains
+            do throws(TLSFailure) {
+                return TLSServerOptions(certificates: [try .selfSigned(names: names)])
+            } catch { throw unusable(error) }
+        case .files(let chain, let key):
+            return TLSServerOptions(certificates: [
+                TLSCertificate(
                     chain: String(decoding: try Settings.read(chain, "the certificate"), as: UTF8.self),
                     key: String(decoding: try Settings.read(key, "the certificate's key"), as: UTF8.self))
-            }
-            return try TLSServer(TLSServerOptions(certificates: [certificate]))
-        } catch let error as CommandFailure {
-            throw error
-        } catch {
-            throw .failure("can not serve https: \(error); look at tls.certificate and tls.key")
+            ])
         }
+    }
+
+    static func tls(_ configuration: Configuration) throws(CommandFailure) -> TLSServer {
+        let options = try options(configuration)
+        do throws(TLSFailure) { return try TLSServer(options) } catch { throw unusable(error) }
+    }
+
+    static func reload(_ server: TLSServer, _ configuration: Configuration) throws(CommandFailure) {
+        let options = try options(configuration)
+        do throws(TLSFailure) { try server.reload(options) } catch { throw unusable(error) }
+    }
+
+    private static func unusable(_ failure: TLSFailure) -> CommandFailure {
+        .failure("can not serve https: \(failure); look at tls.certificate and tls.key")
     }
 }
 

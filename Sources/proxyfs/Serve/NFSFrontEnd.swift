@@ -198,8 +198,8 @@ final class NFSFrontEnd: Sendable {
 
     // MARK: Listening
 
-    func listen(on address: SocketAddress, _ world: World) throws(Errno) -> Listener {
-        let listener = try server.listen(on: address, network: world.network)
+    func listen(on address: SocketAddress, _ world: World, connectionsMax: Int) throws(Errno) -> Listener {
+        let listener = try server.listen(on: address, network: world.network, connectionsMax: connectionsMax)
         // Some clients ask for the mount over UDP.
         let loop = world.loops[0]
         let (server, network, held) = (server, world.network, held)

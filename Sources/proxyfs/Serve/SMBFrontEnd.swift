@@ -11,13 +11,16 @@ final class SMBFrontEnd {
 
     private let server: SMBServer
 
-    init(_ volumes: Volumes, _ registry: Registry, world: World, logger: Logger) throws(SecretFile.Problem) {
+    init(
+        _ volumes: Volumes, _ registry: Registry, world: World, logger: Logger, connectionsMax: Int
+    ) throws(SecretFile.Problem) {
         let text = try SecretFile.load(Self.keyFile, bytes: Self.keyBytes, world.disk, world.random)
         let words = stride(from: 0, to: 64, by: 8).compactMap { start in
             UInt32(text.dropFirst(start).prefix(8), radix: 16)
         }
         guard words.count == 8 else { throw .damaged }
         var options = SMBOptions()
+        options.connectionsMax = connectionsMax
         options.guid = words.prefix(4).reduce(0) { $0 << 32 | UInt128($1) }
         server = SMBServer(Catalog(volumes: volumes, registry: registry), options, world: world, logger: logger)
     }

@@ -31,6 +31,9 @@ final class Server {
     static let stopSeconds: UInt32 = 29
     static let openFilesWanted: UInt64 = 65_536
     static let loopsMax = 64
+    /// Of each, and the fewest: a listener that takes nobody in is none.
+    static let connectionsMax = 16_384
+    static let connectionsMin = 16
 
     private let settings: Settings
     /// What holds now, by key: what needs a restart is told at each reading until that has come.
@@ -46,6 +49,9 @@ final class Server {
     private var nfs: NFSFrontEnd?
     private var registration = NFSFrontEnd.Registration()
     private var smb: SMBFrontEnd?
+    private var tls: TLSServer?
+    /// Of one listener: all of them together leave the volumes the files that they need.
+    private let connectionsMax: Int
     private var listeners: [(name: String, listener: Listener)] = []
 
     init(_ settings: Settings, _ data: DataDirectory) throws(CommandFailure) {
@@ -53,6 +59,7 @@ final class Server {
         running = Self.values(settings)
         self.data = data
         let openFiles = shim_open_files(Self.openFilesWanted)
+        connectionsMax = Self.connections(settings.configuration.ports, openFiles: openFiles)
         let cores = min(max(sysconf(Int32(_SC_NPROCESSORS_ONLN)), 1), Self.loopsMax)
         do {
             world = try World.real(disk: data.disk, loops: cores)
@@ -82,6 +89,13 @@ final class Server {
         if openFiles < Self.openFilesWanted {
             logger.warning("few open files", [.init("limit", openFiles), .init("wanted", Self.openFilesWanted)])
         }
+    }
+
+    /// What each listener may take: a quarter of the files is kept for volumes, whose log must never lack one.
+    static func connections(_ ports: Configuration.Ports, openFiles: UInt64) -> Int {
+        let listeners = [ports.nfs, ports.smb, ports.http, ports.https, ports.admin].count { $0 != 0 }
+        let files = Int(clamping: openFiles) / 4 * 3 - ControlService.connectionsMax
+        return min(max(files / max(listeners, 1), connectionsMin), connectionsMax)
     }
 
     private static func failure(_ problem: SecretFile.Problem, _ path: String) -> CommandFailure {
@@ -116,7 +130,9 @@ final class Server {
         if configuration.ports.smb != 0 { try startSMB(configuration) }
         try startHTTP(configuration)
         if configuration.ports.admin != 0 {
-            let server = HTTPServer(admin, clock: world.clock)
+            var limits = HTTPLimits()
+            limits.connectionsMax = connectionsMax
+            let server = HTTPServer(admin, limits: limits, clock: world.clock)
             let address = try Self.address(configuration, configuration.ports.admin)
             do {
                 let listener = try server.listen(on: address, network: world.network, loops: world.loops)
@@ -151,7 +167,7 @@ final class Server {
         control.whenAsked { front.report($0) }
         Offline.wait(on: loop, settle)
         do throws(Errno) {
-            let listener = try front.listen(on: address, world)
+            let listener = try front.listen(on: address, world, connectionsMax: connectionsMax)
             listeners.append(("nfs", listener))
             registration = Offline.wait(on: loop) { await front.register(listener.address) }
         } catch {
@@ -168,9 +184,14 @@ final class Server {
             host.volumes, registry: control.registry, configuration, world: world, logger: logger)
         for (name, port) in [("http", ports.http), ("https", ports.https)] where port != 0 {
             let address = try Self.address(configuration, port)
-            let tls = name == "https" ? try HTTPFrontEnd.tls(configuration) : nil
+            if name == "https" { tls = try HTTPFrontEnd.tls(configuration) }
             do throws(Errno) {
-                listeners.append((name, try front.listen(on: address, world, tls: tls)))
+                listeners.append(
+                    (
+                        name,
+                        try front.listen(
+                            on: address, world, connectionsMax: connectionsMax, tls: name == "https" ? tls : nil)
+                    ))
             } catch {
                 throw .failure(
                     "can not listen on \(address) for \(name): \(error); stop whoever listens there, or choose another "
@@ -234,7 +255,8 @@ final class Server {
         let address = try Self.address(configuration, configuration.ports.smb)
         let front: SMBFrontEnd
         do throws(SecretFile.Problem) {
-            front = try SMBFrontEnd(host.volumes, control.registry, world: world, logger: logger)
+            front = try SMBFrontEnd(
+                host.volumes, control.registry, world: world, logger: logger, connectionsMax: connectionsMax)
         } catch {
             throw Self.failure(error, data.path + "/" + SMBFrontEnd.keyFile)
         }
@@ -303,7 +325,7 @@ final class Server {
     // MARK: Configuration
 
     /// Keys that hold as soon as they are read again.
-    private static let changeable: Set<String> = ["log.level"]
+    private static let changeable: Set<String> = ["log.level", "tls.certificate", "tls.key"]
 
     private func reload() {
         let fresh: Settings
@@ -328,9 +350,22 @@ final class Server {
             }
         }
         logger.level = fresh.configuration.log.level
-        let control = control
-        Offline.wait(on: control.loop) { await control.declare(fresh) }
-        logger.info("configuration read again", [.init("changes", changes)])
+        reloadCertificate(fresh.configuration)
+        // Not waited for: a volume that is frozen holds it up, and this thread hears the signal to stop.
+        let (control, logger, found) = (control, logger, changes)
+        control.loop.task {
+            await control.declare(fresh)
+            logger.info("configuration read again", [.init("changes", found)])
+        }
+    }
+
+    /// The files may be others under the same names. Connections that live keep the certificate that they began with.
+    private func reloadCertificate(_ configuration: Configuration) {
+        guard let tls, case .files = configuration.tls else { return }
+        do throws(CommandFailure) {
+            try HTTPFrontEnd.reload(tls, configuration)
+            logger.info("certificate read again")
+        } catch { logger.error("certificate not changed", [.init("why", error.message)]) }
     }
 
     private static func values(_ settings: Settings) -> [String: String] {
