@@ -61,8 +61,14 @@ public enum Halt: Error {
 /// What a call that never waits did not find.
 public struct Lack: Sendable {
     let supply: @Sendable () async throws(FileError) -> Void
+    /// A client has to give up what it keeps: protocols that can tell their own client that it takes a while do so. The wait
+    /// ends with its task.
+    public let awaitsClient: Bool
 
-    public init(_ supply: @escaping @Sendable () async throws(FileError) -> Void) { self.supply = supply }
+    public init(awaitsClient: Bool = false, _ supply: @escaping @Sendable () async throws(FileError) -> Void) {
+        self.awaitsClient = awaitsClient
+        self.supply = supply
+    }
 
     /// Fetches, flushes or waits for room, as the case may be. From any loop; the caller goes on where it was.
     public func supplied() async throws(FileError) { try await supply() }

@@ -84,9 +84,9 @@ extension LeaseOperation {
         if kind == .delegation { return broken(.delegation) }
         switch self {
         case .openAttributes, .attributes, .directoryChange: return []
-        case .open, .openReplacing, .read, .write: return .write
+        case .open, .read, .write: return .write
         case .openUnshared, .rename: return .handle
-        case .replace: return [.write, .handle]
+        case .openReplacing, .replace: return [.write, .handle]
         }
     }
 }
@@ -106,6 +106,19 @@ public enum LeaseGrant: Equatable, Sendable {
     case granted(LeaseState, epoch: UInt16, isBreaking: Bool)
     /// The key stands for another file already.
     case keyInUse
+}
+
+public struct LeaseStatus: Equatable, Sendable {
+    public var state: LeaseState
+    public var epoch: UInt16
+    /// A break is under way.
+    public var isBreaking: Bool
+
+    public init(state: LeaseState, epoch: UInt16, isBreaking: Bool) {
+        self.state = state
+        self.epoch = epoch
+        self.isBreaking = isBreaking
+    }
 }
 
 public enum LeaseCheck: Equatable, Sendable {
