@@ -11,8 +11,6 @@ enum SMBHalt: Error {
     case later(@Sendable (Exchange) async throws(SMBHalt) -> SMBAnswer)
     /// Somebody will call `Exchange.finish` or `Exchange.again`.
     case pending
-    /// The element is served again from its start when this has been done.
-    case after(@Sendable () async -> Void)
     /// What was asked for needs so many bytes.
     case tooSmall(UInt32)
     /// A status that has more to say than an error has.
@@ -237,21 +235,23 @@ final class Exchange: @unchecked Sendable {
                 fail(.insufficientResources)
                 return .served
             }
+            if lack.awaitsClient {
+                if let creating { stream?.creating[creating] = header.messageID }
+                announce()
+            }
             hold()
             let use = use
-            loop.task { [self] () async in
+            let task = loop.task { [self] () async in
                 var failure: FileError?
                 do throws(FileError) { try await lack.supplied() } catch { failure = error }
                 guard self.use == use, !isDone else { return }
                 if let failure { finish(SMBAnswer(NTStatus(failure))) } else { again() }
             }
-            return .waits
-        case .after(let work):
-            hold()
-            let use = use
-            loop.task { [self] () async in
-                await work()
-                if self.use == use { again() }
+            if lack.awaitsClient {
+                onCancel = { [self] _ in
+                    task.cancel()
+                    finish(SMBAnswer(.cancelled))
+                }
             }
             return .waits
         case .later(let work):

@@ -82,6 +82,7 @@ public final class SMBServer: Sendable {
         self.logger = logger
         loops = world.loops.map { SMBLoop($0) }
         hash = KeyedHash(world.random.next(), world.random.next())
+        durables = DurableHandles(clock: world.clock)
         handleMask = world.random.next() >> 1
         started = world.clock.wall()
     }
@@ -109,20 +110,7 @@ public final class SMBServer: Sendable {
         return state
     }
 
-    /// By the volumes' identities; as many as there are volumes.
-    let durables = DurableHandles()
-    private let sharings = Guarded([UInt64: FileSharing]())
-
-    func sharing(of volume: Volume) -> FileSharing {
-        let (hash, clock) = (hash, world.clock)
-        return sharings.withLock { table in
-            if let known = table[volume.identity] { return known }
-            let new = FileSharing(hash: hash, clock: clock)
-            table[volume.identity] = new
-            return new
-        }
-    }
-
+    let durables: DurableHandles
     private let lastHandle = Atomic<UInt64>(0)
 
     func newHandle() -> FileHandle {

@@ -225,14 +225,15 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
 
     /// The handle waits for its client to come back.
     private func keep(_ open: Open, _ session: Session) -> Bool {
-        guard open.durability != nil, let sharing = open.sharing else { return false }
+        guard open.durability != nil, let volume = open.volume, let key = open.leaseKey else { return false }
         for (exchange, use) in open.locking where exchange.use == use { exchange.cancel(by: .connection) }
         forgetCreation(open)
         guard
             server.durables.keep(open, user: session.user?.name ?? "", client: negotiation.clientGUID, on: loop)
         else { return false }
-        let key = open.actor
-        sharing.change(on: loop) { state, _ in state.leases.disconnected(key) }
+        if let watch = open.watch { volume.endWatch(watch) }
+        open.watch = nil
+        volume.disconnect(key)
         return true
     }
 

@@ -156,7 +156,7 @@ extension Exchange {
             throw .status(.accessDenied)
         }
         let isSparse = request.input.first.map { $0 != 0 } ?? true
-        let file = try value(volume.attributes(caller(open.tree), open.subject), volume)
+        let file = try value(volume.attributes(caller(open), open.subject), volume)
         var bits = FileAttributes(rawValue: file.dos)
         if isSparse { bits.insert(.sparse) } else { bits.remove(.sparse) }
         if bits.rawValue != file.dos {
@@ -218,20 +218,22 @@ extension Exchange {
         guard !source.granted.isDisjoint(with: [.readData, .execute]),
             request.code == ControlCode.copyChunkWrite || open.granted.contains(.readData)
         else { throw .status(.accessDenied) }
-        let caller = caller(open.tree)
+        let caller = caller(open)
         let (sourceFile, targetFile, code, handle) = (source.file, open.file, request.code, request.file)
         let list = chunks
         for chunk in chunks {
             do throws(SMBHalt) {
-                try checkLocks(source, at: chunk.source, Int(chunk.count), isWrite: false)
-                try checkLocks(open, at: chunk.target, Int(chunk.count), isWrite: true)
+                _ = try value(
+                    from.mayRead(self.caller(source), sourceFile, at: chunk.source, count: Int(chunk.count)), from)
+                _ = try value(
+                    volume.mayWrite(caller, targetFile, at: chunk.target, count: UInt64(chunk.count)), volume)
             } catch {
+                guard case .status(.fileLockConflict) = error else { throw error }
                 let (code, handle) = (request.code, request.file)
                 throw .answer(
                     SMBAnswer(.fileLockConflict) { Self.writeCopied(code, handle, 0, 0, 0, &$0) })
             }
         }
-        try proceed(.write, open)
         throw .later { (exchange) async throws(SMBHalt) in
             let block = exchange.state.block(Self.chunkBytesMax)
             var done = 0
@@ -282,9 +284,8 @@ extension Exchange {
             throw .status(.invalidParameter)
         }
         guard from <= to, to <= Self.offsetMax else { throw .status(.invalidParameter) }
-        try checkLocks(open, at: from, Int(to - from), isWrite: true)
-        try proceed(.write, open)
-        let caller = caller(open.tree)
+        let caller = caller(open)
+        _ = try value(volume.mayWrite(caller, open.file, at: from, count: to - from), volume)
         let (file, code, handle) = (open.file, request.code, request.file)
         throw .later { (exchange) async throws(SMBHalt) in
             do throws(FileError) {
@@ -307,7 +308,7 @@ extension Exchange {
             throw .status(.invalidParameter)
         }
         guard offset <= Self.offsetMax, count <= Self.offsetMax - offset else { throw .status(.invalidParameter) }
-        let caller = caller(open.tree)
+        let caller = caller(open)
         let file = try attributes(open, caller, volume)
         let end = min(offset + count, file.size)
         var ranges: [(UInt64, UInt64)] = []

@@ -79,7 +79,7 @@ extension Exchange {
     private func fill(
         _ page: inout Page, _ scan: inout DirectoryScan, _ open: Open, _ volume: Volume, _ writer: inout Writer
     ) throws(SMBHalt) {
-        let caller = caller(open.tree)
+        let caller = caller(open)
         if scan.pattern.isName {
             scan.isAtEnd = true
             return try showNamed(scan.pattern, &page, open, volume, caller, &writer)
@@ -89,7 +89,7 @@ extension Exchange {
             let name: [UInt8] = isSelf ? [UInt8(ascii: ".")] : [UInt8(ascii: "."), UInt8(ascii: ".")]
             let matches = name.withUnsafeBytes { scan.pattern.matches($0) }
             if matches {
-                let id = isSelf ? open.file : open.place.path.parent ?? open.file
+                let id = isSelf ? open.file : open.held.flatMap { volume.name(of: $0)?.directory } ?? open.file
                 let file = try value(volume.attributes(caller, id), volume)
                 name.withUnsafeBytes { _ = Self.show(file, $0, &page, &writer) }
                 if page.isFull, page.last == 0 || page.isTooSmall { return }

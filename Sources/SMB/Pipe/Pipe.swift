@@ -40,10 +40,8 @@ extension Exchange {
         guard let text = UTF16Name.string(request.name) else { throw .status(.objectNameInvalid) }
         let name = text.split(separator: "\\").last.map { $0.lowercased() } ?? ""
         guard Self.pipes.contains(name) else { throw .status(.objectNameNotFound) }
-        let open = Open(
-            server.newHandle(), tree, nil, .init(subvolume: 0, inode: 0, generation: 0), .fifo, .all,
-            FilePlace(FilePlace.Path(components: [], ancestors: []), isDirectory: false), nil)
-        open.pipe = Pipe(name: name, service: Srvsvc(server.catalog, serverName: server.options.serverName))
+        let pipe = Pipe(name: name, service: Srvsvc(server.catalog, serverName: server.options.serverName))
+        let open = Open(server.newHandle(), tree, pipe)
         tree.session.opens[open.handle.volatile] = open
         file = open.handle
         writer.u16LE(89)

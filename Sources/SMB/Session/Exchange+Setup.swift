@@ -227,10 +227,7 @@ extension Exchange {
             }
         }
         let access: UInt32 = share.isReadOnly ? 0x1200A9 : 0x1F01FF
-        guard
-            let tree = session.addTree(
-                share, access: access, share.volume.map { server.sharing(of: $0) })
-        else { throw .status(.insufficientResources) }
+        guard let tree = session.addTree(share, access: access) else { throw .status(.insufficientResources) }
         use(tree)
         writer.u16LE(16)
         writer.u8(share.volume == nil ? 2 : 1)

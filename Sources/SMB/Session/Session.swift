@@ -36,10 +36,10 @@ final class Session: @unchecked Sendable {
 
     var credential: Credential { user?.credential ?? .nobody }
 
-    func addTree(_ share: SMBShare, access: UInt32, _ sharing: FileSharing?) -> Tree? {
+    func addTree(_ share: SMBShare, access: UInt32) -> Tree? {
         guard trees.count < SMBLimits.treesPerSession else { return nil }
         repeat { lastTree &+= 1 } while lastTree == 0 || lastTree == SMB2.noTree || trees[lastTree] != nil
-        let tree = Tree(lastTree, share, self, access: access, sharing)
+        let tree = Tree(lastTree, share, self, access: access)
         trees[lastTree] = tree
         return tree
     }
@@ -51,15 +51,12 @@ final class Tree: @unchecked Sendable {
     let share: SMBShare
     unowned let session: Session
     let access: UInt32
-    /// Nil: the share for pipes.
-    let sharing: FileSharing?
 
-    init(_ id: UInt32, _ share: SMBShare, _ session: Session, access: UInt32, _ sharing: FileSharing?) {
+    init(_ id: UInt32, _ share: SMBShare, _ session: Session, access: UInt32) {
         self.id = id
         self.share = share
         self.session = session
         self.access = access
-        self.sharing = sharing
     }
 }
 
