@@ -69,7 +69,7 @@ struct Row: Sendable {
         Row(.lease, .all, .open, [.read, .handle], true),
         Row(.lease, [.read, .write], .open, .read, true),
         Row(.lease, .all, .openReplacing, [], true),
-        Row(.lease, [.read, .handle], .openReplacing, [], true),
+        Row(.lease, [.read, .handle], .openReplacing, [], false),
         Row(.lease, .all, .openUnshared, [.read, .write], true),
         Row(.lease, [.read, .handle], .openUnshared, .read, true),
         Row(.lease, .all, .read, [.read, .handle], true),
@@ -81,6 +81,7 @@ struct Row: Sendable {
         Row(.lease, [.read, .handle], .replace, [], true),
         Row(.lease, [.read, .handle], .directoryChange, [], false),
         Row(.oplock, .all, .open, .read, true),
+        Row(.oplock, .all, .openSecurity, .read, true),
         Row(.oplock, [.read, .write], .open, .read, true),
         Row(.oplock, .all, .openReplacing, [], true),
         Row(.oplock, .all, .rename, .read, true),
@@ -123,7 +124,8 @@ struct Row: Sendable {
 
     @Test func nothingIsBroken() {
         for (state, operation) in [
-            (LeaseState.all, LeaseOperation.openAttributes), (.all, .attributes), ([.read, .handle], .open),
+            (LeaseState.all, LeaseOperation.openAttributes), (.all, .openSecurity), (.all, .attributes),
+            ([.read, .handle], .open),
             (.read, .rename),
             ([.read, .handle], .read), ([.read, .write], .openUnshared),
         ] {
@@ -151,11 +153,11 @@ struct Row: Sendable {
         expect(table.acknowledge(key(1), readHandle, now: 5) == .accepted(readHandle))
         expect(
             table.takeActions() == [
-                .sendBreak(key(1), from: readHandle, to: .read, epoch: 3, mustAcknowledge: true), .resume(1),
+                .sendBreak(key(1), from: readHandle, to: .read, epoch: 3, mustAcknowledge: true)
             ])
         // Less than allowed is fine.
         expect(table.acknowledge(key(1), [], now: 6) == .accepted([]))
-        expect(table.takeActions() == [.resume(2)])
+        expect(table.takeActions() == [.resume(1), .resume(2)])
         expect(table.acknowledge(key(1), [], now: 7) == .notBreaking)
         table.closed(key(1))
         table.closed(key(1))
@@ -313,13 +315,14 @@ private struct LeaseWorld {
     /// What nobody may believe to keep when the operation goes on: written down here once more, by hand.
     private func harmful(_ operation: LeaseOperation, _ kind: LeaseKind) -> LeaseState {
         switch (operation, kind) {
-        case (.openAttributes, _): return []
+        case (.openAttributes, _), (.openSecurity, .lease), (.openSecurity, .delegation): return []
+        case (.openSecurity, .oplock): return .write
         case (.open, _), (.read, _): return .write
         case (_, .delegation): return .all
         case (.attributes, _), (.directoryChange, _): return []
-        case (.write, _): return .write
+        case (.openReplacing, _), (.write, _): return .write
         case (.openUnshared, _), (.rename, _): return .handle
-        case (.openReplacing, _), (.replace, _): return [.write, .handle]
+        case (.replace, _): return [.write, .handle]
         }
     }
 
@@ -339,8 +342,8 @@ private struct LeaseWorld {
         case 4..<6: close(index)
         case 6..<10:
             let operations: [LeaseOperation] = [
-                .openAttributes, .open, .openReplacing, .openUnshared, .read, .write, .rename, .attributes, .replace,
-                .directoryChange,
+                .openAttributes, .openSecurity, .open, .openReplacing, .openUnshared, .read, .write, .rename,
+                .attributes, .replace, .directoryChange,
             ]
             check(
                 generator.below(2), generator.once(in: 2) ? nil : index, operations[generator.below(operations.count)])

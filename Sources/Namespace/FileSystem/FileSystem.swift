@@ -189,6 +189,11 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
     func punch(
         _ request: Request, _ file: FileID, at offset: UInt64, length: UInt64
     ) async throws(FileError) -> UInt64
+    /// Lets a range of `target` hold what a range of `source` holds, as far as that goes, without copying it. Ranges of one
+    /// file must not overlap. Answers the change's number.
+    func clone(
+        _ request: Request, _ source: FileID, at offset: UInt64, length: UInt64, to target: FileID, at place: UInt64
+    ) async throws(FileError) -> UInt64
     /// The first byte from `offset` on that is data, or in a hole, of which the end of the file is one; `.noEntry`: there is
     /// none.
     func seek(_ request: Request, _ file: FileID, from offset: UInt64, data: Bool) -> Attempt<UInt64>

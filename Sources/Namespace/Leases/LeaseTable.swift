@@ -83,7 +83,8 @@ public struct LeaseTable {
     public func status(_ key: LeaseKey) -> LeaseStatus? {
         slots[key].map { place in
             let lease = leases[place]
-            return LeaseStatus(state: lease.state, epoch: lease.epoch, isBreaking: lease.breakTo != nil)
+            return LeaseStatus(
+                state: lease.state, epoch: lease.epoch, hasEpoch: lease.hasEpoch, isBreaking: lease.breakTo != nil)
         }
     }
 
@@ -149,7 +150,10 @@ public struct LeaseTable {
         if let place = fileSlots[file] {
             for other in files[place].leases where other != own {
                 if leases[other].state.contains(.write) { return [] }
-                if !leases[other].state.isEmpty { state.remove(.write) }
+                guard !leases[other].state.isEmpty else { continue }
+                state.remove(.write)
+                // Who has an oplock of the second level can not be asked to close a handle.
+                if kind == .lease, leases[other].kind == .oplock { state.remove(.handle) }
             }
             for wait in files[place].waits where own == nil || wait.actor != own.map({ leases[$0].key }) {
                 state.subtract(wait.operation.awaited(kind))
@@ -279,7 +283,8 @@ public struct LeaseTable {
         if !state.normal.isSubset(of: lease.demanded) {
             startBreak(place, to: state.normal.intersection(lease.demanded).normal, now)
         }
-        settle(lease.file)
+        // Who waits does so until the client has given up all that was asked of it ([MS-FSA] 2.1.5.18.2).
+        if leases[place].breakTo == nil { settle(lease.file) }
         return .accepted(state.normal)
     }
 

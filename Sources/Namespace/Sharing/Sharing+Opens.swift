@@ -19,13 +19,20 @@ extension Sharing {
         // An oplock's key is that of its open alone.
         let shared = intent.lease.flatMap { $0.kind == .lease ? $0.key : nil }
         let operation: LeaseOperation =
-            entrance.replaces ? .openReplacing : entrance.granted.isSubset(of: .look) ? .openAttributes : .open
+            entrance.replaces ? .openReplacing : Self.operation(entrance.granted)
         let answer: Entering = change { state, now in
             if let shared, let known = state.keys[shared], known.file != file { return .refused(.invalid) }
             if number != 0, state.opens.isDeletePending(file, number) { return .refused(.deletePending) }
             if state.opens.conflicts(file, share) {
                 let isKept = state.leases.mustWait(file, by: actor, .openUnshared, now: now)
                 return isKept ? .waits(.openUnshared) : .refused(.sharingViolation)
+            }
+            // Streams go with their file.
+            if share.access.contains(.delete), let streams = state.streams[file] {
+                let deletion = ShareMode(access: .delete, denied: [])
+                if streams.keys.contains(where: { state.opens.conflicts($0, deletion) }) {
+                    return .refused(.sharingViolation)
+                }
             }
             if state.leases.mustWait(file, by: actor, operation, now: now) { return .waits(operation) }
             let request = OpenRequest(
@@ -35,6 +42,7 @@ extension Sharing {
             case .opened(let id, _):
                 if let place = entrance.name {
                     state.names[number, default: OpenName(place: place, opens: 0)].opens += 1
+                    if place.isStream { state.streams[place.directory, default: [:]][file, default: 0] += 1 }
                 }
                 if let shared { state.keys[shared] = (file, (state.keys[shared]?.opens ?? 0) + 1) }
                 return .entered(id)
@@ -51,6 +59,11 @@ extension Sharing {
         }
     }
 
+    private static func operation(_ granted: AccessMask) -> LeaseOperation {
+        if granted.isSubset(of: .look) { return .openAttributes }
+        return granted.isSubset(of: .lookAtSecurity) ? .openSecurity : .open
+    }
+
     private enum Entering {
         case entered(OpenID)
         case waits(LeaseOperation)
@@ -64,15 +77,19 @@ extension Sharing {
             // Not even the name that it would have taken with it goes.
             _ = state.opens.setDeleteOnClose(handle.id, false)
             _ = state.opens.close(handle.id)
-            Self.forget(name, handle.lease, &state)
+            Self.forget(name, handle, &state)
         }
     }
 
-    private static func forget(_ name: UInt64, _ key: LeaseKey?, _ state: inout State) {
-        if let key, let known = state.keys[key] {
+    private static func forget(_ name: UInt64, _ handle: OpenHandle, _ state: inout State) {
+        if let key = handle.lease, let known = state.keys[key] {
             state.keys[key] = known.opens > 1 ? (known.file, known.opens - 1) : nil
         }
         guard name != 0, let entry = state.names[name] else { return }
+        if entry.place.isStream, var streams = state.streams.removeValue(forKey: entry.place.directory) {
+            streams[handle.file] = streams[handle.file].flatMap { $0 > 1 ? $0 - 1 : nil }
+            if !streams.isEmpty { state.streams[entry.place.directory] = streams }
+        }
         if entry.opens > 1 { state.names[name]?.opens -= 1 } else { state.names[name] = nil }
     }
 
@@ -95,7 +112,7 @@ extension Sharing {
                 state.leases.closed(key)
                 if state.leases.state(key) == nil { state.holders[key] = nil }
             }
-            Self.forget(number, handle.lease, &state)
+            Self.forget(number, handle, &state)
             let leftover = Leftover(file: closed.file, name: closed.removedName != 0 ? name?.place : nil)
             state.leftovers[handle.id] = leftover
             return leftover
@@ -114,9 +131,10 @@ extension Sharing {
                 // The client knows the locks of all opens under its key.
                 return state.opens[OpenID(number: owner.id)]?.leaseKey != wish.key.key || owner.client != handle.client
             }
+            let looks: AccessMask = wish.kind == .oplock ? .look : .lookAtSecurity
             let grant = state.leases.grant(
                 wish.key, on: handle.file, kind: wish.kind, wanted: wish.wanted,
-                isShared: state.opens.isShared(handle.file, besides: handle.id), isLocked: isLocked,
+                isShared: state.opens.isShared(handle.file, besides: handle.id, looking: looks.rawValue), isLocked: isLocked,
                 isDirectory: isDirectory, hasEpoch: wish.epoch != nil, epoch: wish.epoch ?? 0)
             if case .granted = grant, state.leases.state(wish.key) != nil, state.holders[wish.key] == nil {
                 state.holders[wish.key] = wish.holder
@@ -140,5 +158,7 @@ extension DataAccess {
 
 extension AccessMask {
     /// Who asks for no more only looks at the file, and ends nobody's lease.
-    static let look: AccessMask = [.readAttributes, .writeAttributes, .readACL, .synchronize]
+    static let look: AccessMask = [.readAttributes, .writeAttributes, .synchronize]
+    /// The same for leases; oplocks are older.
+    static let lookAtSecurity: AccessMask = [.readAttributes, .writeAttributes, .readACL, .synchronize]
 }

@@ -16,6 +16,8 @@ final class Sharing: Sendable {
         var watches = WatchTable()
         /// Of the names by which something is open, by their numbers.
         var names: [UInt64: OpenName] = [:]
+        /// Streams that are open, of each file, and how often.
+        var streams: [FileID: [FileID: Int]] = [:]
         /// Which file a lease's key stands for, and how many opens brought it, whatever was granted.
         var keys: [LeaseKey: (file: FileID, opens: Int)] = [:]
         var holders: [LeaseKey: LeaseHolder] = [:]
