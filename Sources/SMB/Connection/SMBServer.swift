@@ -50,6 +50,11 @@ public struct SMBOptions: Sendable {
 /// What one server lets its clients use.
 enum SMBLimits {
     static let sessionsPerConnection = 1024
+    /// That have begun and not ended.
+    static let logOnsPerConnection = 8
+    /// Of a message, until somebody has logged on.
+    static let earlyMessageMax = 128 << 10
+    static let pipesPerSession = 64
     static let treesPerSession = 4096
     static let opensPerSession = 65_536
     /// Exchanges of one connection that are not answered yet: then nothing more is read.

@@ -27,6 +27,8 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     private var heldBytes = 0
     private var isEnding = false
     private var isPaused = false
+    /// Somebody has, at some time.
+    var isLoggedOn = false
 
     init(_ server: SMBServer, _ state: SMBLoop, _ connection: Connection) {
         self.server = server
@@ -40,7 +42,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
 
     func opened(_ connection: Connection) {
         _ = loop.schedule(after: SMBLimits.setupNanoseconds) { [weak self] in
-            guard let self, self.sessions.isEmpty else { return }
+            guard let self, !self.isLoggedOn else { return }
             self.connection.close()
         }
     }
@@ -60,7 +62,8 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
                 offset += Self.frameBytes
                 continue
             }
-            guard length >= 24, length <= SMB2.messageMax else { return refuse("length of a message", bytes) }
+            let longest = isLoggedOn ? SMB2.messageMax : SMBLimits.earlyMessageMax
+            guard length >= 24, length <= longest else { return refuse("length of a message", bytes) }
             let begin = offset + Self.frameBytes
             if bytes.count - begin >= length {
                 offset = begin + length
@@ -254,7 +257,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     // MARK: Endings
 
     func draining(_ connection: Connection) { endAfterReply() }
-    func idle(_ connection: Connection) -> Bool { sessions.isEmpty }
+    func idle(_ connection: Connection) -> Bool { !sessions.values.contains { $0.state == .valid } }
 
     func closed(_ connection: Connection, _ reason: CloseReason) {
         isEnding = true

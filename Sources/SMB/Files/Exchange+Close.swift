@@ -14,7 +14,20 @@ extension Exchange {
             throw .status(.fileClosed)
         }
         file = handle
+        try checkSequence(open)
         return open
+    }
+
+    /// A change that was sent before a failure of the connection comes too late: it was sent again since.
+    private func checkSequence(_ open: Open) throws(SMBHalt) {
+        guard stream?.negotiation.dialect?.isThree == true else { return }
+        let sequence = UInt16(truncatingIfNeeded: header.status)
+        guard sequence != open.channelSequence else { return }
+        if sequence &- open.channelSequence <= 0x7FFF {
+            open.channelSequence = sequence
+        } else if [.write, .setInfo, .ioctl].contains(Command(rawValue: header.command)) {
+            throw .status(.fileNotAvailable)
+        }
     }
 
     /// A stream has its file's attributes, but for its size.

@@ -187,9 +187,8 @@ extension Exchange {
     private func check(_ opening: Opening, _ file: Attributes) throws(SMBHalt) {
         if opening.disposition == .create { throw .status(.objectNameCollision) }
         if file.type == .directory {
-            if opening.request.options & CreateOptions.notDirectory != 0 || opening.path.namesData {
-                throw .status(.fileIsADirectory)
-            }
+            if opening.path.namesData { throw .status(opening.isDirectory ? .notADirectory : .fileIsADirectory) }
+            if opening.request.options & CreateOptions.notDirectory != 0 { throw .status(.fileIsADirectory) }
             if opening.disposition.replaces {
                 throw .status(opening.isDirectory ? .invalidParameter : .objectNameCollision)
             }
@@ -249,7 +248,8 @@ extension Exchange {
             // A directory's key stands for it as a file's does, though nothing is granted.
             let wanted = isDirectory ? [] : LeaseState(rawValue: UInt8(lease.state & 7))
             return LeaseWish(
-                LeaseKey(client: stream.negotiation.clientGUID, key: lease.key), .lease, wanted, epoch: lease.isVersion2 ? lease.epoch : nil,
+                LeaseKey(client: stream.negotiation.clientGUID, key: lease.key), .lease, wanted,
+                epoch: lease.isVersion2 ? lease.epoch : nil,
                 holder: holder)
         }
         let wanted = Oplock.state(opening.request.oplock)
@@ -276,10 +276,10 @@ extension Exchange {
             data.u64(UInt64(truncatingIfNeeded: lease.key))
             data.u64(UInt64(truncatingIfNeeded: lease.key >> 64))
             data.u32(UInt32(status.state.rawValue))
-            let hasParent = lease.flags & CreateContexts.Lease.hasParent
+            let hasParent = lease.isVersion2 ? lease.flags & CreateContexts.Lease.hasParent : 0
             data.u32((status.isBreaking ? CreateContexts.Lease.isBreaking : 0) | hasParent)
             data.u64(0)
-            guard lease.isVersion2 else { return data }
+            guard status.hasEpoch else { return data }
             data.u64(hasParent != 0 ? UInt64(truncatingIfNeeded: lease.parent) : 0)
             data.u64(hasParent != 0 ? UInt64(truncatingIfNeeded: lease.parent >> 64) : 0)
             data.u16(status.epoch)
@@ -296,11 +296,11 @@ extension Exchange {
         open.mode = opening.request.options & 0x3E
         open.action = CreateAction(opened.action)
         var lease: LeaseAnswer?
-        if opening.request.oplock == Oplock.lease, let wish = opening.contexts.lease, open.leaseKey != nil, !open.isDirectory {
+        if opening.request.oplock == Oplock.lease, let wish = opening.contexts.lease, open.leaseKey != nil,
+            !open.isDirectory
+        {
             open.oplock = Oplock.lease
-            let status = LeaseStatus(
-                state: opened.lease, epoch: opened.leaseEpoch, isBreaking: opened.isLeaseBreaking)
-            lease = LeaseAnswer(lease: wish, status: status)
+            lease = leaseAnswer(open, wish)
         } else {
             open.oplock = Oplock.level(opened.lease)
         }

@@ -86,7 +86,8 @@ extension Exchange {
         var offset = request.offset
         // "At the end", as clients that only append say it.
         if offset == .max {
-            offset = try value(volume.attributes(caller, open.file), volume).size
+            if appendAt == nil { appendAt = try value(volume.attributes(caller, open.file), volume).size }
+            offset = appendAt ?? 0
         }
         guard offset <= Self.offsetMax, UInt64(request.data.count) <= Self.offsetMax - offset else {
             throw .status(.invalidParameter)

@@ -48,7 +48,8 @@ extension Exchange {
         let taken = server.durables.take(reconnect.file.persistent) { entry in
             let open = entry.open
             guard open.volume === volume else { return .objectNameNotFound }
-            if reconnect.isVersion2, open.durability?.guid != reconnect.guid { return .objectNameNotFound }
+            // A handle of the first version has no number of its client's.
+            if reconnect.isVersion2, open.durability?.guid ?? 0 != reconnect.guid { return .objectNameNotFound }
             if open.oplock == Oplock.lease {
                 guard entry.client == client, let lease, open.leaseKey == LeaseKey(client: client, key: lease.key)
                 else {
@@ -79,9 +80,9 @@ extension Exchange {
         return .success
     }
 
-    private func leaseAnswer(_ open: Open, _ lease: CreateContexts.Lease?) -> LeaseAnswer? {
+    func leaseAnswer(_ open: Open, _ lease: CreateContexts.Lease?) -> LeaseAnswer? {
         guard let lease, let key = open.leaseKey else { return nil }
-        let nothing = LeaseStatus(state: [], epoch: lease.epoch, isBreaking: false)
+        let nothing = LeaseStatus(state: [], epoch: lease.epoch, hasEpoch: lease.isVersion2, isBreaking: false)
         return LeaseAnswer(lease: lease, status: open.volume?.leaseStatus(key) ?? nothing)
     }
 

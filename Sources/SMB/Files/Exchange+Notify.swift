@@ -26,10 +26,11 @@ extension Exchange {
             }
             watch = try value(attempt, volume)
             open.watch = watch
+            open.watchedBytes = Int(request.outputMax)
         }
         if let news = volume.takeEvents(watch) {
             if news.isEnded { throw .status(.deletePending) }
-            let answer = Self.answer(news, Int(request.outputMax))
+            let answer = Self.answer(news, min(Int(request.outputMax), open.watchedBytes))
             answer.write?(&writer)
             return answer.status
         }

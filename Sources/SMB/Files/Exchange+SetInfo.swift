@@ -64,6 +64,7 @@ extension Exchange {
             let file = try value(volume.attributes(caller(open), open.file), volume)
             // Nothing is reserved ahead; less than there is cuts the file.
             if size < file.size { try resize(open, volume, to: size) }
+            _ = try value(volume.mayWrite(caller(open), open.file, at: 0, count: 0), volume)
         case FileLevel.validDataLength:
             try need(.writeData, open)
             let size = try information(request) { (reader) throws(BytesError) in try reader.u64LE() }
@@ -189,18 +190,21 @@ extension Exchange {
         if open.isDirectory, try value(volume.hasOpens(caller, below: open.file), volume) {
             throw .status(.accessDenied)
         }
-        if let there = found.file, there.file != open.file, found.name != wanted {
-            // It has the name in another spelling: that one goes.
-            _ = try value(
-                found.name.withUnsafeBytes { volume.remove(caller, in: parent.file, $0, isDirectory: false) }, volume)
+        // Over a name in another spelling: first over that, then the spelling changes, so that one of both is there always.
+        let name = found.file != nil && found.file?.file != open.file ? found.name : wanted
+        _ = try value(
+            rename(caller, volume, from: old, to: parent.file, name, replaces ? .replace : .noReplace), volume)
+        guard name != wanted else { return }
+        _ = try value(rename(caller, volume, from: (parent.file, name), to: parent.file, wanted, .noReplace), volume)
+    }
+
+    private func rename(
+        _ caller: Caller, _ volume: Volume, from old: (directory: FileID, name: [UInt8]), to directory: FileID,
+        _ name: [UInt8], _ mode: RenameMode
+    ) -> Attempt<Renamed> {
+        old.name.withUnsafeBytes { bytes in
+            name.withUnsafeBytes { volume.rename(caller, from: old.directory, bytes, to: directory, $0, mode) }
         }
-        let mode: RenameMode = replaces ? .replace : .noReplace
-        let renamed = old.name.withUnsafeBytes { name in
-            wanted.withUnsafeBytes { new in
-                volume.rename(caller, from: old.directory, name, to: parent.file, new, mode)
-            }
-        }
-        _ = try value(renamed, volume)
     }
 
     private func link(_ request: SetInfoRequest, _ open: Open, _ volume: Volume) throws(SMBHalt) {
@@ -209,10 +213,9 @@ extension Exchange {
         let caller = caller(open)
         let found = try resolve(path, caller, volume)
         guard let parent = found.parent, let wanted = path.components.last else { throw .status(.objectNameCollision) }
-        if let there = found.file {
-            guard replaces, there.file != open.file else { throw .status(.objectNameCollision) }
-            _ = try value(
-                found.name.withUnsafeBytes { volume.remove(caller, in: parent.file, $0, isDirectory: false) }, volume)
+        if found.file != nil {
+            // Not in one step, and never in two: the name would lead nowhere in between.
+            throw .status(replaces ? .notSupported : .objectNameCollision)
         }
         _ = try value(wanted.withUnsafeBytes { volume.link(caller, open.file, in: parent.file, $0) }, volume)
     }

@@ -6,7 +6,7 @@ import Runtime
 final class Open: @unchecked Sendable {
     let handle: FileHandle
     /// Changes when a handle that outlived its connection is taken up again.
-    private(set) unowned var tree: Tree
+    private(set) var tree: Tree
     /// Nil, as `held`: a pipe.
     let volume: Volume?
     /// What the volume knows it by: its rights, share mode, locks and lease.
@@ -23,6 +23,8 @@ final class Open: @unchecked Sendable {
     var pipe: Pipe?
     /// Set up by the first request for changes; it stays as it is until the handle is closed.
     var watch: WatchID?
+    /// What the first request had room for: more than that is not kept for later ones.
+    var watchedBytes = 0
     /// Exchanges that wait for changes of this directory, the oldest first.
     var watching: [Watching] = []
     /// The number that its client gave it.
@@ -31,6 +33,8 @@ final class Open: @unchecked Sendable {
     var durability: Durability?
     /// The last number that each of the client's places for lock requests has seen; nil: none ([MS-SMB2] 3.3.5.14).
     var lockSequences: [UInt32: UInt8] = [:]
+    /// The latest that its client counted failures of connections to ([MS-SMB2] 3.3.5.2.10).
+    var channelSequence: UInt16 = 0
     /// How it came to be, for a request that comes again.
     var action = CreateAction.opened
     /// Exchanges that wait for a lock.

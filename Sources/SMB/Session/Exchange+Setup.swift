@@ -50,6 +50,8 @@ extension Exchange {
         if header.sessionID == 0 {
             guard !request.isBinding else { throw .status(.userSessionDeleted) }
             guard stream.sessions.count < SMBLimits.sessionsPerConnection else { throw .status(.insufficientResources) }
+            let inProgress = stream.sessions.values.count { $0.state == .inProgress }
+            guard inProgress < SMBLimits.logOnsPerConnection else { throw .status(.insufficientResources) }
             session = Session(newIdentity(), stream, preauth: stream.negotiation.preauth)
             stream.sessions[session.id] = session
         } else {
@@ -162,6 +164,7 @@ extension Exchange {
             session.user = user
         }
         session.state = .valid
+        stream.isLoggedOn = true
         isSigningSetup = session.keys != nil
         let previous = request.previousSessionID
         if previous != 0, previous != session.id {
@@ -201,7 +204,7 @@ extension Exchange {
 
     func logOff(_ stream: SMBStream, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         _ = try parse { (element) throws(BytesError) in try EmptyRequest(reading: element) }
-        if let session { afterReply { stream.end(session) } }
+        if let session { afterReply { stream.end(session, keepsDurable: true) } }
         return empty(&writer)
     }
 
@@ -222,7 +225,8 @@ extension Exchange {
             if !rights.contains(.write) { share.isReadOnly = true }
         }
         if share.requiresEncryption {
-            guard stream?.negotiation.encryption != nil, session.keys?.canEncrypt == true, encryptedBy != nil else {
+            // This very request may come in the clear: its answer says that all others must not ([MS-SMB2] 3.3.5.7).
+            guard stream?.negotiation.encryption != nil, session.keys?.canEncrypt == true else {
                 throw .status(.accessDenied)
             }
         }

@@ -18,7 +18,6 @@ final class Session: @unchecked Sendable {
     /// Over this session's messages, while it logs on.
     var preauth: [UInt8]
     var user: SMBUser?
-    var isGuest = false
     var keys: SessionKeys?
     /// What its keys were made of, for another connection that speaks of this session.
     var terms: SessionTerms?
@@ -49,7 +48,8 @@ final class Session: @unchecked Sendable {
 final class Tree: @unchecked Sendable {
     let id: UInt32
     let share: SMBShare
-    unowned let session: Session
+    /// Each refers to the other until one of them ends.
+    let session: Session
     let access: UInt32
 
     init(_ id: UInt32, _ share: SMBShare, _ session: Session, access: UInt32) {
