@@ -134,7 +134,8 @@ extension Sharing {
             let looks: AccessMask = wish.kind == .oplock ? .look : .lookAtSecurity
             let grant = state.leases.grant(
                 wish.key, on: handle.file, kind: wish.kind, wanted: wish.wanted,
-                isShared: state.opens.isShared(handle.file, besides: handle.id, looking: looks.rawValue), isLocked: isLocked,
+                isShared: state.opens.isShared(handle.file, besides: handle.id, looking: looks.rawValue),
+                isLocked: isLocked,
                 isDirectory: isDirectory, hasEpoch: wish.epoch != nil, epoch: wish.epoch ?? 0)
             if case .granted = grant, state.leases.state(wish.key) != nil, state.holders[wish.key] == nil {
                 state.holders[wish.key] = wish.holder
