@@ -23,7 +23,9 @@ public struct ACL: Equatable, Sendable {
         public static let protected = Flags(rawValue: 1)
         /// Its inherited entries are kept in step with the directory above.
         public static let autoInherited = Flags(rawValue: 2)
-        static let all: Flags = [.protected, .autoInherited]
+        /// Windows said that there is none, which gives everybody everything: so it is shown.
+        public static let absent = Flags(rawValue: 4)
+        static let all: Flags = [.protected, .autoInherited, .absent]
     }
 
     public enum Kind: UInt8, Sendable {

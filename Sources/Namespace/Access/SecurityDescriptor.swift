@@ -16,6 +16,7 @@ public struct SecurityDescriptor: Equatable, Sendable {
         self.acl = acl
     }
 
+    private static let everything = [ACL.Entry(.allow, .everyone, .all)]
     private static let isDACLPresent: UInt16 = 0x0004
     private static let wantsAutoInherit: UInt16 = 0x0100
     private static let isAutoInherited: UInt16 = 0x0400
@@ -40,7 +41,7 @@ public struct SecurityDescriptor: Equatable, Sendable {
         self.group = try Self.sid(bytes, at: group)
         guard control & Self.isDACLPresent != 0 else { return }
         guard list != 0 else {
-            acl = ACL(checked: [ACL.Entry(.allow, .everyone, .all)])
+            acl = ACL(checked: Self.everything, .absent)
             return
         }
         let entries = try Self.entries(bytes, at: list, users)
@@ -118,7 +119,7 @@ public struct SecurityDescriptor: Equatable, Sendable {
             writer.patch(u32LE: UInt32(writer.position - start), at: place)
             sid.bytes.withUnsafeBytes { writer.bytes($0) }
         }
-        if let acl {
+        if let acl, !acl.flags.contains(.absent) || acl.entries != Self.everything {
             writer.patch(u32LE: UInt32(writer.position - start), at: offsets + 12)
             Self.write(&writer, acl, file, users)
         }

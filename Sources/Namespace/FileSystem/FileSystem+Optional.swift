@@ -28,6 +28,10 @@ extension FileSystem {
         _ request: Request, _ file: FileID, at offset: UInt64, length: UInt64
     ) async throws(FileError) -> UInt64 { throw .notSupported }
 
+    public func clone(
+        _ request: Request, _ source: FileID, at offset: UInt64, length: UInt64, to target: FileID, at place: UInt64
+    ) async throws(FileError) -> UInt64 { throw .notSupported }
+
     /// All of a file is data.
     public func seek(_ request: Request, _ file: FileID, from offset: UInt64, data: Bool) -> Attempt<UInt64> {
         switch attributes(request, file) {

@@ -61,8 +61,14 @@ public enum Halt: Error {
 /// What a call that never waits did not find.
 public struct Lack: Sendable {
     let supply: @Sendable () async throws(FileError) -> Void
+    /// A client has to give up what it keeps: protocols that can tell their own client that it takes a while do so. The wait
+    /// ends with its task.
+    public let awaitsClient: Bool
 
-    public init(_ supply: @escaping @Sendable () async throws(FileError) -> Void) { self.supply = supply }
+    public init(awaitsClient: Bool = false, _ supply: @escaping @Sendable () async throws(FileError) -> Void) {
+        self.awaitsClient = awaitsClient
+        self.supply = supply
+    }
 
     /// Fetches, flushes or waits for room, as the case may be. From any loop; the caller goes on where it was.
     public func supplied() async throws(FileError) { try await supply() }
@@ -188,6 +194,11 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
     /// Makes a range a hole; the size stays. Answers the change's number.
     func punch(
         _ request: Request, _ file: FileID, at offset: UInt64, length: UInt64
+    ) async throws(FileError) -> UInt64
+    /// Lets a range of `target` hold what a range of `source` holds, as far as that goes, without copying it. Ranges of one
+    /// file must not overlap. Answers the change's number.
+    func clone(
+        _ request: Request, _ source: FileID, at offset: UInt64, length: UInt64, to target: FileID, at place: UInt64
     ) async throws(FileError) -> UInt64
     /// The first byte from `offset` on that is data, or in a hole, of which the end of the file is one; `.noEntry`: there is
     /// none.

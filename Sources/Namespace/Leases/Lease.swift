@@ -41,6 +41,8 @@ public struct LeaseKey: Hashable, Sendable {
 public enum LeaseOperation: Sendable {
     /// A look at attributes only.
     case openAttributes
+    /// The same, and at the list of rights: nothing to a lease, an open to an oplock ([MS-FSA] 2.1.5.1.2.2).
+    case openSecurity
     case open
     /// An open that replaces the content.
     case openReplacing
@@ -64,7 +66,7 @@ extension LeaseOperation {
     func broken(_ kind: LeaseKind) -> LeaseState {
         if kind == .delegation {
             switch self {
-            case .openAttributes: return []
+            case .openAttributes, .openSecurity: return []
             // A reader does not disturb other readers' delegations.
             case .open, .read: return .write
             case .openReplacing, .openUnshared, .write, .rename, .attributes, .replace, .directoryChange: return .all
@@ -72,6 +74,7 @@ extension LeaseOperation {
         }
         switch self {
         case .openAttributes, .attributes: return []
+        case .openSecurity: return kind == .oplock ? .write : []
         case .open, .read: return .write
         case .openUnshared, .rename: return .handle
         case .openReplacing, .write, .replace, .directoryChange: return .all
@@ -84,6 +87,7 @@ extension LeaseOperation {
         if kind == .delegation { return broken(.delegation) }
         switch self {
         case .openAttributes, .attributes, .directoryChange: return []
+        case .openSecurity: return broken(kind)
         case .open, .openReplacing, .read, .write: return .write
         case .openUnshared, .rename: return .handle
         case .replace: return [.write, .handle]
@@ -106,6 +110,22 @@ public enum LeaseGrant: Equatable, Sendable {
     case granted(LeaseState, epoch: UInt16, isBreaking: Bool)
     /// The key stands for another file already.
     case keyInUse
+}
+
+public struct LeaseStatus: Equatable, Sendable {
+    public var state: LeaseState
+    public var epoch: UInt16
+    /// Of version 2: it was so when it began, and stays so whatever later opens bring.
+    public var hasEpoch: Bool
+    /// A break is under way.
+    public var isBreaking: Bool
+
+    public init(state: LeaseState, epoch: UInt16, hasEpoch: Bool, isBreaking: Bool) {
+        self.state = state
+        self.epoch = epoch
+        self.hasEpoch = hasEpoch
+        self.isBreaking = isBreaking
+    }
 }
 
 public enum LeaseCheck: Equatable, Sendable {

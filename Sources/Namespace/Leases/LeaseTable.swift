@@ -80,7 +80,13 @@ public struct LeaseTable {
 
     public func state(_ key: LeaseKey) -> LeaseState? { slots[key].map { leases[$0].state } }
 
-    public func isBreaking(_ key: LeaseKey) -> Bool { slots[key].map { leases[$0].breakTo != nil } ?? false }
+    public func status(_ key: LeaseKey) -> LeaseStatus? {
+        slots[key].map { place in
+            let lease = leases[place]
+            return LeaseStatus(
+                state: lease.state, epoch: lease.epoch, hasEpoch: lease.hasEpoch, isBreaking: lease.breakTo != nil)
+        }
+    }
 
     // MARK: Granting
 
@@ -101,8 +107,9 @@ public struct LeaseTable {
                 return .granted(leases[place].state, epoch: leases[place].epoch, isBreaking: true)
             }
             let target = grantable(wanted, on: file, kind, place, isShared, isLocked, isDirectory)
-            // A request for less than there is takes nothing away.
-            if target.isStrictSuperset(of: leases[place].state) {
+            // A request for less than there is takes nothing away, and one for more gets all of it or nothing
+            // ([MS-SMB2] 3.3.5.9.8).
+            if target == wanted.normal, target.isStrictSuperset(of: leases[place].state) {
                 leases[place].state = target
                 if leases[place].hasEpoch { leases[place].epoch &+= 1 }
             }
@@ -143,7 +150,10 @@ public struct LeaseTable {
         if let place = fileSlots[file] {
             for other in files[place].leases where other != own {
                 if leases[other].state.contains(.write) { return [] }
-                if !leases[other].state.isEmpty { state.remove(.write) }
+                guard !leases[other].state.isEmpty else { continue }
+                state.remove(.write)
+                // Who has an oplock of the second level can not be asked to close a handle.
+                if kind == .lease, leases[other].kind == .oplock { state.remove(.handle) }
             }
             for wait in files[place].waits where own == nil || wait.actor != own.map({ leases[$0].key }) {
                 state.subtract(wait.operation.awaited(kind))
@@ -180,7 +190,11 @@ public struct LeaseTable {
     }
 
     private mutating func demand(_ place: UInt32, _ actor: LeaseKey?, _ operation: LeaseOperation, _ now: UInt64) {
-        for lease in files[place].leases where leases[lease].key != actor {
+        for lease in files[place].leases {
+            if leases[lease].key == actor {
+                // An oplock of the second level is not its open's own: any write ends it ([MS-FSA] 2.1.5.3).
+                guard operation == .write, leases[lease].kind == .oplock, leases[lease].state == .read else { continue }
+            }
             let broken = operation.broken(leases[lease].kind)
             guard !leases[lease].state.isDisjoint(with: broken) else { continue }
             demand(lease, leases[lease].state.subtracting(broken).normal, now)
@@ -220,17 +234,13 @@ public struct LeaseTable {
 
     private mutating func startBreak(_ place: UInt32, to target: LeaseState, _ now: UInt64) {
         let lease = leases[place]
-        guard lease.isConnected else {
-            leases[place].state = []
+        // Who only read has nothing to bring back; who is away has opens that must end.
+        let mustAcknowledge = !lease.isConnected || lease.kind == .delegation || lease.state != .read
+        if lease.isConnected {
+            sendBreak(place, to: target, mustAcknowledge)
+        } else {
             actions.append(.closeDisconnected(lease.key))
-            return
         }
-        // Who only read has nothing to bring back.
-        let mustAcknowledge = lease.kind == .delegation || lease.state != .read
-        if lease.hasEpoch { leases[place].epoch &+= 1 }
-        actions.append(
-            .sendBreak(
-                lease.key, from: lease.state, to: target, epoch: leases[place].epoch, mustAcknowledge: mustAcknowledge))
         guard mustAcknowledge else {
             leases[place].state = target
             return
@@ -242,6 +252,13 @@ public struct LeaseTable {
         let (deadline, isBeyond) = now.addingReportingOverflow(Self.breakNanoseconds)
         deadlines.insert(isBeyond ? .max : deadline, nextBreak)
         nextBreak += 1
+    }
+
+    private mutating func sendBreak(_ place: UInt32, to target: LeaseState, _ mustAcknowledge: Bool) {
+        if leases[place].hasEpoch { leases[place].epoch &+= 1 }
+        let lease = leases[place]
+        actions.append(
+            .sendBreak(lease.key, from: lease.state, to: target, epoch: lease.epoch, mustAcknowledge: mustAcknowledge))
     }
 
     private mutating func endBreak(_ place: UInt32, _ state: LeaseState) {
@@ -266,7 +283,8 @@ public struct LeaseTable {
         if !state.normal.isSubset(of: lease.demanded) {
             startBreak(place, to: state.normal.intersection(lease.demanded).normal, now)
         }
-        settle(lease.file)
+        // Who waits does so until the client has given up all that was asked of it ([MS-FSA] 2.1.5.18.2).
+        if leases[place].breakTo == nil { settle(lease.file) }
         return .accepted(state.normal)
     }
 
@@ -303,19 +321,19 @@ public struct LeaseTable {
         (perClient[client] ?? []).map { leases[$0].key }.sorted { $0.key < $1.key }
     }
 
-    /// The client can not be reached; its opens live on. It can not answer a break, so none is waited for.
+    /// The client can not be reached; its opens live on. It can not answer a break: instead of that its opens end, and who
+    /// wanted the break waits for their end.
     public mutating func disconnected(_ key: LeaseKey) {
         guard let place = slots[key] else { return }
         leases[place].isConnected = false
-        guard leases[place].breakTo != nil else { return }
-        endBreak(place, [])
-        actions.append(.closeDisconnected(key))
-        settle(leases[place].file)
+        if leases[place].breakTo != nil { actions.append(.closeDisconnected(key)) }
     }
 
-    /// The client is back.
+    /// The client is back, before its opens were ended: it can be asked now.
     public mutating func reconnected(_ key: LeaseKey) {
-        if let place = slots[key] { leases[place].isConnected = true }
+        guard let place = slots[key], !leases[place].isConnected else { return }
+        leases[place].isConnected = true
+        if let target = leases[place].breakTo { sendBreak(place, to: target, true) }
     }
 
     // MARK: Waiting

@@ -57,12 +57,12 @@ public final class ServerLocks: Sendable {
         return state.withLock { $0.table.blocker(file, range, isWrite: isWrite, handle: handle) }
     }
 
-    func isLocked(_ file: FileID, besides owner: LockOwner?) -> Bool {
+    func isLocked(_ file: FileID, by isMeant: (LockOwner) -> Bool) -> Bool {
         guard isUsed else { return false }
         return state.withLock { state in
             guard state.table.isLocked(file) else { return false }
             var found = false
-            state.table.forEach(on: file) { if $0.owner != owner { found = true } }
+            state.table.forEach(on: file) { if isMeant($0.owner) { found = true } }
             return found
         }
     }

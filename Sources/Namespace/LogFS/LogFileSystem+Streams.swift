@@ -39,6 +39,19 @@ extension LogFileSystem {
         }
     }
 
+    public func clone(
+        _ request: Request, _ source: FileID, at offset: UInt64, length: UInt64, to target: FileID, at place: UInt64
+    ) async throws(FileError) -> UInt64 {
+        guard let from = inner(source), let to = inner(target) else { throw .stale }
+        let files = files
+        // What is shared is what is stored.
+        _ = try await flush(source)
+        if target != source { _ = try await flush(target) }
+        return try await onLoop { () async throws(Failure) in
+            try await files.clone(from: from, at: offset, length: length, to: to, at: place, now: request.now)
+        }
+    }
+
     public func seek(_ request: Request, _ file: FileID, from offset: UInt64, data: Bool) -> Attempt<UInt64> {
         guard let id = inner(file) else { return .refused(.stale) }
         return outer(files.seek(inner(request), id, from: offset, data ? .data : .hole), request.reader, id) { $0 }

@@ -17,6 +17,16 @@ public struct WatchFilter: OptionSet, Hashable, Sendable {
     public static let streamWrite = WatchFilter(rawValue: 0x800)
     public static let all = WatchFilter(rawValue: 0xFFF)
 
+    /// What a change of attributes is to those who watch.
+    init(_ new: NewAttributes) {
+        self = []
+        if new.born != nil { insert(.creation) }
+        if new.accessed != nil { insert(.lastAccess) }
+        if new.modified != nil { insert(.lastWrite) }
+        if new.dos != nil { insert(.attributes) }
+        if new.mode != nil || new.uid != nil || new.gid != nil { formUnion([.attributes, .security]) }
+    }
+
     static func name(of type: FileType) -> WatchFilter { type == .directory ? .directoryName : .fileName }
 }
 
@@ -51,9 +61,12 @@ public struct WatchEvents: Equatable, Sendable {
     public var events: [WatchEvent]
     /// So much happened that not all of it is told: look at everything anew.
     public var isOverrun: Bool
+    /// The directory goes: nothing more will come.
+    public var isEnded: Bool
 
-    public init(events: [WatchEvent], isOverrun: Bool) {
+    public init(events: [WatchEvent], isOverrun: Bool, isEnded: Bool = false) {
         self.events = events
         self.isOverrun = isOverrun
+        self.isEnded = isEnded
     }
 }

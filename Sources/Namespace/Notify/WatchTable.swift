@@ -28,6 +28,8 @@ struct WatchTable {
         var events: [WatchEvent] = []
         var isOverrun = false
         var isTold = false
+        /// The directory goes.
+        var isEnded = false
     }
 
     private var watches: [UInt64: Watch] = [:]
@@ -60,11 +62,23 @@ struct WatchTable {
 
     /// What has come since the last call; nil: nothing.
     mutating func take(_ id: WatchID) -> WatchEvents? {
-        guard let watch = watches[id.number], !watch.events.isEmpty || watch.isOverrun else { return nil }
+        guard let watch = watches[id.number], !watch.events.isEmpty || watch.isOverrun || watch.isEnded else {
+            return nil
+        }
         watches[id.number]?.events = []
         watches[id.number]?.isOverrun = false
         watches[id.number]?.isTold = false
-        return WatchEvents(events: watch.events, isOverrun: watch.isOverrun)
+        return WatchEvents(events: watch.events, isOverrun: watch.isOverrun, isEnded: watch.isEnded)
+    }
+
+    /// The directory is about to go, or is gone: whoever watches it is told so.
+    mutating func end(_ directory: FileID) {
+        for number in byDirectory[directory] ?? [] {
+            guard var watch = watches.removeValue(forKey: number) else { continue }
+            watch.isEnded = true
+            tell(&watch)
+            watches[number] = watch
+        }
     }
 
     /// Something happened to a name. `trail` leads from its directory upwards, as far as anybody wants to know.
@@ -88,6 +102,10 @@ struct WatchTable {
         // One write after the other is one piece of news.
         if event.action == .modified, watch.events.last == event { return }
         if watch.events.count < Self.eventsMax { watch.events.append(event) } else { watch.isOverrun = true }
+        tell(&watch)
+    }
+
+    private mutating func tell(_ watch: inout Watch) {
         guard !watch.isTold else { return }
         watch.isTold = true
         deliveries.append(watch.delivery)

@@ -242,14 +242,16 @@ public struct OpenTable {
 
     public func isOpen(_ file: FileID) -> Bool { fileSlots[file] != nil }
 
-    /// Whether somebody of another lease key has the data open; opens that only look at attributes do not count.
-    public func isShared(_ file: FileID, besides id: OpenID) -> Bool {
+    /// Whether somebody of another lease key has the data open; opens that have no other rights than those of `looking` do not
+    /// count.
+    public func isShared(_ file: FileID, besides id: OpenID, looking: UInt32 = .max) -> Bool {
         guard let mine = self[id] else { return false }
         var found = false
         forEach(of: file) { open in
             let isSame =
                 open.id == id || mine.leaseKey != 0 && open.leaseKey == mine.leaseKey && open.client == mine.client
-            found = !isSame && !(open.share.access.isEmpty && open.share.denied.isEmpty)
+            let uses = !open.share.access.isEmpty || !open.share.denied.isEmpty || open.granted & ~looking != 0
+            found = !isSame && uses
             return !found
         }
         return found

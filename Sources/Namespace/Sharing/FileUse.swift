@@ -48,7 +48,7 @@ extension Sharing {
         let handle = caller.handle.flatMap { $0.file == file ? $0 : nil }
         // Leases first: who keeps opens or writes to himself may have ended them long ago.
         let uses = uses
-        if uses.contains(.opens) {
+        if uses.contains(.leases) || handle == nil && uses.contains(.opens) {
             let (mustWait, isDenied) = change { state, now -> (Bool, Bool) in
                 let denies = { (state: inout State) -> Bool in
                     handle == nil && !use.access.isEmpty && state.opens.blocker(file, use.access) != nil
@@ -69,32 +69,57 @@ extension Sharing {
             let blocker = locks.blocker(locked(file), range, isWrite: isWrite, handle: handle?.lockOwner)
             if blocker != nil { throw .refused(.locked) }
         case .replace:
-            if locks.isLocked(locked(file), besides: handle?.lockOwner) { throw .refused(.locked) }
+            if locks.isLocked(locked(file), by: { $0 != handle?.lockOwner }) { throw .refused(.locked) }
         case .read(nil), .write(nil), .attributes, .remove, .rename, .link: break
         }
     }
 
-    /// Waits until nobody keeps to himself what `operation` must see; 35 s at most.
+    /// Under the guard.
+    private final class Ticket: @unchecked Sendable {
+        var request: UInt64?
+        var isCancelled = false
+        var isTooMany = false
+    }
+
+    /// Waits until nobody keeps to himself what `operation` must see; 35 s at most, and no longer than its task wants.
     func lack(_ file: FileID, _ actor: LeaseKey?, _ operation: LeaseOperation) -> Lack {
-        Lack { [self] () async throws(FileError) in
-            var isTooMany = false
-            await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
-                let goesOn = change { state, now -> Bool in
-                    let request = state.nextRequest
-                    switch state.leases.check(file, by: actor, operation, request: request, now: now) {
-                    case .proceed: return true
-                    case .tooMany:
-                        isTooMany = true
-                        return true
-                    case .waits:
-                        state.nextRequest += 1
-                        state.waiting[request] = continuation
-                        return false
-                    }
+        Lack(awaitsClient: true) { [self] () async throws(FileError) in
+            let ticket = Ticket()
+            await withTaskCancellationHandler {
+                await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+                    if mayGoOn(file, actor, operation, ticket, continuation) { continuation.resume() }
                 }
-                if goesOn { continuation.resume() }
+            } onCancel: {
+                let waiter = look { state -> UnsafeContinuation<Void, Never>? in
+                    ticket.isCancelled = true
+                    guard let request = ticket.request else { return nil }
+                    state.leases.cancel(request: request, on: file)
+                    return state.waiting.removeValue(forKey: request)
+                }
+                waiter?.resume()
             }
-            if isTooMany { throw .delay }
+            if ticket.isTooMany { throw .delay }
+        }
+    }
+
+    private func mayGoOn(
+        _ file: FileID, _ actor: LeaseKey?, _ operation: LeaseOperation, _ ticket: Ticket,
+        _ continuation: UnsafeContinuation<Void, Never>
+    ) -> Bool {
+        change { state, now -> Bool in
+            if ticket.isCancelled { return true }
+            let request = state.nextRequest
+            switch state.leases.check(file, by: actor, operation, request: request, now: now) {
+            case .proceed: return true
+            case .tooMany:
+                ticket.isTooMany = true
+                return true
+            case .waits:
+                state.nextRequest += 1
+                state.waiting[request] = continuation
+                ticket.request = request
+                return false
+            }
         }
     }
 
@@ -105,6 +130,15 @@ extension Sharing {
         guard uses.contains(.leases) else { return }
         change { state, now in
             _ = state.leases.mustWait(directory, by: caller.handle?.lease, .directoryChange, now: now)
+        }
+    }
+
+    /// A name is gone. Who watches a directory that goes is told so.
+    func ended(_ file: Attributes, _ trail: [WatchTable.Step]?) {
+        guard let trail else { return }
+        change { state, _ in
+            if file.type == .directory { state.watches.end(file.file) }
+            state.watches.post(.removed, .name(of: file.type), trail)
         }
     }
 
@@ -135,8 +169,7 @@ extension Sharing {
         change { state, _ in
             guard old != new, var entry = state.names.removeValue(forKey: old) else { return }
             state.opens.rename(file, from: old, to: new)
-            entry.directory = target
-            entry.name = Array(newName)
+            entry.place = PlaceName(directory: target, name: Array(newName))
             state.names[new] = entry
         }
     }
@@ -155,11 +188,11 @@ extension Sharing {
             state.opens.rename(file, from: first, to: second)
             state.opens.rename(other, from: second, to: first)
             if var one {
-                (one.directory, one.name) = (target, Array(newName))
+                one.place = PlaceName(directory: target, name: Array(newName))
                 state.names[second] = one
             }
             if var two {
-                (two.directory, two.name) = (source, Array(name))
+                two.place = PlaceName(directory: source, name: Array(name))
                 state.names[first] = two
             }
         }

@@ -36,6 +36,8 @@ public struct OpenIntent: Sendable {
     /// A symbolic link itself is opened; else it is refused, and who wants what it names looks there.
     public var opensLinks = false
     public var ignoresCase = false
+    /// Of a file without a list: docs/access.md, "For Windows".
+    public var widensMode = false
     public var deletesOnClose = false
     /// What a new file is made with; its type is `directory` or `file`.
     public var new: NewFile
@@ -107,7 +109,10 @@ public struct OpenHandle: Hashable, Sendable {
     public let file: FileID
     public let client: UInt64
     public let granted: AccessMask
+    /// What it was opened with, whatever was granted.
     public internal(set) var lease: LeaseKey?
+    /// It is one of the opens that the lease lives by.
+    public internal(set) var holdsLease = false
 
     /// Of its byte-range locks, by SMB's rules.
     public var lockOwner: LockOwner { LockOwner(.handle, client: client, id: id.number) }

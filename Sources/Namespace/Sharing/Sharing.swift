@@ -16,6 +16,10 @@ final class Sharing: Sendable {
         var watches = WatchTable()
         /// Of the names by which something is open, by their numbers.
         var names: [UInt64: OpenName] = [:]
+        /// Streams that are open, of each file, and how often.
+        var streams: [FileID: [FileID: Int]] = [:]
+        /// Which file a lease's key stands for, and how many opens brought it, whatever was granted.
+        var keys: [LeaseKey: (file: FileID, opens: Int)] = [:]
         var holders: [LeaseKey: LeaseHolder] = [:]
         /// Those who wait until somebody gives up what his lease allows.
         var waiting: [UInt64: UnsafeContinuation<Void, Never>] = [:]
@@ -27,15 +31,14 @@ final class Sharing: Sendable {
     }
 
     struct OpenName {
-        var directory: FileID
-        var name: [UInt8]
+        var place: PlaceName
         var opens: Int
     }
 
     struct Leftover {
         var file: FileID
         /// To be removed.
-        var name: OpenName?
+        var name: PlaceName?
     }
 
     struct Uses: OptionSet {
@@ -44,6 +47,14 @@ final class Sharing: Sendable {
         static let leases = Uses(rawValue: 2)
         static let watches = Uses(rawValue: 4)
         static let recursiveWatches = Uses(rawValue: 8)
+    }
+
+    /// A name by which something is open.
+    struct PlaceName {
+        /// Of a stream: the file that it belongs to.
+        var directory: FileID
+        var name: [UInt8]
+        var isStream = false
     }
 
     let locks: ServerLocks
@@ -75,6 +86,12 @@ final class Sharing: Sendable {
         var key = directory.inode &* 0x9E37_79B9_7F4A_7C15 ^ directory.generation ^ UInt64(directory.subvolume) << 48
         key ^= hash(name)
         return max(withUnsafeBytes(of: key) { hash($0) }, 1)
+    }
+
+    func number(of place: PlaceName) -> UInt64 {
+        let number = place.name.withUnsafeBytes { self.number(of: $0, in: place.directory) }
+        // A stream is no entry of the directory that it may belong to.
+        return place.isStream ? max(~number, 1) : number
     }
 
     // MARK: Changing
@@ -112,24 +129,28 @@ final class Sharing: Sendable {
 
     private static func effects(_ state: inout State) -> Effects {
         var effects = Effects()
+        var loop: EventLoop?
         for action in state.leases.takeActions() {
             switch action {
             case .sendBreak(let key, let from, let to, let epoch, let mustAcknowledge):
                 guard let holder = state.holders[key] else { continue }
+                loop = holder.loop
                 effects.breaks.append(
                     (
                         holder,
                         LeaseBreak(key: key, from: from, to: to, epoch: epoch, mustAcknowledge: mustAcknowledge)
                     ))
-                if let next = state.leases.nextDeadline(), next < state.alarm {
-                    state.alarm = next
-                    effects.alarm = (holder.loop, next)
-                }
             case .resume(let request):
                 if let waiter = state.waiting.removeValue(forKey: request) { effects.resumes.append(waiter) }
             case .closeDisconnected(let key):
-                if let holder = state.holders[key] { effects.ends.append((holder, key)) }
+                guard let holder = state.holders[key] else { continue }
+                loop = holder.loop
+                effects.ends.append((holder, key))
             }
+        }
+        if let loop, let next = state.leases.nextDeadline(), next < state.alarm {
+            state.alarm = next
+            effects.alarm = (loop, next)
         }
         effects.events = state.watches.takeDeliveries()
         return effects

@@ -112,7 +112,7 @@ extension Volume {
 }
 
 extension FileSecurity {
-    init(_ file: Attributes) {
+    public init(_ file: Attributes) {
         self.init(uid: file.uid, gid: file.gid, mode: file.mode, isDirectory: file.type == .directory)
     }
 }

@@ -39,6 +39,16 @@ extension Volume {
         }
     }
 
+    /// The same for writing, or for a hole that is to be made there.
+    public func mayWrite(_ caller: Caller, _ file: FileID, at offset: UInt64, count: UInt64) -> Attempt<Void> {
+        attempt { () throws(Halt) in
+            try requireWritable(caller)
+            try requireData(.write, caller, try regular(caller, file))
+            try sharing.admit(caller, file, .write(LockRange(accessed: offset, count: count)))
+            return .done((), number: 0)
+        }
+    }
+
     public func readAll(
         _ file: FileID, at offset: UInt64, into buffer: SendableBuffer
     ) async throws(FileError) -> Int {

@@ -147,7 +147,7 @@ extension Volume {
             if !isIdle {
                 sharing.unlinked(removed.file.file, name, in: directory)
                 sharing.directoryChanged(directory, by: caller)
-                if let trail { sharing.post([(.removed, .name(of: removed.file.type), trail)]) }
+                sharing.ended(removed.file, trail)
             }
             return .done(removed, number: number)
         }
@@ -170,10 +170,13 @@ extension Volume {
             let from = try self.directory(caller, source, .execute)
             let to = source == target ? from : try self.directory(caller, target, .execute)
             let moving = try fileSystem.lookup(caller.request, in: source, name).get()
-            try requireDelete(caller, from, moving)
+            // What an open was granted stays with it.
+            if caller.handle?.file != moving.file || caller.handle?.granted.contains(.delete) != true {
+                try requireDelete(caller, from, moving)
+                try requireUnstuck(caller, from, moving)
+            }
             let adds: AccessMask = moving.type == .directory ? .appendData : .writeData
             try require(adds, caller, to)
-            try requireUnstuck(caller, from, name)
             let other = fileSystem.lookup(caller.request, in: target, newName)
             switch other {
             case .done(let file, _):
@@ -229,9 +232,11 @@ extension Volume {
         let filter = WatchFilter.name(of: renamed.file.type)
         var events: [(WatchAction, WatchFilter, [WatchTable.Step])] = []
         if let other = renamed.other, mode == .replace { events.append((.removed, .name(of: other.type), to)) }
-        // A pair only for those who see both ends; otherwise it comes or goes.
-        events += [(.renamedFrom, filter, from), (.renamedTo, filter, to)]
-        if mode == .exchange { events += [(.renamedFrom, filter, to), (.renamedTo, filter, from)] }
+        // From one directory into another it goes here and comes there ([MS-FSA] 2.1.5.15.11).
+        let isNear = old.directory == new.directory
+        let (gone, come): (WatchAction, WatchAction) = isNear ? (.renamedFrom, .renamedTo) : (.removed, .added)
+        events += [(gone, filter, from), (come, filter, to)]
+        if mode == .exchange { events += [(gone, filter, to), (come, filter, from)] }
         sharing.post(events)
     }
 
@@ -269,7 +274,7 @@ extension Volume {
             let attempt = fileSystem.setAttributes(caller.request, file, new)
             guard case .done(var changed, let number) = attempt else { return attempt }
             certain(found, &changed)
-            if let trail { sharing.post([(.modified, .attributes, trail)]) }
+            if let trail { sharing.post([(.modified, WatchFilter(new), trail)]) }
             return .done(changed, number: number)
         }
     }

@@ -14,9 +14,11 @@ extension Volume {
                 let (stored, found) = try find(caller, directory, name, intent.ignoresCase)
                 if let found {
                     guard intent.disposition != .create else { throw .refused(.exists) }
-                    return try openThere(caller, found, (directory, stored), intent)
+                    let place = Sharing.PlaceName(directory: directory, name: stored)
+                    return try openThere(caller, found, place, intent)
                 }
                 guard intent.disposition.mayCreate else { throw .refused(.noEntry) }
+                guard sharing.isFree(intent.lease) else { throw .refused(.invalid) }
                 if let made = try openNew(caller, directory, name, intent) { return made }
             }
             throw .refused(.delay)
@@ -28,6 +30,41 @@ extension Volume {
         attempt { () throws(Halt) in
             guard intent.disposition != .create else { throw .refused(.exists) }
             return try openThere(caller, try attributes(caller, of: file), nil, intent)
+        }
+    }
+
+    /// Opens a named stream, and makes it when that is wanted. Its rights are those to its file, which a name in `directory`
+    /// leads to; share modes, leases and locks are its own.
+    public func open(
+        _ caller: Caller, stream name: UnsafeRawBufferPointer, of file: FileID, in directory: FileID?,
+        _ intent: OpenIntent
+    ) -> Attempt<OpenedFile> {
+        attempt { () throws(Halt) in
+            let base = try attributes(caller, of: file)
+            let place = Sharing.PlaceName(directory: file, name: Array(name), isStream: true)
+            let found: Attributes?
+            switch fileSystem.stream(caller.request, of: file, name) {
+            case .done(let stream, _): found = stream
+            case .refused(.noEntry): found = nil
+            case .refused(let error): throw .refused(error)
+            case .lacks(let lack): throw .lacks(lack)
+            }
+            guard found == nil || intent.disposition != .create else { throw .refused(.exists) }
+            guard found != nil || intent.disposition.mayCreate else { throw .refused(.noEntry) }
+            let replaces = intent.disposition.replaces && found != nil
+            let granted = try granted(caller, base, intent, changes: replaces || found == nil, in: directory)
+            if let found {
+                return try enter(caller, found, place, intent, granted, replaces ? .overwritten : .opened, 0)
+            }
+            guard sharing.isFree(intent.lease) else { throw .refused(.invalid) }
+            let trail = try trails(caller, of: file)
+            let made = fileSystem.createStream(caller.request, of: file, name)
+            guard case .done(let stream, let number) = made else {
+                _ = try made.get()
+                throw .refused(.delay)
+            }
+            if let trail { sharing.post([(.added, .streamName, trail)]) }
+            return try enter(caller, stream, place, intent, granted, .created, number)
         }
     }
 
@@ -64,12 +101,13 @@ extension Volume {
             // Who makes a file has the rights that he asked for, whatever its mode says to others (POSIX `open`).
             var granted = intent.access
             if intent.wantsAll { granted.formUnion(.all) }
-            return try enter(caller, created.file, (directory, Array(name)), intent, granted, .created, number)
+            let place = Sharing.PlaceName(directory: directory, name: Array(name))
+            return try enter(caller, created.file, place, intent, granted, .created, number)
         }
     }
 
     private func openThere(
-        _ caller: Caller, _ found: Attributes, _ place: (FileID, [UInt8])?, _ intent: OpenIntent
+        _ caller: Caller, _ found: Attributes, _ place: Sharing.PlaceName?, _ intent: OpenIntent
     ) throws(Halt) -> Attempt<OpenedFile> {
         switch (found.type, intent.kind) {
         case (.directory, .notDirectory): throw .refused(.isDirectory)
@@ -79,22 +117,34 @@ extension Volume {
         default: break
         }
         let replaces = intent.disposition.replaces && found.type == .file
+        let granted = try granted(caller, found, intent, changes: replaces, in: place?.directory)
+        return try enter(caller, found, place, intent, granted, replaces ? .overwritten : .opened, 0)
+    }
+
+    /// What the handle will have.
+    private func granted(
+        _ caller: Caller, _ file: Attributes, _ intent: OpenIntent, changes: Bool, in directory: FileID?
+    ) throws(Halt) -> AccessMask {
         var wanted = intent.access
-        if replaces { wanted.insert(.writeData) }
+        if changes { wanted.insert(.writeData) }
         if intent.deletesOnClose { wanted.insert(.delete) }
-        let has = try granted(caller, found, wanted: intent.wantsAll ? .all : wanted, in: place?.0)
+        let has = try granted(
+            caller, file, wanted: intent.wantsAll ? .all : wanted, in: directory, widensMode: intent.widensMode)
         guard has.isSuperset(of: wanted) else {
             throw .refused(caller.isReadOnly || isReadOnly ? .readOnly : .accessDenied)
         }
-        let granted = intent.wantsAll ? has.union(intent.access) : intent.access
-        return try enter(caller, found, place, intent, granted, replaces ? .overwritten : .opened, 0)
+        return intent.wantsAll ? has.union(intent.access) : intent.access
     }
 
     /// The rights that an open may have. What changes anything is nobody's where nothing may be changed.
     private func granted(
-        _ caller: Caller, _ file: Attributes, wanted: AccessMask, in directory: FileID?
+        _ caller: Caller, _ file: Attributes, wanted: AccessMask, in directory: FileID?, widensMode: Bool
     ) throws(Halt) -> AccessMask {
-        var granted = try access(caller, file, wanted)
+        var granted = try access(caller, file, widensMode ? .all : wanted)
+        if widensMode {
+            if !file.hasACL { granted.widen(FileSecurity(file), for: caller.credential) }
+            granted.formIntersection(wanted)
+        }
         if wanted.contains(.delete), !granted.contains(.delete), let directory {
             let home = try attributes(caller, of: directory)
             if try access(caller, home, .deleteChild).contains(.deleteChild) { granted.insert(.delete) }
@@ -107,28 +157,29 @@ extension Volume {
         return granted
     }
 
+    /// All that an open of the file might have that a name in `directory` leads to, in Windows' eyes.
+    public func maximalAccess(_ caller: Caller, _ file: Attributes, in directory: FileID?) -> Attempt<AccessMask> {
+        attempt { () throws(Halt) in
+            .done(try granted(caller, file, wanted: .all, in: directory, widensMode: true), number: 0)
+        }
+    }
+
     private func enter(
-        _ caller: Caller, _ found: Attributes, _ place: (FileID, [UInt8])?, _ intent: OpenIntent,
+        _ caller: Caller, _ found: Attributes, _ place: Sharing.PlaceName?, _ intent: OpenIntent,
         _ granted: AccessMask, _ action: OpenAction, _ number: UInt64
     ) throws(Halt) -> Attempt<OpenedFile> {
         let replaces = action == .overwritten
-        if replaces {
-            let whole = LockRange.whole
-            guard sharing.locks.blocker(sharing.locked(found.file), whole, isWrite: true, handle: nil) == nil else {
-                throw .refused(.locked)
-            }
-        }
         var handle = try sharing.enter(
             intent,
             Sharing.Entrance(
-                file: found.file, name: place.map { ($0.0, $0.1) }, granted: granted, replaces: replaces))
+                file: found.file, name: place, granted: granted, replaces: replaces))
         var file: Attributes
         var number = number
         do throws(Halt) {
             file = try fileSystem.open(caller.request, found.file).get()
             if replaces {
                 do throws(Halt) {
-                    (file, number) = try replaceContent(caller, file, intent)
+                    (file, number) = try replaceContent(caller, file, intent, isStream: place?.isStream == true)
                 } catch {
                     _ = fileSystem.close(caller.request, found.file)
                     throw error
@@ -139,7 +190,7 @@ extension Volume {
             throw error
         }
         var opened = OpenedFile(
-            handle: handle, file: file, name: place?.1 ?? [],
+            handle: handle, file: file, name: place?.name ?? [],
             action: replaces && intent.disposition == .supersede ? .superseded : action, lease: [], leaseEpoch: 0,
             isLeaseBreaking: false)
         if let wish = intent.lease {
@@ -152,7 +203,7 @@ extension Volume {
                 sharing.takeBack(handle)
                 throw .refused(.invalid)
             }
-            if sharing.holds(wish.key) { handle.lease = wish.key }
+            handle.holdsLease = sharing.holds(wish.key)
             opened.handle = handle
             (opened.lease, opened.leaseEpoch, opened.isLeaseBreaking) = (state, epoch, isBreaking)
         }
@@ -160,7 +211,7 @@ extension Volume {
     }
 
     private func replaceContent(
-        _ caller: Caller, _ file: Attributes, _ intent: OpenIntent
+        _ caller: Caller, _ file: Attributes, _ intent: OpenIntent, isStream: Bool
     ) throws(Halt) -> (Attributes, UInt64) {
         let attempt = fileSystem.empty(caller.request, file.file)
         guard case .done(let emptied, var number) = attempt else {
@@ -170,7 +221,7 @@ extension Volume {
         var after = emptied.after
         var new = NewAttributes()
         if intent.new.dos != after.dos { new.dos = intent.new.dos }
-        if intent.disposition == .supersede {
+        if intent.disposition == .supersede, !isStream {
             new.born = caller.request.now
             let mode = Self.withoutSetID(after.mode)
             if mode != after.mode { new.mode = mode }
@@ -179,7 +230,7 @@ extension Volume {
             after = changed.after
             number = max(number, later)
         }
-        try? notify(caller, modified: file.file, [.size, .lastWrite])
+        try? notify(caller, modified: file.file, [.attributes, .size, .lastWrite])
         return (after, number)
     }
 
@@ -194,6 +245,14 @@ extension Volume {
         if let name = leftover.name {
             let removed = name.name.withUnsafeBytes { bytes in
                 attempt { () throws(Halt) -> Attempt<Bool> in
+                    if name.isStream {
+                        let attempt = fileSystem.removeStream(caller.request, of: name.directory, bytes)
+                        guard case .done(_, let number) = attempt else {
+                            _ = try attempt.get()
+                            return .done(false, number: 0)
+                        }
+                        return .done(true, number: number)
+                    }
                     // By now the name may lead elsewhere.
                     let there = try fileSystem.lookup(caller.request, in: name.directory, bytes).get()
                     guard there.file == handle.file else { return .done(false, number: 0) }
@@ -245,9 +304,12 @@ extension Volume {
                 }
                 try sharing.admit(caller, handle.file, .remove)
             }
-            guard sharing.change({ state, _ in state.opens.setDeletePending(handle.id, isPending) }) else {
-                throw .refused(.stale)
+            let isDone = sharing.change { state, _ in
+                guard state.opens.setDeletePending(handle.id, isPending) else { return false }
+                if isPending { state.watches.end(handle.file) }
+                return true
             }
+            guard isDone else { throw .refused(.stale) }
             return .done((), number: 0)
         }
     }
@@ -259,10 +321,62 @@ extension Volume {
         }
     }
 
-    /// Where the handle's name is by now, after renames; nil: it has none any more.
+    /// Whether a name of the file is to go.
+    public func isDeletePending(_ file: FileID, _ name: UnsafeRawBufferPointer, in directory: FileID) -> Bool {
+        guard sharing.uses.contains(.opens) else { return false }
+        let number = sharing.number(of: name, in: directory)
+        return sharing.look { $0.opens.isDeletePending(file, number) }
+    }
+
+    /// Where the handle's name is by now, after renames; nil: it has none any more. A stream's is in its file.
     public func name(of handle: OpenHandle) -> (directory: FileID, name: [UInt8])? {
         sharing.look { state in
-            state.opens[handle.id].flatMap { state.names[$0.name] }.map { ($0.directory, $0.name) }
+            state.opens[handle.id].flatMap { state.names[$0.name] }.map { ($0.place.directory, $0.place.name) }
+        }
+    }
+
+    /// The names that lead from the root to a directory.
+    public func path(_ caller: Caller, of directory: FileID) -> Attempt<[[UInt8]]> {
+        attempt { () throws(Halt) in
+            var path: [[UInt8]] = []
+            var place = directory
+            while place != root, path.count < Self.trailMax {
+                guard let above = try fileSystem.whereabouts(caller.request, of: place).get() else { break }
+                path.append(above.name)
+                place = above.directory
+            }
+            return .done(path.reversed(), number: 0)
+        }
+    }
+
+    /// Whether something is open below the directory.
+    public func hasOpens(_ caller: Caller, below directory: FileID) -> Attempt<Bool> {
+        attempt { () throws(Halt) in
+            let homes = sharing.look { state in Set(state.names.values.map(\.place.directory)) }
+            var known: Set<FileID> = [root]
+            for home in homes {
+                var place = home
+                while known.insert(place).inserted || place == directory {
+                    if place == directory { return .done(true, number: 0) }
+                    let above = fileSystem.whereabouts(caller.request, of: place)
+                    if case .lacks(let lack) = above { throw .lacks(lack) }
+                    guard case .done(let found?, _) = above else { break }
+                    place = found.directory
+                }
+            }
+            return .done(false, number: 0)
+        }
+    }
+
+    /// Whether somebody has it open with the right to delete it.
+    public func isOpenToDelete(_ file: FileID) -> Bool {
+        sharing.look { state in
+            var isFound = false
+            state.opens.forEach(of: file) { open in
+                isFound = open.share.access.contains(.delete)
+                return !isFound
+            }
+            return isFound
         }
     }
 
@@ -284,7 +398,20 @@ extension Volume {
     /// What a lease allows now; nil: there is none.
     public func lease(_ key: LeaseKey) -> LeaseState? { sharing.look { $0.leases.state(key) } }
 
-    /// The client can not be reached; its opens live on, and nobody waits for it.
+    /// The same with its epoch, and whether a break of it is under way.
+    public func leaseStatus(_ key: LeaseKey) -> LeaseStatus? { sharing.look { $0.leases.status(key) } }
+
+    /// The client is back by another way, on which it is told of breaks from now on.
+    public func reconnect(_ key: LeaseKey, _ holder: LeaseHolder) {
+        sharing.change { state, _ in
+            guard state.leases.state(key) != nil else { return }
+            state.holders[key] = holder
+            state.leases.reconnected(key)
+        }
+    }
+
+    /// The client can not be reached; its opens live on until somebody wants what the lease allows: then its holder is told to
+    /// end them.
     public func disconnect(_ key: LeaseKey) { sharing.change { state, _ in state.leases.disconnected(key) } }
 
     /// All leases of a client end.

@@ -34,6 +34,18 @@ extension Volume {
         return try await fileSystem.punch(caller.request, file, at: offset, length: length)
     }
 
+    /// Copies a range without its bytes; `mayRead` and `mayWrite` have allowed it.
+    public func clone(
+        _ caller: Caller, _ source: FileID, at offset: UInt64, length: UInt64, to target: FileID, at place: UInt64
+    ) async throws(FileError) -> UInt64 {
+        guard !caller.isReadOnly, !isReadOnly else { throw .readOnly }
+        let number = try await fileSystem.clone(
+            caller.request, source, at: offset, length: length, to: target, at: place)
+        // What can not be found now is not waited for after the fact.
+        try? notify(Caller(.root, caller.request), modified: target, [.size, .lastWrite])
+        return number
+    }
+
     public func seek(_ caller: Caller, _ file: FileID, from offset: UInt64, data: Bool) -> Attempt<UInt64> {
         fileSystem.seek(caller.request, file, from: offset, data: data)
     }

@@ -9,7 +9,10 @@ extension Volume {
         tell: @escaping @Sendable () -> Void
     ) -> Attempt<WatchID> {
         attempt { () throws(Halt) in
-            _ = try self.directory(caller, directory, .read)
+            // What an open was granted stays with it.
+            if caller.handle?.file != directory || caller.handle?.granted.contains(.readData) != true {
+                _ = try self.directory(caller, directory, .read)
+            }
             let id = sharing.change { state, _ in
                 state.watches.add(
                     directory, filter, isRecursive: isRecursive, WatchTable.Delivery(loop: loop, tell: tell))
@@ -43,7 +46,7 @@ extension Volume {
     }
 
     /// Directories above a file; deeper changes reach the watches that are nearer.
-    private static let trailMax = 4096
+    static let trailMax = 4096
 
     /// The file's own way up, by its first name.
     func trails(_ caller: Caller, of file: FileID) throws(Halt) -> [WatchTable.Step]? {

@@ -58,6 +58,8 @@ extension Exchange {
         }
         if !isRelated { use(stream.sessions[header.sessionID]) }
         if isRelated, session == nil { throw .status(.invalidParameter) }
+        // What an earlier element or another message has ended meanwhile is gone for this one, too.
+        if let session, stream.sessions[session.id] !== session { throw .status(.userSessionDeleted) }
         guard let session, session.state != .inProgress else { throw .status(.userSessionDeleted) }
         if let encryptedBy, encryptedBy !== session { throw .status(.accessDenied) }
         try checkSignature()
@@ -70,7 +72,7 @@ extension Exchange {
         default: break
         }
         if !isRelated { use(session.trees[header.treeID]) }
-        guard let tree else { throw .status(.networkNameDeleted) }
+        guard let tree, session.trees[tree.id] === tree else { throw .status(.networkNameDeleted) }
         if encryptedBy == nil, tree.share.requiresEncryption { throw .status(.accessDenied) }
         try checkCharge()
     }

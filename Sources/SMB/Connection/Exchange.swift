@@ -11,8 +11,6 @@ enum SMBHalt: Error {
     case later(@Sendable (Exchange) async throws(SMBHalt) -> SMBAnswer)
     /// Somebody will call `Exchange.finish` or `Exchange.again`.
     case pending
-    /// The element is served again from its start when this has been done.
-    case after(@Sendable () async -> Void)
     /// What was asked for needs so many bytes.
     case tooSmall(UInt32)
     /// A status that has more to say than an error has.
@@ -76,8 +74,12 @@ final class Exchange: @unchecked Sendable {
     private var isDone = true
     private var asyncID: UInt64?
     private var attempts = 0
+    /// Of the chain, so far.
+    private var elements = 0
     /// How much of the element's work is done, when it is done in pieces: an attempt goes on where the last one ended.
     var progress = 0
+    /// Where what is appended begins: found once, however often the rest is tried.
+    var appendAt: UInt64?
     private var borrowedKeys: SessionKeys?
     /// Answers to be signed: where they begin, and by which keys.
     private var signers: [(place: Int, keys: SessionKeys)] = []
@@ -90,7 +92,7 @@ final class Exchange: @unchecked Sendable {
     /// Told when nobody wants the answer any more.
     var onCancel: ((Cancellation) -> Void)?
     /// What has to be safe before the answer leaves.
-    private var settles: (number: UInt64, volume: Volume)?
+    private var settles: [(number: UInt64, volume: Volume)] = []
     /// Done behind the answer.
     private var afterwards: [() -> Void] = []
     private var closesConnection = false
@@ -133,6 +135,7 @@ final class Exchange: @unchecked Sendable {
         reply.count = Self.lead
         offset = 0
         end = 0
+        elements = 0
         lastReply = 0
         run()
     }
@@ -188,6 +191,11 @@ final class Exchange: @unchecked Sendable {
             return .ended
         }
         end = next == 0 ? message.count : offset + next
+        elements += 1
+        guard elements <= SMB2.elementsMax else {
+            stream.end(because: "elements of a chain")
+            return .ended
+        }
         guard !header.flags.contains(.response) else {
             stream.end(because: "a response")
             return .ended
@@ -199,6 +207,7 @@ final class Exchange: @unchecked Sendable {
         }
         attempts = 0
         progress = 0
+        appendAt = nil
         return attempt()
     }
 
@@ -237,21 +246,23 @@ final class Exchange: @unchecked Sendable {
                 fail(.insufficientResources)
                 return .served
             }
+            if lack.awaitsClient {
+                if let creating { stream?.creating[creating] = header.messageID }
+                announce()
+            }
             hold()
             let use = use
-            loop.task { [self] () async in
+            let task = loop.task { [self] () async in
                 var failure: FileError?
                 do throws(FileError) { try await lack.supplied() } catch { failure = error }
                 guard self.use == use, !isDone else { return }
                 if let failure { finish(SMBAnswer(NTStatus(failure))) } else { again() }
             }
-            return .waits
-        case .after(let work):
-            hold()
-            let use = use
-            loop.task { [self] () async in
-                await work()
-                if self.use == use { again() }
+            if lack.awaitsClient {
+                onCancel = { [self] _ in
+                    task.cancel()
+                    finish(SMBAnswer(.cancelled))
+                }
             }
             return .waits
         case .later(let work):
@@ -328,7 +339,8 @@ final class Exchange: @unchecked Sendable {
 
     /// Tells the client that the answer takes a while ([MS-SMB2] 3.3.4.2). What was answered before in the chain leaves first.
     func announce() {
-        guard asyncID == nil, let stream else { return }
+        // What was answered before and is not safe yet must not leave: then the client learns of the wait by the answer.
+        guard asyncID == nil, settles.isEmpty, let stream else { return }
         flush()
         let id = stream.register(self)
         asyncID = id
@@ -352,8 +364,12 @@ final class Exchange: @unchecked Sendable {
 
     /// The change must be as safe as its volume promises before the answer leaves.
     func settle(_ number: UInt64, _ volume: Volume) {
-        guard number > (settles?.number ?? 0) else { return }
-        settles = (number, volume)
+        guard number > 0 else { return }
+        if let known = settles.firstIndex(where: { $0.volume === volume }) {
+            settles[known].number = max(settles[known].number, number)
+        } else {
+            settles.append((number, volume))
+        }
     }
 
     func afterReply(_ work: @escaping () -> Void) { afterwards.append(work) }
@@ -456,17 +472,21 @@ final class Exchange: @unchecked Sendable {
 
     /// All elements are answered: waits for what the answers promise, then sends them.
     private func leave() {
-        guard let (number, volume) = settles else { return settled(nil) }
-        settles = nil
+        guard let (number, volume) = settles.popLast() else { return settled(nil) }
         let use = use
         let promise = Promise()
         volume.whenSettled(number, on: loop) { [self] failure in
             promise.isTold = true
             promise.failure = failure
-            if !promise.isAsked, self.use == use, !isDone { settled(failure) }
+            if !promise.isAsked, self.use == use, !isDone { went(failure) }
         }
         promise.isAsked = false
-        if promise.isTold { settled(promise.failure) } else { hold() }
+        if promise.isTold { went(promise.failure) } else { hold() }
+    }
+
+    /// One volume's changes are safe, or are not; those of the others follow.
+    private func went(_ failure: FileError?) {
+        if failure == nil { leave() } else { settled(failure) }
     }
 
     /// On one loop only.
@@ -561,7 +581,7 @@ final class Exchange: @unchecked Sendable {
         encryptedBy = nil
         file = nil
         failure = nil
-        settles = nil
+        settles.removeAll()
         onCancel = nil
         afterwards = []
         closesConnection = false

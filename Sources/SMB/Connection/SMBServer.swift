@@ -50,6 +50,11 @@ public struct SMBOptions: Sendable {
 /// What one server lets its clients use.
 enum SMBLimits {
     static let sessionsPerConnection = 1024
+    /// That have begun and not ended.
+    static let logOnsPerConnection = 8
+    /// Of a message, until somebody has logged on.
+    static let earlyMessageMax = 128 << 10
+    static let pipesPerSession = 64
     static let treesPerSession = 4096
     static let opensPerSession = 65_536
     /// Exchanges of one connection that are not answered yet: then nothing more is read.
@@ -82,6 +87,7 @@ public final class SMBServer: Sendable {
         self.logger = logger
         loops = world.loops.map { SMBLoop($0) }
         hash = KeyedHash(world.random.next(), world.random.next())
+        durables = DurableHandles(clock: world.clock)
         handleMask = world.random.next() >> 1
         started = world.clock.wall()
     }
@@ -109,20 +115,7 @@ public final class SMBServer: Sendable {
         return state
     }
 
-    /// By the volumes' identities; as many as there are volumes.
-    let durables = DurableHandles()
-    private let sharings = Guarded([UInt64: FileSharing]())
-
-    func sharing(of volume: Volume) -> FileSharing {
-        let (hash, clock) = (hash, world.clock)
-        return sharings.withLock { table in
-            if let known = table[volume.identity] { return known }
-            let new = FileSharing(hash: hash, clock: clock)
-            table[volume.identity] = new
-            return new
-        }
-    }
-
+    let durables: DurableHandles
     private let lastHandle = Atomic<UInt64>(0)
 
     func newHandle() -> FileHandle {

@@ -27,6 +27,8 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     private var heldBytes = 0
     private var isEnding = false
     private var isPaused = false
+    /// Somebody has, at some time.
+    var isLoggedOn = false
 
     init(_ server: SMBServer, _ state: SMBLoop, _ connection: Connection) {
         self.server = server
@@ -40,7 +42,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
 
     func opened(_ connection: Connection) {
         _ = loop.schedule(after: SMBLimits.setupNanoseconds) { [weak self] in
-            guard let self, self.sessions.isEmpty else { return }
+            guard let self, !self.isLoggedOn else { return }
             self.connection.close()
         }
     }
@@ -60,7 +62,8 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
                 offset += Self.frameBytes
                 continue
             }
-            guard length >= 24, length <= SMB2.messageMax else { return refuse("length of a message", bytes) }
+            let longest = isLoggedOn ? SMB2.messageMax : SMBLimits.earlyMessageMax
+            guard length >= 24, length <= longest else { return refuse("length of a message", bytes) }
             let begin = offset + Self.frameBytes
             if bytes.count - begin >= length {
                 offset = begin + length
@@ -225,14 +228,15 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
 
     /// The handle waits for its client to come back.
     private func keep(_ open: Open, _ session: Session) -> Bool {
-        guard open.durability != nil, let sharing = open.sharing else { return false }
+        guard open.durability != nil, let volume = open.volume, let key = open.leaseKey else { return false }
         for (exchange, use) in open.locking where exchange.use == use { exchange.cancel(by: .connection) }
         forgetCreation(open)
         guard
             server.durables.keep(open, user: session.user?.name ?? "", client: negotiation.clientGUID, on: loop)
         else { return false }
-        let key = open.actor
-        sharing.change(on: loop) { state, _ in state.leases.disconnected(key) }
+        if let watch = open.watch { volume.endWatch(watch) }
+        open.watch = nil
+        volume.disconnect(key)
         return true
     }
 
@@ -253,7 +257,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     // MARK: Endings
 
     func draining(_ connection: Connection) { endAfterReply() }
-    func idle(_ connection: Connection) -> Bool { sessions.isEmpty }
+    func idle(_ connection: Connection) -> Bool { !sessions.values.contains { $0.state == .valid } }
 
     func closed(_ connection: Connection, _ reason: CloseReason) {
         isEnding = true

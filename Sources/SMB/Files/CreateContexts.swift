@@ -51,14 +51,6 @@ struct CreateContexts {
     var applicationInstance: UInt128?
     var wantsPosix: UInt32?
 
-    /// What does not point into the request.
-    var withoutBytes: CreateContexts {
-        var copy = self
-        copy.attributes = nil
-        copy.security = nil
-        return copy
-    }
-
     private static func name(_ text: StaticString) -> [UInt8] {
         Array(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
     }

@@ -15,6 +15,7 @@ enum ControlCode {
     static let copyChunk: UInt32 = 0x0014_40F2
     static let copyChunkWrite: UInt32 = 0x0014_80F2
     static let setSparse: UInt32 = 0x0009_00C4
+    static let duplicateExtents: UInt32 = 0x0009_8344
     static let setZeroData: UInt32 = 0x0009_80C8
     static let allocatedRanges: UInt32 = 0x0009_40CF
     static let getReparsePoint: UInt32 = 0x0009_00A8
@@ -56,6 +57,7 @@ extension Exchange {
                 writer.u32LE(0)
             }
         case ControlCode.copyChunk, ControlCode.copyChunkWrite: return try copyChunks(request, open, volume)
+        case ControlCode.duplicateExtents: return try duplicateExtents(request, open, volume)
         case ControlCode.setSparse: return try setSparse(request, open, volume, &writer)
         case ControlCode.enumerateSnapshots:
             guard request.outputMax >= 16 else { throw .status(.invalidParameter) }
@@ -156,7 +158,7 @@ extension Exchange {
             throw .status(.accessDenied)
         }
         let isSparse = request.input.first.map { $0 != 0 } ?? true
-        let file = try value(volume.attributes(caller(open.tree), open.subject), volume)
+        let file = try value(volume.attributes(caller(open), open.subject), volume)
         var bits = FileAttributes(rawValue: file.dos)
         if isSparse { bits.insert(.sparse) } else { bits.remove(.sparse) }
         if bits.rawValue != file.dos {
@@ -165,110 +167,6 @@ extension Exchange {
             _ = try value(volume.setAttributes(ownerCaller(open), open.subject, new), volume)
         }
         return answer(request, &writer) { _ in }
-    }
-
-    // MARK: Copies on the server
-
-    private static let chunksMax = 256
-    private static let chunkBytesMax = 1 << 20
-    private static let copyBytesMax = 16 << 20
-
-    private struct Chunk {
-        var source: UInt64
-        var target: UInt64
-        var count: UInt32
-    }
-
-    private static func writeCopied(
-        _ code: UInt32, _ file: FileHandle, _ chunks: UInt32, _ last: UInt32, _ total: UInt32, _ writer: inout Writer
-    ) {
-        write(code, file, &writer) { writer in
-            writer.u32LE(chunks)
-            writer.u32LE(last)
-            writer.u32LE(total)
-        }
-    }
-
-    private func copyChunks(_ request: IoctlRequest, _ open: Open, _ volume: Volume) throws(SMBHalt) -> NTStatus {
-        guard request.outputMax >= 12 else { throw .status(.invalidParameter) }
-        var chunks: [Chunk] = []
-        var key = FileHandle.none
-        do throws(BytesError) {
-            var reader = Reader(request.input)
-            key = FileHandle(persistent: try reader.u64LE(), volatile: try reader.u64LE())
-            try reader.skip(8)
-            let count = Int(try reader.u32LE())
-            try reader.skip(4)
-            for _ in 0..<min(count, Self.chunksMax + 1) {
-                chunks.append(Chunk(source: try reader.u64LE(), target: try reader.u64LE(), count: try reader.u32LE()))
-                try reader.skip(4)
-            }
-        } catch { throw .status(.invalidParameter) }
-        let total = chunks.reduce(0) { $0 + Int($1.count) }
-        guard chunks.count <= Self.chunksMax, total <= Self.copyBytesMax,
-            chunks.allSatisfy({ $0.count > 0 && $0.count <= Self.chunkBytesMax })
-        else { throw .answer(copyLimits(request.code, request.file)) }
-        guard let source = session?.opens[key.volatile], source.handle == key, let from = source.volume else {
-            throw .status(.objectNameNotFound)
-        }
-        guard !open.isDirectory, !source.isDirectory else { throw .status(.invalidDeviceRequest) }
-        guard open.granted.contains(.writeData) || open.granted.contains(.appendData) else {
-            throw .status(.accessDenied)
-        }
-        guard !source.granted.isDisjoint(with: [.readData, .execute]),
-            request.code == ControlCode.copyChunkWrite || open.granted.contains(.readData)
-        else { throw .status(.accessDenied) }
-        let caller = caller(open.tree)
-        let (sourceFile, targetFile, code, handle) = (source.file, open.file, request.code, request.file)
-        let list = chunks
-        for chunk in chunks {
-            do throws(SMBHalt) {
-                try checkLocks(source, at: chunk.source, Int(chunk.count), isWrite: false)
-                try checkLocks(open, at: chunk.target, Int(chunk.count), isWrite: true)
-            } catch {
-                let (code, handle) = (request.code, request.file)
-                throw .answer(
-                    SMBAnswer(.fileLockConflict) { Self.writeCopied(code, handle, 0, 0, 0, &$0) })
-            }
-        }
-        try proceed(.write, open)
-        throw .later { (exchange) async throws(SMBHalt) in
-            let block = exchange.state.block(Self.chunkBytesMax)
-            var done = 0
-            var bytes = 0
-            do throws(FileError) {
-                for chunk in list {
-                    let count = Int(chunk.count)
-                    guard chunk.source <= Self.offsetMax, chunk.target <= Self.offsetMax else { throw .invalid }
-                    let buffer = SendableBuffer(UnsafeMutableRawBufferPointer(start: block.base, count: count))
-                    let got = try await from.readAll(sourceFile, at: chunk.source, into: buffer)
-                    guard got == count else { throw .badCookie }
-                    var isWritten = false
-                    while !isWritten {
-                        switch volume.write(
-                            caller, targetFile, at: chunk.target,
-                            UnsafeRawBufferPointer(start: block.base, count: count))
-                        {
-                        case .done: isWritten = true
-                        case .refused(let error): throw error
-                        case .lacks(let lack): try await lack.supplied()
-                        }
-                    }
-                    done += 1
-                    bytes += count
-                }
-            } catch {
-                // A source that is shorter than the chunk says.
-                let status: NTStatus = error == .badCookie ? .invalidViewSize : NTStatus(error)
-                let (chunks, total) = (UInt32(done), UInt32(bytes))
-                return SMBAnswer(status) { writer in
-                    Self.writeCopied(code, handle, chunks, 0, total, &writer)
-                }
-            }
-            return SMBAnswer { writer in
-                Self.writeCopied(code, handle, UInt32(list.count), 0, UInt32(total), &writer)
-            }
-        }
     }
 
     // MARK: Holes
@@ -282,9 +180,8 @@ extension Exchange {
             throw .status(.invalidParameter)
         }
         guard from <= to, to <= Self.offsetMax else { throw .status(.invalidParameter) }
-        try checkLocks(open, at: from, Int(to - from), isWrite: true)
-        try proceed(.write, open)
-        let caller = caller(open.tree)
+        let caller = caller(open)
+        _ = try value(volume.mayWrite(caller, open.file, at: from, count: to - from), volume)
         let (file, code, handle) = (open.file, request.code, request.file)
         throw .later { (exchange) async throws(SMBHalt) in
             do throws(FileError) {
@@ -307,7 +204,7 @@ extension Exchange {
             throw .status(.invalidParameter)
         }
         guard offset <= Self.offsetMax, count <= Self.offsetMax - offset else { throw .status(.invalidParameter) }
-        let caller = caller(open.tree)
+        let caller = caller(open)
         let file = try attributes(open, caller, volume)
         let end = min(offset + count, file.size)
         var ranges: [(UInt64, UInt64)] = []
@@ -339,13 +236,5 @@ extension Exchange {
             }
         }
         return isCut ? .bufferOverflow : .success
-    }
-
-    /// What a client is told that asks for too much at once ([MS-SMB2] 3.3.5.15.6.2).
-    func copyLimits(_ code: UInt32, _ file: FileHandle) -> SMBAnswer {
-        SMBAnswer(.invalidParameter) { writer in
-            Self.writeCopied(
-                code, file, UInt32(Self.chunksMax), UInt32(Self.chunkBytesMax), UInt32(Self.copyBytesMax), &writer)
-        }
     }
 }

@@ -23,23 +23,50 @@ enum CreateDisposition: UInt32 {
     case supersede, open, create, openIf, overwrite, overwriteIf
 
     var makes: Bool { self != .open && self != .overwrite }
+    var intended: OpenIntent.Disposition {
+        switch self {
+        case .supersede: .supersede
+        case .open: .open
+        case .create: .create
+        case .openIf: .openIf
+        case .overwrite: .overwrite
+        case .overwriteIf: .overwriteIf
+        }
+    }
     var replaces: Bool { self == .supersede || self == .overwrite || self == .overwriteIf }
 }
 
 enum CreateAction: UInt32 {
     case superseded, opened, created, overwritten
+
+    init(_ action: OpenAction) {
+        self =
+            switch action {
+            case .opened: .opened
+            case .created: .created
+            case .overwritten: .overwritten
+            case .superseded: .superseded
+            }
+    }
 }
 
 /// CREATE ([MS-SMB2] 3.3.5.9).
 extension Exchange {
     private static let accessInvalid: UInt32 = 0x0CE0_FE00
-    private static let maximumAllowed: UInt32 = 0x0200_0000
+    static let maximumAllowed: UInt32 = 0x0200_0000
     private static let systemSecurity: UInt32 = 0x0100_0000
 
     func caller(_ tree: Tree) -> Caller {
         Caller(
             tree.session.credential, Request(reader: loop.index, now: server.world.clock.wall()),
             isReadOnly: tree.share.isReadOnly, isStateless: true)
+    }
+
+    /// One who has the file open: what was granted to the open needs no second check, and its locks and lease are not in its way.
+    func caller(_ open: Open) -> Caller {
+        var caller = caller(open.tree)
+        caller.handle = open.held
+        return caller
     }
 
     func create(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
@@ -64,7 +91,7 @@ extension Exchange {
         let opening = Opening(
             request: request, contexts: contexts, disposition: disposition, path: path, found: found)
         if let stream = path.stream { return try openStream(stream, opening, caller, volume, tree, &writer) }
-        return try open(opening, caller, volume, tree, &writer)
+        return try openFile(opening, caller, volume, tree, &writer)
     }
 
     private func check(_ request: CreateRequest) throws(SMBHalt) {
@@ -90,7 +117,8 @@ extension Exchange {
         /// The directory of the last component; nil for the share's root.
         var parent: Attributes?
         var file: Attributes?
-        var path: FilePlace.Path
+        /// As stored, or as it is to be.
+        var name: [UInt8] = []
     }
 
     struct Opening {
@@ -99,30 +127,35 @@ extension Exchange {
         var disposition: CreateDisposition
         var path: SMBPath
         var found: Found
+
+        var wantsAll: Bool { request.access & Exchange.maximumAllowed != 0 }
+        var isDirectory: Bool { request.options & CreateOptions.directory != 0 }
+        var deletesOnClose: Bool { request.options & CreateOptions.deleteOnClose != 0 }
+        var attributes: FileAttributes { FileAttributes(rawValue: request.attributes) }
+        var changesData: Bool {
+            disposition.replaces
+                || !AccessMask(generic: request.access).isDisjoint(with: [.writeData, .appendData])
+        }
     }
 
     /// Walks to the file without regard to case.
     func resolve(_ path: SMBPath, _ caller: Caller, _ volume: Volume) throws(SMBHalt) -> Found {
         var place = try value(volume.attributes(caller, volume.root), volume)
-        var stored = FilePlace.Path(components: [], ancestors: [])
-        guard !path.components.isEmpty else { return Found(parent: nil, file: place, path: stored) }
+        guard !path.components.isEmpty else { return Found(parent: nil, file: place) }
         for (index, component) in path.components.enumerated() {
             let isLast = index == path.components.count - 1
             guard place.type == .directory else { throw .status(.objectPathNotFound) }
-            stored.ancestors.append(place.file)
             var name = component
             let attempt = component.withUnsafeBytes { bytes in
                 volume.lookupFolded(caller, in: place.file, bytes) { name = Array($0) }
             }
             switch attempt {
             case .done(let next, _):
-                stored.components.append(name)
-                if isLast { return Found(parent: place, file: next, path: stored) }
+                if isLast { return Found(parent: place, file: next, name: name) }
                 place = next
             case .refused(.noEntry):
                 guard isLast else { throw .status(.objectPathNotFound) }
-                stored.components.append(component)
-                return Found(parent: place, file: nil, path: stored)
+                return Found(parent: place, file: nil, name: component)
             case .refused(.notDirectory): throw .status(.objectPathNotFound)
             case .refused(let error): throw .status(NTStatus(error))
             case .lacks(let lack): throw .lacks(lack)
@@ -131,295 +164,171 @@ extension Exchange {
         throw .status(.objectNameInvalid)
     }
 
-    /// What the user may do with a file there is.
-    func maximalAccess(_ file: Attributes, _ parent: Attributes?, _ tree: Tree) -> AccessMask {
-        let credential = tree.session.credential
-        let security = FileSecurity(file)
-        var mask = security.granted(.all, to: credential)
-        if let parent {
-            let directory = FileSecurity(parent).granted(.all, to: credential)
-            if directory.contains(.deleteChild) { mask.insert(.delete) }
-        }
-        // A mode has less to say than Windows asks for: who may read a file may run it, whose it is has it all.
-        if mask.contains(.readData) { mask.insert(.execute) }
-        if credential.uid == file.uid {
-            mask.formUnion([.readACL, .writeACL, .writeOwner, .writeAttributes])
-            if file.mode & 0o600 == 0o600 { mask = .all }
-        }
-        if tree.share.isReadOnly {
-            mask.subtract([.writeData, .appendData, .writeNamedAttributes, .deleteChild, .writeAttributes, .delete])
-            mask.subtract([.writeACL, .writeOwner])
-        }
-        return mask
-    }
+    // MARK: Files
 
-    func granted(_ request: CreateRequest, _ maximal: AccessMask) throws(SMBHalt) -> AccessMask {
-        var wanted = AccessMask(generic: request.access)
-        if request.access & Self.maximumAllowed != 0 { wanted.formUnion(maximal) }
-        guard maximal.isSuperset(of: wanted) else { throw .status(.accessDenied) }
-        return wanted
-    }
-
-    private func open(
+    private func openFile(
         _ opening: Opening, _ caller: Caller, _ volume: Volume, _ tree: Tree, _ writer: inout Writer
     ) throws(SMBHalt) -> NTStatus {
-        let request = opening.request
-        guard let file = opening.found.file else {
-            return try make(opening, caller, volume, tree, &writer)
-        }
+        let found = opening.found
+        if let file = found.file { try check(opening, file) } else { try checkNew(opening) }
+        let handle = server.newHandle()
+        let intent = try intent(opening, handle, volume, tree)
+        let attempt =
+            if let parent = found.parent {
+                found.name.withUnsafeBytes { volume.open(caller, in: parent.file, $0, intent) }
+            } else { volume.open(caller, volume.root, intent) }
+        let opened = try opened(attempt, opening, volume)
+        let open = Open(handle, tree, volume, opened)
+        write(open, opened, opened.file, opening, caller, &writer)
+        return .success
+    }
+
+    /// What a file that is there can be opened for, beyond what its rights say.
+    private func check(_ opening: Opening, _ file: Attributes) throws(SMBHalt) {
         if opening.disposition == .create { throw .status(.objectNameCollision) }
-        let isDirectory = file.type == .directory
-        if isDirectory {
-            if request.options & CreateOptions.notDirectory != 0 || opening.path.namesData {
-                throw .status(.fileIsADirectory)
-            }
+        if file.type == .directory {
+            if opening.path.namesData { throw .status(opening.isDirectory ? .notADirectory : .fileIsADirectory) }
+            if opening.request.options & CreateOptions.notDirectory != 0 { throw .status(.fileIsADirectory) }
             if opening.disposition.replaces {
-                throw .status(request.options & CreateOptions.directory != 0 ? .invalidParameter : .objectNameCollision)
+                throw .status(opening.isDirectory ? .invalidParameter : .objectNameCollision)
             }
-        } else if request.options & CreateOptions.directory != 0 {
+        } else if opening.isDirectory {
             throw .status(
                 opening.disposition.makes && opening.disposition != .openIf ? .objectNameCollision : .notADirectory)
         }
-        let maximal = maximalAccess(file, opening.found.parent, tree)
-        let granted = try granted(request, maximal)
-        let facts = FileFacts(file)
-        if facts.attributes.contains(.readOnly), !isDirectory {
-            let changing: AccessMask = [.writeData, .appendData]
-            if opening.disposition.replaces || !AccessMask(generic: request.access).isDisjoint(with: changing) {
-                throw .status(.accessDenied)
-            }
-            if request.options & CreateOptions.deleteOnClose != 0 { throw .status(.cannotDelete) }
+        let kept = FileFacts(file).attributes
+        if kept.contains(.readOnly), file.type != .directory {
+            if opening.changesData { throw .status(.accessDenied) }
+            if opening.deletesOnClose { throw .status(.cannotDelete) }
         }
-        let wish = self.wish(opening, file.file, isDirectory: isDirectory, granted, tree)
-        let (id, place, handle) = try admit(wish, tree)
-        let open = Open(handle, tree, volume, file.file, file.type, granted, place, id)
-        open.broughtKey = leaseKey(opening, isDirectory)
-        do throws(SMBHalt) {
-            let attributes = try value(volume.open(caller, file.file), volume)
-            guard opening.disposition.replaces else {
-                return try answer(opening, open, .opened, attributes, maximal, &writer)
-            }
-            let wanted = FileAttributes(rawValue: request.attributes)
-            let kept = facts.attributes.intersection([.hidden, .system])
-            guard wanted.isSuperset(of: kept), maximal.contains(.writeData) else { throw .status(.accessDenied) }
-        } catch {
-            if case .status = error { _ = volume.close(caller, file.file) }
-            _ = tree.sharing?.close(open, on: loop)
-            throw error
-        }
-        throw replace(opening, open, caller, volume, maximal)
-    }
-
-    /// An open that empties the file.
-    func replace(
-        _ opening: Opening, _ open: Open, _ caller: Caller, _ volume: Volume, _ maximal: AccessMask
-    ) -> SMBHalt {
-        let action: CreateAction = opening.disposition == .supersede ? .superseded : .overwritten
-        var new = NewAttributes()
-        new.dos = FileAttributes(rawValue: opening.request.attributes).intersection(.kept).union(.archive).rawValue
-        let (now, file, attributes) = (caller.request, open.file, new)
-        // What the request points to is gone by then.
-        var kept = opening
-        kept.request = opening.request.withoutBytes
-        kept.contexts = opening.contexts.withoutBytes
-        nonisolated(unsafe) let rest = kept
-        return .later { [self] (exchange) async throws(SMBHalt) in
-            let changed: Changed
-            do throws(FileError) {
-                let (result, number) = try await volume.resize(now, file, to: 0, attributes)
-                changed = result
-                exchange.settle(number, volume)
-            } catch {
-                _ = volume.close(caller, file)
-                _ = open.sharing?.close(open, on: loop)
-                throw .status(NTStatus(error))
-            }
-            open.sharing?.post(.modified, [.attributes, .size, .lastWrite], open.place.path, on: loop)
-            let lease = try keep(rest, open)
-            makeDurable(open, rest.contexts.durable)
-            let shown = open.stream == nil ? changed.after : try self.attributes(open, caller, volume)
-            return SMBAnswer { writer in
-                self.write(open, action, shown, rest.contexts.wishes, maximal, lease, &writer)
-            }
+        if opening.disposition.replaces, !opening.attributes.isSuperset(of: kept.intersection([.hidden, .system])) {
+            throw .status(.accessDenied)
         }
     }
 
-    private func make(
-        _ opening: Opening, _ caller: Caller, _ volume: Volume, _ tree: Tree, _ writer: inout Writer
-    ) throws(SMBHalt) -> NTStatus {
+    private func checkNew(_ opening: Opening) throws(SMBHalt) {
         guard opening.disposition.makes else { throw .status(.objectNameNotFound) }
-        guard let parent = opening.found.parent, let name = opening.found.path.name else {
-            throw .status(.objectNameInvalid)
-        }
-        let request = opening.request
-        let isDirectory = request.options & CreateOptions.directory != 0
-        if isDirectory, opening.path.namesData { throw .status(.notADirectory) }
-        let attributes = FileAttributes(rawValue: request.attributes)
-        if request.options & CreateOptions.deleteOnClose != 0, attributes.contains(.readOnly) {
-            throw .status(.cannotDelete)
-        }
-        if let key = leaseKey(opening, isDirectory), tree.sharing?.isFree(key) == false {
-            throw .status(.invalidParameter)
-        }
-        var new = NewFile(type: isDirectory ? .directory : .file, mode: isDirectory ? 0o755 : 0o644)
-        new.dos = attributes.intersection(.kept).union(isDirectory ? [] : .archive).rawValue
-        let created = try value(
-            name.withUnsafeBytes { volume.create(caller, in: parent.file, $0, new, .exclusive) }, volume)
-        let file = try value(volume.open(caller, created.file.file), volume)
-        tree.sharing?.post(.added, isDirectory ? .directoryName : .fileName, opening.found.path, on: loop)
-        var maximal = maximalAccess(file, parent, tree)
-        // Who makes a file has what he asks for, whatever its mode says later.
-        maximal.formUnion(AccessMask(generic: request.access))
-        let granted = try granted(request, maximal)
-        let wish = self.wish(opening, file.file, isDirectory: isDirectory, granted, tree)
-        let (id, place, handle) = try admit(wish, tree)
-        let open = Open(handle, tree, volume, file.file, file.type, granted, place, id)
-        open.broughtKey = leaseKey(opening, isDirectory)
-        return try answer(opening, open, .created, file, maximal, &writer)
+        if opening.isDirectory, opening.path.namesData { throw .status(.notADirectory) }
+        if opening.deletesOnClose, opening.attributes.contains(.readOnly) { throw .status(.cannotDelete) }
     }
 
-    // MARK: Sharing
-
-    /// The key of the lease that the request brings, if it may have one.
-    func leaseKey(_ opening: Opening, _ isDirectory: Bool) -> LeaseKey? {
-        guard opening.request.oplock == Oplock.lease, let lease = opening.contexts.lease, !isDirectory,
-            let stream, let dialect = stream.negotiation.dialect, dialect > .v202
-        else { return nil }
-        return LeaseKey(client: stream.negotiation.clientGUID, key: lease.key)
-    }
-
-    func wish(
-        _ opening: Opening, _ file: FileID, isDirectory: Bool, _ granted: AccessMask, _ tree: Tree
-    ) -> FileSharing.Wish {
+    /// What the request asks for, in the terms of all protocols.
+    func intent(
+        _ opening: Opening, _ handle: FileHandle, _ volume: Volume, _ tree: Tree
+    ) throws(SMBHalt) -> OpenIntent {
         let request = opening.request
-        var access: DataAccess = []
-        if !granted.isDisjoint(with: [.readData, .execute]) { access.insert(.read) }
-        if !granted.isDisjoint(with: [.writeData, .appendData]) || opening.disposition.replaces {
-            access.insert(.write)
-        }
-        if granted.contains(.delete) { access.insert(.delete) }
-        var shared: DataAccess = []
-        if request.share & 1 != 0 { shared.insert(.read) }
-        if request.share & 2 != 0 { shared.insert(.write) }
-        if request.share & 4 != 0 { shared.insert(.delete) }
         let guid = stream?.negotiation.clientGUID ?? 0
-        let key = leaseKey(opening, isDirectory)
-        return FileSharing.Wish(
-            file: file, place: opening.found.path, isDirectory: isDirectory,
-            client: UInt64(truncatingIfNeeded: guid ^ guid >> 64), share: ShareMode(access: access, shared: shared),
-            granted: granted, isDeleteOnClose: request.options & CreateOptions.deleteOnClose != 0,
-            leaseKey: key?.key ?? 0, actor: key, replaces: opening.disposition.replaces)
-    }
-
-    func admit(
-        _ wish: FileSharing.Wish, _ tree: Tree
-    ) throws(SMBHalt) -> (OpenID, FilePlace, FileHandle) {
-        guard let sharing = tree.sharing else { throw .status(.invalidDeviceRequest) }
-        let handle = server.newHandle()
-        var wish = wish
-        if wish.actor == nil { wish.actor = Open.oplockKey(handle) }
-        let away = server.durables.opens(of: wish.file)
-        switch sharing.open(wish, away: away, on: loop, waiter: { waiter(on: wish.file) }) {
-        case .purges(let handles):
-            let ends = handles.compactMap { server.durables.purge($0, on: loop) }
-            throw .after { for end in ends { await end.value } }
-        case .opened(let id, let place, _): return (id, place, handle)
-        case .refused(let status): throw .status(status)
-        case .waits(let request): throw waits(sharing, request, wish.file)
+        let isDirectory = opening.isDirectory && opening.path.stream == nil
+        var new = NewFile(type: isDirectory ? .directory : .file, mode: isDirectory ? 0o755 : 0o644)
+        new.isModeDefault = true
+        new.dos = opening.attributes.intersection(.kept).union(isDirectory ? [] : .archive).rawValue
+        if opening.found.file == nil, let security = opening.contexts.security {
+            new.acl = try descriptor(security).acl
         }
+        var intent = OpenIntent(
+            opening.disposition.intended, access: AccessMask(generic: request.access),
+            shared: DataAccess(rawValue: UInt8(truncatingIfNeeded: request.share & 7)), new: new,
+            client: UInt64(truncatingIfNeeded: guid ^ guid >> 64))
+        intent.kind = isDirectory ? .directory : .any
+        intent.wantsAll = opening.wantsAll
+        intent.opensLinks = true
+        intent.widensMode = true
+        intent.deletesOnClose = opening.deletesOnClose
+        intent.lease = leaseWish(opening, handle, tree)
+        return intent
     }
 
-    /// Serves the element again when the lease that was in its way is gone.
-    func waiter(on file: FileID) -> FileSharing.Waiter {
-        let use = use
-        return FileSharing.Waiter(loop: loop, file: file) { [self] in
-            if self.use == use { again() }
-        }
-    }
-
-    func waits(_ sharing: FileSharing, _ request: UInt64, _ file: FileID) -> SMBHalt {
-        if let creating { stream?.creating[creating] = header.messageID }
-        announce()
-        onCancel = { [self] who in
-            sharing.giveUp(request, on: file)
-            finish(SMBAnswer(.cancelled))
-        }
-        return .pending
-    }
-
-    /// What a client may keep of the file, as it asked.
-    private func keep(_ opening: Opening, _ open: Open) throws(SMBHalt) -> LeaseAnswer? {
-        guard let stream, let sharing = open.sharing, !open.isDirectory else { return nil }
-        let holder = stream.leaseHolder(open)
-        if let key = leaseKey(opening, open.isDirectory), let lease = opening.contexts.lease {
-            let wanted = LeaseState(rawValue: UInt8(lease.state & 7))
-            let grant = sharing.grant(
-                key, wanted, kind: .lease, to: open, epoch: lease.isVersion2 ? lease.epoch : nil, holder: holder,
-                on: loop)
-            open.oplock = Oplock.lease
-            guard case .granted(let state, let epoch, let isBreaking) = grant else {
-                return LeaseAnswer(lease: lease, state: [], epoch: lease.epoch, isBreaking: false)
-            }
-            return LeaseAnswer(lease: lease, state: state, epoch: epoch, isBreaking: isBreaking)
+    /// What the client wants to keep of the file.
+    private func leaseWish(_ opening: Opening, _ handle: FileHandle, _ tree: Tree) -> LeaseWish? {
+        guard let stream, let dialect = stream.negotiation.dialect else { return nil }
+        let isDirectory = opening.path.stream == nil && (opening.isDirectory || opening.found.file?.type == .directory)
+        let holder = stream.leaseHolder(handle, tree.session.id)
+        if opening.request.oplock == Oplock.lease {
+            guard dialect > .v202, let lease = opening.contexts.lease else { return nil }
+            // A directory's key stands for it as a file's does, though nothing is granted.
+            let wanted = isDirectory ? [] : LeaseState(rawValue: UInt8(lease.state & 7))
+            return LeaseWish(
+                LeaseKey(client: stream.negotiation.clientGUID, key: lease.key), .lease, wanted,
+                epoch: lease.isVersion2 ? lease.epoch : nil,
+                holder: holder)
         }
         let wanted = Oplock.state(opening.request.oplock)
-        guard !wanted.isEmpty, !open.granted.isSubset(of: .look) else { return nil }
-        let grant = sharing.grant(
-            Open.oplockKey(open.handle), wanted, kind: .oplock, to: open, epoch: nil, holder: holder, on: loop)
-        if case .granted(let state, _, _) = grant { open.oplock = Oplock.level(state) }
-        return nil
+        guard !wanted.isEmpty, !isDirectory else { return nil }
+        return LeaseWish(Oplock.key(handle), .oplock, wanted, holder: holder)
     }
+
+    /// An open's refusals have names of their own.
+    func opened(
+        _ attempt: Attempt<OpenedFile>, _ opening: Opening, _ volume: Volume
+    ) throws(SMBHalt) -> OpenedFile {
+        if case .refused(.readOnly) = attempt, opening.found.file != nil { throw .status(.accessDenied) }
+        return try value(attempt, volume)
+    }
+
+    // MARK: The answer
 
     struct LeaseAnswer {
         var lease: CreateContexts.Lease
-        var state: LeaseState
-        var epoch: UInt16
-        var isBreaking: Bool
+        var status: LeaseStatus
 
         var bytes: [UInt8] {
             var data: [UInt8] = []
             data.u64(UInt64(truncatingIfNeeded: lease.key))
             data.u64(UInt64(truncatingIfNeeded: lease.key >> 64))
-            data.u32(UInt32(state.rawValue))
-            data.u32((isBreaking ? CreateContexts.Lease.isBreaking : 0) | lease.flags & CreateContexts.Lease.hasParent)
+            data.u32(UInt32(status.state.rawValue))
+            let hasParent = lease.isVersion2 ? lease.flags & CreateContexts.Lease.hasParent : 0
+            data.u32((status.isBreaking ? CreateContexts.Lease.isBreaking : 0) | hasParent)
             data.u64(0)
-            guard lease.isVersion2 else { return data }
-            let hasParent = lease.flags & CreateContexts.Lease.hasParent != 0
-            data.u64(hasParent ? UInt64(truncatingIfNeeded: lease.parent) : 0)
-            data.u64(hasParent ? UInt64(truncatingIfNeeded: lease.parent >> 64) : 0)
-            data.u16(epoch)
+            guard status.hasEpoch else { return data }
+            data.u64(hasParent != 0 ? UInt64(truncatingIfNeeded: lease.parent) : 0)
+            data.u64(hasParent != 0 ? UInt64(truncatingIfNeeded: lease.parent >> 64) : 0)
+            data.u16(status.epoch)
             data.u16(0)
             return data
         }
     }
 
-    // MARK: The answer
-
-    func answer(
-        _ opening: Opening, _ open: Open, _ action: CreateAction, _ file: Attributes, _ maximal: AccessMask,
+    /// `shown`: the file's attributes, or those of a stream.
+    func write(
+        _ open: Open, _ opened: OpenedFile, _ shown: Attributes, _ opening: Opening, _ caller: Caller,
         _ writer: inout Writer
-    ) throws(SMBHalt) -> NTStatus {
+    ) {
         open.mode = opening.request.options & 0x3E
-        let lease = try keep(opening, open)
+        open.action = CreateAction(opened.action)
+        var lease: LeaseAnswer?
+        if opening.request.oplock == Oplock.lease, let wish = opening.contexts.lease, open.leaseKey != nil,
+            !open.isDirectory
+        {
+            open.oplock = Oplock.lease
+            lease = leaseAnswer(open, wish)
+        } else {
+            open.oplock = Oplock.level(opened.lease)
+        }
         makeDurable(open, opening.contexts.durable)
-        write(open, action, file, opening.contexts.wishes, maximal, lease, &writer)
-        return .success
+        write(open, shown, opening.contexts.wishes, maximalAccess(open, caller, opening.found.parent), lease, &writer)
+    }
+
+    /// What can not be found now is no more than what the open has.
+    func maximalAccess(_ open: Open, _ caller: Caller, _ parent: Attributes?) -> AccessMask {
+        guard let volume = open.volume, case .done(let file, _) = volume.attributes(caller, open.subject),
+            case .done(let mask, _) = volume.maximalAccess(caller, file, in: parent?.file)
+        else { return open.granted }
+        return mask.union(open.granted)
     }
 
     /// [MS-SMB2] 2.2.14.
     func write(
-        _ open: Open, _ action: CreateAction, _ file: Attributes, _ wishes: CreateContexts.Wishes,
-        _ maximal: AccessMask, _ lease: LeaseAnswer?, _ writer: inout Writer
+        _ open: Open, _ file: Attributes, _ wishes: CreateContexts.Wishes, _ maximal: @autoclosure () -> AccessMask,
+        _ lease: LeaseAnswer?, _ writer: inout Writer
     ) {
         open.tree.session.opens[open.handle.volatile] = open
         self.file = open.handle
-        open.action = action
         noteCreation(open)
         let facts = FileFacts(file)
         writer.u16LE(89)
         writer.u8(open.oplock)
         writer.u8(0)
-        writer.u32LE(action.rawValue)
+        writer.u32LE(open.action.rawValue)
         facts.writeTimes(into: &writer)
         writer.u64LE(facts.allocated)
         writer.u64LE(facts.size)
@@ -431,7 +340,7 @@ extension Exchange {
         if wishes.maximalAccess, wishes.maximalAccessStamp != facts.written {
             var data: [UInt8] = []
             data.u32(0)
-            data.u32(maximal.rawValue)
+            data.u32(maximal().rawValue)
             answer.add("MxAc", data)
         }
         if wishes.diskID {
@@ -443,114 +352,5 @@ extension Exchange {
         if let lease { answer.add("RqLs", lease.bytes) }
         addDurability(open, to: &answer)
         answer.write(into: &writer, at: place)
-    }
-
-    // MARK: Opens
-
-    /// The open that an element names: of its session, and of its tree.
-    func open(_ handle: FileHandle) throws(SMBHalt) -> Open {
-        var handle = handle
-        if isRelated, handle == .previous {
-            guard let file else { throw .status(previousFailure) }
-            handle = file
-        }
-        guard let session, let open = session.opens[handle.volatile], open.handle == handle, open.tree === tree else {
-            throw .status(.fileClosed)
-        }
-        file = handle
-        return open
-    }
-
-    /// A stream has its file's attributes, but for its size.
-    func attributes(_ open: Open, _ caller: Caller, _ volume: Volume) throws(SMBHalt) -> Attributes {
-        let own = try value(volume.attributes(caller, open.file), volume)
-        guard let stream = open.stream else { return own }
-        var file = try value(volume.attributes(caller, stream.base), volume)
-        file.type = .file
-        file.size = own.size
-        file.allocated = own.allocated
-        return file
-    }
-
-    func volume(_ open: Open) throws(SMBHalt) -> Volume {
-        guard let volume = open.volume else { throw .status(.invalidDeviceRequest) }
-        return volume
-    }
-
-    // MARK: Close
-
-    func close(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
-        let request = try parse { (element) throws(BytesError) in try CloseRequest(reading: element) }
-        let open = try open(request.file)
-        guard let volume = open.volume else {
-            forget(open)
-            Self.writeClosed(nil, &writer)
-            return .success
-        }
-        let caller = caller(open.tree)
-        let last: Attributes? = request.wantsAttributes ? try? attributes(open, caller, volume) : nil
-        stream?.finishWatching(open, .notifyCleanup)
-        for (exchange, use) in open.locking where exchange.use == use { exchange.cancel(by: .session) }
-        if let sharing = open.sharing, sharing.close(open, on: loop) { open.mustRemove = true }
-        if open.mustRemove {
-            let path = open.place.path
-            if let parent = path.parent, let name = path.name {
-                // The name may have gone already, by another's hand.
-                switch remove(open, caller, volume, parent, name) {
-                case .done(_, let number):
-                    settle(number, volume)
-                    guard open.stream == nil else { break }
-                    let filter: WatchFilter = open.isDirectory ? .directoryName : .fileName
-                    open.sharing?.post(.removed, filter, path, on: loop)
-                case .refused: break
-                case .lacks(let lack): throw .lacks(lack)
-                }
-            }
-            open.mustRemove = false
-        }
-        _ = try value(volume.close(caller, open.file), volume)
-        forget(open)
-        Self.writeClosed(last.map { FileFacts($0) }, &writer)
-        return .success
-    }
-
-    private func remove(
-        _ open: Open, _ caller: Caller, _ volume: Volume, _ parent: FileID, _ name: [UInt8]
-    ) -> Attempt<Void> {
-        if let stream = open.stream {
-            return stream.name.withUnsafeBytes { volume.removeStream(caller, of: stream.base, $0) }
-        }
-        switch name.withUnsafeBytes({ volume.remove(caller, in: parent, $0, isDirectory: open.isDirectory) }) {
-        case .done(_, let number): return .done((), number: number)
-        case .refused(let error): return .refused(error)
-        case .lacks(let lack): return .lacks(lack)
-        }
-    }
-
-    private func forget(_ open: Open) {
-        stream?.forgetCreation(open)
-        session?.opens[open.handle.volatile] = nil
-    }
-
-    private static func writeClosed(_ facts: FileFacts?, _ writer: inout Writer) {
-        writer.u16LE(60)
-        writer.u16LE(facts == nil ? 0 : 1)
-        writer.u32LE(0)
-        guard let facts else { return writer.zeros(52) }
-        facts.writeTimes(into: &writer)
-        writer.u64LE(facts.allocated)
-        writer.u64LE(facts.size)
-        writer.u32LE(facts.attributes.rawValue)
-    }
-}
-
-extension AccessMask {
-    /// Who asks for no more only looks at the file, and disturbs nobody.
-    static let look: AccessMask = [.readAttributes, .writeAttributes, .readACL, .synchronize]
-}
-
-extension FileSecurity {
-    init(_ file: Attributes) {
-        self.init(uid: file.uid, gid: file.gid, mode: file.mode, isDirectory: file.type == .directory)
     }
 }

@@ -22,12 +22,15 @@ extension Exchange {
         guard request.offset <= Self.offsetMax, UInt64(count) <= Self.offsetMax - request.offset else {
             throw .status(.invalidParameter)
         }
-        try checkLocks(open, at: request.offset, count, isWrite: false)
         guard let frame = writer.space(Self.readFrame), let data = writer.space(count) else {
             throw .status(.insufficientResources)
         }
-        let attempt = volume.read(caller(open.tree), open.file, at: request.offset, into: data)
-        if case .lacks = attempt { throw readSlowly(request, open, volume) }
+        let caller = caller(open)
+        let attempt = volume.read(caller, open.file, at: request.offset, into: data)
+        if case .lacks = attempt {
+            _ = try value(volume.mayRead(caller, open.file, at: request.offset, count: count), volume)
+            throw readSlowly(request, open, volume)
+        }
         let got = try value(attempt, volume).count
         writer.rewind(to: Header.bytes + Self.readFrame + got)
         Self.write(got, frame)
@@ -79,25 +82,26 @@ extension Exchange {
         guard request.data.count <= stream?.negotiation.dataMax ?? 0 else { throw .status(.invalidParameter) }
         guard !open.isDirectory else { throw .status(.invalidDeviceRequest) }
         guard !open.granted.isDisjoint(with: [.writeData, .appendData]) else { throw .status(.accessDenied) }
-        let caller = caller(open.tree)
+        let caller = caller(open)
         var offset = request.offset
         // "At the end", as clients that only append say it.
         if offset == .max {
-            offset = try value(volume.attributes(caller, open.file), volume).size
+            if appendAt == nil { appendAt = try value(volume.attributes(caller, open.file), volume).size }
+            offset = appendAt ?? 0
         }
         guard offset <= Self.offsetMax, UInt64(request.data.count) <= Self.offsetMax - offset else {
             throw .status(.invalidParameter)
         }
-        if progress == 0, !request.data.isEmpty {
-            try checkLocks(open, at: offset, request.data.count, isWrite: true)
-            try proceed(.write, open)
+        // Of what is written in pieces, all is allowed before the first.
+        if progress == 0, request.data.count > Self.pieceMax {
+            _ = try value(
+                volume.mayWrite(caller, open.file, at: offset, count: UInt64(request.data.count)), volume)
         }
         while progress < request.data.count {
             let piece = UnsafeRawBufferPointer(rebasing: request.data[progress...].prefix(Self.pieceMax))
             _ = try value(volume.write(caller, open.file, at: offset + UInt64(progress), piece), volume)
             progress += piece.count
         }
-        open.sharing?.post(.modified, [.size, .lastWrite], open.place.path, on: loop)
         writer.u16LE(17)
         writer.u16LE(0)
         writer.u32LE(UInt32(request.data.count))

@@ -12,7 +12,7 @@ extension Exchange {
         guard !request.isVersion2 || dialect.isThree else { return }
         var mayBe = open.oplock == Oplock.batch
         if let key = open.leaseKey, open.oplock == Oplock.lease {
-            mayBe = open.sharing?.look { $0.leases.state(key)?.contains(.handle) ?? false } ?? false
+            mayBe = open.volume?.lease(key)?.contains(.handle) ?? false
         }
         guard mayBe else { return }
         open.durability = Durability(request)
@@ -32,26 +32,30 @@ extension Exchange {
         _ reconnect: CreateContexts.Reconnect, _ request: CreateRequest, _ contexts: CreateContexts, _ tree: Tree,
         _ volume: Volume, _ writer: inout Writer
     ) throws(SMBHalt) -> NTStatus {
-        guard let stream, let session, let sharing = tree.sharing else { throw .status(.objectNameNotFound) }
+        guard let stream, let session else { throw .status(.objectNameNotFound) }
         // One way of coming back at a time, and nothing that would make a new open.
         let client = stream.negotiation.clientGUID
-        let path = try SMBPath(request.name)
+        let wanted = try SMBPath(request.name).components
         let user = session.user?.name ?? ""
-        let lease = request.oplock == Oplock.lease ? contexts.lease : nil
+        // The level that is asked for says nothing here.
+        let lease = contexts.lease
+        let caller = caller(tree)
+        var path: [[UInt8]] = []
+        if let away = server.durables[reconnect.file.persistent], away.volume === volume {
+            // The session that it was opened by may be gone.
+            path = try self.path(away, volume, caller)
+        }
         let taken = server.durables.take(reconnect.file.persistent) { entry in
             let open = entry.open
             guard open.volume === volume else { return .objectNameNotFound }
-            if reconnect.isVersion2, open.durability?.guid != reconnect.guid { return .objectNameNotFound }
+            // A handle of the first version has no number of its client's.
+            if reconnect.isVersion2, open.durability?.guid ?? 0 != reconnect.guid { return .objectNameNotFound }
             if open.oplock == Oplock.lease {
                 guard entry.client == client, let lease, open.leaseKey == LeaseKey(client: client, key: lease.key)
                 else {
                     return .objectNameNotFound
                 }
-                if path.components != open.place.path.components,
-                    !Self.isSame(path.components, open.place.path.components)
-                {
-                    return .invalidParameter
-                }
+                guard path == wanted || Self.isSame(path, wanted) else { return .invalidParameter }
             } else if lease != nil {
                 return .objectNameNotFound
             }
@@ -63,24 +67,30 @@ extension Exchange {
         case .success(let found): open = found
         }
         open.moved(to: tree)
-        let key = open.actor
-        sharing.change(on: loop) { state, _ in
-            state.leases.reconnected(key)
-            if state.leases.state(key) != nil { state.holders[key] = stream.leaseHolder(open) }
-        }
+        if let key = open.leaseKey { volume.reconnect(key, stream.leaseHolder(open.handle, session.id)) }
         session.opens[open.handle.volatile] = open
-        let file = try attributes(open, caller(tree), volume)
-        var answer: LeaseAnswer?
-        if let lease, let leaseKey = open.leaseKey {
-            let state = sharing.look { $0.leases.state(leaseKey) } ?? []
-            answer = LeaseAnswer(lease: lease, state: state, epoch: lease.epoch, isBreaking: false)
-        }
+        open.action = .opened
+        let file = try attributes(open, caller, volume)
         let durability = open.durability
         // The answer says nothing of what the client knows.
         open.durability = nil
-        write(open, .opened, file, contexts.wishes, maximalAccess(file, nil, tree), answer, &writer)
+        write(
+            open, file, contexts.wishes, maximalAccess(open, caller, nil), leaseAnswer(open, lease), &writer)
         open.durability = durability
         return .success
+    }
+
+    func leaseAnswer(_ open: Open, _ lease: CreateContexts.Lease?) -> LeaseAnswer? {
+        guard let lease, let key = open.leaseKey else { return nil }
+        let nothing = LeaseStatus(state: [], epoch: lease.epoch, hasEpoch: lease.isVersion2, isBreaking: false)
+        return LeaseAnswer(lease: lease, status: open.volume?.leaseStatus(key) ?? nothing)
+    }
+
+    /// Where an open is by now: the names from the share's root on; a stream's is that of its file.
+    func path(_ open: Open, _ volume: Volume, _ caller: Caller) throws(SMBHalt) -> [[UInt8]] {
+        if open.stream != nil { return try value(volume.path(caller, of: open.subject), volume) }
+        guard let held = open.held, let place = volume.name(of: held) else { return [] }
+        return try value(volume.path(caller, of: place.directory), volume) + [place.name]
     }
 
     // MARK: Requests that come again
@@ -103,16 +113,15 @@ extension Exchange {
         }
         guard isReplay else { throw .status(.duplicateObjectID) }
         guard open.tree === tree else { throw .status(.accessDenied) }
-        var answer: LeaseAnswer?
         if open.oplock == Oplock.lease || request.oplock == Oplock.lease {
             guard open.oplock == Oplock.lease, request.oplock == Oplock.lease, let lease = contexts.lease,
-                let key = open.broughtKey, key.key == lease.key, let sharing = open.sharing
+                open.leaseKey?.key == lease.key
             else { throw .status(.accessDenied) }
-            let (state, isBreaking) = sharing.look { ($0.leases.state(key) ?? [], $0.leases.isBreaking(key)) }
-            answer = LeaseAnswer(lease: lease, state: state, epoch: lease.epoch, isBreaking: isBreaking)
         }
-        let file = try attributes(open, caller(tree), volume)
-        write(open, open.action, file, contexts.wishes, maximalAccess(file, nil, tree), answer, &writer)
+        let lease = request.oplock == Oplock.lease ? contexts.lease : nil
+        let caller = caller(open)
+        let file = try attributes(open, caller, volume)
+        write(open, file, contexts.wishes, maximalAccess(open, caller, nil), leaseAnswer(open, lease), &writer)
         return .success
     }
 

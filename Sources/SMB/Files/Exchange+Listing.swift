@@ -37,7 +37,8 @@ extension Exchange {
         guard let pattern = NamePattern(request.pattern), !request.pattern.isEmpty || open.scan != nil else {
             throw .status(.objectNameInvalid)
         }
-        let isNew = request.flags & (QueryDirectoryRequest.restart | QueryDirectoryRequest.reopen) != 0
+        // What was looked through when something was missing is not looked through again.
+        let isNew = progress == 0 && request.flags & (QueryDirectoryRequest.restart | QueryDirectoryRequest.reopen) != 0
         var scan = open.scan ?? DirectoryScan(pattern: pattern)
         if isNew {
             scan = DirectoryScan(pattern: request.pattern.isEmpty ? scan.pattern : pattern)
@@ -53,7 +54,11 @@ extension Exchange {
         var page = Page(
             level: level, start: start, limit: start + Int(request.outputMax),
             isSingle: request.flags & QueryDirectoryRequest.single != 0)
-        try fill(&page, &scan, open, volume, &writer)
+        do throws(SMBHalt) { try fill(&page, &scan, open, volume, &writer) } catch {
+            open.scan = scan
+            progress = 1
+            throw error
+        }
         let isFirst = !scan.hasShown
         scan.hasShown = true
         open.scan = scan
@@ -79,7 +84,7 @@ extension Exchange {
     private func fill(
         _ page: inout Page, _ scan: inout DirectoryScan, _ open: Open, _ volume: Volume, _ writer: inout Writer
     ) throws(SMBHalt) {
-        let caller = caller(open.tree)
+        let caller = caller(open)
         if scan.pattern.isName {
             scan.isAtEnd = true
             return try showNamed(scan.pattern, &page, open, volume, caller, &writer)
@@ -89,7 +94,7 @@ extension Exchange {
             let name: [UInt8] = isSelf ? [UInt8(ascii: ".")] : [UInt8(ascii: "."), UInt8(ascii: ".")]
             let matches = name.withUnsafeBytes { scan.pattern.matches($0) }
             if matches {
-                let id = isSelf ? open.file : open.place.path.parent ?? open.file
+                let id = isSelf ? open.file : open.held.flatMap { volume.name(of: $0)?.directory } ?? open.file
                 let file = try value(volume.attributes(caller, id), volume)
                 name.withUnsafeBytes { _ = Self.show(file, $0, &page, &writer) }
                 if page.isFull, page.last == 0 || page.isTooSmall { return }
@@ -118,11 +123,12 @@ extension Exchange {
                     }
                 }
             }
-            if case .lacks = attempt, page.last > 0 {
-                // What is there is an answer; the rest comes with the next call.
+            if case .lacks(let lack) = attempt {
                 progress.cookie = cookie
                 scan = progress
-                return
+                // What is there is an answer; the rest comes with the next call.
+                if page.last > 0 { return }
+                throw .lacks(lack)
             }
             let isOver = try value(attempt, volume)
             progress.cookie = cookie

@@ -103,7 +103,7 @@ extension Exchange {
     {
         if open.volume == nil { return try queryPipe(request, open, &writer) }
         let volume = try volume(open)
-        let file = try attributes(open, caller(open.tree), volume)
+        let file = try attributes(open, caller(open), volume)
         let facts = FileFacts(file)
         func needAttributes() throws(SMBHalt) {
             guard open.granted.contains(.readAttributes) else { throw .status(.accessDenied) }
@@ -120,7 +120,7 @@ extension Exchange {
             throw .status(.notSupported)
         case FileLevel.normalizedName:
             guard stream?.negotiation.dialect == .v311 else { throw .status(.notSupported) }
-            name(open, isAbsolute: false, &writer)
+            try name(open, isAbsolute: false, &writer)
         case FileLevel.position: writer.u64LE(open.position)
         case FileLevel.fullEA: throw .status(.noEAsOnFile)
         case FileLevel.mode: writer.u32LE(open.mode)
@@ -135,7 +135,7 @@ extension Exchange {
             writer.u64LE(open.position)
             writer.u32LE(open.mode)
             writer.u32LE(0)
-            name(open, isAbsolute: true, &writer)
+            try name(open, isAbsolute: true, &writer)
         case FileLevel.alternateName: throw .status(.objectNameNotFound)
         case FileLevel.stream: try streams(file, facts, open, &writer)
         case FileLevel.compression:
@@ -170,23 +170,21 @@ extension Exchange {
     private func standard(_ facts: FileFacts, _ open: Open, _ writer: inout Writer) {
         writer.u64LE(facts.allocated)
         writer.u64LE(facts.size)
-        let isGoing = open.sharing?.isGoing(open) ?? false
+        let isGoing = open.held.flatMap { open.volume?.isDeletePending($0) } ?? false
         writer.u32LE(isGoing ? max(facts.links, 1) - 1 : facts.links)
         writer.u8(isGoing ? 1 : 0)
         writer.u8(facts.isDirectory ? 1 : 0)
         writer.u16LE(0)
     }
 
-    private func name(_ open: Open, isAbsolute: Bool, _ writer: inout Writer) {
+    private func name(_ open: Open, isAbsolute: Bool, _ writer: inout Writer) throws(SMBHalt) {
+        let path = try path(open, try volume(open), caller(open))
         let place = writer.reserve(4)
         let start = writer.position
-        if isAbsolute, open.place.path.components.isEmpty { writer.u16LE(UInt16(UInt8(ascii: "\\"))) }
-        for (index, component) in open.place.path.components.enumerated() {
+        if isAbsolute, path.isEmpty { writer.u16LE(UInt16(UInt8(ascii: "\\"))) }
+        for (index, component) in path.enumerated() {
             if index > 0 || isAbsolute { writer.u16LE(UInt16(UInt8(ascii: "\\"))) }
-            let stream = open.stream.map { 1 + $0.name.count } ?? 0
-            let isLast = index == open.place.path.components.count - 1
-            let name = isLast ? Array(component.dropLast(stream)) : component
-            name.withUnsafeBytes { _ = UTF16Name.write($0, into: &writer) }
+            component.withUnsafeBytes { _ = UTF16Name.write($0, into: &writer) }
         }
         if let stream = open.stream {
             for unit in (":" + String(decoding: stream.name, as: UTF8.self)).utf16 { writer.u16LE(unit) }
@@ -196,7 +194,7 @@ extension Exchange {
 
     private func streams(_ file: Attributes, _ facts: FileFacts, _ open: Open, _ writer: inout Writer) throws(SMBHalt) {
         let volume = try volume(open)
-        let caller = caller(open.tree)
+        let caller = caller(open)
         var last: Int?
         func show(_ name: [UInt8], _ stream: FileFacts) {
             if let last {
@@ -229,7 +227,7 @@ extension Exchange {
         _ request: QueryInfoRequest, _ open: Open, _ writer: inout Writer
     ) throws(SMBHalt) -> NTStatus {
         let volume = try volume(open)
-        let caller = caller(open.tree)
+        let caller = caller(open)
         let unit: UInt64 = 4096
         switch request.level {
         case 1:
@@ -294,11 +292,14 @@ extension Exchange {
     ) throws(SMBHalt) -> NTStatus {
         let volume = try volume(open)
         guard request.additional & Self.auditInformation == 0 else { throw .status(.accessDenied) }
-        guard open.granted.contains(.readACL) else { throw .status(.accessDenied) }
-        let file = try value(volume.attributes(caller(open.tree), open.subject), volume)
+        let asked = request.additional & (Self.ownerInformation | Self.groupInformation | Self.listInformation)
+        guard asked == 0 || open.granted.contains(.readACL) else { throw .status(.accessDenied) }
+        let file = try value(volume.attributes(caller(open), open.subject), volume)
         let security = FileSecurity(file)
         let users = server.catalog.identities
-        var descriptor = SecurityDescriptor(security, nil, users)
+        // What the open was granted is enough; a stream's is its file's.
+        let acl = try value(volume.acl(ownerCaller(open), open.subject), volume)
+        var descriptor = SecurityDescriptor(security, acl, users)
         if request.additional & Self.ownerInformation == 0 { descriptor.owner = nil }
         if request.additional & Self.groupInformation == 0 { descriptor.group = nil }
         if request.additional & Self.listInformation == 0 { descriptor.acl = nil }

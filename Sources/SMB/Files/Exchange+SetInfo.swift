@@ -61,13 +61,14 @@ extension Exchange {
             try need(.writeData, open)
             let size = try information(request) { (reader) throws(BytesError) in try reader.u64LE() }
             guard size <= Self.offsetMax else { throw .status(.invalidParameter) }
-            let file = try value(volume.attributes(caller(open.tree), open.file), volume)
+            let file = try value(volume.attributes(caller(open), open.file), volume)
             // Nothing is reserved ahead; less than there is cuts the file.
             if size < file.size { try resize(open, volume, to: size) }
+            _ = try value(volume.mayWrite(caller(open), open.file, at: 0, count: 0), volume)
         case FileLevel.validDataLength:
             try need(.writeData, open)
             let size = try information(request) { (reader) throws(BytesError) in try reader.u64LE() }
-            let file = try value(volume.attributes(caller(open.tree), open.file), volume)
+            let file = try value(volume.attributes(caller(open), open.file), volume)
             guard size <= file.size else { throw .status(.invalidParameter) }
         case FileLevel.fullEA: throw .status(.easNotSupported)
         default: throw .status(.invalidInfoClass)
@@ -96,23 +97,17 @@ extension Exchange {
         if times[1] > 0 { new.accessed = NTTime.nanoseconds(UInt64(times[1])) }
         if times[2] > 0 { new.modified = NTTime.nanoseconds(UInt64(times[2])) }
         if bits != 0 {
-            let file = try value(volume.attributes(caller(open.tree), open.subject), volume)
+            let file = try value(volume.attributes(caller(open), open.subject), volume)
             let others = FileAttributes(rawValue: file.dos).subtracting(.kept)
             new.dos = wanted.intersection(.kept).union(others).rawValue
         }
         guard !new.isEmpty else { return }
         _ = try value(volume.setAttributes(ownerCaller(open), open.subject, new), volume)
-        var changed: WatchFilter = []
-        if new.born != nil { changed.insert(.creation) }
-        if new.accessed != nil { changed.insert(.lastAccess) }
-        if new.modified != nil { changed.insert(.lastWrite) }
-        if new.dos != nil { changed.insert(.attributes) }
-        open.sharing?.post(.modified, changed, open.place.path, on: loop)
     }
 
     /// The handle's rights were checked when it was opened: what it may do is done in the name of the file's owner.
     func ownerCaller(_ open: Open) -> Caller {
-        var caller = caller(open.tree)
+        var caller = caller(open)
         caller.credential = .root
         return caller
     }
@@ -120,13 +115,14 @@ extension Exchange {
     private func resize(_ open: Open, _ volume: Volume, to size: UInt64) throws(SMBHalt) {
         guard !open.isDirectory else { throw .status(.invalidParameter) }
         guard size <= Self.offsetMax else { throw .status(.invalidParameter) }
-        guard !open.tree.share.isReadOnly else { throw .status(.mediaWriteProtected) }
-        try proceed(.write, open)
-        let (file, now) = (open.file, caller(open.tree).request)
-        open.sharing?.post(.modified, [.size, .lastWrite], open.place.path, on: loop)
+        let caller = caller(open)
+        var wanted = NewAttributes()
+        wanted.size = size
+        let allowed = try value(volume.mayResize(caller, open.file, wanted), volume)
+        let (file, now) = (open.file, caller.request)
         throw .later { (exchange) async throws(SMBHalt) in
             do throws(FileError) {
-                let (_, number) = try await volume.resize(now, file, to: size, NewAttributes())
+                let (_, number) = try await volume.resize(now, file, to: size, allowed)
                 exchange.settle(number, volume)
             } catch { throw .status(NTStatus(error)) }
             return SMBAnswer { Self.writeSet(&$0) }
@@ -137,26 +133,16 @@ extension Exchange {
 
     private func setDisposition(_ deletes: Bool, _ open: Open, _ volume: Volume) throws(SMBHalt) {
         try need(.delete, open)
-        guard let sharing = open.sharing else { throw .status(.invalidParameter) }
+        guard let held = open.held else { throw .status(.invalidParameter) }
+        let caller = caller(open)
         guard deletes else {
-            _ = sharing.setGoing(open, false, on: loop)
+            _ = try value(volume.setDeletePending(caller, held, false), volume)
             return
         }
-        let caller = caller(open.tree)
         let file = try value(volume.attributes(caller, open.file), volume)
         if FileFacts(file).attributes.contains(.readOnly) { throw .status(.cannotDelete) }
-        guard !open.place.path.components.isEmpty else { throw .status(.cannotDelete) }
-        if open.isDirectory {
-            var isEmpty = true
-            _ = try value(
-                volume.list(caller, open.file, after: 0, limit: 1, attributes: false) { _, _ in
-                    isEmpty = false
-                    return false
-                }, volume)
-            guard isEmpty else { throw .status(.directoryNotEmpty) }
-        }
-        try proceed(.rename, open)
-        guard sharing.setGoing(open, true, on: loop) else { throw .status(.insufficientResources) }
+        guard open.file != volume.root else { throw .status(.cannotDelete) }
+        _ = try value(volume.setDeletePending(caller, held, true), volume)
     }
 
     private func target(_ request: SetInfoRequest, _ open: Open) throws(SMBHalt) -> (replaces: Bool, path: SMBPath) {
@@ -182,11 +168,8 @@ extension Exchange {
         try need(.delete, open)
         let (replaces, path) = try target(request, open)
         guard path.stream == nil, !path.components.isEmpty else { throw .status(.notSupported) }
-        let old = open.place.path
-        guard let sharing = open.sharing, let from = old.parent, let name = old.name else {
-            throw .status(.accessDenied)
-        }
-        let caller = caller(open.tree)
+        guard let held = open.held, let old = volume.name(of: held) else { throw .status(.accessDenied) }
+        let caller = caller(open)
         let found = try resolve(path, caller, volume)
         guard let parent = found.parent, let wanted = path.components.last else {
             throw .status(.objectNameCollision)
@@ -194,54 +177,47 @@ extension Exchange {
         if let there = found.file {
             if there.file == open.file {
                 // The same file by another spelling of its name.
-                if found.path == old, wanted == name { return }
+                if parent.file == old.directory, found.name == old.name, wanted == old.name { return }
             } else {
                 guard replaces else { throw .status(.objectNameCollision) }
-                if there.type == .directory || sharing.isOpen(there.file) { throw .status(.accessDenied) }
+                if there.type == .directory || volume.isOpen(there.file) { throw .status(.accessDenied) }
             }
         }
-        if sharing.isHeldForDelete(from, besides: open.file) || sharing.isHeldForDelete(parent.file, besides: open.file)
-        {
-            throw .status(.sharingViolation)
+        // Names in a directory stay as long as somebody may delete it by an open.
+        for directory in [old.directory, parent.file] where directory != open.file {
+            guard !volume.isOpenToDelete(directory) else { throw .status(.sharingViolation) }
         }
-        if open.isDirectory, sharing.isInUse(below: open.file) { throw .status(.accessDenied) }
-        try proceed(.rename, open)
-        if let there = found.file, there.file != open.file, let old = found.path.name, old != wanted {
-            // It has the name in another spelling: that one goes.
-            _ = try value(
-                old.withUnsafeBytes { volume.remove(caller, in: parent.file, $0, isDirectory: false) }, volume)
+        if open.isDirectory, try value(volume.hasOpens(caller, below: open.file), volume) {
+            throw .status(.accessDenied)
         }
-        let mode: RenameMode = replaces ? .replace : .noReplace
-        let renamed = name.withUnsafeBytes { old in
-            wanted.withUnsafeBytes { new in
-                volume.rename(caller, from: from, old, to: parent.file, new, mode)
-            }
+        // Over a name in another spelling: first over that, then the spelling changes, so that one of both is there always.
+        let name = found.file != nil && found.file?.file != open.file ? found.name : wanted
+        _ = try value(
+            rename(caller, volume, from: old, to: parent.file, name, replaces ? .replace : .noReplace), volume)
+        guard name != wanted else { return }
+        _ = try value(rename(caller, volume, from: (parent.file, name), to: parent.file, wanted, .noReplace), volume)
+    }
+
+    private func rename(
+        _ caller: Caller, _ volume: Volume, from old: (directory: FileID, name: [UInt8]), to directory: FileID,
+        _ name: [UInt8], _ mode: RenameMode
+    ) -> Attempt<Renamed> {
+        old.name.withUnsafeBytes { bytes in
+            name.withUnsafeBytes { volume.rename(caller, from: old.directory, bytes, to: directory, $0, mode) }
         }
-        _ = try value(renamed, volume)
-        var new = found.path
-        new.components[new.components.count - 1] = wanted
-        sharing.renamed(open, to: new)
-        let filter: WatchFilter = open.isDirectory ? .directoryName : .fileName
-        let isSame = from == parent.file
-        sharing.post(isSame ? .renamedFrom : .removed, filter, old, on: loop)
-        sharing.post(isSame ? .renamedTo : .added, filter, new, on: loop)
     }
 
     private func link(_ request: SetInfoRequest, _ open: Open, _ volume: Volume) throws(SMBHalt) {
         let (replaces, path) = try target(request, open)
         guard !open.isDirectory else { throw .status(.fileIsADirectory) }
-        let caller = caller(open.tree)
+        let caller = caller(open)
         let found = try resolve(path, caller, volume)
         guard let parent = found.parent, let wanted = path.components.last else { throw .status(.objectNameCollision) }
-        if let there = found.file {
-            guard replaces, there.file != open.file, let old = found.path.name else {
-                throw .status(.objectNameCollision)
-            }
-            _ = try value(
-                old.withUnsafeBytes { volume.remove(caller, in: parent.file, $0, isDirectory: false) }, volume)
+        if found.file != nil {
+            // Not in one step, and never in two: the name would lead nowhere in between.
+            throw .status(replaces ? .notSupported : .objectNameCollision)
         }
         _ = try value(wanted.withUnsafeBytes { volume.link(caller, open.file, in: parent.file, $0) }, volume)
-        open.sharing?.post(.added, .fileName, found.path, on: loop)
     }
 
     // MARK: Security
@@ -251,11 +227,8 @@ extension Exchange {
         if request.additional & (Self.ownerInformation | Self.groupInformation) != 0 { try need(.writeOwner, open) }
         if request.additional & Self.auditInformation != 0 { throw .status(.accessDenied) }
         let users = server.catalog.identities
-        let descriptor: SecurityDescriptor
-        do throws(BytesError) { descriptor = try SecurityDescriptor(reading: request.data, users) } catch {
-            throw .status(.invalidSecurityDescriptor)
-        }
-        let file = try value(volume.attributes(caller(open.tree), open.subject), volume)
+        let descriptor = try descriptor(request.data)
+        let file = try value(volume.attributes(caller(open), open.subject), volume)
         var new = NewAttributes()
         if request.additional & Self.ownerInformation != 0, let owner = descriptor.owner {
             guard case .user(let uid) = users.principal(owner) else { throw .status(.invalidOwner) }
@@ -265,10 +238,24 @@ extension Exchange {
             guard case .group(let gid) = users.principal(group) else { throw .status(.invalidOwner) }
             new.gid = gid
         }
-        if request.additional & Self.listInformation != 0, let acl = descriptor.acl {
-            new.mode = file.mode & 0o7000 | acl.mode(uid: new.uid ?? file.uid, gid: new.gid ?? file.gid)
+        // The right to take ownership is no right to give it to others.
+        let credential = open.tree.session.credential
+        if credential.uid != 0 {
+            if let uid = new.uid, uid != file.uid, uid != credential.uid { throw .status(.invalidOwner) }
+            if let gid = new.gid, gid != file.gid, !credential.isMember(of: gid) { throw .status(.invalidOwner) }
         }
-        guard !new.isEmpty else { return }
-        _ = try value(volume.setAttributes(ownerCaller(open), open.subject, new), volume)
+        if !new.isEmpty {
+            _ = try value(volume.setAttributes(ownerCaller(open), open.subject, new), volume)
+        }
+        if request.additional & Self.listInformation != 0, let acl = descriptor.acl {
+            _ = try value(volume.setACL(ownerCaller(open), open.subject, acl), volume)
+        }
+    }
+
+    /// What a client says of owner, group and list.
+    func descriptor(_ bytes: UnsafeRawBufferPointer) throws(SMBHalt) -> SecurityDescriptor {
+        do throws(BytesError) {
+            return try SecurityDescriptor(reading: bytes, server.catalog.identities)
+        } catch { throw .status(.invalidSecurityDescriptor) }
     }
 }

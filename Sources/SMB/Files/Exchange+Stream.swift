@@ -11,50 +11,35 @@ extension Exchange {
         guard request.options & CreateOptions.directory == 0 else { throw .status(.notADirectory) }
         let base = try base(opening, caller, volume, tree)
         guard base.type == .file || base.type == .directory else { throw .status(.objectNameInvalid) }
-        if let sharing = tree.sharing, sharing.isGoing(base.file, opening.found.path) { throw .status(.deletePending) }
-        var stored = name
-        var stream = try find(name, &stored, base.file, caller, volume)
-        if stream != nil, opening.disposition == .create { throw .status(.objectNameCollision) }
-        if stream == nil, !opening.disposition.makes { throw .status(.objectNameNotFound) }
-        let maximal = maximalAccess(base, opening.found.parent, tree)
-        let granted = try granted(request, maximal)
-        if FileFacts(base).attributes.contains(.readOnly),
-            stream == nil || opening.disposition.replaces
-                || !AccessMask(generic: request.access).isDisjoint(with: [.writeData, .appendData])
+        if let parent = opening.found.parent,
+            opening.found.name.withUnsafeBytes({ volume.isDeletePending(base.file, $0, in: parent.file) })
         {
+            throw .status(.deletePending)
+        }
+        var stored = name
+        let stream = try find(name, &stored, base.file, caller, volume)
+        if FileFacts(base).attributes.contains(.readOnly), stream == nil || opening.changesData {
             throw .status(.accessDenied)
         }
-        var action = CreateAction.opened
-        if stream == nil {
-            stream = try value(name.withUnsafeBytes { volume.createStream(caller, of: base.file, $0) }, volume)
-            action = .created
-            tree.sharing?.post(.added, .streamName, opening.found.path, on: loop)
+        let handle = server.newHandle()
+        let intent = try intent(opening, handle, volume, tree)
+        let attempt = stored.withUnsafeBytes {
+            volume.open(caller, stream: $0, of: base.file, in: opening.found.parent?.file, intent)
         }
-        guard let stream else { throw .status(.objectNameNotFound) }
-        var place = opening
-        // Another name than the file's: what is open by one is not in the other's way.
-        if let last = place.found.path.components.indices.last {
-            place.found.path.components[last] += [UInt8(ascii: ":")] + stored
-        } else {
-            place.found.path.components = [[UInt8(ascii: ":")] + stored]
-            place.found.path.ancestors = [base.file]
-        }
-        let wish = wish(place, stream.file, isDirectory: false, granted, tree)
-        let (id, shared, handle) = try admit(wish, tree)
-        let open = Open(handle, tree, volume, stream.file, .file, granted, shared, id)
+        let opened = try opened(attempt, opening, volume)
+        let open = Open(handle, tree, volume, opened)
         open.stream = (base.file, stored)
-        open.broughtKey = leaseKey(place, false)
-        do throws(SMBHalt) {
-            _ = try value(volume.open(caller, stream.file), volume)
-            guard action == .opened, opening.disposition.replaces else {
-                let shown = try attributes(open, caller, volume)
-                return try answer(place, open, action, shown, maximal, &writer)
-            }
-        } catch {
-            _ = tree.sharing?.close(open, on: loop)
-            throw error
-        }
-        throw replace(place, open, caller, volume, maximal)
+        write(open, opened, Self.shown(base, opened.file), opening, caller, &writer)
+        return .success
+    }
+
+    /// A stream has its file's attributes, but for its size.
+    static func shown(_ base: Attributes, _ stream: Attributes) -> Attributes {
+        var file = base
+        file.type = .file
+        file.size = stream.size
+        file.allocated = stream.allocated
+        return file
     }
 
     /// The file itself; it is made when the stream may be.
@@ -63,14 +48,13 @@ extension Exchange {
     ) throws(SMBHalt) -> Attributes {
         if let file = opening.found.file { return file }
         guard opening.disposition.makes else { throw .status(.objectNameNotFound) }
-        guard let parent = opening.found.parent, let name = opening.found.path.name else {
-            throw .status(.objectNameInvalid)
-        }
+        guard let parent = opening.found.parent else { throw .status(.objectNameInvalid) }
+        let name = opening.found.name
         var new = NewFile(type: .file, mode: 0o644)
+        new.isModeDefault = true
         new.dos = FileAttributes(rawValue: opening.request.attributes).intersection(.kept).union(.archive).rawValue
         let created = try value(
             name.withUnsafeBytes { volume.create(caller, in: parent.file, $0, new, .exclusive) }, volume)
-        tree.sharing?.post(.added, .fileName, opening.found.path, on: loop)
         return created.file
     }
 

@@ -28,9 +28,8 @@ struct SMBPath {
         let backslash = UInt16(UInt8(ascii: "\\"))
         // A path that begins at a root belongs to other protocols.
         guard units[0] != backslash else { throw .status(.invalidParameter) }
-        var parts = units.split(separator: backslash, omittingEmptySubsequences: false)
-        // One at the end changes nothing.
-        if parts.count > 1, parts[parts.count - 1].isEmpty { parts.removeLast() }
+        // Those beside each other count once, and one at the end changes nothing.
+        let parts = units.split(separator: backslash)
         guard parts.count <= Self.componentsMax else { throw .status(.objectPathNotFound) }
         for (index, part) in parts.enumerated() {
             var name = part
@@ -52,6 +51,10 @@ struct SMBPath {
         bytes.reserveCapacity(units.count)
         let isGood = units.withUnsafeBufferPointer { UTF16Name.append(component: $0, to: &bytes) }
         guard isGood, !bytes.isEmpty else { throw .status(.objectNameInvalid) }
+        // Nor do they in the range where what Windows can not write is shown.
+        guard bytes != [UInt8(ascii: ".")], bytes != [UInt8(ascii: "."), UInt8(ascii: ".")] else {
+            throw .status(.objectNameInvalid)
+        }
         return bytes
     }
 

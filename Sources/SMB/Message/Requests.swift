@@ -206,14 +206,6 @@ package struct CreateRequest {
         name = try element.part(nameOffset, nameBytes, limit: SMB2.pathBytesMax)
         contexts = try element.part(contextOffset, contextBytes, limit: SMB2.messageMax)
     }
-
-    /// What does not point into the message.
-    var withoutBytes: CreateRequest {
-        var copy = self
-        copy.name = UnsafeRawBufferPointer(start: nil, count: 0)
-        copy.contexts = UnsafeRawBufferPointer(start: nil, count: 0)
-        return copy
-    }
 }
 
 /// [MS-SMB2] 2.2.15.

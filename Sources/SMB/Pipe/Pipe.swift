@@ -17,7 +17,8 @@ final class Pipe {
     /// False: nobody reads the answers.
     func write(_ bytes: UnsafeRawBufferPointer) -> Bool {
         guard answers.count < Self.answersMax else { return false }
-        answers += rpc.take(bytes)
+        let more = rpc.take(bytes, limit: Self.answersMax - answers.count)
+        answers += more
         return true
     }
 
@@ -39,11 +40,11 @@ extension Exchange {
     func openPipe(_ request: CreateRequest, _ tree: Tree, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         guard let text = UTF16Name.string(request.name) else { throw .status(.objectNameInvalid) }
         let name = text.split(separator: "\\").last.map { $0.lowercased() } ?? ""
+        let pipes = tree.session.opens.values.count { $0.pipe != nil }
+        guard pipes < SMBLimits.pipesPerSession else { throw .status(.insufficientResources) }
         guard Self.pipes.contains(name) else { throw .status(.objectNameNotFound) }
-        let open = Open(
-            server.newHandle(), tree, nil, .init(subvolume: 0, inode: 0, generation: 0), .fifo, .all,
-            FilePlace(FilePlace.Path(components: [], ancestors: []), isDirectory: false), nil)
-        open.pipe = Pipe(name: name, service: Srvsvc(server.catalog, serverName: server.options.serverName))
+        let pipe = Pipe(name: name, service: Srvsvc(server.catalog, serverName: server.options.serverName))
+        let open = Open(server.newHandle(), tree, pipe)
         tree.session.opens[open.handle.volatile] = open
         file = open.handle
         writer.u16LE(89)

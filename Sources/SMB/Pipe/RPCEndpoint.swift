@@ -32,11 +32,12 @@ struct RPCEndpoint {
 
     init(service: Srvsvc) { self.service = service }
 
-    /// Takes one or several fragments; answers what is to be read, one element a message.
-    mutating func take(_ bytes: UnsafeRawBufferPointer) -> [[UInt8]] {
+    /// Takes one or several fragments; answers what is to be read, one element a message. What comes behind `limit` answers
+    /// is lost.
+    mutating func take(_ bytes: UnsafeRawBufferPointer, limit: Int) -> [[UInt8]] {
         var answers: [[UInt8]] = []
         var rest = bytes
-        while rest.count >= Self.headerBytes {
+        while rest.count >= Self.headerBytes, answers.count < limit {
             let length = Int(rest[8]) | Int(rest[9]) << 8
             guard rest[0] == 5, rest[4] & 0x10 != 0, length >= Self.headerBytes, length <= rest.count else {
                 return answers + [Self.fault(0, 0x1C01_000B)]

@@ -50,6 +50,8 @@ extension Exchange {
         if header.sessionID == 0 {
             guard !request.isBinding else { throw .status(.userSessionDeleted) }
             guard stream.sessions.count < SMBLimits.sessionsPerConnection else { throw .status(.insufficientResources) }
+            let inProgress = stream.sessions.values.count { $0.state == .inProgress }
+            guard inProgress < SMBLimits.logOnsPerConnection else { throw .status(.insufficientResources) }
             session = Session(newIdentity(), stream, preauth: stream.negotiation.preauth)
             stream.sessions[session.id] = session
         } else {
@@ -162,6 +164,7 @@ extension Exchange {
             session.user = user
         }
         session.state = .valid
+        stream.isLoggedOn = true
         isSigningSetup = session.keys != nil
         let previous = request.previousSessionID
         if previous != 0, previous != session.id {
@@ -201,7 +204,7 @@ extension Exchange {
 
     func logOff(_ stream: SMBStream, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         _ = try parse { (element) throws(BytesError) in try EmptyRequest(reading: element) }
-        if let session { afterReply { stream.end(session) } }
+        if let session { afterReply { stream.end(session, keepsDurable: true) } }
         return empty(&writer)
     }
 
@@ -222,15 +225,13 @@ extension Exchange {
             if !rights.contains(.write) { share.isReadOnly = true }
         }
         if share.requiresEncryption {
-            guard stream?.negotiation.encryption != nil, session.keys?.canEncrypt == true, encryptedBy != nil else {
+            // This very request may come in the clear: its answer says that all others must not ([MS-SMB2] 3.3.5.7).
+            guard stream?.negotiation.encryption != nil, session.keys?.canEncrypt == true else {
                 throw .status(.accessDenied)
             }
         }
         let access: UInt32 = share.isReadOnly ? 0x1200A9 : 0x1F01FF
-        guard
-            let tree = session.addTree(
-                share, access: access, share.volume.map { server.sharing(of: $0) })
-        else { throw .status(.insufficientResources) }
+        guard let tree = session.addTree(share, access: access) else { throw .status(.insufficientResources) }
         use(tree)
         writer.u16LE(16)
         writer.u8(share.volume == nil ? 2 : 1)

@@ -18,7 +18,6 @@ final class Session: @unchecked Sendable {
     /// Over this session's messages, while it logs on.
     var preauth: [UInt8]
     var user: SMBUser?
-    var isGuest = false
     var keys: SessionKeys?
     /// What its keys were made of, for another connection that speaks of this session.
     var terms: SessionTerms?
@@ -36,10 +35,10 @@ final class Session: @unchecked Sendable {
 
     var credential: Credential { user?.credential ?? .nobody }
 
-    func addTree(_ share: SMBShare, access: UInt32, _ sharing: FileSharing?) -> Tree? {
+    func addTree(_ share: SMBShare, access: UInt32) -> Tree? {
         guard trees.count < SMBLimits.treesPerSession else { return nil }
         repeat { lastTree &+= 1 } while lastTree == 0 || lastTree == SMB2.noTree || trees[lastTree] != nil
-        let tree = Tree(lastTree, share, self, access: access, sharing)
+        let tree = Tree(lastTree, share, self, access: access)
         trees[lastTree] = tree
         return tree
     }
@@ -49,17 +48,15 @@ final class Session: @unchecked Sendable {
 final class Tree: @unchecked Sendable {
     let id: UInt32
     let share: SMBShare
-    unowned let session: Session
+    /// Each refers to the other until one of them ends.
+    let session: Session
     let access: UInt32
-    /// Nil: the share for pipes.
-    let sharing: FileSharing?
 
-    init(_ id: UInt32, _ share: SMBShare, _ session: Session, access: UInt32, _ sharing: FileSharing?) {
+    init(_ id: UInt32, _ share: SMBShare, _ session: Session, access: UInt32) {
         self.id = id
         self.share = share
         self.session = session
         self.access = access
-        self.sharing = sharing
     }
 }
 

@@ -19,6 +19,11 @@ enum Oplock {
         }
     }
 
+    /// Oplocks have no client's key: they get one that no client has.
+    static func key(_ handle: FileHandle) -> LeaseKey {
+        LeaseKey(client: UInt128(handle.persistent) << 64 | UInt128(handle.volatile), key: .max)
+    }
+
     static func level(_ state: LeaseState) -> UInt8 {
         if state == .all { return batch }
         if state.contains(.write) { return exclusive }
@@ -28,18 +33,15 @@ enum Oplock {
 
 extension SMBStream {
     /// How this connection is told that a lease or oplock of an open breaks.
-    func leaseHolder(_ open: Open) -> FileSharing.LeaseHolder {
-        let handle = open.handle
-        let session = open.tree.session.id
-        return FileSharing.LeaseHolder(
-            file: open.file, loop: loop,
-            tell: { [weak self] message in self?.tell(message, handle, session) },
-            end: { [server, loop] in server.durables.purge(handle.persistent, on: loop) })
+    func leaseHolder(_ handle: FileHandle, _ session: UInt64) -> LeaseHolder {
+        LeaseHolder(
+            loop: loop, tell: { [weak self] message in self?.tell(message, handle, session) },
+            end: { [server, loop] key in server.durables.purge(key, on: loop) })
     }
 
     /// OPLOCK_BREAK without a request ([MS-SMB2] 2.2.23).
-    private func tell(_ message: FileSharing.LeaseBreak, _ handle: FileHandle, _ session: UInt64) {
-        let isOplock = message.key == Open.oplockKey(handle)
+    private func tell(_ message: LeaseBreak, _ handle: FileHandle, _ session: UInt64) {
+        let isOplock = message.key == Oplock.key(handle)
         if isOplock, let open = sessions[session]?.opens[handle.volatile] { open.oplock = Oplock.level(message.to) }
         var header = Header()
         header.command = Command.oplockBreak.rawValue
@@ -91,13 +93,13 @@ extension Exchange {
     /// OPLOCK_BREAK ([MS-SMB2] 3.3.5.22).
     func acknowledgeBreak(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         let acknowledgement = try parse { (element) throws(BytesError) in try BreakAcknowledgement(reading: element) }
-        guard let sharing = tree?.sharing else { throw .status(.invalidDeviceRequest) }
+        guard let volume = tree?.share.volume else { throw .status(.invalidDeviceRequest) }
         switch acknowledgement {
         case .oplock(let level, let handle):
             let open = try open(handle)
             guard open.oplock != Oplock.lease else { throw .status(.invalidParameter) }
             guard level == Oplock.none || level == Oplock.second else { throw .status(.invalidParameter) }
-            switch sharing.acknowledge(Open.oplockKey(open.handle), Oplock.state(level), on: loop) {
+            switch volume.acknowledge(Oplock.key(open.handle), Oplock.state(level)) {
             case .accepted(let state): open.oplock = Oplock.level(state)
             case .unknown, .notBreaking: throw .status(.invalidOplockProtocol)
             case .notAccepted: throw .status(.invalidOplockProtocol)
@@ -109,7 +111,7 @@ extension Exchange {
         case .lease(let key, let state):
             let client = stream?.negotiation.clientGUID ?? 0
             let wanted = LeaseState(rawValue: UInt8(truncatingIfNeeded: state & 7))
-            switch sharing.acknowledge(LeaseKey(client: client, key: key), wanted, on: loop) {
+            switch volume.acknowledge(LeaseKey(client: client, key: key), wanted) {
             case .accepted(let state):
                 writer.u16LE(36)
                 writer.u16LE(0)

@@ -9,26 +9,28 @@ extension Exchange {
     func notify(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         let request = try parse { (element) throws(BytesError) in try ChangeNotifyRequest(reading: element) }
         let open = try open(request.file)
-        guard let sharing = open.sharing, let stream else { throw .status(.invalidParameter) }
+        guard let volume = open.volume, let stream else { throw .status(.invalidParameter) }
         guard Int(request.outputMax) <= stream.negotiation.dataMax else { throw .status(.invalidParameter) }
         guard open.isDirectory else { throw .status(.invalidParameter) }
         guard open.granted.contains(.readData) else { throw .status(.accessDenied) }
         guard open.watching.count < Self.watchingMax else { throw .status(.insufficientResources) }
-        if !open.hasWatch {
-            open.hasWatch = true
-            let loop = loop
-            let isAdded = sharing.change(on: loop) { state, _ in
-                state.watches.add(
-                    open.handle.volatile, open.file, WatchFilter(rawValue: request.filter),
-                    isRecursive: request.watchesTree, loop: loop
-                ) { [weak open, weak stream] in
-                    if let open { stream?.deliver(open) }
-                }
+        let watch: WatchID
+        if let known = open.watch {
+            watch = known
+        } else {
+            let attempt = volume.watch(
+                caller(open), open.file, WatchFilter(rawValue: request.filter), isRecursive: request.watchesTree,
+                on: loop
+            ) { [weak open, weak stream] in
+                if let open { stream?.deliver(open) }
             }
-            guard isAdded else { throw .status(.insufficientResources) }
+            watch = try value(attempt, volume)
+            open.watch = watch
+            open.watchedBytes = Int(request.outputMax)
         }
-        if let (events, isOverrun) = sharing.look({ $0.watches.take(open.handle.volatile) }) {
-            let answer = Self.answer(events, isOverrun, Int(request.outputMax))
+        if let news = volume.takeEvents(watch) {
+            if news.isEnded { throw .status(.deletePending) }
+            let answer = Self.answer(news, min(Int(request.outputMax), open.watchedBytes))
             answer.write?(&writer)
             return answer.status
         }
@@ -42,7 +44,7 @@ extension Exchange {
     }
 
     /// [MS-SMB2] 2.2.36.
-    fileprivate static func write(_ events: [WatchTable.Event], _ writer: inout Writer) {
+    fileprivate static func write(_ events: [WatchEvent], _ writer: inout Writer) {
         writer.u16LE(9)
         writer.u16LE(UInt16(Header.bytes + 8))
         let place = writer.reserve(4)
@@ -68,7 +70,7 @@ extension Exchange {
     }
 
     /// What the events take; the last one is not filled up.
-    private static func bytes(_ events: [WatchTable.Event]) -> Int {
+    private static func bytes(_ events: [WatchEvent]) -> Int {
         events.reduce(0) { sum, event in
             (sum + 3) & ~3 + 12
                 + event.path.reduce(-2) { length, component in
@@ -79,26 +81,27 @@ extension Exchange {
         }
     }
 
-    fileprivate static func answer(_ events: [WatchTable.Event], _ isOverrun: Bool, _ outputMax: Int) -> SMBAnswer {
-        guard !isOverrun, bytes(events) <= outputMax else { return SMBAnswer(.notifyEnumDir) { write([], &$0) } }
-        return SMBAnswer { write(events, &$0) }
+    fileprivate static func answer(_ news: WatchEvents, _ outputMax: Int) -> SMBAnswer {
+        guard !news.isOverrun, bytes(news.events) <= outputMax else {
+            return SMBAnswer(.notifyEnumDir) { write([], &$0) }
+        }
+        return SMBAnswer { write(news.events, &$0) }
     }
 }
 
 extension SMBStream {
     /// Something has come for a handle's watch.
     fileprivate func deliver(_ open: Open) {
-        guard let sharing = open.sharing else { return }
-        sharing.look { $0.watches.told(open.handle.volatile) }
-        if sharing.look({ $0.watches.isGone(open.handle.volatile) }) { return finishWatching(open, .deletePending) }
+        guard let volume = open.volume, let watch = open.watch else { return }
         while let waiting = open.watching.first {
             guard waiting.exchange.use == waiting.use else {
                 open.watching.removeFirst()
                 continue
             }
-            guard let (events, isOverrun) = sharing.look({ $0.watches.take(open.handle.volatile) }) else { return }
+            guard let news = volume.takeEvents(watch) else { return }
+            if news.isEnded { return finishWatching(open, .deletePending) }
             open.watching.removeFirst()
-            waiting.exchange.finish(Exchange.answer(events, isOverrun, waiting.outputMax))
+            waiting.exchange.finish(Exchange.answer(news, waiting.outputMax))
         }
     }
 

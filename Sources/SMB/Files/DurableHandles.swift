@@ -36,6 +36,9 @@ final class DurableHandles: Sendable {
     }
 
     private let state = Guarded(State())
+    private let clock: any WorldClock
+
+    init(clock: any WorldClock) { self.clock = clock }
 
     /// The client of the open is gone. False: there are too many.
     func keep(_ open: Open, user: String, client: UInt128, on loop: EventLoop) -> Bool {
@@ -48,10 +51,13 @@ final class DurableHandles: Sendable {
         }
         guard let number else { return false }
         _ = loop.schedule(after: UInt64(durability.milliseconds) * 1_000_000) { [self] in
-            purge(open.handle.persistent, number: number, on: loop)
+            purge(on: loop) { $0.number == number }
         }
         return true
     }
+
+    /// Nil: there is no such handle, or its client is there.
+    subscript(persistent: UInt64) -> Open? { state.withLock { $0.entries[persistent]?.open } }
 
     /// Hands an open over to who has come for it; `fits` says whether it is his.
     func take(_ persistent: UInt64, _ fits: (Entry) -> NTStatus) -> Result<Open, Refusal> {
@@ -68,21 +74,15 @@ final class DurableHandles: Sendable {
         let status: NTStatus
     }
 
-    /// Ends an open that nobody has come for.
-    @discardableResult
-    func purge(_ persistent: UInt64, number: UInt64? = nil, on loop: EventLoop) -> Task<Void, Never>? {
-        let entry = state.withLock { state -> Entry? in
-            guard let entry = state.entries[persistent], number == nil || entry.number == number else { return nil }
-            state.entries[persistent] = nil
-            return entry
-        }
-        return entry?.open.end(on: loop)
-    }
+    /// Ends all opens of a lease that somebody else can not wait for.
+    func purge(_ key: LeaseKey, on loop: EventLoop) { purge(on: loop) { $0.open.leaseKey == key } }
 
-    /// Those of a file.
-    func opens(of file: FileID) -> [Open] {
-        state.withLock { state in
-            state.entries.isEmpty ? [] : state.entries.values.map(\.open).filter { $0.file == file }
+    private func purge(on loop: EventLoop, _ isDoomed: (Entry) -> Bool) {
+        let doomed = state.withLock { state -> [Entry] in
+            let doomed = state.entries.values.filter(isDoomed)
+            for entry in doomed { state.entries[entry.open.handle.persistent] = nil }
+            return doomed
         }
+        for entry in doomed { entry.open.end(on: loop, now: clock.wall()) }
     }
 }
