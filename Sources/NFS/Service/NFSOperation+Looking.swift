@@ -63,7 +63,7 @@ extension NFSOperation {
     func statistics(_ handle: NFS3Handle, _ results: inout Results) throws(NFSHalt) -> NFSStep {
         let place = try place(handle)
         let found = try value(place.volume.attributes(place.caller, place.file))
-        let space = try value(place.volume.space(place.caller))
+        let space = try value(place.volume.space(place.caller, at: place.file))
         NFS3Results.FileSystemStatistics.ok(
             NFS3FileSystemStatisticsResults(
                 attributes: place.attributes(found), bytes: space.bytes, bytesFree: space.bytesFree,

@@ -19,6 +19,7 @@ extension Volume {
     ) throws(Halt) -> Attributes {
         try requireWritable(caller)
         let home = try self.directory(caller, directory, [.write, .execute])
+        try requireVisible(caller, directory, name)
         guard home.mode & 0o1000 != 0 else { return home }
         switch fileSystem.lookup(caller.request, in: directory, name) {
         case .done(let file, _): try requireUnstuck(caller, home, file)
@@ -26,6 +27,23 @@ extension Volume {
         case .lacks(let lack): throw .lacks(lack)
         }
         return home
+    }
+
+    /// An object takes the place of a file as docs/sharing.md says: leases end first, who denies writing or holds a lock is in the
+    /// way, and opens of the old file live on with the old bytes.
+    private func replacing(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer,
+        _ place: () throws(Halt) -> Attempt<PlacedFile>
+    ) throws(Halt) -> Attempt<PlacedFile> {
+        if sharing.isIdle { return try place() }
+        switch fileSystem.lookup(caller.request, in: directory, name) {
+        case .done(let old, _): try sharing.admit(caller, old.file, .replace)
+        case .refused: break
+        case .lacks(let lack): throw .lacks(lack)
+        }
+        let attempt = try place()
+        if case .done(let placed, _) = attempt { replaced(caller, in: directory, name, placed.other?.file) }
+        return attempt
     }
 
     /// A directory with the set-group-ID bit gives its group to what is made in it.
@@ -39,9 +57,14 @@ extension Volume {
     ) -> Attempt<PlacedFile> {
         attempt { () throws(Halt) in
             let home = try placeable(caller, directory, name)
-            return fileSystem.place(
-                caller.request, in: directory, name, content, new, uid: caller.credential.uid,
-                gid: group(caller, home), attributes: attributes, seal: seal, expected: expected)
+            let (uid, gid) = (caller.credential.uid, group(caller, home))
+            return try replacing(caller, in: directory, name) { () throws(Halt) in
+                try placeFile(caller, in: directory, name, size: UInt64(content.count), uid: uid, gid: gid) {
+                    fileSystem.place(
+                        caller.request, in: directory, name, content, new, uid: uid, gid: gid, attributes: attributes,
+                        seal: seal, expected: expected)
+                }
+            }
         }
     }
 
@@ -61,7 +84,12 @@ extension Volume {
     ) -> Attempt<PlacedFile> {
         attempt { () throws(Halt) in
             _ = try placeable(caller, directory, name)
-            return fileSystem.place(caller.request, in: directory, name, file, seal: seal, expected: expected)
+            let nameless = try self.attributes(caller, of: file)
+            return try replacing(caller, in: directory, name) { () throws(Halt) in
+                try placeFile(
+                    caller, in: directory, name, size: nameless.size, uid: nameless.uid, gid: nameless.gid
+                ) { fileSystem.place(caller.request, in: directory, name, file, seal: seal, expected: expected) }
+            }
         }
     }
 
@@ -71,11 +99,15 @@ extension Volume {
     }
 
     public func clone(
-        from source: FileID, at sourceOffset: UInt64, length: UInt64, to target: FileID, at targetOffset: UInt64,
-        now: Int64
+        _ request: Request, from source: FileID, at sourceOffset: UInt64, length: UInt64, to target: FileID,
+        at targetOffset: UInt64
     ) async throws(FileError) -> UInt64 {
-        try await fileSystem.clone(
-            from: source, at: sourceOffset, length: length, to: target, at: targetOffset, now: now)
+        let (end, isBeyond) = targetOffset.addingReportingOverflow(length)
+        guard !isBeyond else { throw .fileTooBig }
+        return try await growing(request, target, to: length == 0 ? 0 : end) { () async throws(FileError) in
+            try await fileSystem.clone(
+                from: source, at: sourceOffset, length: length, to: target, at: targetOffset, now: request.now)
+        }
     }
 
     /// What was written before the call is in the order of changes when this returns, at the number that it answers.
@@ -124,9 +156,14 @@ extension Volume {
             try requireWritable(caller)
             let home = try self.directory(caller, directory, [.write, .execute])
             let isInherited = home.mode & 0o2000 != 0
-            return fileSystem.createImplied(
-                caller.request, in: directory, name, mode: isInherited ? mode | 0o2000 : mode,
-                uid: caller.credential.uid, gid: group(caller, home))
+            let (uid, gid) = (caller.credential.uid, group(caller, home))
+            let make = {
+                self.fileSystem.createImplied(
+                    caller.request, in: directory, name, mode: isInherited ? mode | 0o2000 : mode, uid: uid, gid: gid)
+            }
+            guard meter.isOn else { return make() }
+            return try meteredMaking(
+                caller, in: directory, name, NewFile(type: .directory, mode: mode), uid, gid, make)
         }
     }
 
@@ -146,7 +183,16 @@ extension Volume {
     /// When this change is settled, so is all that a caller has seen by now.
     public var newestChange: UInt64 { fileSystem.newestChange }
 
+    /// Without what the server keeps for itself.
     public func totals(_ caller: Caller, below directory: FileID) -> Attempt<DirectoryTotals> {
-        fileSystem.totals(caller.request, below: directory)
+        guard directory == root else { return fileSystem.totals(caller.request, below: directory) }
+        return attempt { () throws(Halt) in
+            var totals = try fileSystem.totals(caller.request, below: directory).get()
+            let own = try fileSystem.ownTotals(caller.request)
+            totals.files -= min(totals.files, own.files)
+            totals.directories -= min(totals.directories, own.directories)
+            totals.bytes -= min(totals.bytes, own.bytes)
+            return .done(totals, number: 0)
+        }
     }
 }

@@ -27,9 +27,8 @@ final class QuotaMeter: Sendable {
         var uncounted: Set<QuotaSubject> = []
         var count: Count?
         var isCounting = false
-        var hasTrees = false
-        /// The trees with quotas that a directory is in.
-        var treesAbove: [FileID: [QuotaSubject]] = [:]
+        /// What `places` found.
+        var placesAbove: [FileID: [QuotaSubject]?] = [:]
         var held: [FileID: Held] = [:]
         /// Sums are about to be taken: nothing new is held until they have been.
         var wantsQuiet = false
@@ -38,8 +37,8 @@ final class QuotaMeter: Sendable {
         init(_ fileSystem: any FileSystem) { self.fileSystem = fileSystem }
     }
 
-    /// Directories whose trees are remembered.
-    static let treesAboveMax = 1 << 16
+    /// Directories whose places are remembered.
+    static let placesAboveMax = 1 << 16
 
     private let flag = Atomic(false)
     /// Changes in steps that began when there was no quota.
@@ -96,8 +95,7 @@ final class QuotaMeter: Sendable {
                 if state.table[subject] == nil { state.uncounted.insert(subject) }
                 if !state.table.setLimit(subject, limit, now: now) { state.uncounted.remove(subject) }
             }
-            state.hasTrees = state.table.all.keys.contains { if case .tree = $0 { true } else { false } }
-            state.treesAbove.removeAll()
+            state.placesAbove.removeAll()
             flag.store(state.table.count > 0, ordering: .releasing)
             guard !state.uncounted.isEmpty, !state.isCounting else { return false }
             state.isCounting = true
@@ -175,15 +173,20 @@ final class QuotaMeter: Sendable {
                 guard state.held.isEmpty else { return nil }
                 var directory = state.fileSystem.root
                 if case .tree(let tree) = subject { directory = tree }
-                switch state.fileSystem.usage(request, below: directory) {
-                case .lacks(let lack): return lack
-                // The directory is gone.
-                case .refused: break
-                case .done(let sums, _):
+                do throws(Halt) {
+                    let sums = try state.fileSystem.usage(request, below: directory).get()
+                    var usage = QuotaUsage(bytes: sums.bytes, files: sums.files + sums.directories)
+                    if directory == state.fileSystem.root {
+                        let own = try state.fileSystem.ownTotals(request)
+                        usage.bytes -= min(usage.bytes, own.bytes)
+                        usage.files -= min(usage.files, own.files + own.directories)
+                    }
                     if state.uncounted.contains(subject) {
-                        let usage = QuotaUsage(bytes: sums.bytes, files: sums.files + sums.directories)
                         _ = state.table.setUsage(subject, usage, now: UInt64(clamping: request.now))
                     }
+                } catch {
+                    // Refused: the directory is gone.
+                    if case .lacks(let lack) = error { return lack }
                 }
                 state.uncounted.remove(subject)
                 isDone = true
@@ -217,6 +220,9 @@ final class QuotaMeter: Sendable {
                 case .lacks(let lack): return lack
                 case .refused: isDone = true
                 case .done(let next, _):
+                    do throws(Halt) { found = try state.counting(request, found) } catch {
+                        if case .lacks(let lack) = error { return lack }
+                    }
                     for file in found {
                         let bytes = state.bytes(file)
                         for subject in [QuotaSubject.user(file.uid), .group(file.gid)]
@@ -262,27 +268,53 @@ extension QuotaMeter.State {
         return held[file.file]?.size ?? file.size
     }
 
-    /// The trees with quotas that a directory is in, itself one of them perhaps.
-    mutating func trees(_ request: Request, _ directory: FileID?) throws(Halt) -> [QuotaSubject] {
-        guard hasTrees, let directory else { return [] }
-        if let known = treesAbove[directory] { return known }
-        var found: [QuotaSubject] = []
+    /// The volume and the trees with quotas that a directory is in, itself one of them perhaps; nil: what lies there is the
+    /// server's own and does not count.
+    mutating func places(_ request: Request, _ directory: FileID) throws(Halt) -> [QuotaSubject]? {
+        if let known = placesAbove[directory] { return known }
+        var found: [QuotaSubject]? = [.volume]
         var place = directory
         while true {
-            if table[.tree(place)] != nil { found.append(.tree(place)) }
+            if table[.tree(place)] != nil { found?.append(.tree(place)) }
             guard place != fileSystem.root, let above = try fileSystem.whereabouts(request, of: place).get() else {
+                break
+            }
+            if above.directory == fileSystem.root, above.name.withUnsafeBytes({ Volume.isOwn($0) }) {
+                found = nil
                 break
             }
             place = above.directory
         }
-        if treesAbove.count >= QuotaMeter.treesAboveMax { treesAbove.removeAll() }
-        treesAbove[directory] = found
+        if placesAbove.count >= QuotaMeter.placesAboveMax { placesAbove.removeAll() }
+        placesAbove.updateValue(found, forKey: directory)
         return found
+    }
+
+    /// The same of a name in a directory.
+    mutating func places(
+        _ request: Request, _ directory: FileID, _ name: UnsafeRawBufferPointer
+    ) throws(Halt) -> [QuotaSubject]? {
+        if directory == fileSystem.root, Volume.isOwn(name) { return nil }
+        return try places(request, directory)
     }
 
     /// The directory where the file's bytes count; nil: it has no name that would count.
     func home(_ request: Request, _ file: Attributes) throws(Halt) -> Whereabouts? {
         file.links == 0 ? nil : try fileSystem.whereabouts(request, of: file.file).get()
+    }
+
+    /// Those of some files that count.
+    mutating func counting(_ request: Request, _ files: [Attributes]) throws(Halt) -> [Attributes] {
+        var counting: [Attributes] = []
+        for file in files {
+            guard let home = try home(request, file),
+                try home.name.withUnsafeBytes({ name in
+                    Result { () throws(Halt) in try places(request, home.directory, name) }
+                }).get() != nil
+            else { continue }
+            counting.append(file)
+        }
+        return counting
     }
 
     /// Refuses what a limit does not allow.
@@ -323,26 +355,27 @@ extension QuotaMeter.State {
 
     /// A name went from a directory, perhaps with the file. `home`: where its bytes counted.
     mutating func lost(
-        _ request: Request, _ file: Attributes, home: Whereabouts?, in directory: FileID, _ name: [UInt8],
-        trees: [QuotaSubject], left: Attributes
+        _ request: Request, _ file: Attributes, home: Whereabouts?, in directory: FileID,
+        _ name: UnsafeRawBufferPointer, places: [QuotaSubject], left: Attributes
     ) {
         let bytes = Int64(clamping: bytes(file))
-        let isHome = home?.directory == directory && home?.name == name
+        let isHome = home?.directory == directory && home?.name.elementsEqual(name) == true
         let inode = file.file.inode
-        add(request, [.volume] + trees, of: inode, bytes: 0, files: -1)
+        add(request, places, of: inode, bytes: 0, files: -1)
         if left.links == 0 || file.type == .directory {
-            add(request, [.volume] + trees, of: inode, bytes: -bytes, files: 0)
+            add(request, places, of: inode, bytes: -bytes, files: 0)
             add(request, owners(file), of: inode, bytes: -bytes, files: -1)
             held[file.file]?.size = 0
-            if file.type == .directory { treesAbove[file.file] = nil }
+            if file.type == .directory { placesAbove[file.file] = nil }
         } else if isHome {
-            add(request, trees, of: inode, bytes: -bytes, files: 0)
+            add(request, places, of: inode, bytes: -bytes, files: 0)
             do throws(Halt) {
-                let next = try self.trees(request, try self.home(request, left)?.directory)
-                add(request, next, of: inode, bytes: bytes, files: 0)
+                guard let home = try self.home(request, left) else { return }
+                add(request, try self.places(request, home.directory) ?? [], of: inode, bytes: bytes, files: 0)
             } catch {
                 // What is done is done: where the bytes count now is not known, so all trees are counted anew.
                 for subject in table.all.keys { if case .tree = subject { uncounted.insert(subject) } }
+                if table[.volume] != nil { uncounted.insert(.volume) }
             }
         }
     }

@@ -41,3 +41,70 @@ extension Volume {
         return quota(subject)
     }
 }
+
+// MARK: - Room
+
+extension Volume {
+    /// Room as the caller has it: what quotas leave to him, else what the file system has. `file`: where he asks, for quotas of
+    /// trees.
+    public func space(_ caller: Caller, at file: FileID? = nil) -> Attempt<Space> {
+        let attempt = fileSystem.space(caller.request)
+        guard meter.isOn, case .done(let space, _) = attempt else { return attempt }
+        return self.attempt { () throws(Halt) in
+            var directory: FileID?
+            if let file {
+                let found = try attributes(caller, of: file)
+                directory = file
+                if found.type != .directory {
+                    directory = try fileSystem.whereabouts(caller.request, of: file).get()?.directory
+                }
+            }
+            let place = directory
+            let shown = try meter.change { (state) throws(Halt) -> Space in
+                let credential = caller.credential
+                let owners: [QuotaSubject] = [.volume, .user(credential.uid), .group(credential.gid)]
+                let places = try place.map { (place) throws(Halt) in try state.places(caller.request, place) ?? [] }
+                return state.space(space, owners + (places ?? []))
+            }
+            return .done(shown, number: 0)
+        }
+    }
+
+    /// The owner's part of a change that takes several steps.
+    func changeOwner(_ request: Request, _ file: FileID, _ new: inout NewAttributes) async throws(FileError) {
+        var owner = NewAttributes()
+        (owner.uid, owner.gid) = (new.uid, new.gid)
+        (new.uid, new.gid) = (nil, nil)
+        let caller = Caller(.root, request)
+        while true {
+            switch attempt({ () throws(Halt) in try changeAttributes(caller, file, owner) }) {
+            case .done: return
+            case .refused(let error): throw error
+            case .lacks(let lack): try await lack.supplied()
+            }
+        }
+    }
+}
+
+extension QuotaMeter.State {
+    func space(_ whole: Space, _ subjects: [QuotaSubject]) -> Space {
+        var space = whole
+        for subject in subjects where !uncounted.contains(subject) {
+            guard let quota = table[subject] else { continue }
+            let bytes = quota.limit.hardBytes != 0 ? quota.limit.hardBytes : quota.limit.softBytes
+            if bytes != 0 {
+                space.bytes = min(space.bytes, bytes)
+                space.bytesFree = min(space.bytesFree, bytes - min(bytes, quota.usage.bytes))
+            }
+            let files = quota.limit.hardFiles != 0 ? quota.limit.hardFiles : quota.limit.softFiles
+            if files != 0 {
+                space.files = min(space.files, files)
+                space.filesFree = min(space.filesFree, files - min(files, quota.usage.files))
+            }
+        }
+        // What lies outside a limit that is narrower than the use of the whole.
+        space.bytesFree = min(space.bytesFree, space.bytes)
+        space.filesFree = min(space.filesFree, space.files)
+        return space
+    }
+}

@@ -75,6 +75,7 @@ public final class Registry: Sendable {
     }
 
     struct Attached: Sendable {
+        var volume: Volume
         var settings: VolumeSettings
         var records = RegistrySnapshot.VolumeRecords()
         var identity: IdentityRecord?
@@ -106,6 +107,9 @@ public final class Registry: Sendable {
         defer { turns.leave() }
         var state = book.state
         let value = try await body(&state)
+        for (name, attached) in state.volumes where attached.records.quotas != book.state.volumes[name]?.records.quotas {
+            attached.volume.setQuotas(attached.records.quotas, loop: loop)
+        }
         book.state = state
         let snapshot = state.snapshot(seal)
         published.withLock { $0 = snapshot }
@@ -123,7 +127,8 @@ public final class Registry: Sendable {
     public func attach(_ volume: Volume) async throws(RegistryError) -> [RegistryError] {
         try await change { (state) async throws(RegistryError) -> [RegistryError] in
             guard state.volumes[volume.name] == nil else { throw .exists("volume \(volume.name)") }
-            var attached = Attached(settings: VolumeSettings(volume, clock: clock, loop: loop))
+            var attached = Attached(
+                volume: volume, settings: VolumeSettings(volume, clock: clock, loop: loop))
             var problems: [RegistryError] = []
             let records: [(name: String, bytes: [UInt8])]
             do throws(FileError) {

@@ -9,16 +9,19 @@ public struct Caller: Sendable {
     public var isStateless: Bool
     /// The open that is used; nil for protocols that have none.
     public var handle: OpenHandle?
+    /// Sees what the server keeps for itself in a volume (`Volume.ownName`).
+    public var isServer: Bool
 
     public init(
         _ credential: Credential, _ request: Request, isReadOnly: Bool = false, isStateless: Bool = false,
-        handle: OpenHandle? = nil
+        handle: OpenHandle? = nil, isServer: Bool = false
     ) {
         self.credential = credential
         self.request = request
         self.isReadOnly = isReadOnly
         self.isStateless = isStateless
         self.handle = handle
+        self.isServer = isServer
     }
 }
 

@@ -73,7 +73,7 @@ extension Volume {
                     _ = try fileSystem.setAttributes(caller.request, file, new).get()
                 }
             }
-            let attempt = fileSystem.write(caller.request, file, at: offset, bytes)
+            let attempt = try writeData(caller, file, at: offset, bytes)
             guard case .done(var changed, let number) = attempt else { return attempt }
             certain(found, &changed)
             if let trail { sharing.post([(.modified, [.size, .lastWrite], trail)]) }
@@ -124,7 +124,14 @@ extension Volume {
     ) async throws(FileError) -> (changed: Changed, number: UInt64) {
         var before: Attributes?
         if case .done(let found, _) = fileSystem.attributes(request, file) { before = found }
-        var (changed, number) = try await fileSystem.resize(request, file, to: size, allowed)
+        var allowed = allowed
+        if meter.isOn, allowed.uid != nil || allowed.gid != nil {
+            try await changeOwner(request, file, &allowed)
+        }
+        let others = allowed
+        var (changed, number) = try await growing(request, file, to: size) { () async throws(FileError) in
+            try await fileSystem.resize(request, file, to: size, others)
+        }
         if let before { certain(before, &changed) }
         if sharing.uses.contains(.watches) {
             // A watcher learns that something happened; what can not be found now is not waited for after the fact.

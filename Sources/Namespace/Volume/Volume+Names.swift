@@ -7,6 +7,7 @@ extension Volume {
     public func lookup(_ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
         attempt { () throws(Halt) in
             _ = try self.directory(caller, directory, .execute)
+            if isHidden(caller, directory, name) { throw .refused(.noEntry) }
             return fileSystem.lookup(caller.request, in: directory, name)
         }
     }
@@ -17,7 +18,15 @@ extension Volume {
     ) -> Attempt<Attributes> {
         attempt { () throws(Halt) in
             _ = try self.directory(caller, directory, .execute)
-            return fileSystem.lookupFolded(caller.request, in: directory, name, found: found)
+            guard directory == root, !caller.isServer else {
+                return fileSystem.lookupFolded(caller.request, in: directory, name, found: found)
+            }
+            var isOwn = false
+            let attempt = fileSystem.lookupFolded(caller.request, in: directory, name) { name in
+                isOwn = Self.isOwn(name)
+                if !isOwn { found(name) }
+            }
+            return isOwn ? .refused(.noEntry) : attempt
         }
     }
 
@@ -32,12 +41,15 @@ extension Volume {
     ) -> Attempt<Bool> {
         attempt { () throws(Halt) in
             _ = try self.directory(caller, directory, .read)
+            guard directory == root, !caller.isServer else {
+                return fileSystem.list(
+                    caller.request, directory, after: cookie, limit: limit, attributes: attributes, visit)
+            }
             return fileSystem.list(
-                caller.request, directory, after: cookie, limit: limit, attributes: attributes, visit)
+                caller.request, directory, after: cookie, limit: limit, attributes: attributes
+            ) { entry, name in Self.isOwn(name) || visit(entry, name) }
         }
     }
-
-    public func space(_ caller: Caller) -> Attempt<Space> { fileSystem.space(caller.request) }
 
     public func create(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ new: NewFile,
@@ -45,6 +57,7 @@ extension Volume {
     ) -> Attempt<Created> {
         attempt { () throws(Halt) in
             let home = try self.directory(caller, directory, .execute)
+            try requireVisible(caller, directory, name)
             if let refusal = try refusal(caller, toChange: home, adds: new.type) {
                 // What is there may be opened all the same, and a name that is taken is told before the lack of rights.
                 let found = fileSystem.lookup(caller.request, in: directory, name)
@@ -80,8 +93,7 @@ extension Volume {
             let uid = new.uid ?? credential.uid
             try inherit(caller, home, &new, uid: uid, gid: gid)
             let trail = try trails(caller, directory, name)
-            let attempt = fileSystem.create(
-                caller.request, in: directory, name, new, uid: uid, gid: gid, disposition)
+            let attempt = try makeFile(caller, in: directory, name, new, uid: uid, gid: gid, disposition)
             guard case .done(var created, let number) = attempt else { return attempt }
             certain(home, &created.directory)
             if created.isNew, !sharing.isIdle {
@@ -130,6 +142,7 @@ extension Volume {
         attempt { () throws(Halt) in
             try requireWritable(caller)
             let home = try self.directory(caller, directory, .execute)
+            if isHidden(caller, directory, name) { throw .refused(.noEntry) }
             let isIdle = sharing.isIdle
             var trail: [WatchTable.Step]?
             if !isIdle || home.hasACL {
@@ -141,7 +154,7 @@ extension Volume {
                 try require(Rights.write, caller, home)
             }
             try requireUnstuck(caller, home, name)
-            let attempt = fileSystem.remove(caller.request, in: directory, name, isDirectory: isDirectory)
+            let attempt = try removeFile(caller, in: directory, name, isDirectory: isDirectory)
             guard case .done(var removed, let number) = attempt else { return attempt }
             certain(home, &removed.directory)
             if !isIdle {
@@ -168,6 +181,8 @@ extension Volume {
         attempt { () throws(Halt) in
             try requireWritable(caller)
             let from = try self.directory(caller, source, .execute)
+            if isHidden(caller, source, name) { throw .refused(.noEntry) }
+            try requireVisible(caller, target, newName)
             let to = source == target ? from : try self.directory(caller, target, .execute)
             let moving = try fileSystem.lookup(caller.request, in: source, name).get()
             // What an open was granted stays with it.
@@ -202,7 +217,7 @@ extension Volume {
                 }
                 trails = (try self.trails(caller, source, name), try self.trails(caller, target, newName))
             }
-            let attempt = fileSystem.rename(caller.request, from: source, name, to: target, newName, mode)
+            let attempt = try renameFile(caller, from: source, name, to: target, newName, mode)
             guard case .done(var renamed, let number) = attempt else { return attempt }
             certain(from, &renamed.source)
             certain(to, &renamed.target)
@@ -246,10 +261,11 @@ extension Volume {
         attempt { () throws(Halt) in
             try requireWritable(caller)
             let home = try self.directory(caller, directory, .execute)
+            try requireVisible(caller, directory, name)
             try require(AccessMask.writeData, caller, home)
             try sharing.admit(caller, file, .link)
             let trail = try trails(caller, directory, name)
-            let attempt = fileSystem.link(caller.request, file, in: directory, name)
+            let attempt = try linkFile(caller, file, in: directory, name)
             guard case .done(var linked, let number) = attempt else { return attempt }
             certain(home, &linked.directory)
             if !sharing.isIdle {
@@ -271,7 +287,7 @@ extension Volume {
             try sharing.admit(caller, file, .attributes)
             let trail = try trails(caller, of: file)
             if found.hasACL { try keepInStep(caller, found, &new) }
-            let attempt = fileSystem.setAttributes(caller.request, file, new)
+            let attempt = try changeAttributes(caller, file, new)
             guard case .done(var changed, let number) = attempt else { return attempt }
             certain(found, &changed)
             if let trail { sharing.post([(.modified, WatchFilter(new), trail)]) }

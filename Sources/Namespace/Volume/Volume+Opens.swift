@@ -213,7 +213,7 @@ extension Volume {
     private func replaceContent(
         _ caller: Caller, _ file: Attributes, _ intent: OpenIntent, isStream: Bool
     ) throws(Halt) -> (Attributes, UInt64) {
-        let attempt = fileSystem.empty(caller.request, file.file)
+        let attempt = try emptyFile(caller, file.file)
         guard case .done(let emptied, var number) = attempt else {
             _ = try attempt.get()
             return (file, 0)
@@ -257,8 +257,8 @@ extension Volume {
                     let there = try fileSystem.lookup(caller.request, in: name.directory, bytes).get()
                     guard there.file == handle.file else { return .done(false, number: 0) }
                     let trails = try trails(caller, name.directory, bytes)
-                    let attempt = fileSystem.remove(
-                        caller.request, in: name.directory, bytes, isDirectory: there.type == .directory)
+                    let attempt = try removeFile(
+                        caller, in: name.directory, bytes, isDirectory: there.type == .directory)
                     guard case .done(_, let number) = attempt else {
                         _ = try attempt.get()
                         return .done(false, number: 0)

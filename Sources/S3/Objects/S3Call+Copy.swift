@@ -148,7 +148,7 @@ extension S3Call {
         do throws(FileError) {
             if range.length > 0 {
                 _ = try await volume.clone(
-                    from: source.file, at: range.offset, length: range.length, to: file, at: 0, now: now)
+                    ownCaller.request, from: source.file, at: range.offset, length: range.length, to: file, at: 0)
             }
         } catch {
             throw error == .stale ? S3Error(.operationAborted, "The source changed meanwhile.") : S3Error(file: error)

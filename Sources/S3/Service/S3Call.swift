@@ -145,7 +145,7 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
     func caller(_ credential: Credential) -> Caller {
         Caller(
             credential, Request(reader: loop.index, now: now), isReadOnly: grant?.isReadOnly ?? false,
-            isStateless: true)
+            isStateless: true, isServer: true)
     }
 
     /// Repeats a call that never waits, supplying what it lacks, until it is done.
