@@ -165,9 +165,9 @@ import Testing
         }
     }
 
-    /// The power goes when the volume is just open: its folder is there all the same.
-    @Test func theFolderOfANewVolumeIsSynced() {
-        let simulation = Simulation(seed: 24)
+    /// The power goes when the volume is just open: its folder is there all the same, whatever the disk forgets.
+    @Test(arguments: 24..<56 as Range<UInt64>) func theFolderOfANewVolumeIsSynced(_ seed: UInt64) {
+        let simulation = Simulation(seed: seed)
         live(simulation) { (world) async throws in
             try world.disk.makeDirectory("volumes")
             try world.disk.syncDirectory("")
