@@ -73,6 +73,8 @@ final class Exchange: @unchecked Sendable {
     private var isHeld = false
     private var isDone = true
     private var asyncID: UInt64?
+    /// The element that is served now has its answer.
+    private var isAnswered = false
     private var attempts = 0
     /// Of the chain, so far.
     private var elements = 0
@@ -208,6 +210,7 @@ final class Exchange: @unchecked Sendable {
         attempts = 0
         progress = 0
         appendAt = nil
+        isAnswered = false
         return attempt()
     }
 
@@ -339,8 +342,8 @@ final class Exchange: @unchecked Sendable {
 
     /// Tells the client that the answer takes a while ([MS-SMB2] 3.3.4.2). What was answered before in the chain leaves first.
     func announce() {
-        // What was answered before and is not safe yet must not leave: then the client learns of the wait by the answer.
-        guard asyncID == nil, settles.isEmpty, let stream else { return }
+        guard asyncID == nil, let stream else { return }
+        guard settles.isEmpty else { return announceWhenSafe() }
         flush()
         let id = stream.register(self)
         asyncID = id
@@ -350,6 +353,21 @@ final class Exchange: @unchecked Sendable {
         writeError(&writer)
         complete(.pending, writer.position - body)
         flush()
+    }
+
+    /// What was answered before leaves with the announcement, and not before it is safe.
+    private func announceWhenSafe() {
+        guard let (number, volume) = settles.last else { return }
+        let (use, message) = (use, header.messageID)
+        volume.whenSettled(number, on: loop) { [self] failure in
+            guard self.use == use, !isDone, !isAnswered, header.messageID == message else { return }
+            guard failure == nil else {
+                stream?.end(because: "a change is not safe")
+                return
+            }
+            settles.removeAll { $0.volume === volume && $0.number <= number }
+            announce()
+        }
     }
 
     func cancel() { cancel(by: .client) }
@@ -439,6 +457,7 @@ final class Exchange: @unchecked Sendable {
         reply.count += Header.bytes + bodyBytes
         lastReply = start
         if status == .pending { return }
+        isAnswered = true
         if let asyncID {
             stream.unregister(asyncID)
             self.asyncID = nil

@@ -47,7 +47,9 @@ final class SMBFrontEnd {
         }
 
         var shares: [SMBShare] {
-            registry.snapshot.shares.filter { !$0.share.isHidden }.compactMap { share($0.volume, $0.share) } + [Self.pipes]
+            registry.snapshot.shares.filter { !$0.share.isHidden }.compactMap { share($0.volume, $0.share) } + [
+                Self.pipes
+            ]
         }
 
         /// Nil for a share below a volume's root: connecting to the root instead would show what was not shared.

@@ -1,0 +1,98 @@
+import Foundation
+import Logging
+import Namespace
+import Runtime
+import SMB
+import TestSupport
+import Testing
+
+/// What one share offers, to whoever comes.
+final class OpenCatalog: SMBCatalog {
+    let share: SMBShare
+
+    init(_ volume: Volume) {
+        var share = SMBShare(name: "default", volume: volume)
+        share.allowsGuests = true
+        self.share = share
+    }
+
+    func user(named name: String) -> SMBUser? { nil }
+    func share(named name: String) -> SMBShare? { name.lowercased() == share.name ? share : nil }
+    var shares: [SMBShare] { [share] }
+    let identities = UserTable(domain: (1, 2, 3))
+    func rights(of user: SMBUser, on volume: Volume) -> VolumeRights { [.read, .write] }
+}
+
+/// An SMB server over a volume of its own in a temporary folder; the volume is used by others too.
+final class Site: @unchecked Sendable {
+    let folder: String
+    let world: World
+    let server: SMBServer
+    let listener: Listener
+    let hosted: HostedVolume
+    var volume: Volume { hosted.volume }
+    var loop: EventLoop { world.loops[0] }
+
+    init() async throws {
+        folder = NSTemporaryDirectory() + "proxyfs-smb-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let world = try World.real(disk: RealDisk(path: folder), loops: 2)
+        self.world = world
+        hosted = try await world.loops[0].task { () async throws -> HostedVolume in
+            try await HostedVolume.open(
+                "default", folder: "default", durability: .memory, world: world, loop: world.loops[0])
+        }.value
+        server = SMBServer(
+            OpenCatalog(hosted.volume), SMBOptions(), world: world,
+            logger: Logger(level: .error, format: .logfmt, wall: { 0 }, monotonic: { 0 }))
+        listener = try server.listen(on: try #require(SocketAddress(numeric: "127.0.0.1", port: 0)))
+        var mode = NewAttributes()
+        mode.mode = 0o777
+        let (volume, caller, new) = (hosted.volume, caller, mode)
+        _ = try await done { volume.setAttributes(caller, volume.root, new) }
+    }
+
+    func close() async throws {
+        await listener.drain(within: 1_000_000_000)
+        let hosted = hosted
+        try await loop.task { () async throws in try await hosted.close() }.value
+        world.stop()
+        try FileManager.default.removeItem(atPath: folder)
+    }
+
+    /// Somebody who comes over NFS: no open, no lease.
+    var caller: Caller { Caller(.root, Request(reader: 0, now: world.clock.wall()), isStateless: true) }
+
+    /// Makes the call as often as it takes, as NFS does.
+    func done<Value: Sendable>(_ call: @escaping @Sendable () -> Attempt<Value>) async throws -> Value {
+        try await loop.task { () async throws -> Value in
+            while true {
+                switch call() {
+                case .done(let value, _): return value
+                case .refused(let error): throw error
+                case .lacks(let lack): try await lack.supplied()
+                }
+            }
+        }.value
+    }
+
+    func make(_ name: String, type: FileType = .file) async throws -> FileID {
+        let (volume, caller) = (volume, caller)
+        return try await done {
+            Array(name.utf8).withUnsafeBytes {
+                volume.create(caller, in: volume.root, $0, NewFile(type: type, mode: type == .file ? 0o666 : 0o777))
+            }
+        }.file.file
+    }
+
+    /// A write over NFS; nil: it was done.
+    func write(_ file: FileID, _ text: String, at offset: UInt64 = 0) async throws -> FileError? {
+        let (volume, caller) = (volume, caller)
+        do {
+            _ = try await done {
+                Array(text.utf8).withUnsafeBytes { volume.write(caller, file, at: offset, $0) }
+            }
+            return nil
+        } catch let error as FileError { return error }
+    }
+}
