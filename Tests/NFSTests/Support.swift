@@ -20,7 +20,9 @@ final class Rig: Sendable {
     let context: NFSContext
     let listener: Listener
 
-    init(_ change: (inout Export.Client) -> Void = { _ in }) throws {
+    init(
+        _ change: (inout Export.Client) -> Void = { _ in }, export changeExport: (inout Export) -> Void = { _ in }
+    ) throws {
         loops = [try EpollLoop(index: 0)]
         let volumes = Volumes()
         #expect(volumes.add(Volume("default", identity: Self.volume, files)))
@@ -30,10 +32,9 @@ final class Rig: Sendable {
         change(&client)
         let exports = ExportTable()
         context = NFSContext(volumes: volumes, exports: exports, clock: TestClock(), key: KeyedHash(1, 2))
-        #expect(
-            exports.replace([
-                Export(id: 5, path: "/default", volume: Self.volume, root: files.root, clients: [client])
-            ]))
+        var export = Export(id: 5, path: "/default", volume: Self.volume, root: files.root, clients: [client])
+        changeExport(&export)
+        #expect(exports.replace([export]))
         let logger = Logger(level: .off, format: .logfmt, wall: { 0 }, monotonic: { 0 })
         let server = RPCServer(
             programs: [NFSService(context), MountService(context)], on: loops, logger: logger)

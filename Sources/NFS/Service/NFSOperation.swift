@@ -59,6 +59,7 @@ struct NFSOperation {
         let caller: Caller
         let export: UInt32
         let root: FileID
+        let durability: Durability
 
         func handle(_ file: FileID) -> FileHandle {
             FileHandle(export: export, volume: volume.identity, file: file)
@@ -83,10 +84,16 @@ struct NFSOperation {
         guard let client = export.client(remote) else { throw .status(.access) }
         guard client.flavors.contains(identity.flavor) else { throw .auth(.tooWeak) }
         if client.needsPrivilegedPort, let port = remote.port, port >= 1024 { throw .status(.access) }
-        let caller = Caller(
+        var caller = Caller(
             credential(client), Request(reader: loop.index, now: now, token: token),
             isReadOnly: client.isReadOnly, isStateless: true)
-        return Place(volume: volume, file: handle.file, caller: caller, export: export.id, root: export.root)
+        if !export.restricted.isEmpty, let rights = export.restricted[caller.credential.uid] {
+            guard rights.contains(.read) else { throw .status(.access) }
+            if !rights.contains(.write) { caller.isReadOnly = true }
+        }
+        return Place(
+            volume: volume, file: handle.file, caller: caller, export: export.id, root: export.root,
+            durability: export.durability ?? volume.durability)
     }
 
     private func credential(_ client: Export.Client) -> Credential {
