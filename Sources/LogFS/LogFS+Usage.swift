@@ -40,7 +40,8 @@ extension LogFS {
 
     /// Files with names, in the order of their numbers, behind `number`; `next` is the number up to which these are all, nil
     /// when there are no more.
-    public func named(_ request: Request, after number: UInt64, limit: Int) -> Attempt<(found: [FileID], next: UInt64?)> {
+    public func named(_ request: Request, after number: UInt64, limit: Int) -> Attempt<(found: [FileID], next: UInt64?)>
+    {
         read(request.reader) { (records) throws(Halt) in
             var found: [FileID] = []
             var last = number

@@ -25,6 +25,8 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         var nextInode: UInt64 = 2
         var number: UInt64 = 0
         var settled: UInt64 = .max
+        /// How safe changes had to be.
+        var words: [Durability] = []
         var waiting: [(number: UInt64, loop: EventLoop, done: @Sendable (FileError?) -> Void)] = []
         /// What was asked for is in memory once it was supplied, and until `chill`.
         var isCold = false
@@ -420,6 +422,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         _ number: UInt64, _ durability: Durability, on loop: EventLoop, _ done: @escaping @Sendable (FileError?) -> Void
     ) {
         let isSettled = with { state in
+            state.words.append(durability)
             if number <= state.settled { return true }
             state.waiting.append((number, loop, done))
             return false

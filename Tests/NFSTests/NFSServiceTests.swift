@@ -377,6 +377,28 @@ import WireSamples
         #expect(weak.peer.call(call)?.status == .authError(.tooWeak))
     }
 
+    @Test func usersHaveTheirRightsAndExportsTheirWord() throws {
+        let rig = try Rig(export: {
+            $0.restricted = [7: .read, 8: []]
+            $0.durability = .store
+        })
+        // Handles live as long as the client that got them.
+        let client = try rig.client()
+        let root = try client.root()
+        let reader = try rig.client(uid: 7, gid: 7)
+        #expect(try reader.attributes(reader.handle(root.bytes)).status == .ok)
+        #expect(try reader.create(reader.handle(root.bytes), "f").status == .readOnly)
+        let nobody = try rig.client(uid: 8, gid: 8)
+        #expect(try nobody.attributes(nobody.handle(root.bytes)).status == .access)
+        let other = try rig.client(uid: 9, gid: 9)
+        #expect(try other.create(other.handle(root.bytes), "f").status == .ok)
+        #expect(rig.files.with { $0.words } == [.store])
+        let plain = try Rig()
+        let anybody = try plain.client()
+        #expect(try anybody.create(try anybody.root(), "f").status == .ok)
+        #expect(plain.files.with { $0.words } == [.log])
+    }
+
     @Test func listsOverManyCallsWithoutLossWhileEntriesComeAndGo() throws {
         let rig = try Rig()
         let client = try rig.client()

@@ -20,7 +20,10 @@ final class Rig: Sendable {
     let context: NFSContext
     let listener: Listener
 
-    init(groups: (any GroupSource)? = nil, _ change: (inout Export.Client) -> Void = { _ in }) throws {
+    init(
+        groups: (any GroupSource)? = nil, _ change: (inout Export.Client) -> Void = { _ in },
+        export changeExport: (inout Export) -> Void = { _ in }
+    ) throws {
         loops = [try EpollLoop(index: 0)]
         let volumes = Volumes()
         #expect(volumes.add(Volume("default", identity: Self.volume, files)))
@@ -31,10 +34,9 @@ final class Rig: Sendable {
         let exports = ExportTable()
         context = NFSContext(
             volumes: volumes, exports: exports, clock: TestClock(), key: KeyedHash(1, 2), groups: groups)
-        #expect(
-            exports.replace([
-                Export(id: 5, path: "/default", volume: Self.volume, root: files.root, clients: [client])
-            ]))
+        var export = Export(id: 5, path: "/default", volume: Self.volume, root: files.root, clients: [client])
+        changeExport(&export)
+        #expect(exports.replace([export]))
         let logger = Logger(level: .off, format: .logfmt, wall: { 0 }, monotonic: { 0 })
         let server = RPCServer(
             programs: [NFSService(context), MountService(context)], on: loops, logger: logger)

@@ -77,6 +77,104 @@ import Testing
         }
     }
 
+    /// NFS's REMOVE and RENAME may come twice, the second time when the name has gone.
+    @Test(arguments: [false, true]) func repeatedRequestsGetTheirFirstAnswer(isMetered: Bool) {
+        VolumeRig.run { rig in
+            if isMetered { try await rig.set(quotas: [.volume: QuotaLimit(hardFiles: 100)]) }
+            let busy = try await rig.make("busy")
+            _ = try await rig.make("a")
+            _ = try await rig.make("b")
+            func caller(_ id: UInt64) -> Caller {
+                var caller = rig.caller()
+                caller.request.token = RequestToken(client: 1, id: id, digest: id)
+                return caller
+            }
+            func remove(_ id: UInt64) async -> FileError? { await rig.removeError("a", by: caller(id)) }
+            func rename(_ id: UInt64) async -> FileError? {
+                await rig.error {
+                    with("b") { old in
+                        with("c") { rig.volume.rename(caller(id), from: rig.root, old, to: rig.root, $0) }
+                    }
+                }
+            }
+            #expect(await remove(1) == nil)
+            #expect(await rename(2) == nil)
+            for _ in 0..<2 {
+                #expect(await remove(1) == nil)
+                #expect(await rename(2) == nil)
+                #expect(await remove(3) == .noEntry)
+                #expect(await rename(4) == .noEntry)
+                // The same when somebody has anything open.
+                _ = try await rig.open("busy", OpenIntent(.open, access: .readData, client: 1))
+            }
+            if isMetered { #expect(rig.volume.quota(.volume)?.usage.files == 2) }
+            _ = busy
+        }
+    }
+
+    @Test func watchesTogetherKeepNoMoreThanTheyMay() {
+        VolumeRig.run { rig in
+            var watches: [WatchID] = []
+            for _ in 0..<60 { watches.append(try await rig.watch(rig.root, isRecursive: false) {}) }
+            let tail = String(repeating: "x", count: 250)
+            for index in 0..<4096 { _ = try await rig.make("\(10_000 + index)\(tail)") }
+            var (bytes, overruns) = (0, 0)
+            for watch in watches {
+                let events = rig.volume.takeEvents(watch)
+                bytes += events?.events.reduce(0) { $0 + $1.path.reduce(0) { $0 + $1.count } } ?? 0
+                overruns += events?.isOverrun == true ? 1 : 0
+            }
+            #expect(bytes < 64 << 20 && bytes > 32 << 20 && overruns > 0)
+            // There is room again.
+            _ = try await rig.make("one more")
+            for watch in watches { #expect(rig.volume.takeEvents(watch)?.isOverrun == false) }
+            // One directory has only so many.
+            for _ in watches.count..<4096 { _ = try await rig.watch(rig.root, isRecursive: false) {} }
+            let more = await rig.error {
+                rig.volume.watch(rig.caller(), rig.root, .all, isRecursive: false, on: rig.loop, tell: {})
+            }
+            #expect(more == .tooManyLocks)
+        }
+    }
+
+    @Test func aRemovalDoesNotDependOnStrangers() {
+        VolumeRig.run { rig in
+            let home = try await rig.make("d", type: .directory, mode: 0o755)
+            let stranger = try await rig.make("s")
+            for isBusy in [false, true] {
+                let file = try await rig.make("f", mode: 0o600, in: home)
+                let list = try #require(ACL([.init(.allow, .user(7), .delete)]))
+                _ = try await rig.setACL(file, list)
+                if isBusy { _ = try await rig.open("s", OpenIntent(.open, access: .readData, client: 1)) }
+                #expect(await rig.removeError("f", in: home, by: rig.caller(8)) == .accessDenied)
+                #expect(await rig.removeError("f", in: home, by: rig.caller(7)) == nil)
+            }
+            _ = stranger
+        }
+    }
+
+    @Test func aClientThatComesAgainAndAgainIsToldInTheEnd() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("a")
+            let open = try await rig.open(
+                "a", OpenIntent(.open, access: .readData, shared: .read, client: 1))
+            let second: UInt64 = 1_000_000_000
+            for _ in 0..<7 {
+                #expect(await rig.writeError(file, "x", by: rig.caller()) == .sharingViolation)
+                await rig.loop.sleep(nanoseconds: 5 * second)
+            }
+            #expect(await rig.writeError(file, "x", by: rig.caller()) == .accessDenied)
+            // Others, and whoever comes back after a while, are told to wait first.
+            var server = rig.caller()
+            server.isServer = true
+            #expect(await rig.writeError(file, "x", by: server) == .sharingViolation)
+            await rig.loop.sleep(nanoseconds: 40 * second)
+            #expect(await rig.writeError(file, "x", by: rig.caller()) == .sharingViolation)
+            _ = try await rig.close(open.handle)
+            try await rig.write(file, "x", by: rig.caller())
+        }
+    }
+
     @Test func shareModesBindEverybody() {
         VolumeRig.run { rig in
             let opened = try await rig.open("a", Self.intent(.create, shared: .read))

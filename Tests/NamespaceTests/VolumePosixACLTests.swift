@@ -20,7 +20,8 @@ import Testing
         VolumeRig.run { rig in
             let home = try await rig.make("d", type: .directory, mode: 0o755)
             let access = PosixACL(
-                owner: 7, users: [.init(id: 7, digit: 7)], group: 5, groups: [.init(id: 8, digit: 4)], mask: 7, other: 1)
+                owner: 7, users: [.init(id: 7, digit: 7)], group: 5, groups: [.init(id: 8, digit: 4)], mask: 7, other: 1
+            )
             let passedOn = PosixACL(owner: 7, users: [.init(id: 7, digit: 6)], group: 0, mask: 6, other: 0)
             let set = try await rig.done {
                 rig.volume.setPosixACL(rig.caller(), home, access: .list(access), passedOn: .list(passedOn))

@@ -150,7 +150,8 @@ import Testing
                 with(Volume.ownName) { rig.volume.link(rig.caller(), file, in: rig.root, $0) }
             }
             #expect(taken == .accessDenied)
-            #expect(await rig.openError(Volume.ownName, OpenIntent(.openIf, access: .readData, client: 1)) == .accessDenied)
+            let making = OpenIntent(.openIf, access: .readData, client: 1)
+            #expect(await rig.openError(Volume.ownName, making) == .accessDenied)
         }
     }
 
@@ -208,13 +209,17 @@ import Testing
                 .volume: QuotaLimit(hardBytes: 400_000), .tree(tree): QuotaLimit(hardBytes: 200_000),
                 .user(0): QuotaLimit(hardBytes: 390_000), .user(7): QuotaLimit(hardBytes: 100_000),
             ]
+            let seen = Heard<QuotaSubject>()
             // Some work is under way when the quotas come.
             await withTaskGroup(of: Void.self) { group in
                 for worker in 0..<4 {
                     group.addTask(executorPreference: rig.loop) {
                         var generator = Generator(seed: seed &+ 1000 &* UInt64(worker + 1), stream: "worker")
                         var within: Set<QuotaSubject> = []
-                        for step in 0..<150 {
+                        for step in 0..<400 {
+                            if worker == 0, step == 50 {
+                                rig.volume.setQuotas(Self.records(limits), loop: rig.loop)
+                            }
                             await Self.change(rig, files, &generator)
                             for (subject, limit) in limits {
                                 guard let report = rig.volume.quota(subject), report.isCounted else { continue }
@@ -222,16 +227,14 @@ import Testing
                                 let isWithin = report.usage.bytes <= limit.hardBytes
                                 #expect(isWithin || !within.contains(subject), "seed \(seed), \(step): \(subject)")
                                 if isWithin { within.insert(subject) }
+                                if step > 200 { seen.add(subject) }
                             }
                         }
                     }
                 }
-                group.addTask(executorPreference: rig.loop) {
-                    await rig.loop.sleep(nanoseconds: 3_000_000)
-                    rig.volume.setQuotas(Self.records(limits), loop: rig.loop)
-                }
             }
             while limits.keys.contains(where: { rig.volume.quota($0)?.isCounted != true }) { await rig.settle() }
+            #expect(!seen.all.isEmpty, "seed \(seed): the quotas came when all was done")
             var sums: [QuotaSubject: QuotaUsage] = [:]
             for (index, file) in files.enumerated() {
                 let found = try await rig.attributes(file)

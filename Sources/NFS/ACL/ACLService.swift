@@ -47,7 +47,7 @@ extension ACLService {
     /// What became of one attempt.
     fileprivate enum Step {
         /// The answer, true when the change of that number is safe.
-        case done(Answer, UInt64, Volume?)
+        case done(Answer, UInt64, NFSPlace?)
         case refused(ReplyStatus)
         case lacks(Lack)
     }
@@ -144,7 +144,7 @@ extension ACLService {
             }
             let changed = try value(
                 place.volume.setPosixACL(place.caller, place.file, access: access, passedOn: passedOn))
-            return .done(Answer(attributes: place.attributes(changed.value.after)), changed.number, place.volume)
+            return .done(Answer(attributes: place.attributes(changed.value.after)), changed.number, place)
         }
 
         func carryOn(_ first: Step, _ held: RPCCall) async {
@@ -153,9 +153,9 @@ extension ACLService {
                 do throws(FileError) {
                     switch step {
                     case .refused(let status): return held.refuse(status)
-                    case .done(let answer, let number, let volume):
-                        if number > 0, let volume {
-                            try await volume.settled(number, volume.durability, on: caller.loop)
+                    case .done(let answer, let number, let place):
+                        if number > 0, let place {
+                            try await place.volume.settled(number, place.durability, on: caller.loop)
                         }
                         return held.reply { results in
                             answer.write(into: &results)

@@ -15,6 +15,10 @@ public struct Export: Sendable {
     public var root: FileID
     /// The first that matches says what holds; without a match there is no access.
     public var clients: [Client]
+    /// What a reply promises here; nil: what the volume says.
+    public var durability: Durability?
+    /// Users of the server who may not do everything with the volume, by uid.
+    public var restricted: [UInt32: VolumeRights] = [:]
 
     public struct Client: Sendable {
         public var hosts: Hosts

@@ -33,7 +33,7 @@ struct NFSCaller {
         else { throw .status(.stale) }
         return NFSPlace(
             volume: volume, file: handle.file, caller: try caller(in: export, needsFlavor: needsFlavor),
-            export: export.id, root: export.root)
+            export: export.id, root: export.root, durability: export.durability ?? volume.durability)
     }
 
     /// In whose name the caller acts in an export. What only tells needs neither flavor nor port.
@@ -42,9 +42,14 @@ struct NFSCaller {
         guard let client = export.client(remote) else { throw .status(.access) }
         if needsFlavor, !client.flavors.contains(identity.flavor) { throw .auth(.tooWeak) }
         if needsPort, client.needsPrivilegedPort, let port = remote.port, port >= 1024 { throw .status(.access) }
-        return Caller(
+        var caller = Caller(
             try credential(client), Request(reader: loop.index, now: now, token: token),
             isReadOnly: client.isReadOnly, isStateless: true)
+        if !export.restricted.isEmpty, let rights = export.restricted[caller.credential.uid] {
+            guard rights.contains(.read) else { throw .status(.access) }
+            if !rights.contains(.write) { caller.isReadOnly = true }
+        }
+        return caller
     }
 
     private func credential(_ client: Export.Client) throws(NFSHalt) -> Credential {
@@ -80,6 +85,7 @@ struct NFSPlace {
     let caller: Caller
     let export: UInt32
     let root: FileID
+    let durability: Durability
 
     func handle(_ file: FileID) -> FileHandle {
         FileHandle(export: export, volume: volume.identity, file: file)

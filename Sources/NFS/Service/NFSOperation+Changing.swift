@@ -5,7 +5,7 @@ import RPC
 /// Procedures that change names and attributes (RFC 1813 3.3.2, 3.3.8 to 3.3.15).
 extension NFSOperation {
     private func settles(_ number: UInt64, _ place: Place) -> NFSStep {
-        number == 0 ? .done : .settles(number, place.volume)
+        number == 0 ? .done : .settles(number, place.volume, place.durability)
     }
 
     func setAttributes(_ arguments: NFS3SetAttributesArguments, _ results: inout Results) throws(NFSHalt) -> NFSStep {
@@ -45,7 +45,7 @@ extension NFSOperation {
         guard let size = allowed.size else { throw .status(.serverFault) }
         do throws(FileError) {
             let (changed, number) = try await place.volume.resize(caller.request, file, to: size, allowed)
-            if number > 0 { try await place.volume.settled(number, place.volume.durability, on: loop) }
+            if number > 0 { try await place.volume.settled(number, place.durability, on: loop) }
             return changed
         } catch { throw .status(NFS3Status(error)) }
     }
@@ -112,7 +112,7 @@ extension NFSOperation {
             created.file = try await resize(place, caller, created.file.file, new).after
         } else if number > 0 {
             do throws(FileError) {
-                try await place.volume.settled(number, place.volume.durability, on: loop)
+                try await place.volume.settled(number, place.durability, on: loop)
             } catch { throw .status(NFS3Status(error)) }
         }
         let made = created

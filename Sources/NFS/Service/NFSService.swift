@@ -57,9 +57,9 @@ public final class NFSService: RPCProgram {
         switch step {
         case .done: return .done
         case .refused(let status): return .refused(status)
-        case .settles(let number, let volume):
+        case .settles(let number, let volume, let durability):
             guard let held = call.hold(keeping: results) else { return .dropped }
-            volume.whenSettled(number, on: call.loop) { failure in
+            volume.whenSettled(number, durability, on: call.loop) { failure in
                 if failure == nil { held.replyKept() } else { held.reply { Self.failed(procedure, .inputOutput, &$0) } }
             }
             return .held
@@ -91,8 +91,8 @@ public final class NFSService: RPCProgram {
                 switch step {
                 case .done, .refused: return
                 case .waits: return await operation.performSlowly(held)
-                case .settles(let number, let volume):
-                    try await volume.settled(number, volume.durability, on: loop)
+                case .settles(let number, let volume, let durability):
+                    try await volume.settled(number, durability, on: loop)
                     return held.replyKept()
                 case .flushes(let file, let volume):
                     try await volume.flush(file, on: loop)
@@ -136,7 +136,7 @@ enum NFSStep: Sendable {
     case done
     case refused(ReplyStatus)
     /// They are written, and may be sent when this change is safe.
-    case settles(UInt64, Volume)
+    case settles(UInt64, Volume, Durability)
     /// They are written, and may be sent when the file has been flushed.
     case flushes(FileID, Volume)
     case lacks(Lack)

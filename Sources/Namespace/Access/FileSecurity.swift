@@ -39,6 +39,24 @@ public struct FileSecurity: Equatable, Sendable {
         return wanted.intersection(allowed)
     }
 
+    /// The entries, counted from 1, that decide for a caller about some of these rights: for people who ask why.
+    public func deciding(_ wanted: AccessMask, for credential: Credential, _ acl: ACL) -> [Int] {
+        var open = wanted
+        var found: [Int] = []
+        var place = 0
+        acl.forEachStored { entry in
+            place += 1
+            if entry.flags.contains(.inheritOnly) || entry.kind.rawValue > ACL.Kind.deny.rawValue { return true }
+            guard entry.isOfOwnerRights ? credential.uid == uid : entry.names(credential, self),
+                !open.isDisjoint(with: entry.mask)
+            else { return true }
+            found.append(place)
+            open.subtract(entry.mask)
+            return !open.isEmpty
+        }
+        return found
+    }
+
     private func ofMode(_ credential: Credential) -> AccessMask {
         let digit: UInt16
         var mask: AccessMask = AccessMask.always.union(.readACL)

@@ -1,5 +1,7 @@
 /// What a file system need not have.
 extension FileSystem {
+    public func isRepeated(_ request: Request) -> Attempt<Bool> { .done(false, number: 0) }
+
     public func usage(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals> {
         totals(request, below: directory)
     }

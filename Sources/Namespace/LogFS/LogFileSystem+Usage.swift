@@ -1,6 +1,10 @@
 import LogFS
 
 extension LogFileSystem {
+    public func isRepeated(_ request: Request) -> Attempt<Bool> {
+        outer(files.isRepeated(inner(request)), request.reader) { $0 }
+    }
+
     public func usage(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals> {
         guard let id = inner(directory) else { return .refused(.stale) }
         return outer(files.usage(inner(request), id), request.reader) {

@@ -3,10 +3,13 @@ import Runtime
 /// Who watches which directory. No I/O: the caller guards it, and carries its deliveries to their loops.
 ///
 /// Invariants: a watch that has something to tell was told so, once, until it is asked. A queue that is full keeps what it has
-/// and says that there was more.
+/// and says that there was more; so does one that would grow when all of them together hold too much.
 struct WatchTable {
     static let watchesMax = 65_536
+    static let watchesPerDirectoryMax = 4096
     static let eventsMax = 4096
+    /// Of all events that wait, their own size and that of their names.
+    static let bytesMax = 64 << 20
 
     /// Something has come for a watch.
     struct Delivery: Sendable {
@@ -26,6 +29,7 @@ struct WatchTable {
         var isRecursive: Bool
         var delivery: Delivery
         var events: [WatchEvent] = []
+        var bytes = 0
         var isOverrun = false
         var isTold = false
         /// The directory goes.
@@ -37,6 +41,7 @@ struct WatchTable {
     private var deliveries: [Delivery] = []
     private var next: UInt64 = 1
     private(set) var recursiveCount = 0
+    private var bytes = 0
 
     var count: Int { watches.count }
 
@@ -44,7 +49,9 @@ struct WatchTable {
     mutating func add(
         _ directory: FileID, _ filter: WatchFilter, isRecursive: Bool, _ delivery: Delivery
     ) -> WatchID? {
-        guard watches.count < Self.watchesMax else { return nil }
+        guard watches.count < Self.watchesMax,
+            byDirectory[directory]?.count ?? 0 < Self.watchesPerDirectoryMax
+        else { return nil }
         let number = next
         next += 1
         watches[number] = Watch(directory: directory, filter: filter, isRecursive: isRecursive, delivery: delivery)
@@ -56,6 +63,7 @@ struct WatchTable {
     mutating func remove(_ id: WatchID) {
         guard let watch = watches.removeValue(forKey: id.number) else { return }
         if watch.isRecursive { recursiveCount -= 1 }
+        bytes -= watch.bytes
         byDirectory[watch.directory]?.removeAll { $0 == id.number }
         if byDirectory[watch.directory]?.isEmpty == true { byDirectory[watch.directory] = nil }
     }
@@ -65,6 +73,8 @@ struct WatchTable {
         guard let watch = watches[id.number], !watch.events.isEmpty || watch.isOverrun || watch.isEnded else {
             return nil
         }
+        bytes -= watch.bytes
+        watches[id.number]?.bytes = 0
         watches[id.number]?.events = []
         watches[id.number]?.isOverrun = false
         watches[id.number]?.isTold = false
@@ -101,7 +111,14 @@ struct WatchTable {
     private mutating func enqueue(_ event: WatchEvent, _ watch: inout Watch) {
         // One write after the other is one piece of news.
         if event.action == .modified, watch.events.last == event { return }
-        if watch.events.count < Self.eventsMax { watch.events.append(event) } else { watch.isOverrun = true }
+        let size = event.path.reduce(MemoryLayout<WatchEvent>.stride) { $0 + $1.count + MemoryLayout<[UInt8]>.stride }
+        if watch.events.count < Self.eventsMax, bytes + size <= Self.bytesMax {
+            watch.events.append(event)
+            watch.bytes += size
+            bytes += size
+        } else {
+            watch.isOverrun = true
+        }
         tell(&watch)
     }
 

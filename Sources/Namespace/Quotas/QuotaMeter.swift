@@ -212,13 +212,23 @@ final class QuotaMeter: Sendable {
                     isDone = true
                     return nil
                 }
+                if count.reached == .max {
+                    // What is held has reserved nothing from those who were not counted yet.
+                    guard state.held.isEmpty else {
+                        return Lack { () async throws(FileError) in await self.when { $0.held.isEmpty } }
+                    }
+                    isDone = true
+                    state.uncounted.subtract(count.subjects)
+                    state.count = nil
+                    return nil
+                }
                 var found: [Attributes] = []
                 let attempt = state.fileSystem.files(request, after: count.reached, limit: Self.filesPerStep) {
                     found.append($0)
                 }
                 switch attempt {
                 case .lacks(let lack): return lack
-                case .refused: isDone = true
+                case .refused: state.count?.reached = .max
                 case .done(let next, _):
                     do throws(Halt) { found = try state.counting(request, found) } catch {
                         if case .lacks(let lack) = error { return lack }
@@ -230,16 +240,14 @@ final class QuotaMeter: Sendable {
                             state.table.add([subject], bytes: bytes, files: 1, now: UInt64(clamping: request.now))
                         }
                     }
-                    if let next { state.count?.reached = next } else { isDone = true }
-                }
-                if isDone {
-                    state.uncounted.subtract(count.subjects)
-                    state.count = nil
+                    state.count?.reached = next ?? .max
+                    if next == nil { state.wantsQuiet = true }
                 }
                 return nil
             }
             await supply(lack, loop)
         }
+        change { $0.wantsQuiet = false }
     }
 
     private func supply(_ lack: Lack?, _ loop: EventLoop) async {

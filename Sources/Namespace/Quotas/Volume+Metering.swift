@@ -57,7 +57,11 @@ extension Volume {
     ) throws(Halt) -> Attempt<Removed> {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
-            let file = try fileSystem.lookup(request, in: directory, name).get()
+            let found = fileSystem.lookup(request, in: directory, name)
+            if try isRepeated(caller, found) {
+                return fileSystem.remove(request, in: directory, name, isDirectory: isDirectory)
+            }
+            let file = try found.get()
             let home = try state.home(request, file)
             let places = try state.places(request, directory, name)
             let attempt = fileSystem.remove(request, in: directory, name, isDirectory: isDirectory)
@@ -132,20 +136,29 @@ extension Volume {
         }
     }
 
+    /// What grows in steps keeps its place and its owner until they are done: what it reserved counts there.
+    private func requireStill(_ state: QuotaMeter.State, _ file: FileID) throws(Halt) {
+        guard state.held[file] != nil else { return }
+        throw .lacks(whenHeld { $0.held[file] == nil })
+    }
+
+    private func whenHeld(_ isTrue: @escaping @Sendable (QuotaMeter.State) -> Bool) -> Lack {
+        let meter = meter
+        return Lack { () async throws(FileError) in await meter.when(isTrue) }
+    }
+
     /// What goes along when a name does.
     private func load(
         _ state: inout QuotaMeter.State, _ request: Request, _ file: Attributes, _ place: Place, isMoved: Bool
     ) throws(Halt) -> Load {
         guard file.type == .directory else {
+            if isMoved { try requireStill(state, file.file) }
             let home = try state.home(request, file)
             let isHome = home?.directory == place.directory && home?.name.elementsEqual(place.name) == true
             return Load(bytes: isHome ? state.bytes(file) : 0, files: 1)
         }
         guard isMoved else { return Load(bytes: 0, files: 1) }
-        guard state.held.isEmpty else {
-            let meter = meter
-            throw .lacks(Lack { () async throws(FileError) in await meter.when { $0.held.isEmpty } })
-        }
+        guard state.held.isEmpty else { throw .lacks(whenHeld { $0.held.isEmpty }) }
         let sums = try fileSystem.usage(request, below: file.file).get()
         return Load(bytes: sums.bytes, files: sums.files + sums.directories + 1)
     }
@@ -186,6 +199,7 @@ extension Volume {
             guard file != root, try !state.counting(request, [found]).isEmpty else {
                 return fileSystem.setAttributes(request, file, new)
             }
+            try requireStill(state, file)
             let bytes = state.bytes(found)
             let old = state.owners(found)
             let now: [QuotaSubject] = [.user(new.uid ?? found.uid), .group(new.gid ?? found.gid)]
@@ -226,6 +240,8 @@ extension Volume {
     ) throws(Halt) -> Attempt<Changed> {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
+            // The engine lets no write in either while it works on a file's ranges.
+            try requireStill(state, file)
             let found = try attributes(caller, of: file)
             guard let subjects = try state.counted(request, found, growingTo: end) else { return change() }
             let before = state.bytes(found)
@@ -260,10 +276,11 @@ extension Volume {
 
     private func hold(_ request: Request, _ file: FileID, to end: UInt64) async throws(FileError) -> Reservation {
         while true {
-            await meter.when { !$0.wantsQuiet }
+            await meter.when { !$0.wantsQuiet && $0.held[file] == nil }
             let attempt: Attempt<Reservation?> = attempt { () throws(Halt) in
                 try meter.change { (state) throws(Halt) -> Attempt<Reservation?> in
-                    if state.wantsQuiet { return .done(nil, number: 0) }
+                    // One after the other, as the engine does them, too: what is cut meanwhile would be grown again unreserved.
+                    if state.wantsQuiet || state.held[file] != nil { return .done(nil, number: 0) }
                     let found = try fileSystem.attributes(request, file).get()
                     let subjects = try state.counted(request, found, growingTo: end)
                     let before = state.bytes(found)

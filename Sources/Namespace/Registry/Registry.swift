@@ -107,7 +107,8 @@ public final class Registry: Sendable {
         defer { turns.leave() }
         var state = book.state
         let value = try await body(&state)
-        for (name, attached) in state.volumes where attached.records.quotas != book.state.volumes[name]?.records.quotas {
+        for (name, attached) in state.volumes where attached.records.quotas != book.state.volumes[name]?.records.quotas
+        {
             attached.volume.setQuotas(attached.records.quotas, loop: loop)
         }
         book.state = state

@@ -78,6 +78,17 @@ public final class RegistrySnapshot: Sendable {
         user.isDisabled ? [] : user.rights[volume] ?? []
     }
 
+    /// What users of this server may do with a volume, by their uids, as far as that is not everything: for protocols whose
+    /// clients say a uid. Whoever is no user of the server is bound by the way in and by the files' own rights alone.
+    public func restrictedRights(on volume: String) -> [UInt32: VolumeRights] {
+        var restricted: [UInt32: VolumeRights] = [:]
+        for user in users.allUsers {
+            let rights = rights(of: user, on: volume)
+            if !rights.isSuperset(of: [.read, .write]) { restricted[user.uid] = rights }
+        }
+        return restricted
+    }
+
     /// File and line, or option, that declares the user.
     public func place(ofUser name: String) -> String? { places[.user(UserTable.folded(name))] }
     public func place(ofExport path: String) -> String? { places[.export(path)] }

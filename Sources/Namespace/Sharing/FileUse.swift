@@ -49,29 +49,68 @@ extension Sharing {
         // Leases first: who keeps opens or writes to himself may have ended them long ago.
         let uses = uses
         if uses.contains(.leases) || handle == nil && uses.contains(.opens) {
-            let (mustWait, isDenied) = change { state, now -> (Bool, Bool) in
+            // Whoever waits does so for what is in his way, or he would come back at once.
+            let (blocking, isDenied) = change { state, now -> (LeaseOperation?, Bool) in
                 let denies = { (state: inout State) -> Bool in
                     handle == nil && !use.access.isEmpty && state.opens.blocker(file, use.access) != nil
                 }
                 if denies(&state), state.leases.mustWait(file, by: handle?.lease, .openUnshared, now: now) {
-                    return (true, false)
+                    return (.openUnshared, false)
                 }
-                if denies(&state) { return (false, true) }
-                return (state.leases.mustWait(file, by: handle?.lease, use.operation, now: now), false)
+                if denies(&state) { return (nil, true) }
+                let mustWait = state.leases.mustWait(file, by: handle?.lease, use.operation, now: now)
+                return (mustWait ? use.operation : nil, false)
             }
-            if isDenied { throw .refused(.sharingViolation) }
-            if mustWait { throw .lacks(lack(file, handle?.lease, use.operation)) }
+            if isDenied { throw .refused(refusal(caller, file, .sharingViolation)) }
+            if let blocking { throw .lacks(lack(file, handle?.lease, blocking)) }
         }
         switch use {
         case .read(let range?), .write(let range?):
             var isWrite = false
             if case .write = use { isWrite = true }
             let blocker = locks.blocker(locked(file), range, isWrite: isWrite, handle: handle?.lockOwner)
-            if blocker != nil { throw .refused(.locked) }
+            if blocker != nil { throw .refused(refusal(caller, file, .locked)) }
         case .replace:
             if locks.isLocked(locked(file), by: { $0 != handle?.lockOwner }) { throw .refused(.locked) }
         case .read(nil), .write(nil), .attributes, .remove, .rename, .link: break
         }
+        if handle == nil, caller.isStateless { admitted(file) }
+    }
+
+    /// So long a client without opens is told to come again.
+    static let patienceNanoseconds: UInt64 = 35_000_000_000
+    private static let refusalsMax = 1024
+
+    /// Such a client comes again and again as long as it is told to: when its patience is over, it is told that it may not.
+    /// Object clients decide that for themselves.
+    private func refusal(_ caller: Caller, _ file: FileID, _ error: FileError) -> FileError {
+        guard caller.isStateless, caller.handle == nil, !caller.isServer else { return error }
+        return change { state, now in
+            guard let known = state.refusals[file], now - known.last < Self.patienceNanoseconds else {
+                if state.refusals.count >= Self.refusalsMax {
+                    state.refusals = state.refusals.filter { now - $0.value.last < Self.patienceNanoseconds }
+                }
+                // Beyond the limit nobody's patience is counted: he comes again.
+                if state.refusals.count < Self.refusalsMax { state.refusals[file] = Refusals(first: now, last: now) }
+                return error
+            }
+            state.refusals[file]?.last = now
+            return now - known.first < Self.patienceNanoseconds ? error : .accessDenied
+        }
+    }
+
+    private func admitted(_ file: FileID) { look { state in _ = state.refusals.removeValue(forKey: file) } }
+
+    /// Data was changed. A lease that was granted between the look and the change is told now; its holder is not waited for, as he
+    /// came while the change was made.
+    @inline(__always)
+    func changed(_ file: FileID, by caller: Caller) {
+        if uses.contains(.leases) { changedSlowly(file, caller) }
+    }
+
+    @inline(never)
+    private func changedSlowly(_ file: FileID, _ caller: Caller) {
+        change { state, now in _ = state.leases.mustWait(file, by: caller.handle?.lease, .write, now: now) }
     }
 
     /// Under the guard.

@@ -26,6 +26,8 @@ final class Sharing: Sendable {
         var nextRequest: UInt64 = 1
         /// What is left to do for opens that are closed.
         var leftovers: [OpenID: Leftover] = [:]
+        /// Files that clients without opens were refused, and since when.
+        var refusals: [FileID: Refusals] = [:]
         /// When the next look at deadlines is due, once somebody has arranged for it.
         var alarm = UInt64.max
     }
@@ -39,6 +41,11 @@ final class Sharing: Sendable {
         var file: FileID
         /// To be removed.
         var name: PlaceName?
+    }
+
+    struct Refusals {
+        var first: UInt64
+        var last: UInt64
     }
 
     struct Uses: OptionSet {

@@ -76,6 +76,7 @@ extension Volume {
             let attempt = try writeData(caller, file, at: offset, bytes)
             guard case .done(var changed, let number) = attempt else { return attempt }
             certain(found, &changed)
+            sharing.changed(file, by: caller)
             if let trail { sharing.post([(.modified, [.size, .lastWrite], trail)]) }
             return .done(changed, number: number)
         }

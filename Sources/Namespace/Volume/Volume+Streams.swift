@@ -39,8 +39,13 @@ extension Volume {
         _ caller: Caller, _ source: FileID, at offset: UInt64, length: UInt64, to target: FileID, at place: UInt64
     ) async throws(FileError) -> UInt64 {
         guard !caller.isReadOnly, !isReadOnly else { throw .readOnly }
-        let number = try await fileSystem.clone(
-            caller.request, source, at: offset, length: length, to: target, at: place)
+        let (end, isBeyond) = place.addingReportingOverflow(length)
+        guard !isBeyond else { throw .fileTooBig }
+        let number = try await growing(caller.request, target, to: length == 0 ? 0 : end) {
+            () async throws(FileError) in
+            try await fileSystem.clone(
+                caller.request, source, at: offset, length: length, to: target, at: place)
+        }
         // What can not be found now is not waited for after the fact.
         try? notify(Caller(.root, caller.request), modified: target, [.size, .lastWrite])
         return number

@@ -71,12 +71,14 @@ public final class Volume: Sendable {
 
     // MARK: Promises
 
-    /// Whether a change made now needs to be waited for; `done` is called either way.
+    /// Calls `done` when the change is as safe as the volume promises, or as the way in does: an export, a share or a bucket
+    /// may have a word of its own, also a weaker one.
     public func whenSettled(
-        _ number: UInt64, on loop: EventLoop, _ done: @escaping @Sendable (FileError?) -> Void
+        _ number: UInt64, _ word: Durability? = nil, on loop: EventLoop,
+        _ done: @escaping @Sendable (FileError?) -> Void
     ) {
         if number == 0 { return done(nil) }
-        fileSystem.whenSettled(number, durability, on: loop, done)
+        fileSystem.whenSettled(number, word ?? durability, on: loop, done)
     }
 
     public var writeVerifier: UInt64 { fileSystem.writeVerifier }

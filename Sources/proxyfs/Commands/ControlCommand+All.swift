@@ -114,7 +114,8 @@ extension ControlCommand {
         ControlCommand(
             words: ["quota", "list"], positional: ["[VOLUME]"],
             columns: [
-                ("volume", "VOLUME"), ("subject", "SUBJECT"), ("soft", "SOFT"), ("hard", "HARD"),
+                ("volume", "VOLUME"), ("subject", "SUBJECT"), ("used", "USED"), ("soft", "SOFT"), ("hard", "HARD"),
+                ("used_files", "FILES"),
                 ("soft_files", "SOFT FILES"), ("hard_files", "HARD FILES"), ("grace_seconds", "GRACE (S)"),
             ], help: Help.quotaList),
         ControlCommand(words: ["quota", "remove"], positional: ["VOLUME"], options: subject, help: Help.quotaRemove),

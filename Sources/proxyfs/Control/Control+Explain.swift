@@ -44,6 +44,7 @@ extension Control {
         }
         members.append(
             .init("names", ProtocolNames(volume: volume, parts: names, isDirectory: found.type == .directory).json))
+        if let acl { members.append(.init("list", .array(acl.entries.map { .string(Self.words($0, users)) }))) }
         members.append(.init("access", try access(found, acl, volume, userName)))
         return .object(members)
     }
@@ -67,8 +68,31 @@ extension Control {
 
     // MARK: Access
 
+    private static func words(_ entry: ACL.Entry, _ users: UserTable) -> String {
+        let who =
+            switch entry.who {
+            case .owner: "the owner"
+            case .owningGroup: "the group"
+            case .everyone: "everyone"
+            case .user(let uid): "user \(users.user(uid: uid)?.name ?? String(uid))"
+            case .group(let gid): "group \(users.group(gid: gid)?.name ?? String(gid))"
+            case .sid(let sid): "\(sid)"
+            }
+        var rights: [String] = []
+        if entry.mask.contains(.readData) { rights.append("read") }
+        if entry.mask.contains(.writeData) { rights.append("write") }
+        if entry.mask.contains(.appendData) { rights.append("append") }
+        if entry.mask.contains(.execute) { rights.append("execute") }
+        if entry.mask.contains(.delete) { rights.append("delete") }
+        if entry.mask.contains(.writeACL) { rights.append("change the list") }
+        let bits = "0x" + String(entry.mask.rawValue, radix: 16)
+        let passedOn = entry.flags.contains(.inheritOnly) ? ", for what is made here only" : ""
+        let words = rights.isEmpty ? bits : rights.joined(separator: ", ") + " (" + bits + ")"
+        return "\(entry.kind) \(who) \(words)\(passedOn)"
+    }
+
     private func access(
-        _ file: Attributes, _ acl: ACL?, _ volume: String, _ name: String?
+        _ file: Attributes, _ list: ACL?, _ volume: String, _ name: String?
     ) throws(CommandFailure) -> JSON {
         let snapshot = registry.snapshot
         var wanted = snapshot.users.allUsers
@@ -80,17 +104,18 @@ extension Control {
             uid: file.uid, gid: file.gid, mode: file.mode, isDirectory: file.type == .directory)
         return .array(
             wanted.prefix(Self.rangesMax).map { user in
-                let (rights, why) = judge(user, security, acl, snapshot.rights(of: user, on: volume))
+                let (rights, why) = judge(user, security, list, snapshot.rights(of: user, on: volume))
                 return ["user": .string(user.name), "may": .string(rights), "because": .string(why)]
             })
     }
 
     private func judge(
-        _ user: User, _ file: FileSecurity, _ acl: ACL?, _ volume: VolumeRights
+        _ user: User, _ file: FileSecurity, _ list: ACL?, _ volume: VolumeRights
     ) -> (String, String) {
         if user.isDisabled { return ("nothing", "the user is disabled") }
         guard volume.contains(.read) else { return ("nothing", "the user has no rights on the volume") }
-        let granted = file.granted([.readData, .writeData, .execute], to: user.credential, acl)
+        let wanted: AccessMask = [.readData, .writeData, .execute]
+        let granted = file.granted(wanted, to: user.credential, list)
         var words: [String] = []
         if granted.contains(.readData) { words.append(file.isDirectory ? "list" : "read") }
         if granted.contains(.writeData), volume.contains(.write) {
@@ -100,15 +125,23 @@ extension Control {
         let who =
             user.uid == 0
             ? "root may"
-            : acl != nil
-                ? "the file's access list"
-                : user.uid == file.uid
-                    ? "the mode's digit for the owner"
-                    : user.credential.isMember(of: file.gid)
-                        ? "the mode's digit for the group" : "the mode's digit for all others"
+            : list.map { Self.reason(file.deciding(wanted, for: user.credential, $0)) } ?? byMode(user, file)
         let more =
             granted.contains(.writeData) && !volume.contains(.write) ? "; the user may only read on the volume" : ""
         return (words.isEmpty ? "nothing" : words.joined(separator: ", "), who + more)
+    }
+
+    private static func reason(_ entries: [Int]) -> String {
+        if entries.isEmpty { return "no entry of the access list names the user" }
+        return "the access list, by its \(entries.count == 1 ? "entry" : "entries") "
+            + entries.map(String.init).joined(separator: ", ")
+    }
+
+    private func byMode(_ user: User, _ file: FileSecurity) -> String {
+        user.uid == file.uid
+            ? "the mode's digit for the owner"
+            : user.credential.isMember(of: file.gid)
+                ? "the mode's digit for the group" : "the mode's digit for all others"
     }
 }
 

@@ -231,8 +231,11 @@ extension Control {
         for (volume, records) in registry.snapshot.volumes.sorted(by: { $0.key < $1.key })
         where wanted == nil || wanted == volume {
             for quota in records.quotas {
+                let report = host[volume]?.hosted?.volume.quota(quota.subject)
                 rows.append([
                     "volume": .string(volume), "subject": .string(name(quota)),
+                    "used": .number(report?.usage.bytes ?? 0), "used_files": .number(report?.usage.files ?? 0),
+                    "counted": .bool(report?.isCounted ?? false),
                     "soft": .number(quota.limit.softBytes), "hard": .number(quota.limit.hardBytes),
                     "soft_files": .number(quota.limit.softFiles), "hard_files": .number(quota.limit.hardFiles),
                     "grace_seconds": .number(quota.limit.graceNanoseconds / 1_000_000_000),

@@ -97,20 +97,23 @@ final class NFSFrontEnd: Sendable {
             paths.insert(record.path)
             // Whoever had a volume mounted before its export was made keeps the handles.
             let isWhole = record.directory.isEmpty
-            all.append(
-                Export(
-                    id: isWhole ? Self.identity(of: volume) : record.id, path: record.path, volume: volume.identity,
-                    root: directory.file, clients: Array(clients.prefix(ExportTable.clientsMax))))
+            var export = Export(
+                id: isWhole ? Self.identity(of: volume) : record.id, path: record.path, volume: volume.identity,
+                root: directory.file, clients: Array(clients.prefix(ExportTable.clientsMax)))
+            export.durability = record.durability
+            export.restricted = snapshot.restrictedRights(on: name)
+            all.append(export)
         }
         if address.isLoopback {
             var here = Export.Client(.loopback)
             here.squash = .none
             here.needsPrivilegedPort = false
             for volume in host.volumes.all where !paths.contains("/" + volume.name) {
-                all.append(
-                    Export(
-                        id: Self.identity(of: volume), path: "/" + volume.name, volume: volume.identity,
-                        root: volume.root, clients: [here]))
+                var export = Export(
+                    id: Self.identity(of: volume), path: "/" + volume.name, volume: volume.identity,
+                    root: volume.root, clients: [here])
+                export.restricted = snapshot.restrictedRights(on: volume.name)
+                all.append(export)
             }
         }
         if !exports.replace(all) {
