@@ -29,7 +29,7 @@ format:
 	"$$(scripts/toolchain)" format -i --configuration .swift-format $$(git ls-files '*.swift')
 
 bench:
-	scripts/install build test
+	scripts/install bench build test
 	for run in benchmarks/*/run; do echo "== $$run"; "$$run"; done
 
 fuzz:
