@@ -44,9 +44,11 @@ struct DamageTests {
         defer { memory.deallocate() }
         for name in (0..<12).map({ "f\($0)" }) + ["late"] {
             guard
-                case .success(let inode) = try await outcome(files, { request in
-                    with(Array(name.utf8)) { files.lookup(request, in: files.rootID, $0) }
-                })
+                case .success(let inode) = try await outcome(
+                    files,
+                    { request in
+                        with(Array(name.utf8)) { files.lookup(request, in: files.rootID, $0) }
+                    })
             else { continue }
             do {
                 let count = try await files.readAll(inode.id, at: 0, into: memory)

@@ -292,7 +292,9 @@ extension Headhunter {
             do throws(VolumeError) {
                 return try await body()
             } catch {
-                guard case .unavailable(let why) = error, checkpoints.failure == nil, failure == nil else { throw error }
+                guard case .unavailable(let why) = error, checkpoints.failure == nil, failure == nil else {
+                    throw error
+                }
                 checkpoints.trouble = why
             }
             await loop.sleep(nanoseconds: Self.retryNanoseconds)
