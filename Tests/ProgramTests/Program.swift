@@ -62,16 +62,25 @@ private final class Capture: Sendable {
     private let bytes = Mutex<[UInt8]>([])
     private let isDone = Mutex(false)
 
+    /// A thread of its own reads: a handler of Foundation's was seen to sleep with bytes in the pipe.
     init() {
-        pipe.fileHandleForReading.readabilityHandler = { [weak self] handle in
-            let data = handle.availableData
-            if data.isEmpty {
-                handle.readabilityHandler = nil
-                self?.isDone.withLock { $0 = true }
-            } else {
-                self?.bytes.withLock { $0 += data }
+        let (pipe, bytes) = (pipe, Shared(self))
+        Thread.detachNewThread {
+            let fd = pipe.fileHandleForReading.fileDescriptor
+            var buffer = [UInt8](repeating: 0, count: 65_536)
+            while true {
+                let count = read(fd, &buffer, buffer.count)
+                if count < 0, errno == EINTR { continue }
+                guard count > 0, let capture = bytes.capture else { break }
+                capture.bytes.withLock { $0 += buffer[..<count] }
             }
+            bytes.capture?.isDone.withLock { $0 = true }
         }
+    }
+
+    private final class Shared: @unchecked Sendable {
+        weak var capture: Capture?
+        init(_ capture: Capture) { self.capture = capture }
     }
 
     var text: String { bytes.withLock { String(decoding: $0, as: UTF8.self) } }
