@@ -43,7 +43,7 @@ extension FileWorker {
         case .renameAway: if small != nil { try await rename(FileStep.small, "a/f3") }
         case .unlink: if large != nil { try await unlink(FileStep.large) }
         case .attribute: if let small { try await attribute(FileStep.small, small, 9_000) }
-        case .checkpoint: try await volume.checkpoint()
+        case .checkpoint: try await volume.nextCheckpoint()
         case .tidy: try await files.tidy()
         }
     }

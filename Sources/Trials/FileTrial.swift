@@ -131,7 +131,7 @@ package struct FileTrial {
                     }
                     group.addTask {
                         // While what the log held is still on its way into the trees.
-                        if seed % 4 == 1 { do { try await volume.checkpoint() } catch { return } }
+                        if seed % 4 == 1 { do { try await volume.nextCheckpoint() } catch { return } }
                         for _ in 0..<3 {
                             await world.loops[0].sleep(nanoseconds: 5_000_000)
                             do { try await volume.checkpoint() } catch { return }

@@ -80,6 +80,49 @@ struct PromiseTests {
         }
     }
 
+    /// `memory` durability: the process may be killed at any moment, also when the log has failed for good on the way to
+    /// another file.
+    @Test func whatWasWrittenOutlivesTheProcess() throws {
+        var failed = 0
+        for seed in 1...60 {
+            let simulation = Simulation(seed: UInt64(seed))
+            Bench.prepare(simulation)
+            let told = Guarded(0)
+            let hasFailed = simulation.perform { world -> Bool in
+                do {
+                    let volume = try await Bench.volume(world)
+                    let files = try await LogFS.open(volume, world: world, subvolume: 1)
+                    let (_, first) = try await Self.make(files, "first")
+                    try await files.commit(first, .durable)
+                    simulation.faults.noSpace = 3
+                    for index in 0..<200 {
+                        let (_, number) = try await Self.make(files, "f\(index)")
+                        try await files.commit(number, .written)
+                        told.withLock { $0 = index + 1 }
+                    }
+                    return false
+                } catch { return true }
+            }
+            simulation.faults.noSpace = 0
+            simulation.killAndRestart()
+            if hasFailed == true { failed += 1 }
+            let promised = told.withLock { $0 }
+            let missing = simulation.perform { world -> String? in
+                do {
+                    let volume = try await Bench.volume(world)
+                    let files = try await LogFS.open(volume, world: world, subvolume: 1)
+                    for index in 0..<promised where try await Self.size(files, "f\(index)") == nil {
+                        return "file \(index) of \(promised) is not there"
+                    }
+                    return nil
+                } catch { return "\(error)" }
+            }
+            let problem = try #require(missing)
+            #expect(problem == nil, "seed \(seed)")
+        }
+        #expect(failed > 30, "the log failed in \(failed) of 60 runs only")
+    }
+
     /// The second time it finds the first one's answer, and that must be durable too.
     @Test func aRepeatedRequest() throws {
         let token = RequestToken(client: 1, id: 2, digest: 3)

@@ -83,8 +83,9 @@ extension Headhunter {
         try await nextCheckpoint()
     }
 
-    /// Returns when a checkpoint that began after this call is durable.
-    func nextCheckpoint() async throws(VolumeError) {
+    /// Returns when a checkpoint that began after this call is durable, of the trees as they are: a recovered log may still
+    /// be on its way into them.
+    package func nextCheckpoint() async throws(VolumeError) {
         let wanted = checkpoints.begun + 1
         while checkpoints.completed < wanted {
             if let failure = checkpoints.failure { throw failure }

@@ -213,7 +213,7 @@ struct LogRecovery {
         var assembler = LogAssembler(next: first)
         for record in ending.unsure { _ = record.withUnsafeBytes { assembler.append($0) } }
         let path = directory + "/" + ReplayLog.fileName(ending.sequence)
-        let draft = path + Self.draftSuffix
+        let draft = path + ReplayLog.draftSuffix
         do throws(Errno) {
             let file = try disk.open(draft, [.write, .create, .exclusive])
             defer { file.close() }
@@ -241,15 +241,13 @@ struct LogRecovery {
         ending.unsure = []
     }
 
-    private static let draftSuffix = ".draft"
-
     /// A number that no file's name has, whatever is in it. Drafts that were not finished go.
     private func nextSequence() throws(Problem) -> UInt64 {
         var newest: UInt64 = 0
         var drafts: [String] = []
         do throws(Errno) {
             try disk.list(directory) { name, _ in
-                if name.hasSuffix(Self.draftSuffix) {
+                if name.hasSuffix(ReplayLog.draftSuffix) {
                     drafts.append(name)
                 } else if let sequence = Self.sequence(name) {
                     newest = max(newest, sequence)

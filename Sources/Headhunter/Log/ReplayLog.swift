@@ -62,6 +62,8 @@ public final class ReplayLog: Sendable {
         var chainDurable: UInt32
         /// Files made since the log's loop was last told.
         var newFiles: [(sequence: UInt64, first: UInt64)] = []
+        /// The file has no name of its own yet: its first record.
+        var draftFirst: UInt64?
         /// The file's name, or an earlier file's content, has not been synced yet.
         var nameIsVolatile = false
         var unsyncedFile: (any DiskFile)?
@@ -111,6 +113,9 @@ public final class ReplayLog: Sendable {
             Shared(assembler: LogAssembler(next: next), written: next - 1, durable: next - 1, files: files))
         writer = Writer(sequence: sequence - 1, chain: chain)
     }
+
+    /// Of a file that is not whole yet; recovery removes it.
+    static let draftSuffix = ".draft"
 
     static func fileName(_ sequence: UInt64) -> String {
         let digits = String(sequence, radix: 16)
@@ -261,7 +266,7 @@ public final class ReplayLog: Sendable {
         let again = writer.unsynced
         abandon()
         guard !again.isEmpty else { return first }
-        return attempt(again, sync: true, durable: durable)
+        return attempt(again, sync: true, durable: durable, isReplacement: true)
     }
 
     private func abandon() {
@@ -274,7 +279,11 @@ public final class ReplayLog: Sendable {
         writer.chain = writer.chainDurable
     }
 
-    private func attempt(_ batches: [LogBatch], sync: Bool, durable: UInt64) -> Result<Outcome, Failure> {
+    /// A replacement holds records that may be in an earlier file already, of which somebody may have been told that they
+    /// outlive the process. So it gets its name when it is whole: with it, it takes the earlier file's place.
+    private func attempt(
+        _ batches: [LogBatch], sync: Bool, durable: UInt64, isReplacement: Bool = false
+    ) -> Result<Outcome, Failure> {
         // What is about to be written counts as not synced from here on, also when it fails half way.
         writer.unsynced.append(contentsOf: batches)
         var synced = false
@@ -282,7 +291,9 @@ public final class ReplayLog: Sendable {
             var index = 0
             while index < batches.count {
                 let batch = batches[index]
-                if writer.file == nil || batch.beginsFile { try openFile(first: batch.first) }
+                if writer.file == nil || batch.beginsFile && !isReplacement {
+                    try openFile(first: batch.first, isDraft: isReplacement)
+                }
                 // One write for all batches that go to the same file.
                 var pieces: [UnsafeRawBufferPointer] = []
                 var bytes = 0
@@ -293,7 +304,7 @@ public final class ReplayLog: Sendable {
                     pieces.append(batch.block.bytes)
                     bytes += batch.block.count
                     index += 1
-                } while index < batches.count && !batches[index].beginsFile
+                } while index < batches.count && (isReplacement || !batches[index].beginsFile)
                 guard let file = writer.file else { preconditionFailure("a log file was opened above") }
                 try reserve(file, upTo: writer.offset + UInt64(bytes))
                 try file.write(pieces, at: writer.offset)
@@ -312,16 +323,17 @@ public final class ReplayLog: Sendable {
         }
     }
 
-    private func openFile(first: UInt64) throws(Errno) {
+    private func openFile(first: UInt64, isDraft: Bool) throws(Errno) {
         // An earlier file is synced before the next sync counts; only one can be waiting for that.
         try writer.unsyncedFile?.sync()
         writer.unsyncedFile?.close()
         writer.unsyncedFile = writer.file
         writer.file = nil
         writer.sequence += 1
-        writer.newFiles.append((writer.sequence, first))
         let path = directory + "/" + Self.fileName(writer.sequence)
-        let file = try world.disk.open(path, [.write, .create, .exclusive])
+        writer.draftFirst = isDraft ? first : nil
+        if !isDraft { writer.newFiles.append((writer.sequence, first)) }
+        let file = try world.disk.open(isDraft ? path + Self.draftSuffix : path, [.write, .create, .exclusive])
         let header = LogFormat.fileHeader(
             volume: volume, sequence: writer.sequence, first: first, epoch: epoch, chain: writer.chain)
         defer { extendLifetime(header) }
@@ -345,6 +357,12 @@ public final class ReplayLog: Sendable {
         writer.unsyncedFile?.close()
         writer.unsyncedFile = nil
         try writer.file?.sync()
+        if let first = writer.draftFirst {
+            let path = directory + "/" + Self.fileName(writer.sequence)
+            try world.disk.rename(path + Self.draftSuffix, to: path)
+            writer.newFiles.append((writer.sequence, first))
+            writer.draftFirst = nil
+        }
         if writer.nameIsVolatile {
             try world.disk.syncDirectory(directory)
             writer.nameIsVolatile = false
