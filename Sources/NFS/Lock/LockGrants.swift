@@ -5,7 +5,8 @@ import RPC
 ///
 /// Invariants: a request that waits is known once, however often its client repeats it. A grant ends when the client
 /// confirms it, asks for the lock again, unlocks or cancels it; a client's "no" takes the lock back only when the question
-/// was asked once: later it may mean that the first answer was lost.
+/// was asked once: later it may mean that the first answer was lost. While a telling may still reach a client that has done
+/// with the lock, the client does not wait for it again: it would take the old telling for the new lock.
 struct LockGrants {
     static let entriesMax = 65_536
     /// How often a client is told. It asks by itself from time to time, so nothing is lost when it hears none.
@@ -27,6 +28,8 @@ struct LockGrants {
         /// By messages both ways, as the request came.
         var isMessage: Bool
         var tellings = 0
+        /// A telling may be on its way to the client.
+        var isUnderWay = false
     }
 
     private struct Waiting {
@@ -40,12 +43,14 @@ struct LockGrants {
     /// By their cookies.
     private(set) var grants: [UInt64: Grant] = [:]
     private var granting: [Key: UInt64] = [:]
+    /// Tellings on their way whose grants have ended.
+    private var stale: [UInt64: Key] = [:]
     private var nextCookie: UInt64
 
     /// `cookie`: random, so that answers to an earlier start's questions are nobody's.
     init(cookie: UInt64) { nextCookie = cookie }
 
-    var count: Int { waits.count + grants.count }
+    var count: Int { waits.count + grants.count + stale.count }
     var isFull: Bool { count >= Self.entriesMax }
 
     // MARK: Requests
@@ -64,7 +69,12 @@ struct LockGrants {
 
     /// The client has its answer: a grant of the same lock needs no telling any more.
     mutating func answered(_ key: Key) {
-        if let cookie = granting.removeValue(forKey: key) { grants[cookie] = nil }
+        if let cookie = granting[key] { end(cookie) }
+    }
+
+    /// Whether a telling of a grant that has ended may still reach this owner.
+    func hasStaleTelling(_ owner: LockOwner, _ file: FileID) -> Bool {
+        !stale.isEmpty && stale.values.contains { $0.owner == owner && $0.file == file }
     }
 
     /// The client gives locks back: it knows of all that it holds there.
@@ -72,8 +82,7 @@ struct LockGrants {
         if grants.isEmpty { return }
         for (cookie, grant) in grants
         where grant.key.owner == owner && grant.key.file == file && grant.key.range.overlaps(range) {
-            granting[grant.key] = nil
-            grants[cookie] = nil
+            end(cookie)
         }
     }
 
@@ -116,11 +125,19 @@ struct LockGrants {
             return nil
         }
         grants[cookie]?.tellings += 1
+        grants[cookie]?.isUnderWay = true
         return grants[cookie]
+    }
+
+    /// A telling has arrived, or can arrive no more.
+    mutating func told(_ cookie: UInt64) {
+        grants[cookie]?.isUnderWay = false
+        stale[cookie] = nil
     }
 
     /// What the client says to a grant. The lock that it does not want is to be unlocked; nil: nothing is.
     mutating func answered(_ cookie: UInt64, _ status: LockStatus) -> Grant? {
+        told(cookie)
         guard let grant = grants[cookie] else { return nil }
         switch status {
         case .deniedGrace: return nil
@@ -131,6 +148,12 @@ struct LockGrants {
             drop(cookie)
             return grant.tellings > 1 ? nil : grant
         }
+    }
+
+    /// The grant ends for another reason than that its telling was heard.
+    private mutating func end(_ cookie: UInt64) {
+        if let grant = grants[cookie], grant.isUnderWay { stale[cookie] = grant.key }
+        drop(cookie)
     }
 
     private mutating func drop(_ cookie: UInt64) {
@@ -145,5 +168,6 @@ struct LockGrants {
             waiting[entry.key] = nil
         }
         for (cookie, grant) in grants where grant.key.owner.client == host { drop(cookie) }
+        for (cookie, key) in stale where key.owner.client == host { stale[cookie] = nil }
     }
 }

@@ -191,15 +191,17 @@ public final class LockService: RPCProgram {
         case .lacks(let lack): return .lacks(lack)
         }
         let key = key(work, place, owner)
-        if request.mayBlock {
+        var mayWait = request.mayBlock
+        if mayWait {
             let isKnown = monitor.withGrants { grants in grants.isWaiting(key, request) }
             if isKnown { return .done(LockReply(.blocked), number: 0) }
             if monitor.withGrants({ $0.isFull }) { return .done(LockReply(.deniedNoLocks), number: 0) }
+            mayWait = !monitor.withGrants { $0.hasStaleTelling(owner, place.file) }
         }
         let loop = work.caller.loop
         let waiter = LockWaiter(loop: loop) { [self] wait, refusal in ended(wait, refusal) }
         let answer = place.volume.lock(
-            place.caller, place.file, request.range, request.mode, owner, waiter: request.mayBlock ? waiter : nil,
+            place.caller, place.file, request.range, request.mode, owner, waiter: mayWait ? waiter : nil,
             isReclaim: request.isReclaim)
         switch answer {
         case .refused(let error): return .refused(error)
@@ -211,6 +213,9 @@ public final class LockService: RPCProgram {
             // Its outcome comes by this loop, so not before this.
             monitor.withGrants { $0.waits(wait, key, request, isMessage: work.procedure == .lockMessage) }
             return .done(LockReply(.blocked), number: 0)
+        // The answer at which a client asks again by itself, a little later.
+        case .done(.refused(.held), _) where request.mayBlock && !mayWait:
+            return .done(LockReply(.deniedGrace), number: 0)
         case .done(.refused(let refusal), _): return .done(LockReply(LockStatus(refusal)), number: 0)
         }
     }
@@ -271,13 +276,16 @@ public final class LockService: RPCProgram {
                 } else {
                     let results = try await monitor.call(target, LockProcedure.granted.rawValue, arguments)
                     if let status = Self.status(results) { settle(cookie, status) }
+                    monitor.withGrants { $0.told(cookie) }
                 }
             } catch {
+                monitor.withGrants { $0.told(cookie) }
                 logger.info(
                     "lock client does not hear of its lock",
                     [.init("client", host.address.host), .init("why", "\(error)")])
             }
             await monitor.client.loop.sleep(nanoseconds: pause)
+            monitor.withGrants { $0.told(cookie) }
             pause = min(pause * 2, 30_000_000_000)
         }
     }
