@@ -15,6 +15,14 @@ public struct EngineTrial {
     private var random: Generator
     private let model = Model()
     public private(set) var lives = 0
+    /// Lives that went on from the store alone, elsewhere.
+    public private(set) var moves = 0
+    /// Where the log is, and how many places it had.
+    private var log = "log"
+    private var places = 1
+    /// The last life ended with nothing left in its log.
+    private var isClosed = false
+    private let logIsInStore: Bool
     /// What went against the promises; empty when all is well.
     public private(set) var problems: [String] = []
 
@@ -29,6 +37,8 @@ public struct EngineTrial {
         var acknowledged = 0
         /// Survives the process, not the machine.
         var written = 0
+        /// Survives the loss of the local log, too.
+        var stored = 0
         var stop = false
         let names = NameWitness.Names()
 
@@ -44,6 +54,7 @@ public struct EngineTrial {
     public init(seed: UInt64, faults: FaultMix) {
         simulation = Simulation(seed: seed, faults: .none)
         random = Generator(seed: seed, stream: "workload")
+        logIsInStore = seed % 5 == 0
         let model = model
         let made = simulation.perform { world -> Bool in
             do {
@@ -68,8 +79,10 @@ public struct EngineTrial {
         return ObjectStore(NameWitness(directory, model.names), world: world, loop: world.loops[0])
     }
 
-    private static var options: HeadhunterOptions {
+    private static func options(logIsInStore: Bool, takesOver: Bool = false) -> HeadhunterOptions {
         var options = HeadhunterOptions()
+        options.logIsInStore = logIsInStore
+        options.takesOver = takesOver
         options.cacheBytes = 0
         options.metadataObjectBytes = 64 << 10
         options.checkpointNanoseconds = 30_000_000
@@ -124,7 +137,7 @@ public struct EngineTrial {
                 simulation.crashAtDiskCall = simulation.diskCalls + 1 + random.below(400)
             }
             _ = self.life(changes: 20 + random.below(200), checkpoints: true)
-            verify("seed \(simulation.seed), life \(life)")
+            verify("seed \(simulation.seed), life \(life)", moves: random.once(in: 4))
             if !problems.isEmpty { return }
         }
     }
@@ -139,17 +152,21 @@ public struct EngineTrial {
         let seed = random.next()
         model.stop = false
         let opened = opened
+        let (log, logIsInStore) = (log, logIsInStore)
+        let closed = Guarded(false)
         let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
             do {
                 let store = try await EngineTrial.store(world, model)
                 let volume = try await Headhunter.open(
-                    world: world, loop: world.loops[0], store: store, prefix: "v", directory: "log",
-                    options: EngineTrial.options)
+                    world: world, loop: world.loops[0], store: store, prefix: "v", directory: log,
+                    options: EngineTrial.options(logIsInStore: logIsInStore))
                 opened.withLock { $0.append(WeakVolume(value: volume)) }
                 await withTaskGroup(of: Void.self) { group in
                     for worker in 0..<4 {
                         group.addTask {
-                            await EngineTrial.work(volume, model, seed: seed &+ UInt64(worker), count: count / 4)
+                            await EngineTrial.work(
+                                volume, model, logIsInStore: logIsInStore, seed: seed &+ UInt64(worker),
+                                count: count / 4)
                         }
                     }
                     if checkpoints {
@@ -168,6 +185,7 @@ public struct EngineTrial {
                     await world.loops[0].sleep(nanoseconds: 10_000_000)
                 } else if seed % 2 == 0 {
                     try await volume.close()
+                    closed.withLock { $0 = true }
                 }
                 return true
             } catch {
@@ -176,13 +194,16 @@ public struct EngineTrial {
             }
         }
         let crashed = finished == nil
+        isClosed = !crashed && closed.withLock { $0 }
         if !crashed { model.acknowledged = max(model.acknowledged, model.written) }
         if crashed { simulation.crash() }
         if crashed { simulation.restart() } else { simulation.killAndRestart() }
         return crashed
     }
 
-    private static func work(_ volume: Headhunter, _ model: Model, seed: UInt64, count: Int) async {
+    private static func work(
+        _ volume: Headhunter, _ model: Model, logIsInStore: Bool, seed: UInt64, count: Int
+    ) async {
         var random = Generator(seed: seed)
         for _ in 0..<count {
             let number = random.below(60)
@@ -192,6 +213,7 @@ public struct EngineTrial {
             let size = isData ? 1 + random.below(150_000) : random.once(in: 8) ? random.below(3_000) : random.below(60)
             let fill = UInt8(truncatingIfNeeded: random.below(256))
             let content = (0..<size).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 8) ^ fill }
+            let isStored = random.once(in: 6)
             let level: LogLevel = random.once(in: 3) ? .written : .durable
             do throws(VolumeError) {
                 // What is stored is the content itself, or where it lies; the first byte tells.
@@ -227,25 +249,48 @@ public struct EngineTrial {
                 }
                 precondition(mine == model.changes.count + 1)
                 model.changes.append((key, isDelete ? nil : content))
-                try await volume.commit(log, level)
-                if level == .durable { model.acknowledged = max(model.acknowledged, mine) }
+                if isStored { try await volume.stored(log) } else { try await volume.commit(log, level) }
+                if isStored || level == .durable && logIsInStore { model.stored = max(model.stored, mine) }
+                if isStored || level == .durable { model.acknowledged = max(model.acknowledged, mine) }
                 model.written = max(model.written, mine)
             } catch { return }
         }
     }
 
-    /// Opens the volume in a world without faults and compares it with the model.
-    public mutating func verify(_ what: String) {
+    /// Opens the volume in a world without faults and compares it with the model. With `moves` that is done elsewhere, from
+    /// the store alone, or from a log of long ago.
+    public mutating func verify(_ what: String, moves: Bool = false) {
         let faults = simulation.faults
         simulation.faults = .none
         let model = model
         let opened = opened
+        var takesOver = false
+        if moves {
+            self.moves += 1
+            // Who has closed leaves all to anybody.
+            takesOver = !isClosed
+            let old = places > 1 && random.once(in: 2) ? random.below(places) : nil
+            log = "log" + (old ?? places == 0 ? "" : "\(old ?? places)")
+            if old == nil {
+                places += 1
+                let name = log
+                _ = simulation.perform { world -> Bool in
+                    do throws(Errno) {
+                        try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+                            try world.disk.makeDirectory(name)
+                            try world.disk.syncDirectory("")
+                        }
+                        return true
+                    } catch { return false }
+                }
+            }
+        }
+        let (log, options) = (log, Self.options(logIsInStore: logIsInStore, takesOver: takesOver))
         let read = simulation.perform { world -> Result<[[UInt8]: [UInt8]], Failure> in
             do {
                 let store = try await EngineTrial.store(world, model)
                 let volume = try await Headhunter.open(
-                    world: world, loop: world.loops[0], store: store, prefix: "v", directory: "log",
-                    options: EngineTrial.options)
+                    world: world, loop: world.loops[0], store: store, prefix: "v", directory: log, options: options)
                 opened.withLock { $0.append(WeakVolume(value: volume)) }
                 var all: [[UInt8]: [UInt8]] = [:]
                 var from: [UInt8] = []
@@ -305,8 +350,10 @@ public struct EngineTrial {
         problems += model.names.problems.prefix(1)
         let counter = state.removeValue(forKey: Self.counterKey)
         let survived = counter.map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: UInt64.self)) } } ?? 0
-        if survived < model.acknowledged {
-            problems.append("\(what): \(model.acknowledged) changes were acknowledged, \(survived) survived")
+        let promised = takesOver ? model.stored : model.acknowledged
+        if survived < promised {
+            problems.append(
+                "\(what): \(promised) changes were \(takesOver ? "stored" : "acknowledged"), \(survived) survived")
         }
         guard survived <= model.changes.count else {
             problems.append("\(what): \(survived) changes survived of \(model.changes.count)")
@@ -319,6 +366,7 @@ public struct EngineTrial {
         model.changes.removeLast(model.changes.count - survived)
         model.acknowledged = survived
         model.written = survived
+        model.stored = min(model.stored, survived)
     }
 }
 

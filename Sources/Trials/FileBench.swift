@@ -33,9 +33,11 @@ package enum Bench {
     }
 
     package static func volume(
-        _ world: World, small: Bool = true, log: String = "log"
+        _ world: World, small: Bool = true, log: String = "log", takesOver: Bool = false, logIsInStore: Bool = false
     ) async throws -> Headhunter {
         var options = HeadhunterOptions()
+        options.takesOver = takesOver
+        options.logIsInStore = logIsInStore
         if small {
             options.cacheBytes = 0
             options.metadataObjectBytes = 64 << 10

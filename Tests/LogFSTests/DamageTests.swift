@@ -141,15 +141,15 @@ struct DamageTests {
         let simulation = try Self.filled(closing: true)
         let newest = try #require(Self.paths(simulation, "header", in: "store").last)
         let before = simulation.files(below: "").map(\.path).sorted()
-        Self.patch(simulation, newest) { $0[4] = 2 }
+        Self.patch(simulation, newest) { $0[4] = 3 }
         let error = try Self.refusal(simulation)
         guard case .unknownFormat(let text)? = error else {
             Issue.record("\(String(describing: error))")
             return
         }
-        #expect(text.contains("header") && text.contains("version 2"), "\(text)")
+        #expect(text.contains("header") && text.contains("version 3"), "\(text)")
         #expect(simulation.files(below: "").map(\.path).sorted() == before, "opening it in vain changed something")
-        Self.patch(simulation, newest) { $0[4] = 1 }
+        Self.patch(simulation, newest) { $0[4] = 2 }
         try Self.expectWhole(simulation)
     }
 
@@ -213,7 +213,7 @@ struct DamageTests {
         simulation.restart()
         let logs = Self.paths(simulation, ".log", in: "log")
         let log = try #require(logs.last)
-        #expect(logs.count == 1, "\(logs)")
+        #expect(logs.count == 2, "one that says where the log begins, and its first: \(logs)")
         Self.patch(simulation, log) { $0[20] ^= 1 }
         let error = try Self.refusal(simulation)
         guard case .damaged(let text)? = error else {

@@ -151,25 +151,6 @@ struct PromiseTests {
         }
     }
 
-    /// Told of the object store, it is in an object, and not in the log alone.
-    @Test func whatIsStored() {
-        Bench.files { files, world in
-            for round in 0..<5 {
-                let (id, number) = try await Self.make(files, "f\(round)")
-                try await Self.write(files, id, 50_000)
-                let last = try await files.flush(id.inode)
-                #expect(last >= number)
-                let told = Guarded<[VolumeError?]>([])
-                files.headhunter.whenStored(last, on: world.loops[0]) { error in told.withLock { $0.append(error) } }
-                for _ in 0..<10_000 where told.withLock({ $0.isEmpty }) {
-                    await world.loops[0].sleep(nanoseconds: 1_000_000)
-                }
-                #expect(told.withLock { $0 } == [nil])
-                #expect(files.headhunter.storedBelow > last)
-            }
-        }
-    }
-
     /// A segment whose checksums do not fit into one change.
     @Test func aLargeSegment() throws {
         let simulation = Simulation(seed: 32)

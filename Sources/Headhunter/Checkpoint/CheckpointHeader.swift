@@ -17,20 +17,25 @@ import Glibc
 /// 72  treeEpoch u64            nodes changed after this checkpoint are born later
 /// 80  wall      i64            nanoseconds since 1970, for people
 /// 88  trees u32   92 objects u32   96 doomed u32   100 reserved u32
-/// 104 trees:   id u32, then an address as in NodeCodec; object 0: an empty tree
+/// 104 log       u64            names the directory that has the log; 0: there is nothing in a log that matters
+/// 112 firstSlot u64            with feature 1: the first slot that may hold records from logFirst on
+/// 120 slotsEnd  u64            records from this one on count only in slots of this epoch: those of owners before were cut
+/// 128 trees:   id u32, then an address as in NodeCodec; object 0: an empty tree
 ///     objects: number u64, bytes u64, live bytes u64         of metadata objects
 ///     doomed:  kind u8, number u64                           objects to delete, until it is known to be done
 ///     checksum u32
 /// ```
 struct CheckpointHeader: Equatable, Sendable {
     static let magic: UInt32 = 0x4448_5850
-    static let version: UInt16 = 1
-    /// Features that this program understands; none exist yet.
-    static let featuresKnown: UInt64 = 0
+    static let version: UInt16 = 2
+    /// Slots in the store hold the log, too.
+    static let slotsFeature: UInt64 = 1
+    /// Features that this program understands.
+    static let featuresKnown: UInt64 = slotsFeature
     static let treesMax = 1 << 16
     static let objectsMax = 1 << 20
     static let doomedMax = 1 << 20
-    private static let fixedSize = 104
+    private static let fixedSize = 128
 
     struct MetadataObject: Equatable, Sendable {
         var number: UInt64
@@ -38,6 +43,7 @@ struct CheckpointHeader: Equatable, Sendable {
         var live: UInt64
     }
 
+    /// Those without a field of their own.
     var features: UInt64 = 0
     var volume: VolumeIdentity
     var number: UInt64
@@ -47,6 +53,9 @@ struct CheckpointHeader: Equatable, Sendable {
     var logDurable: UInt64
     var treeEpoch: UInt64
     var wall: Int64
+    var log: UInt64
+    var firstSlot: UInt64?
+    var slotsEnd: UInt64
     /// Nil: an empty tree.
     var trees: [(id: UInt32, root: NodeAddress?)]
     var objects: [MetadataObject]
@@ -55,7 +64,8 @@ struct CheckpointHeader: Equatable, Sendable {
     static func == (a: CheckpointHeader, b: CheckpointHeader) -> Bool {
         a.features == b.features && a.volume == b.volume && a.number == b.number && a.epoch == b.epoch
             && a.nonces == b.nonces && a.logFirst == b.logFirst && a.logDurable == b.logDurable
-            && a.treeEpoch == b.treeEpoch && a.wall == b.wall && a.objects == b.objects && a.doomed == b.doomed
+            && a.treeEpoch == b.treeEpoch && a.wall == b.wall && a.log == b.log && a.firstSlot == b.firstSlot
+            && a.slotsEnd == b.slotsEnd && a.objects == b.objects && a.doomed == b.doomed
             && a.trees.count == b.trees.count
             && zip(a.trees, b.trees).allSatisfy { $0.id == $1.id && $0.root == $1.root }
     }
@@ -71,7 +81,7 @@ struct CheckpointHeader: Equatable, Sendable {
         }
         put(Self.magic, 0)
         put(Self.version, 4)
-        put(features, 8)
+        put(features & ~Self.slotsFeature | (firstSlot == nil ? 0 : Self.slotsFeature), 8)
         put(volume.high, 16)
         put(volume.low, 24)
         put(number, 32)
@@ -84,6 +94,9 @@ struct CheckpointHeader: Equatable, Sendable {
         put(UInt32(trees.count), 88)
         put(UInt32(objects.count), 92)
         put(UInt32(doomed.count), 96)
+        put(log, 104)
+        put(firstSlot ?? 0, 112)
+        put(slotsEnd, 120)
         var place = Self.fixedSize
         for tree in trees {
             put(tree.id, place)
@@ -120,7 +133,8 @@ struct CheckpointHeader: Equatable, Sendable {
 
     init(
         volume: VolumeIdentity, number: UInt64, epoch: UInt64, nonces: UInt64, logFirst: UInt64, logDurable: UInt64,
-        treeEpoch: UInt64, wall: Int64, trees: [(id: UInt32, root: NodeAddress?)], objects: [MetadataObject],
+        treeEpoch: UInt64, wall: Int64, log: UInt64 = 0, firstSlot: UInt64? = nil, slotsEnd: UInt64 = 0,
+        trees: [(id: UInt32, root: NodeAddress?)], objects: [MetadataObject],
         doomed: [DoomedObject]
     ) {
         self.volume = volume
@@ -131,6 +145,9 @@ struct CheckpointHeader: Equatable, Sendable {
         self.logDurable = logDurable
         self.treeEpoch = treeEpoch
         self.wall = wall
+        self.log = log
+        self.firstSlot = firstSlot
+        self.slotsEnd = slotsEnd
         self.trees = trees
         self.objects = objects
         self.doomed = doomed
@@ -156,6 +173,10 @@ struct CheckpointHeader: Equatable, Sendable {
         logDurable = get(64, UInt64.self)
         treeEpoch = get(72, UInt64.self)
         wall = get(80, Int64.self)
+        log = get(104, UInt64.self)
+        firstSlot = features & Self.slotsFeature == 0 ? nil : get(112, UInt64.self)
+        slotsEnd = get(120, UInt64.self)
+        features &= ~Self.slotsFeature
         let treeCount = Int(get(88, UInt32.self))
         let objectCount = Int(get(92, UInt32.self))
         let doomedCount = Int(get(96, UInt32.self))

@@ -96,21 +96,6 @@ extension Headhunter {
         }
     }
 
-    /// Calls `done` on `target` when change `number` is in the store, with all before it and their data. All that wait
-    /// share one checkpoint.
-    public func whenStored(
-        _ number: UInt64, on target: EventLoop, _ done: @escaping @Sendable (VolumeError?) -> Void
-    ) {
-        loop.task {
-            var failure: VolumeError?
-            do throws(VolumeError) {
-                while self.checkpoints.header.logFirst <= number { try await self.checkpoint() }
-            } catch { failure = error }
-            let outcome = failure
-            if target.isCurrent { done(outcome) } else { target.execute { done(outcome) } }
-        }
-    }
-
     /// The newest header, and what it names, hold all changes below this one.
     package var storedBelow: UInt64 { checkpoints.header.logFirst }
 
@@ -178,6 +163,9 @@ extension Headhunter {
         var nonces: UInt64
         /// Segments that hold data which the frozen trees may name.
         var stages: [Segments.Stage]
+        /// Records from here on are kept for the store.
+        var hasCopies: Bool
+        var firstSlot: UInt64?
     }
 
     private func freeze() -> Frozen? {
@@ -185,22 +173,27 @@ extension Headhunter {
         defer { gate.leaveWrite() }
         checkpointWanted = false
         // Nothing to write: no tree has changed, and the log holds nothing that a header would cut.
-        let holdsNothing = !(overlay?.isEmpty ?? true) || log.last < logFirst
-        if cache.dirtyCount == 0, logBytes == 0, cache.released.isEmpty, holdsNothing { return nil }
+        let isLogEmpty = overlay?.isEmpty ?? true
+        let holdsNothing = !isLogEmpty || log.last < logFirst
+        let hasCopies = wantsCopies(isLogEmpty: isLogEmpty)
+        let isSame = (checkpoints.isClosing ? 0 : place) == checkpoints.header.log && hasCopies == storing.isOn
+        if cache.dirtyCount == 0, logBytes == 0, cache.released.isEmpty, holdsNothing, isSame { return nil }
         let released = cache.released
         cache.released.removeAll()
         // Keys that only the overlay has are not in the trees yet: the log that it came from stays. Replaying all of
         // that log again, in order, over trees that already have a part of it ends in the same state.
-        let next = log.beginFile()
+        let next = log.beginFile(copies: hasCopies)
+        copies(hasCopies)
         logBytes = 0
-        if overlay?.isEmpty ?? true {
+        if isLogEmpty {
             overlay = nil
             logFirst = next
         }
         let roots = trees.enumerated().compactMap { id, tree in tree.map { (UInt32(id), $0.root) } }
         return Frozen(
             roots: roots, released: released, treeEpoch: cache.freeze(), logFirst: logFirst, nonces: nonces.promised,
-            stages: segments.sealAll())
+            stages: segments.sealAll(), hasCopies: hasCopies,
+            firstSlot: firstSlot(logFirst: logFirst, isOn: hasCopies))
     }
 
     private func writeCheckpoint() async throws(VolumeError) {
@@ -211,7 +204,7 @@ extension Headhunter {
         try await uploadAll(frozen.stages)
         // The header cuts the log that has the checksums of what files were given; those of the segments follow them.
         let sealed = data.sealed
-        try await patiently { () async throws(VolumeError) in try await self.commit(sealed, .durable) }
+        try await patiently { () async throws(VolumeError) in try await self.logged(sealed) }
 
         for address in frozen.released {
             guard var object = checkpoints.objects[address.object] else { continue }
@@ -227,8 +220,10 @@ extension Headhunter {
         let header = CheckpointHeader(
             volume: volume, number: checkpoints.header.number + 1, epoch: epoch, nonces: frozen.nonces,
             logFirst: frozen.logFirst, logDurable: max(log.confirmed(), frozen.logFirst - 1),
-            treeEpoch: frozen.treeEpoch,
-            wall: world.clock.wall(), trees: trees,
+            treeEpoch: frozen.treeEpoch, wall: world.clock.wall(),
+            // Who closes with nothing left in his log leaves it behind: another place may go on from the store alone.
+            log: checkpoints.isClosing && log.last < frozen.logFirst ? 0 : place, firstSlot: frozen.firstSlot,
+            slotsEnd: checkpoints.header.slotsEnd, trees: trees,
             objects: checkpoints.objects.values.sorted { $0.number < $1.number },
             doomed: checkpoints.doomed.sorted { ($0.kind.rawValue, $0.number) < ($1.kind.rawValue, $1.number) })
         // Nothing is cut for a header that no reader takes.
@@ -236,11 +231,13 @@ extension Headhunter {
             throw .readOnly("\(header.objects.count) metadata objects are more than a checkpoint may name")
         }
         try await publish(header)
+        let before = checkpoints.header
         checkpoints.header = header
+        headerIsStored(header, before: before, isOn: frozen.hasCopies)
         await install(packer)
         await log.cut(below: header.logFirst)
         try await clean()
-        try await removeDeadSegments()
+        if !checkpoints.isClosing { try await removeDeadSegments() }
         checkSpace()
     }
 
@@ -317,11 +314,13 @@ extension Headhunter {
     func publish(_ header: CheckpointHeader) async throws(VolumeError) {
         let name = objectName(ObjectNaming.header, header.number)
         let body = ObjectBody.blocks([header.encoded()])
+        let began = world.clock.monotonic()
         var hasTried = false
         while true {
             do throws(StoreError) {
                 // What a try sent that was given up may have arrived since: that would be no other owner.
                 try await store.put(name, body, condition: .absent, mayBeOurs: hasTried)
+                storing.proof = began
                 let passed = try await newestBoundary()
                 if let passed, passed >= header.number { throw .exists }
                 checkpoints.trouble = nil
@@ -469,7 +468,7 @@ extension Headhunter {
             return self.nonces.promised
         }
         // With the data of earlier records: a recovery cuts the log where data is missing.
-        try await patiently { () async throws(VolumeError) in try await self.commit(number, .durable) }
+        try await patiently { () async throws(VolumeError) in try await self.logged(number) }
         gate.enterWrite()
         nonces.reserved = max(nonces.reserved, promised)
         gate.leaveWrite()

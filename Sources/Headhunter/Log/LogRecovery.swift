@@ -39,6 +39,8 @@ struct LogRecovery {
         /// The records after `known`, in order, and the chain in front of them.
         var unsure: [[UInt8]]
         var unsureChain: UInt32
+        /// A new file is to begin here, so that no file there is counts any more.
+        var supersedes = false
     }
 
     private struct File {
@@ -68,6 +70,15 @@ struct LogRecovery {
         self.volume = volume
         self.disk = disk
         self.directory = directory
+    }
+
+    /// A log that begins here, whatever there is in the files.
+    func nothing(from first: UInt64) throws(Problem) -> Ending {
+        let files = try openFiles()
+        defer { for file in files { file.handle.close() } }
+        return Ending(
+            next: first, sequence: try nextSequence(), chain: 0, files: files.map { ($0.sequence, $0.first) }, torn: false,
+            known: first - 1, unsure: [], unsureChain: 0, supersedes: true)
     }
 
     /// How much there is to read.
@@ -208,7 +219,7 @@ struct LogRecovery {
     /// written once more, to another file, which takes its name when it is whole: a crash leaves all of it or nothing.
     /// Blocks; runs on a thread of the pool.
     func settle(_ ending: inout Ending, epoch: UInt64) throws(Problem) {
-        guard !ending.unsure.isEmpty else { return }
+        guard !ending.unsure.isEmpty || ending.supersedes else { return }
         let first = ending.next - UInt64(ending.unsure.count)
         var assembler = LogAssembler(next: first)
         for record in ending.unsure { _ = record.withUnsafeBytes { assembler.append($0) } }
@@ -239,10 +250,11 @@ struct LogRecovery {
         ending.sequence += 1
         ending.known = ending.next - 1
         ending.unsure = []
+        ending.supersedes = false
     }
 
     /// A number that no file's name has, whatever is in it. Drafts that were not finished go.
-    private func nextSequence() throws(Problem) -> UInt64 {
+    func nextSequence() throws(Problem) -> UInt64 {
         var newest: UInt64 = 0
         var drafts: [String] = []
         do throws(Errno) {
@@ -259,13 +271,13 @@ struct LogRecovery {
         return newest + 1
     }
 
-    private static func sequence(_ name: String) -> UInt64? {
+    static func sequence(_ name: String) -> UInt64? {
         guard name.utf8.count == 20, name.hasSuffix(".log") else { return nil }
         return UInt64(name.prefix(16), radix: 16)
     }
 
     /// The first range that a record names and that is not there.
-    private func missing(
+    func missing(
         _ record: UnsafeRawBufferPointer, isUnsure: Bool, _ holds: (SegmentRange, Bool) -> Bool
     ) -> SegmentRange? {
         var missing: SegmentRange?

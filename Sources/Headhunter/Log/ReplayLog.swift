@@ -38,6 +38,8 @@ public final class ReplayLog: Sendable {
 
     private struct Shared {
         var assembler: LogAssembler
+        /// The same records once more, for the store.
+        var copies: LogAssembler?
         var waiters: [Waiter] = []
         var written: UInt64
         var durable: UInt64
@@ -126,16 +128,30 @@ public final class ReplayLog: Sendable {
 
     /// Numbers a record. Calls are ordered by the caller's own lock: the order of the log is that of the changes.
     func append(_ record: UnsafeRawBufferPointer) -> UInt64 {
-        shared.withLock { $0.assembler.append(record) }
-    }
-
-    /// Later records go to a new file; answers the number of the next one.
-    func beginFile() -> UInt64 {
-        shared.withLock {
-            $0.assembler.beginFile()
-            return $0.assembler.next
+        shared.withLock { shared in
+            if shared.copies != nil { _ = shared.copies?.append(record) }
+            return shared.assembler.append(record)
         }
     }
+
+    /// Later records go to a new file, and, with `copies`, are kept for the store; answers the number of the next one.
+    func beginFile(copies: Bool) -> UInt64 {
+        shared.withLock { shared in
+            shared.assembler.beginFile()
+            if !copies {
+                shared.copies = nil
+            } else if shared.copies == nil {
+                shared.copies = LogAssembler(next: shared.assembler.next)
+            } else {
+                shared.copies?.beginFile()
+            }
+            return shared.assembler.next
+        }
+    }
+
+    /// What was kept for the store.
+    func takeCopies() -> [LogBatch] { shared.withLock { $0.copies?.take() ?? [] } }
+    var copiedBytes: Int { shared.withLock { $0.copies?.pendingBytes ?? 0 } }
 
     /// Bytes that are appended and not yet handed to the disk.
     var pendingBytes: Int { shared.withLock { $0.assembler.pendingBytes } }

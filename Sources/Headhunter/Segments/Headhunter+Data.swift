@@ -86,9 +86,14 @@ extension Headhunter {
 
     /// Returns when record `number`, all before it and all data that they name have reached `level`.
     public func commit(_ number: UInt64, _ level: LogLevel) async throws(VolumeError) {
+        try await told { whenCommitted(number, level, on: loop, $0) }
+    }
+
+    /// Waits for the one call of what `begin` is given.
+    func told(_ begin: (@escaping @Sendable (VolumeError?) -> Void) -> Void) async throws(VolumeError) {
         let box = Mutex<VolumeError?>(nil)
         await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
-            whenCommitted(number, level, on: loop) { failure in
+            begin { failure in
                 box.withLock { $0 = failure }
                 continuation.resume()
             }
@@ -98,6 +103,18 @@ extension Headhunter {
 
     /// The same with a call on `target`, which comes at once if there is nothing to wait for and this is that loop.
     public func whenCommitted(
+        _ number: UInt64, _ level: LogLevel, on target: EventLoop, _ done: @escaping @Sendable (VolumeError?) -> Void
+    ) {
+        if options.logIsInStore, level == .durable { return whenStored(number, on: target, done) }
+        whenLogged(number, level, on: target, done)
+    }
+
+    /// For the engine's own sake: durable on the local disk, wherever the log is that counts.
+    func logged(_ number: UInt64) async throws(VolumeError) {
+        try await told { whenLogged(number, .durable, on: loop, $0) }
+    }
+
+    private func whenLogged(
         _ number: UInt64, _ level: LogLevel, on target: EventLoop, _ done: @escaping @Sendable (VolumeError?) -> Void
     ) {
         @Sendable func logFailure(_ failure: ReplayLog.Failure?) -> VolumeError? {
@@ -138,14 +155,7 @@ extension Headhunter {
     }
 
     private func waitForData(_ level: LogLevel) async throws(VolumeError) {
-        let box = Mutex<VolumeError?>(nil)
-        await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
-            waitForData(level) { failure in
-                box.withLock { $0 = failure }
-                continuation.resume()
-            }
-        }
-        if let failure = box.withLock({ $0 }) { throw failure }
+        try await told { waitForData(level, $0) }
     }
 
     /// Up to which record the data is durable that records name. Data is appended before the record that names it gets

@@ -131,6 +131,7 @@ enum ObjectNaming {
     static let metadata = "meta"
     static let segment = "segment"
     static let boundary = "boundary"
+    static let slot = "slot"
 
     static func prefix(_ prefix: String, _ kind: String) -> String { prefix + "/" + kind + "/" }
 

@@ -1,6 +1,7 @@
 import Bytes
 import ObjectStore
 import Runtime
+import Synchronization
 
 /// Making, opening and closing a volume. On the volume's loop.
 extension Headhunter {
@@ -19,7 +20,7 @@ extension Headhunter {
         }
     }
 
-    private static func newestHeader(_ store: ObjectStore, _ prefix: String) async throws(StoreError) -> UInt64? {
+    static func newestHeader(_ store: ObjectStore, _ prefix: String) async throws(StoreError) -> UInt64? {
         var newest: UInt64?
         for name in try await store.names(prefix: ObjectNaming.prefix(prefix, ObjectNaming.header)) {
             guard let number = ObjectNaming.number(name, prefix, ObjectNaming.header) else { continue }
@@ -66,15 +67,26 @@ extension Headhunter {
         guard let number else { throw .noVolume }
         let found = try await readHeader(store, prefix, number)
 
-        var recovered = try await recover(world, loop, store, prefix, directory, found)
+        let place = try await place(world, loop, directory, found, takesOver: options.takesOver)
+        var slots: StoreLogRecovery?
+        if found.firstSlot != nil {
+            slots = try await StoreLogRecovery(store, prefix, found, epoch: found.epoch + 1, random: world.random)
+        }
+        var recovered = try await recover(world, loop, store, prefix, directory, found, slots, place: place)
         try await finishStages(world, loop, recovered.stage, directory)
         recovered.ending = try await settleLog(world, loop, recovered.ending, directory, found)
         var claim = found
+        claim.log = place
         claim.number += 1
         claim.epoch += 1
         claim.wall = world.clock.wall()
-        claim.logDurable = max(claim.logDurable, recovered.ending.next - 1)
-        claim.nonces = max(claim.nonces, SystemTree.nonces(in: recovered.overlay) ?? 0) + options.nonceRange
+        claim.logDurable = recovered.ending.next - 1
+        // What slots hold behind this was not recovered, or cut before; its numbers are others' by now.
+        claim.slotsEnd = min(slots?.end ?? 0, recovered.ending.next)
+        claim.nonces = max(claim.nonces, SystemTree.nonces(in: recovered.overlay) ?? 0)
+        // The owner before may have reserved more than the log in the store tells.
+        if recovered.isFromSlots || options.takesOver { claim.nonces = max(claim.nonces, claim.epoch << takeoverShift) }
+        claim.nonces += options.nonceRange
 
         let log = ReplayLog(
             world: world, loop: loop, directory: directory, volume: claim.volume, epoch: claim.epoch,
@@ -82,7 +94,9 @@ extension Headhunter {
             files: recovered.ending.files, reserveBytes: options.logReserveBytes)
         let headhunter = Headhunter(
             world: world, loop: loop, store: store, prefix: prefix, options: options, header: claim, log: log,
-            overlay: recovered.overlay.isEmpty ? nil : recovered.overlay, stageDirectory: stageDirectory(directory))
+            overlay: recovered.overlay.isEmpty ? nil : recovered.overlay, stageDirectory: stageDirectory(directory),
+            place: place)
+        try await headhunter.beginStoring(found, slots)
         log.setDataDurable { [weak headhunter] in headhunter?.dataDurable() ?? 0 }
         headhunter.segments.adopt(recovered.stage.chosen)
         headhunter.nonces.next = claim.nonces - options.nonceRange
@@ -99,142 +113,6 @@ extension Headhunter {
         let oldest = headhunter.nonces.next
         loop.task { await headhunter.collectOrphans(below: oldest) }
         return headhunter
-    }
-
-    private struct Recovered: @unchecked Sendable {
-        var overlay: Overlay
-        var ending: LogRecovery.Ending
-        var stage: StageRecovery
-    }
-
-    private static func finishStages(
-        _ world: World, _ loop: EventLoop, _ stage: StageRecovery, _ directory: String
-    ) async throws(VolumeError) {
-        let box = Recovery(stage: stage)
-        do throws(Errno) {
-            try await world.blocking.run(on: loop) { () throws(Errno) -> Void in try box.stage.finish() }
-        } catch {
-            throw .unavailable("reading \(stageDirectory(directory)): \(error)")
-        }
-    }
-
-    private static func settleLog(
-        _ world: World, _ loop: EventLoop, _ ending: LogRecovery.Ending, _ directory: String,
-        _ header: CheckpointHeader
-    ) async throws(VolumeError) -> LogRecovery.Ending {
-        do throws(LogRecovery.Problem) {
-            return try await world.blocking.run(on: loop) { () throws(LogRecovery.Problem) -> LogRecovery.Ending in
-                var ending = ending
-                let recovery = LogRecovery(disk: world.disk, directory: directory, volume: header.volume)
-                try recovery.settle(&ending, epoch: header.epoch + 1)
-                return ending
-            }
-        } catch { throw volumeError(error, directory) }
-    }
-
-    /// Handed from the loop to the pool and back, never shared.
-    private struct Recovery: @unchecked Sendable { let stage: StageRecovery }
-
-    private static func stageDirectory(_ directory: String) -> String { directory + "/stage" }
-
-    /// An overlay's pages are half full at the worst, and an entry costs a few bytes more than its record did.
-    private static let overlayFactor: UInt64 = 4
-
-    /// What the store has decides what a stage file is worth: an object is made in one step, from a complete file, so
-    /// files that are still, or again, in the stage beside it are of no use.
-    private static func recover(
-        _ world: World, _ loop: EventLoop, _ store: ObjectStore, _ prefix: String, _ directory: String,
-        _ header: CheckpointHeader
-    ) async throws(VolumeError) -> Recovered {
-        var asked: Set<UInt64> = []
-        var inStore: Set<UInt64> = []
-        var wanted = try await stagedSegments(world, loop, directory)
-        while true {
-            for segment in wanted.subtracting(asked).sorted() where try await isStored(store, prefix, segment) {
-                inStore.insert(segment)
-            }
-            asked.formUnion(wanted)
-            let recovered = try await replay(world, loop, directory, header, inStore: inStore)
-            // The end of the log names segments of which only the store can tell whether they exist.
-            wanted = recovered.stage.doubtful
-            guard wanted.isSubset(of: asked) else { continue }
-            // A store's answer is durable. It must be had before the stage's directory is synced: a file that moved from
-            // there to the store would otherwise be in neither place after a crash.
-            for segment in recovered.stage.absent.subtracting(asked).sorted() {
-                _ = try await isStored(store, prefix, segment)
-            }
-            return recovered
-        }
-    }
-
-    private static func isStored(
-        _ store: ObjectStore, _ prefix: String, _ segment: UInt64
-    ) async throws(VolumeError) -> Bool {
-        let name = ObjectNaming.name(prefix, ObjectNaming.segment, segment)
-        do throws(StoreError) { return try await store.head(name) != nil } catch {
-            throw volumeError(error, "looking for \(name)")
-        }
-    }
-
-    private static func stagedSegments(
-        _ world: World, _ loop: EventLoop, _ directory: String
-    ) async throws(VolumeError) -> Set<UInt64> {
-        let path = stageDirectory(directory)
-        do throws(Errno) {
-            return try await world.blocking.run(on: loop) { () throws(Errno) -> Set<UInt64> in
-                try StageRecovery.segments(world.disk, path)
-            }
-        } catch {
-            throw .unavailable("reading \(path): \(error)")
-        }
-    }
-
-    private static func replay(
-        _ world: World, _ loop: EventLoop, _ directory: String, _ header: CheckpointHeader, inStore: Set<UInt64>
-    ) async throws(VolumeError) -> Recovered {
-        do throws(LogRecovery.Problem) {
-            return try await world.blocking.run(on: loop) { () throws(LogRecovery.Problem) -> Recovered in
-                let recovery = LogRecovery(disk: world.disk, directory: directory, volume: header.volume)
-                let budget = try recovery.bytes() * overlayFactor + UInt64(16 << 20)
-                let overlay = Overlay(budget: Int(clamping: budget))
-                let stageDirectory = stageDirectory(directory)
-                let stage: StageRecovery
-                do throws(Errno) {
-                    stage = try StageRecovery(
-                        disk: world.disk, directory: stageDirectory, volume: header.volume, inStore: inStore)
-                } catch { throw .io(error, path: stageDirectory) }
-                let ending: LogRecovery.Ending
-                do throws(LogRecovery.Problem) {
-                    ending = try recovery.run(
-                        first: header.logFirst, durable: header.logDurable, holds: { stage.holds($0, isUnsure: $1) }
-                    ) { _, record in LogRecord.forEach(record) { overlay.set($0, $1, $2) } }
-                } catch {
-                    // What could not be read looks like data that is missing.
-                    if let trouble = stage.trouble { throw .io(trouble.cause, path: trouble.path) }
-                    throw error
-                }
-                if let trouble = stage.trouble { throw .io(trouble.cause, path: trouble.path) }
-                return Recovered(overlay: overlay, ending: ending, stage: stage)
-            }
-        } catch { throw volumeError(error, directory) }
-    }
-
-    private static func volumeError(_ problem: LogRecovery.Problem, _ directory: String) -> VolumeError {
-        switch problem {
-        case .io(let cause, let path): .unavailable("recovering the replay log \(path): \(cause)")
-        case .incomplete(let record, let durable):
-            .damaged("the replay log in \(directory) ends before record \(record), but record \(durable) was durable")
-        case .data(let range, let record):
-            .damaged(
-                "segment \(range.segment): the bytes at \(range.offset), which the durable log record \(record) "
-                    + "names, are not what was written")
-        case .unknownFormat(let path, let version):
-            .unknownFormat("the replay log \(path) has format version \(version)")
-        case .foreign(let path):
-            .damaged("the replay log \(path) belongs to another volume")
-        case .malformed(let path, let offset):
-            .damaged("the replay log \(path) holds at \(offset) what no server writes")
-        }
     }
 
     /// Moves what the log held into the trees, lowest keys first, beside everybody else's work.
@@ -333,9 +211,17 @@ extension Headhunter {
     /// A last checkpoint, so that the next start finds no log to replay.
     public func close() async throws(VolumeError) {
         checkpoints.isClosing = true
+        // Nothing else is to come behind the last checkpoint.
+        isFrozen.store(true, ordering: .sequentiallyConsistent)
+        defer {
+            let waiting = thawing
+            thawing = []
+            for continuation in waiting { continuation.resume() }
+        }
         if let timer = checkpoints.timer { loop.cancel(timer) }
         if let timer = checkpoints.spaceTimer { loop.cancel(timer) }
-        try await nextCheckpoint()
+        // The first one's own bookkeeping may be in the log; the next one has it in the trees.
+        for _ in 0..<3 where checkpoints.header.log != 0 { try await nextCheckpoint() }
         fail(.closed)
     }
 }

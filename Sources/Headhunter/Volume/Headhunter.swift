@@ -23,6 +23,8 @@ public final class Headhunter: @unchecked Sendable {
     let segments: Segments
     let dataCache: DataCache
     let stageDirectory: String
+    /// Names the directory that has the log.
+    let place: UInt64
 
     let gate: Gate
     // Behind the gate:
@@ -59,11 +61,13 @@ public final class Headhunter: @unchecked Sendable {
     var loadFailures: [NodeAddress: VolumeError] = [:]
     var checkpoints: CheckpointState
     var data: DataState
+    var storing = StoringState()
     let loadPage: UnsafeMutableRawPointer
 
     init(
         world: World, loop: EventLoop, store: ObjectStore, prefix: String, options: HeadhunterOptions,
-        header: CheckpointHeader, log: ReplayLog, overlay: Overlay?, stageDirectory: String
+        header: CheckpointHeader, log: ReplayLog, overlay: Overlay?, stageDirectory: String,
+        place: UInt64
     ) {
         self.world = world
         self.loop = loop
@@ -74,6 +78,7 @@ public final class Headhunter: @unchecked Sendable {
         epoch = header.epoch
         self.log = log
         self.stageDirectory = stageDirectory
+        self.place = place
         segments = Segments(
             volume: header.volume, epoch: header.epoch, flushBytes: options.flushBytes,
             memoryMax: options.stageMemoryBytes)

@@ -19,6 +19,11 @@ public struct HeadhunterOptions: Sendable {
     public var dataCacheBytes = 1 << 30
     /// Space of log files is reserved in steps of this size.
     public var logReserveBytes: UInt64 = 16 << 20
+    /// The log that counts is the one in the store: what is durable is there. The local one only keeps what was written
+    /// over a restart of the process.
+    public var logIsInStore = false
+    /// Opens a volume whose log is elsewhere: only what is in the store counts, and its owner is fenced off.
+    public var takesOver = false
 
     public init() {}
 
@@ -41,6 +46,8 @@ public enum VolumeError: Error, Equatable, Sendable {
     /// What is stored is not what was written.
     case damaged(String)
     case noVolume
+    /// The log is not where the volume was to be opened: what is only there would be lost.
+    case logElsewhere
     /// Made by a newer program.
     case unknownFormat(String)
 }

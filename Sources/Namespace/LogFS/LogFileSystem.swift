@@ -117,7 +117,7 @@ public final class LogFileSystem: FileSystem {
     static func outer(_ error: VolumeError) -> FileError {
         switch error {
         case .readOnly: .readOnly
-        case .fenced, .closed, .noVolume: .offline
+        case .fenced, .closed, .noVolume, .logElsewhere: .offline
         case .unavailable(let why), .damaged(let why), .unknownFormat(let why): .inputOutput(why)
         }
     }

@@ -335,6 +335,7 @@ final class VolumeHost: Sendable {
         case .fenced: "another server has taken it over"
         case .closed: "it is closed"
         case .noVolume: "there is no volume"
+        case .logElsewhere: "its replay log is in another place, with changes that may be nowhere else: open it there"
         }
     }
 }

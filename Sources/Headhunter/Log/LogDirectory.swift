@@ -1,0 +1,69 @@
+import Bytes
+import Glibc
+import Runtime
+
+/// The directory of a volume's log on the local disk, as far as it is more than the log's files: a name of its own, which
+/// headers tell. A directory of an owner before, with records that somebody else has numbered anew since, is not taken for
+/// the one that goes on. Blocks; for threads of the pool.
+struct LogDirectory {
+    private static let fileName = "place"
+    private static let lostSuffix = ".lost"
+
+    let disk: any Disk
+    let path: String
+
+    enum Name: Equatable, Sendable {
+        case none
+        case place(UInt64)
+        /// It had one.
+        case damaged
+    }
+
+    /// The directory's name: eight bytes, little-endian, and their CRC32C.
+    func place() throws(Errno) -> Name {
+        let file: any DiskFile
+        do throws(Errno) { file = try disk.open(path + "/" + Self.fileName, []) } catch {
+            guard error == .noEntry else { throw error }
+            return .none
+        }
+        defer { file.close() }
+        let block = Block(capacity: 12)
+        memset(block.base, 0, 12)
+        defer { extendLifetime(block) }
+        block.count = try file.read(into: block.free, at: 0)
+        let place = UInt64(littleEndian: block.base.load(as: UInt64.self))
+        let sum = UInt32(littleEndian: block.base.load(fromByteOffset: 8, as: UInt32.self))
+        let isWhole = block.count == 12 && sum == CRC32C.of(UnsafeRawBufferPointer(start: block.base, count: 8))
+        return isWhole && place != 0 ? .place(place) : .damaged
+    }
+
+    /// Gives the directory a name, durably.
+    func name(_ place: UInt64) throws(Errno) {
+        let block = Block(capacity: 12)
+        defer { extendLifetime(block) }
+        withUnsafeBytes(of: place.littleEndian) { block.append($0) }
+        let sum = CRC32C.of(block.bytes)
+        withUnsafeBytes(of: sum.littleEndian) { block.append($0) }
+        let name = path + "/" + Self.fileName
+        let draft = name + ReplayLog.draftSuffix
+        do throws(Errno) { try disk.remove(draft) } catch { guard error == .noEntry else { throw error } }
+        let file = try disk.open(draft, [.write, .create, .exclusive])
+        defer { file.close() }
+        try file.write(block.bytes, at: 0)
+        try file.sync()
+        try disk.rename(draft, to: name)
+        try disk.syncDirectory(path)
+    }
+
+    /// Puts the files of a log that does not count any more out of the way. They are kept: they may be all that is left of
+    /// changes that the store has not seen.
+    func setAside() throws(Errno) {
+        var names: [String] = []
+        try disk.list(path) { name, kind in
+            if kind == .file, LogRecovery.sequence(name) != nil { names.append(name) }
+            return true
+        }
+        for name in names { try disk.rename(path + "/" + name, to: path + "/" + name + Self.lostSuffix) }
+        if !names.isEmpty { try disk.syncDirectory(path) }
+    }
+}

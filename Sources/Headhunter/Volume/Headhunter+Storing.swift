@@ -1,0 +1,214 @@
+import Bytes
+import ObjectStore
+import Runtime
+import Synchronization
+
+/// What `store` durability waits for. On the volume's loop.
+///
+/// A change is in the store when a checkpoint holds it, or when its record is in a slot and all data that records up to
+/// it name is in segments of the store. Slots are sent only while somebody asks for this: the first who does waits for a
+/// checkpoint, from which on records are kept for slots, too.
+struct StoringState {
+    struct Waiter {
+        let number: UInt64
+        let loop: EventLoop
+        let done: @Sendable (VolumeError?) -> Void
+    }
+
+    var log: StoreLog?
+    var waiters: [Waiter] = []
+    /// Records go to slots from the next checkpoint on.
+    var isWanted = false
+    /// Records are kept for slots.
+    var isOn = false
+    /// A header names the slots: what they hold can be found.
+    var isFindable = false
+    /// Checkpoints since somebody waited.
+    var idle = 0
+    /// The first slot that the header under way names.
+    var firstSlot: UInt64 = 0
+    /// Where the log began that was recovered, as long as slots of owners before hold a part of it.
+    var inherited: (first: UInt64, slot: UInt64)?
+    /// The data of all records up to this one is in the store.
+    var dataStored: UInt64 = 0
+    /// Up to where the data rounds under way go.
+    var dataAsked: UInt64 = 0
+    var rounds = 0
+    var isTickScheduled = false
+    var lastTick: UInt64 = 0
+    var isWaitingForCheckpoint = false
+    /// When the volume was last known to be ours.
+    var proof: UInt64 = 0
+}
+
+extension Headhunter {
+    /// Those who ask at the same time share a slot: they are given this long to come together.
+    private static let gatherNanoseconds: UInt64 = 1_000_000
+    /// Between two slots, unless there is more than one holds.
+    private static let tickNanoseconds: UInt64 = 10_000_000
+    /// Records that nobody waits for are sent when there are this many bytes of them.
+    private static let heldBytesMax = 4 << 20
+    private static let roundsMax = 4
+    /// After so many checkpoints without a waiter records are no longer kept for slots.
+    private static let idleMax = 6
+
+    /// Calls `done` on `target` when change `number` is in the store, with all before it and their data.
+    public func whenStored(
+        _ number: UInt64, on target: EventLoop, _ done: @escaping @Sendable (VolumeError?) -> Void
+    ) {
+        loop.execute {
+            self.storing.waiters.append(StoringState.Waiter(number: number, loop: target, done: done))
+            self.storing.idle = 0
+            self.pumpStoring()
+        }
+    }
+
+    /// The same for tasks.
+    public func stored(_ number: UInt64) async throws(VolumeError) {
+        try await told { whenStored(number, on: loop, $0) }
+    }
+
+    /// Everything up to this record is in the store.
+    var reach: UInt64 { max(checkpoints.header.logFirst - 1, min(storing.log?.stored ?? 0, storing.dataStored)) }
+
+    /// Answers who need not wait any more, and sees to it that the others are answered some time.
+    func pumpStoring() {
+        answerStored()
+        guard !storing.waiters.isEmpty || storing.isOn && log.copiedBytes > Self.heldBytesMax else { return }
+        if checkpoints.failure != nil { return }
+        guard storing.isFindable else {
+            storing.isWanted = store.capabilities.createIfAbsent
+            return waitForCheckpoint()
+        }
+        guard !storing.isTickScheduled else { return }
+        storing.isTickScheduled = true
+        let now = world.clock.monotonic()
+        let next = max(now + Self.gatherNanoseconds, storing.lastTick + Self.tickNanoseconds)
+        _ = loop.schedule(after: next - now) { [weak self] in
+            self?.storing.isTickScheduled = false
+            self?.tick()
+        }
+    }
+
+    private func answerStored() {
+        let reach = reach
+        var ready: [StoringState.Waiter] = []
+        let failure = checkpoints.failure ?? failure
+        storing.waiters.removeAll { waiter in
+            guard failure != nil || waiter.number <= reach else { return false }
+            ready.append(waiter)
+            return true
+        }
+        for waiter in ready {
+            let outcome = waiter.number <= reach ? nil : failure
+            if waiter.loop.isCurrent { waiter.done(outcome) } else { waiter.loop.execute { waiter.done(outcome) } }
+        }
+    }
+
+    private func waitForCheckpoint() {
+        guard !storing.isWaitingForCheckpoint else { return }
+        storing.isWaitingForCheckpoint = true
+        loop.task {
+            var failure: VolumeError?
+            do throws(VolumeError) { try await self.checkpoint() } catch { failure = error }
+            self.storing.isWaitingForCheckpoint = false
+            if let failure { self.failStoring(failure) } else { self.pumpStoring() }
+        }
+    }
+
+    func failStoring(_ failure: VolumeError) {
+        checkpoints.failure = checkpoints.failure ?? failure
+        fail(failure)
+        answerStored()
+    }
+
+    /// Sends what there is: one slot for all records, one segment of each heat for all data.
+    private func tick() {
+        guard checkpoints.failure == nil, storing.isFindable else { return pumpStoring() }
+        storing.lastTick = world.clock.monotonic()
+        // Data is appended before the record that names it gets its number: what is here now covers that number.
+        let last = log.last
+        if segments.state.withLock({ $0.stages.isEmpty }) {
+            storing.dataStored = max(storing.dataStored, last)
+        } else if !storing.waiters.isEmpty, last > storing.dataAsked, storing.rounds < Self.roundsMax {
+            storing.dataAsked = last
+            storing.rounds += 1
+            loop.task { await self.storeData(upTo: last) }
+        }
+        storing.log?.send(log.takeCopies())
+        pumpStoring()
+    }
+
+    private func storeData(upTo last: UInt64) async {
+        segments.sealAll()
+        let stages = segments.state.withLock { Array($0.stages.values) }
+        var failure: VolumeError?
+        do throws(VolumeError) {
+            try await uploadAll(stages)
+            storing.dataStored = max(storing.dataStored, last)
+        } catch { failure = error }
+        storing.rounds -= 1
+        if let failure { failStoring(failure) } else { pumpStoring() }
+    }
+
+    // MARK: Checkpoints
+
+    /// Whether records go on being kept, or are from now on, for slots. At the moment that a checkpoint fixes.
+    func wantsCopies(isLogEmpty: Bool) -> Bool {
+        guard isLogEmpty, storing.isOn || storing.isWanted else { return false }
+        return options.logIsInStore || storing.isWanted || storing.idle < Self.idleMax
+    }
+
+    /// What a checkpoint fixes of the slots: those that it does not cover have numbers from the next one on.
+    func copies(_ isOn: Bool) {
+        storing.isOn = isOn
+        storing.isWanted = options.logIsInStore
+        if !isOn { storing.isFindable = false }
+        storing.idle += 1
+        storing.firstSlot = storing.log?.next ?? 0
+    }
+
+    /// The first slot that a header with this log begin has to name; nil: slots hold nothing of that log.
+    func firstSlot(logFirst: UInt64, isOn: Bool) -> UInt64? {
+        if let inherited = storing.inherited, inherited.first == logFirst { return inherited.slot }
+        return isOn ? storing.firstSlot : nil
+    }
+
+    /// A header is in the store.
+    func headerIsStored(_ header: CheckpointHeader, before: CheckpointHeader, isOn: Bool) {
+        if let inherited = storing.inherited, inherited.first < header.logFirst { storing.inherited = nil }
+        storing.isFindable = isOn && storing.isOn
+        storing.log?.covered(below: header.logFirst)
+        if storing.inherited == nil { storing.log?.clean(below: before.logFirst) }
+        pumpStoring()
+    }
+
+    /// `header` and `slots` are what was found.
+    func beginStoring(_ header: CheckpointHeader, _ slots: StoreLogRecovery?) async throws(VolumeError) {
+        guard store.capabilities.createIfAbsent else { return }
+        let old = if let slots { slots.numbers } else { try await StoreLogRecovery.numbers(store, prefix) }
+        storing.log = StoreLog(self, next: slots?.next ?? (old.last ?? 0) + Slot.gap, old: old)
+        storing.isWanted = options.logIsInStore
+        if let first = header.firstSlot { storing.inherited = (header.logFirst, first) }
+    }
+
+    // MARK: Ownership
+
+    /// Whether the volume was still ours a short while ago; looks, when the last proof is too old.
+    func proveOwnership() async throws(StoreError) {
+        let now = world.clock.monotonic()
+        guard now - storing.proof > StoreLog.proofNanoseconds else { return }
+        guard let newest = try await Self.newestHeader(store, prefix), newest > checkpoints.header.number else {
+            storing.proof = now
+            return
+        }
+        // It may be the one that we are writing.
+        let name = objectName(ObjectNaming.header, newest)
+        let block = try await store.get(name)
+        defer { extendLifetime(block) }
+        let header = Result { () throws(CheckpointHeader.Malformed) in try CheckpointHeader(reading: block.bytes) }
+        guard case .success(let header) = header else { throw .corrupt("\(name) is not a checkpoint header") }
+        guard header.epoch == epoch else { throw .exists }
+        storing.proof = now
+    }
+}

@@ -1,0 +1,258 @@
+import Bytes
+import Headhunter
+import ObjectStore
+import Runtime
+import Simulator
+import Testing
+import Trials
+
+/// `store` durability by the log's slots in the store, and what becomes of an owner that was taken over.
+struct StoreLogTests {
+    private final class Tally: @unchecked Sendable {
+        var made = 0
+        var told = 0
+        var answers = 0
+        var failure: VolumeError?
+    }
+
+    private static func volume(
+        _ world: World, _ store: any StoreTransport, _ log: String, takesOver: Bool = false, logIsInStore: Bool = false
+    ) async throws -> (volume: Headhunter, store: ObjectStore) {
+        var options = HeadhunterOptions()
+        options.takesOver = takesOver
+        options.logIsInStore = logIsInStore
+        let objects = ObjectStore(store, world: world, loop: world.loops[0])
+        let volume = try await Headhunter.open(
+            world: world, loop: world.loops[0], store: objects, prefix: "v", directory: log, options: options)
+        return (volume, objects)
+    }
+
+    private static func prepare(_ world: World, _ store: any StoreTransport, _ logs: [String]) async throws {
+        try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+            for log in logs { try world.disk.makeDirectory(log) }
+            try world.disk.syncDirectory("")
+        }
+        let objects = ObjectStore(store, world: world, loop: world.loops[0])
+        try await Headhunter.create(world: world, store: objects, prefix: "v")
+    }
+
+    /// Changes that count up one number.
+    private static func count(_ volume: Headhunter, _ tally: Tally) async throws(VolumeError) -> (Int, UInt64) {
+        try await volume.change { (change) throws(Missing) -> Int in
+            let mine = tally.made + 1
+            [7].withUnsafeBytes { key in withUnsafeBytes(of: UInt64(mine)) { change.put(1, key, $0) } }
+            return mine
+        }
+    }
+
+    private static func counted(_ volume: Headhunter) async throws -> Int {
+        try await volume.read { (view) throws(Missing) -> Int in
+            let found = [7].withUnsafeBytes { key in
+                Result { () throws(Missing) -> UInt64? in
+                    try view.get(1, key).map { $0.loadUnaligned(as: UInt64.self) }
+                }
+            }
+            return Int(try found.get() ?? 0)
+        }
+    }
+
+    /// Callers that each wait for every change, for some seconds.
+    private static func work(
+        _ volume: Headhunter, _ tally: Tally, callers: Int, until end: UInt64, _ world: World
+    ) async {
+        await withTaskGroup(of: Void.self) { group in
+            for _ in 0..<callers {
+                group.addTask {
+                    do throws(VolumeError) {
+                        while world.clock.monotonic() < end {
+                            let (mine, number) = try await count(volume, tally)
+                            tally.made = mine
+                            try await volume.stored(number)
+                            tally.told = max(tally.told, mine)
+                            tally.answers += 1
+                        }
+                    } catch { tally.failure = error }
+                }
+            }
+        }
+    }
+
+    /// A store that takes 20 ms for everything: how many changes a second are in it, and for how many requests.
+    @Test(arguments: [(8, 250.0), (32, 1000.0)]) func aSlowStore(_ callers: Int, _ least: Double) throws {
+        let simulation = Simulation(seed: 41)
+        let outcome = try #require(
+            simulation.perform(for: 3_600_000_000_000) { world -> Result<(Double, Double), VolumeError>? in
+                do {
+                    let slow = SlowStore(MemoryStore(world: world, loop: world.loops[0]), world, nanoseconds: 20_000_000)
+                    try await Self.prepare(world, slow, ["log"])
+                    let (volume, store) = try await Self.volume(world, slow, "log")
+                    let tally = Tally()
+                    // The first one turns it on.
+                    let (mine, number) = try await Self.count(volume, tally)
+                    tally.made = mine
+                    try await volume.stored(number)
+                    let start = world.clock.monotonic()
+                    let before = store.counters.requests
+                    await Self.work(volume, tally, callers: callers, until: start + 30_000_000_000, world)
+                    if let failure = tally.failure { return .failure(failure) }
+                    let seconds = Double(world.clock.monotonic() - start) / 1e9
+                    let requests = Double(store.counters.requests - before) / Double(tally.answers)
+                    return .success((Double(tally.answers) / seconds, requests))
+                } catch { return nil }
+            })
+        let (rate, requests) = try #require(outcome).get()
+        #expect(rate >= least, "\(callers) callers: \(rate) changes a second")
+        if callers == 32 { #expect(requests <= 0.2, "\(requests) requests a change") }
+    }
+
+    /// What was told to be stored is there without the local log, whether the log that counts is there or not.
+    @Test(arguments: [false, true]) func withoutTheLocalLog(_ logIsInStore: Bool) throws {
+        let simulation = Simulation(seed: 42)
+        let problem = try #require(
+            simulation.perform(for: 3_600_000_000_000) { world -> String? in
+                do {
+                    let memory = MemoryStore(world: world, loop: world.loops[0])
+                    try await Self.prepare(world, memory, ["a", "b"])
+                    let (first, _) = try await Self.volume(world, memory, "a", logIsInStore: logIsInStore)
+                    let tally = Tally()
+                    for round in 0..<50 {
+                        let (mine, number) = try await Self.count(first, tally)
+                        tally.made = mine
+                        if logIsInStore {
+                            try await first.commit(number, .durable)
+                        } else if round % 2 == 0 {
+                            try await first.stored(number)
+                        } else {
+                            continue
+                        }
+                        tally.told = mine
+                    }
+                    do {
+                        _ = try await Self.volume(world, memory, "b")
+                        return "it opened elsewhere, without a word"
+                    } catch let error as VolumeError {
+                        guard error == .logElsewhere else { return "\(error)" }
+                    }
+                    let (second, _) = try await Self.volume(world, memory, "b", takesOver: true)
+                    let found = try await Self.counted(second)
+                    return found >= tally.told ? "" : "\(tally.told) changes were stored, \(found) are there"
+                } catch { return "\(error)" }
+            })
+        #expect(problem == "")
+    }
+
+    /// Another one takes the volume over while its owner goes on: the new owner has everything that the old one ever
+    /// answered for.
+    @Test(arguments: 1...40) func anOwnerThatSleeps(_ seed: Int) throws {
+        let simulation = Simulation(seed: UInt64(seed))
+        let problem = try #require(
+            simulation.perform(for: 36_000_000_000_000) { world -> String? in
+                do {
+                    var random = Generator(seed: UInt64(seed), stream: "takeover")
+                    let memory = MemoryStore(world: world, loop: world.loops[0])
+                    try await Self.prepare(world, memory, ["a", "b"])
+                    // The old owner's requests take long, each its own time: what it has on its way arrives when it will.
+                    let far = FaultyTransport(
+                        memory, loop: world.loops[0], random: world.random, faults: .none)
+                    far.faults.latencyNanoseconds = 60_000_000
+                    if seed % 2 == 0 {
+                        far.faults.lostReply = 10
+                        far.faults.hang = 30
+                        far.faults.hangNanoseconds = 40_000_000_000
+                    }
+                    let (first, _) = try await Self.volume(world, far, "a")
+                    let tally = Tally()
+                    let end = world.clock.monotonic() + 400_000_000_000
+                    let old = world.loops[0].task {
+                        await Self.work(first, tally, callers: 1 + Int(seed % 7), until: end, world)
+                    }
+                    await world.loops[0].sleep(nanoseconds: 500_000_000 + random.next() % 12_000_000_000)
+                    let (second, _) = try await Self.volume(world, memory, "b", takesOver: true)
+                    let found = try await Self.counted(second)
+                    let later = Tally()
+                    later.made = found
+                    await Self.work(second, later, callers: 2, until: world.clock.monotonic() + 50_000_000_000, world)
+                    await old.value
+                    if let failure = later.failure { return "the new owner: \(failure)" }
+                    if found < tally.told { return "\(tally.told) changes were answered for, \(found) are there" }
+                    if tally.told == 0, seed % 2 == 1 { return "the old owner did nothing" }
+                    guard tally.failure == .fenced else { return "the old owner went on: \(tally.failure as Any)" }
+                    let (third, _) = try await Self.volume(world, memory, "a", takesOver: true)
+                    let left = try await Self.counted(third)
+                    return left >= later.told ? "" : "\(later.told) changes were answered for, \(left) are there"
+                } catch { return "\(error)" }
+            })
+        #expect(problem == "")
+    }
+
+    /// Slots that no header needs are deleted, once nobody can be asleep over them any more.
+    @Test func oldSlotsGo() throws {
+        let simulation = Simulation(seed: 44)
+        let problem = try #require(
+            simulation.perform(for: 3_600_000_000_000) { world -> String? in
+                do {
+                    let memory = MemoryStore(world: world, loop: world.loops[0])
+                    try await Self.prepare(world, memory, ["a"])
+                    let (volume, store) = try await Self.volume(world, memory, "a")
+                    let tally = Tally()
+                    var most = 0
+                    for _ in 0..<400 {
+                        let (mine, number) = try await Self.count(volume, tally)
+                        tally.made = mine
+                        try await volume.stored(number)
+                        await world.loops[0].sleep(nanoseconds: 1_000_000_000)
+                        most = max(most, try await store.names(prefix: "v/slot/").count)
+                    }
+                    let left = try await store.names(prefix: "v/slot/").count
+                    if most < 100 { return "\(most) slots at the most: there was nothing to delete" }
+                    return left < 40 ? "" : "\(left) slots are left"
+                } catch { return "\(error)" }
+            })
+        #expect(problem == "")
+    }
+
+    /// Who has closed the volume leaves nothing behind that only its own log has.
+    @Test func aClosedVolumeMoves() throws {
+        let simulation = Simulation(seed: 43)
+        let problem = try #require(
+            simulation.perform(for: 3_600_000_000_000) { world -> String? in
+                do {
+                    let memory = MemoryStore(world: world, loop: world.loops[0])
+                    try await Self.prepare(world, memory, ["a", "b"])
+                    let tally = Tally()
+                    for round in 0..<6 {
+                        let (volume, _) = try await Self.volume(world, memory, round % 2 == 0 ? "a" : "b")
+                        guard try await Self.counted(volume) == tally.made else { return "round \(round): changes are missing" }
+                        for _ in 0...(round % 3) {
+                            let (mine, number) = try await Self.count(volume, tally)
+                            tally.made = mine
+                            try await volume.commit(number, .durable)
+                        }
+                        try await volume.close()
+                    }
+                    return ""
+                } catch { return "\(error)" }
+            })
+        #expect(problem == "")
+    }
+}
+
+/// Every request takes as long.
+private final class SlowStore: StoreTransport {
+    private let store: any StoreTransport
+    private let loop: EventLoop
+    private let nanoseconds: UInt64
+
+    init(_ store: any StoreTransport, _ world: World, nanoseconds: UInt64) {
+        self.store = store
+        loop = world.loops[0]
+        self.nanoseconds = nanoseconds
+    }
+
+    var capabilities: StoreCapabilities { store.capabilities }
+
+    func perform(_ request: StoreRequest) async -> StoreReply {
+        await loop.sleep(nanoseconds: nanoseconds)
+        return await store.perform(request)
+    }
+}
