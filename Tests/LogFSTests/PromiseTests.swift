@@ -151,6 +151,44 @@ struct PromiseTests {
         }
     }
 
+    /// Told of the object store, it is there, content included, when all that is local has gone.
+    @Test func whatIsStored() throws {
+        let simulation = Simulation(seed: 33)
+        Bench.prepare(simulation)
+        _ = simulation.perform { world in
+            do {
+                let volume = try await Bench.volume(world)
+                let files = try await LogFS.open(volume, world: world, subvolume: 1)
+                for round in 0..<5 {
+                    let (id, number) = try await Self.make(files, "f\(round)")
+                    try await Self.write(files, id, 50_000)
+                    let last = try await files.flush(id.inode)
+                    #expect(last >= number)
+                    try await volume.stored(last)
+                }
+                simulation.crash()
+            } catch { Issue.record("\(error)") }
+        }
+        simulation.restart()
+        let problem = try #require(
+            simulation.perform { world -> String? in
+                do {
+                    try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+                        try world.disk.makeDirectory("elsewhere")
+                    }
+                    let volume = try await Bench.volume(world, log: "elsewhere", takesOver: true)
+                    let files = try await LogFS.open(volume, world: world, subvolume: 1)
+                    for round in 0..<5 {
+                        let size = try await Self.size(files, "f\(round)")
+                        if size != 50_000 { return "file \(round) has \(String(describing: size)) bytes" }
+                    }
+                    let check = try await Check.run(files, readsData: true)
+                    return check.differences.isEmpty ? "" : "\(check.differences)"
+                } catch { return "\(error)" }
+            })
+        #expect(problem == "")
+    }
+
     /// A segment whose checksums do not fit into one change.
     @Test func aLargeSegment() throws {
         let simulation = Simulation(seed: 32)

@@ -67,19 +67,25 @@ class Volume:
         self.objects = {}
         self.trees = {}
         self.read_header()
-        self.read_log()
+        slots = self.read_slots()
+        records = self.read_log() if self.has_log() else []
+        for record in max(records, slots, key=len):
+            self.apply(record)
 
     def read_header(self):
         newest = self.store.numbers(self.prefix + "/header/")[-1]
         expect(newest > max(self.store.numbers(self.prefix + "/boundary/"), default=0), "the newest header was overtaken")
         data = self.store.get("%s/header/%016x" % (self.prefix, newest))
-        expect(data[:4] == b"PXHD" and struct.unpack_from("<H", data, 4)[0] == 1, "not a header that this program knows")
+        expect(data[:4] == b"PXHD" and struct.unpack_from("<H", data, 4)[0] == 2, "not a header that this program knows")
         expect(crc32c(data[:-4]) == struct.unpack_from("<I", data, len(data) - 4)[0], "the header's checksum")
         features, self.high, self.low, own = struct.unpack_from("<4Q", data, 8)
-        expect(features == 0 and own == newest, "the header's features or number")
+        expect(features in (0, 1) and own == newest, "the header's features or number")
+        self.epoch, = struct.unpack_from("<Q", data, 40)
+        self.place, first_slot, self.slots_end = struct.unpack_from("<3Q", data, 104)
+        self.first_slot = first_slot if features & 1 else None
         self.log_first, self.log_durable = struct.unpack_from("<2Q", data, 56)
         trees, objects, doomed = struct.unpack_from("<3I", data, 88)
-        place = 104
+        place = 128
         for _ in range(trees):
             tree = struct.unpack_from("<I", data, place)[0]
             self.trees[tree] = {}
@@ -125,8 +131,43 @@ class Volume:
                 self.read_node(tree, value, key)
         expect(place == length, "a node's length")
 
+    def has_log(self):
+        if self.place == 0 or not os.path.exists(os.path.join(self.log, "place")):
+            return False
+        with open(os.path.join(self.log, "place"), "rb") as file:
+            data = file.read()
+        expect(crc32c(data[:8]) == struct.unpack_from("<I", data, 8)[0], "the checksum of the log's place")
+        return struct.unpack_from("<Q", data)[0] == self.place
+
+    def read_slots(self):
+        """The records from `logFirst` on that the store has."""
+        records, known, epoch, whole = [], self.log_first - 1, 0, True
+        for slot in self.store.numbers(self.prefix + "/slot/") if self.first_slot is not None else []:
+            if slot < self.first_slot:
+                continue
+            data = self.store.get("%s/slot/%016x" % (self.prefix, slot))
+            expect(crc32c(data[:-4]) == struct.unpack_from("<I", data, len(data) - 4)[0], "the checksum of slot %x" % slot)
+            version, kind, own, mine, first, stored, count, _ = struct.unpack_from("<HHQQQQII", data, 4)
+            expect(data[:4] == b"PXSL" and version == 1 and own == slot, "not the slot %x" % slot)
+            if mine < epoch:
+                continue
+            epoch = mine
+            end = first + count if mine >= self.epoch else min(first + count, self.slots_end)
+            if kind == 1 or end <= first:
+                continue
+            known = max(known, min(stored, end - 1))
+            whole = whole and first <= self.log_first + len(records)
+            at = 64
+            for record in range(first, end):
+                size, at = varint(data, at)
+                if whole and record == self.log_first + len(records):
+                    records.append(data[at:at + size])
+                at += size
+        expect(known < self.log_first + len(records), "the slots end before record %d" % known)
+        return records
+
     def read_log(self):
-        """Applies the records from `logFirst` on. A later file supersedes earlier ones from its first record on."""
+        """The records from `logFirst` on. A later file supersedes earlier ones from its first record on."""
         files = []
         for name in sorted(os.listdir(self.log)):
             if not name.endswith(".log") or len(name) != 20:
@@ -139,6 +180,7 @@ class Volume:
             expect(sequence == number(name[:16]), "a log file with another's name")
             expect(struct.unpack_from("<2Q", data, 40) == (self.high, self.low), "a log of another volume")
             files.append((first, struct.unpack_from("<I", data, 32)[0], sequence, data))
+        records = []
         start = max((index for index, file in enumerate(files) if file[0] <= self.log_first), default=0)
         wanted, known, ends = None, self.log_durable, None
         for index, (first, chain, sequence, data) in enumerate(files[start:], start):
@@ -157,7 +199,7 @@ class Volume:
                 for record in range(number_, number_ + count):
                     size, at = varint(batch, at)
                     if self.log_first <= record < end:
-                        self.apply(batch[at:at + size])
+                        records.append(batch[at:at + size])
                     at += size
                 if count:
                     ends = []
@@ -165,6 +207,7 @@ class Volume:
                 wanted = min(wanted + count, end)
                 place += (64 + length + 511) // 512 * 512
         expect(known < max(wanted or 0, self.log_first), "the log ends before record %d" % known)
+        return records
 
     def apply(self, record):
         place = 0

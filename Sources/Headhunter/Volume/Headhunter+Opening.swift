@@ -26,6 +26,12 @@ extension Headhunter {
             guard let number = ObjectNaming.number(name, prefix, ObjectNaming.header) else { continue }
             newest = max(newest ?? 0, number)
         }
+        // A listing may be older than the newest one.
+        while !store.capabilities.listsConsistently, let number = newest,
+            try await store.head(ObjectNaming.name(prefix, ObjectNaming.header, number + 1)) != nil
+        {
+            newest = number + 1
+        }
         return newest
     }
 
