@@ -128,6 +128,7 @@ public struct EngineTrial {
 
     private struct Failure: Error {
         let text: String
+        let isElsewhere: Bool
     }
 
     /// Several lives of the program, each ended by a crash at some call of the disk or by a kill, each verified.
@@ -265,6 +266,7 @@ public struct EngineTrial {
         let model = model
         let opened = opened
         var takesOver = false
+        let home = log
         if moves {
             self.moves += 1
             // Who has closed leaves all to anybody.
@@ -329,7 +331,7 @@ public struct EngineTrial {
                 }
                 return .success(all)
             } catch {
-                return .failure(Failure(text: "\(error)"))
+                return .failure(Failure(text: "\(error)", isElsewhere: error as? VolumeError == .logElsewhere))
             }
         }
         defer {
@@ -343,6 +345,12 @@ public struct EngineTrial {
         var state: [[UInt8]: [UInt8]]
         switch read {
         case .success(let all): state = all
+        // A second crash before what the first one left in the log was in the trees: nobody can go on without that log.
+        case .failure(let failure) where takesOver && failure.isElsewhere:
+            self.log = home
+            self.moves -= 1
+            simulation.killAndRestart()
+            return verify(what)
         case .failure(let failure):
             problems.append("\(what): the volume does not open: \(failure.text)")
             return

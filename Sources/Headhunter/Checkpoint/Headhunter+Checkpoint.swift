@@ -64,8 +64,11 @@ extension Headhunter {
         }
     }
 
-    private func startCheckpoint() {
+    /// While a recovered log is on its way into the trees a checkpoint has only a part of it: none begins then, but to make
+    /// room.
+    private func startCheckpoint(isForced: Bool = false) {
         guard !checkpoints.isRunning, !checkpoints.isHeld, checkpoints.failure == nil else { return }
+        guard isForced || !checkpoints.isDraining else { return }
         checkpoints.isRunning = true
         checkpoints.begun += 1
         loop.task { await self.runCheckpoint() }
@@ -89,7 +92,7 @@ extension Headhunter {
         let wanted = checkpoints.begun + 1
         while checkpoints.completed < wanted {
             if let failure = checkpoints.failure { throw failure }
-            startCheckpoint()
+            startCheckpoint(isForced: true)
             await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
                 checkpoints.waiting.append(continuation)
             }
@@ -166,6 +169,10 @@ extension Headhunter {
         /// Records from here on are kept for the store.
         var hasCopies: Bool
         var firstSlot: UInt64?
+        /// A part of a recovered log is in the trees, the rest is not.
+        var isPartial: Bool
+        /// The last record that the trees have something of.
+        var last: UInt64
     }
 
     private func freeze() -> Frozen? {
@@ -193,7 +200,8 @@ extension Headhunter {
         return Frozen(
             roots: roots, released: released, treeEpoch: cache.freeze(), logFirst: logFirst, nonces: nonces.promised,
             stages: segments.sealAll(), hasCopies: hasCopies,
-            firstSlot: firstSlot(logFirst: logFirst, isOn: hasCopies))
+            firstSlot: firstSlot(logFirst: logFirst, isOn: hasCopies),
+            isPartial: !isLogEmpty, last: next - 1)
     }
 
     private func writeCheckpoint() async throws(VolumeError) {
@@ -203,8 +211,9 @@ extension Headhunter {
         try await storeNodes(packer)
         try await uploadAll(frozen.stages)
         // The header cuts the log that has the checksums of what files were given; those of the segments follow them.
-        let sealed = data.sealed
-        try await patiently { () async throws(VolumeError) in try await self.logged(sealed) }
+        // Over a part of a log nothing less than all of it can be replayed.
+        let needed = frozen.isPartial ? max(data.sealed, frozen.last) : data.sealed
+        try await patiently { () async throws(VolumeError) in try await self.logged(needed) }
 
         for address in frozen.released {
             guard var object = checkpoints.objects[address.object] else { continue }
@@ -223,7 +232,7 @@ extension Headhunter {
             treeEpoch: frozen.treeEpoch, wall: world.clock.wall(),
             // Who closes with nothing left in his log leaves it behind: another place may go on from the store alone.
             log: checkpoints.isClosing && log.last < frozen.logFirst ? 0 : place, firstSlot: frozen.firstSlot,
-            slotsEnd: checkpoints.header.slotsEnd, trees: trees,
+            slotsEnd: checkpoints.header.slotsEnd, isPartial: frozen.isPartial, trees: trees,
             objects: checkpoints.objects.values.sorted { $0.number < $1.number },
             doomed: checkpoints.doomed.sorted { ($0.kind.rawValue, $0.number) < ($1.kind.rawValue, $1.number) })
         // Nothing is cut for a header that no reader takes.

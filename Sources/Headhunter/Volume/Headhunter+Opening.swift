@@ -227,7 +227,7 @@ extension Headhunter {
         if let timer = checkpoints.timer { loop.cancel(timer) }
         if let timer = checkpoints.spaceTimer { loop.cancel(timer) }
         // The first one's own bookkeeping may be in the log; the next one has it in the trees.
-        for _ in 0..<3 where checkpoints.header.log != 0 { try await nextCheckpoint() }
+        for _ in 0..<3 where checkpoints.header.log != 0 { try await checkpoint() }
         fail(.closed)
     }
 }

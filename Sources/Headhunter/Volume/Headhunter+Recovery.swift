@@ -27,7 +27,7 @@ extension Headhunter {
             name = try await world.blocking.run(on: loop) { () throws(Errno) -> LogDirectory.Name in
                 let found = try directory.place()
                 if header.log != 0, found != .place(header.log) {
-                    guard takesOver else { return found == .damaged ? .damaged : .none }
+                    guard takesOver, !header.isPartial else { return found == .damaged ? .damaged : .none }
                     try directory.setAside()
                 }
                 if case .place = found { return found }
