@@ -135,6 +135,9 @@ public struct Inode: Equatable, Sendable {
         }
     }
 
+    static func type(of record: UnsafeRawBufferPointer) -> FileType { FileType(rawValue: record[1]) ?? .file }
+    static func generation(of record: UnsafeRawBufferPointer) -> UInt64 { record.u64(88) }
+
     func store(_ base: UnsafeMutableRawPointer) -> UnsafeRawBufferPointer {
         base.put(KeyLayout.version, at: 0)
         base.put(type.rawValue, at: 1)

@@ -65,8 +65,29 @@ struct Scratch: @unchecked Sendable {
     static let valueCapacity = 4096
     let base: UnsafeMutableRawPointer
 
-    init() { base = .allocate(byteCount: Self.keyCapacity + Self.valueCapacity, alignment: 64) }
+    init() {
+        base = .allocate(byteCount: Self.keyCapacity + Self.valueCapacity + Self.memoSize, alignment: 64)
+        remember(FileID(inode: 0, generation: 0), at: .max)
+    }
     func deallocate() { base.deallocate() }
+
+    // MARK: The last directory
+
+    private static let memoSize = 24
+    @inline(__always) private var memo: UnsafeMutableRawPointer { base + (Self.keyCapacity + Self.valueCapacity) }
+
+    /// Whether this was a directory when the trees had changed so often.
+    @inline(__always) func remembers(_ directory: FileID, at changes: UInt64) -> Bool {
+        memo.load(as: UInt64.self) == directory.inode
+            && memo.load(fromByteOffset: 8, as: UInt64.self) == directory.generation
+            && memo.load(fromByteOffset: 16, as: UInt64.self) == changes
+    }
+
+    @inline(__always) func remember(_ directory: FileID, at changes: UInt64) {
+        memo.storeBytes(of: directory.inode, as: UInt64.self)
+        memo.storeBytes(of: directory.generation, toByteOffset: 8, as: UInt64.self)
+        memo.storeBytes(of: changes, toByteOffset: 16, as: UInt64.self)
+    }
 
     var value: UnsafeMutableRawPointer { base + Self.keyCapacity }
 

@@ -19,10 +19,8 @@ extension LogFS {
                 return parent
             }
             guard name.count <= Limits.nameBytesMax else { throw .refused(.nameTooLong) }
-            // The directory itself is looked at last: where there is an entry, there is its directory.
-            guard directory.inode < KeyLayout.forkNumbers else { throw .refused(.stale) }
-            let home = try records.directory(directory)
-            guard let entry = try records.entry(home.number, name), let inode = try records.inode(entry.inode) else {
+            try records.expectDirectory(directory)
+            guard let entry = try records.entry(directory.inode, name), let inode = try records.inode(entry.inode) else {
                 throw .refused(.noEntry)
             }
             return inode

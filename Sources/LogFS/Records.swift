@@ -128,3 +128,17 @@ extension Records {
         return inode
     }
 }
+
+extension Reading {
+    /// Whether this is a directory, for who needs no more of it. Look-ups in one directory follow each other: the last answer is
+    /// kept for as long as nothing changes.
+    @inline(__always)
+    func expectDirectory(_ id: FileID) throws(Halt) {
+        if scratch.remembers(id, at: view.changes) { return }
+        guard id.inode != 0, id.inode < KeyLayout.forkNumbers, let value = try get(scratch.key(id.inode, .inode)),
+            Inode.generation(of: value) == id.generation
+        else { throw .refused(.stale) }
+        guard Inode.type(of: value) == .directory else { throw .refused(.notDirectory) }
+        scratch.remember(id, at: view.changes)
+    }
+}

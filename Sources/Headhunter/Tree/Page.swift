@@ -199,33 +199,79 @@ package struct Page {
             rest -= half
         }
         guard lower < total, self.head(lower) == wanted else { return (lower, false) }
-        // Then among those with the same head.
-        var upper = total
+        guard let bytes, length > 0 else { return (lower, suffixLength(lower) == 0) }
+        return findAmongEqual(lower, bytes, length, wanted)
+    }
+
+    /// The same among the slots from `lower` on that have the head `wanted`. Where many keys begin alike, as in the inner pages
+    /// above one large directory, what they share is looked at once, and then eight bytes of each are compared as a number.
+    private func findAmongEqual(
+        _ first: Int, _ bytes: UnsafeRawPointer, _ length: Int, _ wanted: UInt32
+    ) -> (index: Int, found: Bool) {
+        let slots = base + Self.headerSize
+        var lower = first
+        // Behind the last one of them.
+        var upper = lower + 1
+        var rest = count - upper
+        while rest > 0 {
+            let half = (rest + 1) >> 1
+            let head = (slots + (upper + half - 1) &* Self.slotSize).load(fromByteOffset: 4, as: UInt32.self)
+            upper = head <= wanted ? upper + half : upper
+            rest -= half
+        }
+        while upper - lower > 4 {
+            let start = suffix(lower)
+            let shared = commonPrefix(start, suffix(upper - 1))
+            let order = start.baseAddress.map { memcmp(bytes, $0, min(shared, length)) } ?? 0
+            // Below or above all of them.
+            if order < 0 || order == 0 && length < shared { return (lower, false) }
+            if order > 0 { return (upper, false) }
+            let mine = Self.eight(bytes + shared, length - shared)
+            var middle = lower
+            var rest = upper - lower
+            while rest > 0 {
+                let half = (rest + 1) >> 1
+                let other = suffix(middle + half - 1)
+                let eight = other.baseAddress.map { Self.eight($0 + shared, other.count - shared) } ?? 0
+                middle = eight < mine ? middle + half : middle
+                rest -= half
+            }
+            let begin = middle
+            rest = upper - middle
+            while rest > 0 {
+                let half = (rest + 1) >> 1
+                let other = suffix(middle + half - 1)
+                let eight = other.baseAddress.map { Self.eight($0 + shared, other.count - shared) } ?? 0
+                middle = eight <= mine ? middle + half : middle
+                rest -= half
+            }
+            // Short ones, padded with zeros, look like others that have them: then only whole keys tell.
+            guard middle - begin < upper - lower else { break }
+            (lower, upper) = (begin, middle)
+        }
         while lower < upper {
             let middle = (lower + upper) >> 1
-            let slot = slots + middle &* Self.slotSize
-            let head = slot.load(fromByteOffset: 4, as: UInt32.self)
-            if head < wanted {
+            let other = suffix(middle)
+            let order = other.baseAddress.map { Int(memcmp($0, bytes, min(length, other.count))) } ?? 0
+            if order < 0 || order == 0 && other.count < length {
                 lower = middle + 1
-                continue
-            }
-            if head > wanted {
-                upper = middle
-                continue
-            }
-            let otherLength = Int(slot.load(fromByteOffset: 2, as: UInt16.self))
-            let other = base + (Int(slot.load(as: UInt16.self)) + 2)
-            var order = 0
-            if let bytes, length > 0, otherLength > 0 { order = Int(memcmp(other, bytes, min(length, otherLength))) }
-            if order < 0 || (order == 0 && otherLength < length) {
-                lower = middle + 1
-            } else if order == 0 && otherLength == length {
+            } else if order == 0 && other.count == length {
                 return (middle, true)
             } else {
                 upper = middle
             }
         }
         return (lower, false)
+    }
+
+    /// The first eight bytes as a number that orders like the bytes do, short ones padded with zeros.
+    @inline(__always) private static func eight(_ bytes: UnsafeRawPointer, _ count: Int) -> UInt64 {
+        if count >= 8 { return UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self)) }
+        var value: UInt64 = 0
+        for index in 0..<max(count, 0) {
+            value |= UInt64(bytes.load(fromByteOffset: index, as: UInt8.self)) << UInt64(56 - 8 * index)
+        }
+        return value
     }
 
     /// The slot of the child that holds `key`: the last one whose key is not above it.
@@ -381,8 +427,18 @@ package struct Page {
 
 package func commonPrefix(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Int {
     let limit = min(a.count, b.count)
+    guard limit > 0, let x = a.baseAddress, let y = b.baseAddress else { return 0 }
     var index = 0
-    while index < limit, a[index] == b[index] { index += 1 }
+    while index + 8 <= limit {
+        let difference =
+            x.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+            ^ y.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+        if difference != 0 { return index + difference.trailingZeroBitCount / 8 }
+        index += 8
+    }
+    while index < limit, x.load(fromByteOffset: index, as: UInt8.self) == y.load(fromByteOffset: index, as: UInt8.self) {
+        index += 1
+    }
     return index
 }
 

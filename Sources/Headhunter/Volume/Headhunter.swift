@@ -36,6 +36,8 @@ public final class Headhunter: @unchecked Sendable {
     @exclusivity(unchecked) var state: State = .running
     var logFirst: UInt64
     @exclusivity(unchecked) var logBytes = 0
+    /// How often something was changed: what was read at the same number holds.
+    @exclusivity(unchecked) @usableFromInline var changes: UInt64 = 0
     var checkpointWanted = false
     var nonces: Nonces
 
@@ -343,6 +345,7 @@ public final class Headhunter: @unchecked Sendable {
             if let overlay, !overlay.isEmpty { overlay.remove(operation.tree, key) }
         }
         for range in writes.ranges { segments.settle(range.segment, UInt64(range.length)) }
+        changes &+= 1
         let bytes = writes.bytes
         logBytes += bytes.count
         let number = log.append(bytes)
@@ -407,6 +410,9 @@ public struct View {
     public func get(_ tree: UInt32, _ key: UnsafeRawBufferPointer) throws(Missing) -> UnsafeRawBufferPointer? {
         try headhunter.lookup(tree, key, reader)
     }
+
+    /// Rises with every change: what one reader found in the trees still holds for a later one with the same number.
+    @inlinable public var changes: UInt64 { headhunter.changes }
 
     /// Entries a reader visits before it leaves the gate.
     public static let scanBudget = 256
