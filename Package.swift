@@ -50,7 +50,7 @@ let package = Package(
         .target(
             name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2", "-I/usr/include/tirpc"])],
             linkerSettings: [
-                .linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc"), .linkedLibrary("gssapi_krb5"),
+                .linkedLibrary("curl"), .linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc"), .linkedLibrary("gssapi_krb5"),
             ]),
 
         room("Bytes", ["CShim"]),
@@ -58,10 +58,14 @@ let package = Package(
         room("Logging", []),
         room("Metrics", []),
         room("JSON", []),
+        room("XML", []),
         room("Configuration", ["Logging"]),
         room("Runtime", ["Bytes", "CShim", "COpenSSL"]),
         room("Simulator", ["Bytes", "Runtime"]),
         room("ObjectStore", ["Bytes", "Runtime"]),
+        room("Transfer", ["Bytes", "CShim", "Crypto", "Logging", "Runtime", "ObjectStore"]),
+        room("S3Store", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "Transfer", "XML"]),
+        room("SwiftStore", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "Transfer"]),
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
@@ -70,7 +74,7 @@ let package = Package(
         room("NFS", ["Bytes", "Kerberos", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
         room("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Metrics", "Namespace", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
-        room("S3", ["Bytes", "Crypto", "HTTP", "JSON", "Logging", "Namespace", "Runtime"]),
+        room("S3", ["Bytes", "Crypto", "HTTP", "JSON", "Logging", "Namespace", "Runtime", "XML"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 
         .executableTarget(
@@ -120,6 +124,10 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Bytes", "CShim", "RPC", "Runtime"], path: "Tests/TestSupport",
             swiftSettings: strict),
+        // A server for the tests of the stores.
+        .target(
+            name: "StoreSupport", dependencies: ["Bytes", "HTTP", "Runtime"], path: "Tests/StoreSupport",
+            swiftSettings: strict),
         .target(
             name: "WireSamples", dependencies: ["Bytes", "NFS", "RPC"], path: "Tests/WireSamples",
             swiftSettings: strict),
@@ -137,6 +145,9 @@ let package = Package(
         tests("Configuration", ["Logging"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
+        tests("Transfer", ["Bytes", "ObjectStore", "Runtime", "StoreSupport"]),
+        tests("S3Store", ["Bytes", "Crypto", "Logging", "ObjectStore", "Runtime", "StoreSupport", "Transfer", "XML"]),
+        tests("SwiftStore", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "StoreSupport", "Transfer"]),
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
         tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "Runtime", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
@@ -158,7 +169,7 @@ let package = Package(
             "S3",
             [
                 "Bytes", "CShim", "Crypto", "HTTP", "Headhunter", "LogFS", "Logging", "Namespace", "Runtime",
-                "TestSupport",
+                "TestSupport", "XML",
             ]),
     ].filter { target in
         guard let chosen else { return true }
