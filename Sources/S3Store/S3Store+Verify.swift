@@ -30,10 +30,10 @@ extension S3Store {
         }
         switch what.code {
         case "NoSuchBucket": return "make the bucket \(options.bucket), or name one that there is"
-        case "InvalidAccessKeyId": return "the store does not know this access key: look at \(credentials.source.description)"
+        case "InvalidAccessKeyId": return "the store does not know this access key: look at \(source.description)"
         case "SignatureDoesNotMatch":
             return "the secret is not that of the access key, or the region is not \(options.region): look at "
-                + credentials.source.description
+                + source.description
         case "RequestTimeTooSkewed": return "set this host's clock"
         case "AccessDenied": return "let this access key list, read and write the bucket \(options.bucket)"
         case "AuthorizationHeaderMalformed": return "is the region \(options.region)?"

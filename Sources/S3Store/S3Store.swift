@@ -13,7 +13,8 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
     let sender: BodySender
     let reads: TransferPool
     let writes: TransferPool
-    let credentials: S3CredentialCache
+    let source: any S3CredentialSource
+    let credentials: Renewal<S3Credentials>
     private let signer: RequestSigner
     /// The store's clock less ours, in seconds, once it has told us that they differ.
     private var skew: Int64 = 0
@@ -34,7 +35,13 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
         self.reads = reads
         self.writes = writes
         sender = BodySender(world: world, loop: loop)
-        credentials = S3CredentialCache(source, clock: world.clock, loop: loop)
+        self.source = source
+        credentials = Renewal(clock: world.clock, loop: loop) {
+            do throws(StoreProblem) {
+                let fresh = try await source.fetch()
+                return .success((fresh, fresh.expires))
+            } catch { return .failure(error) }
+        }
         signer = RequestSigner(region: options.region)
         capabilities = StoreCapabilities(
             createIfAbsent: options.createsIfAbsent, adoptsFiles: false, objectBytesMax: S3Options.objectBytesMax,
@@ -95,7 +102,6 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
                 guard attempt == 0, canMend(failed, known) else { return failed }
             } catch {
                 failed = TransferReply()
-                failed.status = 403
                 failed.failure = TransferFailure(.refused, error.description)
                 return failed
             }
@@ -136,7 +142,7 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
         guard reply.status == 400 || reply.status == 403 else { return false }
         switch S3Answer(reply).code {
         case "ExpiredToken", "TokenRefreshRequired":
-            credentials.refuse(used)
+            credentials.refuse { $0 == used }
             return true
         case "RequestTimeTooSkewed":
             guard let date = reply.headers["Date"].flatMap({ Timestamp.http($0) }) else { return false }

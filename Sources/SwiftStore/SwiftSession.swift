@@ -12,62 +12,19 @@ struct SwiftSession: Sendable {
     var expires: Int64?
 }
 
-/// Gets sessions, and keeps one until shortly before it ends. On its loop only.
-final class SwiftSessions: @unchecked Sendable {
-    /// So long before its end a token is renewed, while the old one still serves.
-    static let renewSeconds: Int64 = 120
-    /// A server that refused is not asked again at once.
-    static let pauseNanoseconds: UInt64 = 1_000_000_000
+/// Gets sessions, by whichever way the account has.
+struct SwiftSessions: Sendable {
     private static let limitNanoseconds: UInt64 = 15_000_000_000
 
     private let options: SwiftOptions
     private let pool: TransferPool
     private let clock: any WorldClock
-    private let loop: EventLoop
-    private var known: SwiftSession?
-    private var renewal: Task<Result<SwiftSession, StoreProblem>, Never>?
-    private var failure: (problem: StoreProblem, time: UInt64)?
 
-    init(_ options: SwiftOptions, over pool: TransferPool, clock: any WorldClock, loop: EventLoop) {
-        (self.options, self.pool, self.clock, self.loop) = (options, pool, clock, loop)
+    init(_ options: SwiftOptions, over pool: TransferPool, clock: any WorldClock) {
+        (self.options, self.pool, self.clock) = (options, pool, clock)
     }
 
-    func current() async throws(StoreProblem) -> SwiftSession {
-        if let known {
-            let left = known.expires.map { $0 - self.clock.wall() / 1_000_000_000 } ?? .max
-            if left > Self.renewSeconds { return known }
-            let task = renew()
-            if left > 0 { return known }
-            guard let task else { throw failure?.problem ?? problem("no token", "try again") }
-            return try await task.value.get()
-        }
-        guard let task = renew() else { throw failure?.problem ?? problem("no token", "try again") }
-        return try await task.value.get()
-    }
-
-    /// The store no longer takes this token. Another one may have come meanwhile.
-    func refuse(_ session: SwiftSession) {
-        if known?.token == session.token { known = nil }
-    }
-
-    private func renew() -> Task<Result<SwiftSession, StoreProblem>, Never>? {
-        if let renewal { return renewal }
-        if let failure, loop.now - failure.time < Self.pauseNanoseconds { return nil }
-        let task = loop.task { () async -> Result<SwiftSession, StoreProblem> in
-            let result: Result<SwiftSession, StoreProblem>
-            do throws(StoreProblem) { result = .success(try await self.fetch()) } catch { result = .failure(error) }
-            self.renewal = nil
-            switch result {
-            case .success(let fresh): (self.known, self.failure) = (fresh, nil)
-            case .failure(let problem): self.failure = (problem, self.loop.now)
-            }
-            return result
-        }
-        renewal = task
-        return task
-    }
-
-    private func fetch() async throws(StoreProblem) -> SwiftSession {
+    func fetch() async throws(StoreProblem) -> SwiftSession {
         switch options.authentication {
         case .version1(let endpoint, let user, let key): try await version1(endpoint, user, key)
         case .keystone(let keystone): try await self.keystone(keystone)

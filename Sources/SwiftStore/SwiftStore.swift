@@ -20,7 +20,7 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
     let loop: EventLoop
     let reads: TransferPool
     let writes: TransferPool
-    let sessions: SwiftSessions
+    let sessions: Renewal<SwiftSession>
     private let sender: BodySender
 
     static let wholeBytesMax = 1 << 30
@@ -34,7 +34,13 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
         self.writes = writes
         map = ContainerMap(options.containers)
         sender = BodySender(world: world, loop: loop)
-        sessions = SwiftSessions(options, over: writes, clock: world.clock, loop: loop)
+        let way = SwiftSessions(options, over: writes, clock: world.clock)
+        sessions = Renewal(clock: world.clock, loop: loop) {
+            do throws(StoreProblem) {
+                let fresh = try await way.fetch()
+                return .success((fresh, fresh.expires))
+            } catch { return .failure(error) }
+        }
     }
 
     public func perform(_ request: StoreRequest) async -> StoreReply {
@@ -94,7 +100,7 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
                     return reply
                 }
                 guard attempt == 0, reply.status == 401 else { return reply }
-                sessions.refuse(session)
+                sessions.refuse { $0.token == session.token }
             } catch {
                 reply = TransferReply()
                 reply.failure = TransferFailure(.refused, error.description)

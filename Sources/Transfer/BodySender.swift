@@ -62,7 +62,7 @@ public struct BodySender: Sendable {
                 queue.end()
                 return nil
             } catch {
-                // The transfer is given up by its feeder's end: libcurl finds fewer bytes than were announced.
+                // With fewer bytes than were announced, the transfer is given up.
                 queue.end()
                 return error
             }

@@ -39,6 +39,7 @@ final class Transfer: @unchecked Sendable {
     private var isTooLarge = false
     private var index = 0
     private var offset = 0
+    private var sent: UInt64 = 0
 
     /// What the body of an answer begins with when its length was not said.
     private static let bodyBytesFirst = 64 << 10
@@ -200,7 +201,11 @@ final class Transfer: @unchecked Sendable {
                 if offset == block.count { (index, offset) = (index + 1, 0) }
             }
             return count
-        case .queue(let queue, _): return queue.take(into: room) ?? Int(SHIM_CURL_PAUSE)
+        case .queue(let queue, let size):
+            guard let count = queue.take(into: room) else { return Int(SHIM_CURL_PAUSE) }
+            sent += UInt64(count)
+            // Fewer bytes than were announced: the server would wait for the rest, or take the half for the whole.
+            return count == 0 && sent < size ? Int(SHIM_CURL_ABORT) : count
         }
     }
 }
