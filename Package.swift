@@ -82,7 +82,8 @@ let package = Package(
             dependencies: [
                 "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "Kerberos", "LogFS",
                 "Logging",
-                "Metrics", "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3", "SMB",
+                "Metrics", "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3", "S3Store", "SMB", "SwiftStore",
+                "Transfer",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.

@@ -145,8 +145,9 @@ int shim_curl_transfer_start(
     SET(CURLOPT_CUSTOMREQUEST, request->method);
     SET(CURLOPT_PROXY, request->proxy ? request->proxy : "");
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_BUFFERSIZE, (long)receive_bytes);
-    SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)send_bytes);
+    // Refused while the handle has a buffer of the same size from its last transfer.
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)receive_bytes);
+    curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)send_bytes);
     SET(CURLOPT_CONNECTTIMEOUT_MS, request->connect_milliseconds);
     SET(CURLOPT_TIMEOUT_MS, request->total_milliseconds);
     SET(CURLOPT_LOW_SPEED_LIMIT, 1L);

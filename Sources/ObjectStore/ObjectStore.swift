@@ -52,7 +52,12 @@ public final class ObjectStore: @unchecked Sendable {
     }
 
     public let capabilities: StoreCapabilities
-    public private(set) var counters = Counters()
+    public private(set) var counters = Counters() {
+        didSet { published.withLock { [counters] in $0 = counters } }
+    }
+    private let published = Guarded(Counters())
+    /// The counters, from any thread.
+    public var currentCounters: Counters { published.withLock { $0 } }
     private let transport: any StoreTransport
     private let world: World
     private let loop: EventLoop

@@ -1,4 +1,5 @@
 import ObjectStore
+import Runtime
 import Transfer
 
 extension S3Store {
@@ -43,5 +44,15 @@ extension S3Store {
                 : status == 404 ? "is there a bucket \(options.bucket), and is \(options.endpoint) an S3 store?"
                 : "look at the store's own log"
         }
+    }
+}
+
+extension S3Store {
+    /// What the store's clock says, in seconds since 1970.
+    public func time() async -> Int64? {
+        var extras = Extras()
+        extras.query = [("list-type", "2"), ("max-keys", "1")]
+        let answer = await send(.get, "", Self.verifyNanoseconds, over: reads, extras)
+        return answer.headers["Date"].flatMap { Timestamp.http($0) }
     }
 }

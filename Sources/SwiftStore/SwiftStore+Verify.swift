@@ -2,6 +2,7 @@ import Bytes
 import Crypto
 import JSON
 import ObjectStore
+import Runtime
 import Transfer
 
 extension SwiftStore {
@@ -74,6 +75,27 @@ extension SwiftStore {
         case .single: ["spread": "single"]
         case .hash(let count): ["spread": "hash", "containers": .number(count)]
         case .number(let count): ["spread": "number", "objects": .number(count)]
+        }
+    }
+}
+
+extension SwiftStore {
+    /// What the store's clock says, in seconds since 1970.
+    public func time() async -> Int64? {
+        let first = map.all?.first ?? map.container(of: "")
+        let answer = await send(.head, "/\(first)", Self.verifyNanoseconds, over: reads)
+        return answer.headers["Date"].flatMap { Timestamp.http($0) }
+    }
+
+    /// Takes back what `verify` and PUTs have made, as far as nobody else's objects are in it.
+    public func unmake() async {
+        let first = map.all?.first ?? map.container(of: "")
+        let lead = options.prefix.isEmpty ? "" : options.prefix + "/"
+        let path = "/\(first)/\(Endpoint.escape(lead + Self.layoutName, keepsSlash: true))"
+        _ = await send(.delete, path, Self.verifyNanoseconds, over: writes)
+        for container in map.all ?? [first] {
+            // The store refuses it for one that holds something.
+            _ = await send(.delete, "/\(container)", Self.verifyNanoseconds, over: writes)
         }
     }
 }

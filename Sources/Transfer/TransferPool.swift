@@ -70,7 +70,10 @@ public final class TransferPool: Sendable {
         }
     }
 
-    /// Ends what is under way, then the thread, and waits for it. Idempotent.
+    /// Ends what is under way, then the thread, without waiting for it. Idempotent.
+    public func end() { worker.post(.stop) }
+
+    /// The same, and waits for the thread. Idempotent.
     public func stop() {
         worker.post(.stop)
         thread.withLock { thread in

@@ -19,9 +19,13 @@ final class VolumeHost: Sendable {
     struct Entry: Sendable {
         var name: String
         var durability: Durability
+        /// `directory`, a store's name, or its address.
+        var store = "directory"
         /// Where the configuration declares it; nil: made by command.
         var place: String?
         var hosted: HostedVolume?
+        /// To a store elsewhere.
+        var connected: ConnectedStore?
         /// Why it is not open.
         var problem: String?
     }
@@ -32,10 +36,13 @@ final class VolumeHost: Sendable {
     let logger: Logger
     let volumes = Volumes()
     private let book = Book()
+    /// By volume, for whoever counts requests: from any thread.
+    let connected = Guarded<[String: ConnectedStore]>([:])
 
     private final class Book: @unchecked Sendable {
         var entries: [String: Entry] = [:]
         var options = HeadhunterOptions()
+        var configuration = Configuration()
         var nextLoop = 0
     }
 
@@ -64,14 +71,16 @@ final class VolumeHost: Sendable {
     /// Opens all of them. One that can not be opened is told of in its entry, and the others are served.
     func openAll(_ configuration: Configuration) async throws(CommandFailure) {
         book.options = Self.options(configuration.engine)
+        book.configuration = configuration
         for volume in configuration.volumes {
             book.entries[volume.name] = Entry(
-                name: volume.name, durability: Self.durability(volume.durability), place: volume.place)
+                name: volume.name, durability: Self.durability(volume.durability), store: volume.store,
+                place: volume.place)
         }
         for (name, descriptor) in try await found() where book.entries[name] == nil {
             switch descriptor {
-            case .good(let durability):
-                book.entries[name] = Entry(name: name, durability: durability, place: nil)
+            case .good(let durability, let store):
+                book.entries[name] = Entry(name: name, durability: durability, store: store, place: nil)
             case .bad(let why):
                 // It is there, and said to be: nobody is to take its name, or it for deleted.
                 book.entries[name] = Entry(name: name, durability: .log, place: nil, problem: why)
@@ -92,24 +101,35 @@ final class VolumeHost: Sendable {
         let loop = world.loops[book.nextLoop % world.loops.count]
         book.nextLoop += 1
         let (world, options, locks, folder) = (world, book.options, volumes.locks, Self.folder + "/" + name)
+        let described = try StoreCommand.describe(entry.store, book.configuration)
+        let connected = try described.map { (store) throws(CommandFailure) in
+            try ConnectedStore(store, world: world, loop: loop)
+        }
         let result = await loop.task { () async -> Result<HostedVolume, HostingError> in
             do throws(HostingError) {
                 return .success(
                     try await HostedVolume.open(
                         name, folder: folder, durability: entry.durability, world: world, loop: loop, locks: locks,
-                        options: options))
+                        options: options, connect: connected?.connect))
             } catch { return .failure(error) }
         }.value
         switch result {
         case .success(let hosted):
             guard volumes.add(hosted.volume) else {
                 _ = await loop.task { try? await hosted.close() }.value
+                connected?.stop()
                 throw .failure("another volume has its name, or it is a copy of another one that is served")
             }
             book.entries[name]?.hosted = hosted
+            book.entries[name]?.connected = connected
+            if let connected { self.connected.withLock { $0[name] = connected } }
             book.entries[name]?.problem = nil
-            logger.info("volume open", [.init("name", name), .init("durability", "\(entry.durability)")])
-        case .failure(let error): throw .failure("can not open \(data)/\(folder): \(Self.text(error))")
+            logger.info(
+                "volume open",
+                [.init("name", name), .init("durability", "\(entry.durability)"), .init("store", entry.store)])
+        case .failure(let error):
+            connected?.stop()
+            throw .failure("can not open \(data)/\(folder): \(Self.text(error))")
         }
     }
 
@@ -120,6 +140,7 @@ final class VolumeHost: Sendable {
             guard let hosted = entry.hosted else { continue }
             do throws(CommandFailure) {
                 try await close(hosted)
+                disconnect(entry)
                 logger.info("volume closed", [.init("name", entry.name)])
             } catch {
                 isGood = false
@@ -128,6 +149,12 @@ final class VolumeHost: Sendable {
         }
         book.entries = [:]
         return isGood
+    }
+
+    /// After the volume: it needs its store to the last.
+    private func disconnect(_ entry: Entry) {
+        connected.withLock { $0[entry.name] = nil }
+        entry.connected?.stop()
     }
 
     private func close(_ hosted: HostedVolume) async throws(CommandFailure) {
@@ -141,7 +168,10 @@ final class VolumeHost: Sendable {
     // MARK: Making and deleting
 
     /// Answers whether there was a volume in the folder already, which is served again then.
-    func create(_ name: String, _ durability: Durability) async throws(CommandFailure) -> Bool {
+    func create(
+        _ name: String, _ durability: Durability, store: String = "directory"
+    ) async throws(CommandFailure) -> Bool {
+        if let fault = book.configuration.fault(inStore: store) { throw .misuse(fault) }
         if let fault = Configuration.fault(inVolumeName: name) { throw .misuse("\"\(name)\": \(fault)") }
         if let there = book.entries[name] {
             throw .failure("there is a volume \(name) already" + (there.place.map { ", declared at \($0)" } ?? ""))
@@ -150,13 +180,13 @@ final class VolumeHost: Sendable {
             throw .failure("there are \(Configuration.volumesMax) volumes already, which is the most; delete one first")
         }
         let disk = world.disk
-        let isThere = await blocking { (try? disk.status(Self.folder + "/" + name + "/store")) != nil }
-        book.entries[name] = Entry(name: name, durability: durability, place: nil)
+        let isThere = await blocking { (try? disk.status(Self.folder + "/" + name + "/log")) != nil }
+        book.entries[name] = Entry(name: name, durability: durability, store: store, place: nil)
         do throws(CommandFailure) {
             try await open(entry: name)
             // Last: a crash before it leaves a folder that the same command completes.
             let text = JSON.object([
-                .init("durability", .string("\(durability)")), .init("store", .string("directory")),
+                .init("durability", .string("\(durability)")), .init("store", .string(store)),
             ])
             let failure = await blocking { () -> Errno? in
                 do throws(Errno) {
@@ -178,6 +208,7 @@ final class VolumeHost: Sendable {
     private func forget(_ name: String) async {
         _ = volumes.remove(name)
         if let hosted = book.entries[name]?.hosted { try? await close(hosted) }
+        if let entry = book.entries[name] { disconnect(entry) }
         book.entries[name] = nil
     }
 
@@ -213,7 +244,7 @@ final class VolumeHost: Sendable {
     /// What the file `volume.json` of a folder says.
     private enum Descriptor: Sendable {
         case none
-        case good(Durability)
+        case good(Durability, store: String)
         case bad(String)
     }
 
@@ -263,7 +294,7 @@ final class VolumeHost: Sendable {
         }
         guard let json = try? JSON(Array(block.bytes)), let durability = json["durability"]?.text.flatMap(durability)
         else { return .bad("\(data)/\(path) is damaged: write {\"durability\":\"log\",\"store\":\"directory\"} to it") }
-        return .good(durability)
+        return .good(durability, store: json["store"]?.text ?? "directory")
     }
 
     private static func write(_ text: String, to path: String, _ disk: any Disk) throws(Errno) {
@@ -324,6 +355,7 @@ final class VolumeHost: Sendable {
         case .inUse: "another process has it; stop that one first"
         case .disk(let code, let doing): "\(doing): \(code)"
         case .volume(let error): text(error)
+        case .store(let why): why
         }
     }
 
