@@ -283,6 +283,14 @@ final class VolumeHost: Sendable {
         }
     }
 
+    /// Where a volume's objects are, as the configuration or its own folder says.
+    static func store(of name: String, _ configuration: Configuration, _ disk: any Disk) -> String {
+        if let declared = configuration.volumes.first(where: { $0.name == name }) { return declared.store }
+        let path = folder + "/" + name + "/" + descriptor
+        if case .good(_, let store) = read(path, disk, data: configuration.data) { return store }
+        return "directory"
+    }
+
     private static func read(_ path: String, _ disk: any Disk, data: String) -> Descriptor {
         let block = Block(capacity: descriptorBytesMax)
         do throws(Errno) {

@@ -236,7 +236,7 @@ final class StoreCheck: @unchecked Sendable {
 
     private func large() async {
         let body = bytes(12 << 20, 5)
-        let reply = await send(.object(name("large"), .put(.blocks([body]), .absent)))
+        let reply = await put("large", body)
         guard isStored(reply) else {
             return add("large objects", .bad, "12 MiB in one PUT: \(text(reply))", "segments are of 64 MiB; make flush_size smaller")
         }
@@ -273,7 +273,10 @@ final class StoreCheck: @unchecked Sendable {
         let second = await put("once", bytes(64, 2), .absent)
         let isKept = isSame(await get("once").body, bytes(64, 1))
         guard isStored(first), second.status == 412 || second.status == 409, isKept else {
-            let found = "a second create of one name was answered with \(text(second))" + (isKept ? "" : ", and it won")
+            let found =
+                isStored(first)
+                ? "a second create of one name was answered with \(text(second))" + (isKept ? "" : ", and it won")
+                : "a create of a new name was answered with \(text(first))"
             return add("conditional creates", .warning, found, Self.leased)
         }
         var failures: [String] = []
