@@ -118,6 +118,13 @@ let package = Package(
             path: "benchmarks/engine", exclude: ["run"], swiftSettings: strict),
 
         .executableTarget(
+            name: "benchmark-stores",
+            dependencies: [
+                "Bytes", "Runtime", "Logging", "ObjectStore", "Transfer", "S3Store", "Headhunter", "LogFS",
+            ],
+            path: "benchmarks/stores", exclude: ["run"], swiftSettings: strict),
+
+        .executableTarget(
             name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",
             swiftSettings: strict),
 

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,6 +182,7 @@ static int obey(void) {
 
 int main(int argc, char **argv) {
     int target = argc == 2 ? atoi(argv[1]) : 0;
+    signal(SIGPIPE, SIG_IGN);
     if (!target) return fprintf(stderr, "usage: fault-proxy TARGET-PORT\n"), 2;
     int listener = make();
     struct sockaddr_in address = loopback(0);

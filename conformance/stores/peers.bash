@@ -210,13 +210,12 @@ CONF
     await "$name" "http://127.0.0.1:$port/healthcheck"
 }
 
-# OpenStack Keystone on SQLite; user storer, password storer-secret, project stores.
-start_keystone() {
-    local folder=$peer_folder/keystone port log=$peer_folder/keystone.log kind token
-    port=$(free_port)
+# OpenStack Keystone on SQLite; user storer, password storer-secret, project stores. Making its tables takes long:
+# prepare_keystone may run beside other things, with the port that it is told.
+prepare_keystone() {
+    local folder=$peer_folder/keystone log=$peer_folder/keystone.log kind url=http://127.0.0.1:$1/v3
     mkdir -p "$folder"/{fernet,credential}
     chmod 700 "$folder"/{fernet,credential}
-    keystone_url=http://127.0.0.1:$port/v3
     cat > "$folder/keystone.conf" <<CONF
 [DEFAULT]
 log_file = $folder/keystone.log
@@ -234,13 +233,17 @@ CONF
     manage() { keystone-manage --config-file "$folder/keystone.conf" "$@" >> "$log" 2>&1; }
     for kind in fernet credential; do manage ${kind}_setup --keystone-user "$(id -un)" --keystone-group "$(id -gn)"; done
     manage db_sync
-    manage bootstrap --bootstrap-password admin-secret --bootstrap-region-id RegionOne \
-        --bootstrap-public-url "$keystone_url" --bootstrap-internal-url "$keystone_url"
+    manage bootstrap --bootstrap-password admin-secret --bootstrap-region-id RegionOne --bootstrap-public-url "$url" \
+        --bootstrap-internal-url "$url"
     manage bootstrap --bootstrap-username storer --bootstrap-password storer-secret --bootstrap-project-name stores \
         --bootstrap-role-name storer
+}
+
+start_keystone() {
+    keystone_url=http://127.0.0.1:$1/v3
     # One process: two lock each other out of SQLite.
-    OS_KEYSTONE_CONFIG_FILES=$folder/keystone.conf peer keystone uwsgi --plugin python3 --http-socket "127.0.0.1:$port" \
-        --wsgi-file /usr/bin/keystone-wsgi-public --need-app --die-on-term --disable-logging
+    OS_KEYSTONE_CONFIG_FILES=$peer_folder/keystone/keystone.conf peer keystone uwsgi --plugin python3 \
+        --http-socket "127.0.0.1:$1" --wsgi-file /usr/bin/keystone-wsgi-public --need-app --die-on-term --disable-logging
     await keystone "$keystone_url"
 }
 
