@@ -70,6 +70,8 @@ extension Configuration {
             public var head: UInt64 = 400
             public var delete: UInt64 = 0
             public var list: UInt64 = 5_000
+
+            static let priceMax: UInt64 = 1_000_000_000
         }
 
         /// Without secrets: `s3://BUCKET/PREFIX`.
@@ -229,13 +231,11 @@ extension Configuration.Store {
         attemptTime = section.quantity("attempt_time", default: attemptTime, in: .seconds(1)...(.seconds(3600)))
         deadline = section.quantity("deadline", default: deadline, in: .seconds(1)...(.seconds(86_400)))
         hedge = section.integer("hedge", default: hedge, in: 0...50)
-        section.section("prices") { section in
-            prices.put = section.integer("put", default: prices.put, in: 0...1_000_000_000)
-            prices.get = section.integer("get", default: prices.get, in: 0...1_000_000_000)
-            prices.head = section.integer("head", default: prices.head, in: 0...1_000_000_000)
-            prices.delete = section.integer("delete", default: prices.delete, in: 0...1_000_000_000)
-            prices.list = section.integer("list", default: prices.list, in: 0...1_000_000_000)
-        }
+        prices.put = section.integer("price_put", default: prices.put, in: 0...Prices.priceMax)
+        prices.get = section.integer("price_get", default: prices.get, in: 0...Prices.priceMax)
+        prices.head = section.integer("price_head", default: prices.head, in: 0...Prices.priceMax)
+        prices.delete = section.integer("price_delete", default: prices.delete, in: 0...Prices.priceMax)
+        prices.list = section.integer("price_list", default: prices.list, in: 0...Prices.priceMax)
         if secretKey != nil, secretFile != nil { section.report("not together with secret_key", at: "secret_file") }
         if (syncTo == nil) != (syncKey == nil) { section.report("sync_to and sync_key go together", at: "sync_to") }
     }

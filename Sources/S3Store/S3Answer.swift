@@ -23,22 +23,4 @@ struct S3Answer {
         let clean = words.unicodeScalars.prefix(300).map { $0.value < 0x20 || $0.value == 0x7f ? " " : String($0) }.joined()
         return clean.isEmpty ? "status \(status)" : clean
     }
-
-    /// A page of a listing.
-    struct Page {
-        var entries: [(key: String, size: UInt64)] = []
-        var isTruncated = false
-    }
-
-    /// Nil: that is no listing.
-    static func page(_ bytes: [UInt8]) -> Page? {
-        guard let root = XMLElement(parsing: bytes), root.name == "ListBucketResult" else { return nil }
-        var page = Page()
-        page.isTruncated = root.text("IsTruncated") == "true"
-        for item in root.all("Contents") {
-            guard let key = item.text("Key"), let size = item.text("Size").flatMap({ UInt64($0) }) else { return nil }
-            page.entries.append((key, size))
-        }
-        return page
-    }
 }

@@ -15,7 +15,7 @@ extension S3Store {
         let answer = await send(.get, "", Self.verifyNanoseconds, over: reads, extras)
         if let failure = answer.failure { throw StoreProblem(tried, at: options.endpoint, failure) }
         guard answer.status != 200 else {
-            guard S3Answer.page(answer.bodyBytes) != nil else {
+            guard S3Listing(answer.bodyBytes) != nil else {
                 throw StoreProblem(
                     tried: tried, answer: "status 200, but no listing of S3", advice: "is it the address of an S3 store?")
             }

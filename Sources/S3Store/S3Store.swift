@@ -243,7 +243,7 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
             let answer = await send(.get, "", limit, over: reads, extras)
             let status = self.reply(answer)
             guard status.status == 200 else { return status }
-            guard let page = S3Answer.page(answer.bodyBytes) else { return failed("the store's listing is none") }
+            guard let page = S3Listing(answer.bodyBytes) else { return failed("the store's listing is none") }
             for entry in page.entries {
                 after = entry.key
                 // Other names under our prefix are others' objects.

@@ -65,7 +65,7 @@ public final class PieceQueue: Sendable {
     func begin(_ wake: @escaping @Sendable () -> Void) { state.withLock { $0.wake = wake } }
 
     /// Bytes written to `room`; 0 at the end; nil: none now, `wake` is called when there are some.
-    func take(into room: UnsafeMutableRawBufferPointer) -> Int? {
+    package func take(into room: UnsafeMutableRawBufferPointer) -> Int? {
         let (count, waiting) = state.withLock { state -> (Int?, UnsafeContinuation<Void, Never>?) in
             guard let piece = state.pieces.first else {
                 state.isStarved = !state.isEnded

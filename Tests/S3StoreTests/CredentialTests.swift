@@ -1,10 +1,9 @@
 import Logging
 import Runtime
+import S3Store
 import StoreSupport
 import Testing
 import Transfer
-
-@testable import S3Store
 
 @Suite(.serialized) struct CredentialTests {
     @Test func environment() {

@@ -2,11 +2,10 @@ import Bytes
 import Logging
 import ObjectStore
 import Runtime
+import S3Store
 import StoreSupport
 import Testing
 import Transfer
-
-@testable import S3Store
 
 @Suite(.serialized) struct S3StoreTests {
     /// The examples that AWS has published for its signature.

@@ -3,10 +3,9 @@ import Logging
 import ObjectStore
 import Runtime
 import StoreSupport
+import SwiftStore
 import Testing
 import Transfer
-
-@testable import SwiftStore
 
 @Suite(.serialized) struct SwiftStoreTests {
     @Test func objects() async throws {

@@ -4,8 +4,7 @@ import ObjectStore
 import Runtime
 import StoreSupport
 import Testing
-
-@testable import Transfer
+import Transfer
 
 /// libcurl behind our own doors: bodies both ways, limits, endings.
 @Suite(.serialized) struct TransferPoolTests {

@@ -4,6 +4,7 @@ import Headhunter
 import JSON
 import Logging
 import Namespace
+import ObjectStore
 import Runtime
 
 /// The volumes of a data directory: those that the configuration declares, and those made by command, which a file
@@ -105,12 +106,13 @@ final class VolumeHost: Sendable {
         let connected = try described.map { (store) throws(CommandFailure) in
             try ConnectedStore(store, world: world, loop: loop)
         }
+        let hasLog = await blocking { (try? world.disk.status(folder + "/log")) != nil }
         let result = await loop.task { () async -> Result<HostedVolume, HostingError> in
             do throws(HostingError) {
                 return .success(
                     try await HostedVolume.open(
                         name, folder: folder, durability: entry.durability, world: world, loop: loop, locks: locks,
-                        options: options, connect: connected?.connect))
+                        options: options, connect: connected?.connect(hasLog: hasLog)))
             } catch { return .failure(error) }
         }.value
         switch result {
@@ -222,6 +224,7 @@ final class VolumeHost: Sendable {
                 "volume \(name) is declared at \(place), and what is declared there wins: remove it there first")
         }
         await forget(name)
+        try await deleteObjects(of: entry)
         let (disk, random) = (world.disk, world.random)
         let failure = await blocking { () -> Errno? in
             let doomed = Self.folder + "/" + name + Self.deleted + String(random.next(), radix: 16)
@@ -233,6 +236,21 @@ final class VolumeHost: Sendable {
             } catch { return error }
         }
         if let failure { throw .failure("can not remove \(data)/\(Self.folder)/\(name): \(failure)") }
+    }
+
+    /// Those in a store elsewhere.
+    private func deleteObjects(of entry: Entry) async throws(CommandFailure) {
+        guard let described = try StoreCommand.describe(entry.store, book.configuration) else { return }
+        let loop = loop
+        let connected = try ConnectedStore(described, world: world, loop: loop)
+        defer { connected.stop() }
+        do throws(StoreError) { try await connected.deleteAll() } catch {
+            // It is still there, and may be deleted again.
+            book.entries[entry.name] = entry
+            book.entries[entry.name]?.hosted = nil
+            book.entries[entry.name]?.problem = "its deletion was not completed"
+            throw .failure("can not delete the objects at \(described.address): \(error); try again")
+        }
     }
 
     // MARK: The disk
