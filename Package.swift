@@ -50,7 +50,7 @@ let package = Package(
         .target(
             name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2", "-I/usr/include/tirpc"])],
             linkerSettings: [
-                .linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc"), .linkedLibrary("gssapi_krb5"),
+                .linkedLibrary("curl"), .linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc"), .linkedLibrary("gssapi_krb5"),
             ]),
 
         room("Bytes", ["CShim"]),
@@ -58,10 +58,14 @@ let package = Package(
         room("Logging", []),
         room("Metrics", []),
         room("JSON", []),
+        room("XML", []),
         room("Configuration", ["Logging"]),
         room("Runtime", ["Bytes", "CShim", "COpenSSL"]),
         room("Simulator", ["Bytes", "Runtime"]),
         room("ObjectStore", ["Bytes", "Runtime"]),
+        room("Transfer", ["Bytes", "CShim", "Crypto", "Logging", "Runtime", "ObjectStore"]),
+        room("S3Store", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "Transfer", "XML"]),
+        room("SwiftStore", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "Transfer"]),
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
@@ -70,7 +74,7 @@ let package = Package(
         room("NFS", ["Bytes", "Kerberos", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
         room("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Metrics", "Namespace", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
-        room("S3", ["Bytes", "Crypto", "HTTP", "JSON", "Logging", "Namespace", "Runtime"]),
+        room("S3", ["Bytes", "Crypto", "HTTP", "JSON", "Logging", "Namespace", "Runtime", "XML"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
 
         .executableTarget(
@@ -78,7 +82,8 @@ let package = Package(
             dependencies: [
                 "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "Kerberos", "LogFS",
                 "Logging",
-                "Metrics", "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3", "SMB",
+                "Metrics", "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3", "S3Store", "SMB", "SwiftStore",
+                "Transfer",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
@@ -113,12 +118,23 @@ let package = Package(
             path: "benchmarks/engine", exclude: ["run"], swiftSettings: strict),
 
         .executableTarget(
+            name: "benchmark-stores",
+            dependencies: [
+                "Bytes", "Runtime", "Logging", "ObjectStore", "Transfer", "S3Store", "Headhunter", "LogFS",
+            ],
+            path: "benchmarks/stores", exclude: ["run"], swiftSettings: strict),
+
+        .executableTarget(
             name: "bench-echo", dependencies: ["CShim", "Runtime"], path: "benchmarks/runtime/echo",
             swiftSettings: strict),
 
         // What several modules' tests need.
         .target(
             name: "TestSupport", dependencies: ["Bytes", "CShim", "RPC", "Runtime"], path: "Tests/TestSupport",
+            swiftSettings: strict),
+        // A server for the tests of the stores.
+        .target(
+            name: "StoreSupport", dependencies: ["Bytes", "HTTP", "Runtime"], path: "Tests/StoreSupport",
             swiftSettings: strict),
         .target(
             name: "WireSamples", dependencies: ["Bytes", "NFS", "RPC"], path: "Tests/WireSamples",
@@ -137,6 +153,9 @@ let package = Package(
         tests("Configuration", ["Logging"]),
         tests("Simulator", ["Bytes", "Runtime"]),
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
+        tests("Transfer", ["Bytes", "ObjectStore", "Runtime", "StoreSupport"]),
+        tests("S3Store", ["Bytes", "Crypto", "Logging", "ObjectStore", "Runtime", "StoreSupport", "Transfer", "XML"]),
+        tests("SwiftStore", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "StoreSupport", "Transfer"]),
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
         tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "Runtime", "Simulator"]),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
@@ -158,7 +177,7 @@ let package = Package(
             "S3",
             [
                 "Bytes", "CShim", "Crypto", "HTTP", "Headhunter", "LogFS", "Logging", "Namespace", "Runtime",
-                "TestSupport",
+                "TestSupport", "XML",
             ]),
     ].filter { target in
         guard let chosen else { return true }

@@ -62,8 +62,10 @@ extension Configuration {
         }
         root.section("engine") { engine.read(&$0) }
         root.section("identity") { hostUsers = $0.boolean("host_users", default: hostUsers) }
+        readStores(&root)
         root.sections("volume", countMax: Self.volumesMax) { section in
             let name = section.string("name", default: "")
+            let store = section.string("store", default: "directory")
             let words = Durability.allCases.map { ($0.rawValue, $0) }
             let durability = section.word("durability", default: .log, words)
             if !section.has("name") { return section.report("a volume needs a name", at: "name") }
@@ -71,7 +73,8 @@ extension Configuration {
             if let other = volumes.first(where: { $0.name == name }) {
                 section.report("\(quoted(name)) is declared already, at \(other.place)", at: "name")
             }
-            volumes.append(Volume(name: name, durability: durability, place: section.place))
+            if let fault = fault(inStore: store) { section.report(fault, at: "store") }
+            volumes.append(Volume(name: name, durability: durability, store: store, place: section.place))
         }
         readExports(&root)
         readShares(&root)

@@ -11,6 +11,7 @@ public struct Configuration: Sendable, Equatable {
     public var log = Log()
     public var engine = Engine()
     public var users: [User] = []
+    public var stores: [Store] = []
     public var volumes: [Volume] = []
     public var exports: [Export] = []
     public var shares: [Share] = []
@@ -79,6 +80,8 @@ public struct Configuration: Sendable, Equatable {
     public struct Volume: Sendable, Equatable {
         public var name: String
         public var durability: Durability
+        /// `directory`, the name of a store, or a store's address.
+        public var store = "directory"
         /// Where the file declares it; commands can not change it then.
         public var place: String
     }
@@ -121,6 +124,7 @@ public struct Configuration: Sendable, Equatable {
     }
 
     public static let volumesMax = 1024
+    public static let storesMax = 256
     public static let usersMax = 4096
     public static let domainsMax = 64
     public static let realmsMax = 64

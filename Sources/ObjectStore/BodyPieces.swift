@@ -2,8 +2,8 @@ import Bytes
 import Runtime
 
 /// Walks over a body's bytes, piece by piece, wherever they come from.
-struct BodyPieces {
-    static let fileBytes = 1 << 20
+package struct BodyPieces {
+    package static let fileBytes = 1 << 20
     private let body: ObjectBody
     private let world: World
     private let loop: EventLoop
@@ -11,7 +11,7 @@ struct BodyPieces {
     private var offset: UInt64 = 0
     private var file: (any DiskFile)?
 
-    init(_ body: ObjectBody, world: World, loop: EventLoop) async {
+    package init(_ body: ObjectBody, world: World, loop: EventLoop) async {
         self.body = body
         self.world = world
         self.loop = loop
@@ -19,7 +19,7 @@ struct BodyPieces {
     }
 
     /// Nil at the end. A body whose length is not what was announced is corrupt.
-    mutating func next() async throws(StoreError) -> Block? {
+    package mutating func next() async throws(StoreError) -> Block? {
         switch body {
         case .blocks(let blocks):
             guard index < blocks.count else { return nil }

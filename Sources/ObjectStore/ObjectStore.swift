@@ -26,6 +26,11 @@ public final class ObjectStore: @unchecked Sendable {
         public var abandonedMax = 64
         /// Names that one request of a listing asks for.
         public var listPage = 1_000
+        /// Bodies beyond `promptBytes` get more time, for attempt and deadline: as if they moved this fast.
+        public var bytesPerSecondMin: UInt64 = 1 << 20
+        public var promptBytes: UInt64 = 8 << 20
+        /// Reads, of a hundred, that may be asked for a second time when the answer is late; 0: none.
+        public var hedgedOfHundred: UInt64 = 0
 
         public init() {}
     }
@@ -40,11 +45,19 @@ public final class ObjectStore: @unchecked Sendable {
         public var bytesGot: UInt64 = 0
         public var retries: UInt64 = 0
         public var timeouts: UInt64 = 0
+        /// Reads that were asked for a second time, and those whose second answer was the first.
+        public var hedges: UInt64 = 0
+        public var hedgesWon: UInt64 = 0
         public var requests: UInt64 { puts + gets + heads + deletes + lists }
     }
 
     public let capabilities: StoreCapabilities
-    public private(set) var counters = Counters()
+    public private(set) var counters = Counters() {
+        didSet { published.withLock { [counters] in $0 = counters } }
+    }
+    private let published = Guarded(Counters())
+    /// The counters, from any thread.
+    public var currentCounters: Counters { published.withLock { $0 } }
     private let transport: any StoreTransport
     private let world: World
     private let loop: EventLoop
@@ -56,6 +69,7 @@ public final class ObjectStore: @unchecked Sendable {
     private var waits: [UInt64: Wait] = [:]
     private var nextWait: UInt64 = 0
     private var abandoned = 0
+    private var latencies = ReadLatencies()
 
     public init(_ transport: any StoreTransport, world: World, loop: EventLoop, options: Options = Options()) {
         self.transport = transport
@@ -76,7 +90,6 @@ public final class ObjectStore: @unchecked Sendable {
         _ name: ObjectName, _ body: ObjectBody, condition: PutCondition = .always, mayBeOurs: Bool = false
     ) async throws(StoreError) {
         guard body.size <= capabilities.objectBytesMax else { throw .badRange }
-        precondition(condition == .always || capabilities.createIfAbsent, "this store can not create if absent")
         // After a try without an answer, or an answer that may hide a success, "exists" may be about our own object.
         var mayBeOurs = mayBeOurs
         let request = StoreRequest(.object(name, .put(body, condition)))
@@ -242,12 +255,14 @@ public final class ObjectStore: @unchecked Sendable {
         try await enter(admission, bytes)
         defer { for continuation in self[keyPath: admission].leave(bytes) { continuation.resume(returning: true) } }
         let start = loop.now
+        let grace = Self.grace(bytes, options)
+        let deadline = options.deadlineNanoseconds + grace
         var backoff = options.backoffFirstNanoseconds
         var attempt = 1
         while true {
             if isClosed { throw .canceled }
-            let left = options.deadlineNanoseconds - min(loop.now - start, options.deadlineNanoseconds)
-            let reply = try await send(request, within: min(options.attemptNanoseconds, left))
+            let left = deadline - min(loop.now - start, deadline)
+            let reply = try await send(request, within: min(options.attemptNanoseconds + grace, left))
             if isClosed { throw .canceled }
             switch judge(reply) {
             case .done: return reply
@@ -256,15 +271,21 @@ public final class ObjectStore: @unchecked Sendable {
             }
             // Full jitter: callers that failed together do not come back together.
             var pause = world.random.next() % max(backoff, 1)
-            if let asked = reply.retryAfterNanoseconds { pause = max(pause, min(asked, options.deadlineNanoseconds)) }
+            if let asked = reply.retryAfterNanoseconds { pause = max(pause, min(asked, deadline)) }
             backoff = min(backoff * 2, options.backoffMaxNanoseconds)
-            guard attempt < options.attemptsMax, loop.now - start + pause < options.deadlineNanoseconds else {
+            guard attempt < options.attemptsMax, loop.now - start + pause < deadline else {
                 throw .unavailable("the store answered \(reply.status) \(reply.reason) after \(attempt) attempts")
             }
             attempt += 1
             counters.retries += 1
             _ = await wait(atMost: pause, then: StoreReply(status: StoreReply.noAnswer)) { _ in }
         }
+    }
+
+    /// What a large body may take beyond the time of a small one.
+    private static func grace(_ bytes: UInt64, _ options: Options) -> UInt64 {
+        guard bytes > options.promptBytes, options.bytesPerSecondMin > 0 else { return 0 }
+        return (bytes - options.promptBytes) / options.bytesPerSecondMin * 1_000_000_000
     }
 
     private func enter(
@@ -284,21 +305,69 @@ public final class ObjectStore: @unchecked Sendable {
         guard abandoned < options.abandonedMax else {
             throw .unavailable("\(abandoned) requests to the store hang")
         }
-        count(request)
+        var request = request
+        request.limitNanoseconds = limit
         var late = StoreReply(status: StoreReply.noAnswer)
         late.reason = "no answer in \(limit / 1_000_000) ms"
         late.isTimeout = true
+        let start = loop.now
+        let race = Race()
         let reply = await wait(atMost: limit, then: late) { wait in
-            self.loop.task {
-                let reply = await self.transport.perform(request)
-                if !wait.end(reply) { self.abandoned -= 1 }
+            self.begin(request, race, wait, isSecond: false)
+            guard let delay = self.hedgeDelay(request), delay < limit else { return }
+            race.timer = self.loop.schedule(after: delay) {
+                guard !race.isOver, self.mayHedge else { return }
+                self.counters.hedges += 1
+                self.begin(request, race, wait, isSecond: true)
             }
         }
-        if reply.isTimeout {
-            abandoned += 1
-            counters.timeouts += 1
-        }
+        race.isOver = true
+        if let timer = race.timer { loop.cancel(timer) }
+        for task in race.tasks { task.cancel() }
+        abandoned += race.running
+        if reply.isTimeout { counters.timeouts += 1 }
+        if case .object(_, .get) = request.kind, reply.status / 100 == 2 { latencies.add(loop.now - start) }
         return reply
+    }
+
+    /// Sends it once. An answer that is none is heard only when no other one can still come.
+    private func begin(_ request: StoreRequest, _ race: Race, _ wait: Wait, isSecond: Bool) {
+        count(request)
+        race.running += 1
+        let task = loop.task {
+            let reply = await self.transport.perform(request)
+            guard !race.isOver else {
+                self.abandoned -= 1
+                return
+            }
+            race.running -= 1
+            if race.running > 0, reply.status == StoreReply.noAnswer || reply.status >= 500 { return }
+            race.isOver = true
+            if isSecond { self.counters.hedgesWon += 1 }
+            wait.end(reply)
+            self.abandoned += race.running
+            race.running = 0
+        }
+        race.tasks.append(task)
+    }
+
+    /// The requests of one attempt: one, or a second one beside it that may be faster. On the loop.
+    private final class Race: @unchecked Sendable {
+        var running = 0
+        var isOver = false
+        var tasks: [Task<Void, Never>] = []
+        var timer: LoopTimer?
+    }
+
+    /// When a read is asked for again: later than nearly all of them are answered.
+    private func hedgeDelay(_ request: StoreRequest) -> UInt64? {
+        guard options.hedgedOfHundred > 0, case .object(_, .get(.some)) = request.kind else { return nil }
+        return latencies.late
+    }
+
+    /// A store that is slow as a whole is not asked for twice as much.
+    private var mayHedge: Bool {
+        abandoned < options.abandonedMax && (counters.hedges + 1) * 100 <= counters.gets * options.hedgedOfHundred
     }
 
     private func count(_ request: StoreRequest) {

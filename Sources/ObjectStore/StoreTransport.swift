@@ -72,12 +72,15 @@ public struct StoreRequest: Sendable {
     }
 
     public var kind: Kind
+    /// Nobody waits for an answer beyond this: a transport gives up what it has begun. A task that is canceled ends sooner.
+    public var limitNanoseconds: UInt64 = .max
     public init(_ kind: Kind) { self.kind = kind }
 }
 
 public enum PutCondition: Sendable, Equatable {
     case always
-    /// Only when no object has this name: 412 otherwise.
+    /// Only when no object has this name: 412 otherwise. Of many that try at once, one alone wins where the store's
+    /// `createIfAbsent` says so; elsewhere it tells a mistake from a success, and what keeps others out is a lease.
     case absent
 }
 

@@ -61,6 +61,7 @@ struct Command: Sendable {
             Command(words: ["config", "check"], help: Help.configCheck, run: ConfigCheckCommand.run),
             Command(words: ["doctor"], help: Help.doctor, run: DoctorCommand.run),
             Command(words: ["version"], help: Help.version, run: VersionCommand.run),
+            Command(words: ["store", "check"], help: Help.storeCheck, run: StoreCommand.check),
             Command(words: ["fsck"], help: Help.fsck, run: FsckCommand.run),
             Command(words: ["bench", "engine"], help: Help.benchEngine, run: BenchCommand.runEngine),
         ] + ControlCommand.all.map(\.command)

@@ -5,6 +5,7 @@ import Runtime
 import S3
 import TestSupport
 import Testing
+import XML
 
 /// What is sent to do harm, and what others must not be able to do.
 @Suite struct HostileTests {

@@ -1,5 +1,6 @@
 import Crypto
 import HTTP
+import Runtime
 import S3
 import Testing
 

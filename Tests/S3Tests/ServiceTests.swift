@@ -4,6 +4,7 @@ import Runtime
 import S3
 import TestSupport
 import Testing
+import XML
 
 @Suite struct ServiceTests {
     @Test func bodiesInTheirCodings() async throws {

@@ -4,6 +4,7 @@ import S3
 import Synchronization
 import TestSupport
 import Testing
+import XML
 
 let emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 

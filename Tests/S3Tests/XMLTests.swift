@@ -1,6 +1,7 @@
 import Foundation
 import S3
 import Testing
+import XML
 
 @Suite struct XMLTests {
     private func parse(_ text: String) throws -> XMLElement { try XMLElement(Array(text.utf8)) }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "CShimCRC.h"
+#include "CShimCurl.h"
 #include "CShimDisk.h"
 #include "CShimGSS.h"
 #include "CShimThread.h"

@@ -1,3 +1,5 @@
+import Runtime
+
 /// The date form of HTTP, `Sun, 06 Nov 1994 08:49:37 GMT`: what servers must send.
 public enum HTTPDate {
     private static let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]

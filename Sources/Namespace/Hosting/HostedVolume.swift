@@ -9,9 +9,12 @@ public enum HostingError: Error, Sendable {
     case inUse
     case disk(Errno, doing: String)
     case volume(VolumeError)
+    /// The store can not be used as it was described.
+    case store(String)
 }
 
-/// A volume of the engine whose store is a directory of this host, opened from its folder and closed again.
+/// A volume of the engine, opened from its folder and closed again. Its objects are in that folder too, unless a store
+/// elsewhere is connected.
 ///
 /// ```
 /// NAME/lock    held while somebody has the volume
@@ -40,7 +43,8 @@ public final class HostedVolume: Sendable {
     /// Opens the volume in `folder`, whose parent exists, and makes an empty one when there is none. On `loop`.
     public static func open(
         _ name: String, folder: String, durability: Durability, world: World, loop: EventLoop,
-        locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions()
+        locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions(),
+        connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
     ) async throws(HostingError) -> HostedVolume {
         let disk = world.disk
         let locked: Result<any DiskFile, HostingError> = await world.blocking.run(on: loop) { () throws(Never) in
@@ -58,11 +62,8 @@ public final class HostedVolume: Sendable {
             }
         }
         let lock = try locked.get()
-        let transport: DirectoryStore
-        do throws(Errno) {
-            transport = try await DirectoryStore.open(world: world, loop: loop, root: folder + "/store")
-        } catch { throw .disk(error, doing: "opening the store \(folder)/store") }
-        let store = ObjectStore(transport, world: world, loop: loop)
+        let store =
+            if let connect { try await connect() } else { try await directory(folder, world: world, loop: loop) }
         do throws(VolumeError) {
             let headhunter: Headhunter
             do throws(VolumeError) {
@@ -86,6 +87,15 @@ public final class HostedVolume: Sendable {
                 locks: locks, loops: world.loops)
             return HostedVolume(volume: volume, headhunter: headhunter, files: files, lock: lock)
         } catch { throw .volume(error) }
+    }
+
+    private static func directory(
+        _ folder: String, world: World, loop: EventLoop
+    ) async throws(HostingError) -> ObjectStore {
+        do throws(Errno) {
+            let transport = try await DirectoryStore.open(world: world, loop: loop, root: folder + "/store")
+            return ObjectStore(transport, world: world, loop: loop)
+        } catch { throw .disk(error, doing: "opening the store \(folder)/store") }
     }
 
     static func volumeError(_ failure: Failure) -> VolumeError {

@@ -1,5 +1,6 @@
 import HTTP
 import Namespace
+import XML
 
 /// A top-level directory of the volume.
 struct Bucket: Sendable {

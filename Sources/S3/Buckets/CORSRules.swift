@@ -1,4 +1,5 @@
 import HTTP
+import XML
 
 /// Which pages of other sites a browser may let at a bucket.
 struct CORSRules: Sendable {

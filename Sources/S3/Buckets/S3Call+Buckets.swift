@@ -1,5 +1,7 @@
 import HTTP
 import Namespace
+import Runtime
+import XML
 
 /// Requests about buckets themselves.
 extension S3Call {

@@ -1,5 +1,6 @@
 import HTTP
 import Namespace
+import XML
 
 /// Policies and rules for browsers: kept as they were sent, checked when they are.
 extension S3Call {

@@ -1,5 +1,7 @@
 import HTTP
 import Namespace
+import Runtime
+import XML
 
 /// One page of a bucket's keys.
 struct KeyPage {

@@ -1,6 +1,7 @@
 import Crypto
 import HTTP
 import Namespace
+import XML
 
 /// The end of an upload: a file that has the parts' bytes, one behind the other, takes the object's name in one change.
 extension S3Call {

@@ -2,6 +2,7 @@ import Crypto
 import HTTP
 import Namespace
 import Runtime
+import XML
 
 /// Uploads in parts: begin, send, list, give up.
 extension S3Call {

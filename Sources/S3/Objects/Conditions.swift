@@ -1,5 +1,6 @@
 import HTTP
 import Namespace
+import Runtime
 
 /// `If-Match` and its like, of the object itself or of a copy's source.
 struct Conditions {

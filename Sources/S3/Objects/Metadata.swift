@@ -1,5 +1,6 @@
 import HTTP
 import Namespace
+import XML
 
 /// What a client says of an object beside its bytes, on its way in and out.
 ///

@@ -1,6 +1,7 @@
 import Bytes
 import Crypto
 import HTTP
+import XML
 
 /// What an object has beside its bytes and its clients' metadata. Kept in the file's extended attribute
 /// `proxyfs.object`, which only the server sees.

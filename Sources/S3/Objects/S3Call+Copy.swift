@@ -1,6 +1,8 @@
 import Crypto
 import HTTP
 import Namespace
+import Runtime
+import XML
 
 /// What a copy is made of.
 struct CopySource {

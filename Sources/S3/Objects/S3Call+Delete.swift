@@ -1,5 +1,6 @@
 import HTTP
 import Namespace
+import XML
 
 /// Removing objects, one or many.
 extension S3Call {

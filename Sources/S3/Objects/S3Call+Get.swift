@@ -1,6 +1,7 @@
 import Bytes
 import HTTP
 import Namespace
+import Runtime
 
 /// Reading objects. What is answered is one version of the object, whole, whatever takes its name meanwhile.
 extension S3Call {

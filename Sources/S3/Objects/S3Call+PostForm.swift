@@ -2,6 +2,7 @@ import Crypto
 import HTTP
 import Logging
 import Namespace
+import XML
 
 /// Uploads by a form of a page, signed by somebody who let its reader do just that.
 extension S3Call {

@@ -2,6 +2,7 @@ import Crypto
 import HTTP
 import Namespace
 import Runtime
+import XML
 
 /// Tags, access lists and attributes of objects.
 extension S3Call {

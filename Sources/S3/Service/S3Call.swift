@@ -3,6 +3,7 @@ import Crypto
 import HTTP
 import Namespace
 import Runtime
+import XML
 
 /// One request of S3, from its head to the end of its answer. Confined to its loop.
 final class S3Call: ExchangeHandler, @unchecked Sendable {

@@ -1,5 +1,6 @@
 import Crypto
 import Namespace
+import Runtime
 
 /// Who sends a request, and how its body is vouched for.
 struct Authentication: Sendable {
@@ -133,9 +134,6 @@ package final class SigningKeys: @unchecked Sendable {
     }
 
     package static func derive(_ secret: String, day: String, region: String) -> [UInt8] {
-        let date = HMAC.of(.sha256, key: Array("AWS4\(secret)".utf8), day)
-        let place = HMAC.of(.sha256, key: date, region)
-        let service = HMAC.of(.sha256, key: place, "s3")
-        return HMAC.of(.sha256, key: service, "aws4_request")
+        SignatureV4Key.derive(secret, day: day, region: region)
     }
 }

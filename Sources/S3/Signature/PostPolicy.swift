@@ -1,5 +1,6 @@
 import Crypto
 import JSON
+import Runtime
 
 /// What a form may send, in the words of who signed it.
 package struct PostPolicy {

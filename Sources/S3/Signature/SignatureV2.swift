@@ -1,6 +1,7 @@
 import Crypto
 import HTTP
 import Logging
+import Runtime
 
 /// AWS Signature Version 2, which some clients still presign with.
 struct SignatureV2 {

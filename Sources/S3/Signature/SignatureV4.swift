@@ -1,6 +1,7 @@
 import Crypto
 import HTTP
 import Logging
+import Runtime
 
 /// AWS Signature Version 4, in the Authorization header or in the query.
 struct SignatureV4 {

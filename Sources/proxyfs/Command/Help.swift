@@ -13,6 +13,7 @@ enum Help {
           quota          set, list, remove: limits
           nfs            clients, locks, stats: who uses NFS
           explain        show what is known of one file
+          store check    find out what an object store really does
           fsck           check a volume that nobody serves
           bench engine   measure the engine on this machine
           config check   check a configuration and show what holds
@@ -103,6 +104,24 @@ enum Help {
         Examples:
           proxyfs fsck default
           proxyfs fsck archive --metadata --json
+
+        """
+
+    static let storeCheck = """
+        proxyfs store check: find out what an object store really does, and what follows for ProxyFS.
+
+        Usage: proxyfs store check STORE [--json] [--config FILE]
+
+        STORE is the name of a [[store]] of the configuration, or an address: s3://BUCKET/PREFIX?KEY=VALUE&...,
+        swift://CONTAINER/PREFIX?KEY=VALUE&..., with keys of [[store]] that are no secrets. Secrets come from the
+        configuration, from files that it names, or from the environment (AWS_ACCESS_KEY_ID, OS_PASSWORD, ST_KEY ...).
+
+        Writes some objects under a name of its own, and deletes them again: reading what was just written, overwriting,
+        deleting, listing, ranges, large objects, 8 writers that create one name at once, the clock. Exit status 1 when
+        the store lacks something that ProxyFS needs.
+
+        Examples:
+          proxyfs store check --help
 
         """
 

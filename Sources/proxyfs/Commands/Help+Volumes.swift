@@ -6,7 +6,9 @@ extension Help {
         Usage: proxyfs volume create NAME [OPTIONS]
 
           --durability WORD  store, log (the default) or memory: what a reply promises
-          --store KIND       directory (the default): the objects lie in DATA/volumes/NAME/store
+          --store STORE      directory (the default): the objects lie in DATA/volumes/NAME/store; or the name of a
+                             [[store]] of the configuration; or an address, s3://BUCKET/PREFIX?KEY=VALUE&... or
+                             swift://CONTAINER/PREFIX?KEY=VALUE&...: proxyfs store check --help says more
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
           --data DIR         the data directory (./data)

@@ -207,10 +207,7 @@ final class Control: Sendable {
         let durability = try durability(&arguments) ?? .log
         let store = try arguments.optional("store") ?? "directory"
         try arguments.finish()
-        guard store == "directory" else {
-            throw .misuse("\"\(store)\" is no store that this version knows: directory")
-        }
-        let wasThere = try await host.create(name, durability)
+        let wasThere = try await host.create(name, durability, store: store)
         guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         try await attach(hosted.volume)
         return Self.message(
@@ -238,7 +235,7 @@ final class Control: Sendable {
     private func describe(_ entry: VolumeHost.Entry) async throws(CommandFailure) -> JSON {
         var members: [JSON.Member] = [
             .init("name", .string(entry.name)), .init("durability", .string("\(entry.durability)")),
-            .init("store", "directory"),
+            .init("store", .string(entry.store)),
         ]
         if let hosted = entry.hosted {
             let (totals, isFrozen) = try await care("counting volume \(entry.name)", hosted) {

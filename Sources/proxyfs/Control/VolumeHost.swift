@@ -4,6 +4,7 @@ import Headhunter
 import JSON
 import Logging
 import Namespace
+import ObjectStore
 import Runtime
 
 /// The volumes of a data directory: those that the configuration declares, and those made by command, which a file
@@ -19,9 +20,13 @@ final class VolumeHost: Sendable {
     struct Entry: Sendable {
         var name: String
         var durability: Durability
+        /// `directory`, a store's name, or its address.
+        var store = "directory"
         /// Where the configuration declares it; nil: made by command.
         var place: String?
         var hosted: HostedVolume?
+        /// To a store elsewhere.
+        var connected: ConnectedStore?
         /// Why it is not open.
         var problem: String?
     }
@@ -32,10 +37,13 @@ final class VolumeHost: Sendable {
     let logger: Logger
     let volumes = Volumes()
     private let book = Book()
+    /// By volume, for whoever counts requests: from any thread.
+    let connected = Guarded<[String: ConnectedStore]>([:])
 
     private final class Book: @unchecked Sendable {
         var entries: [String: Entry] = [:]
         var options = HeadhunterOptions()
+        var configuration = Configuration()
         var nextLoop = 0
     }
 
@@ -64,14 +72,16 @@ final class VolumeHost: Sendable {
     /// Opens all of them. One that can not be opened is told of in its entry, and the others are served.
     func openAll(_ configuration: Configuration) async throws(CommandFailure) {
         book.options = Self.options(configuration.engine)
+        book.configuration = configuration
         for volume in configuration.volumes {
             book.entries[volume.name] = Entry(
-                name: volume.name, durability: Self.durability(volume.durability), place: volume.place)
+                name: volume.name, durability: Self.durability(volume.durability), store: volume.store,
+                place: volume.place)
         }
         for (name, descriptor) in try await found() where book.entries[name] == nil {
             switch descriptor {
-            case .good(let durability):
-                book.entries[name] = Entry(name: name, durability: durability, place: nil)
+            case .good(let durability, let store):
+                book.entries[name] = Entry(name: name, durability: durability, store: store, place: nil)
             case .bad(let why):
                 // It is there, and said to be: nobody is to take its name, or it for deleted.
                 book.entries[name] = Entry(name: name, durability: .log, place: nil, problem: why)
@@ -92,24 +102,36 @@ final class VolumeHost: Sendable {
         let loop = world.loops[book.nextLoop % world.loops.count]
         book.nextLoop += 1
         let (world, options, locks, folder) = (world, book.options, volumes.locks, Self.folder + "/" + name)
+        let described = try StoreCommand.describe(entry.store, book.configuration)
+        let connected = try described.map { (store) throws(CommandFailure) in
+            try ConnectedStore(store, world: world, loop: loop)
+        }
+        let hasLog = await blocking { (try? world.disk.status(folder + "/log")) != nil }
         let result = await loop.task { () async -> Result<HostedVolume, HostingError> in
             do throws(HostingError) {
                 return .success(
                     try await HostedVolume.open(
                         name, folder: folder, durability: entry.durability, world: world, loop: loop, locks: locks,
-                        options: options))
+                        options: options, connect: connected?.connect(hasLog: hasLog)))
             } catch { return .failure(error) }
         }.value
         switch result {
         case .success(let hosted):
             guard volumes.add(hosted.volume) else {
                 _ = await loop.task { try? await hosted.close() }.value
+                connected?.stop()
                 throw .failure("another volume has its name, or it is a copy of another one that is served")
             }
             book.entries[name]?.hosted = hosted
+            book.entries[name]?.connected = connected
+            if let connected { self.connected.withLock { $0[name] = connected } }
             book.entries[name]?.problem = nil
-            logger.info("volume open", [.init("name", name), .init("durability", "\(entry.durability)")])
-        case .failure(let error): throw .failure("can not open \(data)/\(folder): \(Self.text(error))")
+            logger.info(
+                "volume open",
+                [.init("name", name), .init("durability", "\(entry.durability)"), .init("store", entry.store)])
+        case .failure(let error):
+            connected?.stop()
+            throw .failure("can not open \(data)/\(folder): \(Self.text(error))")
         }
     }
 
@@ -120,6 +142,7 @@ final class VolumeHost: Sendable {
             guard let hosted = entry.hosted else { continue }
             do throws(CommandFailure) {
                 try await close(hosted)
+                disconnect(entry)
                 logger.info("volume closed", [.init("name", entry.name)])
             } catch {
                 isGood = false
@@ -128,6 +151,12 @@ final class VolumeHost: Sendable {
         }
         book.entries = [:]
         return isGood
+    }
+
+    /// After the volume: it needs its store to the last.
+    private func disconnect(_ entry: Entry) {
+        connected.withLock { $0[entry.name] = nil }
+        entry.connected?.stop()
     }
 
     private func close(_ hosted: HostedVolume) async throws(CommandFailure) {
@@ -141,7 +170,10 @@ final class VolumeHost: Sendable {
     // MARK: Making and deleting
 
     /// Answers whether there was a volume in the folder already, which is served again then.
-    func create(_ name: String, _ durability: Durability) async throws(CommandFailure) -> Bool {
+    func create(
+        _ name: String, _ durability: Durability, store: String = "directory"
+    ) async throws(CommandFailure) -> Bool {
+        if let fault = book.configuration.fault(inStore: store) { throw .misuse(fault) }
         if let fault = Configuration.fault(inVolumeName: name) { throw .misuse("\"\(name)\": \(fault)") }
         if let there = book.entries[name] {
             throw .failure("there is a volume \(name) already" + (there.place.map { ", declared at \($0)" } ?? ""))
@@ -150,13 +182,13 @@ final class VolumeHost: Sendable {
             throw .failure("there are \(Configuration.volumesMax) volumes already, which is the most; delete one first")
         }
         let disk = world.disk
-        let isThere = await blocking { (try? disk.status(Self.folder + "/" + name + "/store")) != nil }
-        book.entries[name] = Entry(name: name, durability: durability, place: nil)
+        let isThere = await blocking { (try? disk.status(Self.folder + "/" + name + "/log")) != nil }
+        book.entries[name] = Entry(name: name, durability: durability, store: store, place: nil)
         do throws(CommandFailure) {
             try await open(entry: name)
             // Last: a crash before it leaves a folder that the same command completes.
             let text = JSON.object([
-                .init("durability", .string("\(durability)")), .init("store", .string("directory")),
+                .init("durability", .string("\(durability)")), .init("store", .string(store)),
             ])
             let failure = await blocking { () -> Errno? in
                 do throws(Errno) {
@@ -178,6 +210,7 @@ final class VolumeHost: Sendable {
     private func forget(_ name: String) async {
         _ = volumes.remove(name)
         if let hosted = book.entries[name]?.hosted { try? await close(hosted) }
+        if let entry = book.entries[name] { disconnect(entry) }
         book.entries[name] = nil
     }
 
@@ -191,6 +224,7 @@ final class VolumeHost: Sendable {
                 "volume \(name) is declared at \(place), and what is declared there wins: remove it there first")
         }
         await forget(name)
+        try await deleteObjects(of: entry)
         let (disk, random) = (world.disk, world.random)
         let failure = await blocking { () -> Errno? in
             let doomed = Self.folder + "/" + name + Self.deleted + String(random.next(), radix: 16)
@@ -204,6 +238,21 @@ final class VolumeHost: Sendable {
         if let failure { throw .failure("can not remove \(data)/\(Self.folder)/\(name): \(failure)") }
     }
 
+    /// Those in a store elsewhere.
+    private func deleteObjects(of entry: Entry) async throws(CommandFailure) {
+        guard let described = try StoreCommand.describe(entry.store, book.configuration) else { return }
+        let loop = loop
+        let connected = try ConnectedStore(described, world: world, loop: loop)
+        defer { connected.stop() }
+        do throws(StoreError) { try await connected.deleteAll() } catch {
+            // It is still there, and may be deleted again.
+            book.entries[entry.name] = entry
+            book.entries[entry.name]?.hosted = nil
+            book.entries[entry.name]?.problem = "its deletion was not completed"
+            throw .failure("can not delete the objects at \(described.address): \(error); try again")
+        }
+    }
+
     // MARK: The disk
 
     private func blocking<Value: Sendable>(_ work: @escaping @Sendable () -> Value) async -> Value {
@@ -213,7 +262,7 @@ final class VolumeHost: Sendable {
     /// What the file `volume.json` of a folder says.
     private enum Descriptor: Sendable {
         case none
-        case good(Durability)
+        case good(Durability, store: String)
         case bad(String)
     }
 
@@ -252,6 +301,14 @@ final class VolumeHost: Sendable {
         }
     }
 
+    /// Where a volume's objects are, as the configuration or its own folder says.
+    static func store(of name: String, _ configuration: Configuration, _ disk: any Disk) -> String {
+        if let declared = configuration.volumes.first(where: { $0.name == name }) { return declared.store }
+        let path = folder + "/" + name + "/" + descriptor
+        if case .good(_, let store) = read(path, disk, data: configuration.data) { return store }
+        return "directory"
+    }
+
     private static func read(_ path: String, _ disk: any Disk, data: String) -> Descriptor {
         let block = Block(capacity: descriptorBytesMax)
         do throws(Errno) {
@@ -263,7 +320,7 @@ final class VolumeHost: Sendable {
         }
         guard let json = try? JSON(Array(block.bytes)), let durability = json["durability"]?.text.flatMap(durability)
         else { return .bad("\(data)/\(path) is damaged: write {\"durability\":\"log\",\"store\":\"directory\"} to it") }
-        return .good(durability)
+        return .good(durability, store: json["store"]?.text ?? "directory")
     }
 
     private static func write(_ text: String, to path: String, _ disk: any Disk) throws(Errno) {
@@ -324,6 +381,7 @@ final class VolumeHost: Sendable {
         case .inUse: "another process has it; stop that one first"
         case .disk(let code, let doing): "\(doing): \(code)"
         case .volume(let error): text(error)
+        case .store(let why): why
         }
     }
 

@@ -41,10 +41,12 @@ enum FsckCommand {
         let data = settings.configuration.data
         let folder = VolumeHost.folder + "/" + name
         let world: World
+        let store: String
         do throws(Errno) {
             let disk = try RealDisk(path: data)
             // Nothing is made where there was nothing.
-            _ = try disk.status(folder + "/store")
+            _ = try disk.status(folder + "/log")
+            store = VolumeHost.store(of: name, settings.configuration, disk)
             world = try World.real(disk: disk, loops: 1)
         } catch {
             throw .failure(
@@ -52,11 +54,17 @@ enum FsckCommand {
         }
         let loop = world.loops[0]
         let options = VolumeHost.options(settings.configuration.engine)
+        let described = try StoreCommand.describe(store, settings.configuration)
+        let connected = try described.map { (store) throws(CommandFailure) in
+            try ConnectedStore(store, world: world, loop: loop)
+        }
+        defer { connected?.stop() }
         let progress = Guarded((records: Progress("records", unit: "records"), data: Progress("data", unit: "bytes")))
         let result = Offline.wait(on: loop) { () async -> Result<HostedVolume.Findings, HostingError> in
             do throws(HostingError) {
                 let volume = try await HostedVolume.open(
-                    name, folder: folder, durability: .log, world: world, loop: loop, options: options)
+                    name, folder: folder, durability: .log, world: world, loop: loop, options: options,
+                    connect: connected?.connect())
                 let findings = try await volume.check(readsData: readsData) { step in
                     progress.withLock { progress in
                         switch step {

@@ -80,6 +80,8 @@ final class Server {
         metrics.addProcess(clock)
         metrics.add(loops: world.loops)
         host = VolumeHost(world: world, data: data.path, logger: logger)
+        let connected = host.connected
+        metrics.addStores { connected.withLock { $0 } }
         let seal = try Offline.sealingKey(world, data.path)
         control = Control(world: world, host: host, seal: seal, logger: logger, isServing: true)
         service = ControlService(control, logger: logger)

@@ -1,6 +1,4 @@
-import HTTP
-
-/// The forms of a time that S3 reads and writes.
+/// The forms of a time that object stores read and write.
 package enum Timestamp {
     private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 

@@ -14,12 +14,11 @@ package struct XMLElement: Sendable {
 
     package init(name: String) { self.name = name }
 
-    package init(_ bytes: [UInt8]) throws(S3Error) {
-        guard bytes.count <= Self.bytesMax else {
-            throw S3Error(.maxMessageLengthExceeded, "Your request was too big.")
-        }
+    /// Nil: it is none.
+    package init?(parsing bytes: [UInt8]) {
+        guard bytes.count <= Self.bytesMax else { return nil }
         var parser = XMLParser(bytes)
-        guard let root = parser.parse() else { throw S3Error(.malformedXML) }
+        guard let root = parser.parse() else { return nil }
         self = root
     }
 

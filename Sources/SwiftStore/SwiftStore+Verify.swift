@@ -1,0 +1,101 @@
+import Bytes
+import Crypto
+import JSON
+import ObjectStore
+import Runtime
+import Transfer
+
+extension SwiftStore {
+    private static let verifyNanoseconds: UInt64 = 15_000_000_000
+    /// An object of the first container that says how all of them are used: a copy of them can be read from it alone.
+    private static let layoutName = "proxyfs-containers"
+
+    /// Whether the account and its containers are there for us; the first container is made when `creates` says so.
+    public func verify(creates: Bool) async throws(StoreProblem) {
+        let session = try await sessions.current()
+        let first = map.all?.first ?? map.container(of: "")
+        let tried = "looking at the container \(first) at \(session.storage)"
+        var answer = await send(.head, "/\(first)", Self.verifyNanoseconds, over: reads)
+        if let failure = answer.failure { throw StoreProblem(tried, at: session.storage, failure) }
+        if answer.status == 404, creates {
+            let reply = await make(first, Self.verifyNanoseconds)
+            guard reply.status / 100 == 2 else {
+                throw StoreProblem(
+                    tried: "making the container \(first)", answer: reply.reason,
+                    advice: "let this user make containers, or make it and let this user write to it; is the storage "
+                        + "policy one that the cluster has?")
+            }
+            answer.status = 204
+        }
+        guard answer.status / 100 == 2 else {
+            let advice =
+                switch answer.status {
+                case 401, 403: "let this user read and write the container"
+                case 404: "name a container that there is"
+                default: "look at the store's own log"
+                }
+            throw StoreProblem(tried: tried, answer: "status \(answer.status)", advice: advice)
+        }
+        try await verifyLayout(first, creates)
+    }
+
+    /// Names would not be found with another number of containers.
+    private func verifyLayout(_ first: String, _ creates: Bool) async throws(StoreProblem) {
+        let lead = options.prefix.isEmpty ? "" : options.prefix + "/"
+        let path = "/\(first)/\(Endpoint.escape(lead + Self.layoutName, keepsSlash: true))"
+        let answer = await send(.get, path, Self.verifyNanoseconds, over: reads)
+        let tried = "reading \(first)/\(lead)\(Self.layoutName)"
+        if answer.status == 404 {
+            guard creates else { return }
+            var extras = Extras()
+            let text = Array("\(layout)\n".utf8)
+            extras.body = .blocks([text.withUnsafeBytes { Block(copying: $0) }])
+            extras.headers = [("If-None-Match", "*"), ("Content-Type", "application/json")]
+            let written = await send(.put, path, Self.verifyNanoseconds, over: writes, extras)
+            guard written.status == 201 || written.status == 412 else {
+                throw StoreProblem(
+                    tried: "writing \(first)/\(lead)\(Self.layoutName)",
+                    answer: written.failure?.reason ?? "status \(written.status)",
+                    advice: "let this user write to the container")
+            }
+            return
+        }
+        guard answer.status == 200, let found = try? JSON(answer.bodyBytes) else {
+            throw StoreProblem(
+                tried: tried, answer: answer.failure?.reason ?? "status \(answer.status)", advice: "look at that object")
+        }
+        guard found == layout else {
+            throw StoreProblem(
+                tried: tried, answer: "the containers are used as \(found)", advice: "say the same for the store, not \(layout)")
+        }
+    }
+
+    private var layout: JSON {
+        switch options.containers.spread {
+        case .single: ["spread": "single"]
+        case .hash(let count): ["spread": "hash", "containers": .number(count)]
+        case .number(let count): ["spread": "number", "objects": .number(count)]
+        }
+    }
+}
+
+extension SwiftStore {
+    /// What the store's clock says, in seconds since 1970.
+    public func time() async -> Int64? {
+        let first = map.all?.first ?? map.container(of: "")
+        let answer = await send(.head, "/\(first)", Self.verifyNanoseconds, over: reads)
+        return answer.headers["Date"].flatMap { Timestamp.http($0) }
+    }
+
+    /// Takes back what `verify` and PUTs have made, as far as nobody else's objects are in it.
+    public func unmake() async {
+        let first = map.all?.first ?? map.container(of: "")
+        let lead = options.prefix.isEmpty ? "" : options.prefix + "/"
+        let path = "/\(first)/\(Endpoint.escape(lead + Self.layoutName, keepsSlash: true))"
+        _ = await send(.delete, path, Self.verifyNanoseconds, over: writes)
+        for container in map.all ?? [first] {
+            // The store refuses it for one that holds something.
+            _ = await send(.delete, "/\(container)", Self.verifyNanoseconds, over: writes)
+        }
+    }
+}

@@ -1,0 +1,113 @@
+import Configuration
+import Metrics
+import Namespace
+import ObjectStore
+import Runtime
+import Transfer
+
+/// The store elsewhere of one volume that is served.
+final class ConnectedStore: Sendable {
+    let description: Configuration.Store
+    private let connection: StoreConnection
+    let store: ObjectStore
+    let prices: StorePrices
+
+    init(_ description: Configuration.Store, world: World, loop: EventLoop) throws(CommandFailure) {
+        self.description = description
+        connection = try StoreConnection(description, world: world, loop: loop)
+        store = connection.objectStore(world: world, loop: loop)
+        let prices = description.prices
+        self.prices = StorePrices(
+            put: prices.put, get: prices.get, head: prices.head, delete: prices.delete, list: prices.list)
+    }
+
+    /// Asked before anything is promised; on the volume's loop. A volume that is in the store already, and whose log is
+    /// not here, has another owner: opening it would go past what only his log has.
+    func connect(hasLog: Bool = true) -> @Sendable () async throws(HostingError) -> ObjectStore {
+        { [self] () async throws(HostingError) in
+            do throws(StoreProblem) { try await connection.verify(creates: true) } catch {
+                throw .store("the store \(description.address): \(error)")
+            }
+            guard !hasLog else { return store }
+            let there: [ListEntry]
+            do throws(StoreError) { there = try await store.list(prefix: "", limit: 1).entries } catch {
+                throw .store("the store \(description.address): listing it: \(error)")
+            }
+            guard there.isEmpty else {
+                throw .store(
+                    "the store \(description.address) holds a volume already, and its log is not in this data directory; name "
+                        + "another prefix, or, when its owner is gone for good, make the directory log in the volume's folder: "
+                        + "what only that owner's log had is lost then")
+            }
+            return store
+        }
+    }
+
+    /// All objects of a volume that nobody has open. The headers go last: what is left of a volume without its objects is
+    /// told as damaged, and may be deleted again.
+    func deleteAll() async throws(StoreError) {
+        try await delete(try await store.names(prefix: "").reversed())
+    }
+
+    private static let deletionsMax = 16
+
+    private func delete(_ names: [ObjectName]) async throws(StoreError) {
+        let store = store
+        for start in stride(from: 0, to: names.count, by: Self.deletionsMax) {
+            let some = names[start..<min(start + Self.deletionsMax, names.count)]
+            let failures = await withTaskGroup(of: StoreError?.self) { group in
+                for name in some {
+                    group.addTask {
+                        do throws(StoreError) { try await store.delete(name) } catch { return error }
+                        return nil
+                    }
+                }
+                var failures: [StoreError] = []
+                for await failure in group { if let failure { failures.append(failure) } }
+                return failures
+            }
+            if let failure = failures.first { throw failure }
+        }
+    }
+
+    func stop() {
+        // Not waited for: this may be a loop.
+        connection.reads.end()
+        connection.writes.end()
+    }
+}
+
+extension MetricsRegistry {
+    /// What the volumes' stores elsewhere were asked, and what that costs.
+    func addStores(_ connected: @escaping @Sendable () -> [String: ConnectedStore]) {
+        func each(_ samples: @escaping @Sendable (ObjectStore.Counters, ConnectedStore) -> [(Double, String)])
+            -> @Sendable (StaticString) -> [Sample]
+        {
+            { label in
+                connected().sorted { $0.key < $1.key }.flatMap { volume, store in
+                    samples(store.store.currentCounters, store).map { value, word in
+                        Sample(value, [("volume", volume)] + (word.isEmpty ? [] : [(label, word)]))
+                    }
+                }
+            }
+        }
+        let requests = each { counters, _ in
+            [
+                (Double(counters.puts), "PUT"), (Double(counters.gets), "GET"), (Double(counters.heads), "HEAD"),
+                (Double(counters.deletes), "DELETE"), (Double(counters.lists), "LIST"),
+            ]
+        }
+        let bytes = each { counters, _ in [(Double(counters.bytesPut), "out"), (Double(counters.bytesGot), "in")] }
+        let trouble = each { counters, _ in
+            [
+                (Double(counters.retries), "retry"), (Double(counters.timeouts), "timeout"),
+                (Double(counters.hedges), "hedge"), (Double(counters.hedgesWon), "hedge_won"),
+            ]
+        }
+        let dollars = each { counters, store in [(Double(store.prices.price(of: counters)) / 1e6, "")] }
+        add("proxyfs_store_requests_total", .counter, "Requests to a volume's object store.") { requests("verb") }
+        add("proxyfs_store_bytes_total", .counter, "Bytes of objects to and from it.") { bytes("direction") }
+        add("proxyfs_store_events_total", .counter, "Requests that were repeated or given up.") { trouble("event") }
+        add("proxyfs_store_dollars_total", .counter, "What the requests cost by the store's prices.") { dollars("") }
+    }
+}

@@ -1,0 +1,266 @@
+import Configuration
+import Glibc
+import Logging
+import ObjectStore
+import Runtime
+import S3Store
+import SwiftStore
+import Transfer
+
+/// A store elsewhere, as the configuration describes it: its threads, its credentials, and what sits on them.
+final class StoreConnection: Sendable {
+    let description: Configuration.Store
+    let transport: any StoreTransport
+    let reads: TransferPool
+    let writes: TransferPool
+    private let check: @Sendable (_ creates: Bool) async throws(StoreProblem) -> Void
+    /// The store's clock, in seconds since 1970; nil: it does not tell.
+    let time: @Sendable () async -> Int64?
+    /// Takes back what a check that creates has made.
+    let unmake: @Sendable () async -> Void
+
+    /// Beside those that are read or written: second requests for late ones, credentials, given up ones that still end.
+    private static let spareConnections = 8
+
+    /// On the loop that the store will belong to.
+    init(_ description: Configuration.Store, world: World, loop: EventLoop) throws(CommandFailure) {
+        self.description = description
+        var options = TransferPool.Options()
+        options.authoritiesFile = description.authorities
+        options.authoritiesDirectory = description.authoritiesDirectory
+        options.proxy = description.proxy
+        do throws(TransferFailure) {
+            options.connectionsMax = description.readConnections + Self.spareConnections
+            reads = try TransferPool("store reads", options)
+            options.connectionsMax = description.writeConnections + Self.spareConnections
+            writes = try TransferPool("store writes", options)
+        } catch { throw .failure("the store \(description.name): \(error)") }
+        switch description.kind {
+        case .s3:
+            let (options, source) = try Self.s3(description, over: writes, world: world, loop: loop)
+            let store = S3Store(
+                options, credentials: source, reads: reads, writes: writes, world: world, loop: loop)
+            transport = store
+            check = { (_) async throws(StoreProblem) in try await store.verify() }
+            time = { await store.time() }
+            unmake = {}
+        case .swift:
+            let store = SwiftStore(
+                try Self.swift(description), reads: reads, writes: writes, world: world, loop: loop)
+            transport = store
+            check = { (creates) async throws(StoreProblem) in try await store.verify(creates: creates) }
+            time = { await store.time() }
+            unmake = { await store.unmake() }
+        }
+    }
+
+    /// Whether it is there for us, and what to change when it is not.
+    func verify(creates: Bool) async throws(StoreProblem) { try await check(creates) }
+
+    /// With retries and limits, as volumes use it.
+    func objectStore(world: World, loop: EventLoop) -> ObjectStore {
+        var options = ObjectStore.Options()
+        options.deadlineNanoseconds = description.deadline.nanoseconds
+        options.attemptNanoseconds = description.attemptTime.nanoseconds
+        options.readsMax = description.readConnections
+        options.writesMax = description.writeConnections
+        options.hedgedOfHundred = description.hedge
+        return ObjectStore(transport, world: world, loop: loop, options: options)
+    }
+
+    func stop() {
+        reads.stop()
+        writes.stop()
+    }
+
+    private static func endpoint(
+        _ text: String, _ key: String, _ description: Configuration.Store
+    ) throws(CommandFailure) -> Endpoint {
+        guard let endpoint = Endpoint(text) else {
+            throw .failure(
+                "the store \(description.name): \(key) \"\(text)\" is no address like https://HOST:PORT; secrets have keys "
+                    + "of their own")
+        }
+        return endpoint
+    }
+
+    /// The one that is named: here, in a file, or in the environment.
+    private static func secret(
+        _ description: Configuration.Store, _ variables: String...
+    ) throws(CommandFailure) -> Secret? {
+        if let secret = description.secretKey { return secret }
+        if let file = description.secretFile {
+            let text = String(decoding: try Settings.read(file, "the secret of the store \(description.name),"), as: UTF8.self)
+            guard let line = text.split(whereSeparator: \.isNewline).first else {
+                throw .failure("the secret file \(file) is empty")
+            }
+            return Secret(String(line))
+        }
+        for variable in variables { if let value = environment(variable) { return Secret(value) } }
+        return nil
+    }
+
+    private static func environment(_ name: String) -> String? {
+        getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    }
+
+    // MARK: S3
+
+    private static func s3(
+        _ description: Configuration.Store, over pool: TransferPool, world: World, loop: EventLoop
+    ) throws(CommandFailure) -> (S3Options, any S3CredentialSource) {
+        let region = description.region ?? environment("AWS_REGION") ?? environment("AWS_DEFAULT_REGION") ?? "us-east-1"
+        var endpoint = S3Options.publicEndpoint(region: region)
+        if let text = description.endpoint ?? environment("AWS_ENDPOINT_URL") {
+            endpoint = try Self.endpoint(text, "endpoint", description)
+        }
+        guard let endpoint else { throw .failure("the store \(description.name): \"\(region)\" is no region") }
+        guard var options = S3Options(bucket: description.bucket, endpoint: endpoint) else {
+            throw .failure(
+                "the store \(description.name): \"\(description.bucket)\" is no bucket's name: 3 to 63 letters, digits, "
+                    + "dots and dashes")
+        }
+        options.prefix = description.prefix
+        options.region = region
+        let isPublic = endpoint.host.hasSuffix(".amazonaws.com")
+        options.addressing =
+            switch description.addressing {
+            case .path: .path
+            case .virtual: .virtual
+            // A dot in the bucket's name is one more label than the certificate has.
+            case .automatic: isPublic && !description.bucket.contains(".") ? .virtual : .path
+            }
+        options.createsIfAbsent = description.createsIfAbsent
+        options.hasChecksums = description.hasChecksums
+        options.partBytes = description.partSize.bytes
+        return (options, try credentials(description, region, over: pool, world: world, loop: loop))
+    }
+
+    private static func credentials(
+        _ description: Configuration.Store, _ region: String, over pool: TransferPool, world: World, loop: EventLoop
+    ) throws(CommandFailure) -> any S3CredentialSource {
+        let way = description.credentials
+        if way == .automatic || way == .environment {
+            if way == .automatic, let key = description.accessKey {
+                guard let secret = try secret(description, "AWS_SECRET_ACCESS_KEY") else {
+                    throw .failure(
+                        "the store \(description.name): the access key \(key) has no secret: secret_key or secret_file")
+                }
+                return FixedCredentials(
+                    S3Credentials(accessKey: key, secret: secret), from: "the key \(key) of \(description.place)")
+            }
+            if let found = LocalCredentials.environment(environment) {
+                return FixedCredentials(found, from: "the key \(found.accessKey) of the environment")
+            }
+        }
+        if way == .automatic || way == .sharedFile {
+            let file = environment("AWS_SHARED_CREDENTIALS_FILE") ?? (environment("HOME") ?? "") + "/.aws/credentials"
+            let profile = environment("AWS_PROFILE") ?? description.profile
+            if way == .sharedFile || access(file, R_OK) == 0 {
+                let text = String(decoding: try Settings.read(file, "the credentials"), as: UTF8.self)
+                if let found = LocalCredentials.sharedFile(text, profile: profile) {
+                    return FixedCredentials(found, from: "the key \(found.accessKey) of profile \(profile) in \(file)")
+                }
+            }
+        }
+        if way == .webIdentity || way == .automatic && environment("AWS_WEB_IDENTITY_TOKEN_FILE") != nil {
+            return try webIdentity(description, region, over: pool, world: world, loop: loop)
+        }
+        if way == .metadata {
+            let address =
+                description.metadataEndpoint ?? environment("AWS_EC2_METADATA_SERVICE_ENDPOINT")
+                ?? MetadataCredentials.standardEndpoint
+            return MetadataCredentials(try endpoint(address, "metadata_endpoint", description), over: pool)
+        }
+        throw .failure(
+            "the store \(description.name) has no credentials: set access_key and secret_file in [[store]], or "
+                + "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws/credentials, or credentials = "
+                + "\"metadata\" or \"web-identity\"")
+    }
+
+    private static func webIdentity(
+        _ description: Configuration.Store, _ region: String, over pool: TransferPool, world: World, loop: EventLoop
+    ) throws(CommandFailure) -> any S3CredentialSource {
+        guard let role = description.role ?? environment("AWS_ROLE_ARN"),
+            let file = description.tokenFile ?? environment("AWS_WEB_IDENTITY_TOKEN_FILE")
+        else {
+            throw .failure(
+                "the store \(description.name): credentials by web identity need role and token_file, or AWS_ROLE_ARN and "
+                    + "AWS_WEB_IDENTITY_TOKEN_FILE")
+        }
+        let address = description.tokenEndpoint ?? environment("AWS_ENDPOINT_URL_STS") ?? "https://sts.\(region).amazonaws.com"
+        let session = environment("AWS_ROLE_SESSION_NAME") ?? "proxyfs"
+        return WebIdentityCredentials(
+            .init(
+                endpoint: try endpoint(address, "token_endpoint", description), role: role, session: session,
+                tokenPlace: file
+            ) {
+                await world.blocking.run(on: loop) { () throws(Never) -> Secret? in
+                    guard let bytes = try? Settings.read(file, "the token") else { return nil }
+                    let text = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isWhitespace).first
+                    return text.map { Secret(String($0)) }
+                }
+            }, over: pool)
+    }
+
+    // MARK: Swift
+
+    private static func swift(_ description: Configuration.Store) throws(CommandFailure) -> SwiftOptions {
+        guard var containers = SwiftOptions.Containers(name: description.bucket) else {
+            throw .failure(
+                "the store \(description.name): \"\(description.bucket)\" is no container's name: letters, digits, dots, "
+                    + "dashes")
+        }
+        containers.spread =
+            switch description.spread {
+            case .single: .single
+            case .hash: .hash(description.containers)
+            case .number: .number(perContainer: description.objectsPerContainer)
+            }
+        containers.policy = description.policy
+        containers.syncTo = description.syncTo
+        containers.syncKey = description.syncKey
+        guard let text = description.endpoint ?? environment("OS_AUTH_URL") ?? environment("ST_AUTH") else {
+            throw .failure(
+                "the store \(description.name) needs an endpoint: where tokens are given, https://HOST/auth/v1.0 or "
+                    + "https://HOST:5000/v3")
+        }
+        let endpoint = try endpoint(text, "endpoint", description)
+        var options = SwiftOptions(try authentication(description, endpoint), containers)
+        options.prefix = description.prefix
+        if let storage = description.storageURL { options.storageURL = try Self.endpoint(storage, "storage_url", description) }
+        return options
+    }
+
+    private static func authentication(
+        _ description: Configuration.Store, _ endpoint: Endpoint
+    ) throws(CommandFailure) -> SwiftOptions.Authentication {
+        func wants(_ what: String) -> CommandFailure { .failure("the store \(description.name) needs \(what)") }
+        guard endpoint.path.hasSuffix("/v3") else {
+            guard let user = description.user ?? environment("ST_USER") else { throw wants("a user, as in ACCOUNT:USER") }
+            guard let key = try secret(description, "ST_KEY") else { throw wants("secret_key, secret_file or ST_KEY") }
+            return .version1(endpoint, user: user, key: key)
+        }
+        let identity: SwiftOptions.Keystone.Identity
+        if let id = description.application ?? environment("OS_APPLICATION_CREDENTIAL_ID") {
+            guard let secret = try secret(description, "OS_APPLICATION_CREDENTIAL_SECRET") else {
+                throw wants("secret_key, secret_file or OS_APPLICATION_CREDENTIAL_SECRET")
+            }
+            identity = .applicationCredential(id: id, secret: secret)
+        } else {
+            guard let user = description.user ?? environment("OS_USERNAME"),
+                let project = description.project ?? environment("OS_PROJECT_NAME")
+            else { throw wants("a user and a project, or an application credential") }
+            guard let password = try secret(description, "OS_PASSWORD") else {
+                throw wants("secret_key, secret_file or OS_PASSWORD")
+            }
+            identity = .password(
+                user: user, userDomain: description.userDomain, password: password, project: project,
+                projectDomain: description.projectDomain)
+        }
+        var keystone = SwiftOptions.Keystone(endpoint, identity)
+        keystone.region = description.region
+        keystone.interface = description.interface
+        return .keystone(keystone)
+    }
+}

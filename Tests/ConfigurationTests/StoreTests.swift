@@ -1,0 +1,64 @@
+import Configuration
+import Logging
+import Testing
+
+@Suite struct StoreTests {
+    private func load(_ text: String) -> Result<Configuration, Configuration.Invalid> {
+        do throws(Configuration.Invalid) {
+            return .success(try Configuration.load(Array(text.utf8), file: "p.toml").configuration)
+        } catch { return .failure(error) }
+    }
+
+    @Test func addresses() throws {
+        let store = try Configuration.Store(
+            address: "s3://bucket/some/where/?endpoint=https://h:1&region=eu&addressing=path&conditional=false", place: "here")
+        #expect(store.kind == .s3 && store.bucket == "bucket" && store.prefix == "some/where")
+        #expect(store.endpoint == "https://h:1" && store.region == "eu" && store.addressing == .path)
+        #expect(!store.createsIfAbsent && store.address == "s3://bucket/some/where")
+        let swift = try Configuration.Store(address: "swift://container", place: "here")
+        #expect(swift.kind == .swift && swift.bucket == "container" && swift.prefix == "")
+        for bad in [
+            "", "directory", "s3:bucket", "s3://", "s3:///x", "ftp://x", "s3://b//x", "s3://b/a//b", "s3://b/a b",
+            "s3://b?secret_key=x", "s3://b?conditional=maybe", "s3://b?addressing=none", "s3://b?x", "s3://b/\u{e9}",
+            "s3://b/" + String(repeating: "x", count: 513),
+        ] {
+            #expect(throws: Issue.self, "\(bad)") { try Configuration.Store(address: bad, place: "here") }
+        }
+    }
+
+    @Test func volumesNameTheirStores() throws {
+        let good = try load(
+            """
+            [[store]]
+            name = "far"
+            url = "s3://bucket/x"
+            secret_key = "hush"
+            access_key = "KEY"
+            [[volume]]
+            name = "a"
+            store = "far"
+            [[volume]]
+            name = "b"
+            store = "swift://c/p"
+            """
+        ).get()
+        #expect(good.volumes.map(\.store) == ["far", "swift://c/p"] && good.stores.count == 1)
+        #expect(try good.store("far", place: "")?.accessKey == "KEY" && good.store("directory", place: "") == nil)
+        var shown = "\(good)"
+        dump(good, to: &shown)
+        #expect(!shown.contains("hush"))
+    }
+
+    @Test(arguments: [
+        ("[[volume]]\nname = 'a'\nstore = 'fra'\n", "no store"),
+        ("[[store]]\nname = 'a'\n", "needs a name and a url"),
+        ("[[store]]\nname = 'directory'\nurl = 's3://b'\n", "not directory"),
+        ("[[store]]\nname = 'a'\nurl = 's3://b'\n[[store]]\nname = 'a'\nurl = 's3://c'\n", "declared already"),
+        ("[[store]]\nname = 'a'\nurl = 's3://b'\nsecret_key = 'x'\nsecret_file = 'y'\n", "not together"),
+        ("[[store]]\nname = 'a'\nurl = 'swift://b'\nsync_to = '//r/c/a'\n", "go together"),
+        ("[[store]]\nname = 'a'\nurl = 's3://b'\npart_size = '1MiB'\n", "is not in"),
+    ]) func faults(_ text: String, _ words: String) {
+        guard case .failure(let invalid) = load(text) else { return #expect(Bool(false), "\(text)") }
+        #expect("\(invalid)".contains(words), "\(invalid)")
+    }
+}

@@ -1,0 +1,216 @@
+import Bytes
+import Logging
+import ObjectStore
+import Runtime
+import StoreSupport
+import SwiftStore
+import Testing
+import Transfer
+
+@Suite(.serialized) struct SwiftStoreTests {
+    @Test func objects() async throws {
+        for prefix in ["", "some/where"] {
+            let fake = FakeSwift()
+            try await fake.run { $0.prefix = prefix } _: { store, _ in
+                #expect(!store.capabilities.createIfAbsent && !store.capabilities.listsConsistently)
+                #expect(await store.get("a/b").status == 404)
+                // The container is made when it is needed.
+                #expect(await store.put("a/b", "hello").status == 201)
+                let head = await store.perform(StoreRequest(.object(name("a/b"), .head)))
+                #expect(head.status == 200 && head.size == 5)
+                #expect(await store.get("a/b").body?.array == Array("hello".utf8))
+                let middle = await store.get("a/b", 1..<3)
+                #expect(middle.status == 206 && middle.size == 5 && middle.body?.array == Array("el".utf8))
+                #expect(await store.get("a/b", 5..<6).status == 416)
+                #expect(await store.put("a/b", "again", .absent).status == 412)
+                #expect(await store.perform(StoreRequest(.object(name("a/b"), .delete))).status == 204)
+                #expect(await store.perform(StoreRequest(.object(name("a/b"), .delete))).status == 404)
+                #expect(await store.put("a/b", "again", .absent).status == 201)
+            }
+            #expect(fake.state.withLock { Array($0.containers["vol"]!.keys) } == [prefix.isEmpty ? "a/b" : "some/where/a/b"])
+            #expect(fake.state.withLock { $0.tokens } == 1)
+        }
+    }
+
+    @Test func aTokenIsRenewedWhenTheStoreNoLongerTakesIt() async throws {
+        let fake = FakeSwift()
+        try await fake.run { _ in } _: { store, _ in
+            #expect(await store.put("a", "x").status == 201)
+            fake.state.withLock { $0.token = "another" }
+            #expect(await store.put("b", "a body that is sent twice").status == 201)
+            #expect(await store.get("b").body?.count == 25)
+        }
+        #expect(fake.state.withLock { $0.tokens } == 2)
+    }
+
+    @Test func aTokenIsRenewedBeforeItsEnd() async throws {
+        let fake = FakeSwift()
+        fake.state.withLock { $0.tokenSeconds = 0 }
+        try await fake.run { _ in } _: { store, _ in
+            for _ in 0..<3 { #expect(await store.get("a").status == 404) }
+        }
+        #expect(fake.state.withLock { $0.tokens } == 3)
+    }
+
+    @Test func whoIsRefusedTwiceIsRefused() async throws {
+        let fake = FakeSwift()
+        try await fake.run { _ in } _: { store, _ in
+            fake.state.withLock { $0.script = Array(repeating: { _ in .init(401) }, count: 2) }
+            #expect(await store.get("a").status == 401)
+        }
+    }
+
+    @Test func acceptedIsNotStored() async throws {
+        let fake = FakeSwift()
+        try await fake.run { _ in } _: { store, world in
+            fake.state.withLock { $0.script = [{ _ in .init(202) }] }
+            let upper = ObjectStore(store, world: world, loop: world.loops[0])
+            await #expect(throws: StoreError.self) { try await upper.put(name("a"), .blocks([block("x")])) }
+            let size = try await upper.head(name("a"))
+            #expect(size == nil)
+        }
+    }
+
+    @Test func troubleHasItsOwnWords() async throws {
+        for (given, status) in [(413, 507), (422, 503), (498, 429), (499, 503), (500, 500), (404, 503)] {
+            let fake = FakeSwift()
+            try await fake.run { _ in } _: { store, _ in
+                _ = await store.put("there", "x")
+                // A container that is made again and again.
+                fake.state.withLock { $0.script = [{ _ in .init(given) }, { _ in nil }, { _ in .init(given) }] }
+                #expect(await store.put("a", "x").status == status, "\(given)")
+            }
+        }
+        let fake = FakeSwift()
+        try await fake.run { _ in } _: { store, _ in
+            _ = await store.put("there", "x")
+            fake.state.withLock { $0.script = [{ _ in .init(201, "", [("ETag", "0000")]) }] }
+            #expect(await store.put("a", "x").status == StoreReply.noAnswer)
+        }
+    }
+
+    @Test func containersAreOneListing() async throws {
+        for spread in [SwiftOptions.Containers.Spread.hash(7), .number(perContainer: 3), .single] {
+            let fake = FakeSwift()
+            // Others' containers, that look nearly like ours.
+            fake.state.withLock { state in
+                for other in ["vol-x", "vol-12", "vola-0000", "volume"] { state.containers[other] = ["v/seg/zz": []] }
+                state.pageMax = 2
+            }
+            try await fake.run { options in
+                options.containers.spread = spread
+                options.prefix = "p"
+            } _: { store, world in
+                let upper = ObjectStore(store, world: world, loop: world.loops[0])
+                var names: [String] = []
+                for index in 0..<25 {
+                    let digits = String(index * 7919 % 25, radix: 16)
+                    names.append("v/seg/" + String(repeating: "0", count: 16 - digits.count) + digits)
+                }
+                for text in names + ["v/head"] { try await upper.put(name(text), .blocks([block("x")])) }
+                #expect(try await upper.names(prefix: "v/seg/").map(\.text) == names.sorted(), "\(spread)")
+                let page = try await upper.list(prefix: "", after: nil, limit: 1)
+                #expect(page.entries == [ListEntry(name: name("v/head"), size: 1)] && page.isTruncated)
+                for limit in 1...6 {
+                    var found: [String] = []
+                    var isTruncated = true
+                    while isTruncated {
+                        let page = try await upper.list(prefix: "v/seg/", after: found.last, limit: limit)
+                        found += page.entries.map(\.name.text)
+                        isTruncated = page.isTruncated
+                    }
+                    #expect(found == names.sorted(), "\(spread) \(limit)")
+                }
+                for text in names {
+                    let block = try await upper.get(name(text))
+                    #expect(block.count == 1)
+                }
+            }
+            let ours = fake.state.withLock { $0.containers.filter { !$0.value.keys.contains("v/seg/zz") }.count }
+            switch spread {
+            case .single: #expect(ours == 1)
+            case .hash(let count): #expect(ours <= count && ours > count / 2)
+            case .number(let per): #expect(ours == (25 + Int(per) - 1) / Int(per))
+            }
+        }
+    }
+
+    @Test func containersAreMadeAsTheConfigurationSays() async throws {
+        let fake = FakeSwift()
+        try await fake.run { options in
+            options.containers.policy = "gold"
+            options.containers.syncTo = "//realm/cluster/AUTH_copy"
+            options.containers.syncKey = Secret("sync")
+        } _: { store, _ in
+            #expect(await store.put("a", "x").status == 201)
+        }
+        let fields = fake.state.withLock { $0.containerFields["vol"] ?? [:] }
+        #expect(fields["x-storage-policy"] == "gold" && fields["x-container-sync-key"] == "sync")
+        #expect(fields["x-container-sync-to"] == "//realm/cluster/AUTH_copy/vol")
+    }
+
+    @Test func aLayoutIsNotMistaken() async throws {
+        let fake = FakeSwift()
+        func verify(_ spread: SwiftOptions.Containers.Spread, creates: Bool) async throws -> String {
+            let text = Guarded("")
+            try await fake.run { $0.containers.spread = spread } _: { store, _ in
+                do throws(StoreProblem) { try await store.verify(creates: creates) } catch {
+                    text.withLock { $0 = "\(error)" }
+                }
+            }
+            return text.withLock { $0 }
+        }
+        #expect(try await verify(.hash(4), creates: false).contains("name a container that there is"))
+        #expect(try await verify(.hash(4), creates: true) == "")
+        #expect(try await verify(.hash(4), creates: false) == "")
+        #expect(try await verify(.hash(5), creates: true).contains("\"containers\":4"))
+    }
+
+    @Test func keystone() async throws {
+        typealias Identity = SwiftOptions.Keystone.Identity
+        func problem(_ identity: Identity, region: String? = "one", interface: String = "public") async throws -> String {
+            let text = Guarded("")
+            let fake = FakeSwift()
+            let way = FakeSwift.Way { port in
+                var keystone = SwiftOptions.Keystone(Endpoint("http://127.0.0.1:\(port)/v3")!, identity)
+                keystone.region = region
+                keystone.interface = interface
+                return .keystone(keystone)
+            }
+            try await fake.run(as: way) { _ in } _: { store, _ in
+                do throws(StoreProblem) { try await store.verify(creates: true) } catch {
+                    return text.withLock { $0 = "\(error)" }
+                }
+                #expect(await store.put("a", "x").status == 201)
+            }
+            return text.withLock { $0 }
+        }
+        func password(_ secret: String) -> Identity {
+            .password(
+                user: "tester", userDomain: "default", password: Secret(secret), project: "project",
+                projectDomain: "Default")
+        }
+        #expect(try await problem(password("KEY")) == "")
+        #expect(try await problem(.applicationCredential(id: "id", secret: Secret("KEY"))) == "")
+        let wrong = try await problem(password("WRONG"))
+        #expect(wrong.contains("requires authentication") && !wrong.contains("WRONG"))
+        #expect(try await problem(password("KEY"), region: "three").contains("in region three"))
+        #expect(try await problem(password("KEY"), interface: "internal").contains("interface internal"))
+    }
+
+    @Test func aWrongUserIsToldAtTheStart() async throws {
+        let text = Guarded("")
+        let way = FakeSwift.Way { port in
+            .version1(Endpoint("http://127.0.0.1:\(port)/auth/v1.0")!, user: "test:nobody", key: Secret("HUSH"))
+        }
+        try await FakeSwift().run(as: way) { _ in } _: { store, _ in
+            do throws(StoreProblem) { try await store.verify(creates: true) } catch {
+                text.withLock { $0 = "\(error)" }
+            }
+            let reply = await store.get("a")
+            #expect(reply.status == StoreReply.noAnswer && reply.reason.contains("test:nobody"))
+        }
+        let told = text.withLock { $0 }
+        #expect(told.contains("status 401") && told.contains("test:nobody") && !told.contains("HUSH"))
+    }
+}

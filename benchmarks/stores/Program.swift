@@ -1,0 +1,235 @@
+import Bytes
+import Glibc
+import Headhunter
+import LogFS
+import Logging
+import ObjectStore
+import Runtime
+import S3Store
+import Synchronization
+import Transfer
+
+/// The file system on a store of S3, beside plain PUTs and GETs of the same bytes over the same connections.
+@main
+enum Program {
+    static func main() {
+        let words = CommandLine.arguments
+        guard words.count >= 4, let endpoint = Endpoint(words[2]), let options = S3Options(bucket: words[3], endpoint: endpoint)
+        else {
+            print("usage: benchmark-stores DIRECTORY ENDPOINT BUCKET [MEGABYTES [FILES]], keys in AWS_ACCESS_KEY_ID, ...")
+            exit(2)
+        }
+        guard let credentials = LocalCredentials.environment({ getenv($0).map { String(cString: $0) } }) else {
+            print("benchmark-stores: no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+            exit(2)
+        }
+        do {
+            let world = try World.real(disk: try RealDisk(path: words[1]), loops: 1)
+            let done = Mutex(false)
+            let benchmark = Benchmark(
+                world: world, options: options, credentials: credentials, reads: try TransferPool("reads"),
+                writes: try TransferPool("writes"), megabytes: words.count > 4 ? Int(words[4]) ?? 256 : 256,
+                count: words.count > 5 ? Int(words[5]) ?? 10_000 : 10_000)
+            world.loops[0].task {
+                await benchmark.run()
+                done.withLock { $0 = true }
+            }
+            while !done.withLock({ $0 }) { usleep(10_000) }
+            benchmark.reads.stop()
+            benchmark.writes.stop()
+            world.stop()
+        } catch {
+            print("benchmark-stores: \(error)")
+            exit(1)
+        }
+    }
+}
+
+private struct Benchmark {
+    let world: World
+    var options: S3Options
+    let credentials: S3Credentials
+    let reads: TransferPool
+    let writes: TransferPool
+    let megabytes: Int
+    let count: Int
+    var loop: EventLoop { world.loops[0] }
+
+    private static let segmentBytes = 16 << 20
+    private static let readers = 16
+    private static let pairs = 3
+
+    private func store(_ prefix: String) -> ObjectStore {
+        var options = options
+        options.prefix = prefix
+        let transport = S3Store(
+            options, credentials: FixedCredentials(credentials, from: "the environment"), reads: reads, writes: writes,
+            world: world, loop: loop)
+        return ObjectStore(transport, world: world, loop: loop)
+    }
+
+    private func name(_ index: Int) -> ObjectName {
+        guard let name = ObjectName("plain/\(index)") else { preconditionFailure("the benchmark's own name") }
+        return name
+    }
+
+    func run() async {
+        do {
+            try await world.blocking.run(on: loop) { () throws(Errno) -> Void in try world.disk.makeDirectory("log") }
+            let run = String(world.random.next(), radix: 16)
+            let plain = store("plain-\(run)")
+            let stored = store("volume-\(run)")
+            try await Headhunter.create(world: world, store: stored, prefix: "v")
+            let files = try await open(stored)
+            var ratios: (write: [Double], read: [Double]) = ([], [])
+            for _ in 0..<Self.pairs {
+                let bare = try await plainly(plain)
+                let volume = try await sequential(files, stored)
+                ratios.write.append(volume.write / bare.write)
+                ratios.read.append(volume.read / bare.read)
+            }
+            print("sequential write  \(percent(ratios.write)) % of plain PUTs (80 are wanted)")
+            print("sequential read   \(percent(ratios.read)) % of plain GETs (90 are wanted)")
+            try await copied(files, stored)
+            try await files.stop()
+            try await files.headhunter.close()
+            for name in try await plain.names(prefix: "") { try await plain.delete(name) }
+            for name in try await stored.names(prefix: "") { try await stored.delete(name) }
+        } catch { print("benchmark-stores: \(error)") }
+    }
+
+    private func percent(_ ratios: [Double]) -> Int { Int(ratios.sorted()[ratios.count / 2] * 100) }
+    private func seconds() -> Double { Double(world.clock.monotonic()) / 1e9 }
+
+    private func open(_ store: ObjectStore) async throws -> LogFS {
+        var options = HeadhunterOptions()
+        options.flushBytes = Self.segmentBytes
+        // Nothing that was written is still there to be read: everything comes from the store.
+        options.dataCacheBytes = 32 << 20
+        options.checkpointNanoseconds = 3_600_000_000_000
+        let volume = try await Headhunter.open(
+            world: world, loop: loop, store: store, prefix: "v", directory: "log", options: options)
+        return try await LogFS.open(volume, world: world, subvolume: 1)
+    }
+
+    private func rate(_ start: Double) -> Double { Double(megabytes) / (seconds() - start) }
+
+    private func block(_ bytes: Int) -> Block {
+        let block = Block(capacity: bytes)
+        world.random.fill(UnsafeMutableRawBufferPointer(start: block.base, count: bytes))
+        block.count = bytes
+        return block
+    }
+
+    private func print(_ what: String, _ rate: Double, _ before: ObjectStore.Counters, _ after: ObjectStore.Counters) {
+        let puts = after.puts - before.puts, gets = after.gets - before.gets
+        let others = after.requests - before.requests - puts - gets
+        var spent = ObjectStore.Counters()
+        (spent.puts, spent.gets) = (puts, gets)
+        (spent.lists, spent.heads) = (after.lists - before.lists, after.heads - before.heads)
+        let dollars = Double(StorePrices.standard.price(of: spent)) / 1e6
+        Swift.print("\(what)  \(Int(rate)) MiB/s, \(puts) PUT \(gets) GET \(others) others, $\(dollars)")
+    }
+
+    private func print(_ text: String) { Swift.print(text) }
+
+    /// As many requests at once as a volume makes.
+    private func plainly(_ store: ObjectStore) async throws -> (write: Double, read: Double) {
+        let objects = megabytes << 20 / Self.segmentBytes
+        let body = block(Self.segmentBytes)
+        var before = store.counters
+        var start = seconds()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for index in 0..<objects { group.addTask { try await store.put(name(index), .blocks([body])) } }
+            try await group.waitForAll()
+        }
+        let write = rate(start)
+        print("plain PUTs        ", write, before, store.counters)
+        before = store.counters
+        start = seconds()
+        let total = megabytes
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for reader in 0..<Self.readers {
+                group.addTask {
+                    for index in stride(from: reader, to: total, by: Self.readers) {
+                        let perObject = Self.segmentBytes >> 20
+                        let from = UInt64(index % perObject) << 20
+                        _ = try await store.get(name(index / perObject), range: from..<(from + 1 << 20))
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        let read = rate(start)
+        print("plain GETs        ", read, before, store.counters)
+        return (write, read)
+    }
+
+    private func make(_ files: LogFS, _ name: String) async throws -> (id: FileID, number: UInt64) {
+        let bytes = Array(name.utf8)
+        let made = try await files.run { reader in
+            bytes.withUnsafeBytes {
+                files.create(
+                    Request(reader: reader, now: world.clock.wall()), in: files.rootID, $0,
+                    NewFile(type: .file, mode: 0o644, uid: 0, gid: 0))
+            }
+        }
+        return (made.value.inode.id, made.number)
+    }
+
+    private func sequential(_ files: LogFS, _ store: ObjectStore) async throws -> (write: Double, read: Double) {
+        let id = try await make(files, "data-\(String(world.random.next(), radix: 16))").id
+        let piece = block(1 << 20)
+        defer { extendLifetime(piece) }
+        var before = store.counters
+        var start = seconds()
+        for index in 0..<megabytes {
+            try await files.writeAll(id, at: UInt64(index) << 20, piece.bytes, now: world.clock.wall())
+        }
+        // Until all of it is in the store.
+        try await files.sync(id, .durable)
+        try await files.headhunter.checkpoint()
+        let write = rate(start)
+        print("volume, written   ", write, before, store.counters)
+        before = store.counters
+        start = seconds()
+        let total = megabytes
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for reader in 0..<Self.readers {
+                group.addTask {
+                    let target = Block(capacity: 1 << 20)
+                    for index in stride(from: reader, to: total, by: Self.readers) {
+                        let room = UnsafeMutableRawBufferPointer(start: target.base, count: 1 << 20)
+                        let read = try await files.readAll(id, at: UInt64(index) << 20, into: room)
+                        precondition(read == 1 << 20 && memcmp(room.baseAddress, piece.base, 1 << 20) == 0)
+                    }
+                    extendLifetime(target)
+                }
+            }
+            try await group.waitForAll()
+        }
+        let read = rate(start)
+        print("volume, read      ", read, before, store.counters)
+        return (write, read)
+    }
+
+    private func copied(_ files: LogFS, _ store: ObjectStore) async throws {
+        let piece = block(4_096)
+        defer { extendLifetime(piece) }
+        let before = store.counters
+        let start = seconds()
+        var last: UInt64 = 0
+        for index in 0..<count {
+            let made = try await make(files, "small-\(index)")
+            try await files.writeAll(made.id, at: 0, piece.bytes, now: world.clock.wall())
+            last = max(last, made.number)
+        }
+        try await files.flushAll()
+        try await files.commit(last, .durable)
+        try await files.headhunter.checkpoint()
+        let after = store.counters
+        Swift.print(
+            "\(count) files of 4 KiB  \(Int(Double(count) / (seconds() - start)))/s, log durability: "
+                + "\(after.puts - before.puts) PUTs (15 are allowed for 10000)")
+    }
+}
