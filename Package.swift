@@ -114,7 +114,7 @@ let package = Package(
             exclude: ["run"],
             swiftSettings: strict),
         .executableTarget(
-            name: "benchmark-engine", dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS"],
+            name: "benchmark-engine", dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Trials"],
             path: "benchmarks/engine", exclude: ["run"], swiftSettings: strict),
 
         .executableTarget(

@@ -83,7 +83,8 @@ struct StoreLogTests {
         let outcome = try #require(
             simulation.perform(for: 3_600_000_000_000) { world -> Result<(Double, Double), VolumeError>? in
                 do {
-                    let slow = SlowStore(MemoryStore(world: world, loop: world.loops[0]), world, nanoseconds: 20_000_000)
+                    let slow = SlowStore(
+                        MemoryStore(world: world, loop: world.loops[0]), loop: world.loops[0], nanoseconds: 20_000_000)
                     try await Self.prepare(world, slow, ["log"])
                     let (volume, store) = try await Self.volume(world, slow, "log")
                     let tally = Tally()
@@ -234,25 +235,5 @@ struct StoreLogTests {
                 } catch { return "\(error)" }
             })
         #expect(problem == "")
-    }
-}
-
-/// Every request takes as long.
-private final class SlowStore: StoreTransport {
-    private let store: any StoreTransport
-    private let loop: EventLoop
-    private let nanoseconds: UInt64
-
-    init(_ store: any StoreTransport, _ world: World, nanoseconds: UInt64) {
-        self.store = store
-        loop = world.loops[0]
-        self.nanoseconds = nanoseconds
-    }
-
-    var capabilities: StoreCapabilities { store.capabilities }
-
-    func perform(_ request: StoreRequest) async -> StoreReply {
-        await loop.sleep(nanoseconds: nanoseconds)
-        return await store.perform(request)
     }
 }

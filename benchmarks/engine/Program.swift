@@ -5,6 +5,7 @@ import LogFS
 import ObjectStore
 import Runtime
 import Synchronization
+import Trials
 
 /// The file system on the real disk, beside what the disk and the memory themselves can do in the same run.
 @main
@@ -66,6 +67,7 @@ private struct Benchmark {
             try await large(files)
             try await files.stop()
             try await volume.close()
+            try await stored()
         } catch {
             print("benchmark-engine: \(error)")
         }
@@ -144,6 +146,42 @@ private struct Benchmark {
                 "\(percent(rate, bare)) of the bare rate \(Int(bare))/s, \(Int(perSync * 10)) tenths of a record a sync"
             )
         }
+    }
+
+    /// A store in memory that takes 20 ms for each request.
+    private func stored() async throws {
+        try await world.blocking.run(on: loop) { () throws(Errno) -> Void in try world.disk.makeDirectory("log-slow") }
+        let slow = SlowStore(MemoryStore(world: world, loop: loop), loop: loop, nanoseconds: 20_000_000)
+        let store = ObjectStore(slow, world: world, loop: loop)
+        try await Headhunter.create(world: world, store: store, prefix: "v")
+        let volume = try await Headhunter.open(
+            world: world, loop: loop, store: store, prefix: "v", directory: "log-slow")
+        let files = try await LogFS.open(volume, world: world, subvolume: 1)
+        // The first one turns the log in the store on.
+        try await volume.stored(try await make(files, files.rootID, Array("first".utf8)).number)
+        for callers in [8, 32] {
+            let home = try await make(files, files.rootID, Array("stored-\(callers)".utf8), .directory).id
+            let requests = store.counters.requests
+            let start = seconds()
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for caller in 0..<callers {
+                    group.addTask {
+                        for index in 0..<300 {
+                            let number = try await make(files, home, name(caller << 20 | index)).number
+                            try await volume.stored(number)
+                        }
+                    }
+                }
+                try await group.waitForAll()
+            }
+            let count = Double(callers * 300)
+            let each = Double(store.counters.requests - requests) / count
+            report(
+                "create, store durability, store of 20 ms, \(callers) callers", count / (seconds() - start), "/s",
+                "\(Int(each * 1000)) thousandths of a request each")
+        }
+        try await files.stop()
+        try await volume.close()
     }
 
     // MARK: Data
