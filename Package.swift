@@ -115,7 +115,7 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "benchmark-engine", dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Trials"],
-            path: "benchmarks/engine", exclude: ["run"], swiftSettings: strict),
+            path: "benchmarks/engine", exclude: ["run", "crowd"], swiftSettings: strict),
 
         .executableTarget(
             name: "benchmark-stores",

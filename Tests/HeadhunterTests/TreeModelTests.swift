@@ -148,7 +148,7 @@ private struct Rig {
 
     mutating func put(key: [UInt8], value: [UInt8]) {
         ready(key, isDelete: false)
-        key.withUnsafeBytes { key in value.withUnsafeBytes { tree.put(key, $0) } }
+        key.withUnsafeBytes { key in _ = value.withUnsafeBytes { tree.put(key, $0) } }
         if let root = cache.resolve(tree.root) { deepest = max(deepest, cache.page(root).level) }
         let (index, found) = position(key)
         if found { model[index].value = value } else { model.insert((key, value), at: index) }

@@ -12,11 +12,12 @@ import Trials
 enum Program {
     static func main() {
         guard CommandLine.arguments.count >= 2 else {
-            print("usage: benchmark-engine DIRECTORY [FILES [MEGABYTES]]")
+            print("usage: benchmark-engine DIRECTORY [FILES [MEGABYTES]] | DIRECTORY fill|look FILES")
             exit(2)
         }
         let path = CommandLine.arguments[1]
-        let numbers = CommandLine.arguments.dropFirst(2).map { Int($0) ?? 0 }
+        let part = CommandLine.arguments.dropFirst(2).first.flatMap { ["fill", "look"].contains($0) ? $0 : nil }
+        let numbers = CommandLine.arguments.dropFirst(part == nil ? 2 : 3).map { Int($0) ?? 0 }
         do throws(Errno) {
             let disk = try RealDisk(path: path)
             let world = try World.real(disk: disk, loops: 1)
@@ -25,7 +26,14 @@ enum Program {
                 world: world, path: path, many: numbers.first ?? 1_000_000,
                 megabytes: numbers.count > 1 ? numbers[1] : 1024)
             world.loops[0].task {
-                await benchmark.run()
+                if let part {
+                    let crowd = Crowd(world: world, many: numbers.first ?? 10_000_000)
+                    do { if part == "fill" { try await crowd.fill() } else { try await crowd.look() } } catch {
+                        print("benchmark-engine: \(error)")
+                    }
+                } else {
+                    await benchmark.run()
+                }
                 done.withLock { $0 = true }
             }
             while !done.withLock({ $0 }) { usleep(10_000) }

@@ -59,6 +59,7 @@ extension Headhunter {
     func startTimer() {
         checkpoints.timer = loop.schedule(after: options.checkpointNanoseconds) { [weak self] in
             guard let self, !self.checkpoints.isClosing else { return }
+            self.boundUnsent()
             self.startCheckpoint()
             self.startTimer()
         }
@@ -66,8 +67,9 @@ extension Headhunter {
 
     /// While a recovered log is on its way into the trees a checkpoint has only a part of it: none begins then, but to make
     /// room.
-    private func startCheckpoint(isForced: Bool = false) {
-        guard !checkpoints.isRunning, !checkpoints.isHeld, checkpoints.failure == nil else { return }
+    func startCheckpoint(isForced: Bool = false) {
+        guard !checkpoints.isRunning, checkpoints.failure == nil else { return }
+        guard !checkpoints.isHeld || checkpoints.isClosing else { return }
         guard isForced || !checkpoints.isDraining else { return }
         checkpoints.isRunning = true
         checkpoints.begun += 1
@@ -83,6 +85,8 @@ extension Headhunter {
                 checkpoints.whenDrained.append(continuation)
             }
         }
+        // It may not have got into the trees at all.
+        if let failure { throw failure }
         try await nextCheckpoint()
     }
 
@@ -112,7 +116,8 @@ extension Headhunter {
             release()
             throw error
         }
-        checkpoints.isHeld = isFrozen.load(ordering: .relaxed)
+        checkpoints.isHeld = isFrozen.load(ordering: .relaxed) && !checkpoints.isClosing
+        while storing.log?.isDeleting ?? false { await loop.sleep(nanoseconds: 1_000_000) }
         // One may have begun behind it.
         while checkpoints.isRunning {
             await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
@@ -142,11 +147,15 @@ extension Headhunter {
             fail(error)
         }
         checkpoints.isRunning = false
+        endCheckpointWaits()
+        // What was wished for while this one was under way.
+        if checkpointIsWanted { startCheckpoint() }
+    }
+
+    func endCheckpointWaits() {
         let waiting = checkpoints.waiting
         checkpoints.waiting.removeAll()
         for continuation in waiting { continuation.resume() }
-        // What was wished for while this one was under way.
-        if checkpointIsWanted { startCheckpoint() }
     }
 
     private var checkpointIsWanted: Bool {
@@ -200,7 +209,7 @@ extension Headhunter {
         return Frozen(
             roots: roots, released: released, treeEpoch: cache.freeze(), logFirst: logFirst, nonces: nonces.promised,
             stages: segments.sealAll(), hasCopies: hasCopies,
-            firstSlot: firstSlot(logFirst: logFirst, isOn: hasCopies),
+            firstSlot: firstSlot(isPartial: !isLogEmpty, isOn: hasCopies),
             isPartial: !isLogEmpty, last: next - 1)
     }
 
@@ -228,7 +237,8 @@ extension Headhunter {
         for (id, root) in frozen.roots { trees.append((id, packer.address(of: root))) }
         let header = CheckpointHeader(
             volume: volume, number: checkpoints.header.number + 1, epoch: epoch, nonces: frozen.nonces,
-            logFirst: frozen.logFirst, logDurable: max(log.confirmed(), frozen.logFirst - 1),
+            logFirst: frozen.logFirst, 
+            logDurable: max(log.confirmed(), frozen.logFirst - 1, frozen.isPartial ? frozen.last : 0),
             treeEpoch: frozen.treeEpoch, wall: world.clock.wall(),
             // Who closes with nothing left in his log leaves it behind: another place may go on from the store alone.
             log: checkpoints.isClosing && log.last < frozen.logFirst ? 0 : place, firstSlot: frozen.firstSlot,
@@ -323,13 +333,11 @@ extension Headhunter {
     func publish(_ header: CheckpointHeader) async throws(VolumeError) {
         let name = objectName(ObjectNaming.header, header.number)
         let body = ObjectBody.blocks([header.encoded()])
-        let began = world.clock.monotonic()
         var hasTried = false
         while true {
             do throws(StoreError) {
                 // What a try sent that was given up may have arrived since: that would be no other owner.
                 try await store.put(name, body, condition: .absent, mayBeOurs: hasTried)
-                storing.proof = began
                 let passed = try await newestBoundary()
                 if let passed, passed >= header.number { throw .exists }
                 checkpoints.trouble = nil

@@ -7,7 +7,6 @@ import Runtime
 /// the one that goes on. Blocks; for threads of the pool.
 struct LogDirectory {
     private static let fileName = "place"
-    private static let lostSuffix = ".lost"
 
     let disk: any Disk
     let path: String
@@ -55,15 +54,27 @@ struct LogDirectory {
         try disk.syncDirectory(path)
     }
 
-    /// Puts the files of a log that does not count any more out of the way. They are kept: they may be all that is left of
-    /// changes that the store has not seen.
-    func setAside() throws(Errno) {
-        var names: [String] = []
-        try disk.list(path) { name, kind in
-            if kind == .file, LogRecovery.sequence(name) != nil { names.append(name) }
-            return true
+    /// Puts a log that does not count any more out of the way, and the data beside it. They are kept: they may be all that is
+    /// left of changes that the store has not seen. `epoch` is the one that is taken over from.
+    func setAside(_ epoch: UInt64) throws(Errno) {
+        let lost = path + "/lost-" + String(epoch, radix: 16)
+        var moves: [(from: String, name: String)] = []
+        for folder in [path, Headhunter.stageDirectory(path)] {
+            do throws(Errno) {
+                try disk.list(folder) { name, kind in
+                    let isOurs = LogRecovery.sequence(name) != nil || StageWriter.number(name) != nil
+                    if kind == .file, isOurs { moves.append((folder + "/" + name, name)) }
+                    return true
+                }
+            } catch { guard error == .noEntry else { throw error } }
         }
-        for name in names { try disk.rename(path + "/" + name, to: path + "/" + name + Self.lostSuffix) }
-        if !names.isEmpty { try disk.syncDirectory(path) }
+        guard !moves.isEmpty else { return }
+        do throws(Errno) { try disk.makeDirectory(lost) } catch { guard error == .exists else { throw error } }
+        for move in moves { try disk.rename(move.from, to: lost + "/" + move.name) }
+        try disk.syncDirectory(lost)
+        try disk.syncDirectory(path)
+        do throws(Errno) { try disk.syncDirectory(Headhunter.stageDirectory(path)) } catch {
+            guard error == .noEntry else { throw error }
+        }
     }
 }

@@ -151,6 +151,7 @@ public final class ReplayLog: Sendable {
 
     /// What was kept for the store.
     func takeCopies() -> [LogBatch] { shared.withLock { $0.copies?.take() ?? [] } }
+    func dropCopies() { shared.withLock { $0.copies = nil } }
     var copiedBytes: Int { shared.withLock { $0.copies?.pendingBytes ?? 0 } }
 
     /// Bytes that are appended and not yet handed to the disk.

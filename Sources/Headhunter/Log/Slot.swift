@@ -19,7 +19,7 @@ import Glibc
 ///
 /// A fence ends what earlier owners can answer for: it takes the first free number, and what was still free among the
 /// numbers before it that they may have had on their way. A slot of an earlier epoch that comes after a fence counts for
-/// nothing. The owner that made the fence goes on `gap` numbers behind it, where no slot of the owner before can be.
+/// nothing. Fences stay for good: an owner that slept, however long, can not get past one. The owner that made the fence goes on `gap` numbers behind it, where no slot of the owner before can be.
 struct Slot {
     static let magic: UInt32 = 0x4C53_5850
     static let version: UInt16 = 1
@@ -27,7 +27,8 @@ struct Slot {
     /// Slots of one owner that are on their way at the same time.
     static let inFlightMax = 8
     static let gap: UInt64 = 1024
-    static let bytesMax = LogFormat.batchBytesMax + headerSize + 4
+    /// No slot of records is as short.
+    static let fenceSize = headerSize + 4
 
     enum Kind: UInt16, Sendable {
         case records = 0
@@ -69,7 +70,7 @@ struct Slot {
     static func fence(_ number: UInt64, epoch: UInt64, random: UInt64, volume: VolumeIdentity) -> Block {
         let slot = Slot(
             kind: .fence, number: number, epoch: epoch, first: random, stored: 0, count: 0, length: 0, volume: volume)
-        let block = Block(capacity: headerSize + 4)
+        let block = Block(capacity: fenceSize)
         block.count = headerSize
         slot.finish(block)
         return block

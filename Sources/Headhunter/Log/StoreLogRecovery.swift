@@ -6,10 +6,11 @@ import Runtime
 /// been told of.
 struct StoreLogRecovery {
     private static let readsMax = 16
-    private static let fenceTriesMax = 100
+    private static let fenceTriesMax = 10
+    /// An owner that goes on writing takes the next numbers before we do: it runs into a fence so far ahead, and those in
+    /// between are filled at leisure.
+    private static let fenceAhead: UInt64 = 64
 
-    /// All slots there are, in order.
-    let numbers: [UInt64]
     /// The records from the first one that the header does not cover, without a gap.
     let records: [[UInt8]]
     let first: UInt64
@@ -26,26 +27,26 @@ struct StoreLogRecovery {
         _ store: ObjectStore, _ prefix: String, _ header: CheckpointHeader, epoch: UInt64, random: any RandomSource
     ) async throws(VolumeError) {
         let firstSlot = header.firstSlot ?? 0
-        var numbers: [UInt64] = []
+        var numbers = try await Self.slots(store, prefix).map(\.number)
+        var end = max(numbers.last ?? 0, firstSlot) + 1
         var isFenced = false
-        for _ in 0..<Self.fenceTriesMax where !isFenced {
-            numbers = try await Self.numbers(store, prefix)
-            let newest = max(numbers.last ?? 0, firstSlot)
-            // What the owner before may have on its way, the number behind the last one included.
+        for attempt in 0..<Self.fenceTriesMax where !isFenced {
+            // What the owner before may have on its way is among these.
+            let newest = max(numbers.last { $0 < end } ?? 0, firstSlot)
             let window = newest > UInt64(Slot.inFlightMax) ? newest - UInt64(Slot.inFlightMax) : 0
-            let missing = ((window + 1)...(newest + 1)).filter { $0 >= firstSlot && !numbers.contains($0) }
-            isFenced = true
-            for number in missing {
-                let fence = Slot.fence(number, epoch: epoch, random: random.next(), volume: header.volume)
-                guard try await Self.create(store, prefix, number, fence) else {
-                    isFenced = false
-                    break
-                }
+            let there = Set(numbers)
+            let missing = ((window + 1)...end).filter { $0 >= firstSlot && !there.contains($0) }
+            // The farthest first: what comes behind it counts for nothing.
+            let made = try await Self.fence(missing.reversed(), store, prefix, epoch, random, header.volume)
+            if attempt == 0, !made.contains(end) {
+                end += Self.fenceAhead
+            } else {
+                isFenced = true
             }
+            // Again: a slot may have come before its fence, and none can come any more.
+            numbers = try await Self.slots(store, prefix).map(\.number)
         }
         guard isFenced else { throw .unavailable("the owner of the volume goes on writing its log") }
-        // Again: a slot may have come before its fence.
-        numbers = try await Self.numbers(store, prefix)
         var reading = Reading(header: header)
         let wanted = numbers.filter { $0 >= firstSlot }
         var index = 0
@@ -60,7 +61,6 @@ struct StoreLogRecovery {
             throw .damaged(
                 "the replay log in the store ends before record \(reading.next), but record \(reading.stored) was stored")
         }
-        self.numbers = numbers
         records = reading.records
         first = header.logFirst
         stored = reading.stored
@@ -141,25 +141,44 @@ struct StoreLogRecovery {
 
     // MARK: Objects
 
-    static func numbers(_ store: ObjectStore, _ prefix: String) async throws(VolumeError) -> [UInt64] {
+    /// All slots there are, in order.
+    static func slots(
+        _ store: ObjectStore, _ prefix: String
+    ) async throws(VolumeError) -> [(number: UInt64, isFence: Bool)] {
+        var slots: [(number: UInt64, isFence: Bool)] = []
+        var after: String?
         do throws(StoreError) {
-            return try await store.names(prefix: ObjectNaming.prefix(prefix, ObjectNaming.slot))
-                .compactMap { ObjectNaming.number($0, prefix, ObjectNaming.slot) }.sorted()
+            while true {
+                let page = try await store.list(
+                    prefix: ObjectNaming.prefix(prefix, ObjectNaming.slot), after: after, limit: 1_000)
+                for entry in page.entries {
+                    guard let number = ObjectNaming.number(entry.name, prefix, ObjectNaming.slot) else { continue }
+                    slots.append((number, entry.size <= UInt64(Slot.fenceSize)))
+                }
+                guard page.isTruncated, let last = page.entries.last else { break }
+                after = last.name.text
+            }
         } catch { throw Headhunter.volumeError(error, "looking for the replay log in the store") }
+        return slots.sorted { $0.number < $1.number }
     }
 
-    /// False: somebody else has the number.
-    private static func create(
-        _ store: ObjectStore, _ prefix: String, _ number: UInt64, _ block: Block
-    ) async throws(VolumeError) -> Bool {
-        let name = ObjectNaming.name(prefix, ObjectNaming.slot, number)
-        do throws(StoreError) {
-            try await store.put(name, .blocks([block]), condition: .absent)
-            return true
-        } catch {
-            guard error == .exists else { throw Headhunter.volumeError(error, "writing \(name)") }
-            return false
+    /// Answers the numbers that got a fence; the others have something already.
+    private static func fence(
+        _ numbers: [UInt64], _ store: ObjectStore, _ prefix: String, _ epoch: UInt64, _ random: any RandomSource,
+        _ volume: VolumeIdentity
+    ) async throws(VolumeError) -> Set<UInt64> {
+        var made: Set<UInt64> = []
+        for number in numbers {
+            let name = ObjectNaming.name(prefix, ObjectNaming.slot, number)
+            let fence = Slot.fence(number, epoch: epoch, random: random.next(), volume: volume)
+            do throws(StoreError) {
+                try await store.put(name, .blocks([fence]), condition: .absent)
+                made.insert(number)
+            } catch {
+                guard error == .exists else { throw Headhunter.volumeError(error, "writing \(name)") }
+            }
         }
+        return made
     }
 
     private static func blocks(

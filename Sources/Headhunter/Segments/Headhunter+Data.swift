@@ -322,6 +322,7 @@ extension Headhunter {
     private func failData(_ error: VolumeError) {
         checkpoints.failure = checkpoints.failure ?? error
         fail(error)
+        endCheckpointWaits()
         endUploadWaits()
     }
 

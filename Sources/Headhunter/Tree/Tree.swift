@@ -181,14 +181,17 @@ package final class Tree {
         }
     }
 
-    package func put(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+    /// Answers whether the key is new.
+    @discardableResult
+    package func put(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
         let leaf = descend(key)
         let (index, found) = leaf.find(key)
         if found {
-            if leaf.replaceValue(at: index, key: key, value: value, scratch: cache.scratch) { return }
+            if leaf.replaceValue(at: index, key: key, value: value, scratch: cache.scratch) { return false }
             leaf.remove(at: index)
         }
         insert(key, value, at: index, level: path.depth - 1)
+        return !found
     }
 
     /// Answers whether there was something to delete.

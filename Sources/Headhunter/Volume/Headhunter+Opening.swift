@@ -145,9 +145,9 @@ extension Headhunter {
                 do throws(VolumeError) { try await nextCheckpoint() } catch { return }
             }
         }
-        gate.enterRead(loop.index)
-        defer { gate.leaveRead(loop.index) }
-        wantCheckpoint()
+        // What was wished for meanwhile had to wait for this.
+        checkpoints.isDraining = false
+        startCheckpoint()
     }
 
     private enum Drained { case done, more, missing, full }
@@ -175,7 +175,7 @@ extension Headhunter {
             }
             entry.key.withUnsafeBytes { key in
                 if let value = entry.value {
-                    value.withUnsafeBytes { tree.put(key, $0) }
+                    _ = value.withUnsafeBytes { tree.put(key, $0) }
                 } else {
                     tree.delete(key)
                 }

@@ -28,7 +28,7 @@ extension Headhunter {
                 let found = try directory.place()
                 if header.log != 0, found != .place(header.log) {
                     guard takesOver, !header.isPartial else { return found == .damaged ? .damaged : .none }
-                    try directory.setAside()
+                    try directory.setAside(header.epoch)
                 }
                 if case .place = found { return found }
                 try directory.name(drawn)

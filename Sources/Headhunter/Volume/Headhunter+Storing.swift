@@ -5,8 +5,8 @@ import Synchronization
 
 /// What `store` durability waits for. On the volume's loop.
 ///
-/// A change is in the store when a checkpoint holds it, or when its record is in a slot and all data that records up to
-/// it name is in segments of the store. Slots are sent only while somebody asks for this: the first who does waits for a
+/// A change is in the store when a checkpoint holds it, or when a slot does, which is sent when all data that records up to
+/// the change name is in segments of the store. Slots are sent only while somebody asks for this: the first who does waits for a
 /// checkpoint, from which on records are kept for slots, too.
 struct StoringState {
     struct Waiter {
@@ -31,14 +31,12 @@ struct StoringState {
     var inherited: (first: UInt64, slot: UInt64)?
     /// The data of all records up to this one is in the store.
     var dataStored: UInt64 = 0
-    /// Up to where the data rounds under way go.
-    var dataAsked: UInt64 = 0
+    /// Records that wait for data to be in the store, in order, and up to which record.
+    var held: [(last: UInt64, batches: [LogBatch])] = []
     var rounds = 0
     var isTickScheduled = false
     var lastTick: UInt64 = 0
     var isWaitingForCheckpoint = false
-    /// When the volume was last known to be ours.
-    var proof: UInt64 = 0
 }
 
 extension Headhunter {
@@ -49,6 +47,8 @@ extension Headhunter {
     /// Records that nobody waits for are sent when there are this many bytes of them.
     private static let heldBytesMax = 4 << 20
     private static let roundsMax = 4
+    /// More that the store does not take is given up: a checkpoint has to bring it there then.
+    private static let unsentBytesMax = 64 << 20
     /// After so many checkpoints without a waiter records are no longer kept for slots.
     private static let idleMax = 6
 
@@ -69,7 +69,7 @@ extension Headhunter {
     }
 
     /// Everything up to this record is in the store.
-    var reach: UInt64 { max(checkpoints.header.logFirst - 1, min(storing.log?.stored ?? 0, storing.dataStored)) }
+    var reach: UInt64 { max(checkpoints.header.logFirst - 1, storing.log?.stored ?? 0) }
 
     /// Answers who need not wait any more, and sees to it that the others are answered some time.
     func pumpStoring() {
@@ -77,7 +77,7 @@ extension Headhunter {
         guard !storing.waiters.isEmpty || storing.isOn && log.copiedBytes > Self.heldBytesMax else { return }
         if checkpoints.failure != nil { return }
         guard storing.isFindable else {
-            storing.isWanted = store.capabilities.createIfAbsent
+            storing.isWanted = storing.log != nil
             return waitForCheckpoint()
         }
         guard !storing.isTickScheduled else { return }
@@ -119,6 +119,7 @@ extension Headhunter {
     func failStoring(_ failure: VolumeError) {
         checkpoints.failure = checkpoints.failure ?? failure
         fail(failure)
+        endCheckpointWaits()
         answerStored()
     }
 
@@ -126,26 +127,46 @@ extension Headhunter {
     private func tick() {
         guard checkpoints.failure == nil, storing.isFindable else { return pumpStoring() }
         storing.lastTick = world.clock.monotonic()
+        guard storing.rounds < Self.roundsMax else { return }
+        let batches = log.takeCopies()
         // Data is appended before the record that names it gets its number: what is here now covers that number.
         let last = log.last
+        storing.held.append((last, batches))
         if segments.state.withLock({ $0.stages.isEmpty }) {
-            storing.dataStored = max(storing.dataStored, last)
-        } else if !storing.waiters.isEmpty, last > storing.dataAsked, storing.rounds < Self.roundsMax {
-            storing.dataAsked = last
+            dataIsStored(upTo: last)
+        } else {
             storing.rounds += 1
             loop.task { await self.storeData(upTo: last) }
         }
-        storing.log?.send(log.takeCopies())
+        pumpStoring()
+    }
+
+    private func dataIsStored(upTo last: UInt64) {
+        storing.dataStored = max(storing.dataStored, last)
+        while let first = storing.held.first, first.last <= storing.dataStored {
+            storing.held.removeFirst()
+            storing.log?.send(first.batches, self)
+        }
+    }
+
+    /// A store that does not answer must not take all memory.
+    func boundUnsent() {
+        guard storing.isOn else { return }
+        let held = storing.held.reduce(0) { $0 + $1.batches.reduce(0) { $0 + $1.block.count } }
+        guard log.copiedBytes + held + (storing.log?.queuedBytes ?? 0) > Self.unsentBytesMax else { return }
+        log.dropCopies()
+        storing.held.removeAll()
+        storing.log?.end()
+        (storing.isOn, storing.isFindable) = (false, false)
         pumpStoring()
     }
 
     private func storeData(upTo last: UInt64) async {
-        segments.sealAll()
-        let stages = segments.state.withLock { Array($0.stages.values) }
+        let stages = segments.sealAll()
         var failure: VolumeError?
         do throws(VolumeError) {
             try await uploadAll(stages)
-            storing.dataStored = max(storing.dataStored, last)
+            dataIsStored(upTo: last)
         } catch { failure = error }
         storing.rounds -= 1
         if let failure { failStoring(failure) } else { pumpStoring() }
@@ -169,9 +190,8 @@ extension Headhunter {
     }
 
     /// The first slot that a header with this log begin has to name; nil: slots hold nothing of that log.
-    func firstSlot(logFirst: UInt64, isOn: Bool) -> UInt64? {
-        if let inherited = storing.inherited, inherited.first == logFirst { return inherited.slot }
-        return isOn ? storing.firstSlot : nil
+    func firstSlot(isPartial: Bool, isOn: Bool) -> UInt64? {
+        isPartial ? storing.inherited?.slot : isOn ? storing.firstSlot : nil
     }
 
     /// A header is in the store.
@@ -179,36 +199,18 @@ extension Headhunter {
         if let inherited = storing.inherited, inherited.first < header.logFirst { storing.inherited = nil }
         storing.isFindable = isOn && storing.isOn
         storing.log?.covered(below: header.logFirst)
-        if storing.inherited == nil { storing.log?.clean(below: before.logFirst) }
+        for index in storing.held.indices { storing.held[index].batches.removeAll { $0.last < header.logFirst } }
+        if storing.inherited == nil, !standsStill { storing.log?.clean(below: before.logFirst, self) }
         pumpStoring()
     }
 
     /// `header` and `slots` are what was found.
     func beginStoring(_ header: CheckpointHeader, _ slots: StoreLogRecovery?) async throws(VolumeError) {
-        guard store.capabilities.createIfAbsent else { return }
-        let old = if let slots { slots.numbers } else { try await StoreLogRecovery.numbers(store, prefix) }
-        storing.log = StoreLog(self, next: slots?.next ?? (old.last ?? 0) + Slot.gap, old: old)
+        guard store.capabilities.createIfAbsent, store.capabilities.listsConsistently else { return }
+        let old = try await StoreLogRecovery.slots(store, prefix)
+        storing.log = StoreLog(
+            next: slots?.next ?? (old.last?.number ?? 0) + Slot.gap, old: old.filter { !$0.isFence }.map(\.number))
         storing.isWanted = options.logIsInStore
         if let first = header.firstSlot { storing.inherited = (header.logFirst, first) }
-    }
-
-    // MARK: Ownership
-
-    /// Whether the volume was still ours a short while ago; looks, when the last proof is too old.
-    func proveOwnership() async throws(StoreError) {
-        let now = world.clock.monotonic()
-        guard now - storing.proof > StoreLog.proofNanoseconds else { return }
-        guard let newest = try await Self.newestHeader(store, prefix), newest > checkpoints.header.number else {
-            storing.proof = now
-            return
-        }
-        // It may be the one that we are writing.
-        let name = objectName(ObjectNaming.header, newest)
-        let block = try await store.get(name)
-        defer { extendLifetime(block) }
-        let header = Result { () throws(CheckpointHeader.Malformed) in try CheckpointHeader(reading: block.bytes) }
-        guard case .success(let header) = header else { throw .corrupt("\(name) is not a checkpoint header") }
-        guard header.epoch == epoch else { throw .exists }
-        storing.proof = now
     }
 }

@@ -59,10 +59,9 @@ final class Overlay {
     func set(_ id: UInt32, _ bytes: UnsafeRawBufferPointer, _ new: UnsafeRawBufferPointer?) -> Bool {
         guard cache.freeCount > 2 * Tree.depthMax else { return false }
         let composed = compose(id, bytes)
-        if case .absent = tree.get(composed) { count += 1 }
         value.storeBytes(of: new == nil ? 1 : 0, as: UInt8.self)
         if let new, let source = new.baseAddress { memcpy(value + 1, source, new.count) }
-        tree.put(composed, UnsafeRawBufferPointer(start: value, count: 1 + (new?.count ?? 0)))
+        if tree.put(composed, UnsafeRawBufferPointer(start: value, count: 1 + (new?.count ?? 0))) { count += 1 }
         return true
     }
 

@@ -1,0 +1,148 @@
+import Bytes
+import Glibc
+import Headhunter
+import LogFS
+import ObjectStore
+import Runtime
+
+/// Many files: made, left behind by kill -9 with a full log, opened again, looked up at random with a small cache.
+struct Crowd {
+    private static let directories = 1_000
+    private static let cacheBytes = 256 << 20
+
+    let world: World
+    let many: Int
+    private var loop: EventLoop { world.loops[0] }
+    private func seconds() -> Double { Double(world.clock.monotonic()) / 1e9 }
+
+    init(world: World, many: Int) {
+        self.world = world
+        self.many = many
+    }
+
+    private func open() async throws -> (files: LogFS, store: ObjectStore) {
+        let directory = try await DirectoryStore.open(world: world, loop: loop, root: "store")
+        let store = ObjectStore(directory, world: world, loop: loop)
+        var options = HeadhunterOptions()
+        options.cacheBytes = Self.cacheBytes
+        options.dataCacheBytes = 1 << 20
+        if try await store.names(prefix: "v/").isEmpty {
+            try await Headhunter.create(world: world, store: store, prefix: "v")
+        }
+        let volume = try await Headhunter.open(
+            world: world, loop: loop, store: store, prefix: "v", directory: "log", options: options)
+        return (try await LogFS.open(volume, world: world, subvolume: 1), store)
+    }
+
+    private func make(_ files: LogFS, _ home: FileID, _ name: String, _ type: FileType) async throws -> (FileID, UInt64) {
+        let made = try await files.run { reader in
+            Array(name.utf8).withUnsafeBytes {
+                files.create(
+                    Request(reader: reader, now: world.clock.wall()), in: home, $0,
+                    NewFile(type: type, mode: 0o755, uid: 0, gid: 0))
+            }
+        }
+        return (made.value.inode.id, made.number)
+    }
+
+    /// Does not come back.
+    func fill() async throws {
+        try await world.blocking.run(on: loop) { () throws(Errno) -> Void in
+            try world.disk.makeDirectory("log")
+            try world.disk.makeDirectory("store")
+            try world.disk.syncDirectory("")
+        }
+        let (files, store) = try await open()
+        var homes: [FileID] = []
+        for index in 0..<Self.directories { homes.append(try await make(files, files.rootID, "d\(index)", .directory).0) }
+        var last: UInt64 = 0
+        var nodes = 0.0
+        let start = seconds()
+        for index in 0..<many {
+            last = try await make(files, homes[index % Self.directories], "file-\(index)", .file).1
+            // What a checkpoint writes for as many changes, while there is more and more.
+            if index > 0, index % (many / 5) == 0 {
+                try await files.headhunter.checkpoint()
+                let before = store.counters.bytesPut
+                let begin = seconds()
+                for extra in 0..<2_000 {
+                    last = try await make(files, homes[extra % Self.directories], "extra-\(index)-\(extra)", .file).1
+                }
+                try await files.headhunter.checkpoint()
+                nodes = Double(store.counters.bytesPut - before) / 1024
+                print(
+                    "checkpoint of 2,000 new files in all 1,000 directories among \(index): \(Int(nodes)) KiB, "
+                        + "\(Int((seconds() - begin) * 1000)) ms with their creation")
+            }
+        }
+        print("\(many) files made at \(Int(Double(many) / (seconds() - start)))/s, memory durability")
+        // The log is full when a checkpoint is about to begin.
+        try await files.headhunter.checkpoint()
+        var extra = 0
+        let bytes = 60 << 20
+        var written = 0
+        while written < bytes {
+            last = try await make(files, homes[extra % Self.directories], "late-\(extra)", .file).1
+            extra += 1
+            written += 380
+        }
+        try await files.headhunter.commit(last, .durable)
+        print("killed with \(extra) changes in the log")
+        fflush(nil)
+        kill(getpid(), SIGKILL)
+    }
+
+    func look() async throws {
+        var start = seconds()
+        let (files, store) = try await open()
+        print("opened in \(Int((seconds() - start) * 1000)) ms")
+        var homes: [FileID] = []
+        for index in 0..<Self.directories {
+            let found = try await files.run { reader in
+                Array("d\(index)".utf8).withUnsafeBytes {
+                    files.lookup(Request(reader: reader, now: 0), in: files.rootID, $0)
+                }
+            }
+            homes.append(found.value.id)
+        }
+        start = seconds()
+        try await files.headhunter.checkpoint()
+        print("its log was in the trees after \(Int((seconds() - start) * 1000)) ms more")
+        var state: UInt64 = 88_172_645_463_325_252
+        func random() -> Int {
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            return Int(state % UInt64(many))
+        }
+        let all = homes
+        let rounds = 100_000
+        let callers = 32
+        let reads = store.counters.gets
+        start = seconds()
+        let picks = (0..<rounds).map { _ in random() }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for caller in 0..<callers {
+                group.addTask {
+                    for index in stride(from: caller, to: rounds, by: callers) {
+                        let pick = picks[index]
+                        _ = try await files.run { reader in
+                            Array("file-\(pick)".utf8).withUnsafeBytes {
+                                files.lookup(Request(reader: reader, now: 0), in: all[pick % Self.directories], $0)
+                            }
+                        }
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        let rate = Double(rounds) / (seconds() - start)
+        let each = Double(store.counters.gets - reads) / Double(rounds)
+        print("random look-ups over \(many), cache of 256 MiB: \(Int(rate))/s, \(Int(each * 100)) hundredths of a read each")
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        print("the process had \(usage.ru_maxrss / 1024) MiB at the most")
+        try await files.stop()
+        try await files.headhunter.close()
+    }
+}
