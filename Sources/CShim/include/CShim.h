@@ -11,6 +11,7 @@
 #include "CShimCRC.h"
 #include "CShimDisk.h"
 #include "CShimGSS.h"
+#include "CShimHost.h"
 #include "CShimThread.h"
 #include "CShimNet.h"
 #include "CShimRpcbind.h"

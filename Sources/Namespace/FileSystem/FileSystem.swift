@@ -206,6 +206,17 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
     /// none.
     func seek(_ request: Request, _ file: FileID, from offset: UInt64, data: Bool) -> Attempt<UInt64>
 
+    // MARK: Others
+
+    /// Kept where others change it beside this server: no lease is granted on it, no quota counts it, and who watches it is
+    /// told what the file system tells.
+    func isForeign(_ file: FileID) -> Bool
+    /// From now on changes of what is observed are told here, those that were made by this server, too. Once, before
+    /// anything is observed.
+    func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void)
+    /// Somebody wants to know of changes in a directory that is foreign, or in all below it, or does so no more.
+    func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool)
+
     // MARK: Promises
 
     /// Tells when change `number` and all before it are as safe as `durability` says: at once, before it returns, if

@@ -193,7 +193,9 @@ extension Volume {
             handle: handle, file: file, name: place?.name ?? [],
             action: replaces && intent.disposition == .supersede ? .superseded : action, lease: [], leaseEpoch: 0,
             isLeaseBreaking: false)
-        if let wish = intent.lease {
+        if var wish = intent.lease {
+            // Others change it without a word to anybody's lease.
+            if fileSystem.isForeign(file.file) { wish.wanted = [] }
             guard
                 case .granted(let state, let epoch, let isBreaking) = sharing.grant(
                     wish, to: handle, isDirectory: file.type == .directory)
