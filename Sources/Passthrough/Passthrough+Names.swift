@@ -18,6 +18,8 @@ extension Passthrough {
                 let above = state.withLock { $0.places[directory]?.directory } ?? root
                 return try attributes(try find(above))
             }
+            // What can not be an entry's name is none.
+            guard !name.isEmpty, !name.contains(0x2f), !name.contains(0) else { throw .refused(.noEntry) }
             let name = try Self.checked(name)
             guard !Self.isHidden(name), let found = try child(name, of: home.file) else { throw .refused(.noEntry) }
             see(found, in: directory, name)
@@ -68,7 +70,7 @@ extension Passthrough {
     public func target(_ request: Request, of link: FileID) -> Attempt<[UInt8]> {
         look { () throws(Halt) in
             let found = try find(link)
-            guard FileType(mode: found.status.mode) == .symlink else { throw .refused(.invalid) }
+            guard FileType(mode: found.status.mode) == .symlink else { throw .refused(.wrongType) }
             return try host { () throws(HostError) in
                 var result = 0
                 let target = [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
@@ -265,6 +267,12 @@ extension Passthrough {
             guard !Self.isHidden(newName) else { throw .refused(.badName) }
             let other = try child(newName, of: to.file)
             if other == nil, mode == .exchange { throw .refused(.noEntry) }
+            if mode == .replace, let other {
+                let isDirectory = FileType(mode: other.status.mode) == .directory
+                if isDirectory != (FileType(mode: moving.status.mode) == .directory) {
+                    throw .refused(isDirectory ? .isDirectory : .notDirectory)
+                }
+            }
             let how: Int32 = mode == .noReplace ? 1 : mode == .exchange ? 2 : 0
             do throws(HostError) {
                 try check(

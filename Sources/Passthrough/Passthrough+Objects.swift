@@ -264,11 +264,8 @@ extension Passthrough {
                 .paths(directory, from: start, prefix: prefix, limit: limit),
                 { () throws(Halt) in try self.paths(directory, start, prefix, limit) })
             guard case .paths(let paths, let next) = answer else { throw .refused(.stale) }
-            for (index, entry) in paths.enumerated() {
-                guard entry.path.withUnsafeBytes({ visit($0, entry.file) }) else {
-                    return index + 1 < paths.count ? paths[index + 1].path : next
-                }
-            }
+            // A directory's own path is followed by what lies in it.
+            for entry in paths where !entry.path.withUnsafeBytes({ visit($0, entry.file) }) { return entry.path + [0] }
             return next
         }
     }

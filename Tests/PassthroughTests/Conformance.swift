@@ -83,9 +83,9 @@ struct Conformance {
         await refuses("two dots as a new name", .badName) { _ = try await client.create("..", in: home) }
         await refuses("a slash in a name", .badName) { _ = try await client.create("a/b", in: home) }
         await refuses("a zero in a name", .badName) { _ = try await client.create("a\u{0}b", in: home) }
-        await refuses("a name with a slash is looked up", .badName) { _ = try await client.lookup("x/y", in: home) }
+        await refuses("a name with a slash is looked up", .noEntry) { _ = try await client.lookup("x/y", in: home) }
         await does("a name of 255 bytes") { _ = try await client.create(String(repeating: "n", count: 255), in: home) }
-        await refuses("a name of 256 bytes", .nameTooLong) {
+        await does("a name of 256 bytes") {
             _ = try await client.create(String(repeating: "n", count: 256), in: home)
         }
         await refuses("a name of 1,001 bytes", .nameTooLong) {
@@ -127,7 +127,7 @@ struct Conformance {
             let link = try await client.lookup("symlink", in: home).file
             return String(decoding: try await client.done { client.files.target(client.request, of: link) }, as: UTF8.self)
         }
-        await refuses("what a file says that is no link", .invalid) {
+        await refuses("what a file says that is no link", .wrongType) {
             _ = try await client.done { client.files.target(client.request, of: file.file) }
         }
         await expect("a name without regard to case", "Mixed") {
@@ -190,8 +190,8 @@ struct Conformance {
         await refuses("over a file, which is not to be", .exists) {
             try await client.rename("second", "c", from: home, to: other, .noReplace)
         }
-        await expect("over a file", 0) {
-            try await client.rename("second", "c", from: home, to: other).other?.links ?? 99
+        await expect("over a file", UInt32(0)) {
+            try await client.rename("second", "c", from: home, to: other).other?.links ?? UInt32(99)
         }
         await expect("the other one has the name", second) { try await client.lookup("c", in: other).file }
         await refuses("a file over a directory", .isDirectory) {
@@ -231,13 +231,13 @@ struct Conformance {
         let client = client
         let home = try await client.directory("links")
         let file = try await client.create("a", in: home).file.file
-        await expect("a second name", 2) { try await client.link(file, "b", in: home).file.links }
+        await expect("a second name", UInt32(2)) { try await client.link(file, "b", in: home).file.links }
         await expect("leads to the same file", file) { try await client.lookup("b", in: home).file }
         await refuses("a second name that is taken", .exists) { try await client.link(file, "b", in: home) }
         await refuses("a second name of a directory", .isDirectory) { try await client.link(home, "c", in: home) }
         await expect("the first name goes", 1) { try await client.remove("a", in: home).file.links }
         await expect("the file is still there", 1) { try await client.attributes(file).links }
-        await expect("one name over another of the same file", 2) {
+        await expect("one name over another of the same file", UInt32(2)) {
             try await client.link(file, "c", in: home)
             return try await client.rename("b", "c", from: home, to: home).file.links
         }
@@ -349,7 +349,7 @@ struct Conformance {
                 $0.ifChanged = 1
             }
         }
-        await expect("guarded by its time", 0o600) {
+        await expect("guarded by its time", UInt16(0o600)) {
             let now = try await client.attributes(file.file).changed
             return try await set {
                 $0.mode = 0o600
@@ -371,7 +371,7 @@ struct Conformance {
             let after = try await client.create("b", in: home).directory.after
             return after.change > before.change && after.modified >= before.modified
         }
-        await expect("a link has no mode of its own to set", .symlink) {
+        await expect("a link has no mode of its own to set", FileType.symlink) {
             var new = NewFile(type: .symlink, mode: 0o777)
             new.target = [0x78]
             let link = try await client.create("link", in: home, new).file.file
@@ -447,7 +447,9 @@ struct Conformance {
     private mutating func lists() async throws {
         let client = client
         let file = try await client.create("with a list").file.file
-        let list = ACL([ACL.Entry(.allow, [.readData], .user(77)), ACL.Entry(.allow, [.readData, .writeData], .owner)])
+        let list = ACL([
+            ACL.Entry(.allow, .user(77), [.readData]), ACL.Entry(.allow, .owner, [.readData, .writeData]),
+        ])
         await expect("no list", true) { try await client.done { client.files.acl(client.request, file) } == nil }
         await expect("a list", list) {
             _ = try await client.done { client.files.setACL(client.request, file, list, mode: 0o600) }
@@ -532,8 +534,8 @@ struct Conformance {
         await expect("with its owner and mode", "7:8 640") {
             "\(first.file.uid):\(first.file.gid) \(String(first.file.mode, radix: 8))"
         }
-        await expect("and its seal", seal) { try await client.attributes(first.file.file).seal }
-        await expect("a seal outlives a change of times", seal) {
+        await expect("and its seal", Optional(seal)) { try await client.attributes(first.file.file).seal }
+        await expect("a seal outlives a change of times", Optional(seal)) {
             var new = NewAttributes()
             new.modified = 99_000_000_000
             let times = new
@@ -542,6 +544,12 @@ struct Conformance {
         await expect("a write breaks the seal", true) {
             try await client.write(first.file.file, "ONE")
             return try await client.attributes(first.file.file).seal == nil
+        }
+        await refuses("guarded by a time that was, before what is written is flushed", .notSynchronized) {
+            var new = NewAttributes()
+            (new.mode, new.ifChanged) = (0o600, first.file.changed)
+            let guarded = new
+            _ = try await client.done { client.files.setAttributes(client.request, first.file.file, guarded) }
         }
         await refuses("an object where nothing is to be", .exists) {
             _ = try await program.place("o", "two", .nothing, in: home)

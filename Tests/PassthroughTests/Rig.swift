@@ -14,7 +14,9 @@ final class Rig: Sendable {
 
     init() throws {
         var template = Array("/tmp/proxyfs-passthrough-XXXXXX".utf8CString)
-        path = try #require(template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress).map { String(cString: $0) } })
+        let made = template.withUnsafeMutableBufferPointer { $0.baseAddress.flatMap { mkdtemp($0) } != nil }
+        path = template.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } ?? "" }
+        try #require(made)
         for name in ["served", "outside", "disk"] { mkdir(path + "/" + name, 0o755) }
         world = try World.real(disk: RealDisk(path: path + "/disk"), loops: 1)
     }

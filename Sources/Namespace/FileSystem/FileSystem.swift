@@ -100,6 +100,8 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
         _ visit: (Entry, UnsafeRawBufferPointer) -> Bool
     ) -> Attempt<Bool>
     func space(_ request: Request) -> Attempt<Space>
+    /// Where this file is kept.
+    func space(_ request: Request, at file: FileID) -> Attempt<Space>
     /// Whether a request with this token was made before: then it gets its first answer, whatever has become of its names.
     func isRepeated(_ request: Request) -> Attempt<Bool>
     /// All names below a directory and the bytes of files that have their first name there, with what was written and not

@@ -126,7 +126,7 @@ extension Volume {
         var before: Attributes?
         if case .done(let found, _) = fileSystem.attributes(request, file) { before = found }
         var allowed = allowed
-        if meter.isOn, allowed.uid != nil || allowed.gid != nil {
+        if counts(file), allowed.uid != nil || allowed.gid != nil {
             try await changeOwner(request, file, &allowed)
         }
         let others = allowed
