@@ -12,30 +12,38 @@ import Testing
     static let steps = 20_000
     private static let names = ["a", "b", "c", "d"]
 
-    /// The host's own program, on a thread of its own: everything that could lead a path elsewhere.
+    /// The host's own program, on a thread of its own: everything that could lead a path elsewhere. It follows no links itself,
+    /// so that whatever is found outside afterwards was not put there by it.
     private static func disturb(_ rig: Rig, _ seed: UInt64, _ isOver: borrowing Atomic<Bool>) {
         var random = Generator(seed: seed)
-        func any() -> String {
-            var path = rig.served
-            for _ in 0...random.below(3) { path += "/" + names[Int(random.below(UInt64(names.count)))] }
-            return path
+        let root = Glibc.open(rig.served, O_RDONLY | O_DIRECTORY)
+        defer { Glibc.close(root) }
+        func any() -> (directory: Int32, name: String) {
+            let path = (0..<random.below(3)).map { _ in names[random.below(names.count)] }.joined(separator: "/")
+            let found = shim_host_open(root, path, Int32(SHIM_HOST_NAME), 0)
+            let name = names[random.below(names.count)]
+            return found < 0 ? (dup(root), name) : (found, name)
         }
         while !isOver.load(ordering: .relaxed) {
             let (one, two) = (any(), any())
+            defer {
+                Glibc.close(one.directory)
+                Glibc.close(two.directory)
+            }
             switch random.below(9) {
-            case 0: mkdir(one, 0o755)
-            case 1: rename(one, two)
-            case 2: unlink(one)
-            case 3: rmdir(one)
-            case 4: symlink(rig.outside, one)
-            case 5: symlink("../../../outside", one)
-            case 6: symlink(rig.outside + "/secret", one)
+            case 0: mkdirat(one.directory, one.name, 0o755)
+            case 1: _ = shim_host_rename(one.directory, one.name, two.directory, two.name, 0)
+            case 2: unlinkat(one.directory, one.name, 0)
+            case 3: unlinkat(one.directory, one.name, AT_REMOVEDIR)
+            case 4: symlinkat(rig.outside, one.directory, one.name)
+            case 5: symlinkat("../../../outside", one.directory, one.name)
+            case 6: symlinkat(rig.outside + "/secret", one.directory, one.name)
             // The worst: what was looked at is a link by the time it is used.
             case 7:
-                symlink(rig.outside, one + ".link")
-                _ = shim_host_rename(AT_FDCWD, one + ".link", AT_FDCWD, one, 2)
-                unlink(one + ".link")
-            default: mkfifo(one, 0o644)
+                symlinkat(rig.outside, one.directory, one.name + ".link")
+                _ = shim_host_rename(one.directory, one.name + ".link", one.directory, one.name, 2)
+                unlinkat(one.directory, one.name + ".link", 0)
+            default: mkfifoat(one.directory, one.name, 0o644)
             }
         }
     }

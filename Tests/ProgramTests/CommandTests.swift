@@ -100,6 +100,40 @@ import Testing
         #expect(left.sorted() == ["data", "import"])
     }
 
+    /// A mount is kept with its volume, made again by each server, and told when it can not be.
+    @Test func mountsStay() async throws {
+        let folder = try Folder()
+        let directory = folder.path + "/import"
+        try FileManager.default.createDirectory(atPath: directory + "/sub", withIntermediateDirectories: true)
+        var server = try await server(folder)
+        #expect(try await run(["volume", "create", "archive"], in: folder).status == 0)
+        let mounted = try await run(["volume", "mount", "/archive/import", "--directory", directory], in: folder)
+        #expect(mounted.status == 0, "\(mounted.err)")
+        // In use, below what is in use, the server's own, not there, no path, below what is not there.
+        for (path, directory, why) in [
+            ("/archive/import", directory, "is in use"), ("/archive/other", directory + "/sub", "is in use"),
+            ("/archive/other", folder.path + "/data", "the server's own"),
+            ("/archive/other", folder.path, "the server's own"), ("/archive/other", "/nothing", "no such directory"),
+            ("/archive", "/tmp", "no path for a mount"), ("/archive/../x", "/tmp", "no path for a mount"),
+            ("/archive/other", "import", "from the root on"),
+        ] {
+            let answer = try await run(["volume", "mount", path, "--directory", directory], in: folder)
+            #expect(answer.status != 0 && answer.err.contains(why), "\(path) \(directory): \(answer.err)")
+        }
+        await stop(server)
+        let rows = try await run(["volume", "mounts", "--json"], in: folder)
+        #expect(rows.out.contains("\"state\":\"mounted\""), "\(rows.out)\(rows.err)")
+        try FileManager.default.moveItem(atPath: directory, toPath: directory + ".away")
+        server = try await self.server(folder)
+        let missing = try await run(["volume", "mounts"], in: folder)
+        #expect(missing.status == 0 && missing.out.contains("not mounted"), "\(missing.out)")
+        #expect(try await run(["volume", "unmount", "/archive/import"], in: folder).status == 0)
+        let again = try await run(["volume", "unmount", "/archive/import"], in: folder)
+        #expect(again.status == 1 && again.err.contains("nothing is mounted there"))
+        #expect(try await run(["volume", "mounts"], in: folder).out == "none\n")
+        await stop(server)
+    }
+
     /// What commands made is there after a stop, after kill -9, and for the next command without a server.
     @Test func whatCommandsMakeStays() async throws {
         let folder = try Folder()

@@ -127,6 +127,8 @@ public struct NewAttributes: Sendable {
     public var dos: UInt32?
     /// Refused as `.notSynchronized` unless the file was last changed at this time.
     public var ifChanged: Int64?
+    /// Whose lease a change of size does not end: it is his own.
+    package var actor: LeaseKey?
 
     public init() {}
 

@@ -76,7 +76,7 @@ extension Volume {
             let attempt = try writeData(caller, file, at: offset, bytes)
             guard case .done(var changed, let number) = attempt else { return attempt }
             certain(found, &changed)
-            sharing.changed(file, by: caller)
+            sharing.changed(file, by: caller.handle?.lease)
             if let trail { sharing.post([(.modified, [.size, .lastWrite], trail)]) }
             return .done(changed, number: number)
         }
@@ -115,6 +115,7 @@ extension Volume {
                 new.mode = Self.withoutSetID(found.mode)
             }
             if found.hasACL { try keepInStep(caller, found, &new) }
+            new.actor = caller.handle?.lease
             return .done(new, number: 0)
         }
     }
@@ -133,6 +134,8 @@ extension Volume {
         var (changed, number) = try await growing(request, file, to: size) { () async throws(FileError) in
             try await fileSystem.resize(request, file, to: size, others)
         }
+        // A lease that was granted since the change was allowed.
+        sharing.changed(file, by: allowed.actor)
         if let before { certain(before, &changed) }
         if sharing.uses.contains(.watches) {
             // A watcher learns that something happened; what can not be found now is not waited for after the fact.
