@@ -142,7 +142,9 @@ let package = Package(
         tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "Runtime", "Simulator"]),
         .testTarget(
             name: "PassthroughTests",
-            dependencies: ["Bytes", "CShim", "Headhunter", "LogFS", "Namespace", "Passthrough", "Runtime", "Simulator"],
+            dependencies: [
+                "Bytes", "CShim", "Headhunter", "LogFS", "Namespace", "Passthrough", "Runtime", "Simulator",
+            ],
             exclude: ["differences.txt"], swiftSettings: strict),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
         tests("Metrics", []),

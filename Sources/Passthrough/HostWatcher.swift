@@ -141,9 +141,11 @@ final class HostWatcher: Sendable {
     }
 
     private func add(_ directory: FileID, below root: FileID?, _ host: Passthrough) {
-        guard case .success(let found) = Passthrough.settled({ () throws(Halt) in
-            try host.directory(directory, .waiting)
-        }) else { return }
+        guard
+            case .success(let found) = Passthrough.settled({ () throws(Halt) in
+                try host.directory(directory, .waiting)
+            })
+        else { return }
         let isAdded = state.withLock { state -> Bool in
             guard !state.directories.isFull else { return false }
             let watch = shim_host_watch(state.descriptor, found.file.descriptor)
@@ -220,9 +222,11 @@ final class HostWatcher: Sendable {
             }
             let name = [UInt8](String.bytes(event.name))
             guard !name.isEmpty, !Passthrough.isHidden(name) else { continue }
-            guard case .success(let home) = Passthrough.settled({ () throws(Halt) in
-                try host.directory(directory, .waiting)
-            }) else {
+            guard
+                case .success(let home) = Passthrough.settled({ () throws(Halt) in
+                    try host.directory(directory, .waiting)
+                })
+            else {
                 // It was moved out of what is served.
                 state.withLock { state in
                     shim_host_unwatch(state.descriptor, event.watch)
@@ -248,9 +252,11 @@ final class HostWatcher: Sendable {
             guard isDirectory, !what.isDisjoint(with: [.created, .came]) else { continue }
             // What comes below a root is watched from now on.
             for root in state.withLock({ $0.directories.roots(of: event.watch) }) {
-                guard case .success(let found?) = Passthrough.settled({ () throws(Halt) in
-                    try host.child(name, of: home.file, .waiting)
-                }), FileType(mode: found.status.mode) == .directory else { continue }
+                guard
+                    case .success(let found?) = Passthrough.settled({ () throws(Halt) in
+                        try host.child(name, of: home.file, .waiting)
+                    }), FileType(mode: found.status.mode) == .directory
+                else { continue }
                 host.see(found, in: directory, name)
                 addAll(
                     from: FileID(found.status, subvolume: host.subvolume), root: root, host,

@@ -14,7 +14,7 @@ extension Passthrough {
         }
     }
 
-    func set(_ new: NewAttributes, _ found: Found) throws(Halt) {
+    func set(_ new: NewAttributes, _ found: Named) throws(Halt) {
         let type = FileType(mode: found.status.mode)
         try host { () throws(HostError) in
             let uid = new.uid ?? .max

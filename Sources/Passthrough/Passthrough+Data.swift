@@ -51,7 +51,7 @@ extension Passthrough {
     }
 
     /// The file's data, which is a plain file's.
-    func data(_ file: FileID, _ how: Int, _ manner: Manner = .atOnce) throws(Halt) -> Found {
+    func data(_ file: FileID, _ how: Int, _ manner: Manner = .atOnce) throws(Halt) -> Named {
         let found = try find(file, manner)
         switch FileType(mode: found.status.mode) {
         case .file: break
@@ -119,7 +119,7 @@ extension Passthrough {
     }
 
     /// What the content was said to be holds no more.
-    func unseal(_ found: Found) throws(Halt) {
+    func unseal(_ found: Named) throws(Halt) {
         try host { () throws(HostError) in
             var record = try Self.record(found)
             guard record.seal != nil else { return }

@@ -10,10 +10,10 @@ extension Passthrough {
         case waiting
     }
 
-    typealias Found = (file: HostFile, status: shim_host_status)
+    typealias Named = (file: HostFile, status: shim_host_status)
 
     /// The file, to be named only, or as it was opened, and what it is.
-    func find(_ file: FileID, _ manner: Manner = .atOnce) throws(Halt) -> Found {
+    func find(_ file: FileID, _ manner: Manner = .atOnce) throws(Halt) -> Named {
         let (open, path) = state.withLock { ($0.opens[file]?.file, $0.places.path(of: file)) }
         if let open { return (open, try host { () throws(HostError) in try open.status() }) }
         guard file.subvolume == subvolume else { throw .refused(.stale) }
@@ -24,7 +24,7 @@ extension Passthrough {
     }
 
     /// Nil: the names lead nowhere by now.
-    private func walk(_ path: [[UInt8]], _ manner: Manner) throws(Halt) -> Found? {
+    private func walk(_ path: [[UInt8]], _ manner: Manner) throws(Halt) -> Named? {
         var place = base
         var index = 0
         repeat {
@@ -76,24 +76,24 @@ extension Passthrough {
     }
 
     /// A directory that is to be used by its names.
-    func directory(_ file: FileID, _ manner: Manner = .atOnce) throws(Halt) -> Found {
+    func directory(_ file: FileID, _ manner: Manner = .atOnce) throws(Halt) -> Named {
         let found = try find(file, manner)
         guard FileType(mode: found.status.mode) == .directory else { throw .refused(.notDirectory) }
         return found
     }
 
     /// What a name of the directory leads to; nil: nothing.
-    func child(_ name: [UInt8], of directory: HostFile, _ manner: Manner = .atOnce) throws(Halt) -> Found? {
+    func child(_ name: [UInt8], of directory: HostFile, _ manner: Manner = .atOnce) throws(Halt) -> Named? {
         guard let file = try step(directory, name, manner) else { return nil }
         return (file, try host { () throws(HostError) in try file.status() })
     }
 
-    func attributes(_ found: Found) throws(Halt) -> Attributes {
+    func attributes(_ found: Named) throws(Halt) -> Attributes {
         let record = try host { () throws(HostError) in try Self.record(found) }
         return Attributes(found.status, record, subvolume: subvolume)
     }
 
-    static func record(_ found: Found) throws(HostError) -> HostRecord {
+    static func record(_ found: Named) throws(HostError) -> HostRecord {
         let type = FileType(mode: found.status.mode)
         guard type == .file || type == .directory else { return HostRecord() }
         // Most files have none: a look at the length costs no memory.
@@ -103,7 +103,7 @@ extension Passthrough {
         return HostRecord(bytes)
     }
 
-    func see(_ found: Found, in directory: FileID, _ name: [UInt8]) {
+    func see(_ found: Named, in directory: FileID, _ name: [UInt8]) {
         let file = FileID(found.status, subvolume: subvolume)
         state.withLock { state in name.withUnsafeBytes { state.places.see(file, in: directory, $0) } }
     }
@@ -122,7 +122,7 @@ extension Passthrough {
     // MARK: Searching
 
     /// The file was moved by others, or is of an earlier life of this program: everything is looked through, now and then.
-    private func search(_ file: FileID, _ manner: Manner) throws(Halt) -> Found {
+    private func search(_ file: FileID, _ manner: Manner) throws(Halt) -> Named {
         let now = world.clock.monotonic()
         let (isRecent, isKnown, isBusy) = state.withLock { state in
             (
@@ -181,7 +181,7 @@ extension Passthrough {
 
     /// Every entry of a directory that is there at the time of the look. In the pool.
     func forEachEntry(
-        of directory: FileID, _ body: (Found, [UInt8]) throws(Halt) -> Void
+        of directory: FileID, _ body: (Named, [UInt8]) throws(Halt) -> Void
     ) throws(Halt) {
         let home = try self.directory(directory, .waiting)
         let reader = try host { () throws(HostError) in try home.file.reopen(Self.listing) }

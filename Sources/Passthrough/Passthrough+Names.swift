@@ -15,7 +15,9 @@ extension Passthrough {
             let home = try self.directory(directory)
             if name.elementsEqual([0x2e]) { return try attributes(home) }
             if name.elementsEqual([0x2e, 0x2e]) {
-                let above = state.withLock { $0.places[directory]?.directory } ?? root
+                if directory == root { return try attributes(home) }
+                // An open directory that was moved out of reach has nothing above it.
+                guard let above = state.withLock({ $0.places[directory]?.directory }) else { throw .refused(.stale) }
                 return try attributes(try find(above))
             }
             // What can not be an entry's name is none.
@@ -180,7 +182,7 @@ extension Passthrough {
     }
 
     private func existing(
-        _ there: Found, _ home: Found, _ directory: FileID, _ name: [UInt8], _ new: NewFile, _ disposition: Disposition
+        _ there: Named, _ home: Named, _ directory: FileID, _ name: [UInt8], _ new: NewFile, _ disposition: Disposition
     ) throws(Halt) -> Created {
         let file = try attributes(there)
         switch disposition {
@@ -312,7 +314,7 @@ extension Passthrough {
     }
 
     /// As it is by now.
-    func again(_ found: Found) throws(Halt) -> Attributes {
+    func again(_ found: Named) throws(Halt) -> Attributes {
         try attributes((found.file, try host { () throws(HostError) in try found.file.status() }))
     }
 

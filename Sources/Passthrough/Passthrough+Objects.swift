@@ -17,7 +17,9 @@ extension Passthrough {
             let home = try self.directory(directory)
             let name = try Self.checked(name)
             guard !Self.isHidden(name), new.type == .file else { throw .refused(.badName) }
-            guard content.count <= placeBytesMax, attributes.count <= placeAttributesMax else { throw .refused(.invalid) }
+            guard content.count <= placeBytesMax, attributes.count <= placeAttributesMax else {
+                throw .refused(.invalid)
+            }
             let other = try expect(expected, name, home)
             let draft = try draft(home, new, uid, gid)
             do throws(Halt) {
@@ -81,7 +83,7 @@ extension Passthrough {
 
     private func hiddenName() -> [UInt8] { Self.hidden + Array(String(world.random.next(), radix: 16).utf8) }
 
-    private func draft(_ home: Found, _ new: NewFile, _ uid: UInt32, _ gid: UInt32) throws(Halt) -> Draft {
+    private func draft(_ home: Named, _ new: NewFile, _ uid: UInt32, _ gid: UInt32) throws(Halt) -> Draft {
         do throws(HostError) {
             return Draft(file: try Self.make(nil, in: home.file, new, uid: uid, gid: gid), name: nil)
         } catch {
@@ -93,7 +95,7 @@ extension Passthrough {
         }
     }
 
-    private func discard(_ draft: Draft, _ home: Found) {
+    private func discard(_ draft: Draft, _ home: Named) {
         _ = draft.name?.terminated { shim_host_remove(home.file.descriptor, $0, 0) }
     }
 
@@ -111,7 +113,7 @@ extension Passthrough {
     }
 
     /// What has the name, when it is what was expected.
-    private func expect(_ expected: ExpectedFile, _ name: [UInt8], _ home: Found) throws(Halt) -> Found? {
+    private func expect(_ expected: ExpectedFile, _ name: [UInt8], _ home: Named) throws(Halt) -> Named? {
         let there = try child(name, of: home.file)
         if let there, FileType(mode: there.status.mode) == .directory { throw .refused(.isDirectory) }
         switch expected {
@@ -127,7 +129,7 @@ extension Passthrough {
 
     /// The file takes its name, in one step.
     private func settle(
-        _ draft: Draft, in directory: FileID, _ home: Found, _ name: [UInt8], _ other: Found?, _ seal: ContentSeal?
+        _ draft: Draft, in directory: FileID, _ home: Named, _ name: [UInt8], _ other: Named?, _ seal: ContentSeal?
     ) throws(Halt) -> (PlacedFile, UInt64) {
         try host { () throws(HostError) in
             let status = try draft.file.status()
@@ -143,7 +145,10 @@ extension Passthrough {
                 do throws(HostError) {
                     try check(
                         link.terminated { link in
-                            name.terminated { shim_host_rename(home.file.descriptor, link, home.file.descriptor, $0, other == nil ? 1 : 0) }
+                            name.terminated {
+                                shim_host_rename(
+                                    home.file.descriptor, link, home.file.descriptor, $0, other == nil ? 1 : 0)
+                            }
                         })
                 } catch {
                     _ = link.terminated { shim_host_remove(home.file.descriptor, $0, 0) }

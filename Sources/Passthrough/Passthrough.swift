@@ -20,6 +20,9 @@ public final class Passthrough: FileSystem {
     static let opensMax = 8192
     /// What was fetched and waits to be asked for again.
     static let answersMax = 256
+    /// So long an answer may wait for who asked: others change what is there, too.
+    static let answerNanoseconds: UInt64 = 1_000_000_000
+    static let outdatedMax = 3
     static let warmedMax = 4096
     /// Bytes written and not synced before writers wait for the disk.
     static let unsyncedBytesMax: UInt64 = 64 << 20
@@ -47,7 +50,9 @@ public final class Passthrough: FileSystem {
         var opens: [FileID: Open] = [:]
         /// Paths that the kernel has been made to know.
         var warmed: Set<[UInt8]> = []
-        var answers: [Question: Result<Answer, FileError>] = [:]
+        var answers: [Question: Found] = [:]
+        /// Questions whose answers were out of date when they were to be given, and how often.
+        var outdated: [Question: Int] = [:]
         /// When the last search ended.
         var searched: UInt64?
         var isSearching = false
@@ -142,20 +147,41 @@ public final class Passthrough: FileSystem {
         }
     }
 
+    /// What was found out for a question, and when that began.
+    struct Found {
+        var answer: Result<Answer, FileError>
+        var number: UInt64
+        var time: UInt64
+    }
+
     /// What the pool has found out for this very question; else it does so now.
+    ///
+    /// Whoever asks sees every change whose reply went out before. So an answer that somebody else asked for and that changes
+    /// have overtaken is not given: only, after some tries, when there is always a change under way.
     func answer(_ question: Question, _ find: @escaping @Sendable () throws(Halt) -> Answer) throws(Halt) -> Answer {
-        let found = state.withLock { $0.answers.removeValue(forKey: question) }
-        switch found {
-        case .success(let answer): return answer
-        case .failure(let error): throw .refused(error)
-        case nil:
-            throw lack { [state] in
-                let answer = Self.settled(find)
-                state.withLock { state in
-                    // Who asked first may not come back: nobody's answer is kept for ever.
-                    if state.answers.count >= Self.answersMax { state.answers.removeAll() }
-                    state.answers[question] = answer
-                }
+        let now = world.clock.monotonic()
+        let found = state.withLock { state -> Result<Answer, FileError>? in
+            guard let found = state.answers.removeValue(forKey: question) else { return nil }
+            let isFresh = found.number == state.promises.newest && now &- found.time < Self.answerNanoseconds
+            if isFresh || state.outdated[question] ?? 0 >= Self.outdatedMax {
+                state.outdated[question] = nil
+                return found.answer
+            }
+            if state.outdated.count >= Self.answersMax { state.outdated.removeAll() }
+            state.outdated[question, default: 0] += 1
+            return nil
+        }
+        if let found {
+            do { return try found.get() } catch { throw .refused(error) }
+        }
+        throw lack { [state, world] in
+            let number = state.withLock { $0.promises.newest }
+            let answer = Self.settled(find)
+            let time = world.clock.monotonic()
+            state.withLock { state in
+                // Who asked first may not come back: nobody's answer is kept for ever.
+                if state.answers.count >= Self.answersMax { state.answers.removeAll() }
+                state.answers[question] = Found(answer: answer, number: number, time: time)
             }
         }
     }

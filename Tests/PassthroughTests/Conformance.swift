@@ -125,41 +125,30 @@ struct Conformance {
         }
         await expect("what a link says", "../elsewhere") {
             let link = try await client.lookup("symlink", in: home).file
-            return String(decoding: try await client.done { client.files.target(client.request, of: link) }, as: UTF8.self)
+            let target = try await client.done { client.files.target(client.request, of: link) }
+            return String(decoding: target, as: UTF8.self)
         }
         await refuses("what a file says that is no link", .wrongType) {
             _ = try await client.done { client.files.target(client.request, of: file.file) }
         }
         await expect("a name without regard to case", "Mixed") {
             _ = try await client.create("Mixed", in: home)
-            var stored = ""
-            _ = try await client.done {
-                client.name("mIXED") {
-                    client.files.lookupFolded(client.request, in: home, $0) { stored = String(decoding: $0, as: UTF8.self) }
-                }
-            }
-            return stored
+            return try await client.folded("mIXED", in: home)
         }
         await expect("an exact name wins", "mixed") {
             _ = try await client.create("mixed", in: home)
-            var stored = ""
-            _ = try await client.done {
-                client.name("mixed") {
-                    client.files.lookupFolded(client.request, in: home, $0) { stored = String(decoding: $0, as: UTF8.self) }
-                }
-            }
-            return stored
+            return try await client.folded("mixed", in: home)
         }
         await refuses("no name without regard to case", .noEntry) {
-            _ = try await client.done {
-                client.name("mIXeD nothing") { client.files.lookupFolded(client.request, in: home, $0) { _ in } }
-            }
+            _ = try await client.folded("mIXeD nothing", in: home)
         }
         await refuses("a directory removed as a file", .isDirectory) { try await client.remove("dir", in: home) }
         await refuses("a file removed as a directory", .notDirectory) {
             try await client.remove("a", in: home, isDirectory: true)
         }
-        await refuses("a directory that is not empty", .notEmpty) { try await client.remove("names", isDirectory: true) }
+        await refuses("a directory that is not empty", .notEmpty) {
+            try await client.remove("names", isDirectory: true)
+        }
         await refuses("nothing removed", .noEntry) { try await client.remove("nothing", in: home) }
         await expect("the last name", 0) { try await client.remove("a", in: home).file.links }
         await refuses("a file that is gone", .stale) { _ = try await client.attributes(file.file) }
@@ -539,7 +528,9 @@ struct Conformance {
             var new = NewAttributes()
             new.modified = 99_000_000_000
             let times = new
-            return try await client.done { client.files.setAttributes(client.request, first.file.file, times) }.after.seal
+            return try await client.done {
+                client.files.setAttributes(client.request, first.file.file, times)
+            }.after.seal
         }
         await expect("a write breaks the seal", true) {
             try await client.write(first.file.file, "ONE")
@@ -566,7 +557,9 @@ struct Conformance {
             return try await client.read(placed.file.file)
         }
         await refuses("the old one is gone", .stale) { _ = try await client.attributes(first.file.file) }
-        await refuses("an object over a directory", .isDirectory) { _ = try await program.place("objects", "x", in: client.root) }
+        await refuses("an object over a directory", .isDirectory) {
+            _ = try await program.place("objects", "x", in: client.root)
+        }
         await expect("a file without a name gets one", "long content") {
             let file = try await client.done {
                 client.files.createNameless(
@@ -696,7 +689,9 @@ struct Conformance {
                 }()
                 guard number > 0, number <= client.files.newestChange else { throw FileError.invalid }
                 let failure = await withUnsafeContinuation { (done: UnsafeContinuation<FileError?, Never>) in
-                    client.files.whenSettled(number, durability, on: client.world.loops[0]) { done.resume(returning: $0) }
+                    client.files.whenSettled(number, durability, on: client.world.loops[0]) {
+                        done.resume(returning: $0)
+                    }
                 }
                 if let failure { throw failure }
             }

@@ -20,7 +20,9 @@ import Testing
     private static func hold(_ program: Conformance, _ name: String) throws {
         let known = try differences(name)
         for line in program.seen where !known.contains(line) { Issue.record("\(name): \(line)") }
-        for line in known where !program.seen.contains(line) { Issue.record("\(name) does not differ any more: \(line)") }
+        for line in known where !program.seen.contains(line) {
+            Issue.record("\(name) does not differ any more: \(line)")
+        }
         #expect(program.cases > 120)
     }
 

@@ -241,7 +241,8 @@ import Testing
         }
         // Each answer was given, so that each was compared.
         for answer in [
-            "done", "exists", "noEntry", "notEmpty", "isDirectory", "notDirectory", "crossDevice", "accessDenied", "loop",
+            "done", "exists", "noEntry", "notEmpty", "isDirectory", "notDirectory", "crossDevice", "accessDenied",
+            "loop",
             "inUse", "numberTaken", "notMounted", "hasMounts",
         ] {
             #expect(run.counts[answer] ?? 0 > 0, "seed \(seed): never \(answer)")

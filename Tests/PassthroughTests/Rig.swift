@@ -37,7 +37,11 @@ final class Rig: Sendable {
             for name in names(next) {
                 var status = stat()
                 lstat(next + "/" + name, &status)
-                if status.st_mode & S_IFMT == S_IFDIR { open.append(next + "/" + name) } else { unlink(next + "/" + name) }
+                if status.st_mode & S_IFMT == S_IFDIR {
+                    open.append(next + "/" + name)
+                } else {
+                    unlink(next + "/" + name)
+                }
             }
         }
         for directory in directories.reversed() { rmdir(directory) }
@@ -48,7 +52,9 @@ final class Rig: Sendable {
         defer { closedir(listing) }
         var names: [String] = []
         while let entry = readdir(listing) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
             if name != ".", name != ".." { names.append(name) }
         }
         return names
@@ -103,6 +109,17 @@ struct Client: Sendable {
 
     func lookup(_ text: String, in directory: FileID? = nil) async throws -> Attributes {
         try await done { name(text) { files.lookup(request, in: directory ?? root, $0) } }
+    }
+
+    /// The name as it is stored.
+    func folded(_ text: String, in directory: FileID) async throws -> String {
+        var stored = ""
+        try await done {
+            name(text) {
+                files.lookupFolded(request, in: directory, $0) { stored = String(decoding: $0, as: UTF8.self) }
+            }
+        }
+        return stored
     }
 
     func create(
