@@ -102,7 +102,11 @@ final class HostWatcher: Sendable {
 
     func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) { state.withLock { $0.tell = tell } }
 
-    private func tell(_ change: ForeignChange) { state.withLock { $0.tell }?(change) }
+    /// On the loop: who is told asks file systems, as nobody of the pool may.
+    private func tell(_ change: ForeignChange) {
+        guard let tell = state.withLock({ $0.tell }) else { return }
+        loop.execute { tell(change) }
+    }
 
     /// In the pool.
     func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool, _ host: Passthrough) {

@@ -213,8 +213,8 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
     /// Kept where others change it beside this server: no lease is granted on it, no quota counts it, and who watches it is
     /// told what the file system tells.
     func isForeign(_ file: FileID) -> Bool
-    /// From now on changes of what is observed are told here, those that were made by this server, too. Once, before
-    /// anything is observed.
+    /// From now on changes of what is observed are told here, on the first loop, those that were made by this server, too.
+    /// Once, before anything is observed.
     func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void)
     /// Somebody wants to know of changes in a directory that is foreign, or in all below it, or does so no more.
     func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool)

@@ -85,7 +85,7 @@ public final class HostedVolume: Sendable {
                 files = try await LogFS.open(headhunter, world: world, subvolume: 1)
             } catch { throw Self.volumeError(error) }
             files.start()
-            let tree = MountTree(LogFileSystem(files, world: world))
+            let tree = MountTree(LogFileSystem(files, world: world), loops: world.loops)
             let volume = Volume(
                 name, identity: headhunter.volume.high ^ headhunter.volume.low,
                 tree, durability: durability, clock: world.clock, random: world.random,

@@ -84,14 +84,14 @@ extension MountTree {
                 try await home.clone(request, source, at: offset, length: length, to: target, at: place)
             }
         }
-        return try await copy(request, source, at: offset, length: length, to: target, at: place)
+        return try await copy(source, at: offset, length: length, to: target, at: place, now: request.now)
     }
 
     private static let copyBytes = 256 * 1024
     private static let copyAttemptsMax = 1000
 
     func copy(
-        _ request: Request, _ source: FileID, at offset: UInt64, length: UInt64, to target: FileID, at place: UInt64
+        _ source: FileID, at offset: UInt64, length: UInt64, to target: FileID, at place: UInt64, now: Int64
     ) async throws(FileError) -> UInt64 {
         let block = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.copyBytes, alignment: 16)
         defer { block.deallocate() }
@@ -104,17 +104,18 @@ extension MountTree {
             guard !isBeyond else { break }
             let count = try await readAll(source, at: from, into: part)
             if count == 0 { break }
-            try await put(request, target, at: place &+ done, buffer, count)
+            try await put(target, at: place &+ done, buffer, count, now)
             done += UInt64(count)
         }
         return try await flush(target)
     }
 
     private func put(
-        _ request: Request, _ target: FileID, at place: UInt64, _ buffer: SendableBuffer, _ count: Int
+        _ target: FileID, at place: UInt64, _ buffer: SendableBuffer, _ count: Int, _ now: Int64
     ) async throws(FileError) {
         for _ in 0..<Self.copyAttemptsMax {
-            switch write(request, target, at: place, UnsafeRawBufferPointer(rebasing: buffer.bytes.prefix(count))) {
+            let bytes = UnsafeRawBufferPointer(rebasing: buffer.bytes.prefix(count))
+            switch write(ownRequest(now), target, at: place, bytes) {
             case .done: return
             case .refused(let error): throw error
             case .lacks(let lack): try await lack.supplied()

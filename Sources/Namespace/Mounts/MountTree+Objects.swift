@@ -39,22 +39,23 @@ extension MountTree {
                 try await home.join(sources, to: file, now: now)
             }
         }
-        let request = Request(reader: 0, now: now)
-        var end = try size(request, file)
+        var end = try await size(file, now)
         var number: UInt64 = 0
         for source in sources {
-            let length = try size(request, source)
-            number = try await copy(request, source, at: 0, length: length, to: file, at: end)
+            let length = try await size(source, now)
+            number = try await copy(source, at: 0, length: length, to: file, at: end, now: now)
             end += length
         }
         return number
     }
 
-    private func size(_ request: Request, _ file: FileID) throws(FileError) -> UInt64 {
-        switch attributes(request, file) {
-        case .done(let found, _): return found.size
-        case .refused(let error): throw error
-        case .lacks: throw .delay
+    private func size(_ file: FileID, _ now: Int64) async throws(FileError) -> UInt64 {
+        while true {
+            switch attributes(ownRequest(now), file) {
+            case .done(let found, _): return found.size
+            case .refused(let error): throw error
+            case .lacks(let lack): try await lack.supplied()
+            }
         }
     }
 
@@ -69,7 +70,7 @@ extension MountTree {
             }
         }
         return try await copy(
-            Request(reader: 0, now: now), source, at: sourceOffset, length: length, to: target, at: targetOffset)
+            source, at: sourceOffset, length: length, to: target, at: targetOffset, now: now)
     }
 
     public func extendedAttributes(

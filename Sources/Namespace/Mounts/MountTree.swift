@@ -42,19 +42,27 @@ public final class MountTree: FileSystem {
     static let foreignNumber: UInt64 = 1 << 63
 
     let base: any FileSystem
+    private let loops: [EventLoop]
     private let baseSubvolume: UInt32
     let table = Guarded(Table())
     private let isUsed = Atomic(false)
     private let verifier = Atomic<UInt64>(0)
     private let told = Guarded<(@Sendable (ForeignChange) -> Void)?>(nil)
 
-    public init(_ base: any FileSystem) {
+    /// `loops` are all those that calls come from.
+    public init(_ base: any FileSystem, loops: [EventLoop] = []) {
         self.base = base
+        self.loops = loops
         baseSubvolume = base.root.subvolume
     }
 
     public var root: FileID { base.root }
     @inline(__always) var hasMounts: Bool { isUsed.load(ordering: .acquiring) }
+
+    /// Of this tree's own calls, which it makes wherever its caller runs at the moment.
+    func ownRequest(_ now: Int64) -> Request {
+        Request(reader: loops.first { $0.isCurrent }?.index ?? 0, now: now)
+    }
 
     // MARK: Mounting
 

@@ -43,6 +43,8 @@ final class Sharing: Sendable {
         var file: FileID
         /// To be removed.
         var name: PlaceName?
+        /// For another call.
+        var isKept = false
     }
 
     struct Refusals {

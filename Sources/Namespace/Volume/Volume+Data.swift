@@ -30,6 +30,19 @@ extension Volume {
         }
     }
 
+    /// The same by the caller's handle, when nobody asks for the attributes.
+    public func read(
+        _ caller: Caller, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) -> Attempt<Int> {
+        attempt { () throws(Halt) in
+            guard let handle = caller.handle, !handle.granted.isDisjoint(with: [.readData, .execute]) else {
+                throw .refused(.accessDenied)
+            }
+            try sharing.admit(caller, handle.file, .read(LockRange(accessed: offset, count: UInt64(buffer.count))))
+            return fileSystem.read(caller.request, handle.file, at: offset, into: buffer)
+        }
+    }
+
     /// Whether the caller may read these bytes; then `readAll` does.
     public func mayRead(_ caller: Caller, _ file: FileID, at offset: UInt64, count: Int) -> Attempt<Void> {
         attempt { () throws(Halt) in

@@ -274,15 +274,19 @@ extension Volume {
             case .done(let was, let place): (isRemoved, number) = (was, place)
             // The directory has entries by now, or the name is gone: it stays as it is.
             case .refused: break
-            case .lacks(let lack): return .lacks(lack)
+            case .lacks(let lack):
+                sharing.keep(leftover, of: handle)
+                return .lacks(lack)
             }
         }
         switch fileSystem.close(caller.request, handle.file) {
         case .done(_, let later): number = max(number, later)
         case .refused: break
-        case .lacks(let lack): return .lacks(lack)
+        case .lacks(let lack):
+            sharing.keep(leftover, of: handle)
+            return .lacks(lack)
         }
-        sharing.finished(handle)
+        if leftover.isKept { sharing.finished(handle) }
         return .done(ClosedFile(isRemoved: isRemoved), number: number)
     }
 
