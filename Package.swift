@@ -69,6 +69,7 @@ let package = Package(
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
+        room("Passthrough", ["CShim", "LogFS", "Namespace", "Runtime"]),
         room("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime"]),
         room("Kerberos", ["CShim", "Runtime"]),
         room("NFS", ["Bytes", "Kerberos", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
@@ -82,8 +83,8 @@ let package = Package(
             dependencies: [
                 "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "Kerberos", "LogFS",
                 "Logging",
-                "Metrics", "NFS", "Namespace", "ObjectStore", "RPC", "Runtime", "S3", "S3Store", "SMB", "SwiftStore",
-                "Transfer",
+                "Metrics", "NFS", "Namespace", "ObjectStore", "Passthrough", "RPC", "Runtime", "S3", "S3Store", "SMB",
+                "SwiftStore", "Transfer",
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
@@ -110,7 +111,7 @@ let package = Package(
             name: "benchmark-rpc", dependencies: ["Bytes", "Logging", "RPC", "Runtime"], path: "benchmarks/rpc",
             exclude: ["load.c", "peer.c", "run"], swiftSettings: strict),
         .executableTarget(
-            name: "benchmark-namespace", dependencies: ["Namespace"], path: "benchmarks/namespace",
+            name: "benchmark-namespace", dependencies: ["Namespace", "Runtime"], path: "benchmarks/namespace",
             exclude: ["run"],
             swiftSettings: strict),
         .executableTarget(
@@ -158,6 +159,12 @@ let package = Package(
         tests("SwiftStore", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "StoreSupport", "Transfer"]),
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
         tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "Runtime", "Simulator"]),
+        .testTarget(
+            name: "PassthroughTests",
+            dependencies: [
+                "Bytes", "CShim", "Headhunter", "LogFS", "Namespace", "Passthrough", "Runtime", "Simulator",
+            ],
+            exclude: ["differences.txt"], swiftSettings: strict),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),
         tests("Metrics", []),
         tests("JSON", []),

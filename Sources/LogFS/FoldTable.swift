@@ -2,7 +2,7 @@ import Bytes
 
 /// Names without case: Unicode's simple case folding, character by character. Bytes that are not UTF-8 stay what
 /// they are, so every name has a folded form.
-enum FoldTable {
+package enum FoldTable {
     /// The folded form of a character.
     @inline(__always)
     static func fold(_ character: UInt32) -> UInt32 {
@@ -44,7 +44,7 @@ enum FoldTable {
         return (character, count)
     }
 
-    static func areEqual(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+    package static func areEqual(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
         var i = 0
         var j = 0
         while i < a.count, j < b.count {

@@ -341,6 +341,35 @@ import Testing
             holder: LeaseHolder(loop: rig.loop) { message in heard.add(message) })
     }
 
+    /// Who was granted a lease while a change of size was on its way is told of it; who makes it keeps his own.
+    @Test func aLeaseBesideAChangeOfSizeIsBroken() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("a")
+            var wanted = NewAttributes()
+            wanted.size = 100
+            let size = wanted
+            let allowed = try await rig.done { rig.volume.mayResize(rig.caller(), file, size) }
+            let heard = Heard<LeaseBreak>()
+            var intent = Self.intent(.open)
+            intent.lease = Self.lease(rig, 1, .all, heard)
+            let opened = try await rig.open("a", intent)
+            #expect(opened.lease == .all)
+            _ = try await rig.volume.resize(rig.caller().request, file, to: 100, allowed)
+            await rig.settle()
+            #expect(heard.all.map(\.to) == [[]])
+            // His own change is no news to him.
+            let own = Heard<LeaseBreak>()
+            var other = Self.intent(.create)
+            other.lease = Self.lease(rig, 2, .all, own)
+            let mine = try await rig.open("b", other)
+            let caller = rig.caller(0, mine.handle)
+            let mayDo = try await rig.done { rig.volume.mayResize(caller, mine.handle.file, size) }
+            _ = try await rig.volume.resize(caller.request, mine.handle.file, to: 100, mayDo)
+            await rig.settle()
+            #expect(own.all.isEmpty)
+        }
+    }
+
     @Test func whoeverComesWaitsForALease() {
         VolumeRig.run { rig in
             let heard = Heard<LeaseBreak>()

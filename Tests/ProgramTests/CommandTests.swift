@@ -13,7 +13,8 @@ import Testing
         "volume create", "volume list", "volume show", "volume checkpoint", "user add", "user list", "user change",
         "user grant", "user key add", "user key list", "user key remove", "user revoke", "export add", "export list",
         "export change", "export remove", "share add", "share list", "share change", "share remove", "quota set",
-        "quota list", "quota remove", "explain", "volume freeze", "volume release", "user remove", "volume delete",
+        "quota list", "quota remove", "explain", "volume mount", "volume mounts", "volume unmount", "volume freeze",
+        "volume release", "user remove", "volume delete",
     ]
 
     private struct Answer {
@@ -41,8 +42,12 @@ import Testing
         #expect(await server.status() == 0, "\(server.err)")
     }
 
-    private func words(_ example: Substring, key: () -> String) -> [String] {
-        example.split(separator: " ").dropFirst().map { $0 == "KEY" ? key() : String($0) }
+    /// The directory of the host that examples speak of is one of the test's own.
+    private func words(_ example: Substring, in folder: Folder, key: () -> String) throws -> [String] {
+        try FileManager.default.createDirectory(atPath: folder.path + "/import", withIntermediateDirectories: true)
+        return example.split(separator: " ").dropFirst().map {
+            $0 == "KEY" ? key() : $0 == "/srv/import" ? folder.path + "/import" : String($0)
+        }
     }
 
     private func examples(_ command: String, in folder: Folder) async throws -> [Substring] {
@@ -61,7 +66,7 @@ import Testing
         var keys: [String] = []
         for command in Self.order {
             for example in try await examples(command, in: folder) {
-                let answer = try await run(words(example) { keys.popLast() ?? "none" }, in: folder)
+                let answer = try await run(try words(example, in: folder) { keys.popLast() ?? "none" }, in: folder)
                 if command == "volume freeze", !isOnline {
                     #expect(answer.status == 1 && answer.err.contains("nothing to freeze"))
                     continue
@@ -87,12 +92,46 @@ import Testing
         #expect(try await run(["volume", "create", "archive"], in: folder).status == 0)
         for command in ["fsck", "bench engine"] {
             for example in try await examples(command, in: folder) {
-                let answer = try await run(words(example) { "" }, in: folder)
+                let answer = try await run(try words(example, in: folder) { "" }, in: folder)
                 #expect(answer.status == 0, "\(example): \(answer.err)")
             }
         }
         let left = try FileManager.default.contentsOfDirectory(atPath: folder.path)
-        #expect(left == ["data"])
+        #expect(left.sorted() == ["data", "import"])
+    }
+
+    /// A mount is kept with its volume, made again by each server, and told when it can not be.
+    @Test func mountsStay() async throws {
+        let folder = try Folder()
+        let directory = folder.path + "/import"
+        try FileManager.default.createDirectory(atPath: directory + "/sub", withIntermediateDirectories: true)
+        var server = try await server(folder)
+        #expect(try await run(["volume", "create", "archive"], in: folder).status == 0)
+        let mounted = try await run(["volume", "mount", "/archive/import", "--directory", directory], in: folder)
+        #expect(mounted.status == 0, "\(mounted.err)")
+        // In use, below what is in use, the server's own, not there, no path, below what is not there.
+        for (path, directory, why) in [
+            ("/archive/import", directory, "is in use"), ("/archive/other", directory + "/sub", "is in use"),
+            ("/archive/other", folder.path + "/data", "the server's own"),
+            ("/archive/other", folder.path, "the server's own"), ("/archive/other", "/nothing", "no such directory"),
+            ("/archive", "/tmp", "no path for a mount"), ("/archive/../x", "/tmp", "no path for a mount"),
+            ("/archive/other", "import", "from the root on"),
+        ] {
+            let answer = try await run(["volume", "mount", path, "--directory", directory], in: folder)
+            #expect(answer.status != 0 && answer.err.contains(why), "\(path) \(directory): \(answer.err)")
+        }
+        await stop(server)
+        let rows = try await run(["volume", "mounts", "--json"], in: folder)
+        #expect(rows.out.contains("\"state\":\"mounted\""), "\(rows.out)\(rows.err)")
+        try FileManager.default.moveItem(atPath: directory, toPath: directory + ".away")
+        server = try await self.server(folder)
+        let missing = try await run(["volume", "mounts"], in: folder)
+        #expect(missing.status == 0 && missing.out.contains("not mounted"), "\(missing.out)")
+        #expect(try await run(["volume", "unmount", "/archive/import"], in: folder).status == 0)
+        let again = try await run(["volume", "unmount", "/archive/import"], in: folder)
+        #expect(again.status == 1 && again.err.contains("nothing is mounted there"))
+        #expect(try await run(["volume", "mounts"], in: folder).out == "none\n")
+        await stop(server)
     }
 
     /// What commands made is there after a stop, after kill -9, and for the next command without a server.

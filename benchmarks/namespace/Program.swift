@@ -8,6 +8,7 @@ enum Program {
         locks()
         opens()
         access()
+        OpenReadClose.run()
     }
 
     // MARK: Locks

@@ -12,6 +12,7 @@
 #include "CShimCurl.h"
 #include "CShimDisk.h"
 #include "CShimGSS.h"
+#include "CShimHost.h"
 #include "CShimThread.h"
 #include "CShimNet.h"
 #include "CShimRpcbind.h"

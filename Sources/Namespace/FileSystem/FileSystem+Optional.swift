@@ -1,5 +1,11 @@
 /// What a file system need not have.
 extension FileSystem {
+    public func space(_ request: Request, at file: FileID) -> Attempt<Space> { space(request) }
+
+    public func isForeign(_ file: FileID) -> Bool { false }
+    public func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) {}
+    public func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool) {}
+
     public func isRepeated(_ request: Request) -> Attempt<Bool> { .done(false, number: 0) }
 
     public func usage(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals> {

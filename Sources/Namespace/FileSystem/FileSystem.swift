@@ -100,6 +100,8 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
         _ visit: (Entry, UnsafeRawBufferPointer) -> Bool
     ) -> Attempt<Bool>
     func space(_ request: Request) -> Attempt<Space>
+    /// Where this file is kept.
+    func space(_ request: Request, at file: FileID) -> Attempt<Space>
     /// Whether a request with this token was made before: then it gets its first answer, whatever has become of its names.
     func isRepeated(_ request: Request) -> Attempt<Bool>
     /// All names below a directory and the bytes of files that have their first name there, with what was written and not
@@ -205,6 +207,17 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
     /// The first byte from `offset` on that is data, or in a hole, of which the end of the file is one; `.noEntry`: there is
     /// none.
     func seek(_ request: Request, _ file: FileID, from offset: UInt64, data: Bool) -> Attempt<UInt64>
+
+    // MARK: Others
+
+    /// Kept where others change it beside this server: no lease is granted on it, no quota counts it, and who watches it is
+    /// told what the file system tells.
+    func isForeign(_ file: FileID) -> Bool
+    /// From now on changes of what is observed are told here, on the first loop, those that were made by this server, too.
+    /// Once, before anything is observed.
+    func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void)
+    /// Somebody wants to know of changes in a directory that is foreign, or in all below it, or does so no more.
+    func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool)
 
     // MARK: Promises
 

@@ -23,6 +23,8 @@ public enum HostingError: Error, Sendable {
 /// ```
 public final class HostedVolume: Sendable {
     public let volume: Volume
+    /// What is mounted in it.
+    public let tree: MountTree
     let headhunter: Headhunter
     let files: LogFS
     /// Kept: the system gives it up with the process, however that ends.
@@ -30,8 +32,11 @@ public final class HostedVolume: Sendable {
     /// The freeze that is under way.
     let freezing = Guarded<Task<HostingError?, Never>?>(nil)
 
-    private init(volume: Volume, headhunter: Headhunter, files: LogFS, lock: any DiskFile) {
+    private init(
+        volume: Volume, tree: MountTree, headhunter: Headhunter, files: LogFS, lock: any DiskFile
+    ) {
         self.volume = volume
+        self.tree = tree
         self.headhunter = headhunter
         self.files = files
         self.lock = lock
@@ -81,11 +86,12 @@ public final class HostedVolume: Sendable {
                 files = try await LogFS.open(headhunter, world: world, subvolume: 1)
             } catch { throw Self.volumeError(error) }
             files.start()
+            let tree = MountTree(LogFileSystem(files, world: world), loops: world.loops)
             let volume = Volume(
                 name, identity: headhunter.volume.high ^ headhunter.volume.low,
-                LogFileSystem(files, world: world), durability: durability, clock: world.clock, random: world.random,
+                tree, durability: durability, clock: world.clock, random: world.random,
                 locks: locks, loops: world.loops)
-            return HostedVolume(volume: volume, headhunter: headhunter, files: files, lock: lock)
+            return HostedVolume(volume: volume, tree: tree, headhunter: headhunter, files: files, lock: lock)
         } catch { throw .volume(error) }
     }
 

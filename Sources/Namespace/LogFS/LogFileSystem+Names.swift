@@ -141,10 +141,17 @@ extension LogFileSystem {
 
     public func setAttributes(_ request: Request, _ file: FileID, _ new: NewAttributes) -> Attempt<Changed> {
         guard let id = inner(file) else { return .refused(.stale) }
-        return outer(files.setAttributes(inner(request), id, inner(new)), request.reader, id) {
+        let attempt = outer(files.setAttributes(inner(request), id, inner(new)), request.reader, id) {
             Changed(before: nil, after: outer($0))
         }
+        guard let time = new.ifChanged, case .refused(.invalid) = attempt,
+            case .done(let shown, _) = attributes(request, file)
+        else { return attempt }
+        // The engine compares what was flushed; the caller has seen what was only written, too.
+        return shown.changed == time ? .lacks(flushing(file)) : .refused(.notSynchronized)
     }
+
+    func flushing(_ file: FileID) -> Lack { Lack { () async throws(FileError) in _ = try await self.flush(file) } }
 
     func inner(_ new: NewAttributes) -> LogFS::NewAttributes {
         var attributes = LogFS::NewAttributes()

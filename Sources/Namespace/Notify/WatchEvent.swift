@@ -70,3 +70,12 @@ public struct WatchEvents: Equatable, Sendable {
         self.isEnded = isEnded
     }
 }
+
+/// Something that happened in a foreign directory.
+public enum ForeignChange: Sendable {
+    case changed(WatchAction, WatchFilter, directory: FileID, name: [UInt8])
+    /// The directory is gone.
+    case ended(FileID)
+    /// So much happened, or so much would have to be observed, that not all of it is told.
+    case overrun
+}

@@ -21,6 +21,8 @@ struct WatchTable {
     struct Step {
         var directory: FileID
         var name: [UInt8]
+        /// Who watches this one is told by another.
+        var isSilent = false
     }
 
     private struct Watch {
@@ -97,7 +99,7 @@ struct WatchTable {
         var path: [[UInt8]] = []
         for (height, step) in trail.enumerated() {
             path.insert(step.name, at: 0)
-            guard let numbers = byDirectory[step.directory] else { continue }
+            guard !step.isSilent, let numbers = byDirectory[step.directory] else { continue }
             for number in numbers {
                 guard var watch = watches.removeValue(forKey: number) else { continue }
                 if height == 0 || watch.isRecursive, !watch.filter.isDisjoint(with: filter) {
@@ -105,6 +107,16 @@ struct WatchTable {
                 }
                 watches[number] = watch
             }
+        }
+    }
+
+    /// Something happened of which nobody knows what.
+    mutating func overrun() {
+        for number in Array(watches.keys) {
+            guard var watch = watches.removeValue(forKey: number) else { continue }
+            watch.isOverrun = true
+            tell(&watch)
+            watches[number] = watch
         }
     }
 

@@ -36,12 +36,22 @@ extension LogFileSystem {
         _ new: NewFile, uid: UInt32, gid: UInt32, attributes: [ExtendedAttribute], seal: ContentSeal?,
         expected: ExpectedFile
     ) -> Attempt<PlacedFile> {
-        guard let home = inner(directory), let expected = inner(expected) else { return .refused(.stale) }
+        guard let home = inner(directory), let wanted = inner(expected) else { return .refused(.stale) }
         let attempt = files.place(
             inner(request), in: home, name, content, inner(new, uid, gid),
             attributes: attributes.map { LogFS::Attribute(name: $0.name, value: $0.value) }, seal: inner(seal),
-            expected: expected)
-        return outer(attempt, request.reader) { outer($0) }
+            expected: wanted)
+        return flushed(outer(attempt, request.reader) { outer($0) }, request, expected)
+    }
+
+    /// The engine compares what was flushed; whoever expects a file has seen what was only written, too.
+    private func flushed(
+        _ attempt: Attempt<PlacedFile>, _ request: Request, _ expected: ExpectedFile
+    ) -> Attempt<PlacedFile> {
+        guard case .refused(.stale) = attempt, case .file(let file, let change) = expected,
+            case .done(let shown, _) = attributes(request, file), shown.change == change
+        else { return attempt }
+        return .lacks(flushing(file))
     }
 
     public func createNameless(
@@ -57,12 +67,11 @@ extension LogFileSystem {
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ file: FileID, seal: ContentSeal?,
         expected: ExpectedFile
     ) -> Attempt<PlacedFile> {
-        guard let home = inner(directory), let id = inner(file), let expected = inner(expected) else {
+        guard let home = inner(directory), let id = inner(file), let wanted = inner(expected) else {
             return .refused(.stale)
         }
-        return outer(
-            files.place(inner(request), in: home, name, id, seal: inner(seal), expected: expected), request.reader, id
-        ) { outer($0) }
+        let attempt = files.place(inner(request), in: home, name, id, seal: inner(seal), expected: wanted)
+        return flushed(outer(attempt, request.reader, id) { outer($0) }, request, expected)
     }
 
     public func join(_ sources: [FileID], to file: FileID, now: Int64) async throws(FileError) -> UInt64 {
@@ -93,7 +102,9 @@ extension LogFileSystem {
     ) -> Attempt<[ExtendedAttribute]> {
         guard let id = inner(file) else { return .refused(.stale) }
         return outer(files.attributes(inner(request), id, prefixes: prefixes), request.reader) { found in
+            // The engine's come prefix by prefix.
             found.map { ExtendedAttribute(name: $0.name, value: $0.value) }
+                .sorted { $0.name.lexicographicallyPrecedes($1.name) }
         }
     }
 

@@ -161,7 +161,7 @@ extension Volume {
                 self.fileSystem.createImplied(
                     caller.request, in: directory, name, mode: isInherited ? mode | 0o2000 : mode, uid: uid, gid: gid)
             }
-            guard meter.isOn else { return make() }
+            guard counts(directory) else { return make() }
             return try meteredMaking(
                 caller, in: directory, name, NewFile(type: .directory, mode: mode), uid, gid, make)
         }

@@ -95,6 +95,8 @@ public struct OpenTable {
         return opens[id.place]
     }
 
+    func isUsed(_ subvolume: UInt32) -> Bool { fileSlots.keys.contains { $0.subvolume == subvolume } }
+
     public func file(of id: OpenID) -> FileID? {
         guard let open = self[id] else { return nil }
         return files[open.file].id

@@ -3,12 +3,16 @@ import Synchronization
 /// Changes of a volume that has quotas: each is admitted, made and counted behind the meter's guard. Without quotas they
 /// are the file system's own.
 extension Volume {
+    /// Whether quotas count the file, or what is made in the directory: what is kept elsewhere they do not.
+    @inline(__always)
+    func counts(_ file: FileID) -> Bool { meter.isOn && !fileSystem.isForeign(file) }
+
     @inline(__always)
     func makeFile(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ new: NewFile, uid: UInt32,
         gid: UInt32, _ disposition: Disposition
     ) throws(Halt) -> Attempt<Created> {
-        guard meter.isOn else {
+        guard counts(directory) else {
             return fileSystem.create(caller.request, in: directory, name, new, uid: uid, gid: gid, disposition)
         }
         return try meteredMaking(caller, in: directory, name, new, uid, gid) {
@@ -45,7 +49,7 @@ extension Volume {
     func removeFile(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, isDirectory: Bool
     ) throws(Halt) -> Attempt<Removed> {
-        guard meter.isOn else {
+        guard counts(directory) else {
             return fileSystem.remove(caller.request, in: directory, name, isDirectory: isDirectory)
         }
         return try meteredRemoval(caller, in: directory, name, isDirectory)
@@ -77,7 +81,7 @@ extension Volume {
         _ caller: Caller, from source: FileID, _ name: UnsafeRawBufferPointer, to target: FileID,
         _ newName: UnsafeRawBufferPointer, _ mode: RenameMode
     ) throws(Halt) -> Attempt<Renamed> {
-        guard meter.isOn else {
+        guard counts(source) else {
             return fileSystem.rename(caller.request, from: source, name, to: target, newName, mode)
         }
         return try meteredRename(caller, (source, name), (target, newName), mode)
@@ -167,7 +171,7 @@ extension Volume {
     func linkFile(
         _ caller: Caller, _ file: FileID, in directory: FileID, _ name: UnsafeRawBufferPointer
     ) throws(Halt) -> Attempt<Created> {
-        guard meter.isOn else { return fileSystem.link(caller.request, file, in: directory, name) }
+        guard counts(directory) else { return fileSystem.link(caller.request, file, in: directory, name) }
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
             guard let places = try state.places(request, directory, name) else {
@@ -184,7 +188,7 @@ extension Volume {
 
     @inline(__always)
     func changeAttributes(_ caller: Caller, _ file: FileID, _ new: NewAttributes) throws(Halt) -> Attempt<Changed> {
-        guard new.uid != nil || new.gid != nil, meter.isOn else {
+        guard new.uid != nil || new.gid != nil, counts(file) else {
             return fileSystem.setAttributes(caller.request, file, new)
         }
         return try meteredOwner(caller, file, new)
@@ -219,7 +223,7 @@ extension Volume {
     func writeData(
         _ caller: Caller, _ file: FileID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
     ) throws(Halt) -> Attempt<Changed> {
-        guard meter.isOn else { return fileSystem.write(caller.request, file, at: offset, bytes) }
+        guard counts(file) else { return fileSystem.write(caller.request, file, at: offset, bytes) }
         let (end, isBeyond) = offset.addingReportingOverflow(UInt64(bytes.count))
         guard !isBeyond else { throw .refused(.fileTooBig) }
         return try meteredSize(caller, file, end: bytes.isEmpty ? 0 : end) {
@@ -229,7 +233,7 @@ extension Volume {
 
     @inline(__always)
     func emptyFile(_ caller: Caller, _ file: FileID) throws(Halt) -> Attempt<Changed> {
-        guard meter.isOn else { return fileSystem.empty(caller.request, file) }
+        guard counts(file) else { return fileSystem.empty(caller.request, file) }
         return try meteredSize(caller, file, end: 0) { fileSystem.empty(caller.request, file) }
     }
 
@@ -257,7 +261,7 @@ extension Volume {
     func growing<Value>(
         _ request: Request, _ file: FileID, to end: UInt64, _ change: () async throws(FileError) -> Value
     ) async throws(FileError) -> Value {
-        guard meter.isOn else {
+        guard counts(file) else {
             meter.unheld.wrappingAdd(1, ordering: .acquiringAndReleasing)
             defer { meter.unheld.wrappingSubtract(1, ordering: .acquiringAndReleasing) }
             return try await change()
@@ -343,7 +347,7 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, size: UInt64, uid: UInt32, gid: UInt32,
         _ place: () -> Attempt<PlacedFile>
     ) throws(Halt) -> Attempt<PlacedFile> {
-        guard meter.isOn else { return place() }
+        guard counts(directory) else { return place() }
         return try meteredPlacing(caller, in: directory, name, size, uid, gid, place)
     }
 

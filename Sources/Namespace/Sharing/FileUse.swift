@@ -104,13 +104,13 @@ extension Sharing {
     /// Data was changed. A lease that was granted between the look and the change is told now; its holder is not waited for, as he
     /// came while the change was made.
     @inline(__always)
-    func changed(_ file: FileID, by caller: Caller) {
-        if uses.contains(.leases) { changedSlowly(file, caller) }
+    func changed(_ file: FileID, by actor: LeaseKey?) {
+        if uses.contains(.leases) { changedSlowly(file, actor) }
     }
 
     @inline(never)
-    private func changedSlowly(_ file: FileID, _ caller: Caller) {
-        change { state, now in _ = state.leases.mustWait(file, by: caller.handle?.lease, .write, now: now) }
+    private func changedSlowly(_ file: FileID, _ actor: LeaseKey?) {
+        change { state, now in _ = state.leases.mustWait(file, by: actor, .write, now: now) }
     }
 
     /// Under the guard.

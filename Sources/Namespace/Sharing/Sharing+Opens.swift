@@ -99,11 +99,11 @@ extension Sharing {
         return look { $0.keys[wish.key] == nil }
     }
 
-    /// Ends an open with all that hangs on it. What is left to be done with the file is kept until `finished`.
+    /// Ends an open with all that hangs on it, and answers what is left to be done with the file: also later, if it was kept.
     func leave(_ handle: OpenHandle) -> Leftover? {
         locks.release(handle.lockOwner)
         return change { state, _ in
-            if let leftover = state.leftovers[handle.id] { return leftover }
+            if !state.leftovers.isEmpty, let leftover = state.leftovers[handle.id] { return leftover }
             let number = state.opens[handle.id]?.name ?? 0
             let name = state.names[number]
             if state.opens[handle.id]?.isDeleteOnClose == true { state.watches.end(handle.file) }
@@ -113,10 +113,16 @@ extension Sharing {
                 if state.leases.state(key) == nil { state.holders[key] = nil }
             }
             Self.forget(number, handle, &state)
-            let leftover = Leftover(file: closed.file, name: closed.removedName != 0 ? name?.place : nil)
-            state.leftovers[handle.id] = leftover
-            return leftover
+            return Leftover(file: closed.file, name: closed.removedName != 0 ? name?.place : nil)
         }
+    }
+
+    /// What is left could not be done yet.
+    func keep(_ leftover: Leftover, of handle: OpenHandle) {
+        var kept = leftover
+        kept.isKept = true
+        let entry = kept
+        look { $0.leftovers[handle.id] = entry }
     }
 
     func finished(_ handle: OpenHandle) { look { $0.leftovers[handle.id] = nil } }

@@ -14,6 +14,8 @@ final class Sharing: Sendable {
         var opens = OpenTable()
         var leases = LeaseTable()
         var watches = WatchTable()
+        /// Watches of foreign directories.
+        var observed: [WatchID: (directory: FileID, isRecursive: Bool)] = [:]
         /// Of the names by which something is open, by their numbers.
         var names: [UInt64: OpenName] = [:]
         /// Streams that are open, of each file, and how often.
@@ -41,6 +43,8 @@ final class Sharing: Sendable {
         var file: FileID
         /// To be removed.
         var name: PlaceName?
+        /// For another call.
+        var isKept = false
     }
 
     struct Refusals {

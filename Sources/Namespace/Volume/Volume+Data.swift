@@ -30,6 +30,19 @@ extension Volume {
         }
     }
 
+    /// The same by the caller's handle, when nobody asks for the attributes.
+    public func read(
+        _ caller: Caller, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) -> Attempt<Int> {
+        attempt { () throws(Halt) in
+            guard let handle = caller.handle, !handle.granted.isDisjoint(with: [.readData, .execute]) else {
+                throw .refused(.accessDenied)
+            }
+            try sharing.admit(caller, handle.file, .read(LockRange(accessed: offset, count: UInt64(buffer.count))))
+            return fileSystem.read(caller.request, handle.file, at: offset, into: buffer)
+        }
+    }
+
     /// Whether the caller may read these bytes; then `readAll` does.
     public func mayRead(_ caller: Caller, _ file: FileID, at offset: UInt64, count: Int) -> Attempt<Void> {
         attempt { () throws(Halt) in
@@ -76,7 +89,7 @@ extension Volume {
             let attempt = try writeData(caller, file, at: offset, bytes)
             guard case .done(var changed, let number) = attempt else { return attempt }
             certain(found, &changed)
-            sharing.changed(file, by: caller)
+            sharing.changed(file, by: caller.handle?.lease)
             if let trail { sharing.post([(.modified, [.size, .lastWrite], trail)]) }
             return .done(changed, number: number)
         }
@@ -115,6 +128,7 @@ extension Volume {
                 new.mode = Self.withoutSetID(found.mode)
             }
             if found.hasACL { try keepInStep(caller, found, &new) }
+            new.actor = caller.handle?.lease
             return .done(new, number: 0)
         }
     }
@@ -126,13 +140,15 @@ extension Volume {
         var before: Attributes?
         if case .done(let found, _) = fileSystem.attributes(request, file) { before = found }
         var allowed = allowed
-        if meter.isOn, allowed.uid != nil || allowed.gid != nil {
+        if counts(file), allowed.uid != nil || allowed.gid != nil {
             try await changeOwner(request, file, &allowed)
         }
         let others = allowed
         var (changed, number) = try await growing(request, file, to: size) { () async throws(FileError) in
             try await fileSystem.resize(request, file, to: size, others)
         }
+        // A lease that was granted since the change was allowed.
+        sharing.changed(file, by: allowed.actor)
         if let before { certain(before, &changed) }
         if sharing.uses.contains(.watches) {
             // A watcher learns that something happened; what can not be found now is not waited for after the fact.

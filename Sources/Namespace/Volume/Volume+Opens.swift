@@ -193,7 +193,9 @@ extension Volume {
             handle: handle, file: file, name: place?.name ?? [],
             action: replaces && intent.disposition == .supersede ? .superseded : action, lease: [], leaseEpoch: 0,
             isLeaseBreaking: false)
-        if let wish = intent.lease {
+        if var wish = intent.lease {
+            // Others change it without a word to anybody's lease.
+            if fileSystem.isForeign(file.file) { wish.wanted = [] }
             guard
                 case .granted(let state, let epoch, let isBreaking) = sharing.grant(
                     wish, to: handle, isDirectory: file.type == .directory)
@@ -272,15 +274,19 @@ extension Volume {
             case .done(let was, let place): (isRemoved, number) = (was, place)
             // The directory has entries by now, or the name is gone: it stays as it is.
             case .refused: break
-            case .lacks(let lack): return .lacks(lack)
+            case .lacks(let lack):
+                sharing.keep(leftover, of: handle)
+                return .lacks(lack)
             }
         }
         switch fileSystem.close(caller.request, handle.file) {
         case .done(_, let later): number = max(number, later)
         case .refused: break
-        case .lacks(let lack): return .lacks(lack)
+        case .lacks(let lack):
+            sharing.keep(leftover, of: handle)
+            return .lacks(lack)
         }
-        sharing.finished(handle)
+        if leftover.isKept { sharing.finished(handle) }
         return .done(ClosedFile(isRemoved: isRemoved), number: number)
     }
 

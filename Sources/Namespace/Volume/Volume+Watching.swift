@@ -18,14 +18,47 @@ extension Volume {
                     directory, filter, isRecursive: isRecursive, WatchTable.Delivery(loop: loop, tell: tell))
             }
             guard let id else { throw .refused(.tooManyLocks) }
+            if fileSystem.isForeign(directory) {
+                fileSystem.observe(directory, isRecursive: isRecursive, isOn: true)
+                sharing.look { $0.observed[id] = (directory, isRecursive) }
+            }
             return .done(id, number: 0)
+        }
+    }
+
+    /// What the file system tells of foreign directories.
+    func tell(_ change: ForeignChange) {
+        guard sharing.uses.contains(.watches) else { return }
+        switch change {
+        case .overrun: sharing.change { state, _ in state.watches.overrun() }
+        case .ended(let directory): sharing.change { state, _ in state.watches.end(directory) }
+        case .changed(let action, let filter, let directory, let name):
+            var trail = [WatchTable.Step(directory: directory, name: name)]
+            var place = directory
+            let request = Request(reader: 0, now: sharing.clock.wall())
+            while trail.count < Self.trailMax,
+                case .done(let above?, _) = fileSystem.whereabouts(request, of: place),
+                fileSystem.isForeign(above.directory)
+            {
+                trail.append(WatchTable.Step(directory: above.directory, name: above.name))
+                place = above.directory
+            }
+            sharing.post([(action, filter, trail)])
         }
     }
 
     /// What has come since the last call; nil: nothing.
     public func takeEvents(_ id: WatchID) -> WatchEvents? { sharing.look { $0.watches.take(id) } }
 
-    public func endWatch(_ id: WatchID) { sharing.change { state, _ in state.watches.remove(id) } }
+    public func endWatch(_ id: WatchID) {
+        let observed = sharing.change { state, _ in
+            state.watches.remove(id)
+            return state.observed.removeValue(forKey: id)
+        }
+        if let observed {
+            fileSystem.observe(observed.directory, isRecursive: observed.isRecursive, isOn: false)
+        }
+    }
 
     /// The way from a name up, as far as anybody watches; nil: nobody does. Asked for before the change, when it may still
     /// lack something.
@@ -34,12 +67,17 @@ extension Volume {
     ) throws(Halt) -> [WatchTable.Step]? {
         let uses = sharing.uses
         guard uses.contains(.watches) else { return nil }
-        var trail = [WatchTable.Step(directory: directory, name: Array(name))]
+        // What happens in a foreign directory is told by its file system to those who watch there.
+        var trail = [
+            WatchTable.Step(directory: directory, name: Array(name), isSilent: fileSystem.isForeign(directory))
+        ]
         guard uses.contains(.recursiveWatches) else { return trail }
         var place = directory
         while place != root, trail.count < Self.trailMax {
             guard let above = try fileSystem.whereabouts(caller.request, of: place).get() else { break }
-            trail.append(WatchTable.Step(directory: above.directory, name: above.name))
+            trail.append(
+                WatchTable.Step(
+                    directory: above.directory, name: above.name, isSilent: fileSystem.isForeign(above.directory)))
             place = above.directory
         }
         return trail

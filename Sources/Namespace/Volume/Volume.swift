@@ -28,6 +28,7 @@ public final class Volume: Sendable {
         self.durability = durability
         meter = QuotaMeter(fileSystem, loops: loops)
         sharing = Sharing(locks: locks ?? ServerLocks(clock: clock), clock: clock, random: random)
+        fileSystem.whenChanged { [weak self] change in self?.tell(change) }
     }
 
     public var root: FileID { fileSystem.root }

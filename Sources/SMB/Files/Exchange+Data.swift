@@ -26,12 +26,12 @@ extension Exchange {
             throw .status(.insufficientResources)
         }
         let caller = caller(open)
-        let attempt = volume.read(caller, open.file, at: request.offset, into: data)
+        let attempt = volume.read(caller, at: request.offset, into: data)
         if case .lacks = attempt {
             _ = try value(volume.mayRead(caller, open.file, at: request.offset, count: count), volume)
             throw readSlowly(request, open, volume)
         }
-        let got = try value(attempt, volume).count
+        let got = try value(attempt, volume)
         writer.rewind(to: Header.bytes + Self.readFrame + got)
         Self.write(got, frame)
         open.position = request.offset + UInt64(got)

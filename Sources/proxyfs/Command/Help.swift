@@ -6,7 +6,7 @@ enum Help {
         Usage: proxyfs COMMAND [OPTIONS]
 
           serve          serve volumes until told to stop
-          volume         create, list, show, delete, checkpoint, freeze, release
+          volume         create, list, show, delete, checkpoint, freeze, release, mount, unmount, mounts
           user           add, change, remove, list, grant, revoke, key add, key list, key remove
           export         add, change, remove, list: directories for NFS clients
           share          add, change, remove, list: directories for SMB clients

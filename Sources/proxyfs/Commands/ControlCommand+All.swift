@@ -24,6 +24,18 @@ extension ControlCommand {
         ControlCommand(words: ["volume", "checkpoint"], positional: ["NAME"], help: Help.volumeCheckpoint),
         ControlCommand(words: ["volume", "freeze"], positional: ["NAME"], help: Help.volumeFreeze),
         ControlCommand(words: ["volume", "release"], positional: ["NAME"], help: Help.volumeRelease),
+        ControlCommand(
+            words: ["volume", "mount"], positional: ["PATH"],
+            options: [Option("directory", .text), Option("read-only", .flag)], help: Help.volumeMount),
+        ControlCommand(
+            words: ["volume", "unmount"], positional: ["PATH"], options: [Option("force", .flag)],
+            help: Help.volumeUnmount),
+        ControlCommand(
+            words: ["volume", "mounts"], positional: ["[VOLUME]"],
+            columns: [
+                ("path", "PATH"), ("directory", "DIRECTORY"), ("access", "ACCESS"), ("state", "STATE"),
+                ("problem", "PROBLEM"),
+            ], help: Help.volumeMounts),
     ]
 
     private static let numbers = [Option("uid", .number), Option("gid", .number), Option("group", .list)]

@@ -32,6 +32,9 @@ final class Control: Sendable {
         registry = Registry(loop: loop, clock: world.clock, random: world.random, seal: seal)
     }
 
+    /// Mounts that are kept and could not be made: by volume and path, and why.
+    let unmounted = Guarded<[String: [String: String]]>([:])
+
     /// What the front end of NFS knows of its clients.
     private let reports = Guarded<@Sendable (String) -> JSON?>({ _ in nil })
 
@@ -54,6 +57,7 @@ final class Control: Sendable {
                 logger.error("record left out", [.init("volume", volume.name), .init("why", "\(problem)")])
             }
         } catch { throw Self.failure("reading what volume \(volume.name) keeps", error) }
+        await mountAll(volume.name)
     }
 
     /// Users of the configuration, of options and of the other sources, from now on.
@@ -128,6 +132,9 @@ final class Control: Sendable {
         case "volume checkpoint": return (false, checkpoint)
         case "volume freeze": return (false, freeze)
         case "volume release": return (false, release)
+        case "volume mount": return (true, addMount)
+        case "volume unmount": return (true, removeMount)
+        case "volume mounts": return (false, listMounts)
         case "user add": return (true, addUser)
         case "user change": return (true, changeUser)
         case "user remove": return (true, removeUser)

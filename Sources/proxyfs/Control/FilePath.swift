@@ -31,6 +31,24 @@ struct FilePath {
         return found
     }
 
+    /// Makes the last of the names when it is not there.
+    func makeDirectory(_ path: String) async throws(FileError) {
+        var parts = path.split(separator: "/").map(String.init)
+        guard let last = parts.popLast() else { throw .badName }
+        let home = try await find(parts.joined(separator: "/"))
+        let name = Array(last.utf8)
+        do throws(FileError) {
+            _ = try await run { request in
+                name.withUnsafeBytes {
+                    fileSystem.create(
+                        request, in: home.file, $0, NewFile(type: .directory, mode: 0o755), uid: 0, gid: 0, .exclusive)
+                }
+            }
+        } catch .exists {
+            guard try await find(path).type == .directory else { throw .notDirectory }
+        }
+    }
+
     /// The access list of a file that has one.
     func acl(of file: Attributes) async throws(FileError) -> ACL? {
         guard file.hasACL else { return nil }

@@ -1,0 +1,221 @@
+import Runtime
+import Synchronization
+
+/// One tree of several file systems: one at the root, others mounted on directories of it, and of each other, while it is
+/// used.
+///
+/// Every file's identity says by its subvolume which of them has it, so a handle leads to its file whatever is mounted where.
+/// What is a file system of its own stays one: names do not move from one to another, nor do hard links. A tree without mounts
+/// costs each call one atomic look.
+public final class MountTree: FileSystem {
+    public static let mountsMax = 64
+    /// Mounts have numbers of their own, which are never used again: those of the engine's subvolumes are lower.
+    public static let firstSubvolume: UInt32 = 1 << 31
+
+    public struct Mount: Sendable {
+        public let fileSystem: any FileSystem
+        /// The directory that it is mounted on.
+        public let covered: FileID
+        public let isReadOnly: Bool
+        public var root: FileID { fileSystem.root }
+    }
+
+    public enum Fault: Error, Equatable, Sendable {
+        /// The directory is the root, or a mount's root, or is mounted on already.
+        case inUse
+        /// A mount of this number is there already, or the number is the engine's.
+        case numberTaken
+        case tooMany
+        case notMounted
+        /// Something is mounted below it.
+        case hasMounts
+        case file(FileError)
+    }
+
+    struct Table: Sendable {
+        var bySubvolume: [UInt32: Mount] = [:]
+        var byCovered: [FileID: UInt32] = [:]
+    }
+
+    /// A change in a mounted file system has this in its number: numbers of several file systems have no order, so who waits for
+    /// one waits for all that was changed by then.
+    static let foreignNumber: UInt64 = 1 << 63
+
+    let base: any FileSystem
+    private let loops: [EventLoop]
+    private let baseSubvolume: UInt32
+    let table = Guarded(Table())
+    private let isUsed = Atomic(false)
+    private let verifier = Atomic<UInt64>(0)
+    private let told = Guarded<(@Sendable (ForeignChange) -> Void)?>(nil)
+
+    /// `loops` are all those that calls come from.
+    public init(_ base: any FileSystem, loops: [EventLoop] = []) {
+        self.base = base
+        self.loops = loops
+        baseSubvolume = base.root.subvolume
+    }
+
+    public var root: FileID { base.root }
+    @inline(__always) var hasMounts: Bool { isUsed.load(ordering: .acquiring) }
+
+    /// Of this tree's own calls, which it makes wherever its caller runs at the moment.
+    func ownRequest(_ now: Int64) -> Request {
+        Request(reader: loops.first { $0.isCurrent }?.index ?? 0, now: now)
+    }
+
+    // MARK: Mounting
+
+    /// What lies in the directory is covered until `unmount`. The file system's identities bear its own subvolume.
+    public func mount(
+        _ fileSystem: any FileSystem, on directory: FileID, isReadOnly: Bool = false
+    ) throws(Fault) {
+        let number = fileSystem.root.subvolume
+        try table.withLock { table throws(Fault) in
+            guard number >= Self.firstSubvolume, number != baseSubvolume, table.bySubvolume[number] == nil else {
+                throw .numberTaken
+            }
+            guard table.bySubvolume.count < Self.mountsMax else { throw .tooMany }
+            // A mount of a root would hide the way to what is mounted there; so no mount ever lies below itself.
+            guard directory != root, table.byCovered[directory] == nil,
+                directory.subvolume == baseSubvolume || table.bySubvolume[directory.subvolume] != nil,
+                table.bySubvolume[directory.subvolume]?.root != directory
+            else { throw .inUse }
+            table.bySubvolume[number] = Mount(fileSystem: fileSystem, covered: directory, isReadOnly: isReadOnly)
+            table.byCovered[directory] = number
+            isUsed.store(true, ordering: .releasing)
+        }
+        // Clients send again what they have not seen safe: what is here now may not be what they wrote to.
+        verifier.wrappingAdd(1, ordering: .relaxed)
+        if let tell = told.withLock({ $0 }) { fileSystem.whenChanged(tell) }
+    }
+
+    /// Handles of files in it are stale from now on.
+    @discardableResult
+    public func unmount(_ subvolume: UInt32) throws(Fault) -> any FileSystem {
+        let mount = try table.withLock { table throws(Fault) -> Mount in
+            guard let mount = table.bySubvolume[subvolume] else { throw .notMounted }
+            guard !table.byCovered.keys.contains(where: { $0.subvolume == subvolume }) else { throw .hasMounts }
+            table.bySubvolume[subvolume] = nil
+            table.byCovered[mount.covered] = nil
+            isUsed.store(!table.bySubvolume.isEmpty, ordering: .releasing)
+            return mount
+        }
+        verifier.wrappingAdd(1, ordering: .relaxed)
+        return mount.fileSystem
+    }
+
+    public var mounts: [Mount] {
+        table.withLock { $0.bySubvolume.values.sorted { $0.root.subvolume < $1.root.subvolume } }
+    }
+
+    /// What is mounted on the directory.
+    func mount(on directory: FileID) -> Mount? {
+        guard hasMounts else { return nil }
+        return table.withLock { table in table.byCovered[directory].flatMap { table.bySubvolume[$0] } }
+    }
+
+    func mount(_ subvolume: UInt32) -> Mount? {
+        guard hasMounts else { return nil }
+        return table.withLock { $0.bySubvolume[subvolume] }
+    }
+
+    // MARK: Ways
+
+    @inline(__always)
+    func isBase(_ file: FileID) -> Bool { file.subvolume == baseSubvolume }
+
+    /// Who has the file; nil: nobody by now.
+    @inline(__always)
+    func home(_ file: FileID) -> (any FileSystem)? {
+        isBase(file) || !hasMounts ? base : mount(file.subvolume)?.fileSystem
+    }
+
+    /// A call that changes nothing, or whose number does not matter.
+    @inline(__always)
+    func asked<Value>(
+        _ file: FileID, _ call: (any FileSystem) -> Attempt<Value>
+    ) -> Attempt<Value> {
+        guard let home = home(file) else { return .refused(.stale) }
+        return call(home)
+    }
+
+    /// A change.
+    @inline(__always)
+    func changed<Value>(
+        _ file: FileID, _ call: (any FileSystem) -> Attempt<Value>
+    ) -> Attempt<Value> {
+        if isBase(file) || !hasMounts { return call(base) }
+        guard let mount = mount(file.subvolume) else { return .refused(.stale) }
+        guard !mount.isReadOnly else { return .refused(.readOnly) }
+        let attempt = call(mount.fileSystem)
+        guard case .done(let value, let number) = attempt, number > 0 else { return attempt }
+        return .done(value, number: number | Self.foreignNumber)
+    }
+
+    func changing(
+        _ file: FileID, _ call: (any FileSystem) async throws(FileError) -> UInt64
+    ) async throws(FileError) -> UInt64 {
+        if isBase(file) || !hasMounts { return try await call(base) }
+        guard let mount = mount(file.subvolume) else { throw .stale }
+        guard !mount.isReadOnly else { throw .readOnly }
+        let number = try await call(mount.fileSystem)
+        return number > 0 ? number | Self.foreignNumber : 0
+    }
+
+    /// Whether the name leads to a directory that something is mounted on.
+    func leadsToMount(
+        _ request: Request, _ directory: FileID, _ name: UnsafeRawBufferPointer
+    ) throws(Halt) -> Bool {
+        guard hasMounts, let home = home(directory) else { return false }
+        switch home.lookup(request, in: directory, name) {
+        case .done(let found, _): return found.type == .directory && mount(on: found.file) != nil
+        case .refused: return false
+        case .lacks(let lack): throw .lacks(lack)
+        }
+    }
+
+    // MARK: Others
+
+    public func isForeign(_ file: FileID) -> Bool { !isBase(file) && home(file)?.isForeign(file) ?? true }
+
+    public func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) {
+        told.withLock { $0 = tell }
+        base.whenChanged(tell)
+        for mount in mounts { mount.fileSystem.whenChanged(tell) }
+    }
+
+    public func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool) {
+        home(directory)?.observe(directory, isRecursive: isRecursive, isOn: isOn)
+    }
+
+    // MARK: Promises
+
+    public var newestChange: UInt64 { hasMounts ? base.newestChange | Self.foreignNumber : base.newestChange }
+
+    public var writeVerifier: UInt64 {
+        guard hasMounts else { return base.writeVerifier &+ verifier.load(ordering: .relaxed) }
+        return mounts.reduce(base.writeVerifier &+ verifier.load(ordering: .relaxed)) {
+            $0 &* 31 &+ $1.fileSystem.writeVerifier
+        }
+    }
+
+    public func whenSettled(
+        _ number: UInt64, _ durability: Durability, on loop: EventLoop, _ done: @escaping @Sendable (FileError?) -> Void
+    ) {
+        guard number & Self.foreignNumber != 0 else { return base.whenSettled(number, durability, on: loop, done) }
+        let all = [base] + mounts.map(\.fileSystem)
+        // The last one tells, and tells of the first failure.
+        let rest = Guarded<(count: Int, failure: FileError?)>((all.count, nil))
+        for fileSystem in all {
+            fileSystem.whenSettled(fileSystem.newestChange, durability, on: loop) { failure in
+                let last = rest.withLock { rest -> (isLast: Bool, failure: FileError?) in
+                    rest.count -= 1
+                    rest.failure = rest.failure ?? failure
+                    return (rest.count == 0, rest.failure)
+                }
+                if last.isLast { done(last.failure) }
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+import CShim
+import Namespace
+import Runtime
+
+/// Which directories of the host are watched, for whom. No I/O.
+struct WatchedDirectories {
+    static let directoriesMax = 8192
+
+    private struct Directory {
+        var file: FileID
+        /// Those who want to know of this directory alone.
+        var observers = 0
+        /// Directories above, or itself, of which all below is watched.
+        var roots: Set<FileID> = []
+    }
+
+    private var byWatch: [Int32: Directory] = [:]
+    private var byFile: [FileID: Int32] = [:]
+    private var roots: [FileID: Int] = [:]
+
+    var isFull: Bool { byWatch.count >= Self.directoriesMax }
+    func file(of watch: Int32) -> FileID? { byWatch[watch]?.file }
+    func roots(of watch: Int32) -> Set<FileID> { byWatch[watch]?.roots ?? [] }
+    func isRoot(_ file: FileID) -> Bool { roots[file] != nil }
+
+    /// True: all below it is to be watched from now on.
+    mutating func addRoot(_ file: FileID) -> Bool {
+        roots[file, default: 0] += 1
+        return roots[file] == 1
+    }
+
+    mutating func add(_ watch: Int32, _ file: FileID, below root: FileID?) {
+        var directory = byWatch[watch] ?? Directory(file: file)
+        directory.file = file
+        if let root { directory.roots.insert(root) } else { directory.observers += 1 }
+        byWatch[watch] = directory
+        byFile[file] = watch
+    }
+
+    /// Answers the watches that nobody needs any more.
+    mutating func removeRoot(_ file: FileID) -> [Int32] {
+        guard let count = roots[file] else { return [] }
+        roots[file] = count > 1 ? count - 1 : nil
+        guard count == 1 else { return [] }
+        var idle: [Int32] = []
+        for watch in Array(byWatch.keys) {
+            byWatch[watch]?.roots.remove(file)
+            if forgetIdle(watch) { idle.append(watch) }
+        }
+        return idle
+    }
+
+    mutating func remove(_ file: FileID) -> [Int32] {
+        guard let watch = byFile[file] else { return [] }
+        byWatch[watch]?.observers -= 1
+        return forgetIdle(watch) ? [watch] : []
+    }
+
+    mutating func forget(_ watch: Int32) {
+        guard let directory = byWatch.removeValue(forKey: watch) else { return }
+        byFile[directory.file] = nil
+    }
+
+    private mutating func forgetIdle(_ watch: Int32) -> Bool {
+        guard let directory = byWatch[watch], directory.observers <= 0, directory.roots.isEmpty else { return false }
+        forget(watch)
+        return true
+    }
+}
+
+/// Tells of changes in directories of the host, by inotify.
+///
+/// Notices are read and looked into by the pool, one round at a time; each is told only if its directory still is where it can
+/// be reached from the served one.
+final class HostWatcher: Sendable {
+    private struct State {
+        var descriptor: Int32 = -1
+        var directories = WatchedDirectories()
+        var tell: (@Sendable (ForeignChange) -> Void)?
+        var isReading = false
+    }
+
+    private let state = Guarded(State())
+    private let world: World
+    private let loop: EventLoop
+    private static let blockBytes = 64 * 1024
+
+    init(_ world: World) {
+        self.world = world
+        loop = world.loops[0]
+    }
+
+    deinit {
+        let descriptor = state.withLock { $0.descriptor }
+        guard descriptor >= 0 else { return }
+        let loop = loop
+        loop.execute {
+            (loop as? EpollLoop)?.endReading(descriptor)
+            shim_close(descriptor)
+        }
+    }
+
+    func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) { state.withLock { $0.tell = tell } }
+
+    /// On the loop: who is told asks file systems, as nobody of the pool may.
+    private func tell(_ change: ForeignChange) {
+        guard let tell = state.withLock({ $0.tell }) else { return }
+        loop.execute { tell(change) }
+    }
+
+    /// In the pool.
+    func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool, _ host: Passthrough) {
+        guard isOn else {
+            return state.withLock { state in
+                let idle = isRecursive ? state.directories.removeRoot(directory) : state.directories.remove(directory)
+                for watch in idle { shim_host_unwatch(state.descriptor, watch) }
+            }
+        }
+        guard begin(host) else { return tell(.overrun) }
+        guard isRecursive else { return add(directory, below: nil, host) }
+        if state.withLock({ $0.directories.addRoot(directory) }) {
+            addAll(from: directory, root: directory, host, isNew: false)
+        }
+    }
+
+    /// False: the system has no notices to give.
+    private func begin(_ host: Passthrough) -> Bool {
+        let (descriptor, isNew) = state.withLock { state -> (Int32, Bool) in
+            if state.descriptor >= 0 { return (state.descriptor, false) }
+            state.descriptor = shim_host_watcher()
+            return (state.descriptor, state.descriptor >= 0)
+        }
+        if isNew { arm(descriptor, host) }
+        return descriptor >= 0
+    }
+
+    private func arm(_ descriptor: Int32, _ host: Passthrough) {
+        loop.execute { [weak self, weak host, loop] in
+            guard let loop = loop as? EpollLoop else { return }
+            _ = loop.whenReadable(descriptor) {
+                guard let self, let host else { return }
+                self.read(host)
+            }
+        }
+    }
+
+    private func add(_ directory: FileID, below root: FileID?, _ host: Passthrough) {
+        guard
+            case .success(let found) = Passthrough.settled({ () throws(Halt) in
+                try host.directory(directory, .waiting)
+            })
+        else { return }
+        let isAdded = state.withLock { state -> Bool in
+            guard !state.directories.isFull else { return false }
+            let watch = shim_host_watch(state.descriptor, found.file.descriptor)
+            guard watch >= 0 else { return false }
+            state.directories.add(watch, directory, below: root)
+            return true
+        }
+        if !isAdded { tell(.overrun) }
+    }
+
+    /// The directory and all below it. What was in new ones before they were watched is told as new.
+    private func addAll(from directory: FileID, root: FileID, _ host: Passthrough, isNew: Bool) {
+        var open = [directory]
+        while let next = open.popLast() {
+            guard !state.withLock({ $0.directories.isFull }) else { return tell(.overrun) }
+            add(next, below: root, host)
+            try? host.forEachEntry(of: next) { (found, name) throws(Halt) in
+                let type = FileType(mode: found.status.mode)
+                host.see(found, in: next, name)
+                if isNew { tell(.changed(.added, Self.names(type == .directory), directory: next, name: name)) }
+                if type == .directory { open.append(FileID(found.status, subvolume: host.subvolume)) }
+            }
+        }
+    }
+
+    private static func names(_ isDirectory: Bool) -> WatchFilter { isDirectory ? .directoryName : .fileName }
+
+    // MARK: Notices
+
+    /// On the loop.
+    private func read(_ host: Passthrough) {
+        let descriptor = state.withLock { state -> Int32? in
+            if state.isReading { return nil }
+            state.isReading = true
+            return state.descriptor
+        }
+        guard let descriptor else { return }
+        // Level triggered: the loop is not to be told again and again of what the pool is about to read.
+        (loop as? EpollLoop)?.endReading(descriptor)
+        world.blocking.submit(
+            { self.readAll(descriptor, host) },
+            then: {
+                self.state.withLock { $0.isReading = false }
+                self.arm(descriptor, host)
+            }, on: loop)
+    }
+
+    private func readAll(_ descriptor: Int32, _ host: Passthrough) {
+        let block = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.blockBytes, alignment: 16)
+        defer { block.deallocate() }
+        let count = shim_host_events(descriptor, block.baseAddress, block.count)
+        guard count > 0 else { return }
+        var offset = 0
+        var event = shim_host_event()
+        // A name that left, until it is known whether it only moved within its directory.
+        var left: (cookie: UInt32, directory: FileID, name: [UInt8], isDirectory: Bool)?
+        func flush() {
+            if let gone = left {
+                tell(.changed(.removed, Self.names(gone.isDirectory), directory: gone.directory, name: gone.name))
+            }
+            left = nil
+        }
+        while shim_host_next_event(block.baseAddress, count, &offset, &event) == 1 {
+            let what = Notice(rawValue: event.what)
+            if what.contains(.overrun) {
+                tell(.overrun)
+                continue
+            }
+            guard let directory = state.withLock({ $0.directories.file(of: event.watch) }) else { continue }
+            if what.contains(.ended) {
+                state.withLock { $0.directories.forget(event.watch) }
+                tell(.ended(directory))
+                continue
+            }
+            let name = [UInt8](String.bytes(event.name))
+            guard !name.isEmpty, !Passthrough.isHidden(name) else { continue }
+            guard
+                case .success(let home) = Passthrough.settled({ () throws(Halt) in
+                    try host.directory(directory, .waiting)
+                })
+            else {
+                // It was moved out of what is served.
+                state.withLock { state in
+                    shim_host_unwatch(state.descriptor, event.watch)
+                    state.directories.forget(event.watch)
+                }
+                tell(.ended(directory))
+                continue
+            }
+            let isDirectory = what.contains(.directory)
+            let names = Self.names(isDirectory)
+            if left?.cookie != event.cookie { flush() }
+            if what.contains(.left) {
+                left = (event.cookie, directory, name, isDirectory)
+            } else if what.contains(.came), let old = left, old.directory == directory {
+                tell(.changed(.renamedFrom, names, directory: directory, name: old.name))
+                tell(.changed(.renamedTo, names, directory: directory, name: name))
+                left = nil
+            } else {
+                flush()
+                let (action, filter) = what.news(names)
+                tell(.changed(action, filter, directory: directory, name: name))
+            }
+            guard isDirectory, !what.isDisjoint(with: [.created, .came]) else { continue }
+            // What comes below a root is watched from now on.
+            for root in state.withLock({ $0.directories.roots(of: event.watch) }) {
+                guard
+                    case .success(let found?) = Passthrough.settled({ () throws(Halt) in
+                        try host.child(name, of: home.file, .waiting)
+                    }), FileType(mode: found.status.mode) == .directory
+                else { continue }
+                host.see(found, in: directory, name)
+                addAll(
+                    from: FileID(found.status, subvolume: host.subvolume), root: root, host,
+                    isNew: what.contains(.created))
+            }
+        }
+        flush()
+    }
+}
+
+/// What the kernel says has happened.
+private struct Notice: OptionSet {
+    let rawValue: UInt32
+    static let overrun = Notice(rawValue: UInt32(SHIM_NOTICE_OVERRUN))
+    static let ended = Notice(rawValue: UInt32(SHIM_NOTICE_ENDED))
+    static let created = Notice(rawValue: UInt32(SHIM_NOTICE_CREATED))
+    static let removed = Notice(rawValue: UInt32(SHIM_NOTICE_REMOVED))
+    static let left = Notice(rawValue: UInt32(SHIM_NOTICE_LEFT))
+    static let came = Notice(rawValue: UInt32(SHIM_NOTICE_CAME))
+    static let written = Notice(rawValue: UInt32(SHIM_NOTICE_WRITTEN))
+    static let directory = Notice(rawValue: UInt32(SHIM_NOTICE_DIRECTORY))
+
+    func news(_ names: WatchFilter) -> (WatchAction, WatchFilter) {
+        if !isDisjoint(with: [.created, .came]) { return (.added, names) }
+        if contains(.removed) { return (.removed, names) }
+        if contains(.written) { return (.modified, [.size, .lastWrite]) }
+        return (.modified, [.attributes, .security, .lastAccess, .extendedAttributes])
+    }
+}
+
+extension Passthrough {
+    public func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) { watcher.whenChanged(tell) }
+
+    public func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool) {
+        world.blocking.submit(
+            { self.watcher.observe(directory, isRecursive: isRecursive, isOn: isOn, self) }, then: {}, on: loop)
+    }
+}

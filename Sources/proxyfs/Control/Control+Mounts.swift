@@ -1,0 +1,192 @@
+import Glibc
+import JSON
+import Logging
+import Namespace
+import Passthrough
+import Runtime
+
+/// Directories of the host that are mounted in volumes.
+extension Control {
+    private func book(_ hosted: HostedVolume) -> MountBook {
+        MountBook(VolumeSettings(hosted.volume, clock: world.clock, loop: loop))
+    }
+
+    private static func parts(_ path: String) throws(CommandFailure) -> (volume: String, directory: String) {
+        let parts = path.split(separator: "/").map(String.init)
+        guard path.hasPrefix("/"), let volume = parts.first, parts.count > 1, !parts.contains("."),
+            !parts.contains(".."), path.utf8.count <= MountRecord.pathBytesMax
+        else { throw .misuse("\"\(path)\" is no path for a mount: /VOLUME/DIRECTORY") }
+        return (volume, parts.dropFirst().joined(separator: "/"))
+    }
+
+    /// What is kept with the volume, when it is opened. One that can not be made keeps none of the others away.
+    func mountAll(_ volume: String) async {
+        guard let hosted = host[volume]?.hosted else { return }
+        unmounted.withLock { $0[volume] = nil }
+        do throws(FileError) {
+            let (records, unreadable) = try await book(hosted).all()
+            if unreadable > 0 {
+                logger.error("mounts left out", [.init("volume", volume), .init("count", unreadable)])
+            }
+            for record in records {
+                do throws(CommandFailure) { try await mount(record, record.subvolume, hosted) } catch {
+                    unmounted.withLock { $0[volume, default: [:]][record.path] = error.message }
+                    logger.error(
+                        "not mounted", [.init("path", "/\(volume)/\(record.path)"), .init("why", error.message)])
+                }
+            }
+        } catch { logger.error("mounts not read", [.init("volume", volume), .init("why", "\(error)")]) }
+    }
+
+    private func mount(
+        _ record: MountRecord, _ subvolume: UInt32, _ hosted: HostedVolume
+    ) async throws(CommandFailure) {
+        let place: Attributes
+        do throws(FileError) {
+            place = try await FilePath(hosted.volume, clock: world.clock, loop: loop).find(record.path)
+        } catch { throw .failure("/\(hosted.volume.name)/\(record.path): \(error)") }
+        guard place.type == .directory else {
+            throw .failure("/\(hosted.volume.name)/\(record.path) is no directory")
+        }
+        let (world, directory) = (world, record.directory)
+        let opened = await world.blocking.run(on: loop) {
+            () throws(Never) -> Result<Passthrough, Passthrough.Failure> in
+            do throws(Passthrough.Failure) {
+                return .success(try Passthrough(path: directory, subvolume: subvolume, world: world))
+            } catch { return .failure(error) }
+        }
+        switch opened {
+        case .failure(.host(let code, let doing)): throw .failure("\(doing): \(code)")
+        case .success(let files):
+            do throws(MountTree.Fault) {
+                try hosted.tree.mount(files, on: place.file, isReadOnly: record.isReadOnly)
+            } catch {
+                throw .failure("/\(hosted.volume.name)/\(record.path): \(Self.text(error))")
+            }
+        }
+    }
+
+    private static func text(_ fault: MountTree.Fault) -> String {
+        switch fault {
+        case .inUse: "something is mounted there already"
+        case .numberTaken: "its number is taken"
+        case .tooMany: "a volume has \(MountTree.mountsMax) mounts at most"
+        case .notMounted: "nothing is mounted there"
+        case .hasMounts: "something is mounted below it; unmount that first"
+        case .file(let error): "\(error)"
+        }
+    }
+
+    /// The same file by two ways would have two sets of locks; and what the server keeps for itself is nobody else's.
+    private func requireAlone(_ directory: String) async throws(CommandFailure) -> String {
+        guard directory.hasPrefix("/") else { throw .misuse("\"\(directory)\": a directory is named from the root on") }
+        let data = host.data
+        let real = await world.blocking.run(on: loop) { () throws(Never) in
+            (Self.real(directory), Self.real(data))
+        }
+        guard let path = real.0, path.utf8.count <= MountRecord.directoryBytesMax else {
+            throw .failure("\(directory): there is no such directory on this host; make it first")
+        }
+        func overlaps(_ other: String) -> Bool {
+            path == other || path.hasPrefix(other == "/" ? other : other + "/")
+                || other.hasPrefix(path == "/" ? path : path + "/")
+        }
+        if let own = real.1, overlaps(own) {
+            throw .failure("\(directory) is, holds or lies in the data directory \(own), which is the server's own")
+        }
+        for entry in host.entries {
+            for mount in entry.hosted?.tree.mounts ?? [] {
+                guard let other = (mount.fileSystem as? Passthrough)?.path, overlaps(other) else { continue }
+                throw .failure("\(directory) is in use: \(other) is mounted in volume \(entry.name)")
+            }
+        }
+        return path
+    }
+
+    private static func real(_ path: String) -> String? {
+        guard let found = realpath(path, nil) else { return nil }
+        defer { free(found) }
+        return String(validatingCString: found)
+    }
+
+    func addMount(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let path = try arguments.text("path")
+        let directory = try arguments.text("directory")
+        let isReadOnly = try arguments.flag("read-only") ?? false
+        try arguments.finish()
+        let (volume, below) = try Self.parts(path)
+        let hosted = try host.open(volume)
+        let record = MountRecord(path: below, directory: try await requireAlone(directory), isReadOnly: isReadOnly)
+        let doing = "mounting \(directory) at \(path)"
+        do throws(FileError) {
+            if try await book(hosted).all().mounts.contains(where: { $0.path == below }) {
+                throw FileError.exists
+            }
+            try await FilePath(hosted.volume, clock: world.clock, loop: loop).makeDirectory(below)
+        } catch { throw .failure("\(doing): \(error == .exists ? "something is mounted there already" : "\(error)")") }
+        let number: UInt32
+        do throws(FileError) { number = try await book(hosted).number() } catch { throw .failure("\(doing): \(error)") }
+        try await mount(record, number, hosted)
+        do throws(FileError) { try await book(hosted).keep(record, number) } catch {
+            _ = try? hosted.tree.unmount(number)
+            throw .failure("\(doing): \(error)")
+        }
+        return Self.message("\(record.directory) is mounted at \(path)\(isReadOnly ? ", read-only" : "")")
+    }
+
+    func removeMount(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let path = try arguments.text("path")
+        let isForced = try arguments.flag("force") ?? false
+        try arguments.finish()
+        let (volume, below) = try Self.parts(path)
+        let hosted = try host.open(volume)
+        do throws(FileError) {
+            guard let record = try await book(hosted).all().mounts.first(where: { $0.path == below }) else {
+                throw FileError.noEntry
+            }
+            if hosted.volume.isInUse(record.subvolume), !isForced {
+                throw FileError.sharingViolation
+            }
+            do throws(MountTree.Fault) { try hosted.tree.unmount(record.subvolume) } catch {
+                // One that could not be made is only forgotten.
+                guard error == .notMounted else {
+                    throw FileError.inputOutput(Self.text(error))
+                }
+            }
+            try await book(hosted).remove(record.subvolume)
+            _ = unmounted.withLock { $0[volume]?.removeValue(forKey: below) }
+        } catch {
+            let why =
+                switch error {
+                case .noEntry: "nothing is mounted there; proxyfs volume mounts \(volume) shows what is"
+                case .sharingViolation: "files in it are open; --force takes it away all the same"
+                case .inputOutput(let why): why
+                default: "\(error)"
+                }
+            throw .failure("unmounting \(path): \(why)")
+        }
+        return Self.message("\(path) is not mounted any more")
+    }
+
+    func listMounts(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let wanted = try arguments.optional("volume")
+        try arguments.finish()
+        if let wanted { _ = try host.open(wanted) }
+        var rows: [JSON] = []
+        for entry in host.entries where wanted == nil || wanted == entry.name {
+            guard let hosted = entry.hosted else { continue }
+            do throws(FileError) {
+                for record in try await book(hosted).all().mounts {
+                    let problem = unmounted.withLock { $0[entry.name]?[record.path] }
+                    rows.append([
+                        "path": .string("/\(entry.name)/\(record.path)"), "directory": .string(record.directory),
+                        "access": .string(record.isReadOnly ? "ro" : "rw"),
+                        "state": .string(problem == nil ? "mounted" : "not mounted"),
+                        "problem": problem.map { .string($0) } ?? .null,
+                    ])
+                }
+            } catch { throw .failure("reading the mounts of volume \(entry.name): \(error)") }
+        }
+        return .array(rows)
+    }
+}

@@ -1,0 +1,45 @@
+import Glibc
+import Namespace
+import Passthrough
+import Runtime
+import Testing
+
+/// The same program on every file system; what differs is written in differences.txt, and nothing else may differ.
+@Suite struct ConformanceTests {
+    private static func differences(_ name: String) throws -> [String] {
+        let path = #filePath.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 } + "/differences.txt"
+        let descriptor = open(path, O_RDONLY)
+        try #require(descriptor >= 0)
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 1 << 16)
+        let count = bytes.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
+        return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self).split(separator: "\n")
+            .filter { $0.hasPrefix(name + ": ") }.map { String($0.dropFirst(name.count + 2)) }
+    }
+
+    private static func hold(_ program: Conformance, _ name: String) throws {
+        let known = try differences(name)
+        for line in program.seen where !known.contains(line) { Issue.record("\(name): \(line)") }
+        for line in known where !program.seen.contains(line) {
+            Issue.record("\(name) does not differ any more: \(line)")
+        }
+        #expect(program.cases > 120)
+    }
+
+    @Test func passthrough() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        try Self.hold(try await Conformance.run(Client(files: try rig.passthrough(), world: rig.world)), "Passthrough")
+    }
+
+    @Test func logFS() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let hosted = try await rig.loop.task {
+            try await HostedVolume.open("v", folder: "v", durability: .log, world: rig.world, loop: rig.loop)
+        }.value
+        try Self.hold(
+            try await Conformance.run(Client(files: hosted.volume.fileSystem, world: rig.world)), "LogFS")
+        _ = try await rig.loop.task { try await hosted.close() }.value
+    }
+}

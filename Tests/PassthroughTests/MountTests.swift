@@ -1,0 +1,301 @@
+import Glibc
+import Namespace
+import Passthrough
+import Runtime
+import Simulator
+import Testing
+
+/// Several directories of the host in one tree, held against a simple model of it.
+@Suite struct MountTests {
+    static let steps = 8000
+    private static let names = ["a", "b", "c", "a-b"]
+
+    private final class Node {
+        let isDirectory: Bool
+        /// Which file system has it.
+        let home: Int
+        var children: [String: Node] = [:]
+
+        init(_ isDirectory: Bool, _ home: Int) {
+            self.isDirectory = isDirectory
+            self.home = home
+        }
+
+        func holds(_ other: Node) -> Bool {
+            self === other || children.values.contains { $0.isDirectory && $0.holds(other) }
+        }
+    }
+
+    private struct Model {
+        var roots: [Node] = []
+        /// What each is mounted on; nil: nothing.
+        var covered: [Node?] = []
+
+        func uncovered(_ node: Node) -> Node {
+            for (index, cover) in covered.enumerated() where cover === node { return roots[index] }
+            return node
+        }
+
+        func isCovered(_ node: Node) -> Bool { uncovered(node) !== node }
+
+        func find(_ path: [String]) -> Node? {
+            var node = roots[0]
+            for name in path {
+                guard node.isDirectory, let next = node.children[name] else { return nil }
+                node = uncovered(next)
+            }
+            return node
+        }
+
+        func paths(_ node: Node, _ prefix: String) -> [String] {
+            node.children.flatMap { name, child -> [String] in
+                let child = uncovered(child)
+                let path = prefix + name + (child.isDirectory ? "/" : "")
+                return [path] + (child.isDirectory ? paths(child, path) : [])
+            }
+        }
+    }
+
+    private struct Run {
+        let client: Client
+        let tree: MountTree
+        let mounted: [Passthrough]
+        var model = Model()
+        var random: Generator
+        var counts: [String: Int] = [:]
+
+        mutating func any() -> [String] {
+            (0..<random.below(4)).map { _ in MountTests.names[random.below(MountTests.names.count)] }
+        }
+
+        func find(_ path: [String]) async throws -> FileID {
+            var place = client.root
+            for name in path { place = try await client.lookup(name, in: place).file }
+            return place
+        }
+
+        private func outcome(_ body: () async throws -> Void) async -> String {
+            do {
+                try await body()
+                return "done"
+            } catch { return "\(error)" }
+        }
+
+        private func renaming(_ from: Node, _ name: String, _ to: Node, _ newName: String) -> String {
+            guard from.home == to.home else { return "crossDevice" }
+            let moving = from.children[name]
+            let other = to.children[newName]
+            if let moving, model.isCovered(moving) { return "accessDenied" }
+            if let other, model.isCovered(other) { return "accessDenied" }
+            guard let moving else { return "noEntry" }
+            if let other, other.isDirectory != moving.isDirectory {
+                return other.isDirectory ? "isDirectory" : "notDirectory"
+            }
+            if moving === other { return "done" }
+            if moving.isDirectory, moving.holds(to) { return "loop" }
+            if let other, !other.children.isEmpty { return "notEmpty" }
+            from.children[name] = nil
+            to.children[newName] = moving
+            return "done"
+        }
+
+        mutating func step() async throws -> (what: String, expected: String, got: String) {
+            let path = any()
+            let name = MountTests.names[random.below(MountTests.names.count)]
+            guard let node = model.find(path), node.isDirectory else {
+                let found = model.find(path) != nil
+                let place = try? await find(path)
+                return ("found \(path)", "\(found)", "\(place != nil)")
+            }
+            let place = try await find(path)
+            let client = client
+            let child = node.children[name]
+            switch random.below(11) {
+            case 0, 1:
+                let got = await outcome { _ = try await client.directory(name, in: place) }
+                if child == nil { node.children[name] = Node(true, node.home) }
+                return ("make directory \(path) \(name)", child == nil ? "done" : "exists", got)
+            case 2:
+                let got = await outcome { _ = try await client.create(name, in: place) }
+                if child == nil { node.children[name] = Node(false, node.home) }
+                return ("make \(path) \(name)", child == nil ? "done" : "exists", got)
+            case 3:
+                let got = await outcome { try await client.remove(name, in: place) }
+                guard let child else { return ("remove \(path) \(name)", "noEntry", got) }
+                if !child.isDirectory { node.children[name] = nil }
+                return ("remove \(path) \(name)", child.isDirectory ? "isDirectory" : "done", got)
+            case 4:
+                let got = await outcome { try await client.remove(name, in: place, isDirectory: true) }
+                guard let child else { return ("remove directory \(path) \(name)", "noEntry", got) }
+                guard child.isDirectory else { return ("remove directory \(path) \(name)", "notDirectory", got) }
+                let isFree = child.children.isEmpty && !model.isCovered(child)
+                if isFree { node.children[name] = nil }
+                return ("remove directory \(path) \(name)", isFree ? "done" : "notEmpty", got)
+            case 5, 6:
+                let other = any()
+                let newName = MountTests.names[random.below(MountTests.names.count)]
+                guard let target = model.find(other), target.isDirectory else { return ("", "", "") }
+                let to = try await find(other)
+                let got = await outcome { try await client.rename(name, newName, from: place, to: to) }
+                return ("rename \(path) \(name) to \(other) \(newName)", renaming(node, name, target, newName), got)
+            case 7:
+                let other = any()
+                guard let file = model.find(other), !file.isDirectory else { return ("", "", "") }
+                let id = try await find(other)
+                let got = await outcome { try await client.link(id, name, in: place) }
+                if file.home != node.home { return ("link \(other) \(path) \(name)", "crossDevice", got) }
+                if child == nil { node.children[name] = file }
+                return ("link \(other) \(path) \(name)", child == nil ? "done" : "exists", got)
+            case 8:
+                let index = 1 + random.below(mounted.count)
+                var expected = "done"
+                if model.covered[index] != nil {
+                    expected = "numberTaken"
+                } else if model.roots.contains(where: { $0 === node }) {
+                    expected = "inUse"
+                }
+                let files = mounted[index - 1]
+                let tree = tree
+                let got = await outcome { try tree.mount(files, on: place) }
+                if expected == "done" { model.covered[index] = node }
+                return ("mount \(index) on \(path)", expected, got)
+            case 9:
+                let index = 1 + random.below(mounted.count)
+                var expected = "done"
+                if model.covered[index] == nil {
+                    expected = "notMounted"
+                } else if model.covered.contains(where: { $0?.home == index }) {
+                    expected = "hasMounts"
+                }
+                let (tree, number) = (tree, mounted[index - 1].root.subvolume)
+                let got = await outcome { _ = try tree.unmount(number) }
+                if expected == "done" { model.covered[index] = nil }
+                return ("unmount \(index)", expected, got)
+            default:
+                let isFull = random.below(2) == 0
+                let listed = try await client.names(place, attributes: isFull)
+                return ("list \(path)", "\(node.children.keys.sorted())", "\(listed)")
+            }
+        }
+
+        /// Everything, by one listing, and the way back from everywhere.
+        mutating func check() async throws {
+            let wanted = model.paths(model.roots[0], "").sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+            let limit = 1 + random.below(7)
+            let prefix = random.below(3) == 0 ? MountTests.names[random.below(MountTests.names.count)] + "/" : ""
+            var found: [String] = []
+            var from: [UInt8]? = []
+            while let start = from {
+                var page: [String] = []
+                let client = client
+                from = try await client.done {
+                    page = []
+                    return client.files.listPaths(
+                        client.request, below: client.root, from: start, prefix: Array(prefix.utf8), limit: limit
+                    ) { path, _ in
+                        page.append(String(decoding: path, as: UTF8.self))
+                        return true
+                    }
+                }
+                found += page
+            }
+            #expect(found == wanted.filter { $0.hasPrefix(prefix) }, "prefix \(prefix), limit \(limit)")
+            for path in wanted where path.hasSuffix("/") {
+                let names = path.split(separator: "/").map(String.init)
+                let place = try await find(names)
+                let above = try await find(Array(names.dropLast()))
+                let up = try await client.lookup("..", in: place).file
+                #expect(up == above, "above \(path)")
+                let (client, place2) = (client, place)
+                let whereabouts = try await client.done { client.files.whereabouts(client.request, of: place2) }
+                #expect(whereabouts?.directory == above && whereabouts?.name == Array(names[names.count - 1].utf8))
+            }
+        }
+    }
+
+    @Test(arguments: [1, 2, 3] as [UInt64]) func aTreeOfSeveralIsOne(_ seed: UInt64) async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        var mounted: [Passthrough] = []
+        for index in 0..<4 {
+            mkdir(rig.served + "/\(index)", 0o755)
+            mounted.append(
+                try Passthrough(
+                    path: rig.served + "/\(index)", subvolume: MountTree.firstSubvolume + UInt32(index),
+                    world: rig.world))
+        }
+        let tree = MountTree(mounted[0])
+        var run = Run(
+            client: Client(files: tree, world: rig.world), tree: tree, mounted: Array(mounted.dropFirst()),
+            random: Generator(seed: seed))
+        run.model.roots = (0..<4).map { Node(true, $0) }
+        run.model.covered = [nil, nil, nil, nil]
+        for index in 0..<Self.steps {
+            let (what, expected, got) = try await run.step()
+            run.counts[expected, default: 0] += 1
+            guard expected == got else {
+                Issue.record("seed \(seed), step \(index): \(what): \(got), not \(expected)")
+                return
+            }
+            if index % 200 == 199 { try await run.check() }
+        }
+        // Each answer was given, so that each was compared.
+        for answer in [
+            "done", "exists", "noEntry", "notEmpty", "isDirectory", "notDirectory", "crossDevice", "accessDenied",
+            "loop",
+            "inUse", "numberTaken", "notMounted", "hasMounts",
+        ] {
+            #expect(run.counts[answer] ?? 0 > 0, "seed \(seed): never \(answer)")
+        }
+    }
+
+    @Test func handlesAndRightsHoldWhateverIsMounted() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        for name in ["base", "other"] { mkdir(rig.served + "/" + name, 0o755) }
+        let base = try Passthrough(path: rig.served + "/base", subvolume: 1, world: rig.world)
+        let other = try Passthrough(
+            path: rig.served + "/other", subvolume: MountTree.firstSubvolume + 7, world: rig.world)
+        let tree = MountTree(base)
+        let client = Client(files: tree, world: rig.world)
+        let point = try await client.directory("point")
+        let hidden = try await client.create("hidden", in: point).file.file
+        try tree.mount(other, on: point)
+        let root = try await client.lookup("point").file
+        #expect(root == other.root)
+        let file = try await client.create("seen", in: root).file.file
+        try await client.write(file, "text")
+        #expect(rig.get(rig.served + "/other/seen") == "text")
+        // Covered, and by its handle the same as ever.
+        #expect(try await client.attributes(hidden).file == hidden)
+        #expect(try await client.names(root) == ["seen"])
+        // Bytes go across where names do not.
+        let copy = try await client.create("copy").file.file
+        _ = try await tree.clone(client.request, file, at: 0, length: 4, to: copy, at: 0)
+        #expect(try await client.read(copy) == "text")
+        // A promise for one holds for all.
+        let failure = await withUnsafeContinuation { (done: UnsafeContinuation<FileError?, Never>) in
+            tree.whenSettled(tree.newestChange, .log, on: rig.loop) { done.resume(returning: $0) }
+        }
+        #expect(failure == nil)
+        let verifier = tree.writeVerifier
+        try tree.unmount(other.root.subvolume)
+        #expect(tree.writeVerifier != verifier)
+        await #expect(throws: FileError.stale) { _ = try await client.attributes(file) }
+        await #expect(throws: FileError.stale) { try await client.write(file, "x") }
+        #expect(try await client.names(try await client.lookup("point").file) == ["hidden"])
+        // Read-only is a word of the mount's.
+        try tree.mount(other, on: point, isReadOnly: true)
+        #expect(try await client.read(file) == "text")
+        await #expect(throws: FileError.readOnly) { try await client.write(file, "x") }
+        await #expect(throws: FileError.readOnly) { _ = try await client.create("x", in: root) }
+        await #expect(throws: FileError.readOnly) { try await client.remove("seen", in: root) }
+        await #expect(throws: FileError.readOnly) {
+            _ = try await tree.resize(client.request, file, to: 0, NewAttributes())
+        }
+        await #expect(throws: FileError.readOnly) {
+            _ = try await tree.clone(client.request, copy, at: 0, length: 4, to: file, at: 0)
+        }
+        #expect(rig.get(rig.served + "/other/seen") == "text")
+    }
+}

@@ -1,0 +1,230 @@
+import Glibc
+import Namespace
+import Passthrough
+import Runtime
+import Testing
+
+/// A directory of this machine, whose files others change meanwhile.
+@Suite struct PassthroughTests {
+    @Test func filesAreTheHostsOwn() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let client = Client(files: try rig.passthrough(), world: rig.world)
+        let file = try await client.create("a").file
+        try await client.write(file.file, "hello")
+        #expect(rig.get(rig.served + "/a") == "hello")
+        rig.put("from the host", rig.served + "/b")
+        let other = try await client.lookup("b")
+        #expect(try await client.read(other.file) == "from the host")
+        #expect(try await client.names() == ["a", "b"])
+        #expect(try await client.names(attributes: true) == ["a", "b"])
+    }
+
+    @Test func whatThereIsNotIsNotServed() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        #expect(throws: Passthrough.Failure.self) {
+            _ = try Passthrough(path: rig.served + "/nothing", subvolume: 9, world: rig.world)
+        }
+        rig.put("x", rig.served + "/file")
+        #expect(throws: Passthrough.Failure.self) {
+            _ = try Passthrough(path: rig.served + "/file", subvolume: 9, world: rig.world)
+        }
+    }
+
+    /// Nothing outside is read, changed or told of, by whatever links and names.
+    @Test func nothingLeadsOut() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        rig.put("secret", rig.outside + "/secret")
+        symlink(rig.outside, rig.served + "/out")
+        symlink(rig.outside + "/secret", rig.served + "/leaf")
+        symlink("../outside", rig.served + "/up")
+        symlink("/", rig.served + "/root")
+        let client = Client(files: try rig.passthrough(), world: rig.world)
+        for name in ["out", "up", "root", "leaf"] {
+            let link = try await client.lookup(name)
+            #expect(link.type == .symlink)
+            await #expect(throws: FileError.notDirectory) { _ = try await client.lookup("secret", in: link.file) }
+            await #expect(throws: FileError.notDirectory) { _ = try await client.create("made", in: link.file) }
+            await #expect(throws: FileError.wrongType) { _ = try await client.read(link.file) }
+            await #expect(throws: FileError.wrongType) { try await client.write(link.file, "x") }
+        }
+        #expect(try await client.lookup("..").file == client.root)
+        for name in ["../outside/secret", "/etc/passwd", "out/secret"] {
+            await #expect(throws: FileError.noEntry) { _ = try await client.lookup(name) }
+        }
+        #expect(Rig.names(rig.outside) == ["secret"])
+        #expect(rig.get(rig.outside + "/secret") == "secret")
+    }
+
+    /// A directory is replaced by a link, or moved away, between a client's calls.
+    @Test func aDirectoryThatTurnsIntoALinkLeadsNowhere() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let client = Client(files: try rig.passthrough(), world: rig.world)
+        let home = try await client.directory("home")
+        _ = try await client.create("a", in: home)
+        let deep = try await client.directory("deep", in: home)
+        rename(rig.served + "/home", rig.outside + "/home")
+        symlink(rig.outside + "/home", rig.served + "/home")
+        for _ in 0..<2 {
+            do {
+                _ = try await client.lookup("a", in: home)
+                Issue.record("the directory that was moved out is still served")
+            } catch { #expect([.stale, .delay].contains(error as? FileError)) }
+            do {
+                _ = try await client.create("b", in: home)
+                Issue.record("a file was made outside")
+            } catch { #expect([.stale, .delay].contains(error as? FileError)) }
+            // Not by a link on the way either, though the directory is the very same.
+            do {
+                _ = try await client.create("c", in: deep)
+                Issue.record("a file was made outside, through a link on the way")
+            } catch { #expect([.stale, .delay].contains(error as? FileError)) }
+        }
+        #expect(Rig.names(rig.outside + "/home").sorted() == ["a", "deep"])
+        #expect(Rig.names(rig.outside + "/home/deep") == [])
+    }
+
+    @Test func handlesStayGoodOverRestartsAndRenamesOfTheHost() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        var client = Client(files: try rig.passthrough(), world: rig.world)
+        let home = try await client.directory("home")
+        let deep = try await client.directory("deep", in: home)
+        let file = try await client.create("a", in: deep).file.file
+        try await client.write(file, "mine")
+        rename(rig.served + "/home", rig.served + "/moved")
+        #expect(try await client.read(file) == "mine")
+        // Another life: nothing is remembered.
+        client = Client(files: try rig.passthrough(), world: rig.world)
+        #expect(try await client.read(file) == "mine")
+        #expect(try await client.lookup("a", in: deep).file == file)
+        // Another file of the same name, perhaps of the same number, is another file.
+        unlink(rig.served + "/moved/deep/a")
+        rig.put("theirs", rig.served + "/moved/deep/a")
+        do {
+            let text = try await client.read(file)
+            Issue.record("read \(text) by the handle of another file")
+        } catch { #expect([.stale, .delay].contains(error as? FileError)) }
+        #expect(try await client.read(try await client.lookup("a", in: deep).file) == "theirs")
+    }
+
+    /// A list of our own holds for the mode that was set with it: who changes the mode on the host has the last word.
+    @Test func theHostsModeWins() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let client = Client(files: try rig.passthrough(), world: rig.world)
+        let file = try await client.create("a").file.file
+        let list = try #require(ACL([ACL.Entry(.allow, .user(77), [.readData])]))
+        _ = try await client.done { client.files.setACL(client.request, file, list, mode: 0o600) }
+        #expect(try await client.attributes(file).hasACL)
+        chmod(rig.served + "/a", 0o640)
+        #expect(try await client.attributes(file).hasACL == false)
+        #expect(try await client.done { client.files.acl(client.request, file) } == nil)
+    }
+
+    @Test func whatWasBeingMadeIsNotShown() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        rig.put("half", rig.served + "/.proxyfs-1234")
+        let client = Client(files: try rig.passthrough(), world: rig.world)
+        #expect(try await client.names() == [])
+        await #expect(throws: FileError.noEntry) { _ = try await client.lookup(".proxyfs-1234") }
+        await #expect(throws: FileError.badName) { _ = try await client.create(".proxyfs-1") }
+    }
+
+    @Test func changesOfTheHostAreTold() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let files = try rig.passthrough()
+        let client = Client(files: files, world: rig.world)
+        let deep = try await client.directory("deep", in: try await client.directory("home"))
+        let volume = Volume("v", identity: 1, files, clock: rig.world.clock, loops: rig.world.loops)
+        let caller = Caller(.root, client.request)
+        let all = try await client.done {
+            volume.watch(caller, files.root, .all, isRecursive: true, on: rig.loop, tell: {})
+        }
+        let one = try await client.done {
+            volume.watch(caller, files.root, .all, isRecursive: false, on: rig.loop, tell: {})
+        }
+        // Until the watches are in place, changes may go by.
+        try await Self.until {
+            !(Self.events(volume, all).isEmpty)
+        } doing: {
+            rig.put("x", rig.served + "/home/deep/probe")
+            unlink(rig.served + "/home/deep/probe")
+        }
+        rig.put("new", rig.served + "/home/deep/new")
+        var seen: [WatchEvent] = []
+        try await Self.until {
+            seen.contains(WatchEvent(.added, Self.path("home/deep/new")))
+        } doing: {
+            seen += Self.events(volume, all)
+        }
+        rename(rig.served + "/home/deep/new", rig.served + "/home/deep/newer")
+        try await Self.until {
+            seen.contains(WatchEvent(.renamedTo, Self.path("home/deep/newer")))
+        } doing: {
+            seen += Self.events(volume, all)
+        }
+        #expect(seen.contains(WatchEvent(.renamedFrom, Self.path("home/deep/new"))))
+        // What a client of ours does is told once.
+        let made = try await client.done {
+            client.name("ours") { volume.create(caller, in: deep, $0, NewFile(type: .file, mode: 0o644)) }
+        }
+        #expect(made.isNew)
+        try await Self.until {
+            seen.contains(WatchEvent(.added, Self.path("home/deep/ours")))
+        } doing: {
+            seen += Self.events(volume, all)
+        }
+        #expect(seen.filter { $0 == WatchEvent(.added, Self.path("home/deep/ours")) }.count == 1)
+        // New directories are watched, too.
+        mkdir(rig.served + "/home/more", 0o755)
+        try await Self.until {
+            seen.contains { $0.path == Self.path("home/more/x") }
+        } doing: {
+            rig.put("x", rig.served + "/home/more/x")
+            seen += Self.events(volume, all)
+        }
+        #expect(Self.events(volume, one).allSatisfy { $0.path.count == 1 })
+        volume.endWatch(all)
+        volume.endWatch(one)
+    }
+
+    private static func path(_ text: String) -> [[UInt8]] { text.split(separator: "/").map { Array($0.utf8) } }
+
+    private static func events(_ volume: Volume, _ watch: WatchID) -> [WatchEvent] {
+        volume.takeEvents(watch)?.events ?? []
+    }
+
+    private static func until(_ isTrue: () -> Bool, doing: () -> Void) async throws {
+        for _ in 0..<500 {
+            doing()
+            if isTrue() { return }
+            try await Task.sleep(nanoseconds: 10_000_000)
+        }
+        Issue.record("it did not happen in time")
+    }
+
+    /// Nobody's lease is granted on what others change without asking.
+    @Test func nothingIsKeptByLeases() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let files = try rig.passthrough()
+        let client = Client(files: files, world: rig.world)
+        let volume = Volume("v", identity: 1, files, clock: rig.world.clock, loops: rig.world.loops)
+        var intent = OpenIntent(.openIf, access: [.readData, .writeData], client: 1)
+        intent.lease = LeaseWish(
+            LeaseKey(client: 1, key: 2), .lease, [.read, .write, .handle],
+            holder: LeaseHolder(loop: rig.loop, tell: { _ in }))
+        let wanted = intent
+        let opened = try await client.done {
+            client.name("a") { volume.open(Caller(.root, client.request), in: files.root, $0, wanted) }
+        }
+        #expect(opened.lease.isEmpty)
+        try await client.done { volume.close(Caller(.root, client.request), opened.handle) }
+    }
+}
