@@ -106,6 +106,8 @@ extension SwiftStore {
                 guard item.name.hasPrefix(lead), let name = ObjectName(String(item.name.dropFirst(lead.count))) else {
                     continue
                 }
+                // Ours, and no object of whoever asks.
+                guard name.text != Self.layoutName else { continue }
                 guard reply.entries.count < count else {
                     reply.truncated = true
                     return reply

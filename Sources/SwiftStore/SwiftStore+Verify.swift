@@ -8,7 +8,7 @@ import Transfer
 extension SwiftStore {
     private static let verifyNanoseconds: UInt64 = 15_000_000_000
     /// An object of the first container that says how all of them are used: a copy of them can be read from it alone.
-    private static let layoutName = "proxyfs-containers"
+    static let layoutName = "proxyfs-containers"
 
     /// Whether the account and its containers are there for us; the first container is made when `creates` says so.
     public func verify(creates: Bool) async throws(StoreProblem) {

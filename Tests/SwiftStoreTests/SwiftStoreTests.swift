@@ -163,6 +163,11 @@ import Transfer
         #expect(try await verify(.hash(4), creates: false).contains("name a container that there is"))
         #expect(try await verify(.hash(4), creates: true) == "")
         #expect(try await verify(.hash(4), creates: false) == "")
+        try await fake.run { $0.containers.spread = .hash(4) } _: { store, world in
+            // It is no object of the volume.
+            let names = try await ObjectStore(store, world: world, loop: world.loops[0]).names(prefix: "")
+            #expect(names.isEmpty)
+        }
         #expect(try await verify(.hash(5), creates: true).contains("\"containers\":4"))
     }
 

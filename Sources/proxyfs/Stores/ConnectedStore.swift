@@ -47,6 +47,7 @@ final class ConnectedStore: Sendable {
     /// told as damaged, and may be deleted again.
     func deleteAll() async throws(StoreError) {
         try await delete(try await store.names(prefix: "").reversed())
+        await connection.unmake()
     }
 
     private static let deletionsMax = 16
