@@ -62,7 +62,8 @@ extension SwiftStore {
         var marker = ""
         for _ in 0..<Self.pagesMax {
             let answer = await send(
-                .get, "?format=json&limit=\(Self.pageMax)&prefix=\(Endpoint.escape(map.lead))&marker=\(Endpoint.escape(marker))",
+                .get,
+                "?format=json&limit=\(Self.pageMax)&prefix=\(Endpoint.escape(map.lead))&marker=\(Endpoint.escape(marker))",
                 limit, over: reads)
             let reply = reply(answer)
             guard reply.status == 200 || reply.status == 204 else { return .failure(Refused(reply)) }

@@ -62,11 +62,13 @@ extension SwiftStore {
         }
         guard answer.status == 200, let found = try? JSON(answer.bodyBytes) else {
             throw StoreProblem(
-                tried: tried, answer: answer.failure?.reason ?? "status \(answer.status)", advice: "look at that object")
+                tried: tried, answer: answer.failure?.reason ?? "status \(answer.status)", advice: "look at that object"
+            )
         }
         guard found == layout else {
             throw StoreProblem(
-                tried: tried, answer: "the containers are used as \(found)", advice: "say the same for the store, not \(layout)")
+                tried: tried, answer: "the containers are used as \(found)",
+                advice: "say the same for the store, not \(layout)")
         }
     }
 

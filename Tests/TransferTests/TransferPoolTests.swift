@@ -50,7 +50,8 @@ import Transfer
                 _ = world.loops[1].schedule(after: 200_000_000) { server.bodyIsHeld.withLock { $0 = false } }
             }
             let reply = try await BodySender(world: world, loop: world.loops[0]).send(
-                TransferRequest(.put, "http://127.0.0.1:\(port)/file"), .file(path: "body", size: UInt64(size)), over: pool)
+                TransferRequest(.put, "http://127.0.0.1:\(port)/file"), .file(path: "body", size: UInt64(size)),
+                over: pool)
             #expect(reply.status == 201)
             #expect(server.requests.first?.body == bytes.array)
             pool.stop()
