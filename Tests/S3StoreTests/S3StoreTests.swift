@@ -258,6 +258,8 @@ import Transfer
             // A part's worth that was not asked for, and the whole where a part was.
             fake.state.withLock { $0.script = [{ _ in .init(200, "right") }] }
             #expect(await store.get("a", 1..<3).status == StoreReply.noAnswer)
+            fake.state.withLock { $0.script = [{ _ in .init(200, "right") }] }
+            #expect(await store.get("a", 1..<7).status == StoreReply.noAnswer)
             #expect(await store.get("a").body?.array == Array("right".utf8))
         }
     }
