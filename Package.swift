@@ -50,7 +50,8 @@ let package = Package(
         .target(
             name: "CShim", cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2", "-I/usr/include/tirpc"])],
             linkerSettings: [
-                .linkedLibrary("curl"), .linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc"), .linkedLibrary("gssapi_krb5"),
+                .linkedLibrary("curl"), .linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("tirpc"),
+                .linkedLibrary("gssapi_krb5"),
             ]),
 
         room("Bytes", ["CShim"]),
@@ -156,7 +157,8 @@ let package = Package(
         tests("ObjectStore", ["Bytes", "Runtime", "Simulator"]),
         tests("Transfer", ["Bytes", "ObjectStore", "Runtime", "StoreSupport"]),
         tests("S3Store", ["Bytes", "Crypto", "Logging", "ObjectStore", "Runtime", "StoreSupport", "Transfer", "XML"]),
-        tests("SwiftStore", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "StoreSupport", "Transfer"]),
+        tests(
+            "SwiftStore", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "StoreSupport", "Transfer"]),
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
         tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "Runtime", "Simulator"]),
         .testTarget(

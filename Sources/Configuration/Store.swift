@@ -93,7 +93,8 @@ extension Configuration {
             while prefix.hasSuffix("/") { prefix.removeLast() }
             // Names of objects have 255 bytes at most; stores take 1,024.
             guard prefix.utf8.count <= 512, !prefix.hasPrefix("/"), !prefix.contains("//"),
-                prefix.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "#") && $0 != UInt8(ascii: "\\") })
+                prefix.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "#") && $0 != UInt8(ascii: "\\") }
+                )
             else { throw issue("the prefix has letters, digits and signs of ASCII, 512 at most") }
             self.prefix = String(prefix)
             name = String(address.prefix { $0 != "?" })

@@ -48,6 +48,9 @@ public final class ObjectStore: @unchecked Sendable {
         /// Reads that were asked for a second time, and those whose second answer was the first.
         public var hedges: UInt64 = 0
         public var hedgesWon: UInt64 = 0
+
+        public init() {}
+
         public var requests: UInt64 { puts + gets + heads + deletes + lists }
     }
 

@@ -23,6 +23,7 @@ struct ReadLatencies {
         if added % Self.samplesMin == 0 { known = samples.sorted()[samples.count * 95 / 100] }
     }
 
-    /// What 95 of 100 reads stay below; nil: too few of them yet.
-    var late: UInt64? { known.map { max($0, Self.lateMinNanoseconds) } }
+    /// Half as much again as what 95 of 100 reads stay below, so that reads that all take the same are not late; nil: too
+    /// few of them yet.
+    var late: UInt64? { known.map { max($0 + $0 / 2, Self.lateMinNanoseconds) } }
 }

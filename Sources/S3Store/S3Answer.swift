@@ -20,7 +20,8 @@ struct S3Answer {
     /// One line, of bounded length: servers write what they want.
     func text(_ status: Int) -> String {
         let words = [code, message].filter { !$0.isEmpty }.joined(separator: ": ")
-        let clean = words.unicodeScalars.prefix(300).map { $0.value < 0x20 || $0.value == 0x7f ? " " : String($0) }.joined()
+        let clean = words.unicodeScalars.prefix(300).map { $0.value < 0x20 || $0.value == 0x7f ? " " : String($0) }
+            .joined()
         return clean.isEmpty ? "status \(status)" : clean
     }
 }

@@ -41,7 +41,8 @@ public struct S3Options: Sendable, Equatable {
         (3...63).contains(name.utf8.count)
             && name.utf8.allSatisfy { byte in
                 switch byte {
-                case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"): true
+                case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"):
+                    true
                 default: false
                 }
             }

@@ -113,7 +113,8 @@ extension S3Store {
                 let answer = await send(.put, key(name), rest(), over: writes, extras)
                 let status = checked(answer, extras)
                 guard status.status == 200 else { return ([], status) }
-                guard let tag = answer.headers["ETag"], tag.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x3c && $0 != 0x26 })
+                guard let tag = answer.headers["ETag"],
+                    tag.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x3c && $0 != 0x26 })
                 else { return ([], failed("the store took a part and did not name it")) }
                 parts.append((tag, extras.headers.first { $0.name == "x-amz-checksum-crc32c" }?.value))
                 sent += bytes

@@ -17,7 +17,8 @@ extension S3Store {
         guard answer.status != 200 else {
             guard S3Listing(answer.bodyBytes) != nil else {
                 throw StoreProblem(
-                    tried: tried, answer: "status 200, but no listing of S3", advice: "is it the address of an S3 store?")
+                    tried: tried, answer: "status 200, but no listing of S3",
+                    advice: "is it the address of an S3 store?")
             }
             return
         }
@@ -41,8 +42,9 @@ extension S3Store {
         default:
             return status == 301 || status == 307
                 ? "the bucket is elsewhere: is the region \(options.region), is \(options.endpoint) its address?"
-                : status == 404 ? "is there a bucket \(options.bucket), and is \(options.endpoint) an S3 store?"
-                : "look at the store's own log"
+                : status == 404
+                    ? "is there a bucket \(options.bucket), and is \(options.endpoint) an S3 store?"
+                    : "look at the store's own log"
         }
     }
 }

@@ -203,7 +203,9 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
         let body = answer.body ?? Block(capacity: 0)
         reply.body = body
         if reply.status == 206 {
-            reply.size = answer.headers["Content-Range"].flatMap { $0.split(separator: "/").last }.flatMap { UInt64($0) }
+            reply.size = answer.headers["Content-Range"].flatMap { $0.split(separator: "/").last }.flatMap {
+                UInt64($0)
+            }
             return reply
         }
         reply.size = UInt64(body.count)

@@ -48,7 +48,9 @@ struct SwiftSessions: Sendable {
 
     // MARK: Version 1
 
-    private func version1(_ endpoint: Endpoint, _ user: String, _ key: Secret) async throws(StoreProblem) -> SwiftSession {
+    private func version1(_ endpoint: Endpoint, _ user: String, _ key: Secret) async throws(StoreProblem)
+        -> SwiftSession
+    {
         var request = TransferRequest(.get, endpoint.description)
         request.headers = [("X-Auth-User", user), ("X-Auth-Key", key.revealed)]
         let reply = try await send(request)
@@ -56,7 +58,8 @@ struct SwiftSessions: Sendable {
             throw problem(
                 "status \(reply.status)",
                 reply.status == 401 || reply.status == 403
-                    ? "the store does not know the user \(user) with this key" : "is it an address like https://HOST/auth/v1.0?")
+                    ? "the store does not know the user \(user) with this key"
+                    : "is it an address like https://HOST/auth/v1.0?")
         }
         guard let token = reply.headers["X-Auth-Token"] ?? reply.headers["X-Storage-Token"], !token.isEmpty,
             let storage = options.storageURL ?? reply.headers["X-Storage-Url"].flatMap({ Endpoint($0) })

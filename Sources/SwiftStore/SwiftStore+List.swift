@@ -62,7 +62,8 @@ extension SwiftStore {
         var marker = ""
         for _ in 0..<Self.pagesMax {
             let answer = await send(
-                .get, "?format=json&limit=\(Self.pageMax)&prefix=\(Endpoint.escape(map.lead))&marker=\(Endpoint.escape(marker))",
+                .get,
+                "?format=json&limit=\(Self.pageMax)&prefix=\(Endpoint.escape(map.lead))&marker=\(Endpoint.escape(marker))",
                 limit, over: reads)
             let reply = reply(answer)
             guard reply.status == 200 || reply.status == 204 else { return .failure(Refused(reply)) }
@@ -106,6 +107,8 @@ extension SwiftStore {
                 guard item.name.hasPrefix(lead), let name = ObjectName(String(item.name.dropFirst(lead.count))) else {
                     continue
                 }
+                // Ours, and no object of whoever asks.
+                guard name.text != Self.layoutName else { continue }
                 guard reply.entries.count < count else {
                     reply.truncated = true
                     return reply

@@ -8,7 +8,7 @@ import Transfer
 extension SwiftStore {
     private static let verifyNanoseconds: UInt64 = 15_000_000_000
     /// An object of the first container that says how all of them are used: a copy of them can be read from it alone.
-    private static let layoutName = "proxyfs-containers"
+    static let layoutName = "proxyfs-containers"
 
     /// Whether the account and its containers are there for us; the first container is made when `creates` says so.
     public func verify(creates: Bool) async throws(StoreProblem) {
@@ -62,11 +62,13 @@ extension SwiftStore {
         }
         guard answer.status == 200, let found = try? JSON(answer.bodyBytes) else {
             throw StoreProblem(
-                tried: tried, answer: answer.failure?.reason ?? "status \(answer.status)", advice: "look at that object")
+                tried: tried, answer: answer.failure?.reason ?? "status \(answer.status)", advice: "look at that object"
+            )
         }
         guard found == layout else {
             throw StoreProblem(
-                tried: tried, answer: "the containers are used as \(found)", advice: "say the same for the store, not \(layout)")
+                tried: tried, answer: "the containers are used as \(found)",
+                advice: "say the same for the store, not \(layout)")
         }
     }
 

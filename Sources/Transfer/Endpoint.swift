@@ -9,7 +9,9 @@ public struct Endpoint: Equatable, Sendable, CustomStringConvertible {
 
     /// Nil: it is none that we take. One with a user's name in it has a secret where everybody looks.
     public init?(_ text: String) {
-        guard let scheme = text.utf8.firstIndex(of: UInt8(ascii: ":")), text[scheme...].hasPrefix("://") else { return nil }
+        guard let scheme = text.utf8.firstIndex(of: UInt8(ascii: ":")), text[scheme...].hasPrefix("://") else {
+            return nil
+        }
         switch text[..<scheme].lowercased() {
         case "http": isSecure = false
         case "https": isSecure = true
@@ -20,7 +22,8 @@ public struct Endpoint: Equatable, Sendable, CustomStringConvertible {
         var authority = rest[..<slash]
         var path = rest[slash...]
         while path.hasSuffix("/") { path.removeLast() }
-        guard path.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "?") && $0 != UInt8(ascii: "#") }) else {
+        guard path.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "?") && $0 != UInt8(ascii: "#") })
+        else {
             return nil
         }
         self.path = String(path)

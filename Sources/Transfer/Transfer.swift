@@ -77,7 +77,10 @@ final class Transfer: @unchecked Sendable {
         var calls = Self.calls
         let context = Unmanaged.passUnretained(self).toOpaque()
         let result = withStrings(
-            [request.method.rawValue, request.url, options.authoritiesFile, options.authoritiesDirectory, options.proxy]
+            [
+                request.method.rawValue, request.url, options.authoritiesFile, options.authoritiesDirectory,
+                options.proxy,
+            ]
         ) { strings in
             constants.withUnsafeMutableBufferPointer { headers in
                 (wanted.method, wanted.url) = (strings[0], strings[1])
@@ -113,7 +116,9 @@ final class Transfer: @unchecked Sendable {
             default: .broken
             }
         let message = handle.message
-        end(failed: TransferFailure(kind, isTooLarge ? "more than was asked for" : message.isEmpty ? "\(kind)" : message))
+        end(
+            failed: TransferFailure(
+                kind, isTooLarge ? "more than was asked for" : message.isEmpty ? "\(kind)" : message))
     }
 
     func end(failed failure: TransferFailure) {
@@ -132,7 +137,8 @@ final class Transfer: @unchecked Sendable {
     // MARK: What libcurl calls
 
     private static let calls = shim_curl_calls(
-        header: { context, bytes, count in Transfer.of(context)?.header(UnsafeRawBufferPointer(start: bytes, count: count)) ?? 0
+        header: { context, bytes, count in
+            Transfer.of(context)?.header(UnsafeRawBufferPointer(start: bytes, count: count)) ?? 0
         },
         received: { context, bytes, count in
             Transfer.of(context)?.received(UnsafeRawBufferPointer(start: bytes, count: count)) ?? 0

@@ -184,7 +184,8 @@ public final class TransferPool: Sendable {
             }
             guard transfer.start(on: handle, pool, options) else {
                 idle.append(handle)
-                return transfer.end(failed: TransferFailure(.refused, "libcurl refuses the request \(transfer.request)"))
+                return transfer.end(
+                    failed: TransferFailure(.refused, "libcurl refuses the request \(transfer.request)"))
             }
             active[handle.pointer] = transfer
         }

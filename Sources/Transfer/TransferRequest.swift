@@ -3,7 +3,9 @@ import Runtime
 
 /// One request of HTTP, as it goes to a store's server.
 public struct TransferRequest: Sendable {
-    public enum Method: String, Sendable { case get = "GET", head = "HEAD", put = "PUT", post = "POST", delete = "DELETE" }
+    public enum Method: String, Sendable {
+        case get = "GET", head = "HEAD", put = "PUT", post = "POST", delete = "DELETE"
+    }
 
     public var method: Method
     /// `http://` or `https://`, without a user's name.

@@ -11,7 +11,8 @@ import Testing
 
     @Test func addresses() throws {
         let store = try Configuration.Store(
-            address: "s3://bucket/some/where/?endpoint=https://h:1&region=eu&addressing=path&conditional=false", place: "here")
+            address: "s3://bucket/some/where/?endpoint=https://h:1&region=eu&addressing=path&conditional=false",
+            place: "here")
         #expect(store.kind == .s3 && store.bucket == "bucket" && store.prefix == "some/where")
         #expect(store.endpoint == "https://h:1" && store.region == "eu" && store.addressing == .path)
         #expect(!store.createsIfAbsent && store.address == "s3://bucket/some/where")

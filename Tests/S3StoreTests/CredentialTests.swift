@@ -28,7 +28,9 @@ import Transfer
             [broken]
             aws_access_key_id = K3
             """
-        #expect(LocalCredentials.sharedFile(text, profile: "default") == S3Credentials(accessKey: "K1", secret: Secret("S=1")))
+        #expect(
+            LocalCredentials.sharedFile(text, profile: "default")
+                == S3Credentials(accessKey: "K1", secret: Secret("S=1")))
         #expect(
             LocalCredentials.sharedFile(text, profile: "other")
                 == S3Credentials(accessKey: "K2", secret: Secret("S2"), token: Secret("T2")))
@@ -64,7 +66,9 @@ import Transfer
                 "{\"Code\":\"Success\",\"AccessKeyId\":\"K\",\"SecretAccessKey\":\"S\",\"Token\":\"T\","
                     + "\"Expiration\":\"2013-05-24T00:00:00Z\"}")
         }) { MetadataCredentials($0, over: $1) }
-        #expect(try result.get() == S3Credentials(accessKey: "K", secret: Secret("S"), token: Secret("T"), expires: 1_369_353_600))
+        #expect(
+            try result.get()
+                == S3Credentials(accessKey: "K", secret: Secret("S"), token: Secret("T"), expires: 1_369_353_600))
         #expect(requests.map(\.method) == ["PUT", "GET", "GET"])
         #expect(requests[0].fields["x-aws-ec2-metadata-token-ttl-seconds"] != nil)
         for bad in [FakeServer.Answer(404), .init(200, "{}"), .init(200, "")] {
@@ -84,9 +88,12 @@ import Transfer
                     + "</AssumeRoleWithWebIdentityResponse>")
         }) {
             WebIdentityCredentials(
-                .init(endpoint: $0, role: "arn:x", session: "proxyfs", tokenPlace: "file") { Secret("JWT+1") }, over: $1)
+                .init(endpoint: $0, role: "arn:x", session: "proxyfs", tokenPlace: "file") { Secret("JWT+1") }, over: $1
+            )
         }
-        #expect(try result.get() == S3Credentials(accessKey: "K", secret: Secret("S"), token: Secret("T"), expires: 1_369_353_600))
+        #expect(
+            try result.get()
+                == S3Credentials(accessKey: "K", secret: Secret("S"), token: Secret("T"), expires: 1_369_353_600))
         let body = String(decoding: requests[0].body, as: UTF8.self)
         #expect(body.contains("Action=AssumeRoleWithWebIdentity") && body.contains("WebIdentityToken=JWT%2B1"))
         #expect(body.contains("RoleArn=arn%3Ax") && requests[0].method == "POST")

@@ -73,7 +73,8 @@ final class FakeS3: Sendable {
         let query = (target.count > 1 ? target[1] : "").split(separator: "&").sorted().joined(separator: "&")
         let canonical =
             "\(request.method)\n\(target[0])\n\(query)\n"
-            + signed.map { "\($0):\(request.fields[$0] ?? "")\n" }.joined() + "\n\(signed.joined(separator: ";"))\n\(hash)"
+            + signed.map { "\($0):\(request.fields[$0] ?? "")\n" }.joined()
+            + "\n\(signed.joined(separator: ";"))\n\(hash)"
         let text =
             "AWS4-HMAC-SHA256\n\(date)\n\(scope.dropFirst().joined(separator: "/"))\n"
             + Hexadecimal.encode(Digest.of(.sha256, Array(canonical.utf8)))
@@ -114,7 +115,9 @@ final class FakeS3: Sendable {
         case "POST":
             guard let upload = request.query["uploadId"] else {
                 state.uploads["upload-\(key)"] = [:]
-                return .init(200, "<InitiateMultipartUploadResult><UploadId>upload-\(key)</UploadId></InitiateMultipartUploadResult>")
+                return .init(
+                    200,
+                    "<InitiateMultipartUploadResult><UploadId>upload-\(key)</UploadId></InitiateMultipartUploadResult>")
             }
             guard let parts = state.uploads.removeValue(forKey: upload) else { return error(404, "NoSuchUpload") }
             state.objects[key] = parts.keys.sorted().flatMap { parts[$0] ?? [] }
@@ -155,7 +158,8 @@ final class FakeS3: Sendable {
         let after = request.query["start-after"] ?? ""
         let names = state.objects.keys.filter { $0.hasPrefix(request.query["prefix"] ?? "") && $0 > after }.sorted()
         let page = names.prefix(min(Int(request.query["max-keys"] ?? "") ?? 1000, state.pageMax))
-        var xml = "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"x\"><IsTruncated>\(page.count < names.count)</IsTruncated>"
+        var xml =
+            "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"x\"><IsTruncated>\(page.count < names.count)</IsTruncated>"
         for name in page {
             xml += "<Contents><Key>\(name)</Key><Size>\(state.objects[name]?.count ?? 0)</Size></Contents>"
         }
@@ -174,8 +178,10 @@ final class FakeS3: Sendable {
             let pool = try TransferPool("test")
             var options = S3Options(bucket: "bucket", endpoint: Endpoint("http://127.0.0.1:\(port)")!)!
             change(&options)
-            let credentials = source ?? FixedCredentials(S3Credentials(accessKey: key, secret: Secret(secret)), from: "the test")
-            let store = S3Store(options, credentials: credentials, reads: pool, writes: pool, world: world, loop: world.loops[0])
+            let credentials =
+                source ?? FixedCredentials(S3Credentials(accessKey: key, secret: Secret(secret)), from: "the test")
+            let store = S3Store(
+                options, credentials: credentials, reads: pool, writes: pool, world: world, loop: world.loops[0])
             try await body(store, world)
             pool.stop()
         }

@@ -143,7 +143,10 @@ package func block(_ text: String) -> Block { Array(text.utf8).withUnsafeBytes {
 /// So many bytes that differ by their place.
 package func pattern(_ count: Int, seed: Int = 0) -> Block {
     let block = Block(capacity: count)
-    for index in 0..<count { block.base.storeBytes(of: UInt8(truncatingIfNeeded: (index + seed) &* 31 >> 3), toByteOffset: index, as: UInt8.self) }
+    for index in 0..<count {
+        block.base.storeBytes(
+            of: UInt8(truncatingIfNeeded: (index + seed) &* 31 >> 3), toByteOffset: index, as: UInt8.self)
+    }
     block.count = count
     return block
 }

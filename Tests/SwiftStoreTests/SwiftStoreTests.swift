@@ -11,7 +11,9 @@ import Transfer
     @Test func objects() async throws {
         for prefix in ["", "some/where"] {
             let fake = FakeSwift()
-            try await fake.run { $0.prefix = prefix } _: { store, _ in
+            try await fake.run {
+                $0.prefix = prefix
+            } _: { store, _ in
                 #expect(!store.capabilities.createIfAbsent && !store.capabilities.listsConsistently)
                 #expect(await store.get("a/b").status == 404)
                 // The container is made when it is needed.
@@ -27,14 +29,17 @@ import Transfer
                 #expect(await store.perform(StoreRequest(.object(name("a/b"), .delete))).status == 404)
                 #expect(await store.put("a/b", "again", .absent).status == 201)
             }
-            #expect(fake.state.withLock { Array($0.containers["vol"]!.keys) } == [prefix.isEmpty ? "a/b" : "some/where/a/b"])
+            #expect(
+                fake.state.withLock { Array($0.containers["vol"]!.keys) } == [prefix.isEmpty ? "a/b" : "some/where/a/b"]
+            )
             #expect(fake.state.withLock { $0.tokens } == 1)
         }
     }
 
     @Test func aTokenIsRenewedWhenTheStoreNoLongerTakesIt() async throws {
         let fake = FakeSwift()
-        try await fake.run { _ in } _: { store, _ in
+        try await fake.run { _ in
+        } _: { store, _ in
             #expect(await store.put("a", "x").status == 201)
             fake.state.withLock { $0.token = "another" }
             #expect(await store.put("b", "a body that is sent twice").status == 201)
@@ -46,7 +51,8 @@ import Transfer
     @Test func aTokenIsRenewedBeforeItsEnd() async throws {
         let fake = FakeSwift()
         fake.state.withLock { $0.tokenSeconds = 0 }
-        try await fake.run { _ in } _: { store, _ in
+        try await fake.run { _ in
+        } _: { store, _ in
             for _ in 0..<3 { #expect(await store.get("a").status == 404) }
         }
         #expect(fake.state.withLock { $0.tokens } == 3)
@@ -54,7 +60,8 @@ import Transfer
 
     @Test func whoIsRefusedTwiceIsRefused() async throws {
         let fake = FakeSwift()
-        try await fake.run { _ in } _: { store, _ in
+        try await fake.run { _ in
+        } _: { store, _ in
             fake.state.withLock { $0.script = Array(repeating: { _ in .init(401) }, count: 2) }
             #expect(await store.get("a").status == 401)
         }
@@ -62,7 +69,8 @@ import Transfer
 
     @Test func acceptedIsNotStored() async throws {
         let fake = FakeSwift()
-        try await fake.run { _ in } _: { store, world in
+        try await fake.run { _ in
+        } _: { store, world in
             fake.state.withLock { $0.script = [{ _ in .init(202) }] }
             let upper = ObjectStore(store, world: world, loop: world.loops[0])
             await #expect(throws: StoreError.self) { try await upper.put(name("a"), .blocks([block("x")])) }
@@ -74,7 +82,8 @@ import Transfer
     @Test func troubleHasItsOwnWords() async throws {
         for (given, status) in [(413, 507), (422, 503), (498, 429), (499, 503), (500, 500), (404, 503)] {
             let fake = FakeSwift()
-            try await fake.run { _ in } _: { store, _ in
+            try await fake.run { _ in
+            } _: { store, _ in
                 _ = await store.put("there", "x")
                 // A container that is made again and again.
                 fake.state.withLock { $0.script = [{ _ in .init(given) }, { _ in nil }, { _ in .init(given) }] }
@@ -82,7 +91,8 @@ import Transfer
             }
         }
         let fake = FakeSwift()
-        try await fake.run { _ in } _: { store, _ in
+        try await fake.run { _ in
+        } _: { store, _ in
             _ = await store.put("there", "x")
             fake.state.withLock { $0.script = [{ _ in .init(201, "", [("ETag", "0000")]) }] }
             #expect(await store.put("a", "x").status == StoreReply.noAnswer)
@@ -153,7 +163,9 @@ import Transfer
         let fake = FakeSwift()
         func verify(_ spread: SwiftOptions.Containers.Spread, creates: Bool) async throws -> String {
             let text = Guarded("")
-            try await fake.run { $0.containers.spread = spread } _: { store, _ in
+            try await fake.run {
+                $0.containers.spread = spread
+            } _: { store, _ in
                 do throws(StoreProblem) { try await store.verify(creates: creates) } catch {
                     text.withLock { $0 = "\(error)" }
                 }
@@ -163,12 +175,20 @@ import Transfer
         #expect(try await verify(.hash(4), creates: false).contains("name a container that there is"))
         #expect(try await verify(.hash(4), creates: true) == "")
         #expect(try await verify(.hash(4), creates: false) == "")
+        try await fake.run {
+            $0.containers.spread = .hash(4)
+        } _: { store, world in
+            // It is no object of the volume.
+            let names = try await ObjectStore(store, world: world, loop: world.loops[0]).names(prefix: "")
+            #expect(names.isEmpty)
+        }
         #expect(try await verify(.hash(5), creates: true).contains("\"containers\":4"))
     }
 
     @Test func keystone() async throws {
         typealias Identity = SwiftOptions.Keystone.Identity
-        func problem(_ identity: Identity, region: String? = "one", interface: String = "public") async throws -> String {
+        func problem(_ identity: Identity, region: String? = "one", interface: String = "public") async throws -> String
+        {
             let text = Guarded("")
             let fake = FakeSwift()
             let way = FakeSwift.Way { port in
@@ -177,7 +197,8 @@ import Transfer
                 keystone.interface = interface
                 return .keystone(keystone)
             }
-            try await fake.run(as: way) { _ in } _: { store, _ in
+            try await fake.run(as: way) { _ in
+            } _: { store, _ in
                 do throws(StoreProblem) { try await store.verify(creates: true) } catch {
                     return text.withLock { $0 = "\(error)" }
                 }
@@ -203,7 +224,8 @@ import Transfer
         let way = FakeSwift.Way { port in
             .version1(Endpoint("http://127.0.0.1:\(port)/auth/v1.0")!, user: "test:nobody", key: Secret("HUSH"))
         }
-        try await FakeSwift().run(as: way) { _ in } _: { store, _ in
+        try await FakeSwift().run(as: way) { _ in
+        } _: { store, _ in
             do throws(StoreProblem) { try await store.verify(creates: true) } catch {
                 text.withLock { $0 = "\(error)" }
             }

@@ -50,7 +50,8 @@ import Transfer
                 _ = world.loops[1].schedule(after: 200_000_000) { server.bodyIsHeld.withLock { $0 = false } }
             }
             let reply = try await BodySender(world: world, loop: world.loops[0]).send(
-                TransferRequest(.put, "http://127.0.0.1:\(port)/file"), .file(path: "body", size: UInt64(size)), over: pool)
+                TransferRequest(.put, "http://127.0.0.1:\(port)/file"), .file(path: "body", size: UInt64(size)),
+                over: pool)
             #expect(reply.status == 201)
             #expect(server.requests.first?.body == bytes.array)
             pool.stop()
@@ -81,11 +82,14 @@ import Transfer
             try file.write(block("short").bytes, at: 0)
             file.close()
             let pool = try TransferPool("test")
+            let start = world.clock.monotonic()
             await #expect(throws: StoreError.self) {
                 _ = try await BodySender(world: world, loop: world.loops[0]).send(
                     TransferRequest(.put, "http://127.0.0.1:\(port)/file"), .file(path: "short", size: 100), over: pool)
             }
             #expect(server.requests.isEmpty)
+            // At once, not when the server has waited for the rest long enough.
+            #expect(world.clock.monotonic() - start < 10_000_000_000)
             pool.stop()
         }
     }

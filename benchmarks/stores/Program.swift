@@ -14,9 +14,11 @@ import Transfer
 enum Program {
     static func main() {
         let words = CommandLine.arguments
-        guard words.count >= 4, let endpoint = Endpoint(words[2]), let options = S3Options(bucket: words[3], endpoint: endpoint)
+        guard words.count >= 4, let endpoint = Endpoint(words[2]),
+            let options = S3Options(bucket: words[3], endpoint: endpoint)
         else {
-            print("usage: benchmark-stores DIRECTORY ENDPOINT BUCKET [MEGABYTES [FILES]], keys in AWS_ACCESS_KEY_ID, ...")
+            print(
+                "usage: benchmark-stores DIRECTORY ENDPOINT BUCKET [MEGABYTES [FILES]], keys in AWS_ACCESS_KEY_ID, ...")
             exit(2)
         }
         guard let credentials = LocalCredentials.environment({ getenv($0).map { String(cString: $0) } }) else {
@@ -201,7 +203,7 @@ private struct Benchmark {
                     for index in stride(from: reader, to: total, by: Self.readers) {
                         let room = UnsafeMutableRawBufferPointer(start: target.base, count: 1 << 20)
                         let read = try await files.readAll(id, at: UInt64(index) << 20, into: room)
-                        precondition(read == 1 << 20 && memcmp(room.baseAddress, piece.base, 1 << 20) == 0)
+                        precondition(read == 1 << 20 && memcmp(target.base, piece.base, 1 << 20) == 0)
                     }
                     extendLifetime(target)
                 }

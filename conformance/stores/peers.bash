@@ -40,11 +40,11 @@ peer() {
 await() { awaited+=("$1 $2 ${peers[-1]}"); }
 
 await_peers() {
-    local name url process
+    local name url process begin=$SECONDS
     for one in "${awaited[@]}"; do
         read -r name url process <<< "$one"
         until curl --noproxy '*' -s -o /dev/null -m 5 "$url"; do
-            if [ $SECONDS -gt 200 ] || ! kill -0 "$process" 2> /dev/null; then
+            if [ $((SECONDS - begin)) -gt 200 ] || ! kill -0 "$process" 2> /dev/null; then
                 echo "stores: $name does not answer at $url:" >&2
                 tail -n 20 "$peer_folder/$name"*.log >&2
                 return 1

@@ -22,7 +22,8 @@ public final class MetadataCredentials: S3CredentialSource {
     public var description: String { "the instance's metadata at \(endpoint)" }
 
     public func fetch() async throws(StoreProblem) -> S3Credentials {
-        let token = try await ask(.put, "/latest/api/token", ("X-aws-ec2-metadata-token-ttl-seconds", "\(Self.tokenSeconds)"))
+        let token = try await ask(
+            .put, "/latest/api/token", ("X-aws-ec2-metadata-token-ttl-seconds", "\(Self.tokenSeconds)"))
         let header = ("X-aws-ec2-metadata-token", String(decoding: token, as: UTF8.self))
         let roles = String(decoding: try await ask(.get, Self.path, header), as: UTF8.self)
         guard let role = roles.split(whereSeparator: \.isNewline).first, !role.isEmpty else {

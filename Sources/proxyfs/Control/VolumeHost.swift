@@ -106,7 +106,7 @@ final class VolumeHost: Sendable {
         let connected = try described.map { (store) throws(CommandFailure) in
             try ConnectedStore(store, world: world, loop: loop)
         }
-        let hasLog = await blocking { (try? world.disk.status(folder + "/log")) != nil }
+        let hasLog = await blocking { Self.hasLog(folder, world.disk) }
         let result = await loop.task { () async -> Result<HostedVolume, HostingError> in
             do throws(HostingError) {
                 return .success(
@@ -299,6 +299,20 @@ final class VolumeHost: Sendable {
         case .success(let found): return found
         case .failure(let error): throw .failure("can not use \(data)/\(Self.folder): \(error)")
         }
+    }
+
+    /// An operator's word that a volume in a store elsewhere has no other owner any more: an empty file in its folder.
+    static let adoption = "adopt"
+
+    private static func hasLog(_ folder: String, _ disk: any Disk) -> Bool {
+        if (try? disk.status(folder + "/" + adoption)) != nil { return true }
+        var isThere = false
+        // A folder alone is what an earlier refusal left.
+        try? disk.list(folder + "/log") { _, _ in
+            isThere = true
+            return false
+        }
+        return isThere
     }
 
     /// Where a volume's objects are, as the configuration or its own folder says.

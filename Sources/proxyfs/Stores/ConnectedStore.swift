@@ -36,8 +36,8 @@ final class ConnectedStore: Sendable {
             guard there.isEmpty else {
                 throw .store(
                     "the store \(description.address) holds a volume already, and its log is not in this data directory; name "
-                        + "another prefix, or, when its owner is gone for good, make the directory log in the volume's folder: "
-                        + "what only that owner's log had is lost then")
+                        + "another prefix, or, when its owner is gone for good, make an empty file \(VolumeHost.adoption) in "
+                        + "the volume's folder: what only that owner's log had is lost then")
             }
             return store
         }
@@ -47,6 +47,7 @@ final class ConnectedStore: Sendable {
     /// told as damaged, and may be deleted again.
     func deleteAll() async throws(StoreError) {
         try await delete(try await store.names(prefix: "").reversed())
+        await connection.unmake()
     }
 
     private static let deletionsMax = 16

@@ -99,7 +99,9 @@ final class StoreCheck: @unchecked Sendable {
 
     private func bytes(_ count: Int, _ seed: UInt8) -> Block {
         let block = Block(capacity: count)
-        for index in 0..<count { block.base.storeBytes(of: UInt8(truncatingIfNeeded: index) &* 7 ^ seed, toByteOffset: index, as: UInt8.self) }
+        for index in 0..<count {
+            block.base.storeBytes(of: UInt8(truncatingIfNeeded: index) &* 7 ^ seed, toByteOffset: index, as: UInt8.self)
+        }
         block.count = count
         return block
     }
@@ -129,7 +131,8 @@ final class StoreCheck: @unchecked Sendable {
         let skew = time - world.clock.wall() / 1_000_000_000
         let found = "it is \(abs(skew)) s \(skew < 0 ? "behind" : "ahead of") this host"
         guard abs(skew) <= Self.skewSecondsMax else {
-            return add("clock", .warning, found, "signatures and tokens depend on the time: set the clock that is wrong")
+            return add(
+                "clock", .warning, found, "signatures and tokens depend on the time: set the clock that is wrong")
         }
         add("clock", .good, abs(skew) < 2 ? "as this host's" : found, "signatures and tokens hold")
     }
@@ -155,7 +158,9 @@ final class StoreCheck: @unchecked Sendable {
                 "read after write", .bad, "\(accepted) of 20 PUTs were answered with 202",
                 "202 stores nothing, and counts as a failure: set the clocks of the store's hosts")
         }
-        add("read after write", .good, "20 of 20 new objects were there at once", "segments and metadata can be read back")
+        add(
+            "read after write", .good, "20 of 20 new objects were there at once",
+            "segments and metadata can be read back")
     }
 
     private func overwrite() async {
@@ -166,7 +171,8 @@ final class StoreCheck: @unchecked Sendable {
             if !isSame(await get("over").body, body) { stale += 1 }
         }
         guard stale > 0 else {
-            return add("overwrite", .good, "20 of 20 overwritten objects were the new ones", "no name is used twice anyway")
+            return add(
+                "overwrite", .good, "20 of 20 overwritten objects were the new ones", "no name is used twice anyway")
         }
         add("overwrite", .warning, "\(stale) of 20 reads gave an older object", "no name is used twice: nothing")
     }
@@ -182,12 +188,15 @@ final class StoreCheck: @unchecked Sendable {
         }
         let again = await send(.object(name("fresh-0"), .delete))
         guard [200, 204, 404].contains(again.status) else {
-            return add("delete", .bad, "a second DELETE was answered with \(text(again))", "deletions could not be retried")
+            return add(
+                "delete", .bad, "a second DELETE was answered with \(text(again))", "deletions could not be retried")
         }
         guard alive > 0 else {
             return add("delete", .good, "20 of 20 deleted objects were gone at once", "deletions may be retried")
         }
-        add("delete", .warning, "\(alive) of 20 deleted objects could still be read", "names are not used again: nothing")
+        add(
+            "delete", .warning, "\(alive) of 20 deleted objects could still be read",
+            "names are not used again: nothing")
     }
 
     private func listing() async {
@@ -198,7 +207,8 @@ final class StoreCheck: @unchecked Sendable {
             bodies.append("\(lead)/list/\(index)")
             let reply = await send(.list(prefix: "\(lead)/list/", after: nil, limit: 100))
             guard reply.status == 200 else {
-                return add("listing", .bad, "a listing was answered with \(text(reply))", "a volume could not be opened")
+                return add(
+                    "listing", .bad, "a listing was answered with \(text(reply))", "a volume could not be opened")
             }
             if reply.entries.map(\.name.text) != bodies { missing += 1 }
         }
@@ -229,7 +239,8 @@ final class StoreCheck: @unchecked Sendable {
         let beyond = await get("ranges", 100_000..<100_001)
         guard across.status == 206, isSame(across.body, body, 99_990..<100_000), beyond.status == 416 else {
             return add(
-                "ranges", .warning, "behind the end: \(text(across)), \(text(beyond))", "only a damaged volume would ask so")
+                "ranges", .warning, "behind the end: \(text(across)), \(text(beyond))",
+                "only a damaged volume would ask so")
         }
         add("ranges", .good, "first, middle, last and beyond are right", "files are read by ranges of segments")
     }
@@ -238,7 +249,9 @@ final class StoreCheck: @unchecked Sendable {
         let body = bytes(12 << 20, 5)
         let reply = await put("large", body)
         guard isStored(reply) else {
-            return add("large objects", .bad, "12 MiB in one PUT: \(text(reply))", "segments are of 64 MiB; make flush_size smaller")
+            return add(
+                "large objects", .bad, "12 MiB in one PUT: \(text(reply))",
+                "segments are of 64 MiB; make flush_size smaller")
         }
         guard isSame(await get("large").body, body) else {
             return add("large objects", .bad, "12 MiB were not read as they were written", "files would be damaged")
@@ -342,7 +355,9 @@ final class StoreCheck: @unchecked Sendable {
         await connection.unmake()
         let left = await send(.list(prefix: lead + "/", after: nil, limit: 10))
         if left.status == 200, !left.entries.isEmpty, connection.description.kind == .s3 {
-            add("cleaning up", .warning, "\(left.entries.count) objects under \(lead) are still listed", "look again later")
+            add(
+                "cleaning up", .warning, "\(left.entries.count) objects under \(lead) are still listed",
+                "look again later")
         }
     }
 }

@@ -90,7 +90,8 @@ final class StoreConnection: Sendable {
     ) throws(CommandFailure) -> Secret? {
         if let secret = description.secretKey { return secret }
         if let file = description.secretFile {
-            let text = String(decoding: try Settings.read(file, "the secret of the store \(description.name),"), as: UTF8.self)
+            let text = String(
+                decoding: try Settings.read(file, "the secret of the store \(description.name),"), as: UTF8.self)
             guard let line = text.split(whereSeparator: \.isNewline).first else {
                 throw .failure("the secret file \(file) is empty")
             }
@@ -188,7 +189,8 @@ final class StoreConnection: Sendable {
                 "the store \(description.name): credentials by web identity need role and token_file, or AWS_ROLE_ARN and "
                     + "AWS_WEB_IDENTITY_TOKEN_FILE")
         }
-        let address = description.tokenEndpoint ?? environment("AWS_ENDPOINT_URL_STS") ?? "https://sts.\(region).amazonaws.com"
+        let address =
+            description.tokenEndpoint ?? environment("AWS_ENDPOINT_URL_STS") ?? "https://sts.\(region).amazonaws.com"
         let session = environment("AWS_ROLE_SESSION_NAME") ?? "proxyfs"
         return WebIdentityCredentials(
             .init(
@@ -228,7 +230,9 @@ final class StoreConnection: Sendable {
         let endpoint = try endpoint(text, "endpoint", description)
         var options = SwiftOptions(try authentication(description, endpoint), containers)
         options.prefix = description.prefix
-        if let storage = description.storageURL { options.storageURL = try Self.endpoint(storage, "storage_url", description) }
+        if let storage = description.storageURL {
+            options.storageURL = try Self.endpoint(storage, "storage_url", description)
+        }
         return options
     }
 
@@ -237,7 +241,9 @@ final class StoreConnection: Sendable {
     ) throws(CommandFailure) -> SwiftOptions.Authentication {
         func wants(_ what: String) -> CommandFailure { .failure("the store \(description.name) needs \(what)") }
         guard endpoint.path.hasSuffix("/v3") else {
-            guard let user = description.user ?? environment("ST_USER") else { throw wants("a user, as in ACCOUNT:USER") }
+            guard let user = description.user ?? environment("ST_USER") else {
+                throw wants("a user, as in ACCOUNT:USER")
+            }
             guard let key = try secret(description, "ST_KEY") else { throw wants("secret_key, secret_file or ST_KEY") }
             return .version1(endpoint, user: user, key: key)
         }
