@@ -68,13 +68,14 @@ extension Configuration {
             let store = section.string("store", default: "directory")
             let words = Durability.allCases.map { ($0.rawValue, $0) }
             let durability = section.word("durability", default: .log, words)
+            let log = section.word("log", default: .local, LogPlace.allCases.map { ($0.rawValue, $0) })
             if !section.has("name") { return section.report("a volume needs a name", at: "name") }
             if let fault = Self.fault(inVolumeName: name) { section.report(fault, at: "name") }
             if let other = volumes.first(where: { $0.name == name }) {
                 section.report("\(quoted(name)) is declared already, at \(other.place)", at: "name")
             }
             if let fault = fault(inStore: store) { section.report(fault, at: "store") }
-            volumes.append(Volume(name: name, durability: durability, store: store, place: section.place))
+            volumes.append(Volume(name: name, durability: durability, store: store, log: log, place: section.place))
         }
         readExports(&root)
         readShares(&root)

@@ -76,12 +76,15 @@ public struct Configuration: Sendable, Equatable {
     }
 
     public enum Durability: String, Sendable, CaseIterable { case store, log, memory }
+    /// Where the replay log is that counts.
+    public enum LogPlace: String, Sendable, CaseIterable { case local, store }
 
     public struct Volume: Sendable, Equatable {
         public var name: String
         public var durability: Durability
         /// `directory`, the name of a store, or a store's address.
         public var store = "directory"
+        public var log = LogPlace.local
         /// Where the file declares it; commands can not change it then.
         public var place: String
     }

@@ -10,7 +10,7 @@ import Testing
 @Suite(.serialized) struct CommandTests {
     /// In an order in which each finds what it needs.
     private static let order = [
-        "volume create", "volume list", "volume show", "volume checkpoint", "user add", "user list", "user change",
+        "volume create", "volume take", "volume list", "volume show", "volume checkpoint", "user add", "user list", "user change",
         "user grant", "user key add", "user key list", "user key remove", "user revoke", "export add", "export list",
         "export change", "export remove", "share add", "share list", "share change", "share remove", "quota set",
         "quota list", "quota remove", "explain", "volume mount", "volume mounts", "volume unmount", "volume freeze",
@@ -71,6 +71,10 @@ import Testing
                     #expect(answer.status == 1 && answer.err.contains("nothing to freeze"))
                     continue
                 }
+                if command == "volume take" {
+                    #expect(answer.status == 1 && answer.err.contains("is open here"), "\(answer.err)")
+                    continue
+                }
                 #expect(answer.status == 0, "\(example): \(answer.err)")
                 #expect(!answer.out.isEmpty)
                 if example.hasSuffix("--json") {
@@ -98,6 +102,37 @@ import Testing
         }
         let left = try FileManager.default.contentsOfDirectory(atPath: folder.path)
         #expect(left.sorted() == ["data", "import"])
+    }
+
+    /// A server that is gone for good, with its log: another one goes on from what the store has, all that was durable.
+    @Test func aVolumeIsTaken() async throws {
+        let folder = try Folder()
+        var server = try await server(folder)
+        #expect(try await run(["volume", "create", "ledger", "--log", "store"], in: folder).status == 0)
+        for index in 0..<5 {
+            let added = try await run(
+                ["export", "add", "/ledger/d\(index)", "--client", "127.0.0.1(rw)"], in: folder)
+            #expect(added.status == 0, "\(added.err)")
+        }
+        server.signal(SIGKILL)
+        _ = await server.status()
+        let log = folder.path + "/data/volumes/ledger/log"
+        try FileManager.default.moveItem(atPath: log, toPath: folder.path + "/gone")
+        server = try await self.server(folder)
+        let shown = try await run(["volume", "show", "ledger"], in: folder)
+        #expect(shown.out.contains("not open") && shown.out.contains("in another place"), "\(shown.out)")
+        let taken = try await run(["volume", "take", "ledger"], in: folder)
+        #expect(taken.status == 0, "\(taken.err)")
+        let exports = try await run(["export", "list"], in: folder)
+        for index in 0..<5 { #expect(exports.out.contains("/ledger/d\(index)"), "\(exports.out)") }
+        await stop(server)
+        // The log of before is not taken for the one that goes on.
+        try FileManager.default.removeItem(atPath: log)
+        try FileManager.default.moveItem(atPath: folder.path + "/gone", toPath: log)
+        server = try await self.server(folder)
+        let after = try await run(["export", "list"], in: folder)
+        for index in 0..<5 { #expect(after.out.contains("/ledger/d\(index)"), "\(after.out)") }
+        await stop(server)
     }
 
     /// A mount is kept with its volume, made again by each server, and told when it can not be.

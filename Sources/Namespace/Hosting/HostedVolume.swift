@@ -45,10 +45,13 @@ public final class HostedVolume: Sendable {
     /// The loop that the volume's own work runs on.
     public var loop: EventLoop { headhunter.loop }
 
+    /// Of the names of a volume's objects in its store.
+    public static let prefix = "volume"
+
     /// Opens the volume in `folder`, whose parent exists, and makes an empty one when there is none. On `loop`.
     public static func open(
         _ name: String, folder: String, durability: Durability, world: World, loop: EventLoop,
-        locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions(),
+        locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions(), mayMake: Bool = true,
         connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
     ) async throws(HostingError) -> HostedVolume {
         let disk = world.disk
@@ -69,17 +72,23 @@ public final class HostedVolume: Sendable {
         let lock = try locked.get()
         let store =
             if let connect { try await connect() } else { try await directory(folder, world: world, loop: loop) }
+        let capabilities = store.capabilities
+        guard !options.logIsInStore || capabilities.createIfAbsent && capabilities.listsConsistently else {
+            throw .store("a log in the store needs one that creates objects conditionally: proxyfs store check says more")
+        }
+        // A log without its volume means that this is not the place where the volume is.
+        let isNew = await world.blocking.run(on: loop) { () throws(Never) in
+            (try? disk.status(folder + "/log/place")) == nil
+        }
         do throws(VolumeError) {
             let headhunter: Headhunter
             do throws(VolumeError) {
                 headhunter = try await Headhunter.open(
-                    world: world, loop: loop, store: store, prefix: "volume", directory: folder + "/log",
-                    options: options)
-            } catch .noVolume {
-                try await Headhunter.create(world: world, store: store, prefix: "volume")
+                    world: world, loop: loop, store: store, prefix: prefix, directory: folder + "/log", options: options)
+            } catch .noVolume where isNew && mayMake {
+                try await Headhunter.create(world: world, store: store, prefix: prefix)
                 headhunter = try await Headhunter.open(
-                    world: world, loop: loop, store: store, prefix: "volume", directory: folder + "/log",
-                    options: options)
+                    world: world, loop: loop, store: store, prefix: prefix, directory: folder + "/log", options: options)
             }
             let files: LogFS
             do throws(Failure) {

@@ -9,8 +9,11 @@ extension ControlCommand {
 
     private static let volumes = [
         ControlCommand(
-            words: ["volume", "create"], positional: ["NAME"], options: [durability, Option("store", .text)],
+            words: ["volume", "create"], positional: ["NAME"], options: [durability, Option("store", .text), Option("log", .text)],
             help: Help.volumeCreate),
+        ControlCommand(
+            words: ["volume", "take"], positional: ["NAME"],
+            options: [durability, Option("store", .text), Option("log", .text)], help: Help.volumeTake),
         ControlCommand(
             words: ["volume", "list"],
             columns: [

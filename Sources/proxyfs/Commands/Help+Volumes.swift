@@ -9,6 +9,8 @@ extension Help {
           --store STORE      directory (the default): the objects lie in DATA/volumes/NAME/store; or the name of a
                              [[store]] of the configuration; or an address, s3://BUCKET/PREFIX?KEY=VALUE&... or
                              swift://CONTAINER/PREFIX?KEY=VALUE&...: proxyfs store check --help says more
+          --log PLACE        local (the default), or store: what is durable is in the store then, and another server
+                             can go on with all of it
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
           --data DIR         the data directory (./data)
@@ -21,6 +23,31 @@ extension Help {
           proxyfs volume create archive
           proxyfs volume create scratch --durability memory
           proxyfs volume create ledger --durability store --store directory
+
+        """
+
+    static let volumeTake = """
+        proxyfs volume take: go on with a volume from what its store has, when the place of its replay log is gone.
+
+        Usage: proxyfs volume take NAME [OPTIONS]
+
+        What only that log had is lost: nothing of a volume with durability store or with its log in the store. An owner that is
+        still alive is shut out; on a store without conditional creation, such as OpenStack Swift, make sure that he is gone.
+
+          --store STORE      where its objects are, when this server does not know the volume
+          --durability WORD  store, log (the default) or memory, likewise
+          --log PLACE        local (the default) or store, likewise
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs volume take archive
+          proxyfs volume take ledger --store s3://ledger --log store
 
         """
 

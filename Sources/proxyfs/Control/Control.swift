@@ -49,6 +49,17 @@ final class Control: Sendable {
             if let hosted = entry.hosted { try await attach(hosted.volume) }
         }
         await declare(settings)
+        host.opened.withLock { $0 = { [weak self] hosted in await self?.attachLate(hosted, settings) } }
+    }
+
+    /// A volume whose store was not there when the server started.
+    private func attachLate(_ hosted: HostedVolume, _ settings: Settings) async {
+        do throws(CommandFailure) { try await attach(hosted.volume) } catch {
+            logger.error("volume not served", [.init("name", hosted.volume.name), .init("why", error.message)])
+            return
+        }
+        await declare(settings)
+        await settled()
     }
 
     private func attach(_ volume: Volume) async throws(CommandFailure) {
@@ -126,6 +137,7 @@ final class Control: Sendable {
     private func operation(_ command: String) throws(CommandFailure) -> (isChange: Bool, Operation) {
         switch command {
         case "volume create": return (true, createVolume)
+        case "volume take": return (true, takeVolume)
         case "volume list": return (false, listVolumes)
         case "volume show": return (false, showVolume)
         case "volume delete": return (true, deleteVolume)
@@ -213,14 +225,39 @@ final class Control: Sendable {
         let name = try arguments.text("name")
         let durability = try durability(&arguments) ?? .log
         let store = try arguments.optional("store") ?? "directory"
+        let logIsInStore = try logPlace(&arguments)
         try arguments.finish()
-        let wasThere = try await host.create(name, durability, store: store)
+        let wasThere = try await host.create(name, durability, store: store, logIsInStore: logIsInStore)
         guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         try await attach(hosted.volume)
         return Self.message(
             wasThere
                 ? "volume \(name): there was one in its folder already; it is served again, durability \(durability)"
                 : "volume \(name) made, durability \(durability)")
+    }
+
+    private func logPlace(_ arguments: inout Arguments) throws(CommandFailure) -> Bool {
+        switch try arguments.optional("log") {
+        case nil, "local": return false
+        case "store": return true
+        case let word?: throw .misuse("\"\(word)\" is no place of a log: local, store")
+        }
+    }
+
+    private func takeVolume(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let name = try arguments.text("name")
+        let durability = try durability(&arguments) ?? .log
+        let store = try arguments.optional("store")
+        let logIsInStore = try logPlace(&arguments)
+        try arguments.finish()
+        if let store, host[name] == nil {
+            _ = try await host.create(name, durability, store: store, logIsInStore: logIsInStore, takesOver: true)
+        } else {
+            _ = try await host.take(name)
+        }
+        guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
+        try await attach(hosted.volume)
+        return Self.message("volume \(name) goes on here from what its store has")
     }
 
     private func listVolumes(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
@@ -242,7 +279,7 @@ final class Control: Sendable {
     private func describe(_ entry: VolumeHost.Entry) async throws(CommandFailure) -> JSON {
         var members: [JSON.Member] = [
             .init("name", .string(entry.name)), .init("durability", .string("\(entry.durability)")),
-            .init("store", .string(entry.store)),
+            .init("store", .string(entry.store)), .init("log", .string(entry.logIsInStore ? "store" : "local")),
         ]
         if let hosted = entry.hosted {
             let (totals, isFrozen) = try await care("counting volume \(entry.name)", hosted) {
@@ -277,8 +314,11 @@ final class Control: Sendable {
             } catch { throw Self.failure("deleting volume \(name)", error) }
             await settled()
         }
-        try await host.delete(name)
-        return Self.message("volume \(name) deleted")
+        let isWhole = try await host.delete(name)
+        return Self.message(
+            isWhole
+                ? "volume \(name) deleted"
+                : "volume \(name) is no longer this server's; it was not open, so its objects at \(entry.store) were left")
     }
 
     private func checkpoint(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {

@@ -25,10 +25,18 @@ final class VolumeHost: Sendable {
         /// Where the configuration declares it; nil: made by command.
         var place: String?
         var hosted: HostedVolume?
+        /// The log that counts is the one in the store.
+        var logIsInStore = false
         /// To a store elsewhere.
         var connected: ConnectedStore?
         /// Why it is not open.
         var problem: String?
+        /// It may be there some time later.
+        var mayComeBack = false
+        /// It is being made.
+        var isNew = false
+        /// Some of it may be gone already.
+        var isDeleting = false
     }
 
     let world: World
@@ -37,6 +45,8 @@ final class VolumeHost: Sendable {
     let logger: Logger
     let volumes = Volumes()
     private let book = Book()
+    /// Told of volumes that open later than the server.
+    let opened = Guarded<@Sendable (HostedVolume) async -> Void>({ _ in })
     /// By volume, for whoever counts requests: from any thread.
     let connected = Guarded<[String: ConnectedStore]>([:])
 
@@ -45,6 +55,8 @@ final class VolumeHost: Sendable {
         var options = HeadhunterOptions()
         var configuration = Configuration()
         var nextLoop = 0
+        /// All volumes had their first try.
+        var isServing = false
     }
 
     init(world: World, data: String, logger: Logger) {
@@ -76,43 +88,117 @@ final class VolumeHost: Sendable {
         for volume in configuration.volumes {
             book.entries[volume.name] = Entry(
                 name: volume.name, durability: Self.durability(volume.durability), store: volume.store,
-                place: volume.place)
+                place: volume.place, logIsInStore: volume.log == .store)
         }
         for (name, descriptor) in try await found() where book.entries[name] == nil {
             switch descriptor {
-            case .good(let durability, let store):
-                book.entries[name] = Entry(name: name, durability: durability, store: store, place: nil)
+            case .good(let durability, let store, let logIsInStore):
+                book.entries[name] = Entry(
+                    name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore)
             case .bad(let why):
                 // It is there, and said to be: nobody is to take its name, or it for deleted.
                 book.entries[name] = Entry(name: name, durability: .log, place: nil, problem: why)
                 logger.error("volume not open", [.init("name", name), .init("why", why)])
+            case .deleting(let store):
+                book.entries[name] = Entry(
+                    name: name, durability: .log, store: store, place: nil, problem: Self.halfDeleted, isDeleting: true)
             case .none: break
             }
         }
-        for name in book.entries.keys.sorted() where book.entries[name]?.problem == nil {
-            do throws(CommandFailure) { try await open(entry: name) } catch {
-                book.entries[name]?.problem = error.message
-                logger.error("volume not open", [.init("name", name), .init("why", error.message)])
-            }
+        let names = book.entries.keys.sorted().filter { book.entries[$0]?.problem == nil }
+        guard !names.isEmpty else { return }
+        // A store that does not answer holds up none of the others, and is asked again later.
+        let gate = OpenGate(names.count)
+        for name in names { loop.task { await self.openPatiently(name, gate) } }
+        await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+            gate.continuation = continuation
+            _ = loop.schedule(after: Self.openNanoseconds) { gate.open() }
+            if gate.left == 0 { gate.open() }
+        }
+        for name in names where book.entries[name]?.hosted == nil && book.entries[name]?.problem == nil {
+            book.entries[name]?.problem = "its store has not answered yet"
+            logger.error("volume not open", [.init("name", name), .init("why", "its store has not answered yet")])
+        }
+        book.isServing = true
+    }
+
+    private static let openNanoseconds: UInt64 = 60_000_000_000
+    private static let retryNanoseconds: ClosedRange<UInt64> = 2_000_000_000...60_000_000_000
+
+    /// Waits for the first try of each volume. On the loop.
+    private final class OpenGate: @unchecked Sendable {
+        var left: Int
+        var continuation: UnsafeContinuation<Void, Never>?
+
+        init(_ count: Int) { left = count }
+
+        func passed() {
+            left -= 1
+            if left == 0 { open() }
+        }
+
+        func open() {
+            continuation?.resume()
+            continuation = nil
         }
     }
 
-    private func open(entry name: String) async throws(CommandFailure) {
+    /// Tries until the volume is open, or there is no use in trying. Who comes late is told of by `whenOpened`.
+    private func openPatiently(_ name: String, _ gate: OpenGate) async {
+        var pause = Self.retryNanoseconds.lowerBound
+        var isFirst = true
+        while let entry = book.entries[name], entry.hosted == nil {
+            do throws(CommandFailure) {
+                try await open(entry: name)
+                if isFirst, !book.isServing { return gate.passed() }
+                guard let hosted = book.entries[name]?.hosted else { return }
+                return await opened.withLock { $0 }(hosted)
+            } catch {
+                book.entries[name]?.problem = error.message
+                logger.error("volume not open", [.init("name", name), .init("why", error.message)])
+            }
+            if isFirst, !book.isServing { gate.passed() }
+            isFirst = false
+            guard book.entries[name]?.mayComeBack == true else { return }
+            await loop.sleep(nanoseconds: pause)
+            pause = min(pause * 2, Self.retryNanoseconds.upperBound)
+        }
+    }
+
+    /// Goes on from the store alone with a volume whose log is elsewhere.
+    func take(_ name: String) async throws(CommandFailure) -> HostedVolume {
+        guard let entry = book.entries[name] else {
+            throw .failure("there is no volume \(name) here; name its store with --store")
+        }
+        guard entry.hosted == nil else { throw .failure("volume \(name) is open here: there is nothing to take") }
+        try await open(entry: name, takesOver: true)
+        guard let hosted = book.entries[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
+        return hosted
+    }
+
+    private func open(entry name: String, takesOver: Bool = false) async throws(CommandFailure) {
         guard let entry = book.entries[name] else { return }
+        book.entries[name]?.mayComeBack = false
         let loop = world.loops[book.nextLoop % world.loops.count]
         book.nextLoop += 1
-        let (world, options, locks, folder) = (world, book.options, volumes.locks, Self.folder + "/" + name)
+        let (world, locks, folder) = (world, volumes.locks, Self.folder + "/" + name)
+        var options = book.options
+        options.logIsInStore = entry.logIsInStore
+        options.takesOver = takesOver
+        let (settings, mayMake) = (options, entry.place != nil || entry.isNew || entry.store == "directory")
         let described = try StoreCommand.describe(entry.store, book.configuration)
         let connected = try described.map { (store) throws(CommandFailure) in
             try ConnectedStore(store, world: world, loop: loop)
         }
-        let hasLog = await blocking { Self.hasLog(folder, world.disk) }
+        if let described, let other = neighbour(of: described, but: name) {
+            throw .failure("volume \(other) has its objects at \(described.address), or around it: name another prefix")
+        }
         let result = await loop.task { () async -> Result<HostedVolume, HostingError> in
             do throws(HostingError) {
                 return .success(
                     try await HostedVolume.open(
                         name, folder: folder, durability: entry.durability, world: world, loop: loop, locks: locks,
-                        options: options, connect: connected?.connect(hasLog: hasLog)))
+                        options: settings, mayMake: mayMake && !takesOver, connect: connected?.connect()))
             } catch { return .failure(error) }
         }.value
         switch result {
@@ -131,26 +217,44 @@ final class VolumeHost: Sendable {
                 [.init("name", name), .init("durability", "\(entry.durability)"), .init("store", entry.store)])
         case .failure(let error):
             connected?.stop()
+            if case .store = error { book.entries[name]?.mayComeBack = true }
+            if case .volume(.unavailable) = error { book.entries[name]?.mayComeBack = true }
             throw .failure("can not open \(data)/\(folder): \(Self.text(error))")
         }
     }
 
     /// Flushes and checkpoints all of them. False: one could not be closed as it should; its log has all promises.
     func closeAll() async -> Bool {
-        var isGood = true
-        for entry in entries {
-            guard let hosted = entry.hosted else { continue }
-            do throws(CommandFailure) {
-                try await close(hosted)
-                disconnect(entry)
-                logger.info("volume closed", [.init("name", entry.name)])
-            } catch {
-                isGood = false
-                logger.error("volume not closed", [.init("name", entry.name), .init("why", error.message)])
-            }
-        }
+        let all = entries
         book.entries = [:]
+        // A store that hangs keeps none of the other volumes from its last checkpoint.
+        let tasks = all.compactMap { entry in
+            entry.hosted.map { hosted in loop.task { await self.closeLast(entry, hosted) } }
+        }
+        var isGood = true
+        for task in tasks where await !task.value { isGood = false }
         return isGood
+    }
+
+    private func closeLast(_ entry: Entry, _ hosted: HostedVolume) async -> Bool {
+        do throws(CommandFailure) {
+            try await close(hosted)
+            disconnect(entry)
+            logger.info("volume closed", [.init("name", entry.name)])
+            return true
+        } catch {
+            logger.error("volume not closed", [.init("name", entry.name), .init("why", error.message)])
+            return false
+        }
+    }
+
+    /// A volume whose objects are at the same place of a store as this one's would be, or above or below it.
+    private func neighbour(of store: Configuration.Store, but name: String) -> String? {
+        for entry in entries where entry.name != name && (entry.hosted != nil || entry.problem == nil) {
+            guard let other = try? StoreCommand.describe(entry.store, book.configuration) else { continue }
+            if other.overlaps(store), entry.hosted != nil || entry.name < name { return entry.name }
+        }
+        return nil
     }
 
     /// After the volume: it needs its store to the last.
@@ -171,7 +275,8 @@ final class VolumeHost: Sendable {
 
     /// Answers whether there was a volume in the folder already, which is served again then.
     func create(
-        _ name: String, _ durability: Durability, store: String = "directory"
+        _ name: String, _ durability: Durability, store: String = "directory", logIsInStore: Bool = false,
+        takesOver: Bool = false
     ) async throws(CommandFailure) -> Bool {
         if let fault = book.configuration.fault(inStore: store) { throw .misuse(fault) }
         if let fault = Configuration.fault(inVolumeName: name) { throw .misuse("\"\(name)\": \(fault)") }
@@ -183,12 +288,15 @@ final class VolumeHost: Sendable {
         }
         let disk = world.disk
         let isThere = await blocking { (try? disk.status(Self.folder + "/" + name + "/log")) != nil }
-        book.entries[name] = Entry(name: name, durability: durability, store: store, place: nil)
+        book.entries[name] = Entry(
+            name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore, isNew: true)
         do throws(CommandFailure) {
-            try await open(entry: name)
+            try await open(entry: name, takesOver: takesOver)
+            book.entries[name]?.isNew = false
             // Last: a crash before it leaves a folder that the same command completes.
             let text = JSON.object([
                 .init("durability", .string("\(durability)")), .init("store", .string(store)),
+                .init("log", .string(logIsInStore ? "store" : "local")),
             ])
             let failure = await blocking { () -> Errno? in
                 do throws(Errno) {
@@ -214,8 +322,10 @@ final class VolumeHost: Sendable {
         book.entries[name] = nil
     }
 
-    /// All that it holds is gone when this returns; a crash on the way is completed by the next start.
-    func delete(_ name: String) async throws(CommandFailure) {
+    /// All that it holds is gone when this returns; what a crash leaves of the folder goes with the next start, and objects
+    /// elsewhere with the same command. False: the volume was not open here, so its objects elsewhere are left: they may be
+    /// another server's.
+    func delete(_ name: String) async throws(CommandFailure) -> Bool {
         guard let entry = book.entries[name] else {
             throw .failure("there is no volume \(name); proxyfs volume list shows those that there are")
         }
@@ -223,8 +333,11 @@ final class VolumeHost: Sendable {
             throw .failure(
                 "volume \(name) is declared at \(place), and what is declared there wins: remove it there first")
         }
+        let described = try StoreCommand.describe(entry.store, book.configuration)
+        let isOurs = entry.hosted != nil || entry.isDeleting
+        if described != nil, isOurs { try await markDeleting(entry) }
         await forget(name)
-        try await deleteObjects(of: entry)
+        if let described, isOurs { try await deleteObjects(of: entry, at: described) }
         let (disk, random) = (world.disk, world.random)
         let failure = await blocking { () -> Errno? in
             let doomed = Self.folder + "/" + name + Self.deleted + String(random.next(), radix: 16)
@@ -236,11 +349,27 @@ final class VolumeHost: Sendable {
             } catch { return error }
         }
         if let failure { throw .failure("can not remove \(data)/\(Self.folder)/\(name): \(failure)") }
+        return described == nil || isOurs
+    }
+
+    /// From here on nobody opens it any more.
+    private func markDeleting(_ entry: Entry) async throws(CommandFailure) {
+        let text = JSON.object([
+            .init("durability", .string("\(entry.durability)")), .init("store", .string(entry.store)),
+            .init("deleting", true),
+        ])
+        let disk = world.disk
+        let failure = await blocking { () -> Errno? in
+            do throws(Errno) {
+                try Self.write("\(text)\n", to: Self.folder + "/" + entry.name + "/" + Self.descriptor, disk)
+                return nil
+            } catch { return error }
+        }
+        if let failure { throw .failure("can not write \(data)/\(Self.folder)/\(entry.name): \(failure)") }
     }
 
     /// Those in a store elsewhere.
-    private func deleteObjects(of entry: Entry) async throws(CommandFailure) {
-        guard let described = try StoreCommand.describe(entry.store, book.configuration) else { return }
+    private func deleteObjects(of entry: Entry, at described: Configuration.Store) async throws(CommandFailure) {
         let loop = loop
         let connected = try ConnectedStore(described, world: world, loop: loop)
         defer { connected.stop() }
@@ -248,7 +377,8 @@ final class VolumeHost: Sendable {
             // It is still there, and may be deleted again.
             book.entries[entry.name] = entry
             book.entries[entry.name]?.hosted = nil
-            book.entries[entry.name]?.problem = "its deletion was not completed"
+            book.entries[entry.name]?.problem = Self.halfDeleted
+            book.entries[entry.name]?.isDeleting = true
             throw .failure("can not delete the objects at \(described.address): \(error); try again")
         }
     }
@@ -262,7 +392,8 @@ final class VolumeHost: Sendable {
     /// What the file `volume.json` of a folder says.
     private enum Descriptor: Sendable {
         case none
-        case good(Durability, store: String)
+        case good(Durability, store: String, logIsInStore: Bool)
+        case deleting(store: String)
         case bad(String)
     }
 
@@ -301,25 +432,13 @@ final class VolumeHost: Sendable {
         }
     }
 
-    /// An operator's word that a volume in a store elsewhere has no other owner any more: an empty file in its folder.
-    static let adoption = "adopt"
-
-    private static func hasLog(_ folder: String, _ disk: any Disk) -> Bool {
-        if (try? disk.status(folder + "/" + adoption)) != nil { return true }
-        var isThere = false
-        // A folder alone is what an earlier refusal left.
-        try? disk.list(folder + "/log") { _, _ in
-            isThere = true
-            return false
-        }
-        return isThere
-    }
+    private static let halfDeleted = "its deletion was not completed: proxyfs volume delete goes on with it"
 
     /// Where a volume's objects are, as the configuration or its own folder says.
     static func store(of name: String, _ configuration: Configuration, _ disk: any Disk) -> String {
         if let declared = configuration.volumes.first(where: { $0.name == name }) { return declared.store }
         let path = folder + "/" + name + "/" + descriptor
-        if case .good(_, let store) = read(path, disk, data: configuration.data) { return store }
+        if case .good(_, let store, _) = read(path, disk, data: configuration.data) { return store }
         return "directory"
     }
 
@@ -334,7 +453,9 @@ final class VolumeHost: Sendable {
         }
         guard let json = try? JSON(Array(block.bytes)), let durability = json["durability"]?.text.flatMap(durability)
         else { return .bad("\(data)/\(path) is damaged: write {\"durability\":\"log\",\"store\":\"directory\"} to it") }
-        return .good(durability, store: json["store"]?.text ?? "directory")
+        let store = json["store"]?.text ?? "directory"
+        if json["deleting"] == true { return .deleting(store: store) }
+        return .good(durability, store: store, logIsInStore: json["log"]?.text == "store")
     }
 
     private static func write(_ text: String, to path: String, _ disk: any Disk) throws(Errno) {
@@ -407,7 +528,8 @@ final class VolumeHost: Sendable {
         case .fenced: "another server has taken it over"
         case .closed: "it is closed"
         case .noVolume: "there is no volume"
-        case .logElsewhere: "its replay log is in another place, with changes that may be nowhere else: open it there"
+        case .logElsewhere: "its replay log is in another place, with changes that may be nowhere else: open it there, or, when that place is gone "
+            + "for good, go on from what the store has with proxyfs volume take"
         }
     }
 }

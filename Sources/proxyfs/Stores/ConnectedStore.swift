@@ -21,32 +21,20 @@ final class ConnectedStore: Sendable {
             put: prices.put, get: prices.get, head: prices.head, delete: prices.delete, list: prices.list)
     }
 
-    /// Asked before anything is promised; on the volume's loop. A volume that is in the store already, and whose log is
-    /// not here, has another owner: opening it would go past what only his log has.
-    func connect(hasLog: Bool = true) -> @Sendable () async throws(HostingError) -> ObjectStore {
+    /// Asked before anything is promised; on the volume's loop.
+    func connect() -> @Sendable () async throws(HostingError) -> ObjectStore {
         { [self] () async throws(HostingError) in
             do throws(StoreProblem) { try await connection.verify(creates: true) } catch {
                 throw .store("the store \(description.address): \(error)")
-            }
-            guard !hasLog else { return store }
-            let there: [ListEntry]
-            do throws(StoreError) { there = try await store.list(prefix: "", limit: 1).entries } catch {
-                throw .store("the store \(description.address): listing it: \(error)")
-            }
-            guard there.isEmpty else {
-                throw .store(
-                    "the store \(description.address) holds a volume already, and its log is not in this data directory; name "
-                        + "another prefix, or, when its owner is gone for good, make an empty file \(VolumeHost.adoption) in "
-                        + "the volume's folder: what only that owner's log had is lost then")
             }
             return store
         }
     }
 
-    /// All objects of a volume that nobody has open. The headers go last: what is left of a volume without its objects is
+    /// All objects of a volume that nobody has open, and no others that are below its prefix. The headers go last: what is left of a volume without its objects is
     /// told as damaged, and may be deleted again.
     func deleteAll() async throws(StoreError) {
-        try await delete(try await store.names(prefix: "").reversed())
+        try await delete(try await store.names(prefix: HostedVolume.prefix + "/").reversed())
         await connection.unmake()
     }
 
