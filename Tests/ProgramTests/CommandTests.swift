@@ -110,8 +110,7 @@ import Testing
         var server = try await server(folder)
         #expect(try await run(["volume", "create", "ledger", "--log", "store"], in: folder).status == 0)
         for index in 0..<5 {
-            let added = try await run(
-                ["export", "add", "/ledger/d\(index)", "--client", "127.0.0.1(rw)"], in: folder)
+            let added = try await run(["user", "add", "user\(index)", "--random", "--volume", "ledger"], in: folder)
             #expect(added.status == 0, "\(added.err)")
         }
         server.signal(SIGKILL)
@@ -123,15 +122,15 @@ import Testing
         #expect(shown.out.contains("not open") && shown.out.contains("in another place"), "\(shown.out)")
         let taken = try await run(["volume", "take", "ledger"], in: folder)
         #expect(taken.status == 0, "\(taken.err)")
-        let exports = try await run(["export", "list"], in: folder)
-        for index in 0..<5 { #expect(exports.out.contains("/ledger/d\(index)"), "\(exports.out)") }
+        let users = try await run(["user", "list"], in: folder)
+        for index in 0..<5 { #expect(users.out.contains("user\(index)"), "\(users.out)") }
         await stop(server)
         // The log of before is not taken for the one that goes on.
         try FileManager.default.removeItem(atPath: log)
         try FileManager.default.moveItem(atPath: folder.path + "/gone", toPath: log)
         server = try await self.server(folder)
-        let after = try await run(["export", "list"], in: folder)
-        for index in 0..<5 { #expect(after.out.contains("/ledger/d\(index)"), "\(after.out)") }
+        let after = try await run(["user", "list"], in: folder)
+        for index in 0..<5 { #expect(after.out.contains("user\(index)"), "\(after.out)") }
         await stop(server)
     }
 

@@ -128,7 +128,8 @@ extension Headhunter {
         guard checkpoints.failure == nil, storing.isFindable else { return pumpStoring() }
         storing.lastTick = world.clock.monotonic()
         guard storing.rounds < Self.roundsMax else { return }
-        let batches = log.takeCopies()
+        // What a checkpoint holds already is not sent: it would be deleted from among slots that a later header counts on.
+        let batches = log.takeCopies().filter { $0.last >= checkpoints.header.logFirst }
         // Data is appended before the record that names it gets its number: what is here now covers that number.
         let last = log.last
         storing.held.append((last, batches))
