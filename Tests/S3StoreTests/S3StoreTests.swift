@@ -356,7 +356,8 @@ import Transfer
             // Bytes 1 and 2 of 5 were asked for.
             for (text, field, isGood) in [
                 ("ig", "bytes 1-2/5", true), ("ig", "bytes 1-2/*", true), ("ig", "bytes 2-3/5", false),
-                ("ig", "bytes 0-1/5", false), ("i", "bytes 1-1/5", false), ("igh", "bytes 1-3/5", false),
+                ("ig", "bytes 0-1/5", false), ("ri", "bytes 0-1/2", false), ("i", "bytes 1-1/5", false),
+                ("igh", "bytes 1-3/5", false),
                 ("i", "bytes 1-1/2", true), ("i", "bytes 1-2/5", false), ("ig", "bytes 1-2/2", false),
                 ("ig", "", false), ("ig", "bytes */5", false), ("ig", "bytes 1-18446744073709551615/*", false),
             ] {
