@@ -143,7 +143,11 @@ int shim_curl_transfer_start(
     // Requests in parallel have a connection each: over one of HTTP/2 a lost packet would hold up all of them.
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_CUSTOMREQUEST, request->method);
+    // Neither this nor what goes without it is the environment's to say.
     SET(CURLOPT_PROXY, request->proxy ? request->proxy : "");
+    SET(CURLOPT_NOPROXY, "");
+    // A resolver that hangs keeps its own thread, and not the one of all transfers, when its transfer is taken out.
+    SET(CURLOPT_QUICK_EXIT, 1L);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     // Refused while the handle has a buffer of the same size from its last transfer.
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)receive_bytes);
@@ -152,8 +156,11 @@ int shim_curl_transfer_start(
     SET(CURLOPT_TIMEOUT_MS, request->total_milliseconds);
     SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
     SET(CURLOPT_LOW_SPEED_TIME, request->silent_seconds);
-    if (request->authorities_file) SET(CURLOPT_CAINFO, request->authorities_file);
-    if (request->authorities_directory) SET(CURLOPT_CAPATH, request->authorities_directory);
+    if (request->authorities_file || request->authorities_directory) {
+        // In place of the system's: NULL leaves those out.
+        SET(CURLOPT_CAINFO, request->authorities_file);
+        SET(CURLOPT_CAPATH, request->authorities_directory);
+    }
     SET(CURLOPT_HEADERFUNCTION, header);
     SET(CURLOPT_HEADERDATA, transfer);
     SET(CURLOPT_WRITEFUNCTION, received);

@@ -25,7 +25,8 @@ extension Configuration {
         public var region: String?
         public var addressing = Addressing.automatic
         public var credentials = Credentials.automatic
-        public var profile = "default"
+        /// Nil: the environment's, else `default`.
+        public var profile: String?
         public var accessKey: String?
         public var secretKey: Secret?
         /// One line, in place of a secret here.
@@ -79,7 +80,9 @@ extension Configuration {
 
         /// `s3://BUCKET/PREFIX?KEY=VALUE&...` or `swift://...`, where keys are those of the file that are no secrets.
         public init(address: String, place: String) throws(Issue) {
-            func issue(_ message: String) -> Issue { Issue(place: place, message: "\(quoted(address)): \(message)") }
+            func issue(_ message: String) -> Issue {
+                Issue(place: place, message: "\(quoted(Self.shown(address))): \(message)")
+            }
             guard let kind = [Kind.s3, .swift].first(where: { address.hasPrefix("\($0.rawValue)://") }) else {
                 throw issue("is no address of a store: s3://BUCKET/PREFIX or swift://CONTAINER/PREFIX")
             }
@@ -88,6 +91,9 @@ extension Configuration {
                 separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
             let path = parts[0].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             guard !path[0].isEmpty else { throw issue("names no \(kind == .s3 ? "bucket" : "container")") }
+            guard Self.isName(path[0]) else {
+                throw issue("names of buckets and containers have letters, digits, dots and dashes; secrets have keys")
+            }
             bucket = path[0]
             var prefix = path.count > 1 ? path[1][...] : ""
             while prefix.hasSuffix("/") { prefix.removeLast() }
@@ -103,8 +109,25 @@ extension Configuration {
                 let sides = pair.split(separator: "=", maxSplits: 1).map(String.init)
                 guard sides.count == 2, set(sides[0], sides[1]) else {
                     throw issue(
-                        "\(quoted(String(pair))) is not taken here; secrets and the rest of the keys are for [[store]] "
+                        "\(sides.count == 2 ? quoted(sides[0]) : "a key without a value") is not taken here; secrets and the rest of the keys are for [[store]] "
                             + "in the configuration, or for the environment")
+                }
+            }
+        }
+
+        /// What may be told of an address that is none: secrets were put behind a question mark, or before an @.
+        fileprivate static func shown(_ address: String) -> String {
+            let plain = address.prefix { $0 != "?" }
+            guard let sign = plain.lastIndex(of: "@") else { return String(plain) }
+            return "...\(plain[sign...])"
+        }
+
+        private static func isName(_ text: String) -> Bool {
+            text.utf8.allSatisfy { byte in
+                switch byte {
+                case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"):
+                    true
+                default: false
                 }
             }
         }
@@ -151,7 +174,8 @@ extension Configuration {
             return nil
         } catch {
             guard !text.contains("://") else { return error.message }
-            return "\(quoted(text)) is no store: directory, the name of a [[store]], or s3://... or swift://..."
+            return
+                "\(quoted(Store.shown(text))) is no store: directory, the name of a [[store]], or s3://... or swift://..."
                 + suggestion(text, stores.map(\.name))
         }
     }
@@ -198,7 +222,7 @@ extension Configuration.Store {
             "addressing", default: addressing, Addressing.allCases.map { ($0.rawValue, $0) })
         credentials = section.word(
             "credentials", default: credentials, Credentials.allCases.map { ($0.rawValue, $0) })
-        profile = section.string("profile", default: profile)
+        text("profile", &profile)
         text("access_key", &accessKey)
         secret("secret_key", &secretKey)
         text("secret_file", &secretFile)

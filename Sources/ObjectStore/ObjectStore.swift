@@ -344,7 +344,7 @@ public final class ObjectStore: @unchecked Sendable {
                 return
             }
             race.running -= 1
-            if race.running > 0, reply.status == StoreReply.noAnswer || reply.status >= 500 { return }
+            if race.running > 0, !Self.isConclusive(reply) { return }
             race.isOver = true
             if isSecond { self.counters.hedgesWon += 1 }
             wait.end(reply)
@@ -352,6 +352,12 @@ public final class ObjectStore: @unchecked Sendable {
             race.running = 0
         }
         race.tasks.append(task)
+    }
+
+    /// Whether the other request, that is still under way, could not bring more: a refusal of one server of many says
+    /// nothing of what the next one has.
+    private static func isConclusive(_ reply: StoreReply) -> Bool {
+        reply.status / 100 == 2 || reply.status == 404 || reply.status == 416
     }
 
     /// The requests of one attempt: one, or a second one beside it that may be faster. On the loop.

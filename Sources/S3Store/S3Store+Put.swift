@@ -15,9 +15,9 @@ extension S3Store {
         }
         guard body.size <= S3Options.putBytesMax else { return StoreReply(status: 413) }
         if condition == .absent, !options.createsIfAbsent {
-            let there = await send(.head, key(name), limit, over: writes)
+            let there = reply(await send(.head, key(name), limit, over: writes), isHead: true)
             if there.status == 200 { return StoreReply(status: 412) }
-            guard there.status == 404 else { return reply(there) }
+            guard there.status == 404 else { return there }
         }
         do throws(StoreError) {
             var extras = try await prepared(body)
@@ -81,12 +81,31 @@ extension S3Store {
         complete.body = .blocks([text.withUnsafeBytes { Block(copying: $0) }])
         complete.hash = Hexadecimal.encode(Digest.of(.sha256, text))
         let completed = await send(.post, key(name), rest(), over: writes, complete)
-        let answer = S3Answer(completed)
-        // It sends 200 before it knows.
-        if completed.status == 200, !answer.code.isEmpty { return failed(answer.text(200)) }
+        let refusal = await refusal(completed, name, body.size, rest)
         // Without an answer it may be complete: then there is nothing to take back, and that is no error.
-        if completed.status != 200 { await abort(upload, of: name) }
-        return reply(completed)
+        if refusal != nil { await abort(upload, of: name) }
+        return refusal ?? reply(completed)
+    }
+
+    /// Why the object is not there, whatever the answer to its completion says; nil: it is. A store sends 200 before it
+    /// knows, and what stands in front of it may send one that means nothing.
+    private func refusal(
+        _ completed: TransferReply, _ name: ObjectName, _ size: UInt64, _ rest: () -> UInt64
+    ) async -> StoreReply? {
+        guard completed.status == 200 else { return reply(completed) }
+        guard XMLElement(parsing: completed.bodyBytes)?.name == "CompleteMultipartUploadResult" else {
+            return failed("the parts were not put together: \(S3Answer(completed).text(200))")
+        }
+        let there = await send(.head, key(name), rest(), over: writes)
+        guard there.status == 200 else {
+            return failed(
+                "the parts were put together, and looking at the object: \(reply(there, isHead: true).reason)")
+        }
+        let found = there.headers["Content-Length"].flatMap { UInt64($0) }
+        guard found == size else {
+            return failed("of \(size) bytes in parts the store has \(found.map { "\($0)" } ?? "an unknown number")")
+        }
+        return nil
     }
 
     private typealias Part = (tag: String, sum: String?)
@@ -124,11 +143,14 @@ extension S3Store {
         } catch { return ([], failed("\(name): the body: \(error)")) }
     }
 
-    /// Parts that nobody puts together cost money until the bucket's rules remove them.
+    /// Parts that nobody puts together cost money until the bucket's rules remove them. In a task of its own: the one
+    /// that began the upload may have been given up, and could send nothing more.
     private func abort(_ upload: String, of name: ObjectName) async {
-        var extras = Extras()
-        extras.query = [("uploadId", upload)]
-        _ = await send(.delete, key(name), Self.abortNanoseconds, over: writes, extras)
+        await loop.task {
+            var extras = Extras()
+            extras.query = [("uploadId", upload)]
+            _ = await self.send(.delete, self.key(name), Self.abortNanoseconds, over: self.writes, extras)
+        }.value
     }
 
     private static let abortNanoseconds: UInt64 = 10_000_000_000

@@ -8,7 +8,9 @@ extension S3Store {
     /// Whether the bucket is there for us: asked once, before anything is promised.
     public func verify() async throws(StoreProblem) {
         var extras = Extras()
-        extras.query = [("list-type", "2"), ("max-keys", "1"), ("prefix", options.prefix)]
+        extras.query = [
+            ("list-type", "2"), ("encoding-type", "url"), ("max-keys", "1"), ("prefix", options.prefix),
+        ]
         let tried = "listing the bucket \(options.bucket) at \(options.endpoint)"
         // Credentials that can not be fetched say more than a request without them.
         _ = try await credentials.current()

@@ -23,6 +23,8 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
     static let wholeBytesMax = 1 << 30
     /// Pages of names that are none of ours in one listing.
     static let pagesMax = 1_000
+    /// Of fields that only a store sends, with each answer.
+    private static let idPrefixes = ["x-amz-", "x-goog-", "x-guploader-"]
     private static let hashOfNothing = Hexadecimal.encode(Digest.of(.sha256, []))
 
     public init(
@@ -55,7 +57,7 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
         case .object(let name, .get(let range)): return await get(name, range, limit)
         case .object(let name, .head):
             let answer = await send(.head, key(name), limit, over: reads)
-            var reply = reply(answer)
+            var reply = reply(answer, isHead: true)
             reply.size = answer.headers["Content-Length"].flatMap { UInt64($0) }
             return reply
         case .object(let name, .delete): return reply(await send(.delete, key(name), limit, over: writes))
@@ -154,8 +156,9 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
 
     // MARK: Answers
 
-    /// The answer in the words of the seam.
-    func reply(_ answer: TransferReply) -> StoreReply {
+    /// The answer in the words of the seam. That an object is not there is believed only of the store itself: whatever
+    /// stands in front of it has a 404 of its own. An answer to HEAD has no body that could say so.
+    func reply(_ answer: TransferReply, isHead: Bool = false) -> StoreReply {
         var reply = StoreReply(status: answer.status)
         reply.retryAfterNanoseconds = answer.headers.retryAfterNanoseconds
         if let failure = answer.failure {
@@ -171,6 +174,11 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
             reply.status = 403
             reply.reason = "there is no bucket \(options.bucket): \(reply.reason)"
         case (404, "NoSuchUpload"): reply.status = 500
+        case (404, "NoSuchKey"): break
+        case (404, _):
+            guard !(isHead && Self.idPrefixes.contains { answer.headers.has(prefix: $0) }) else { break }
+            reply.status = 503
+            reply.reason = "a 404 that is not the store's: \(reply.reason)"
         case (400, "RequestTimeout"), (400, "BadDigest"), (400, "XAmzContentSHA256Mismatch"), (400, "IncompleteBody"):
             reply.status = 503
         case (403, "QuotaExceeded"), (413, _): reply.status = 507
@@ -198,20 +206,8 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
             extras.headers.append(("x-amz-checksum-mode", "ENABLED"))
         }
         let answer = await send(.get, key(name), limit, over: reads, extras)
-        var reply = reply(answer)
-        guard reply.status == 200 || reply.status == 206 else { return reply }
-        let body = answer.body ?? Block(capacity: 0)
-        reply.body = body
-        if reply.status == 206 {
-            reply.size = answer.headers["Content-Range"].flatMap { $0.split(separator: "/").last }.flatMap {
-                UInt64($0)
-            }
-            return reply
-        }
-        reply.size = UInt64(body.count)
-        if let range, range != 0..<UInt64(body.count) {
-            return failed("the store answers the whole object where \(range) was asked for")
-        }
+        let reply = answer.body(of: range, reply(answer))
+        guard reply.status == 200, let body = reply.body else { return reply }
         if let text = answer.headers["x-amz-checksum-crc32c"], !text.contains("-"),
             let wanted = Base64.decode(text)
         {
@@ -238,7 +234,8 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
         for _ in 0..<Self.pagesMax {
             var extras = Extras()
             extras.query = [
-                ("list-type", "2"), ("max-keys", String(min(count - reply.entries.count, 1_000))),
+                ("list-type", "2"), ("encoding-type", "url"),
+                ("max-keys", String(min(count - reply.entries.count, 1_000))),
                 ("prefix", lead + prefix),
             ]
             if let after { extras.query.append(("start-after", after)) }

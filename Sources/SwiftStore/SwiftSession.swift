@@ -46,6 +46,14 @@ struct SwiftSessions: Sendable {
         return reply
     }
 
+    /// Whoever gets in over TLS is not led to send token and data without it, unless he said so himself.
+    private func checkSecurity(of storage: Endpoint, _ endpoint: Endpoint) throws(StoreProblem) {
+        guard endpoint.isSecure, !storage.isSecure, options.storageURL == nil else { return }
+        throw problem(
+            "an account at \(storage), without TLS",
+            "let the cluster name its https address, or name the account's address with storage_url")
+    }
+
     // MARK: Version 1
 
     private func version1(_ endpoint: Endpoint, _ user: String, _ key: Secret) async throws(StoreProblem)
@@ -64,6 +72,7 @@ struct SwiftSessions: Sendable {
         guard let token = reply.headers["X-Auth-Token"] ?? reply.headers["X-Storage-Token"], !token.isEmpty,
             let storage = options.storageURL ?? reply.headers["X-Storage-Url"].flatMap({ Endpoint($0) })
         else { throw problem("no token or no X-Storage-Url", "is it an address like https://HOST/auth/v1.0?") }
+        try checkSecurity(of: storage, endpoint)
         let seconds = reply.headers["X-Auth-Token-Expires"].flatMap { Int64($0) }
         return SwiftSession(token: Secret(token), storage: storage, expires: expiry(seconds))
     }
@@ -99,6 +108,7 @@ struct SwiftSessions: Sendable {
                     + (keystone.region.map { " in region \($0)" } ?? ""),
                 "look at openstack catalog list, and at region and interface of the store")
         }
+        try checkSecurity(of: storage, keystone.endpoint)
         let expires = content["expires_at"]?.text.flatMap { Timestamp.extended($0) }
         return SwiftSession(token: Secret(token), storage: storage, expires: expires)
     }

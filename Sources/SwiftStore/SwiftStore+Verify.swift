@@ -17,7 +17,7 @@ extension SwiftStore {
         let tried = "looking at the container \(first) at \(session.storage)"
         var answer = await send(.head, "/\(first)", Self.verifyNanoseconds, over: reads)
         if let failure = answer.failure { throw StoreProblem(tried, at: session.storage, failure) }
-        if answer.status == 404, creates {
+        if Self.isAbsent(answer), creates {
             let reply = await make(first, Self.verifyNanoseconds)
             guard reply.status / 100 == 2 else {
                 throw StoreProblem(
@@ -31,7 +31,7 @@ extension SwiftStore {
             let advice =
                 switch answer.status {
                 case 401, 403: "let this user read and write the container"
-                case 404: "name a container that there is"
+                case 404 where Self.isAbsent(answer): "name a container that there is"
                 default: "look at the store's own log"
                 }
             throw StoreProblem(tried: tried, answer: "status \(answer.status)", advice: advice)
@@ -42,10 +42,10 @@ extension SwiftStore {
     /// Names would not be found with another number of containers.
     private func verifyLayout(_ first: String, _ creates: Bool) async throws(StoreProblem) {
         let lead = options.prefix.isEmpty ? "" : options.prefix + "/"
-        let path = "/\(first)/\(Endpoint.escape(lead + Self.layoutName, keepsSlash: true))"
+        let path = layoutPath
         let answer = await send(.get, path, Self.verifyNanoseconds, over: reads)
         let tried = "reading \(first)/\(lead)\(Self.layoutName)"
-        if answer.status == 404 {
+        if Self.isAbsent(answer) {
             guard creates else { return }
             var extras = Extras()
             let text = Array("\(layout)\n".utf8)
@@ -58,6 +58,7 @@ extension SwiftStore {
                     answer: written.failure?.reason ?? "status \(written.status)",
                     advice: "let this user write to the container")
             }
+            made.layout = made.layout || written.status == 201
             return
         }
         guard answer.status == 200, let found = try? JSON(answer.bodyBytes) else {
@@ -89,15 +90,36 @@ extension SwiftStore {
         return answer.headers["Date"].flatMap { Timestamp.http($0) }
     }
 
-    /// Takes back what `verify` and PUTs have made, as far as nobody else's objects are in it.
+    /// Takes back what this one's `verify` and PUTs have made, and nothing that was there before: others may use it.
+    public func undo() async {
+        if made.layout { await removeLayout() }
+        await removeContainers()
+    }
+
+    /// After the last object is gone: the same, and the layout whoever made it, unless there is something left that needs
+    /// it.
     public func unmake() async {
-        let first = map.all?.first ?? map.container(of: "")
-        let lead = options.prefix.isEmpty ? "" : options.prefix + "/"
-        let path = "/\(first)/\(Endpoint.escape(lead + Self.layoutName, keepsSlash: true))"
-        _ = await send(.delete, path, Self.verifyNanoseconds, over: writes)
-        for container in map.all ?? [first] {
+        let left = await list("", nil, 1, Self.verifyNanoseconds)
+        if left.status == 200, left.entries.isEmpty, !left.truncated { await removeLayout() }
+        await removeContainers()
+    }
+
+    private func removeLayout() async {
+        _ = await send(.delete, layoutPath, Self.verifyNanoseconds, over: writes)
+        made.layout = false
+    }
+
+    private func removeContainers() async {
+        for container in made.containers.sorted() {
             // The store refuses it for one that holds something.
             _ = await send(.delete, "/\(container)", Self.verifyNanoseconds, over: writes)
         }
+        made.containers = []
+    }
+
+    private var layoutPath: String {
+        let lead = options.prefix.isEmpty ? "" : options.prefix + "/"
+        let first = map.all?.first ?? map.container(of: "")
+        return "/\(first)/\(Endpoint.escape(lead + Self.layoutName, keepsSlash: true))"
     }
 }

@@ -15,13 +15,15 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
     /// What one PUT may carry where nobody has changed it.
     public static let objectBytesMax: UInt64 = 5 << 30
 
-    let options: SwiftOptions
+    package let options: SwiftOptions
     let map: ContainerMap
     let loop: EventLoop
     let reads: TransferPool
     let writes: TransferPool
     let sessions: Renewal<SwiftSession>
     private let sender: BodySender
+    /// What was not there before: that may be taken back.
+    var made: (containers: Set<String>, layout: Bool) = ([], false)
 
     static let wholeBytesMax = 1 << 30
 
@@ -112,6 +114,12 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
 
     // MARK: Answers
 
+    /// That something is not there is believed only of the store itself, which gives each answer a number: whatever
+    /// stands in front of it has a 404 of its own.
+    static func isAbsent(_ answer: TransferReply) -> Bool {
+        answer.status == 404 && answer.headers["X-Trans-Id"] != nil
+    }
+
     func reply(_ answer: TransferReply) -> StoreReply {
         var reply = StoreReply(status: answer.status)
         reply.retryAfterNanoseconds = answer.headers.retryAfterNanoseconds
@@ -122,6 +130,9 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
         guard answer.status >= 300 else { return reply }
         reply.reason = "status \(answer.status)"
         switch answer.status {
+        case 404 where !Self.isAbsent(answer):
+            reply.status = 503
+            reply.reason = "a 404 that is not the store's"
         // A quota of the account or of the container.
         case 413: reply.status = 507
         // The body did not arrive as it was sent.
@@ -155,7 +166,7 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
         extras.headers.append(("ETag", tag))
         if condition == .absent { extras.headers.append(("If-None-Match", "*")) }
         var answer = await send(.put, path(name), limit, over: writes, extras)
-        if answer.status == 404 {
+        if Self.isAbsent(answer) {
             let container = map.container(of: name.text)
             let status = await make(container, limit)
             guard status.status / 100 == 2 else { return status }
@@ -183,6 +194,8 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
             extras.headers.append(("X-Container-Sync-Key", key.revealed))
         }
         let answer = await send(.put, "/\(container)", limit, over: writes, extras)
+        // 202: it is there already.
+        if answer.status == 201 { made.containers.insert(container) }
         var reply = reply(answer)
         if reply.status / 100 != 2, answer.failure == nil {
             let said = String(decoding: answer.bodyBytes.prefix(200), as: UTF8.self)
@@ -203,20 +216,6 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
             extras.answerBytesMax = Int(count)
         }
         let answer = await send(.get, path(name), limit, over: reads, extras)
-        var reply = reply(answer)
-        guard reply.status == 200 || reply.status == 206 else { return reply }
-        let body = answer.body ?? Block(capacity: 0)
-        reply.body = body
-        if reply.status == 206 {
-            reply.size = answer.headers["Content-Range"].flatMap { $0.split(separator: "/").last }.flatMap {
-                UInt64($0)
-            }
-            return reply
-        }
-        reply.size = UInt64(body.count)
-        if let range, range != 0..<UInt64(body.count) {
-            return failed("the store answers the whole object where \(range) was asked for")
-        }
-        return reply
+        return answer.body(of: range, reply(answer))
     }
 }

@@ -79,7 +79,7 @@ final class Transfer: @unchecked Sendable {
         let result = withStrings(
             [
                 request.method.rawValue, request.url, options.authoritiesFile, options.authoritiesDirectory,
-                options.proxy,
+                request.usesProxy ? options.proxy : nil,
             ]
         ) { strings in
             constants.withUnsafeMutableBufferPointer { headers in

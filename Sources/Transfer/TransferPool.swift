@@ -1,5 +1,6 @@
 import Bytes
 import CShim
+import Glibc
 import Runtime
 
 /// A thread of its own that moves many requests at once over libcurl, with connections that live on between them.
@@ -25,6 +26,8 @@ public final class TransferPool: Sendable {
     /// Requests under way and waiting; the store above admits fewer.
     public static let requestsMax = 4_096
     private static let waitMilliseconds: Int32 = 1_000
+    /// Between one failure of libcurl's and the next try.
+    private static let pauseMicroseconds: UInt32 = 100_000
 
     private let worker: Worker
     private let thread = Guarded<UInt64?>(nil)
@@ -128,7 +131,7 @@ public final class TransferPool: Sendable {
         func run() {
             while !isStopping {
                 let code = shim_curl_pool_perform(pool, TransferPool.waitMilliseconds)
-                precondition(code == 0, "libcurl's pool fails only by a bug")
+                if code != 0 { endAll(code) }
                 settle()
                 let orders = mailbox.withLock { box in
                     defer { box.orders.removeAll(keepingCapacity: true) }
@@ -147,6 +150,15 @@ public final class TransferPool: Sendable {
             }
             for handle in idle { handle.destroy() }
             idle.removeAll()
+        }
+
+        /// No memory, no descriptors: what is under way ends, which frees some, and others are not to pay for it with the
+        /// whole process.
+        private func endAll(_ code: Int32) {
+            for transfer in Array(active.values) {
+                finish(transfer) { $0.end(failed: TransferFailure(.broken, "libcurl can not go on, code \(code)")) }
+            }
+            usleep(TransferPool.pauseMicroseconds)
         }
 
         private func obey(_ order: Order) {

@@ -17,6 +17,8 @@ public struct TransferRequest: Sendable {
     public var answerBytesMax = TransferRequest.answerBytesStandard
     /// Nothing is waited for beyond this.
     public var limitNanoseconds: UInt64 = 30_000_000_000
+    /// False: what is asked is of this host alone, and a proxy would answer for its own.
+    public var usesProxy = true
 
     public static let answerBytesStandard = 8 << 20
 
@@ -98,6 +100,26 @@ public struct AnswerFields: Sendable {
     public init() {}
 
     public subscript(name: String) -> String? { fields.last { Self.equals($0.name, name) }?.value }
+
+    /// Whether the name of any of them begins so.
+    public func has(prefix: String) -> Bool {
+        fields.contains { field in
+            field.name.utf8.count >= prefix.utf8.count
+                && zip(field.name.utf8, prefix.utf8).allSatisfy { Self.lower($0) == Self.lower($1) }
+        }
+    }
+
+    /// Of a 206: which bytes of the object came, and how many it has; nil for those: nobody said.
+    public var contentRange: (bytes: Range<UInt64>, size: UInt64?)? {
+        guard let text = self["Content-Range"], text.lowercased().hasPrefix("bytes ") else { return nil }
+        let sides = text.dropFirst("bytes ".count).split(separator: "/", omittingEmptySubsequences: false)
+        guard sides.count == 2 else { return nil }
+        let ends = sides[0].split(separator: "-", omittingEmptySubsequences: false).map { UInt64($0) }
+        guard ends.count == 2, let first = ends[0], let last = ends[1], first <= last, last < .max else { return nil }
+        if sides[1] == "*" { return (first..<(last + 1), nil) }
+        guard let size = UInt64(sides[1]), last < size else { return nil }
+        return (first..<(last + 1), size)
+    }
 
     /// Names compare without case, of ASCII alone.
     private static func equals(_ a: String, _ b: String) -> Bool {

@@ -27,6 +27,25 @@ import Testing
         }
     }
 
+    @Test func whatIsToldOfABadAddressHasNoSecrets() throws {
+        let configuration = try load("").get()
+        for bad in [
+            "s3://b?secret_key=HUSH", "s3://b?secret_key=HUSH&x", "s3://b?region=eu&HUSH", "s3://KEY:HUSH@bucket/x",
+            "s3://KEY:HU/HUSH@bucket/x", "s3://KEY:HUSH@bucket?addressing=none", "ftp://HUSH@x", "HUSH@x", "far?x=HUSH",
+            "s3://b/a b?secret_key=HUSH",
+        ] {
+            let error = #expect(throws: Issue.self, "\(bad)") {
+                try Configuration.Store(address: bad, place: "here")
+            }
+            #expect(error?.message.contains("HUSH") == false, "\(error?.message ?? "")")
+            #expect(configuration.fault(inStore: bad)?.contains("HUSH") == false, "\(bad)")
+            guard case .failure(let invalid) = load("[[store]]\nname = 'a'\nurl = '\(bad)'\n") else {
+                return #expect(Bool(false), "\(bad)")
+            }
+            #expect(!"\(invalid)".contains("HUSH"), "\(invalid)")
+        }
+    }
+
     @Test func volumesNameTheirStores() throws {
         let good = try load(
             """

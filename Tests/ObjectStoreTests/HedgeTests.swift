@@ -81,6 +81,18 @@ struct HedgeTests {
         }
     }
 
+    /// One server of many that refuses says nothing of what the other one has; that there is nothing ends it.
+    @Test func aRefusalWaitsForTheOther() throws {
+        for status in [301, 401, 403, 409, 412, 429, 507, 404, 416] {
+            try run { store, transport, _ in
+                transport.delays = [(100_000_000, 206), (Self.quick, status)]
+                let result = await outcome { () throws(StoreError) in try await store.get(name("a"), range: 0..<1) }
+                #expect((result.failure == nil) == ![404, 416].contains(status), "\(status)")
+                #expect(store.counters.hedges == 1 && store.counters.retries == 0, "\(status)")
+            }
+        }
+    }
+
     @Test func theirShareIsBounded() throws {
         try run(5) { store, transport, _ in
             transport.delays = Array(repeating: (200_000_000, 206), count: 300)

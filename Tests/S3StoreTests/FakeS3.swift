@@ -20,6 +20,7 @@ final class FakeS3: Sendable {
         var seconds: Int64?
         var checksums = true
         var pageMax = 1000
+        var escapes = true
         var requests: [String] = []
     }
 
@@ -28,7 +29,9 @@ final class FakeS3: Sendable {
     func server() -> FakeServer { FakeServer { self.answer($0) } }
 
     static func error(_ status: Int, _ code: String, _ more: String = "") -> FakeServer.Answer {
-        .init(status, "<?xml version=\"1.0\"?><Error><Code>\(code)</Code><Message>told so</Message>\(more)</Error>")
+        .init(
+            status, "<?xml version=\"1.0\"?><Error><Code>\(code)</Code><Message>told so</Message>\(more)</Error>",
+            [("X-Amz-Request-Id", "tx1")])
     }
 
     private func answer(_ request: FakeServer.Request) -> FakeServer.Answer {
@@ -160,8 +163,11 @@ final class FakeS3: Sendable {
         let page = names.prefix(min(Int(request.query["max-keys"] ?? "") ?? 1000, state.pageMax))
         var xml =
             "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"x\"><IsTruncated>\(page.count < names.count)</IsTruncated>"
+        let isEscaped = state.escapes && request.query["encoding-type"] == "url"
+        if isEscaped { xml += "<EncodingType>url</EncodingType>" }
         for name in page {
-            xml += "<Contents><Key>\(name)</Key><Size>\(state.objects[name]?.count ?? 0)</Size></Contents>"
+            let key = isEscaped ? Endpoint.escape(name, keepsSlash: true).replacing("%20", with: "+") : name
+            xml += "<Contents><Key>\(key)</Key><Size>\(state.objects[name]?.count ?? 0)</Size></Contents>"
         }
         return .init(200, xml + "</ListBucketResult>")
     }

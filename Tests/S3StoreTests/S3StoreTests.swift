@@ -85,19 +85,27 @@ import Transfer
     }
 
     @Test func listingsLeaveOthersNamesOut() async throws {
-        let fake = FakeS3()
-        fake.state.withLock { state in
-            for key in ["p/a", "p/a/b", "p/c d", "p/é", "p/z", "q", "p2/x"] { state.objects[key] = [1, 2] }
-            for index in 0..<30 { state.objects["p/foreign \(index)"] = [] }
-            state.pageMax = 3
-        }
-        try await fake.run {
-            $0.prefix = "p"
-        } _: { store, world in
-            let upper = ObjectStore(store, world: world, loop: world.loops[0])
-            #expect(try await upper.names(prefix: "").map(\.text) == ["a", "a/b", "z"])
-            let page = try await upper.list(prefix: "a", after: "a", limit: 1)
-            #expect(page.entries == [ListEntry(name: name("a/b"), size: 2)])
+        for escapes in [true, false] {
+            let fake = FakeS3()
+            fake.state.withLock { state in
+                for key in ["p/a", "p/a/b", "p/c d", "p/é", "p/z", "q", "p2/x", "p/c+d"] {
+                    state.objects[key] = [1, 2]
+                }
+                // What XML has no way to say.
+                if escapes { for key in ["p/\u{1}", "p/b\u{0}&"] { state.objects[key] = [] } }
+                for index in 0..<30 { state.objects["p/foreign \(index)"] = [] }
+                state.pageMax = 3
+                state.escapes = escapes
+            }
+            try await fake.run {
+                $0.prefix = "p"
+            } _: { store, world in
+                let upper = ObjectStore(store, world: world, loop: world.loops[0])
+                #expect(try await upper.names(prefix: "").map(\.text) == ["a", "a/b", "z"])
+                let page = try await upper.list(prefix: "a", after: "a", limit: 1)
+                #expect(page.entries == [ListEntry(name: name("a/b"), size: 2)])
+                try await store.verify()
+            }
         }
     }
 
@@ -144,7 +152,91 @@ import Transfer
                 #expect(reply.status == (failing == 4 ? StoreReply.noAnswer : 503), "\(failing)")
             }
             let (objects, uploads) = fake.state.withLock { ($0.objects, $0.uploads) }
-            #expect(objects.isEmpty && (failing == 4 || uploads.isEmpty), "\(failing)")
+            #expect(objects.isEmpty && uploads.isEmpty, "\(failing)")
+        }
+    }
+
+    /// Of a completion only its own words count, and then what the store has.
+    @Test func anAnswerAloneDoesNotCompleteAnUpload() async throws {
+        typealias Script = @Sendable (FakeServer.Request) -> FakeServer.Answer?
+        let completed = "<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>"
+        let cases: [(String, Script, Script)] = [
+            ("nothing", { _ in .init(200) }, { _ in nil }),
+            ("a page", { _ in .init(200, "<html>welcome</html>") }, { _ in nil }),
+            ("cut", { _ in .init(200, String(completed.dropLast(5))) }, { _ in nil }),
+            ("no object", { _ in .init(200, completed) }, { _ in nil }),
+            ("a short one", { _ in nil }, { _ in .init(200, "short") }),
+            ("nobody knows", { _ in nil }, { _ in .init(503) }),
+        ]
+        for (title, completion, look) in cases {
+            let fake = FakeS3()
+            fake.state.withLock { state in
+                state.script = Array(repeating: { _ in nil }, count: 4) + [completion]
+                if title != "no object" { state.script.append(look) }
+            }
+            try await fake.run {
+                $0.partBytes = S3Options.partBytesMin
+            } _: { store, _ in
+                let reply = await store.put("large", .blocks([pattern(6 << 20), pattern(6 << 20), pattern(1 << 20)]))
+                #expect(reply.status == StoreReply.noAnswer, "\(title): \(reply.status)")
+                let words = title == "a short one" ? "in parts the store has 5" : "put together"
+                #expect(reply.reason.contains(words), "\(title): \(reply.reason)")
+            }
+            #expect(fake.state.withLock { $0.uploads.isEmpty }, "\(title)")
+        }
+    }
+
+    @Test func anUploadThatIsGivenUpIsTakenBack() async throws {
+        let fake = FakeS3()
+        fake.state.withLock { state in
+            state.script = [
+                { _ in nil },
+                { _ in
+                    var answer = FakeServer.Answer(200)
+                    answer.delayNanoseconds = nil
+                    return answer
+                },
+            ]
+        }
+        try await fake.run {
+            $0.partBytes = S3Options.partBytesMin
+        } _: { store, world in
+            let task = world.loops[0].task { await store.put("large", .blocks([pattern(6 << 20), pattern(6 << 20)])) }
+            for _ in 0..<1_000 where fake.state.withLock({ $0.requests.count }) < 2 {
+                await world.loops[0].sleep(nanoseconds: 10_000_000)
+            }
+            let begun = fake.state.withLock { Array($0.uploads.keys) }
+            #expect(begun == ["upload-large"])
+            task.cancel()
+            #expect(await task.value.status == StoreReply.noAnswer)
+        }
+        #expect(fake.state.withLock { $0.uploads.isEmpty && $0.requests.last == "DELETE uploadId" })
+    }
+
+    /// What stands in front of a store has pages of its own.
+    @Test func anObjectIsGoneOnlyWhenTheStoreSaysSo() async throws {
+        let kinds: [(StoreRequest.Kind, String)] = [
+            (.object(name("a"), .get(nil)), "GET"), (.object(name("a"), .get(0..<1)), "GET range"),
+            (.object(name("a"), .delete), "DELETE"), (.object(name("a"), .head), "HEAD"),
+            (.list(prefix: "", after: nil, limit: 1), "LIST"),
+        ]
+        let answers: [(FakeServer.Answer, absent: [String])] = [
+            (.init(404, "<html><body>no such backend</body></html>"), []), (.init(404), []),
+            (.init(404, "", [("X-Amz-Request-Id", "tx1")]), ["HEAD"]),
+            (FakeS3.error(404, "NoSuchKey"), ["GET", "GET range", "DELETE", "HEAD", "LIST"]),
+            (FakeS3.error(404, "NoSuchWebsite"), ["HEAD"]),
+        ]
+        for (kind, title) in kinds {
+            for (answer, absent) in answers {
+                let fake = FakeS3()
+                fake.state.withLock { $0.script = [{ _ in answer }] }
+                try await fake.run { store, _ in
+                    let reply = await store.perform(StoreRequest(kind))
+                    let isAbsent = reply.status == 404
+                    #expect(isAbsent == absent.contains(title), "\(title) \(reply.status)")
+                    #expect(isAbsent || reply.status == 503, "\(title) \(reply.status)")
+                }
+            }
         }
     }
 
@@ -261,6 +353,20 @@ import Transfer
             fake.state.withLock { $0.script = [{ _ in .init(200, "right") }] }
             #expect(await store.get("a", 1..<7).status == StoreReply.noAnswer)
             #expect(await store.get("a").body?.array == Array("right".utf8))
+            // Bytes 1 and 2 of 5 were asked for.
+            for (text, field, isGood) in [
+                ("ig", "bytes 1-2/5", true), ("ig", "bytes 1-2/*", true), ("ig", "bytes 2-3/5", false),
+                ("ig", "bytes 0-1/5", false), ("ri", "bytes 0-1/2", false), ("i", "bytes 1-1/5", false),
+                ("igh", "bytes 1-3/5", false),
+                ("i", "bytes 1-1/2", true), ("i", "bytes 1-2/5", false), ("ig", "bytes 1-2/2", false),
+                ("ig", "", false), ("ig", "bytes */5", false), ("ig", "bytes 1-18446744073709551615/*", false),
+            ] {
+                fake.state.withLock { $0.script = [{ _ in .init(206, text, [("Content-Range", field)]) }] }
+                let reply = await store.get("a", 1..<3)
+                #expect(reply.status == (isGood ? 206 : StoreReply.noAnswer), "\(text) \(field)")
+            }
+            fake.state.withLock { $0.script = [{ _ in .init(206, "right", [("Content-Range", "bytes 0-4/5")]) }] }
+            #expect(await store.get("a").status == StoreReply.noAnswer)
         }
     }
 

@@ -138,6 +138,15 @@ package func withWorld(_ body: @escaping @Sendable (World) async throws -> Void)
     try result.get()
 }
 
+/// The name of a new file with this text, that the caller removes.
+package func temporaryFile(_ text: String) -> String {
+    var path = Array("/var/tmp/proxyfs-test-XXXXXX\0".utf8CString)
+    let file = path.withUnsafeMutableBufferPointer { mkstemp($0.baseAddress!) }
+    _ = text.withCString { write(file, $0, strlen($0)) }
+    close(file)
+    return path.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+}
+
 package func block(_ text: String) -> Block { Array(text.utf8).withUnsafeBytes { Block(copying: $0) } }
 
 /// So many bytes that differ by their place.

@@ -30,7 +30,9 @@ final class FakeSwift: Sendable {
             if request.path == "/v3/auth/tokens" { return Self.keystone(request, &state) }
             guard request.fields["x-auth-token"] == state.token else { return .init(401) }
             if !state.script.isEmpty, let answer = state.script.removeFirst()(request) { return answer }
-            return Self.apply(request, &state)
+            var answer = Self.apply(request, &state)
+            answer.fields.append(("X-Trans-Id", "tx1"))
+            return answer
         }
     }
 
@@ -85,9 +87,15 @@ final class FakeSwift: Sendable {
         if parts.count == 1 {
             switch request.method {
             case "PUT":
-                if state.containers[container] == nil { state.containers[container] = [:] }
+                guard state.containers[container] == nil else { return .init(202) }
+                state.containers[container] = [:]
                 state.containerFields[container] = request.fields
                 return .init(201)
+            case "DELETE":
+                guard let objects = state.containers[container] else { return .init(404) }
+                guard objects.isEmpty else { return .init(409) }
+                state.containers[container] = nil
+                return .init(204)
             case "GET":
                 guard let objects = state.containers[container] else { return .init(404) }
                 return page(objects.keys.sorted(), request, state) {

@@ -1,4 +1,5 @@
 import Bytes
+import Glibc
 import Logging
 import ObjectStore
 import Runtime
@@ -86,7 +87,8 @@ import Transfer
             } _: { store, _ in
                 _ = await store.put("there", "x")
                 // A container that is made again and again.
-                fake.state.withLock { $0.script = [{ _ in .init(given) }, { _ in nil }, { _ in .init(given) }] }
+                let answer = FakeServer.Answer(given, "", [("X-Trans-Id", "tx1")])
+                fake.state.withLock { $0.script = [{ _ in answer }, { _ in nil }, { _ in answer }] }
                 #expect(await store.put("a", "x").status == status, "\(given)")
             }
         }
@@ -96,6 +98,96 @@ import Transfer
             _ = await store.put("there", "x")
             fake.state.withLock { $0.script = [{ _ in .init(201, "", [("ETag", "0000")]) }] }
             #expect(await store.put("a", "x").status == StoreReply.noAnswer)
+        }
+    }
+
+    /// What stands in front of a store has pages of its own.
+    @Test func anObjectIsGoneOnlyWhenTheStoreSaysSo() async throws {
+        let kinds: [StoreRequest.Kind] = [
+            .object(name("a"), .get(nil)), .object(name("a"), .delete), .object(name("a"), .head),
+            .list(prefix: "", after: nil, limit: 1),
+        ]
+        for kind in kinds {
+            let fake = FakeSwift()
+            try await fake.run { _ in
+            } _: { store, _ in
+                #expect(await store.put("a", "x").status == 201)
+                fake.state.withLock { $0.script = [{ _ in .init(404, "<html>no such backend</html>") }] }
+                #expect(await store.perform(StoreRequest(kind)).status == 503, "\(kind)")
+                fake.state.withLock { $0.script = [{ _ in .init(404) }] }
+                await #expect(throws: StoreProblem.self) { try await store.verify(creates: true) }
+            }
+        }
+    }
+
+    @Test func aPartThatWasNotAskedForIsNone() async throws {
+        let fake = FakeSwift()
+        try await fake.run { _ in
+        } _: { store, _ in
+            #expect(await store.put("a", "right").status == 201)
+            fake.state.withLock { $0.script = [{ _ in .init(206, "ri", [("Content-Range", "bytes 0-1/5")]) }] }
+            #expect(await store.get("a", 1..<3).status == StoreReply.noAnswer)
+            #expect(await store.get("a", 1..<3).body?.array == Array("ig".utf8))
+        }
+    }
+
+    @Test func onlyWhatWasMadeIsTakenBack() async throws {
+        for (there, spread) in [("nothing", SwiftOptions.Containers.Spread.single), ("volume", .hash(2))] {
+            let fake = FakeSwift()
+            try await fake.run {
+                $0.containers.spread = spread
+            } _: { store, world in
+                let loop = world.loops[0]
+                if there == "volume" {
+                    try await store.verify(creates: true)
+                    _ = await store.put("a", "x")
+                    _ = await store.put("b", "x")
+                    _ = await store.put("c", "x")
+                }
+                let before = fake.state.withLock { $0.containers }
+                let pool = try TransferPool("test")
+                let checking = SwiftStore(store.options, reads: pool, writes: pool, world: world, loop: loop)
+                try await checking.verify(creates: true)
+                for text in ["a", "b", "c", "d", "e"] { _ = await checking.put("check/\(text)", "x") }
+                for text in ["a", "b", "c", "d", "e"] {
+                    _ = await checking.perform(StoreRequest(.object(name("check/\(text)"), .delete)))
+                }
+                await checking.undo()
+                #expect(fake.state.withLock { $0.containers } == before, "\(there)")
+                // Others' objects under the prefix need the layout; without them it goes, whoever made it.
+                await checking.unmake()
+                #expect(fake.state.withLock { $0.containers } == before, "\(there)")
+                for text in ["a", "b", "c"] { _ = await store.perform(StoreRequest(.object(name(text), .delete))) }
+                await checking.unmake()
+                #expect(fake.state.withLock { $0.containers.values.allSatisfy(\.isEmpty) })
+                #expect(fake.state.withLock { $0.containers.keys.count } == before.count)
+                pool.stop()
+            }
+        }
+    }
+
+    @Test func aTokenOfTLSIsNotSentWithoutIt() async throws {
+        let certificate = try TLSCertificate.selfSigned(names: ["127.0.0.1", "localhost"])
+        let tls = try TLSServer(TLSServerOptions(certificates: [certificate]))
+        let server = FakeServer { _ in
+            .init(200, "", [("X-Auth-Token", "t"), ("X-Storage-Url", "http://127.0.0.1:1/v1/AUTH_test")])
+        }
+        try await server.run(tls: tls) { world, port in
+            let authority = temporaryFile(certificate.chain)
+            defer { unlink(authority) }
+            var options = TransferPool.Options()
+            options.authoritiesFile = authority
+            let pool = try TransferPool("test", options)
+            for isAllowed in [false, true] {
+                var account = SwiftOptions(
+                    .version1(Endpoint("https://localhost:\(port)/auth/v1.0")!, user: "u", key: Secret("k")),
+                    SwiftOptions.Containers(name: "vol")!)
+                if isAllowed { account.storageURL = Endpoint("http://127.0.0.1:1/v1/AUTH_test") }
+                let store = SwiftStore(account, reads: pool, writes: pool, world: world, loop: world.loops[0])
+                let problem = await #expect(throws: StoreProblem.self) { try await store.verify(creates: false) }
+                #expect(problem?.answer.contains("without TLS") == !isAllowed, "\(problem?.description ?? "")")
+            }
+            pool.stop()
         }
     }
 

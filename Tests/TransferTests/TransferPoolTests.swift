@@ -243,15 +243,25 @@ import Transfer
             let refused = await strict.perform(request)
             #expect(refused.status == 0 && refused.failure?.kind == .tls)
             strict.stop()
-            var path = Array("/var/tmp/proxyfs-authority-XXXXXX\0".utf8CString)
-            let file = path.withUnsafeMutableBufferPointer { mkstemp($0.baseAddress!) }
-            let name = path.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+            let name = temporaryFile(certificate.chain)
             defer { unlink(name) }
-            _ = certificate.chain.withCString { write(file, $0, strlen($0)) }
-            close(file)
             var options = TransferPool.Options()
             options.authoritiesFile = name
             let pool = try TransferPool("test", options)
+            #expect(await pool.perform(request).status == 200)
+            pool.stop()
+        }
+    }
+
+    @Test func aProxyIsPassedByOnlyWhereItIsSaidSo() async throws {
+        let server = FakeServer { _ in .init(200, "here") }
+        try await server.run { _, port in
+            var options = TransferPool.Options()
+            options.proxy = "http://127.0.0.1:1"
+            let pool = try TransferPool("test", options)
+            var request = get(port)
+            #expect(await pool.perform(request).failure?.kind == .unreachable)
+            request.usesProxy = false
             #expect(await pool.perform(request).status == 200)
             pool.stop()
         }

@@ -42,6 +42,7 @@ public final class MetadataCredentials: S3CredentialSource {
         var request = TransferRequest(method, endpoint.description + path)
         request.headers = [header]
         request.limitNanoseconds = Self.limitNanoseconds
+        request.usesProxy = false
         if method == .put { request.body = .blocks([]) }
         let reply = await pool.perform(request)
         if let failure = reply.failure {

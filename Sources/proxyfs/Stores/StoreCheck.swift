@@ -352,7 +352,7 @@ final class StoreCheck: @unchecked Sendable {
 
     private func cleanUp() async {
         for name in names.sorted() { _ = await send(.object(name, .delete)) }
-        await connection.unmake()
+        await connection.undo()
         let left = await send(.list(prefix: lead + "/", after: nil, limit: 10))
         if left.status == 200, !left.entries.isEmpty, connection.description.kind == .s3 {
             add(

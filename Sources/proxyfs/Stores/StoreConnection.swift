@@ -16,7 +16,9 @@ final class StoreConnection: Sendable {
     private let check: @Sendable (_ creates: Bool) async throws(StoreProblem) -> Void
     /// The store's clock, in seconds since 1970; nil: it does not tell.
     let time: @Sendable () async -> Int64?
-    /// Takes back what a check that creates has made.
+    /// Takes back what a check that creates has made, and nothing that was there before.
+    let undo: @Sendable () async -> Void
+    /// After the last object is gone: takes away what the store keeps beside them.
     let unmake: @Sendable () async -> Void
 
     /// Beside those that are read or written: second requests for late ones, credentials, given up ones that still end.
@@ -43,13 +45,14 @@ final class StoreConnection: Sendable {
             transport = store
             check = { (_) async throws(StoreProblem) in try await store.verify() }
             time = { await store.time() }
-            unmake = {}
+            (undo, unmake) = ({}, {})
         case .swift:
             let store = SwiftStore(
                 try Self.swift(description), reads: reads, writes: writes, world: world, loop: loop)
             transport = store
             check = { (creates) async throws(StoreProblem) in try await store.verify(creates: creates) }
             time = { await store.time() }
+            undo = { await store.undo() }
             unmake = { await store.unmake() }
         }
     }
@@ -78,8 +81,8 @@ final class StoreConnection: Sendable {
     ) throws(CommandFailure) -> Endpoint {
         guard let endpoint = Endpoint(text) else {
             throw .failure(
-                "the store \(description.name): \(key) \"\(text)\" is no address like https://HOST:PORT; secrets have keys "
-                    + "of their own")
+                "the store \(description.name): what \(key) says is no address like https://HOST:PORT; secrets have keys of "
+                    + "their own")
         }
         return endpoint
     }
@@ -156,7 +159,7 @@ final class StoreConnection: Sendable {
         }
         if way == .automatic || way == .sharedFile {
             let file = environment("AWS_SHARED_CREDENTIALS_FILE") ?? (environment("HOME") ?? "") + "/.aws/credentials"
-            let profile = environment("AWS_PROFILE") ?? description.profile
+            let profile = description.profile ?? environment("AWS_PROFILE") ?? "default"
             if way == .sharedFile || access(file, R_OK) == 0 {
                 let text = String(decoding: try Settings.read(file, "the credentials"), as: UTF8.self)
                 if let found = LocalCredentials.sharedFile(text, profile: profile) {
