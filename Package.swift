@@ -116,7 +116,8 @@ let package = Package(
             exclude: ["run"],
             swiftSettings: strict),
         .executableTarget(
-            name: "benchmark-engine", dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Trials"],
+            name: "benchmark-engine",
+            dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Trials"],
             path: "benchmarks/engine", exclude: ["run", "crowd"], swiftSettings: strict),
 
         .executableTarget(

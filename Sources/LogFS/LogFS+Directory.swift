@@ -20,7 +20,8 @@ extension LogFS {
             }
             guard name.count <= Limits.nameBytesMax else { throw .refused(.nameTooLong) }
             try records.expectDirectory(directory)
-            guard let entry = try records.entry(directory.inode, name), let inode = try records.inode(entry.inode) else {
+            guard let entry = try records.entry(directory.inode, name), let inode = try records.inode(entry.inode)
+            else {
                 throw .refused(.noEntry)
             }
             return inode

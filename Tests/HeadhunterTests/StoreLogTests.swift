@@ -233,7 +233,9 @@ struct StoreLogTests {
                     let tally = Tally()
                     for round in 0..<6 {
                         let (volume, _) = try await Self.volume(world, memory, round % 2 == 0 ? "a" : "b")
-                        guard try await Self.counted(volume) == tally.made else { return "round \(round): changes are missing" }
+                        guard try await Self.counted(volume) == tally.made else {
+                            return "round \(round): changes are missing"
+                        }
                         for _ in 0...(round % 3) {
                             let (mine, number) = try await Self.count(volume, tally)
                             tally.made = mine

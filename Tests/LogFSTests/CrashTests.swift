@@ -35,7 +35,8 @@ struct CrashTests {
         for second in FileStep.allCases { trial.run([first, second]) }
         #expect(trial.problems.prefix(3) == [])
         print("crash points of workloads that begin with \(first): \(trial.crashes)")
-        #expect(trial.crashes > 300, "only \(trial.crashes) crash points")
+        // Behind a checkpoint little is left to write.
+        #expect(trial.crashes > (first == .checkpoint ? 100 : 300), "only \(trial.crashes) crash points")
     }
 
     /// The same with three steps.

@@ -10,7 +10,8 @@ import Testing
 @Suite(.serialized) struct CommandTests {
     /// In an order in which each finds what it needs.
     private static let order = [
-        "volume create", "volume take", "volume list", "volume show", "volume checkpoint", "user add", "user list", "user change",
+        "volume create", "volume take", "volume list", "volume show", "volume checkpoint", "user add", "user list",
+        "user change",
         "user grant", "user key add", "user key list", "user key remove", "user revoke", "export add", "export list",
         "export change", "export remove", "share add", "share list", "share change", "share remove", "quota set",
         "quota list", "quota remove", "explain", "volume mount", "volume mounts", "volume unmount", "volume freeze",

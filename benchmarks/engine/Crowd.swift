@@ -34,7 +34,8 @@ struct Crowd {
         return (try await LogFS.open(volume, world: world, subvolume: 1), store)
     }
 
-    private func make(_ files: LogFS, _ home: FileID, _ name: String, _ type: FileType) async throws -> (FileID, UInt64) {
+    private func make(_ files: LogFS, _ home: FileID, _ name: String, _ type: FileType) async throws -> (FileID, UInt64)
+    {
         let made = try await files.run { reader in
             Array(name.utf8).withUnsafeBytes {
                 files.create(
@@ -54,7 +55,9 @@ struct Crowd {
         }
         let (files, store) = try await open()
         var homes: [FileID] = []
-        for index in 0..<Self.directories { homes.append(try await make(files, files.rootID, "d\(index)", .directory).0) }
+        for index in 0..<Self.directories {
+            homes.append(try await make(files, files.rootID, "d\(index)", .directory).0)
+        }
         var last: UInt64 = 0
         var nodes = 0.0
         let start = seconds()
@@ -138,7 +141,9 @@ struct Crowd {
         }
         let rate = Double(rounds) / (seconds() - start)
         let each = Double(store.counters.gets - reads) / Double(rounds)
-        print("random look-ups over \(many), cache of 256 MiB: \(Int(rate))/s, \(Int(each * 100)) hundredths of a read each")
+        print(
+            "random look-ups over \(many), cache of 256 MiB: \(Int(rate))/s, \(Int(each * 100)) hundredths of a read each"
+        )
         var usage = rusage()
         getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
         print("the process had \(usage.ru_maxrss / 1024) MiB at the most")

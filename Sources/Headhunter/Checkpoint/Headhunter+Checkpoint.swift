@@ -237,7 +237,7 @@ extension Headhunter {
         for (id, root) in frozen.roots { trees.append((id, packer.address(of: root))) }
         let header = CheckpointHeader(
             volume: volume, number: checkpoints.header.number + 1, epoch: epoch, nonces: frozen.nonces,
-            logFirst: frozen.logFirst, 
+            logFirst: frozen.logFirst,
             logDurable: max(log.confirmed(), frozen.logFirst - 1, frozen.isPartial ? frozen.last : 0),
             treeEpoch: frozen.treeEpoch, wall: world.clock.wall(),
             // Who closes with nothing left in his log leaves it behind: another place may go on from the store alone.

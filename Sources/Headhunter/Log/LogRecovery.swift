@@ -77,7 +77,8 @@ struct LogRecovery {
         let files = try openFiles()
         defer { for file in files { file.handle.close() } }
         return Ending(
-            next: first, sequence: try nextSequence(), chain: 0, files: files.map { ($0.sequence, $0.first) }, torn: false,
+            next: first, sequence: try nextSequence(), chain: 0, files: files.map { ($0.sequence, $0.first) },
+            torn: false,
             known: first - 1, unsure: [], unsureChain: 0, supersedes: true)
     }
 

@@ -59,7 +59,8 @@ struct StoreLogRecovery {
         }
         guard reading.stored < reading.next else {
             throw .damaged(
-                "the replay log in the store ends before record \(reading.next), but record \(reading.stored) was stored")
+                "the replay log in the store ends before record \(reading.next), but record \(reading.stored) was stored"
+            )
         }
         records = reading.records
         first = header.logFirst
@@ -188,7 +189,9 @@ struct StoreLogRecovery {
             for number in numbers {
                 group.addTask {
                     do throws(StoreError) {
-                        return (number, .success(try await store.get(ObjectNaming.name(prefix, ObjectNaming.slot, number))))
+                        return (
+                            number, .success(try await store.get(ObjectNaming.name(prefix, ObjectNaming.slot, number)))
+                        )
                     } catch { return (number, .failure(error)) }
                 }
             }

@@ -108,6 +108,7 @@ final class StageRecovery {
             // A durable record's segment is in the store, or nobody's by now.
             guard isUnsure else {
                 absent.insert(range.segment)
+                named[range.segment, default: []].append(range)
                 return !lost.contains(range.segment)
             }
             doubtful.insert(range.segment)

@@ -436,7 +436,8 @@ package func commonPrefix(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPoint
         if difference != 0 { return index + difference.trailingZeroBitCount / 8 }
         index += 8
     }
-    while index < limit, x.load(fromByteOffset: index, as: UInt8.self) == y.load(fromByteOffset: index, as: UInt8.self) {
+    while index < limit, x.load(fromByteOffset: index, as: UInt8.self) == y.load(fromByteOffset: index, as: UInt8.self)
+    {
         index += 1
     }
     return index

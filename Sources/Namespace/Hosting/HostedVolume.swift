@@ -74,7 +74,8 @@ public final class HostedVolume: Sendable {
             if let connect { try await connect() } else { try await directory(folder, world: world, loop: loop) }
         let capabilities = store.capabilities
         guard !options.logIsInStore || capabilities.createIfAbsent && capabilities.listsConsistently else {
-            throw .store("a log in the store needs one that creates objects conditionally: proxyfs store check says more")
+            throw .store(
+                "a log in the store needs one that creates objects conditionally: proxyfs store check says more")
         }
         // A log without its volume means that this is not the place where the volume is.
         let isNew = await world.blocking.run(on: loop) { () throws(Never) in
@@ -84,11 +85,13 @@ public final class HostedVolume: Sendable {
             let headhunter: Headhunter
             do throws(VolumeError) {
                 headhunter = try await Headhunter.open(
-                    world: world, loop: loop, store: store, prefix: prefix, directory: folder + "/log", options: options)
+                    world: world, loop: loop, store: store, prefix: prefix, directory: folder + "/log", options: options
+                )
             } catch .noVolume where isNew && mayMake {
                 try await Headhunter.create(world: world, store: store, prefix: prefix)
                 headhunter = try await Headhunter.open(
-                    world: world, loop: loop, store: store, prefix: prefix, directory: folder + "/log", options: options)
+                    world: world, loop: loop, store: store, prefix: prefix, directory: folder + "/log", options: options
+                )
             }
             let files: LogFS
             do throws(Failure) {

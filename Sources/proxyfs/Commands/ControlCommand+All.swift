@@ -9,7 +9,8 @@ extension ControlCommand {
 
     private static let volumes = [
         ControlCommand(
-            words: ["volume", "create"], positional: ["NAME"], options: [durability, Option("store", .text), Option("log", .text)],
+            words: ["volume", "create"], positional: ["NAME"],
+            options: [durability, Option("store", .text), Option("log", .text)],
             help: Help.volumeCreate),
         ControlCommand(
             words: ["volume", "take"], positional: ["NAME"],

@@ -318,7 +318,8 @@ final class Control: Sendable {
         return Self.message(
             isWhole
                 ? "volume \(name) deleted"
-                : "volume \(name) is no longer this server's; it was not open, so its objects at \(entry.store) were left")
+                : "volume \(name) is no longer this server's; it was not open, so its objects at \(entry.store) were left"
+        )
     }
 
     private func checkpoint(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {

@@ -528,8 +528,9 @@ final class VolumeHost: Sendable {
         case .fenced: "another server has taken it over"
         case .closed: "it is closed"
         case .noVolume: "there is no volume"
-        case .logElsewhere: "its replay log is in another place, with changes that may be nowhere else: open it there, or, when that place is gone "
-            + "for good, go on from what the store has with proxyfs volume take"
+        case .logElsewhere:
+            "its replay log is in another place, with changes that may be nowhere else: open it there, or, when that place is gone "
+                + "for good, go on from what the store has with proxyfs volume take"
         }
     }
 }
