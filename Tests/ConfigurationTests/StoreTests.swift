@@ -81,4 +81,16 @@ import Testing
         guard case .failure(let invalid) = load(text) else { return #expect(Bool(false), "\(text)") }
         #expect("\(invalid)".contains(words), "\(invalid)")
     }
+
+    /// Two volumes never have their objects in one place, nor one's among the other's.
+    @Test(arguments: [
+        ("s3://b/a", "s3://b/a", true), ("s3://b", "s3://b/a", true), ("s3://b/a/c", "s3://b/a", true),
+        ("s3://b/a", "s3://b/ab", false), ("s3://b/a", "s3://c/a", false), ("s3://b/a", "swift://b/a", false),
+        ("s3://b/a?endpoint=https://X/", "s3://b/a?endpoint=https://x", true),
+        ("s3://b/a?endpoint=https://x", "s3://b/a?endpoint=https://y", false),
+    ]) func placesThatOverlap(_ one: String, _ other: String, _ isSo: Bool) throws {
+        let stores = try [one, other].map { try Configuration.Store(address: $0, place: "") }
+        #expect(stores[0].overlaps(stores[1]) == isSo)
+        #expect(stores[1].overlaps(stores[0]) == isSo)
+    }
 }

@@ -29,7 +29,6 @@ public final class MountTree: FileSystem {
         case notMounted
         /// Something is mounted below it.
         case hasMounts
-        case file(FileError)
     }
 
     struct Table: Sendable {

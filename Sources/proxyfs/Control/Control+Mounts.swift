@@ -73,7 +73,6 @@ extension Control {
         case .tooMany: "a volume has \(MountTree.mountsMax) mounts at most"
         case .notMounted: "nothing is mounted there"
         case .hasMounts: "something is mounted below it; unmount that first"
-        case .file(let error): "\(error)"
         }
     }
 

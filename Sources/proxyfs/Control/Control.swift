@@ -44,12 +44,9 @@ final class Control: Sendable {
 
     /// Opens the volumes, and reads what they keep.
     func open(_ settings: Settings) async throws(CommandFailure) {
-        try await host.openAll(settings.configuration)
-        for entry in host.entries {
-            if let hosted = entry.hosted { try await attach(hosted.volume) }
-        }
-        await declare(settings)
         host.opened.withLock { $0 = { [weak self] hosted in await self?.attachLate(hosted, settings) } }
+        for hosted in try await host.openAll(settings.configuration) { try await attach(hosted.volume) }
+        await declare(settings)
     }
 
     /// A volume whose store was not there when the server started.

@@ -81,8 +81,9 @@ final class VolumeHost: Sendable {
 
     // MARK: Opening
 
-    /// Opens all of them. One that can not be opened is told of in its entry, and the others are served.
-    func openAll(_ configuration: Configuration) async throws(CommandFailure) {
+    /// Opens all of them, and answers those that are open; `opened` is told of those that come later. One that can not be
+    /// opened is told of in its entry, and the others are served.
+    func openAll(_ configuration: Configuration) async throws(CommandFailure) -> [HostedVolume] {
         book.options = Self.options(configuration.engine)
         book.configuration = configuration
         for volume in configuration.volumes {
@@ -106,7 +107,10 @@ final class VolumeHost: Sendable {
             }
         }
         let names = book.entries.keys.sorted().filter { book.entries[$0]?.problem == nil }
-        guard !names.isEmpty else { return }
+        guard !names.isEmpty else {
+            book.isServing = true
+            return []
+        }
         // A store that does not answer holds up none of the others, and is asked again later.
         let gate = OpenGate(names.count)
         for name in names { loop.task { await self.openPatiently(name, gate) } }
@@ -119,7 +123,9 @@ final class VolumeHost: Sendable {
             book.entries[name]?.problem = "its store has not answered yet"
             logger.error("volume not open", [.init("name", name), .init("why", "its store has not answered yet")])
         }
+        // From here on who comes is told of: nobody is missed, and nobody comes twice.
         book.isServing = true
+        return entries.compactMap(\.hosted)
     }
 
     private static let openNanoseconds: UInt64 = 60_000_000_000
@@ -143,7 +149,7 @@ final class VolumeHost: Sendable {
         }
     }
 
-    /// Tries until the volume is open, or there is no use in trying. Who comes late is told of by `whenOpened`.
+    /// Tries until the volume is open, or there is no use in trying.
     private func openPatiently(_ name: String, _ gate: OpenGate) async {
         var pause = Self.retryNanoseconds.lowerBound
         var isFirst = true
@@ -187,11 +193,11 @@ final class VolumeHost: Sendable {
         options.takesOver = takesOver
         let (settings, mayMake) = (options, entry.place != nil || entry.isNew || entry.store == "directory")
         let described = try StoreCommand.describe(entry.store, book.configuration)
+        if let described, let other = neighbour(of: described, for: entry) {
+            throw .failure("volume \(other) has its objects at \(described.address), or around it: name another prefix")
+        }
         let connected = try described.map { (store) throws(CommandFailure) in
             try ConnectedStore(store, world: world, loop: loop)
-        }
-        if let described, let other = neighbour(of: described, but: name) {
-            throw .failure("volume \(other) has its objects at \(described.address), or around it: name another prefix")
         }
         let result = await loop.task { () async -> Result<HostedVolume, HostingError> in
             do throws(HostingError) {
@@ -203,6 +209,12 @@ final class VolumeHost: Sendable {
         }.value
         switch result {
         case .success(let hosted):
+            guard book.entries[name] != nil else {
+                // It was deleted, or the server is ending.
+                _ = await loop.task { try? await hosted.close() }.value
+                connected?.stop()
+                return
+            }
             guard volumes.add(hosted.volume) else {
                 _ = await loop.task { try? await hosted.close() }.value
                 connected?.stop()
@@ -249,10 +261,14 @@ final class VolumeHost: Sendable {
     }
 
     /// A volume whose objects are at the same place of a store as this one's would be, or above or below it.
-    private func neighbour(of store: Configuration.Store, but name: String) -> String? {
-        for entry in entries where entry.name != name && (entry.hosted != nil || entry.problem == nil) {
-            guard let other = try? StoreCommand.describe(entry.store, book.configuration) else { continue }
-            if other.overlaps(store), entry.hosted != nil || entry.name < name { return entry.name }
+    /// One that is not open counts as well: it may come back, or be half deleted. Of two that begin together the first by
+    /// name stays.
+    private func neighbour(of store: Configuration.Store, for entry: Entry) -> String? {
+        for other in entries where other.name != entry.name {
+            guard let its = try? StoreCommand.describe(other.store, book.configuration), its.overlaps(store) else {
+                continue
+            }
+            if entry.isNew || other.hosted != nil || other.isDeleting || other.name < entry.name { return other.name }
         }
         return nil
     }
