@@ -149,6 +149,26 @@ struct DeadlineTests {
         rig.expectEnd(at: closed + Self.limit, .local)
     }
 
+    /// A peer that never stops sending keeps a closed connection for so long, and no longer.
+    @Test func lingerBesideAPeerThatGoesOn() throws {
+        let rig = Rig(Script())
+        try rig.listen {
+            $0.limits.lingerTimeout = second
+            $0.limits.lingerMax = Self.limit
+        }
+        rig.connect()
+        #expect(rig.simulation.run(for: second) { rig.server.log.opened == 1 && rig.client.log.opened == 1 })
+        let accepted = try #require(rig.accepted)
+        let connection = try #require(rig.connection)
+        let closed = rig.now
+        rig.simulation.loop.execute { accepted.close() }
+        while rig.now + 400 * millisecond < closed + Self.limit {
+            rig.simulation.loop.execute { [1, 2, 3].withUnsafeBytes { connection.write($0) } }
+            rig.simulation.run(for: 400 * millisecond)
+        }
+        rig.expectEnd(at: closed + Self.limit, .local)
+    }
+
     @Test func drain() throws {
         let rig = Rig(Script { $0.onDraining = { _ in } })
         try rig.listen { _ in }

@@ -114,6 +114,7 @@ extension Connection {
             abort(because: flags.contains(.closing) ? reason : .finished)
         } else if flags.contains(.closing) {
             progressAt = loop.now
+            concludedAt = min(concludedAt, progressAt)
             updateInterest()
             armTimer()
         }

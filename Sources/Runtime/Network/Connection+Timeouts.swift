@@ -6,7 +6,10 @@ extension Connection {
             let limit = flags.contains(.outgoing) ? limits.connectTimeout : limits.handshakeTimeout
             return (activeAt &+ limit, .openTimeout)
         }
-        if flags.contains(.closing), flags.contains(.finished) { return (progressAt &+ limits.lingerTimeout, reason) }
+        if flags.contains(.closing), flags.contains(.finished) {
+            let last = concludedAt == .max ? UInt64.max : concludedAt &+ limits.lingerMax
+            return (min(progressAt &+ limits.lingerTimeout, last), reason)
+        }
         if flags.contains(.stalled) {
             return (progressAt &+ limits.writeTimeout, .writeTimeout)
         }

@@ -46,6 +46,8 @@ public final class Connection: @unchecked Sendable {
     @exclusivity(unchecked) var activeAt: UInt64
     @exclusivity(unchecked) var progressAt: UInt64
     @exclusivity(unchecked) var partialSince: UInt64
+    /// Since when all output of a closed connection has left.
+    @exclusivity(unchecked) var concludedAt: UInt64 = .max
     var timer: LoopTimer?
     @exclusivity(unchecked) var timerAt: UInt64 = .max
 

@@ -88,6 +88,8 @@ public struct ConnectionLimits: Sendable {
     /// How long a closed connection takes in what the peer still sends. Without it the kernel answers such bytes
     /// with a reset, which can destroy the last reply on its way.
     public var lingerTimeout: UInt64 = 1_000_000_000
+    /// ... and for how long in all, from a peer that never stops.
+    public var lingerMax: UInt64 = 30_000_000_000
 
     public init() {}
 
