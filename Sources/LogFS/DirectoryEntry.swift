@@ -38,18 +38,37 @@ extension Records {
             found(name)
             return exact
         }
+        return try FoldTable.withFolded(name) { (folded) throws(Halt) -> Entry? in
+            // A name that is its own folded form is found by it, and has no key of its own among the folded ones.
+            var best: Entry?
+            if folded.count <= Limits.nameBytesMax, !folded.elementsEqual(name), FoldTable.isFolded(folded) {
+                best = try entry(directory, folded)
+            }
+            if let other = try differing(directory, folded, hash, below: best?.cookie ?? .max, found: found) {
+                return other
+            }
+            if best != nil { found(folded) }
+            return best
+        }
+    }
+
+    /// The first entry with this folded form that is written otherwise, if it is older than `cookie`.
+    private func differing(
+        _ directory: UInt64, _ folded: UnsafeRawBufferPointer, _ hash: FoldedHash, below cookie: UInt64,
+        found: (UnsafeRawBufferPointer) -> Void
+    ) throws(Halt) -> Entry? {
         let id = directory | KeyLayout.directorySpace
-        let sum = hash(name)
+        let sum = hash.ofFolded(folded)
         var cookies: [UInt64] = []
         try scan(from: scratch.key(id, .folded, sum, 0), budget: View.scanBudget) { key, _ in
-            guard key.isKey(id, .folded), key.keyNumber() == sum else { return false }
+            guard key.isKey(id, .folded), key.keyNumber() == sum, key.keyNumber(at: 17) < cookie else { return false }
             cookies.append(key.keyNumber(at: 17))
             return true
         }
         for cookie in cookies {
             guard let value = try get(scratch.key(id, .cookie, cookie)) else { continue }
             let other = value.from(10)
-            guard FoldTable.areEqual(other, name) else { continue }
+            guard FoldTable.areEqual(other, folded) else { continue }
             found(other)
             return Entry(inode: value.u64(1), cookie: cookie, type: FileType(rawValue: value[9]) ?? .file)
         }
@@ -58,7 +77,7 @@ extension Records {
 }
 
 extension Editing {
-    /// Writes the three keys of an entry.
+    /// Writes the keys of an entry: three if its name is written otherwise than folded, else two.
     func putEntry(_ directory: UInt64, _ name: UnsafeRawBufferPointer, _ entry: Entry) {
         let id = directory | KeyLayout.directorySpace
         let memory = scratch.value
@@ -70,14 +89,14 @@ extension Editing {
         memory.put(entry.type.rawValue, at: 9)
         if let source = name.baseAddress { memcpy(memory + 10, source, name.count) }
         put(scratch.key(id, .cookie, entry.cookie), UnsafeRawBufferPointer(start: memory, count: 10 + name.count))
-        mark(scratch.key(id, .folded, writer.foldedHash(name), entry.cookie))
+        if !FoldTable.isFolded(name) { mark(scratch.key(id, .folded, writer.foldedHash(name), entry.cookie)) }
     }
 
     func deleteEntry(_ directory: UInt64, _ name: UnsafeRawBufferPointer, _ entry: Entry) {
         let id = directory | KeyLayout.directorySpace
         delete(scratch.key(id, .name, name))
         delete(scratch.key(id, .cookie, entry.cookie))
-        delete(scratch.key(id, .folded, writer.foldedHash(name), entry.cookie))
+        if !FoldTable.isFolded(name) { delete(scratch.key(id, .folded, writer.foldedHash(name), entry.cookie)) }
     }
 
     /// The next cookie of a directory.

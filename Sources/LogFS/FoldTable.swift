@@ -44,28 +44,29 @@ package enum FoldTable {
         return (character, count)
     }
 
-    package static func areEqual(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
-        var i = 0
-        var j = 0
-        while i < a.count, j < b.count {
-            let x = next(a, at: i)
-            let y = next(b, at: j)
-            if x.character != y.character, fold(x.character) != fold(y.character) { return false }
-            i += x.count
-            j += y.count
+    /// Whether a name is its own folded form.
+    static func isFolded(_ name: UnsafeRawBufferPointer) -> Bool {
+        var index = 0
+        while index < name.count {
+            let byte = name[index]
+            if byte < 0x80 {
+                if byte &- 0x41 < 26 { return false }
+                index += 1
+                continue
+            }
+            let (character, count) = next(name, at: index)
+            if fold(character) != character { return false }
+            index += count
         }
-        return i == a.count && j == b.count
+        return true
     }
-}
 
-/// A keyed hash of folded names: clients choose the names, and can not make them collide.
-struct FoldedHash: Sendable {
-    let hash: KeyedHash
-
-    init(_ key: (UInt64, UInt64)) { hash = KeyedHash(key.0, key.1) }
-
-    func callAsFunction(_ name: UnsafeRawBufferPointer) -> UInt64 {
-        withUnsafeTemporaryAllocation(byteCount: 4 * Limits.nameBytesMax, alignment: 8) { memory -> UInt64 in
+    /// Calls `body` with the folded form of a name.
+    static func withFolded<Value, Problem: Error>(
+        _ name: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) throws(Problem) -> Value
+    ) throws(Problem) -> Value {
+        try withUnsafeTemporaryAllocation(byteCount: 4 * Limits.nameBytesMax, alignment: 8) {
+            (memory) -> Result<Value, Problem> in
             // Folded and in UTF-8 again: some characters fold into ASCII.
             var index = 0
             var count = 0
@@ -77,12 +78,26 @@ struct FoldedHash: Sendable {
                     count += 1
                     continue
                 }
-                let (character, length) = FoldTable.next(name, at: index)
-                count += Self.encode(FoldTable.fold(character), memory, count)
+                let (character, length) = next(name, at: index)
+                count += encode(fold(character), memory, count)
                 index += length
             }
-            return hash(UnsafeRawBufferPointer(rebasing: memory[..<count]))
+            let folded = UnsafeRawBufferPointer(rebasing: memory[..<count])
+            do throws(Problem) { return .success(try body(folded)) } catch { return .failure(error) }
+        }.get()
+    }
+
+    package static func areEqual(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+        var i = 0
+        var j = 0
+        while i < a.count, j < b.count {
+            let x = next(a, at: i)
+            let y = next(b, at: j)
+            if x.character != y.character, fold(x.character) != fold(y.character) { return false }
+            i += x.count
+            j += y.count
         }
+        return i == a.count && j == b.count
     }
 
     private static func encode(
@@ -113,4 +128,16 @@ struct FoldedHash: Sendable {
             return 1
         }
     }
+}
+
+/// A keyed hash of folded names: clients choose the names, and can not make them collide.
+struct FoldedHash: Sendable {
+    let hash: KeyedHash
+
+    init(_ key: (UInt64, UInt64)) { hash = KeyedHash(key.0, key.1) }
+
+    func callAsFunction(_ name: UnsafeRawBufferPointer) -> UInt64 { FoldTable.withFolded(name) { hash($0) } }
+
+    /// Of a name that is folded already.
+    func ofFolded(_ name: UnsafeRawBufferPointer) -> UInt64 { hash(name) }
 }

@@ -25,7 +25,7 @@ import Bytes
 /// directory | 1<<62  sums                                see `DirectorySums`
 ///                    name        name                    inode u64, cookie u64, type u8
 ///                    cookie      cookie u64              inode u64, type u8, name
-///                    folded      hash u64, cookie u64    nothing: hash of the folded name
+///                    folded      hash u64, cookie u64    nothing: hash of the folded name, if the name is another
 /// fork | 1<<63       inline                              the file's content, at most 2 KiB
 ///                    extent      end of the range u64    start u64, segment u64, offset u32
 ///                    target      index u8                a part of a symbolic link's target

@@ -132,7 +132,7 @@ private struct Rig {
             preconditionFailure()
         }
         evictions += 1
-        let frame = cache.insertClean(address)
+        let frame = cache.insertClean(address, tree: tree.id)
         image.withUnsafeBytes { cache.page(frame).base.copyMemory(from: $0.baseAddress!, byteCount: Page.size) }
     }
 

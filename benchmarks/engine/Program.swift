@@ -12,21 +12,21 @@ import Trials
 enum Program {
     static func main() {
         guard CommandLine.arguments.count >= 2 else {
-            print("usage: benchmark-engine DIRECTORY [FILES [MEGABYTES]] | DIRECTORY fill|look FILES")
+            print("usage: benchmark-engine DIRECTORY [durable|data|names|stored|fill|look] [FILES [MEGABYTES]]")
             exit(2)
         }
         let path = CommandLine.arguments[1]
-        let part = CommandLine.arguments.dropFirst(2).first.flatMap { ["fill", "look"].contains($0) ? $0 : nil }
+        let part = CommandLine.arguments.dropFirst(2).first.flatMap { Int($0) == nil ? $0 : nil }
         let numbers = CommandLine.arguments.dropFirst(part == nil ? 2 : 3).map { Int($0) ?? 0 }
         do throws(Errno) {
             let disk = try RealDisk(path: path)
             let world = try World.real(disk: disk, loops: 1)
             let done = Mutex(false)
             let benchmark = Benchmark(
-                world: world, path: path, many: numbers.first ?? 1_000_000,
+                world: world, path: path, part: part, many: numbers.first ?? 1_000_000,
                 megabytes: numbers.count > 1 ? numbers[1] : 1024)
             world.loops[0].task {
-                if let part {
+                if let part, part == "fill" || part == "look" {
                     let crowd = Crowd(world: world, many: numbers.first ?? 10_000_000)
                     do { if part == "fill" { try await crowd.fill() } else { try await crowd.look() } } catch {
                         print("benchmark-engine: \(error)")
@@ -48,6 +48,8 @@ enum Program {
 private struct Benchmark {
     let world: World
     let path: String
+    /// The one part that is asked for.
+    let part: String?
     /// Files of the large part.
     let many: Int
     /// Data of the sequential part.
@@ -69,13 +71,15 @@ private struct Benchmark {
             let volume = try await Headhunter.open(
                 world: world, loop: loop, store: store, prefix: "v", directory: "log", options: options)
             let files = try await LogFS.open(volume, world: world, subvolume: 1)
-            try await durable(files)
-            try await data(files)
-            try await small(files)
-            try await large(files)
+            if part == nil || part == "durable" { try await durable(files) }
+            if part == nil || part == "data" { try await data(files) }
+            if part == nil || part == "names" {
+                try await small(files)
+                try await large(files)
+            }
             try await files.stop()
             try await volume.close()
-            try await stored()
+            if part == nil || part == "stored" { try await stored() }
         } catch {
             print("benchmark-engine: \(error)")
         }

@@ -12,26 +12,19 @@ final class DataCache: @unchecked Sendable {
     /// So many neighbours lie in the same shard: 1 MiB.
     private static let runShift = 5
 
-    private let memory: UnsafeMutableRawPointer
-    private let byteCount: Int
+    private let memory: Expanse
     private let shards: [Guarded<Shard>]
 
-    /// The memory is the system's until it is used.
     init(bytes: Int) {
         let frames = max(bytes / Self.frameSize / Self.shardCount, 1)
-        byteCount = frames * Self.shardCount * Self.frameSize
-        guard
-            let memory = mmap(
-                nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
-            memory != MAP_FAILED
-        else { preconditionFailure("no address space for the data cache") }
+        let memory = Expanse(bytes: frames * Self.shardCount * Self.frameSize)
         self.memory = memory
         shards = (0..<Self.shardCount).map { index in
-            Guarded(Shard(base: memory + index * frames * Self.frameSize, capacity: frames))
+            Guarded(Shard(base: memory.base + index * frames * Self.frameSize, capacity: frames))
         }
     }
 
-    deinit { munmap(memory, byteCount) }
+    deinit { memory.release() }
 
     private func shard(_ segment: UInt64, _ block: Int) -> Guarded<Shard> {
         var hash = segment &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(block >> Self.runShift) &* 0xC2B2_AE3D_27D4_EB4F

@@ -25,6 +25,8 @@ package final class NodeCache {
         /// Of a frame that a checkpoint has stored while its parent still names it by frame: stays resident
         /// until the parent has been told.
         package var pinned: Bool
+        /// The tree that the node is one of.
+        package var tree: UInt32
         /// Next in the free list.
         package var nextFree: UInt32
     }
@@ -33,7 +35,8 @@ package final class NodeCache {
     package static let framesPerChangeMax = 256
 
     package let capacity: Int
-    private let memory: UnsafeMutableRawPointer
+    package let hints: KeyHints
+    private let memory: Expanse
     private let frames: UnsafeMutablePointer<Frame>
     /// The eviction clock's marks: lives left, given back on each use.
     private let marks: UnsafeMutablePointer<Atomic<UInt8>>
@@ -44,6 +47,8 @@ package final class NodeCache {
     @exclusivity(unchecked) private var untouched: Int
     @exclusivity(unchecked) private var clockHand = 0
     @exclusivity(unchecked) private var index: AddressIndex
+    /// Counts whatever may make a frame another node, or give a node another frame or other fences.
+    @exclusivity(unchecked) package private(set) var shape: UInt64 = 0
     /// The epoch that changes made now belong to; raised by each freeze.
     @exclusivity(unchecked) package private(set) var epoch: UInt64
     /// Stored nodes that no current tree leads to any more, since the last freeze.
@@ -54,9 +59,10 @@ package final class NodeCache {
 
     /// `budget` in bytes bounds all nodes in memory: cached, dirty and frozen.
     package init(budget: Int, epoch: UInt64) {
-        capacity = max(budget / Page.size, 2 * Self.framesPerChangeMax)
+        capacity = max((budget - budget / KeyHints.budgetPart) / Page.size, 2 * Self.framesPerChangeMax)
+        hints = KeyHints(bytes: budget / KeyHints.budgetPart)
         precondition(capacity < Int(ChildReference.noFrame))
-        memory = .allocate(byteCount: capacity * Page.size, alignment: 4096)
+        memory = Expanse(bytes: capacity * Page.size)
         frames = .allocate(capacity: capacity)
         marks = .allocate(capacity: capacity)
         freeHead = ChildReference.noFrame
@@ -69,7 +75,8 @@ package final class NodeCache {
     }
 
     deinit {
-        memory.deallocate()
+        memory.release()
+        hints.release()
         frames.deallocate()
         marks.deinitialize(count: untouched)
         marks.deallocate()
@@ -77,7 +84,7 @@ package final class NodeCache {
         scratchSecond.deallocate()
     }
 
-    @inline(__always) package func page(_ frame: UInt32) -> Page { Page(memory + Int(frame) * Page.size) }
+    @inline(__always) package func page(_ frame: UInt32) -> Page { Page(memory.base + Int(frame) * Page.size) }
 
     @inline(__always) package func info(_ frame: UInt32) -> UnsafeMutablePointer<Frame> { frames + Int(frame) }
 
@@ -100,9 +107,28 @@ package final class NodeCache {
         return found
     }
 
+    /// Where the value of `key` was found the last time, if it is still there.
+    @inline(__always) package func recall(_ key: UnsafeRawBufferPointer, _ hash: UInt64, tree: UInt32) -> UnsafeRawBufferPointer?
+    {
+        guard let hint = hints.find(hash), hint.frame < UInt32(truncatingIfNeeded: untouched) else { return nil }
+        // A frame that is neither free nor superseded holds a node of the tree as it is now, and a key is in one leaf only.
+        let info = info(hint.frame)
+        guard info.pointee.state != .free, !info.pointee.superseded, info.pointee.tree == tree else { return nil }
+        let page = page(hint.frame)
+        guard page.has(key, at: hint.slot) else { return nil }
+        touch(hint.frame)
+        return UnsafeRawBufferPointer(page.value(hint.slot))
+    }
+
     @inline(__always) private func touch(_ frame: UInt32) {
         let mark = marks + Int(frame)
         if mark.pointee.load(ordering: .relaxed) == 0 { mark.pointee.store(1, ordering: .relaxed) }
+    }
+
+    /// Whether the frame, and with it every one above it, may be changed where it is: who made it writable in this epoch did
+    /// the same for its parents.
+    @inline(__always) package func isWritable(_ frame: UInt32) -> Bool {
+        info(frame).pointee.state == .dirty && info(frame).pointee.epoch == epoch
     }
 
     // MARK: Room
@@ -140,6 +166,7 @@ package final class NodeCache {
 
     private func take() -> UInt32 {
         precondition(freeCount > 0, "frames are reserved before a change begins")
+        shape &+= 1
         freeCount -= 1
         if freeHead != ChildReference.noFrame {
             let frame = freeHead
@@ -153,6 +180,7 @@ package final class NodeCache {
     }
 
     private func putBack(_ frame: UInt32) {
+        shape &+= 1
         info(frame).pointee.state = .free
         info(frame).pointee.nextFree = freeHead
         freeHead = frame
@@ -162,12 +190,12 @@ package final class NodeCache {
     // MARK: Changing
 
     /// A new dirty frame of the current epoch, its page not yet initialised.
-    package func makeDirty() -> UInt32 {
+    package func makeDirty(tree: UInt32) -> UInt32 {
         let frame = take()
         info(frame).initialize(
             to: Frame(
                 address: NodeAddress(object: 0, offset: 0, length: 0, checksum: 0, birth: 0), epoch: epoch,
-                state: .dirty, superseded: false, pinned: false, nextFree: ChildReference.noFrame))
+                state: .dirty, superseded: false, pinned: false, tree: tree, nextFree: ChildReference.noFrame))
         dirtyCount += 1
         return frame
     }
@@ -194,7 +222,7 @@ package final class NodeCache {
             return frame
         case .dirty:
             if info.pointee.epoch == epoch { return frame }
-            let copy = makeDirty()
+            let copy = makeDirty(tree: info.pointee.tree)
             memcpy(page(copy).base, page(frame).base, Page.size)
             info.pointee.superseded = true
             return copy
@@ -215,18 +243,19 @@ package final class NodeCache {
                 dirtyCount -= 1
                 putBack(frame)
             } else {
+                shape &+= 1
                 info.pointee.superseded = true
             }
         }
     }
 
     /// Takes in a node that was read from the store. The caller has reserved a frame and decodes into its page.
-    package func insertClean(_ address: NodeAddress) -> UInt32 {
+    package func insertClean(_ address: NodeAddress, tree: UInt32) -> UInt32 {
         precondition(index.find(address, frames: frames) == nil, "loaded twice")
         let frame = take()
         info(frame).initialize(
             to: Frame(
-                address: address, epoch: 0, state: .clean, superseded: false, pinned: false,
+                address: address, epoch: 0, state: .clean, superseded: false, pinned: false, tree: tree,
                 nextFree: ChildReference.noFrame))
         cleanCount += 1
         index.insert(frame, frames: frames)

@@ -6,22 +6,24 @@ import Glibc
 /// 0        32           slotsEnd      heapStart                16384
 /// | header | slot slot … | free ……… | cell cell cell … fences |
 /// ```
-/// A slot is 8 bytes: cell offset, length of the key's suffix, and the suffix's first four bytes as a big-endian
-/// number (`head`), so that most comparisons of a search touch the slot array alone. A cell is the value's
-/// length (2 bytes), the key's suffix, the value.
+/// A slot is 12 bytes: cell offset, length of the key's suffix, and the first eight bytes that tell the suffixes of this
+/// page apart, as a big-endian number (`head`): most comparisons of a search touch the slot array alone. A cell is the
+/// value's length (2 bytes), the key's suffix, the value.
 ///
 /// Invariants:
 /// - Keys lie in [low fence, high fence); no high fence means no upper bound. The fences are fixed when the page
 ///   is made, so the keys' common prefix (that of the two fences) is too, and cells keep only what follows it.
 /// - Slots are in byte order of their keys; no key twice.
 /// - In an inner page the first key is the low fence, values are `ChildReference`s, and a child's low fence is its key.
+/// - Heads begin behind `shared`, which no two suffixes of the page differ within. The first key of an inner page has no part
+///   in that, because it may be far below the others: its head is 0, and every key that is looked for is at or above it.
 ///
 /// A `Page` is a view: it does not own the memory. Offsets in it come from our own code, never from outside:
 /// what is read from a store goes through `PageCodec`, which checks everything.
 package struct Page {
     package static let size = 16384
     package static let headerSize = 32
-    package static let slotSize = 8
+    package static let slotSize = 12
     /// The largest key plus value: four such cells fit a page, so a split always makes room.
     package static let cellBytesMax = 3800
     package static let keyBytesMax = 1024
@@ -91,6 +93,13 @@ package struct Page {
         @inline(__always) get { field(18) }
         nonmutating set { setField(18, newValue) }
     }
+    /// Bytes at the start of all suffixes that are the same.
+    private var shared: Int {
+        @inline(__always) get { field(24) }
+        nonmutating set { setField(24, newValue) }
+    }
+    /// The first slot that has a say in what is shared.
+    private var firstTold: Int { @inline(__always) get { isLeaf ? 0 : 1 } }
 
     package var isLeaf: Bool { @inline(__always) get { level == 0 } }
 
@@ -108,6 +117,7 @@ package struct Page {
         garbage = 0
         lastInsert = 0
         risingRun = 0
+        shared = 0
         lowLength = low.count
         lowOffset = Self.size - low.count
         if let source = low.baseAddress { memcpy(base + lowOffset, source, low.count) }
@@ -139,8 +149,19 @@ package struct Page {
     @inline(__always) private func suffixLength(_ index: Int) -> Int {
         Int(slot(index).load(fromByteOffset: 2, as: UInt16.self))
     }
-    @inline(__always) private func head(_ index: Int) -> UInt32 {
-        slot(index).load(fromByteOffset: 4, as: UInt32.self)
+    @inline(__always) private func head(_ index: Int) -> UInt64 {
+        slot(index).loadUnaligned(fromByteOffset: 4, as: UInt64.self)
+    }
+    private func setHead(_ index: Int) {
+        let suffix = suffix(index)
+        let head = index < firstTold ? 0 : Self.eight(suffix.baseAddress.map { $0 + shared }, suffix.count - shared)
+        slot(index).storeBytes(of: head, toByteOffset: 4, as: UInt64.self)
+    }
+
+    /// Less is the same than was thought.
+    private func share(_ count: Int) {
+        shared = count
+        for index in firstTold..<self.count { setHead(index) }
     }
 
     @inline(__always) package func suffix(_ index: Int) -> UnsafeRawBufferPointer {
@@ -170,23 +191,13 @@ package struct Page {
 
     // MARK: Search
 
-    /// The first four bytes of a suffix as a number that orders like the bytes do, short ones padded with zeros.
-    @inline(__always) private static func headOf(_ bytes: UnsafeRawPointer?, _ count: Int) -> UInt32 {
-        guard let bytes else { return 0 }
-        if count >= 4 { return UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)) }
-        var value: UInt32 = 0
-        for index in 0..<count {
-            value |= UInt32(bytes.load(fromByteOffset: index, as: UInt8.self)) << UInt32(24 - 8 * index)
-        }
-        return value
-    }
-
     /// The first slot whose key is not below `key`, and whether it is `key`. `key` lies between the fences.
     @inline(__always) package func find(_ key: UnsafeRawBufferPointer) -> (index: Int, found: Bool) {
         let skip = prefixLength
         let length = key.count - skip
         let bytes = key.baseAddress.map { $0 + skip }
-        let wanted = Self.headOf(bytes, length)
+        let shared = shared
+        let wanted = Self.eight(bytes.map { $0 + shared }, length - shared)
         let slots = base + Self.headerSize
         let total = count
         // First by heads alone, without a branch that depends on the data: it could not be predicted.
@@ -194,19 +205,42 @@ package struct Page {
         var rest = total
         while rest > 0 {
             let half = (rest + 1) >> 1
-            let head = (slots + (lower + half - 1) &* Self.slotSize).load(fromByteOffset: 4, as: UInt32.self)
+            let head = (slots + (lower + half - 1) &* Self.slotSize).loadUnaligned(fromByteOffset: 4, as: UInt64.self)
             lower = head < wanted ? lower + half : lower
             rest -= half
+        }
+        if shared > 0, let bytes {
+            // The neighbour whose cell is wanted next anyhow tells whether the key has what is shared.
+            let near = isLeaf ? min(lower, total - 1) : max(lower - 1, 1)
+            let order = memcmp(bytes, cell(near) + 2, min(shared, length))
+            if order < 0 || order == 0 && length < shared { return findBelowShared(bytes, length) }
+            if order > 0 { return (total, false) }
         }
         guard lower < total, self.head(lower) == wanted else { return (lower, false) }
         guard let bytes, length > 0 else { return (lower, suffixLength(lower) == 0) }
         return findAmongEqual(lower, bytes, length, wanted)
     }
 
+    /// Whether the key at `index` is `key`; there may be no such entry.
+    @inline(__always) func has(_ key: UnsafeRawBufferPointer, at index: Int) -> Bool {
+        let skip = prefixLength
+        guard isLeaf, index < count, let bytes = key.baseAddress, suffixLength(index) + skip == key.count else {
+            return false
+        }
+        return memcmp(bytes + skip, cell(index) + 2, key.count - skip) == 0 && memcmp(bytes, base + lowOffset, skip) == 0
+    }
+
+    /// The key is below all that have a say in what is shared.
+    private func findBelowShared(_ bytes: UnsafeRawPointer, _ length: Int) -> (index: Int, found: Bool) {
+        if isLeaf { return (0, false) }
+        let isFirst = compareBytes(suffix(0), UnsafeRawBufferPointer(start: bytes, count: length)) == 0
+        return isFirst ? (0, true) : (1, false)
+    }
+
     /// The same among the slots from `lower` on that have the head `wanted`. Where many keys begin alike, as in the inner pages
     /// above one large directory, what they share is looked at once, and then eight bytes of each are compared as a number.
     private func findAmongEqual(
-        _ first: Int, _ bytes: UnsafeRawPointer, _ length: Int, _ wanted: UInt32
+        _ first: Int, _ bytes: UnsafeRawPointer, _ length: Int, _ wanted: UInt64
     ) -> (index: Int, found: Bool) {
         let slots = base + Self.headerSize
         var lower = first
@@ -215,7 +249,7 @@ package struct Page {
         var rest = count - upper
         while rest > 0 {
             let half = (rest + 1) >> 1
-            let head = (slots + (upper + half - 1) &* Self.slotSize).load(fromByteOffset: 4, as: UInt32.self)
+            let head = (slots + (upper + half - 1) &* Self.slotSize).loadUnaligned(fromByteOffset: 4, as: UInt64.self)
             upper = head <= wanted ? upper + half : upper
             rest -= half
         }
@@ -232,7 +266,7 @@ package struct Page {
             while rest > 0 {
                 let half = (rest + 1) >> 1
                 let other = suffix(middle + half - 1)
-                let eight = other.baseAddress.map { Self.eight($0 + shared, other.count - shared) } ?? 0
+                let eight = Self.eight(other.baseAddress.map { $0 + shared }, other.count - shared)
                 middle = eight < mine ? middle + half : middle
                 rest -= half
             }
@@ -241,7 +275,7 @@ package struct Page {
             while rest > 0 {
                 let half = (rest + 1) >> 1
                 let other = suffix(middle + half - 1)
-                let eight = other.baseAddress.map { Self.eight($0 + shared, other.count - shared) } ?? 0
+                let eight = Self.eight(other.baseAddress.map { $0 + shared }, other.count - shared)
                 middle = eight <= mine ? middle + half : middle
                 rest -= half
             }
@@ -265,7 +299,8 @@ package struct Page {
     }
 
     /// The first eight bytes as a number that orders like the bytes do, short ones padded with zeros.
-    @inline(__always) private static func eight(_ bytes: UnsafeRawPointer, _ count: Int) -> UInt64 {
+    @inline(__always) static func eight(_ bytes: UnsafeRawPointer?, _ count: Int) -> UInt64 {
+        guard let bytes else { return 0 }
         if count >= 8 { return UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self)) }
         var value: UInt64 = 0
         for index in 0..<max(count, 0) {
@@ -328,6 +363,17 @@ package struct Page {
         let cellSize = 2 + suffix.count + valueCount
         guard cellSize + Self.slotSize <= freeBytes else { return nil }
         if cellSize + Self.slotSize > heapStart - slotsEnd { compact(scratch: scratch) }
+        precondition(isLeaf || index > 0 || count == 0, "an inner page keeps its first key")
+        let first = firstTold
+        if index >= first {
+            if count <= first {
+                shared = suffix.count
+            } else if shared > 0 {
+                let near = min(max(index - 1, first), count - 1)
+                let common = commonPrefix(UnsafeRawBufferPointer(start: cell(near) + 2, count: shared), suffix)
+                if common < shared { share(common) }
+            }
+        }
         let start = heapStart - cellSize
         heapStart = start
         let place = slot(index)
@@ -335,10 +381,10 @@ package struct Page {
         count += 1
         place.storeBytes(of: UInt16(truncatingIfNeeded: start), as: UInt16.self)
         place.storeBytes(of: UInt16(truncatingIfNeeded: suffix.count), toByteOffset: 2, as: UInt16.self)
-        place.storeBytes(of: Self.headOf(suffix.baseAddress, suffix.count), toByteOffset: 4, as: UInt32.self)
         let cell = base + start
         cell.storeBytes(of: UInt16(truncatingIfNeeded: valueCount), as: UInt16.self)
         if let source = suffix.baseAddress { memcpy(cell + 2, source, suffix.count) }
+        setHead(index)
         return cell + (2 + suffix.count)
     }
 
@@ -356,6 +402,7 @@ package struct Page {
         let place = slot(index)
         memmove(place, place + Self.slotSize, (count - index - 1) * Self.slotSize)
         count -= 1
+        if count <= firstTold { shared = 0 }
     }
 
     /// False when there is no room: nothing has changed then.

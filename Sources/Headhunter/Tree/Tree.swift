@@ -13,6 +13,7 @@ package final class Tree {
     @exclusivity(unchecked) package private(set) var root: ChildReference
     package let cache: NodeCache
     private let path = Path()
+    private let fingers = Fingers()
 
     /// The frames from the root to a leaf, with the index of the child taken in each.
     private final class Path {
@@ -30,7 +31,7 @@ package final class Tree {
     package init(id: UInt32, cache: NodeCache) {
         self.id = id
         self.cache = cache
-        let frame = cache.makeDirty()
+        let frame = cache.makeDirty(tree: id)
         cache.page(frame).initialize(level: 0, low: UnsafeRawBufferPointer(start: nil, count: 0), high: nil)
         root = .memory(frame)
     }
@@ -52,11 +53,35 @@ package final class Tree {
 
     /// The value is valid as long as the caller's reader lock.
     package func get(_ key: UnsafeRawBufferPointer) -> Lookup {
+        let hash = KeyHints.hash(id, key)
+        if let value = cache.recall(key, hash, tree: id) { return .found(value) }
         var reference = root
         while true {
             guard let frame = cache.resolve(reference) else { return .missing(reference.address) }
             let page = cache.page(frame)
             if page.isLeaf {
+                let (index, found) = page.find(key)
+                guard found else { return .absent }
+                cache.hints.set(hash, frame: frame, slot: index)
+                return .found(UnsafeRawBufferPointer(page.value(index)))
+            }
+            reference = page.child(page.childIndex(key))
+        }
+    }
+
+    /// The same for the writer, who holds all reader locks: its look-ups stay near each other and near its changes.
+    package func getAlone(_ key: UnsafeRawBufferPointer) -> Lookup {
+        if let frame = fingers.find(key, cache) {
+            let page = cache.page(frame)
+            let (index, found) = page.find(key)
+            return found ? .found(UnsafeRawBufferPointer(page.value(index))) : .absent
+        }
+        var reference = root
+        while true {
+            guard let frame = cache.resolve(reference) else { return .missing(reference.address) }
+            let page = cache.page(frame)
+            if page.isLeaf {
+                fingers.remember(frame, cache)
                 let (index, found) = page.find(key)
                 return found ? .found(UnsafeRawBufferPointer(page.value(index))) : .absent
             }
@@ -117,6 +142,11 @@ package final class Tree {
 
     /// Finds what a change of `key` needs that is not in memory, siblings for a merge included.
     package func prepare(_ key: UnsafeRawBufferPointer, isDelete: Bool, missing: inout [NodeAddress]) {
+        if let frame = fingers.find(key, cache), cache.isWritable(frame) {
+            let page = cache.page(frame)
+            // The whole way is here, and no neighbour will be asked for.
+            if !isDelete || page.usedBytes - deleteCost(page, key) >= Self.mergeBelow { return }
+        }
         var reference = root
         var parent: Page?
         var indexInParent = 0
@@ -134,7 +164,10 @@ package final class Tree {
                     if cache.resolve(other) == nil { missing.append(other.address) }
                 }
             }
-            if page.isLeaf { return }
+            if page.isLeaf {
+                fingers.remember(frame, cache)
+                return
+            }
             parent = page
             indexInParent = page.childIndex(key)
             reference = page.child(indexInParent)
@@ -168,7 +201,10 @@ package final class Tree {
             precondition(path.depth < Self.depthMax, "tree too deep")
             path.frames[path.depth] = writable
             path.depth += 1
-            if page.isLeaf { return page }
+            if page.isLeaf {
+                fingers.remember(writable, cache)
+                return page
+            }
             let index = page.childIndex(key)
             path.indexes[path.depth - 1] = index
             let reference = page.child(index)
@@ -184,6 +220,15 @@ package final class Tree {
     /// Answers whether the key is new.
     @discardableResult
     package func put(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
+        if let frame = fingers.find(key, cache), cache.isWritable(frame) {
+            let page = cache.page(frame)
+            let (index, found) = page.find(key)
+            if found {
+                if page.replaceValue(at: index, key: key, value: value, scratch: cache.scratch) { return false }
+            } else if page.insert(at: index, key: key, value: value, scratch: cache.scratch) {
+                return true
+            }
+        }
         let leaf = descend(key)
         let (index, found) = leaf.find(key)
         if found {
@@ -198,7 +243,16 @@ package final class Tree {
     @discardableResult
     package func delete(_ key: UnsafeRawBufferPointer) -> Bool {
         // A delete that finds nothing must not make anything dirty.
-        if case .absent = get(key) { return false }
+        if case .absent = getAlone(key) { return false }
+        if let frame = fingers.find(key, cache), cache.isWritable(frame) {
+            let page = cache.page(frame)
+            let (index, found) = page.find(key)
+            precondition(found)
+            if page.usedBytes - page.cost(at: index) >= Self.mergeBelow {
+                page.remove(at: index)
+                return true
+            }
+        }
         let leaf = descend(key)
         let (index, found) = leaf.find(key)
         precondition(found)
@@ -219,7 +273,7 @@ package final class Tree {
         memcpy(old.base, page.base, Page.size)
         let cost = page.cost(key: key.count, value: value.count)
         let (at, newIs) = split(old, inserting: index, cost: cost, keyCount: key.count)
-        let right = cache.makeDirty()
+        let right = cache.makeDirty(tree: id)
         let rightPage = cache.page(right)
         withUnsafeTemporaryAllocation(byteCount: Page.keyBytesMax, alignment: 8) { separatorMemory in
             guard let separatorBase = separatorMemory.baseAddress else { return }
@@ -249,7 +303,7 @@ package final class Tree {
     }
 
     private func growRoot(over level: Int, separator: UnsafeRawBufferPointer, right: UnsafeRawBufferPointer) {
-        let frame = cache.makeDirty()
+        let frame = cache.makeDirty(tree: id)
         let page = cache.page(frame)
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
         page.initialize(level: level + 1, low: none, high: nil)

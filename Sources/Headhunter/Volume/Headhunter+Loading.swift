@@ -63,12 +63,13 @@ extension Headhunter {
         repeat {
             // Decoded outside of the gate; only the copy is made inside. The page is everybody's between two waits.
             let page = Page(loadPage)
+            let tree: UInt32
             do throws(NodeCodec.Malformed) {
-                _ = try NodeCodec.decode(block.bytes, into: page)
+                tree = try NodeCodec.decode(block.bytes, into: page)
             } catch {
                 throw .damaged("\(name) at \(address.offset): not a metadata node")
             }
-            if adopt(page, address) { return }
+            if adopt(page, address, tree) { return }
             try await room()
         } while true
     }
@@ -79,12 +80,12 @@ extension Headhunter {
         return cache.find(address) != nil
     }
 
-    private func adopt(_ page: Page, _ address: NodeAddress) -> Bool {
+    private func adopt(_ page: Page, _ address: NodeAddress, _ tree: UInt32) -> Bool {
         gate.enterWrite()
         defer { gate.leaveWrite() }
         if cache.find(address) != nil { return true }
         guard cache.reserve(1) else { return false }
-        let frame = cache.insertClean(address)
+        let frame = cache.insertClean(address, tree: tree)
         cache.page(frame).base.copyMemory(from: page.base, byteCount: Page.size)
         return true
     }

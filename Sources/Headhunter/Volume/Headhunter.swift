@@ -128,7 +128,10 @@ public final class Headhunter: @unchecked Sendable {
     }
 
     /// Looks a key up in the trees as they are. The caller is inside the gate.
-    func lookup(_ id: UInt32, _ key: UnsafeRawBufferPointer, _ reader: Int) throws(Missing) -> UnsafeRawBufferPointer? {
+    @inline(__always)
+    func lookup(
+        _ id: UInt32, _ key: UnsafeRawBufferPointer, _ reader: Int, alone: Bool = false
+    ) throws(Missing) -> UnsafeRawBufferPointer? {
         if let overlay {
             switch overlay.get(id, key) {
             case .nothing: break
@@ -137,7 +140,7 @@ public final class Headhunter: @unchecked Sendable {
             }
         }
         guard Int(id) < trees.count, let tree = trees[Int(id)] else { return nil }
-        switch tree.get(key) {
+        switch alone ? tree.getAlone(key) : tree.get(key) {
         case .found(let value): return value
         case .absent: return nil
         case .missing(let address):
@@ -444,7 +447,7 @@ public struct Change {
         switch writes.pending(tree: tree, key: key) {
         case .put(let value): return value
         case .deleted: return nil
-        case .untouched: return try headhunter.lookup(tree, key, reader)
+        case .untouched: return try headhunter.lookup(tree, key, reader, alone: true)
         }
     }
 

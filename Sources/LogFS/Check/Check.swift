@@ -146,6 +146,7 @@ public final class Check {
             let (inode, cookie) = value.withUnsafeBytes { ($0.u64(1), $0.u64(9)) }
             guard let other = try records.get(records.scratch.key(id, .cookie, cookie)) else { return false }
             guard other.u64(1) == inode, other.from(10).elementsEqual(sub) else { return false }
+            guard sub.withUnsafeBytes({ !FoldTable.isFolded($0) }) else { return true }
             let hash = sub.withUnsafeBytes { files.foldedHash($0) }
             return try records.get(records.scratch.key(id, .folded, hash, cookie)) != nil
         case .cookie:
@@ -158,7 +159,7 @@ public final class Check {
         case .folded:
             let (hash, cookie) = key.withUnsafeBytes { ($0.keyNumber(), $0.keyNumber(at: 17)) }
             guard let other = try records.get(records.scratch.key(id, .cookie, cookie)) else { return false }
-            return files.foldedHash(other.from(10)) == hash
+            return !FoldTable.isFolded(other.from(10)) && files.foldedHash(other.from(10)) == hash
         default: return true
         }
     }

@@ -1,0 +1,30 @@
+import Glibc
+
+/// A large run of memory that is the system's until it is used, beginning on a boundary of large pages.
+///
+/// Walks from place to place in it are mostly misses of the processor's address tables when its pages are small, so it asks
+/// for large ones: a look-up among a million files then takes about half the time. Its first bytes stay in small pages,
+/// because a volume with little in it should take little, and zeroing a large page takes its time.
+struct Expanse {
+    private static let largePage = 2 << 20
+    private static let smallBytes = 4 << 20
+
+    let base: UnsafeMutableRawPointer
+    private let mapped: UnsafeMutableRawPointer
+    private let mappedBytes: Int
+
+    init(bytes: Int) {
+        mappedBytes = bytes + Self.largePage
+        guard
+            let memory = mmap(
+                nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+            memory != MAP_FAILED
+        else { preconditionFailure("no address space for a cache") }
+        mapped = memory
+        base = memory.alignedUp(toMultipleOf: Self.largePage)
+        // Where the system has no large pages to give, small ones do.
+        if bytes > Self.smallBytes { madvise(base + Self.smallBytes, bytes - Self.smallBytes, MADV_HUGEPAGE) }
+    }
+
+    func release() { munmap(mapped, mappedBytes) }
+}
