@@ -118,7 +118,7 @@ let package = Package(
         .executableTarget(
             name: "benchmark-engine",
             dependencies: ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Trials"],
-            path: "benchmarks/engine", exclude: ["run", "crowd"], swiftSettings: strict),
+            path: "benchmarks/engine", exclude: ["run", "crowd", "replay"], swiftSettings: strict),
 
         .executableTarget(
             name: "benchmark-stores",

@@ -19,6 +19,9 @@ struct Piece {
     var writes: UInt64 = 1
 
     var end: UInt64 { offset + UInt64(length) }
+    /// What counts against the bound of dirty data. Small pieces count for more than their bytes: they take more.
+    var charge: Int { (memory?.capacity ?? length) + Self.overhead }
+    static let overhead = 512
 }
 
 /// Memory of a piece. Bytes are added behind those that readers may have seen, never changed.
@@ -58,6 +61,9 @@ final class FileTable: @unchecked Sendable {
         /// Whoever is busy lets writes go on behind the frozen pieces.
         var takesWrites = false
         var waiters: [UnsafeContinuation<Void, Never>] = []
+        /// So many want the file without data that is not in the tree: no write goes in before them, or a steady writer would
+        /// keep them waiting for ever.
+        var claims = 0
         /// Rises with each step in which pieces or ranges change place.
         var steps: UInt64 = 0
         /// The file was cut, and what lay behind its end is still there: it has to go before anything else is done.
@@ -65,8 +71,8 @@ final class FileTable: @unchecked Sendable {
         /// The last flush met damage: what more would be taken in could not be kept.
         var isDamaged = false
 
-        var isIdle: Bool { pieces.isEmpty && !isBusy && waiters.isEmpty && !hasTail }
-        var mayTake: Bool { (!isBusy || takesWrites) && pieces.count < piecesMax && !isDamaged }
+        var isIdle: Bool { pieces.isEmpty && !isBusy && waiters.isEmpty && !hasTail && claims == 0 }
+        var mayTake: Bool { (!isBusy || takesWrites) && claims == 0 && pieces.count < piecesMax && !isDamaged }
     }
 
     private static let shardCount = 64
@@ -123,12 +129,11 @@ final class FileTable: @unchecked Sendable {
     }
 
     /// The file's attributes with what was written since.
-    static func overlay(_ pieces: [Piece], _ inode: inout Inode) {
+    static func overlay(_ pieces: [Piece], _ inode: inout Inode, floor: UInt64) {
         for piece in pieces {
             inode.size = max(inode.size, piece.end)
             if piece.setsModified { inode.modified = piece.time }
-            inode.changed = max(inode.changed, piece.time)
-            inode.change += piece.writes
+            inode.touch(piece.time, writes: piece.writes, floor: floor)
         }
         if !pieces.isEmpty { inode.seal = nil }
     }
@@ -149,7 +154,7 @@ final class FileTable: @unchecked Sendable {
 
     /// Whether a write would be taken in.
     func hasRoom(_ inode: UInt64, _ count: Int) -> Bool {
-        guard dirtyBytes.load(ordering: .relaxed) + count <= bytesMax else { return false }
+        guard dirtyBytes.load(ordering: .relaxed) + count + Piece.overhead <= bytesMax else { return false }
         return shard(inode).withLock { states in states[inode]?.mayTake ?? true }
     }
 
@@ -162,8 +167,8 @@ final class FileTable: @unchecked Sendable {
             let state = states[inode] ?? State()
             guard state.mayTake else { return false }
             states[inode] = state
-            if range == nil, Self.extend(state, offset, bytes, time) {
-                counted(0, bytes.count)
+            if range == nil, let more = Self.extend(state, offset, bytes, time) {
+                counted(0, more)
                 return true
             }
             var memory: PieceMemory?
@@ -172,21 +177,23 @@ final class FileTable: @unchecked Sendable {
                 if let source = bytes.baseAddress { memcpy(block.base, source, bytes.count) }
                 memory = block
             }
-            state.pieces.append(Piece(offset: offset, length: bytes.count, memory: memory, range: range, time: time))
-            counted(1, bytes.count)
+            let piece = Piece(offset: offset, length: bytes.count, memory: memory, range: range, time: time)
+            state.pieces.append(piece)
+            counted(1, piece.charge)
             return true
         }
     }
 
-    /// Adds to the last piece what follows it.
+    /// Adds to the last piece what follows it; answers by how much its charge grew.
     private static func extend(
         _ state: State, _ offset: UInt64, _ bytes: UnsafeRawBufferPointer, _ time: Int64
-    ) -> Bool {
+    ) -> Int? {
         let last = state.pieces.count - 1
         guard last >= state.frozen, state.pieces[last].setsModified, let block = state.pieces[last].memory,
             state.pieces[last].end == offset, state.pieces[last].length + bytes.count <= pieceBytes
-        else { return false }
+        else { return nil }
         let length = state.pieces[last].length
+        let before = state.pieces[last].charge
         var target = block
         if length + bytes.count > block.capacity {
             target = PieceMemory(capacity: min(pieceBytes, max(2 * block.capacity, length + bytes.count)))
@@ -197,7 +204,7 @@ final class FileTable: @unchecked Sendable {
         state.pieces[last].length += bytes.count
         state.pieces[last].time = max(time, state.pieces[last].time)
         state.pieces[last].writes += 1
-        return true
+        return state.pieces[last].charge - before
     }
 
     // MARK: Working in steps
@@ -223,6 +230,23 @@ final class FileTable: @unchecked Sendable {
         }
     }
 
+    /// Somebody will `begin` with `.ranges`, and calls `unclaim` in the end: from now on writes wait.
+    func claim(_ inode: UInt64) {
+        shard(inode).withLock { states in
+            let state = states[inode] ?? State()
+            state.claims += 1
+            states[inode] = state
+        }
+    }
+
+    func unclaim(_ inode: UInt64) {
+        shard(inode).withLock { states in
+            guard let state = states[inode] else { return }
+            state.claims -= 1
+            if state.isIdle { states[inode] = nil }
+        }
+    }
+
     /// The pieces that the flush under way is to take.
     func frozen(_ inode: UInt64) -> [Piece] {
         shard(inode).withLock { states in states[inode].map { Array($0.pieces[..<$0.frozen]) } ?? [] }
@@ -230,21 +254,23 @@ final class FileTable: @unchecked Sendable {
 
     /// The first pieces are in the tree now, and of the one behind them so many bytes. Behind the shard's lock.
     func took(_ state: State, _ count: Int, rest: Int) {
-        let length = state.pieces[..<count].reduce(0) { $0 + $1.length }
+        let charge = state.pieces[..<count].reduce(0) { $0 + $1.charge }
         state.pieces.removeFirst(count)
         state.frozen -= count
         state.steps += 1
         if rest > 0 { state.pieces[0].flushed = rest }
         flushes.wrappingAdd(1, ordering: .releasing)
-        counted(-count, -length)
+        counted(-count, -charge)
     }
 
     /// A piece went from memory to a segment. False: it has been dropped meanwhile.
     func replace(_ inode: UInt64, _ index: Int, with range: SegmentRange) -> Bool {
         shard(inode).withLock { states in
             guard let state = states[inode], index < state.frozen else { return false }
+            let before = state.pieces[index].charge
             state.pieces[index].range = range
             state.pieces[index].memory = nil
+            counted(0, state.pieces[index].charge - before)
             return true
         }
     }
@@ -299,7 +325,7 @@ final class FileTable: @unchecked Sendable {
             let pieces = state.pieces
             state.pieces.removeAll()
             state.steps += 1
-            counted(-pieces.count, -pieces.reduce(0) { $0 + $1.length })
+            counted(-pieces.count, -pieces.reduce(0) { $0 + $1.charge })
             if state.isIdle { states[inode] = nil }
             return pieces
         }

@@ -180,10 +180,16 @@ public struct Inode: Equatable, Sendable {
     }
 
     /// A change at the time `now`; a clock that was set back does not take the file's times back.
-    mutating func touch(_ now: Int64) {
+    ///
+    /// `floor` is the least counter of this epoch. What an earlier one showed to readers and lost in a crash may have had any
+    /// counter up to that: without it, another content would get the same one, and a cache that compares them keep the lost one.
+    mutating func touch(_ now: Int64, writes: UInt64 = 1, floor: UInt64) {
         changed = max(changed, now)
-        change += 1
+        change = max(change, floor) &+ writes
     }
+
+    /// So many changes of one file fit an epoch.
+    static func floor(ofEpoch epoch: UInt64) -> UInt64 { epoch << 40 }
 }
 
 /// Files, directories and logical bytes: of one directory, or of all that lies below one. As a difference it may be

@@ -32,7 +32,7 @@ extension LogFS {
             var inode = try edit.inode(id)
             try edit.setAccessList(&inode, list)
             inode.mode = mode & 0o7777
-            inode.touch(request.now)
+            edit.touch(&inode, request.now)
             edit.store(inode)
             try edit.remember(request, inode.number)
             return inode

@@ -97,7 +97,7 @@ extension Editing {
         let grown = Int64(clamping: size) - Int64(clamping: inode.size)
         inode.size = size
         inode.modified = now
-        inode.touch(now)
+        touch(&inode, now)
         inode.seal = nil
         store(inode)
         try countBytes(inode, grown)

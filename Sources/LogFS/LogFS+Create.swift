@@ -94,7 +94,7 @@ extension LogFS {
             edit.store(inode)
             edit.putEntry(home.number, name, Entry(inode: inode.number, cookie: inode.cookie, type: inode.type))
             home.modified = request.now
-            home.touch(request.now)
+            edit.touch(&home, request.now)
             let isDirectory = inode.type == .directory
             edit.count(
                 &home, slot,

@@ -206,8 +206,7 @@ extension Editing {
         inode.seal = nil
         for piece in pieces {
             if piece.setsModified { inode.modified = piece.time }
-            inode.changed = max(inode.changed, piece.time)
-            inode.change += piece.writes
+            touch(&inode, piece.time, writes: piece.writes)
         }
         store(inode)
         try countBytes(inode, grown)

@@ -88,7 +88,7 @@ extension Editing {
         inode.size = start + place.offset
         try fork.finish(&inode)
         inode.modified = now
-        inode.touch(now)
+        touch(&inode, now)
         store(inode)
         return place
     }

@@ -28,10 +28,10 @@ extension LogFS {
             edit.mark(edit.scratch.key(inode.number, .link, home.number, cookie))
             edit.putEntry(home.number, name, Entry(inode: inode.number, cookie: cookie, type: inode.type))
             inode.links += 1
-            inode.touch(request.now)
+            edit.touch(&inode, request.now)
             edit.store(inode)
             home.modified = request.now
-            home.touch(request.now)
+            edit.touch(&home, request.now)
             edit.count(&home, slot, Totals(files: 1))
             edit.store(home)
             try edit.remember(request, inode.number)

@@ -22,7 +22,7 @@ extension LogFS {
         let record: SubvolumeRecord
         let root: FileID
         do throws(VolumeError) {
-            let writer = Writer(foldedHash: FoldedHash(key))
+            let writer = Writer(foldedHash: FoldedHash(key), changeFloor: Inode.floor(ofEpoch: headhunter.epoch))
             ((record, root), _) = try await headhunter.change { (change) throws(Missing) -> (SubvolumeRecord, FileID) in
                 let edit = Editing(bare: change, tree: subvolume, scratch: scratch, writer: writer)
                 if let value = try change.get(subvolume, scratch.key(0, .subvolume)) {

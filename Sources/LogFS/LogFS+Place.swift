@@ -90,7 +90,7 @@ extension LogFS {
             guard inode.links == 0 else { throw .refused(.exists) }
             edit.delete(edit.scratch.key(0, .orphan, inode.number))
             inode.modified = request.now
-            inode.touch(request.now)
+            edit.touch(&inode, request.now)
             inode.seal = seal
             return try edit.place(&inode, &home, name, expected, request.now)
         }
@@ -103,7 +103,7 @@ extension LogFS {
         change(request.reader) { (edit) throws(Halt) -> Inode in
             var inode = try edit.directory(id)
             if isImplied { inode.flags |= Inode.isImplied } else { inode.flags &= ~Inode.isImplied }
-            inode.touch(request.now)
+            edit.touch(&inode, request.now)
             edit.store(inode)
             return inode
         }
@@ -190,7 +190,7 @@ extension Editing {
         putEntry(home.number, name, Entry(inode: inode.number, cookie: inode.cookie, type: inode.type))
         store(inode)
         home.modified = now
-        home.touch(now)
+        touch(&home, now)
         count(&home, slot, Totals(files: 1, bytes: Int64(clamping: inode.size)) + away.here)
         store(home)
         if let elsewhere = away.elsewhere, let other { try countBytes(elsewhere, Int64(clamping: other.size)) }

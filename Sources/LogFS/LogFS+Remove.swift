@@ -37,7 +37,7 @@ extension LogFS {
             let away = try edit.detach(&inode, from: home.number, entry, request.now)
             edit.deleteEntry(home.number, name, entry)
             home.modified = request.now
-            home.touch(request.now)
+            edit.touch(&home, request.now)
             if isDirectory { home.links -= 1 }
             edit.count(&home, slot, away.here)
             edit.store(home)
@@ -72,7 +72,7 @@ extension Editing {
     func detach(
         _ inode: inout Inode, from directory: UInt64, _ entry: Entry, _ now: Int64
     ) throws(Halt) -> Detached {
-        inode.touch(now)
+        touch(&inode, now)
         if inode.isDirectory {
             guard inode.entries == 0 else { throw .refused(.notEmpty) }
             let slot = try slot(inode.number)

@@ -141,7 +141,7 @@ private struct Move {
         edit.store(inode)
         if isSame {
             target.modified = now
-            target.touch(now)
+            edit.touch(&target, now)
             edit.count(&target, targetSlot, leaves)
             edit.store(target)
             source = target
@@ -166,7 +166,7 @@ private struct Move {
         self.other = other
         if isSame {
             target.modified = now
-            target.touch(now)
+            edit.touch(&target, now)
             edit.store(target)
             source = target
             return
@@ -182,9 +182,9 @@ private struct Move {
         _ edit: Editing, _ now: Int64, _ atSource: Totals, _ atTarget: Totals
     ) throws(Halt) {
         source.modified = now
-        source.touch(now)
+        edit.touch(&source, now)
         target.modified = now
-        target.touch(now)
+        edit.touch(&target, now)
         edit.count(&source, sourceSlot, atSource)
         edit.count(&target, targetSlot, atTarget)
         edit.store(source)
@@ -224,7 +224,7 @@ private struct Move {
             file.parent = to.directory.number
             file.cookie = to.cookie
         }
-        file.touch(now)
+        edit.touch(&file, now)
         if file.isDirectory { return Totals(directories: 1) }
         return Totals(files: 1, bytes: isHome ? Int64(clamping: file.size) : 0)
     }

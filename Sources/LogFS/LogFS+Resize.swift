@@ -7,11 +7,12 @@ extension LogFS {
         var isDone: Bool
         var inode: Inode
         var place: UInt64
-        var isRepeated = false
     }
 
     /// Does work on a file that nobody else may work on meanwhile, after its data has been flushed.
     func exclusively<Value>(_ inode: UInt64, _ body: () async throws(Failure) -> Value) async throws(Failure) -> Value {
+        files.claim(inode)
+        defer { files.unclaim(inode) }
         repeat { try await flush(inode) } while !files.begin(inode, .ranges)
         let result: Result<Value, Failure>
         do throws(Failure) { result = .success(try await body()) } catch { result = .failure(error) }
@@ -33,16 +34,13 @@ extension LogFS {
                 files.setTail(id.inode, true)
                 try await finishTail(id.inode)
             }
-            return Resized(
-                inode: step.inode, number: step.isDone ? number : headhunter.log.last, isRepeated: step.isRepeated)
+            return Resized(inode: step.inode, number: step.isDone ? number : headhunter.log.last)
         }
     }
 
     public struct Resized: Sendable {
         public var inode: Inode
         public var number: UInt64
-        /// The same request did it before: nothing was done now.
-        public var isRepeated: Bool
     }
 
     /// The same at once: `.busy` where it takes several steps, or the file has data that is not flushed.
@@ -64,12 +62,12 @@ extension LogFS {
         return change(request.reader) { (edit) throws(Halt) in
             var inode = try edit.regularFile(id)
             if try edit.answer(request) != nil {
-                return Step(isDone: true, inode: inode, place: size, isRepeated: true)
+                return Step(isDone: true, inode: inode, place: size)
             }
             let old = inode.size
             var isDone = true
             inode.modified = now
-            inode.touch(now)
+            edit.touch(&inode, now)
             inode.seal = nil
             inode.size = size
             if size < old {
@@ -164,7 +162,7 @@ extension LogFS {
                             try fork.finish(&inode)
                         }
                         inode.modified = now
-                        inode.touch(now)
+                        edit.touch(&inode, now)
                         inode.seal = nil
                         edit.store(inode)
                         return Step(isDone: covered >= end, inode: inode, place: covered)

@@ -55,11 +55,11 @@ extension LogFS {
             stream.born = request.now
             stream.accessed = request.now
             stream.modified = request.now
-            stream.touch(request.now)
+            edit.touch(&stream, request.now)
             edit.store(stream)
             edit.putStream(file.extras, name, stream.number)
             file.streams += 1
-            file.touch(request.now)
+            edit.touch(&file, request.now)
             edit.store(file)
             try edit.remember(request, stream.number)
             return stream
@@ -74,10 +74,10 @@ extension LogFS {
             var file = try edit.inode(id)
             guard var stream = try edit.stream(file, name) else { throw .refused(.noEntry) }
             edit.delete(edit.scratch.key(file.extras | KeyLayout.forkSpace, .stream, name))
-            stream.touch(request.now)
+            edit.touch(&stream, request.now)
             edit.end(&stream)
             file.streams -= 1
-            file.touch(request.now)
+            edit.touch(&file, request.now)
             edit.store(file)
             try edit.remember(request, stream.number)
             return stream
@@ -99,7 +99,7 @@ extension LogFS {
             guard try edit.stream(file, newName) == nil else { throw .refused(.exists) }
             edit.delete(edit.scratch.key(file.extras | KeyLayout.forkSpace, .stream, name))
             edit.putStream(file.extras, newName, stream.number)
-            file.touch(request.now)
+            edit.touch(&file, request.now)
             edit.store(file)
             try edit.remember(request, stream.number)
         }

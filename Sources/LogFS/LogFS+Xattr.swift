@@ -119,7 +119,7 @@ extension LogFS {
             if inode.extras == 0 { inode.extras = try edit.fork() }
             inode.xattrBytes = others + bytes
             edit.putAttribute(inode.extras | KeyLayout.forkSpace, name, value)
-            inode.touch(request.now)
+            edit.touch(&inode, request.now)
             edit.store(inode)
             try edit.remember(request, inode.number)
             return inode
@@ -136,7 +136,7 @@ extension LogFS {
             var inode = try edit.inode(id)
             guard let old = try edit.removeAttribute(inode, name) else { throw .refused(.noAttribute) }
             inode.xattrBytes -= old
-            inode.touch(request.now)
+            edit.touch(&inode, request.now)
             edit.store(inode)
             try edit.remember(request, inode.number)
             return inode

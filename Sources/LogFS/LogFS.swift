@@ -57,7 +57,7 @@ public final class LogFS: @unchecked Sendable {
         foldedHash = FoldedHash(record.foldKey)
         files = FileTable(bytesMax: options.dirtyBytesMax)
         scratches = (0..<loops).map { _ in Scratch() }
-        writer = Writer(foldedHash: foldedHash)
+        writer = Writer(foldedHash: foldedHash, changeFloor: Inode.floor(ofEpoch: headhunter.epoch))
         _ = writer.totals.insert(Self.root, parent: TotalsTable.none)
         obstacles = .allocate(capacity: loops)
         obstacles.initialize(repeating: 0)
@@ -72,6 +72,9 @@ public final class LogFS: @unchecked Sendable {
         obstacles.deallocate()
         for scratch in scratches { scratch.deallocate() }
     }
+
+    /// See `Inode.touch`.
+    var changeFloor: UInt64 { Inode.floor(ofEpoch: headhunter.epoch) }
 
     // MARK: Reading
 

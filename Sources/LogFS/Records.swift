@@ -99,6 +99,11 @@ struct Editing: Records {
         put(key, UnsafeRawBufferPointer(start: scratch.value, count: 1))
     }
 
+    /// See `Inode.touch`.
+    @inline(__always) func touch(_ inode: inout Inode, _ now: Int64, writes: UInt64 = 1) {
+        inode.touch(now, writes: writes, floor: writer.changeFloor)
+    }
+
     func store(_ inode: Inode) {
         put(scratch.key(inode.number, .inode), inode.store(scratch.value))
     }

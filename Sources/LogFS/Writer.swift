@@ -6,6 +6,7 @@ import Headhunter
 final class Writer {
     let scratch = Scratch()
     let foldedHash: FoldedHash
+    let changeFloor: UInt64
     var totals = TotalsTable()
     /// How often files are open, by their inode.
     var opens: [UInt64: Int] = [:]
@@ -26,7 +27,10 @@ final class Writer {
         case closed(UInt64)
     }
 
-    init(foldedHash: FoldedHash) { self.foldedHash = foldedHash }
+    init(foldedHash: FoldedHash, changeFloor: UInt64) {
+        self.foldedHash = foldedHash
+        self.changeFloor = changeFloor
+    }
 
     deinit { scratch.deallocate() }
 

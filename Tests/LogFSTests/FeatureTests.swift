@@ -95,6 +95,118 @@ struct FeatureTests {
         }
     }
 
+    /// A name that is its own folded form has no second key; it is found all the same, and in turn with those that have one.
+    @Test func namesWithoutCase() {
+        Bench.files { files, _ in
+            func find(_ name: String) async throws -> String? {
+                var true_: [UInt8] = []
+                let found = try await outcome(files) { request in
+                    with(Array(name.utf8)) { files.lookupFolded(request, in: files.rootID, $0) { true_ = Array($0) } }
+                }
+                if case .failure(let error) = found { #expect(error == .noEntry) }
+                return (try? found.get()) == nil ? nil : String(decoding: true_, as: UTF8.self)
+            }
+            func remove(_ name: String) async throws {
+                _ = try await outcome(files) { request in
+                    with(Array(name.utf8)) { files.unlink(request, in: files.rootID, $0) }
+                }.get()
+            }
+            for name in ["readme", "Zeta", "straße", "ÄPFEL", "äpfel", "MIXED", "mixed", "Mixed"] {
+                _ = try await make(files, name)
+            }
+            #expect(try await find("README") == "readme")
+            #expect(try await find("readme") == "readme")
+            #expect(try await find("zeta") == "Zeta")
+            #expect(try await find("ZETA") == "Zeta")
+            #expect(try await find("STRAßE") == "straße")
+            // The very same case first, else the oldest.
+            #expect(try await find("äpfel") == "äpfel")
+            #expect(try await find("Äpfel") == "ÄPFEL")
+            #expect(try await find("mIXED") == "MIXED")
+            #expect(try await find("mixed") == "mixed")
+            try await remove("MIXED")
+            #expect(try await find("mIXED") == "mixed")
+            try await remove("mixed")
+            #expect(try await find("mIXED") == "Mixed")
+            try await remove("Mixed")
+            #expect(try await find("mIXED") == nil)
+            #expect(try await find("nothing") == nil)
+            #expect(try await find("Nothing") == nil)
+            let long = String(repeating: "é", count: 127)
+            _ = try await make(files, long)
+            #expect(try await find(String(repeating: "É", count: 127)) == long)
+            try await expectSound(files)
+        }
+    }
+
+    /// Who wants a file without unflushed data gets it, also while somebody writes to it without a pause.
+    @Test func aSteadyWriterDoesNotKeepATruncationWaiting() {
+        Bench.files { files, world in
+            let id = try await make(files, "f")
+            let isOver = Guarded(false)
+            let writes = Guarded(0)
+            let loop = world.loops[0]
+            let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 100, alignment: 16)
+            defer { bytes.deallocate() }
+            bytes.initializeMemory(as: UInt8.self, repeating: 1)
+            nonisolated(unsafe) let source = UnsafeRawBufferPointer(bytes)
+            let writer = loop.task {
+                while !isOver.withLock({ $0 }), writes.withLock({ $0 }) < 20_000 {
+                    let count = writes.withLock { $0 }
+                    try? await files.writeAll(id, at: UInt64(count % 50) * 1_000, source, now: 1)
+                    writes.withLock { $0 = count + 1 }
+                    await Task.yield()
+                }
+            }
+            while writes.withLock({ $0 }) < 100 { await Task.yield() }
+            let before = writes.withLock { $0 }
+            _ = try await files.resize(id, to: 10, now: 2)
+            let after = writes.withLock { $0 }
+            isOver.withLock { $0 = true }
+            await writer.value
+            #expect(after - before < 2_000, "\(after - before) writes went before the truncation")
+        }
+    }
+
+    /// Small pieces of data that is not flushed are counted with what they take, not with their bytes.
+    @Test func smallPiecesMeetTheBoundOfDirtyData() {
+        let simulation = Simulation(seed: 8)
+        Bench.prepare(simulation)
+        let taken = simulation.perform { world -> Int? in
+            do {
+                let volume = try await Bench.volume(world)
+                var options = LogFSOptions()
+                options.dirtyBytesMax = 1 << 20
+                let files = try await LogFS.open(volume, world: world, subvolume: 1, options: options)
+                var count = 0
+                for index in 0..<100 {
+                    let id = try await make(files, "f\(index)")
+                    for place in 0..<400 {
+                        func write() -> Bool {
+                            let outcome = with([7]) {
+                                files.write(
+                                    Request(reader: world.loops[0].index, now: 1), id, at: UInt64(place) * 10_000, $0)
+                            }
+                            if case .done = outcome { return true }
+                            return false
+                        }
+                        if !write() {
+                            try await files.flushAll()
+                            guard write() else { return nil }
+                            try await files.flushAll()
+                            try await volume.close()
+                            return count
+                        }
+                        count += 1
+                    }
+                }
+                return nil
+            } catch { return nil }
+        }
+        let count = taken ?? nil
+        #expect(count != nil && count! > 500 && count! <= 2_048, "\(count ?? -1) pieces of one byte in a megabyte")
+    }
+
     @Test func streams() {
         Bench.files { files, _ in
             let id = try await make(files, "f")

@@ -20,12 +20,15 @@ struct Crowd {
         self.many = many
     }
 
-    private func open() async throws -> (files: LogFS, store: ObjectStore) {
+    private func open(
+        _ set: (inout HeadhunterOptions) -> Void = { _ in }
+    ) async throws -> (files: LogFS, store: ObjectStore) {
         let directory = try await DirectoryStore.open(world: world, loop: loop, root: "store")
         let store = ObjectStore(directory, world: world, loop: loop)
         var options = HeadhunterOptions()
         options.cacheBytes = Self.cacheBytes
         options.dataCacheBytes = 1 << 20
+        set(&options)
         if try await store.names(prefix: "v/").isEmpty {
             try await Headhunter.create(world: world, store: store, prefix: "v")
         }
@@ -46,13 +49,37 @@ struct Crowd {
         return (made.value.inode.id, made.number)
     }
 
-    /// Does not come back.
-    func fill() async throws {
+    private func prepare() async throws {
         try await world.blocking.run(on: loop) { () throws(Errno) -> Void in
             try world.disk.makeDirectory("log")
             try world.disk.makeDirectory("store")
             try world.disk.syncDirectory("")
         }
+    }
+
+    /// So many changes go to the log alone. Does not come back.
+    func log() async throws {
+        try await prepare()
+        let files = try await open {
+            $0.checkpointNanoseconds = 3_600_000_000_000
+            $0.logBytesMax = 16 << 30
+            $0.cacheBytes = 4 << 30
+        }.files
+        var homes: [FileID] = []
+        for index in 0..<Self.directories {
+            homes.append(try await make(files, files.rootID, "d\(index)", .directory).0)
+        }
+        var last: UInt64 = 0
+        for index in 0..<many { last = try await make(files, homes[index % Self.directories], "file-\(index)", .file).1 }
+        try await files.headhunter.commit(last, .durable)
+        print("killed with \(many) changes in the log")
+        fflush(nil)
+        kill(getpid(), SIGKILL)
+    }
+
+    /// Does not come back.
+    func fill() async throws {
+        try await prepare()
         let (files, store) = try await open()
         var homes: [FileID] = []
         for index in 0..<Self.directories {

@@ -12,7 +12,7 @@ import Trials
 enum Program {
     static func main() {
         guard CommandLine.arguments.count >= 2 else {
-            print("usage: benchmark-engine DIRECTORY [durable|data|names|stored|fill|look] [FILES [MEGABYTES]]")
+            print("usage: benchmark-engine DIRECTORY [durable|data|names|stored|promises|fill|log|look] [FILES [MEGABYTES]]")
             exit(2)
         }
         let path = CommandLine.arguments[1]
@@ -26,11 +26,16 @@ enum Program {
                 world: world, path: path, part: part, many: numbers.first ?? 1_000_000,
                 megabytes: numbers.count > 1 ? numbers[1] : 1024)
             world.loops[0].task {
-                if let part, part == "fill" || part == "look" {
+                if let part, ["fill", "log", "look", "promises"].contains(part) {
                     let crowd = Crowd(world: world, many: numbers.first ?? 10_000_000)
-                    do { if part == "fill" { try await crowd.fill() } else { try await crowd.look() } } catch {
-                        print("benchmark-engine: \(error)")
-                    }
+                    do {
+                        switch part {
+                        case "fill": try await crowd.fill()
+                        case "log": try await crowd.log()
+                        case "look": try await crowd.look()
+                        default: try await Promises(world: world).run()
+                        }
+                    } catch { print("benchmark-engine: \(error)") }
                 } else {
                     await benchmark.run()
                 }

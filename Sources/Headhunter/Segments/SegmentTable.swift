@@ -106,10 +106,21 @@ enum SegmentTable {
             Result { () throws(Missing) -> [UInt64] in
                 var segments: [UInt64] = []
                 var resume: [UInt8] = []
-                _ = try view.scan(SystemTree.id, from: key, budget: limit, resume: &resume) { key, _ in
+                func take(_ key: UnsafeRawBufferPointer, _: UnsafeRawBufferPointer) -> Bool {
                     guard key.first == tag else { return false }
                     segments.append(segment(of: key))
-                    return true
+                    return segments.count < limit
+                }
+                var more = try view.scan(SystemTree.id, from: key, budget: limit, resume: &resume, take)
+                while more, segments.count < limit {
+                    // Over a recovered log one scan may show fewer than there are.
+                    var next: [UInt8] = []
+                    more = try resume.withUnsafeBytes { from in
+                        Result { () throws(Missing) -> Bool in
+                            try view.scan(SystemTree.id, from: from, budget: limit, resume: &next, take)
+                        }
+                    }.get()
+                    resume = next
                 }
                 return segments
             }

@@ -5,6 +5,8 @@
 /// it was. Whatever splits, merges, copies or evicts a node changes that number.
 final class Fingers {
     private static let count = 8
+    /// Bytes at the front of keys that tell little.
+    private let skip: Int
     private let frames = UnsafeMutablePointer<UInt32>.allocate(capacity: count)
     /// The first bytes of the fences as numbers: most leaves are ruled out by these, without a look at their pages.
     private let lows = UnsafeMutablePointer<UInt64>.allocate(capacity: count)
@@ -13,15 +15,21 @@ final class Fingers {
     @exclusivity(unchecked) private var next = 0
     @exclusivity(unchecked) private var shape: UInt64 = 0
 
+    init(skip: Int) { self.skip = skip }
+
     deinit {
         frames.deallocate()
         lows.deallocate()
         highs.deallocate()
     }
 
+    @inline(__always) private func telling(_ key: UnsafeRawBufferPointer) -> UInt64 {
+        Page.eight(key.baseAddress.map { $0 + skip }, key.count - skip)
+    }
+
     @inline(__always) func find(_ key: UnsafeRawBufferPointer, _ cache: NodeCache) -> UInt32? {
         guard shape == cache.shape, used > 0 else { return nil }
-        let wanted = Page.eight(key.baseAddress, key.count)
+        let wanted = telling(key)
         for index in 0..<used where lows[index] <= wanted && wanted <= highs[index] {
             if cache.page(frames[index]).contains(key) { return frames[index] }
         }
@@ -38,8 +46,8 @@ final class Fingers {
         for index in 0..<used where frames[index] == frame { return }
         let page = cache.page(frame)
         frames[next] = frame
-        lows[next] = Page.eight(page.low.baseAddress, page.low.count)
-        highs[next] = page.high.map { Page.eight($0.baseAddress, $0.count) } ?? .max
+        lows[next] = telling(page.low)
+        highs[next] = page.high.map { telling($0) } ?? .max
         if next == used { used += 1 }
         next = next + 1 == Self.count ? 0 : next + 1
     }

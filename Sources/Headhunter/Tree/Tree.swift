@@ -13,7 +13,7 @@ package final class Tree {
     @exclusivity(unchecked) package private(set) var root: ChildReference
     package let cache: NodeCache
     private let path = Path()
-    private let fingers = Fingers()
+    private let fingers: Fingers
 
     /// The frames from the root to a leaf, with the index of the child taken in each.
     private final class Path {
@@ -28,8 +28,9 @@ package final class Tree {
     }
 
     /// A new, empty tree. The cache has room for one frame.
-    package init(id: UInt32, cache: NodeCache) {
+    package init(id: UInt32, cache: NodeCache, fingerSkip: Int = 0) {
         self.id = id
+        fingers = Fingers(skip: fingerSkip)
         self.cache = cache
         let frame = cache.makeDirty(tree: id)
         cache.page(frame).initialize(level: 0, low: UnsafeRawBufferPointer(start: nil, count: 0), high: nil)
@@ -39,6 +40,7 @@ package final class Tree {
     /// A tree that a checkpoint has stored.
     package init(id: UInt32, cache: NodeCache, root: NodeAddress) {
         self.id = id
+        fingers = Fingers(skip: 0)
         self.cache = cache
         self.root = .stored(root)
     }
@@ -413,7 +415,9 @@ package final class Tree {
         let fences = leftOld.low.count + (right.high?.count ?? 0)
         let bytes =
             leftOld.cost(of: 0..<leftOld.count, prefix: prefix) + right.cost(of: 0..<right.count, prefix: prefix)
-        guard bytes + fences + Page.headerSize <= Self.mergedMax else { return false }
+        // One that is empty goes if the other one has room for longer suffixes: else what is deleted in order leaves a row of them.
+        let isEmpty = leftOld.count == 0 || right.count == 0
+        guard bytes + fences + Page.headerSize <= (isEmpty ? Page.size : Self.mergedMax) else { return false }
         let writable = cache.writable(leftFrame)
         if leftReference.isStored || writable != leftFrame { parent.setChild(left, .memory(writable)) }
         let merged = cache.page(writable)

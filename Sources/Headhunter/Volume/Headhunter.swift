@@ -175,31 +175,35 @@ public final class Headhunter: @unchecked Sendable {
         _ overlay: Overlay, _ id: UInt32, from start: UnsafeRawBufferPointer, budget: Int, resume: inout [UInt8],
         _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
     ) -> Bool {
-        var left = budget
+        var left = min(budget, View.scanBudget)
         var more = false
         var next: [UInt8] = []
         overlay.scan(id, from: start, budget: .max) { key, value in
-            guard let value else { return true }
             if left == 0 {
                 next = Array(key)
                 more = true
                 return false
             }
             left -= 1
-            return visit(key, value)
+            return value.map { visit(key, $0) } ?? true
         }
         resume = next
         return more
     }
 
-    /// Merges tree and overlay. Only while a recovered log drains; it copies the tree's run of entries.
+    /// So much of the tree is copied at a time while a recovered log lies over it.
+    private static let mergedPart = 32
+
+    /// Merges tree and overlay. Only while a recovered log drains. It copies the tree's entries, so it does one small part, whatever the
+    /// caller's budget, and the caller goes on from there: nobody may be made to wait for the rest of the tree.
     private func scanBoth(
         _ tree: Tree, _ overlay: Overlay, from start: UnsafeRawBufferPointer, budget: Int, resume: inout [UInt8],
         _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
     ) -> Tree.ScanEnd {
+        let part = min(budget, Self.mergedPart)
         var below: [(key: [UInt8], value: [UInt8])] = []
         var next: [UInt8] = []
-        let end = tree.scan(from: start, budget: budget, resume: &next) { key, value in
+        let end = tree.scan(from: start, budget: part, resume: &next) { key, value in
             below.append((Array(key), Array(value)))
             return true
         }
@@ -208,18 +212,25 @@ public final class Headhunter: @unchecked Sendable {
         let bound: [UInt8]? = end == .more ? next : nil
         var merged: [(key: [UInt8], value: [UInt8])] = []
         var index = 0
+        var looked = 0
+        var stop: [UInt8]?
         overlay.scan(tree.id, from: start, budget: .max) { key, value in
             if let bound, bound.withUnsafeBytes({ compareBytes(key, $0) >= 0 }) { return false }
             while index < below.count, below[index].key.withUnsafeBytes({ compareBytes($0, key) < 0 }) {
                 merged.append(below[index])
                 index += 1
             }
+            // Enough for this round, deletions counted too: what follows is merged in the next one.
+            guard looked < View.scanBudget, merged.count < part else {
+                stop = Array(key)
+                return false
+            }
+            looked += 1
             if index < below.count, below[index].key.withUnsafeBytes({ compareBytes($0, key) == 0 }) { index += 1 }
             if let value { merged.append((Array(key), Array(value))) }
-            // Enough for this round: what follows is merged in the next one.
-            return merged.count < budget
+            return true
         }
-        if merged.count < budget { merged.append(contentsOf: below[index...]) }
+        if stop == nil { merged.append(contentsOf: below[index...]) }
         for (count, entry) in merged.enumerated() {
             if count == budget {
                 resume = entry.key
@@ -228,9 +239,8 @@ public final class Headhunter: @unchecked Sendable {
             let goOn = entry.key.withUnsafeBytes { key in entry.value.withUnsafeBytes { visit(key, $0) } }
             if !goOn { return .done }
         }
-        if merged.count >= budget, let last = merged.last?.key {
-            // The smallest key above the last one that was shown.
-            resume = last + [0]
+        if let stop {
+            resume = stop
             return .more
         }
         resume = next
@@ -271,7 +281,7 @@ public final class Headhunter: @unchecked Sendable {
         defer { leaveChange() }
         let result: Result
         do throws(Missing) { result = try body(change) } catch { return .missing }
-        switch apply(change) {
+        switch apply(change, isUrgent: isUrgent) {
         case .applied(let number): return .done(result, number: number)
         case .missing: return .missing
         case .full: return .full
@@ -322,9 +332,12 @@ public final class Headhunter: @unchecked Sendable {
         return .go(Change(self, writes, reader))
     }
 
+    /// Kept free for urgent changes: the largest one, which seals a segment.
+    private static let urgentFrames = 144
+
     @usableFromInline func leaveChange() { gate.leaveWrite() }
 
-    @usableFromInline func apply(_ change: Change) -> Applied {
+    @usableFromInline func apply(_ change: Change, isUrgent: Bool) -> Applied {
         let writes = change.writes
         if writes.isEmpty { return .applied(0) }
         let reader = change.reader
@@ -334,7 +347,8 @@ public final class Headhunter: @unchecked Sendable {
             let id = Int(operation.tree)
             frames += id < trees.count ? trees[id]?.framesPerOperation ?? 2 : 2
         }
-        guard cache.reserve(frames) else { return .full }
+        // What makes room must not find that others have taken the last of it.
+        guard cache.reserve(isUrgent ? frames : frames + Self.urgentFrames) else { return .full }
         for operation in writes.operations where !operation.isDead {
             let id = Int(operation.tree)
             guard id < trees.count, let tree = trees[id] else { continue }

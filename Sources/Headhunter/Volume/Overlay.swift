@@ -9,13 +9,15 @@ final class Overlay {
     private let cache: NodeCache
     private let tree: Tree
     private(set) var count = 0
+    /// Nothing is left below it: what drains begins there, and not at leaves that it has emptied.
+    private var drained: [UInt8] = []
     private let key: UnsafeMutableRawPointer
     private let value: UnsafeMutableRawPointer
 
     /// `budget` is an upper bound of the memory; it is taken only as it fills.
     init(budget: Int) {
         cache = NodeCache(budget: budget, epoch: 1)
-        tree = Tree(id: 0, cache: cache)
+        tree = Tree(id: 0, cache: cache, fingerSkip: 4)
         key = .allocate(byteCount: Page.keyBytesMax, alignment: 16)
         value = .allocate(byteCount: Page.cellBytesMax + 16, alignment: 16)
     }
@@ -93,12 +95,19 @@ final class Overlay {
     /// The lowest entries of all trees, until `visit` answers false.
     func first(_ visit: (_ id: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?) -> Bool) {
         var resume: [UInt8] = []
-        _ = tree.scan(from: UnsafeRawBufferPointer(start: nil, count: 0), budget: .max, resume: &resume) { key, value in
+        var isLowest = true
+        let from = drained
+        _ = from.withUnsafeBytes { tree.scan(from: $0, budget: .max, resume: &resume) { key, value in
             guard let base = key.baseAddress, let first = value.baseAddress else { return false }
+            if isLowest {
+                isLowest = false
+                drained.removeAll(keepingCapacity: true)
+                drained.append(contentsOf: key)
+            }
             let id = UInt32(bigEndian: base.loadUnaligned(as: UInt32.self))
             let bare = UnsafeRawBufferPointer(start: base + 4, count: key.count - 4)
             let put = first.load(as: UInt8.self) == 0
             return visit(id, bare, put ? UnsafeRawBufferPointer(start: first + 1, count: value.count - 1) : nil)
-        }
+        } }
     }
 }

@@ -68,10 +68,19 @@ extension LogFileSystem {
             return !others.isEmpty
         }()
         let (inode, number) = try await onLoop { () async throws(Failure) in
-            let sized = try await files.resize(id, to: size, now: request.now, token: request.token)
-            guard hasMore, !sized.isRepeated else { return (sized.inode, sized.number) }
+            // The last change remembers the request: a repeated one is answered only when all of it was done.
+            let isDone =
+                hasMore
+                ? try await files.run { reader in
+                    files.isRepeated(LogFS::Request(reader: reader, now: request.now, token: request.token))
+                }.value : false
+            if !isDone {
+                let sized = try await files.resize(
+                    id, to: size, now: request.now, token: hasMore ? nil : request.token)
+                guard hasMore else { return (sized.inode, sized.number) }
+            }
             let set = try await files.run { reader in
-                files.setAttributes(LogFS::Request(reader: reader, now: request.now), id, new)
+                files.setAttributes(LogFS::Request(reader: reader, now: request.now, token: request.token), id, new)
             }
             return (set.value, set.number)
         }

@@ -1,0 +1,148 @@
+import Bytes
+import Glibc
+import Headhunter
+import LogFS
+import ObjectStore
+import Runtime
+import Trials
+
+/// What must not take long, whatever there is: a writer beside checkpoints, a file deep down, the deletion of a large file.
+struct Promises {
+    let world: World
+    private var loop: EventLoop { world.loops[0] }
+    private func seconds() -> Double { Double(world.clock.monotonic()) / 1e9 }
+    private func own() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+
+    init(world: World) { self.world = world }
+
+    func run() async throws {
+        try await world.blocking.run(on: loop) { () throws(Errno) -> Void in
+            try world.disk.makeDirectory("store")
+            for name in ["stops", "stops-slow", "depth"] { try world.disk.makeDirectory(name) }
+            try world.disk.syncDirectory("")
+        }
+        let directory = try await DirectoryStore.open(world: world, loop: loop, root: "store")
+        try await stops("store in a directory", ObjectStore(directory, world: world, loop: loop), log: "stops")
+        let slow = SlowStore(MemoryStore(world: world, loop: loop), loop: loop, nanoseconds: 20_000_000)
+        try await stops("store of 20 ms", ObjectStore(slow, world: world, loop: loop), log: "stops-slow")
+        let memory = ObjectStore(MemoryStore(world: world, loop: loop), world: world, loop: loop)
+        let files = try await open(memory, log: "depth") { _ in }
+        try await depth(files)
+        try await deletions(files)
+        try await files.stop()
+        try await files.headhunter.close()
+    }
+
+    private func open(
+        _ store: ObjectStore, log: String, _ set: (inout HeadhunterOptions) -> Void
+    ) async throws -> LogFS {
+        var options = HeadhunterOptions()
+        set(&options)
+        try await Headhunter.create(world: world, store: store, prefix: log)
+        let volume = try await Headhunter.open(
+            world: world, loop: loop, store: store, prefix: log, directory: log, options: options)
+        return try await LogFS.open(volume, world: world, subvolume: 1)
+    }
+
+    private func make(_ files: LogFS, _ home: FileID, _ name: String, _ type: FileType = .file) async throws -> FileID {
+        try await files.run { reader in
+            Array(name.utf8).withUnsafeBytes {
+                files.create(
+                    Request(reader: reader, now: world.clock.wall()), in: home, $0,
+                    NewFile(type: type, mode: 0o755, uid: 0, gid: 0))
+            }
+        }.value.inode.id
+    }
+
+    /// The longest time from one create to the next while a checkpoint is nearly always under way.
+    private func stops(_ what: String, _ store: ObjectStore, log: String) async throws {
+        let files = try await open(store, log: log) { $0.checkpointNanoseconds = 200_000_000 }
+        let headhunter = files.headhunter
+        var homes: [FileID] = []
+        for index in 0..<1_000 { homes.append(try await make(files, files.rootID, "d\(index)", .directory)) }
+        var gaps: [Double] = []
+        let end = seconds() + 10
+        let before = store.counters.requests
+        var last = seconds()
+        var lastOwn = own()
+        var worstOwn = 0.0
+        var index = 0
+        while last < end {
+            _ = try await make(files, homes[index % homes.count], "file-\(index)")
+            // Others of the loop have their turn, a checkpoint's among them.
+            await Task.yield()
+            let now = seconds()
+            gaps.append(now - last)
+            last = now
+            let nowOwn = own()
+            worstOwn = max(worstOwn, nowOwn - lastOwn)
+            lastOwn = nowOwn
+            index += 1
+        }
+        gaps.sort()
+        let worst = gaps[gaps.count - 1] * 1e6
+        let rare = gaps[gaps.count - 1 - gaps.count / 10_000] * 1e6
+        print(
+            "longest stop of a writer, \(what): \(Int(worst)) us of 5000 allowed (\(Int(worstOwn * 1e6)) us of CPU at the most); one in 10,000 above \(Int(rare)) us; "
+                + "\(gaps.count) creates, \(store.counters.requests - before) requests to the store")
+        try await files.stop()
+        try await headhunter.close()
+    }
+
+    /// Creates in a directory of the root, and in one that lies 32 deep, in turn.
+    private func depth(_ files: LogFS) async throws {
+        let shallow = try await make(files, files.rootID, "shallow", .directory)
+        var deep = files.rootID
+        for level in 1...32 { deep = try await make(files, deep, "level-\(level)", .directory) }
+        var spent = [Double.infinity, Double.infinity]
+        let count = 20_000
+        for round in 0..<5 {
+            for (which, home) in [shallow, deep].enumerated() {
+                let start = own()
+                for index in 0..<count { _ = try await make(files, home, "file-\(round)-\(index)") }
+                spent[which] = min(spent[which], own() - start)
+            }
+        }
+        let each = spent.map { Int($0 / Double(count) * 1e9) }
+        print(
+            "create at depth 1: \(each[0]) ns, at depth 32: \(each[1]) ns of CPU; "
+                + "\(Int(spent[1] / spent[0] * 100)) % (150 allowed)")
+    }
+
+    private func deletions(_ files: LogFS) async throws {
+        let part = 64 << 20
+        let block = Block(capacity: 1 << 20)
+        block.count = block.capacity
+        memset(block.base, 0x5A, block.count)
+        defer { extendLifetime(block) }
+        let now = world.clock.wall()
+        let source = try await make(files, files.rootID, "source")
+        for index in 0..<(part >> 20) { try await files.writeAll(source, at: UInt64(index) << 20, block.bytes, now: now) }
+        try await files.flush(source.inode)
+        // Data at both ends and in the middle of a terabyte.
+        let sparse = try await make(files, files.rootID, "sparse")
+        for place: UInt64 in [0, 1 << 39, 1 << 40 - 1 << 20] {
+            try await files.writeAll(sparse, at: place, block.bytes, now: now)
+        }
+        try await files.flush(sparse.inode)
+        // 100 GB in extents as long as segments.
+        let dense = try await make(files, files.rootID, "dense")
+        for index in 0..<1_490 {
+            try await files.clone(from: source, at: 0, length: UInt64(part), to: dense, at: UInt64(index * part), now: now)
+        }
+        for (what, name) in [("1 TiB, sparse", "sparse"), ("100 GB, dense", "dense")] {
+            let start = seconds()
+            try await files.run { reader in
+                Array(name.utf8).withUnsafeBytes {
+                    files.unlink(Request(reader: reader, now: now), in: files.rootID, $0)
+                }
+            }
+            print("deletion of \(what): answered in \(Int((seconds() - start) * 1e6)) us of 1000 allowed")
+        }
+        try await files.tidy()
+    }
+}
