@@ -50,6 +50,98 @@ struct OverlayTests {
         simulation.restart()
     }
 
+    private final class Expected: @unchecked Sendable {
+        var values: [Int: UInt64] = [:]
+        var problems: [String] = []
+        var done = 0
+    }
+
+    /// A tree twice as large as its cache, a store that takes its time, checkpoints all along, and eight at work on the same keys: nodes are
+    /// evicted, read again, changed and stored elsewhere while others wait for them. Every look-up says what is true.
+    @Test(arguments: 1...4) func aTreeLargerThanItsCache(_ seed: Int) throws {
+        let simulation = Simulation(seed: UInt64(seed))
+        Bench.prepare(simulation)
+        let many = 60_000
+        let reads = simulation.perform(for: 36_000_000_000_000) { world -> (gets: UInt64, problems: [String])? in
+            do {
+                let far = FaultyTransport(
+                    MemoryStore(world: world, loop: world.loops[0]), loop: world.loops[0], random: world.random,
+                    faults: .none)
+                let store = ObjectStore(far, world: world, loop: world.loops[0])
+                var options = HeadhunterOptions()
+                options.cacheBytes = 0
+                options.checkpointNanoseconds = 20_000_000
+                try await Headhunter.create(world: world, store: store, prefix: "w")
+                let volume = try await Headhunter.open(
+                    world: world, loop: world.loops[0], store: store, prefix: "w", directory: "log", options: options)
+                let expected = Expected()
+                for start in stride(from: 0, to: many, by: 50) {
+                    let keys = Array(start..<(start + 50))
+                    _ = try await Self.change(volume, keys, Self.value(1))
+                    for key in keys { expected.values[key] = 1 }
+                }
+                far.faults.latencyNanoseconds = 8_000_000
+                let before = store.counters.gets
+                await withTaskGroup(of: Void.self) { group in
+                    for worker in 0..<8 {
+                        group.addTask {
+                            var random = Generator(seed: UInt64(seed * 100 + worker), stream: "worker")
+                            // All of them in a part of the tree, and now and then anywhere.
+                            for _ in 0..<1_500 where expected.problems.isEmpty {
+                                let number =
+                                    random.below(3) == 0 ? Int(random.below(UInt64(many))) : Int(random.below(4_000))
+                                await Self.step(volume, expected, number, random.next())
+                            }
+                        }
+                    }
+                }
+                let gets = store.counters.gets - before
+                try await volume.close()
+                return (UInt64(gets), expected.problems)
+            } catch { return (0, ["\(error)"]) }
+        }
+        let outcome = try #require(reads ?? nil)
+        #expect(outcome.problems == [])
+        #expect(outcome.gets > 2_000, "only \(outcome.gets) nodes were read again")
+    }
+
+    private static func value(_ number: UInt64) -> [UInt8] {
+        withUnsafeBytes(of: number) { Array($0) } + Array(repeating: 7, count: 190)
+    }
+
+    private static func step(_ volume: Headhunter, _ expected: Expected, _ number: Int, _ chance: UInt64) async {
+        let key = key(number)
+        do {
+            switch chance % 8 {
+            case 0..<4:
+                let problem = try await volume.read { (view) throws(Missing) -> String? in
+                    let found = try key.withUnsafeBytes { key in
+                        Result { () throws(Missing) -> UInt64? in
+                            try view.get(1, key).map { $0.loadUnaligned(as: UInt64.self) }
+                        }
+                    }.get()
+                    let wanted = expected.values[number]
+                    return found == wanted
+                        ? nil : "key \(number) is \(found as Any), should be \(wanted as Any)"
+                }
+                if let problem { expected.problems.append(problem) }
+            case 4..<7:
+                let new = try await volume.change { (change) throws(Missing) -> UInt64 in
+                    let next = (expected.values[number] ?? 0) + chance % 100 + 1
+                    key.withUnsafeBytes { key in value(next).withUnsafeBytes { change.put(1, key, $0) } }
+                    return next
+                }.0
+                expected.values[number] = new
+            default:
+                _ = try await volume.change { (change) throws(Missing) -> Void in
+                    key.withUnsafeBytes { change.delete(1, $0) }
+                }
+                expected.values[number] = nil
+            }
+            expected.done += 1
+        } catch { expected.problems.append("\(error)") }
+    }
+
     /// One entry is asked for: nobody copies, or fetches, the rest of the tree for that.
     @Test func oneEntryCostsOneEntry() throws {
         let simulation = Simulation(seed: 9)

@@ -196,6 +196,46 @@ struct StoreLogTests {
         #expect(problem == "")
     }
 
+    /// An owner slept while another took over and went on for so long that the header after the old one's last is deleted already: its
+    /// number is free, and only the boundary says that it is the past.
+    @Test func anOwnerThatSleptTooLongMeetsTheBoundary() throws {
+        let simulation = Simulation(seed: 45)
+        let problem = try #require(
+            simulation.perform(for: 3_600_000_000_000) { world -> String? in
+                do {
+                    let memory = MemoryStore(world: world, loop: world.loops[0])
+                    try await Self.prepare(world, memory, ["a", "b"])
+                    let (first, _) = try await Self.volume(world, memory, "a")
+                    let tally = Tally()
+                    tally.made = try await Self.count(first, tally).0
+                    try await first.checkpoint()
+                    let (second, store) = try await Self.volume(world, memory, "b", takesOver: true)
+                    let before = try await store.names(prefix: "v/header/")
+                    let later = Tally()
+                    later.made = try await Self.counted(second)
+                    for _ in 0..<8 {
+                        later.made = try await Self.count(second, later).0
+                        try await second.checkpoint()
+                    }
+                    let after = try await store.names(prefix: "v/header/")
+                    guard let newest = before.max(), let oldest = after.min(), newest < oldest else {
+                        return "the old headers are still there: \(before), \(after)"
+                    }
+                    do {
+                        tally.made = try await Self.count(first, tally).0
+                        try await first.checkpoint()
+                        return "the old owner wrote a header"
+                    } catch let error as VolumeError {
+                        guard error == .fenced else { return "\(error)" }
+                    }
+                    let found = try await Self.counted(second)
+                    try await second.close()
+                    return found == later.made ? "" : "\(later.made) were counted, \(found) are there"
+                } catch { return "\(error)" }
+            })
+        #expect(problem == "")
+    }
+
     /// Of 400 slots, one a second, those that no header needs are deleted.
     @Test func oldSlotsGo() throws {
         let simulation = Simulation(seed: 44)

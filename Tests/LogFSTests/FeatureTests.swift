@@ -139,6 +139,33 @@ struct FeatureTests {
         }
     }
 
+    /// A client that reads a directory in parts goes on behind a cookie: a later entry must not come under one that it has seen.
+    @Test func cookiesAreNeverUsedAgain() {
+        Bench.files { files, _ in
+            func cookie(_ name: String) async throws -> UInt64 {
+                var found: UInt64 = 0
+                _ = try await outcome(files) { request in
+                    files.list(request, files.rootID, after: 0) { listed, shown in
+                        if shown.elementsEqual(Array(name.utf8)) { found = listed.entry.cookie }
+                        return true
+                    }
+                }.get()
+                return found
+            }
+            var highest: UInt64 = 0
+            for round in 0..<10 {
+                let name = "f\(round % 2)"
+                _ = try await make(files, name)
+                let mine = try await cookie(name)
+                #expect(mine > highest, "round \(round)")
+                highest = mine
+                _ = try await outcome(files) { request in
+                    with(Array(name.utf8)) { files.unlink(request, in: files.rootID, $0) }
+                }.get()
+            }
+        }
+    }
+
     /// Who wants a file without unflushed data gets it, also while somebody writes to it without a pause.
     @Test func aSteadyWriterDoesNotKeepATruncationWaiting() {
         Bench.files { files, world in

@@ -1,54 +1,45 @@
-/// The leaves that the writer was at last: its next look-ups and changes are often in one of them, and then need no
-/// walk from the root.
+/// The leaves where the writer was at last, one for each neighbourhood of keys: its next look-ups and changes there need no walk
+/// from the root.
 ///
-/// Invariant: a leaf in here is the tree's leaf for all keys between its fences for as long as `shape` of the cache is what
-/// it was. Whatever splits, merges, copies or evicts a node changes that number.
+/// Keys begin with a number and a kind. What has more behind that (a directory's names, a file's extents) forms a neighbourhood
+/// of its own; records that are a number's alone share one with the numbers beside it.
+///
+/// A finger is a guess. Invariant that makes it good to look at: a frame that is neither free nor superseded holds a node of the
+/// tree as it is now, so a leaf whose fences hold the key is the key's leaf.
 final class Fingers {
-    private static let count = 8
-    /// Bytes at the front of keys that tell little.
+    private static let bits: UInt64 = 12
+    private let tree: UInt32
+    /// Bytes in front of the number that tell little.
     private let skip: Int
-    private let frames = UnsafeMutablePointer<UInt32>.allocate(capacity: count)
-    /// The first bytes of the fences as numbers: most leaves are ruled out by these, without a look at their pages.
-    private let lows = UnsafeMutablePointer<UInt64>.allocate(capacity: count)
-    private let highs = UnsafeMutablePointer<UInt64>.allocate(capacity: count)
-    @exclusivity(unchecked) private var used = 0
-    @exclusivity(unchecked) private var next = 0
-    @exclusivity(unchecked) private var shape: UInt64 = 0
+    private let frames = UnsafeMutablePointer<UInt32>.allocate(capacity: 1 << bits)
 
-    init(skip: Int) { self.skip = skip }
-
-    deinit {
-        frames.deallocate()
-        lows.deallocate()
-        highs.deallocate()
+    init(tree: UInt32, skip: Int) {
+        self.tree = tree
+        self.skip = skip
+        frames.initialize(repeating: ChildReference.noFrame, count: 1 << Self.bits)
     }
 
-    @inline(__always) private func telling(_ key: UnsafeRawBufferPointer) -> UInt64 {
-        Page.eight(key.baseAddress.map { $0 + skip }, key.count - skip)
+    deinit { frames.deallocate() }
+
+    @inline(__always) private func place(_ key: UnsafeRawBufferPointer) -> UnsafeMutablePointer<UInt32> {
+        let length = key.count - skip
+        guard let bytes = key.baseAddress, length > 0 else { return frames }
+        var number = Page.eight(bytes + skip, length)
+        if length > 9 {
+            number ^= UInt64((bytes + skip).load(fromByteOffset: 8, as: UInt8.self)) << 48
+        } else {
+            number >>= 6
+        }
+        return frames + Int((number &* 0x9E37_79B9_7F4A_7C15) >> (64 - Self.bits))
     }
 
     @inline(__always) func find(_ key: UnsafeRawBufferPointer, _ cache: NodeCache) -> UInt32? {
-        guard shape == cache.shape, used > 0 else { return nil }
-        let wanted = telling(key)
-        for index in 0..<used where lows[index] <= wanted && wanted <= highs[index] {
-            if cache.page(frames[index]).contains(key) { return frames[index] }
-        }
-        return nil
+        let frame = place(key).pointee
+        guard frame != ChildReference.noFrame, cache.isCurrent(frame, tree: tree) else { return nil }
+        let page = cache.page(frame)
+        return page.isLeaf && page.contains(key) ? frame : nil
     }
 
-    /// The leaf that a walk has just ended at.
-    @inline(__always) func remember(_ frame: UInt32, _ cache: NodeCache) {
-        if shape != cache.shape {
-            shape = cache.shape
-            used = 0
-            next = 0
-        }
-        for index in 0..<used where frames[index] == frame { return }
-        let page = cache.page(frame)
-        frames[next] = frame
-        lows[next] = telling(page.low)
-        highs[next] = page.high.map { telling($0) } ?? .max
-        if next == used { used += 1 }
-        next = next + 1 == Self.count ? 0 : next + 1
-    }
+    /// A walk for `key` has just ended at this leaf.
+    @inline(__always) func remember(_ key: UnsafeRawBufferPointer, _ frame: UInt32) { place(key).pointee = frame }
 }

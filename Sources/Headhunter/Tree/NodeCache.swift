@@ -7,6 +7,7 @@ import Synchronization
 /// - Only the volume's writer changes the cache; readers look things up under their reader locks, which the writer
 ///   holds all of while he changes anything here. The clock's marks are the one exception: they are atomic.
 /// - A frame is free, clean (its content is stored at `address`, it is in the index, it may be evicted), or dirty.
+/// - A clean frame is one that its tree leads to: what was read from the store comes in only while a parent names it.
 /// - A dirty frame of the current epoch is changed in place. One of an earlier epoch is frozen: a checkpoint is
 ///   writing it, so it is copied before it is changed, and from then on it is `superseded`: no tree leads to it,
 ///   and it goes when the checkpoint has been written.
@@ -47,8 +48,6 @@ package final class NodeCache {
     @exclusivity(unchecked) private var untouched: Int
     @exclusivity(unchecked) private var clockHand = 0
     @exclusivity(unchecked) private var index: AddressIndex
-    /// Counts whatever may make a frame another node, or give a node another frame or other fences.
-    @exclusivity(unchecked) package private(set) var shape: UInt64 = 0
     /// The epoch that changes made now belong to; raised by each freeze.
     @exclusivity(unchecked) package private(set) var epoch: UInt64
     /// Stored nodes that no current tree leads to any more, since the last freeze.
@@ -110,14 +109,19 @@ package final class NodeCache {
     /// Where the value of `key` was found the last time, if it is still there.
     @inline(__always) package func recall(_ key: UnsafeRawBufferPointer, _ hash: UInt64, tree: UInt32) -> UnsafeRawBufferPointer?
     {
-        guard let hint = hints.find(hash), hint.frame < UInt32(truncatingIfNeeded: untouched) else { return nil }
-        // A frame that is neither free nor superseded holds a node of the tree as it is now, and a key is in one leaf only.
-        let info = info(hint.frame)
-        guard info.pointee.state != .free, !info.pointee.superseded, info.pointee.tree == tree else { return nil }
+        guard let hint = hints.find(hash), hint.frame < UInt32(truncatingIfNeeded: untouched),
+            isCurrent(hint.frame, tree: tree)
+        else { return nil }
         let page = page(hint.frame)
         guard page.has(key, at: hint.slot) else { return nil }
         touch(hint.frame)
         return UnsafeRawBufferPointer(page.value(hint.slot))
+    }
+
+    /// Whether the frame holds a node of the tree as it is now: then the key that is found in it is in no other leaf.
+    @inline(__always) func isCurrent(_ frame: UInt32, tree: UInt32) -> Bool {
+        let info = info(frame)
+        return info.pointee.state != .free && !info.pointee.superseded && info.pointee.tree == tree
     }
 
     @inline(__always) private func touch(_ frame: UInt32) {
@@ -166,7 +170,6 @@ package final class NodeCache {
 
     private func take() -> UInt32 {
         precondition(freeCount > 0, "frames are reserved before a change begins")
-        shape &+= 1
         freeCount -= 1
         if freeHead != ChildReference.noFrame {
             let frame = freeHead
@@ -180,7 +183,6 @@ package final class NodeCache {
     }
 
     private func putBack(_ frame: UInt32) {
-        shape &+= 1
         info(frame).pointee.state = .free
         info(frame).pointee.nextFree = freeHead
         freeHead = frame
@@ -243,8 +245,7 @@ package final class NodeCache {
                 dirtyCount -= 1
                 putBack(frame)
             } else {
-                shape &+= 1
-                info.pointee.superseded = true
+                        info.pointee.superseded = true
             }
         }
     }

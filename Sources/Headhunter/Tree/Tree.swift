@@ -30,7 +30,7 @@ package final class Tree {
     /// A new, empty tree. The cache has room for one frame.
     package init(id: UInt32, cache: NodeCache, fingerSkip: Int = 0) {
         self.id = id
-        fingers = Fingers(skip: fingerSkip)
+        fingers = Fingers(tree: id, skip: fingerSkip)
         self.cache = cache
         let frame = cache.makeDirty(tree: id)
         cache.page(frame).initialize(level: 0, low: UnsafeRawBufferPointer(start: nil, count: 0), high: nil)
@@ -40,7 +40,7 @@ package final class Tree {
     /// A tree that a checkpoint has stored.
     package init(id: UInt32, cache: NodeCache, root: NodeAddress) {
         self.id = id
-        fingers = Fingers(skip: 0)
+        fingers = Fingers(tree: id, skip: 0)
         self.cache = cache
         self.root = .stored(root)
     }
@@ -83,7 +83,7 @@ package final class Tree {
             guard let frame = cache.resolve(reference) else { return .missing(reference.address) }
             let page = cache.page(frame)
             if page.isLeaf {
-                fingers.remember(frame, cache)
+                fingers.remember(key, frame)
                 let (index, found) = page.find(key)
                 return found ? .found(UnsafeRawBufferPointer(page.value(index))) : .absent
             }
@@ -167,7 +167,7 @@ package final class Tree {
                 }
             }
             if page.isLeaf {
-                fingers.remember(frame, cache)
+                fingers.remember(key, frame)
                 return
             }
             parent = page
@@ -204,7 +204,7 @@ package final class Tree {
             path.frames[path.depth] = writable
             path.depth += 1
             if page.isLeaf {
-                fingers.remember(writable, cache)
+                fingers.remember(key, writable)
                 return page
             }
             let index = page.childIndex(key)
@@ -429,6 +429,21 @@ package final class Tree {
         parent.remove(at: left + 1)
         cache.release(rightFrame)
         return true
+    }
+
+    // MARK: Loading
+
+    /// Whether the tree still leads to the node with this low fence at this address. It may have moved on while it was read; what
+    /// it was then must not come in. False also if a parent has left the memory: who wants the node asks for that first.
+    package func leads(to address: NodeAddress, low: UnsafeRawBufferPointer, level: Int) -> Bool {
+        var reference = root
+        while true {
+            if reference.isStored, reference.address == address { return true }
+            guard let frame = cache.resolve(reference) else { return false }
+            let page = cache.page(frame)
+            guard page.level > level else { return false }
+            reference = page.child(page.childIndex(low))
+        }
     }
 
     // MARK: Checkpoints

@@ -84,7 +84,11 @@ extension Headhunter {
         gate.enterWrite()
         defer { gate.leaveWrite() }
         if cache.find(address) != nil { return true }
+        guard Int(tree) < trees.count, let current = trees[Int(tree)],
+            current.leads(to: address, low: page.low, level: page.level)
+        else { return true }
         guard cache.reserve(1) else { return false }
+        // Making room may have taken a parent away; the node itself is as good as before.
         let frame = cache.insertClean(address, tree: tree)
         cache.page(frame).base.copyMemory(from: page.base, byteCount: Page.size)
         return true
