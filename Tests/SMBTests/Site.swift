@@ -33,8 +33,9 @@ final class Site: @unchecked Sendable {
     var volume: Volume { hosted.volume }
     var loop: EventLoop { world.loops[0] }
 
-    init() async throws {
-        folder = NSTemporaryDirectory() + "proxyfs-smb-\(UUID().uuidString)"
+    /// `there`: where another one was.
+    init(_ there: String? = nil) async throws {
+        folder = there ?? NSTemporaryDirectory() + "proxyfs-smb-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let world = try World.real(disk: RealDisk(path: folder), loops: 2)
         self.world = world
@@ -53,11 +54,16 @@ final class Site: @unchecked Sendable {
     }
 
     func close() async throws {
+        try await stop()
+        try FileManager.default.removeItem(atPath: folder)
+    }
+
+    /// Another one may go on where this one was.
+    func stop() async throws {
         await listener.drain(within: 1_000_000_000)
         let hosted = hosted
         try await loop.task { () async throws in try await hosted.close() }.value
         world.stop()
-        try FileManager.default.removeItem(atPath: folder)
     }
 
     /// Somebody who comes over NFS: no open, no lease.

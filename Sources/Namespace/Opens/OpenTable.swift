@@ -19,6 +19,7 @@ public struct OpenTable {
         public internal(set) var share: ShareMode
         public internal(set) var isDeleteOnClose: Bool
         var file: UInt32
+        var ofClient: UInt32
         // Neighbours among the opens of the file and of the client.
         var nextOfFile: UInt32
         var previousOfFile: UInt32
@@ -64,6 +65,7 @@ public struct OpenTable {
     }
 
     private struct Client {
+        var client: UInt64
         var first: UInt32
         var count: Int
     }
@@ -72,22 +74,36 @@ public struct OpenTable {
 
     private var opens: Slots<Open>
     private var files: Slots<File>
-    private var fileSlots: [FileID: UInt32] = [:]
-    private var clients: [UInt64: Client] = [:]
+    private var fileSlots: SlotIndex
+    private var clients = Slots(vacant: Client(client: 0, first: OpenTable.none, count: 0))
+    private var clientSlots: SlotIndex
     private var generation: UInt64 = 0
 
-    public init() {
+    /// `seed` is secret where clients have a say in what is open. Numbers begin with it, too: the opens of a server's
+    /// volumes own locks in one table.
+    public init(seed: UInt64 = 0x9E37_79B9_7F4A_7C15) {
+        generation = seed >> 32
+        fileSlots = SlotIndex(seed: seed)
+        clientSlots = SlotIndex(seed: seed)
         let nowhere = FileID(subvolume: 0, inode: 0, generation: 0)
         files = Slots(vacant: File(id: nowhere, first: Self.none))
         opens = Slots(
             vacant: Open(
                 id: OpenID(number: 0), name: 0, client: 0, leaseKey: 0, granted: 0,
                 share: ShareMode(access: [], denied: []), isDeleteOnClose: false, file: Self.none,
-                nextOfFile: Self.none, previousOfFile: Self.none, nextOfClient: Self.none, previousOfClient: Self.none))
+                ofClient: Self.none, nextOfFile: Self.none, previousOfFile: Self.none, nextOfClient: Self.none, previousOfClient: Self.none))
     }
 
     public var count: Int { opens.count }
-    package var entryCount: Int { opens.count + files.count + fileSlots.count + clients.count }
+    package var entryCount: Int {
+        opens.count + files.count + fileSlots.count + clients.count + clientSlots.count
+    }
+
+    @inline(__always)
+    private func slot(_ file: FileID) -> UInt32? { fileSlots.find(file.mixed) { files[$0].id == file } }
+
+    @inline(__always)
+    private func slot(client: UInt64) -> UInt32? { clientSlots.find(client) { clients[$0].client == client } }
 
     /// Nil: it is closed.
     public subscript(id: OpenID) -> Open? {
@@ -95,7 +111,11 @@ public struct OpenTable {
         return opens[id.place]
     }
 
-    func isUsed(_ subvolume: UInt32) -> Bool { fileSlots.keys.contains { $0.subvolume == subvolume } }
+    func isUsed(_ subvolume: UInt32) -> Bool {
+        var isUsed = false
+        fileSlots.visitAll { if files[$0].id.subvolume == subvolume { isUsed = true } }
+        return isUsed
+    }
 
     public func file(of id: OpenID) -> FileID? {
         guard let open = self[id] else { return nil }
@@ -105,13 +125,14 @@ public struct OpenTable {
     // MARK: Opening and closing
 
     public mutating func open(_ request: OpenRequest) -> OpenAnswer {
-        let known = fileSlots[request.file]
+        let known = slot(request.file)
         if let known {
             if request.name != 0, files[known].pendingNames.contains(request.name) { return .deletePending }
             if let other = blocker(known, request.share) { return .sharingViolation(other) }
             guard files[known].count < Self.opensPerFileMax else { return .tooMany }
         }
-        guard opens.count < Self.opensMax, clients[request.client]?.count ?? 0 < Self.opensPerClientMax else {
+        let client = slot(client: request.client)
+        guard opens.count < Self.opensMax, client.map({ clients[$0].count }) ?? 0 < Self.opensPerClientMax else {
             return .tooMany
         }
         let file: UInt32
@@ -119,14 +140,14 @@ public struct OpenTable {
             file = known
         } else {
             file = files.insert(File(id: request.file, first: Self.none))
-            fileSlots[request.file] = file
+            fileSlots.insert(request.file.mixed, file)
         }
         let after = files[file].first
         let place = opens.insert(
             Open(
                 id: OpenID(number: 0), name: request.name, client: request.client, leaseKey: request.leaseKey,
                 granted: request.granted, share: request.share, isDeleteOnClose: request.isDeleteOnClose, file: file,
-                nextOfFile: after, previousOfFile: Self.none, nextOfClient: Self.none, previousOfClient: Self.none))
+                ofClient: Self.none, nextOfFile: after, previousOfFile: Self.none, nextOfClient: Self.none, previousOfClient: Self.none))
         // 2^32 opens of one place go by before a number comes again.
         generation = (generation + 1) & 0xFFFF_FFFF
         let id = OpenID(number: generation << 32 | UInt64(place))
@@ -136,7 +157,7 @@ public struct OpenTable {
         files[file].count += 1
         files[file].accessing.add(request.share.access)
         files[file].denying.add(request.share.denied)
-        joinClient(place, request.client)
+        joinClient(place, request.client, client)
         return .opened(id, isFirst: known == nil)
     }
 
@@ -152,12 +173,14 @@ public struct OpenTable {
         files[file].denying.subtract(open.share.denied)
         if open.isDeleteOnClose { addPending(file, open.name) }
         var removed: UInt64 = 0
-        if let index = files[file].pendingNames.firstIndex(of: open.name), !isOpen(file, by: open.name) {
+        if !files[file].pendingNames.isEmpty, let index = files[file].pendingNames.firstIndex(of: open.name),
+            !isOpen(file, by: open.name)
+        {
             removed = files[file].pendingNames.remove(at: index)
         }
         let closed = Closed(file: files[file].id, removedName: removed, isLast: files[file].count == 0)
         if closed.isLast {
-            fileSlots[closed.file] = nil
+            fileSlots.remove(closed.file.mixed, file)
             files.remove(file)
         }
         return closed
@@ -174,30 +197,43 @@ public struct OpenTable {
     }
 
     private mutating func leaveClient(_ open: Open) {
+        let client = open.ofClient
         if open.previousOfClient != Self.none {
             opens[open.previousOfClient].nextOfClient = open.nextOfClient
         } else {
-            clients[open.client]?.first = open.nextOfClient
+            clients[client].first = open.nextOfClient
         }
         if open.nextOfClient != Self.none { opens[open.nextOfClient].previousOfClient = open.previousOfClient }
-        clients[open.client]?.count -= 1
-        if clients[open.client]?.count == 0 { clients[open.client] = nil }
+        clients[client].count -= 1
+        if clients[client].count == 0 {
+            clientSlots.remove(open.client, client)
+            clients.remove(client)
+        }
     }
 
-    private mutating func joinClient(_ place: UInt32, _ client: UInt64) {
-        let after = clients[client]?.first ?? Self.none
+    /// `known`: the client's place, if it has one.
+    private mutating func joinClient(_ place: UInt32, _ client: UInt64, _ known: UInt32?) {
+        let slot: UInt32
+        if let known {
+            slot = known
+        } else {
+            slot = clients.insert(Client(client: client, first: Self.none, count: 0))
+            clientSlots.insert(client, slot)
+        }
+        let after = clients[slot].first
         if after != Self.none { opens[after].previousOfClient = place }
         opens[place].client = client
+        opens[place].ofClient = slot
         opens[place].nextOfClient = after
         opens[place].previousOfClient = Self.none
-        clients[client, default: Client(first: place, count: 0)].count += 1
-        clients[client]?.first = place
+        clients[slot].first = place
+        clients[slot].count += 1
     }
 
     /// The client's opens; the caller closes them one by one, each with what follows from it.
     public func opens(of client: UInt64) -> [OpenID] {
         var found: [OpenID] = []
-        var place = clients[client]?.first ?? Self.none
+        var place = slot(client: client).map { clients[$0].first } ?? Self.none
         while place != Self.none {
             found.append(opens[place].id)
             place = opens[place].nextOfClient
@@ -207,7 +243,7 @@ public struct OpenTable {
 
     /// From the newest to the oldest, until `body` answers false.
     public func forEach(of file: FileID, _ body: (Open) -> Bool) {
-        guard let known = fileSlots[file] else { return }
+        guard let known = slot(file) else { return }
         var place = files[known].first
         while place != Self.none {
             guard body(opens[place]) else { return }
@@ -218,11 +254,11 @@ public struct OpenTable {
     // MARK: Sharing
 
     private func blocker(_ file: UInt32, _ share: ShareMode) -> OpenID? {
-        let record = files[file]
         let isFree =
-            share.access.isDisjoint(with: record.denying.some) && share.denied.isDisjoint(with: record.accessing.some)
+            share.access.isDisjoint(with: files[file].denying.some)
+            && share.denied.isDisjoint(with: files[file].accessing.some)
         if isFree { return nil }
-        var place = record.first
+        var place = files[file].first
         while place != Self.none {
             if opens[place].share.conflicts(with: share) { return opens[place].id }
             place = opens[place].nextOfFile
@@ -233,16 +269,16 @@ public struct OpenTable {
     /// The open that forbids such a use of the file: asked for reads, writes, removals and renames that come without an open,
     /// over NFS or an object protocol.
     public func blocker(_ file: FileID, _ access: DataAccess) -> OpenID? {
-        guard let known = fileSlots[file] else { return nil }
+        guard let known = slot(file) else { return nil }
         return blocker(known, ShareMode(access: access, denied: []))
     }
 
     /// Whether an open of this kind would be refused by others.
     public func conflicts(_ file: FileID, _ share: ShareMode) -> Bool {
-        fileSlots[file].map { blocker($0, share) != nil } ?? false
+        slot(file).map { blocker($0, share) != nil } ?? false
     }
 
-    public func isOpen(_ file: FileID) -> Bool { fileSlots[file] != nil }
+    public func isOpen(_ file: FileID) -> Bool { slot(file) != nil }
 
     /// Whether somebody of another lease key has the data open; opens that have no other rights than those of `looking` do not
     /// count.
@@ -298,12 +334,12 @@ public struct OpenTable {
     }
 
     public func isDeletePending(_ file: FileID, _ name: UInt64) -> Bool {
-        fileSlots[file].map { files[$0].pendingNames.contains(name) } ?? false
+        slot(file).map { files[$0].pendingNames.contains(name) } ?? false
     }
 
     /// The name is another one now: opens and a removal that waits follow it.
     public mutating func rename(_ file: FileID, from name: UInt64, to newName: UInt64) {
-        guard let known = fileSlots[file], name != 0 else { return }
+        guard let known = slot(file), name != 0 else { return }
         var place = files[known].first
         while place != Self.none {
             if opens[place].name == name { opens[place].name = newName }
@@ -324,9 +360,10 @@ public struct OpenTable {
     public mutating func move(_ id: OpenID, to client: UInt64) -> Bool {
         guard let open = self[id] else { return false }
         if open.client == client { return true }
-        guard clients[client]?.count ?? 0 < Self.opensPerClientMax else { return false }
+        let known = slot(client: client)
+        guard known.map({ clients[$0].count }) ?? 0 < Self.opensPerClientMax else { return false }
         leaveClient(open)
-        joinClient(id.place, client)
+        joinClient(id.place, client, known)
         return true
     }
 }

@@ -192,7 +192,7 @@ extension Sharing {
         guard uses.contains(.opens) else { return }
         let number = number(of: name, in: directory)
         change { state, _ in
-            guard state.names.removeValue(forKey: number) != nil else { return }
+            guard state.names.remove(number) != nil else { return }
             state.opens.unlinked(file, number)
         }
     }
@@ -206,10 +206,11 @@ extension Sharing {
         let old = number(of: name, in: source)
         let new = number(of: newName, in: target)
         change { state, _ in
-            guard old != new, var entry = state.names.removeValue(forKey: old) else { return }
+            guard old != new, var entry = state.names.remove(old) else { return }
             state.opens.rename(file, from: old, to: new)
             entry.place = PlaceName(directory: target, name: Array(newName))
-            state.names[new] = entry
+            _ = state.names.remove(new)
+            state.names.insert(new, entry)
         }
     }
 
@@ -223,16 +224,16 @@ extension Sharing {
         let second = number(of: newName, in: target)
         change { state, _ in
             guard first != second else { return }
-            let (one, two) = (state.names.removeValue(forKey: first), state.names.removeValue(forKey: second))
+            let (one, two) = (state.names.remove(first), state.names.remove(second))
             state.opens.rename(file, from: first, to: second)
             state.opens.rename(other, from: second, to: first)
             if var one {
                 one.place = PlaceName(directory: target, name: Array(newName))
-                state.names[second] = one
+                state.names.insert(second, one)
             }
             if var two {
                 two.place = PlaceName(directory: source, name: Array(name))
-                state.names[first] = two
+                state.names.insert(first, two)
             }
         }
     }

@@ -14,6 +14,8 @@ public final class Volume: Sendable {
     private let readOnly = Atomic(false)
     let sharing: Sharing
     let meter: QuotaMeter
+    /// By loop.
+    private let glances: [DirectoryGlance]
 
     /// Volumes of one server share their `locks`, so that waits in a circle are found across them. `loops` are all those that
     /// calls come from.
@@ -27,6 +29,7 @@ public final class Volume: Sendable {
         self.fileSystem = fileSystem
         self.durability = durability
         meter = QuotaMeter(fileSystem, loops: loops)
+        glances = loops.map { _ in DirectoryGlance() }
         sharing = Sharing(locks: locks ?? ServerLocks(clock: clock), clock: clock, random: random)
         fileSystem.whenChanged { [weak self] change in self?.tell(change) }
     }
@@ -54,10 +57,22 @@ public final class Volume: Sendable {
 
     /// A directory that the caller may look names up in, and whatever else is wanted.
     func directory(_ caller: Caller, _ file: FileID, _ wanted: Rights) throws(Halt) -> Attributes {
-        let directory = try attributes(caller, of: file)
+        let directory = try glance(caller, file)
         guard directory.type == .directory else { throw .refused(.notDirectory) }
         try require(wanted, caller, directory)
         return directory
+    }
+
+    /// Its attributes, which are those of the last look if nothing has changed since. Others change what is foreign without a
+    /// number.
+    private func glance(_ caller: Caller, _ file: FileID) throws(Halt) -> Attributes {
+        let reader = caller.request.reader
+        guard glances.indices.contains(reader) else { return try attributes(caller, of: file) }
+        let newest = fileSystem.newestChange
+        if newest > 0, let known = glances[reader].look(file, newest) { return known }
+        let found = try attributes(caller, of: file)
+        if newest > 0, found.type == .directory, !fileSystem.isForeign(file) { glances[reader].keep(found, newest) }
+        return found
     }
 
     /// Says how the file was before, if it is certain that nothing came between: its change counter went up by one.
