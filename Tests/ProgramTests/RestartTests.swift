@@ -26,7 +26,7 @@ import Testing
         try #require(await server.isReady(), "\(server.err)")
         var client = try Self.client(port, guid: 1)
         let opening = Guest.Opening(share: 0, disposition: 3, lease: (key: 5, state: 7))
-        var handles: [FileHandle] = []
+        var handles: [SMB.FileHandle] = []
         for name in ["a", "b", "c"] {
             var mine = opening
             mine.lease?.key = UInt64(5 + handles.count)

@@ -7,7 +7,7 @@ import Testing
 
 /// What a share is beside its volume.
 @Suite(.serialized) struct ShareTests {
-    private static func name(_ handle: FileHandle) -> [UInt8] {
+    private static func name(_ handle: SMB.FileHandle) -> [UInt8] {
         var wire = Wire()
         wire.u16(41)
         wire.u8(1)

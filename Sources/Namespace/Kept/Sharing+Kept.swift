@@ -15,7 +15,7 @@ extension Sharing {
             else { return nil }
             state.kept.add(KeptOpens.Entry(wish: wish, handle: handle, lease: lease.state))
             let kept = KeptOpen(
-                wish, order: state.kept.nextOrder(), open, handle, state.names[open.name]?.place,
+                wish, order: state.kept.nextOrder(), open, handle, state.opens.place(of: handle.id),
                 isDeletePending: open.name != 0 && state.opens.isDeletePending(handle.file, open.name), lease,
                 locks.map { KeptOpen.Lock(range: $0.range, mode: $0.mode) })
             return kept.record()
@@ -33,7 +33,7 @@ extension Sharing {
             let request = OpenRequest(
                 file: kept.file, name: number, client: kept.client, share: kept.share, granted: kept.granted.rawValue,
                 isDeleteOnClose: kept.isDeleteOnClose && number != 0, leaseKey: shared?.key ?? 0)
-            guard case .opened(let id, _) = state.opens.open(request) else { return nil }
+            guard case .opened(let id, _) = state.opens.open(request, named: place) else { return nil }
             guard
                 state.leases.restore(
                     kept.lease.key, on: kept.file, kind: kept.lease.kind, state: kept.lease.state,
@@ -43,9 +43,8 @@ extension Sharing {
                 _ = state.opens.close(id)
                 return nil
             }
-            if let place {
-                state.names.open(number, place)
-                if place.isStream { state.streams[place.directory, default: [:]][kept.file, default: 0] += 1 }
+            if let place, place.isStream {
+                state.streams[place.directory, default: [:]][kept.file, default: 0] += 1
             }
             if let shared { state.keys[shared] = (kept.file, (state.keys[shared]?.opens ?? 0) + 1) }
             if state.holders[kept.lease.key] == nil { state.holders[kept.lease.key] = holder }

@@ -34,7 +34,25 @@ public struct OpenTable {
         /// How many opens access the data so, and how many deny it: read, write, delete.
         var accessing = Counts()
         var denying = Counts()
-        var pendingNames: [UInt64] = []
+        /// Whether names of it wait for their removal.
+        var hasPending = false
+
+        @inline(__always)
+        mutating func opened(_ place: UInt32, _ share: ShareMode) {
+            first = place
+            count += 1
+            accessing.add(share.access)
+            denying.add(share.denied)
+        }
+
+        /// Whether that was the last one.
+        @inline(__always)
+        mutating func closed(_ share: ShareMode) -> Bool {
+            count -= 1
+            accessing.subtract(share.access)
+            denying.subtract(share.denied)
+            return count == 0
+        }
     }
 
     struct Counts {
@@ -68,12 +86,22 @@ public struct OpenTable {
         var client: UInt64
         var first: UInt32
         var count: Int
+
+        @inline(__always)
+        mutating func opened(_ place: UInt32) {
+            first = place
+            count += 1
+        }
     }
 
     private static let none = UInt32.max
 
     private var opens: Slots<Open>
+    /// What their names stand for, beside `opens`: those are copied without a thought.
+    private var places: ContiguousArray<Sharing.PlaceName?> = []
     private var files: Slots<File>
+    /// Names that wait for their removal, of files that have such.
+    private var pending: [UInt32: [UInt64]] = [:]
     private var fileSlots: SlotIndex
     private var clients = Slots(vacant: Client(client: 0, first: OpenTable.none, count: 0))
     private var clientSlots: SlotIndex
@@ -96,7 +124,7 @@ public struct OpenTable {
 
     public var count: Int { opens.count }
     package var entryCount: Int {
-        opens.count + files.count + fileSlots.count + clients.count + clientSlots.count
+        opens.count + files.count + fileSlots.count + clients.count + clientSlots.count + pending.count
     }
 
     @inline(__always)
@@ -111,6 +139,10 @@ public struct OpenTable {
         return opens[id.place]
     }
 
+    /// What an open's name stands for by now; nil: it has none any more, or nobody has said it.
+    @inline(__always)
+    func place(of id: OpenID) -> Sharing.PlaceName? { self[id] == nil ? nil : places[Int(id.place)] }
+
     func isUsed(_ subvolume: UInt32) -> Bool {
         var isUsed = false
         fileSlots.visitAll { if files[$0].id.subvolume == subvolume { isUsed = true } }
@@ -124,10 +156,14 @@ public struct OpenTable {
 
     // MARK: Opening and closing
 
-    public mutating func open(_ request: OpenRequest) -> OpenAnswer {
+    public mutating func open(_ request: OpenRequest) -> OpenAnswer { open(request, named: nil) }
+
+    /// `name`: what the request's stands for.
+    @inline(__always)
+    mutating func open(_ request: OpenRequest, named name: Sharing.PlaceName?) -> OpenAnswer {
         let known = slot(request.file)
         if let known {
-            if request.name != 0, files[known].pendingNames.contains(request.name) { return .deletePending }
+            if request.name != 0, isPending(known, request.name) { return .deletePending }
             if let other = blocker(known, request.share) { return .sharingViolation(other) }
             guard files[known].count < Self.opensPerFileMax else { return .tooMany }
         }
@@ -135,51 +171,55 @@ public struct OpenTable {
         guard opens.count < Self.opensMax, client.map({ clients[$0].count }) ?? 0 < Self.opensPerClientMax else {
             return .tooMany
         }
-        let file: UInt32
-        if let known {
-            file = known
-        } else {
-            file = files.insert(File(id: request.file, first: Self.none))
-            fileSlots.insert(request.file.mixed, file)
-        }
-        let after = files[file].first
-        let place = opens.insert(
-            Open(
-                id: OpenID(number: 0), name: request.name, client: request.client, leaseKey: request.leaseKey,
-                granted: request.granted, share: request.share, isDeleteOnClose: request.isDeleteOnClose, file: file,
-                ofClient: Self.none, nextOfFile: after, previousOfFile: Self.none, nextOfClient: Self.none, previousOfClient: Self.none))
+        let (file, owner) = (known ?? newFile(request.file), client ?? newClient(request.client))
+        let (ofFile, ofClient) = (files[file].first, clients[owner].first)
         // 2^32 opens of one place go by before a number comes again.
         generation = (generation + 1) & 0xFFFF_FFFF
+        let place = opens.next
         let id = OpenID(number: generation << 32 | UInt64(place))
-        opens[place].id = id
-        if after != Self.none { opens[after].previousOfFile = place }
-        files[file].first = place
-        files[file].count += 1
-        files[file].accessing.add(request.share.access)
-        files[file].denying.add(request.share.denied)
-        joinClient(place, request.client, client)
+        opens.insertNext(
+            Open(
+                id: id, name: request.name, client: request.client, leaseKey: request.leaseKey,
+                granted: request.granted, share: request.share, isDeleteOnClose: request.isDeleteOnClose,
+                file: file, ofClient: owner, nextOfFile: ofFile, previousOfFile: Self.none,
+                nextOfClient: ofClient, previousOfClient: Self.none))
+        if Int(place) < places.count { places[Int(place)] = name } else { places.append(name) }
+        if ofFile != Self.none { opens[ofFile].previousOfFile = place }
+        if ofClient != Self.none { opens[ofClient].previousOfClient = place }
+        files[file].opened(place, request.share)
+        clients[owner].opened(place)
         return .opened(id, isFirst: known == nil)
+    }
+
+    private mutating func newFile(_ id: FileID) -> UInt32 {
+        let place = files.insert(File(id: id, first: Self.none))
+        fileSlots.insert(id.mixed, place)
+        return place
+    }
+
+    private mutating func newClient(_ client: UInt64) -> UInt32 {
+        let place = clients.insert(Client(client: client, first: Self.none, count: 0))
+        clientSlots.insert(client, place)
+        return place
     }
 
     /// Nil: it is closed already.
     public mutating func close(_ id: OpenID) -> Closed? {
         guard let open = self[id] else { return nil }
-        let place = id.place
-        unlink(place, open)
-        opens.remove(place)
+        unlink(id.place, open)
+        opens.remove(id.place)
+        places[Int(id.place)] = nil
         let file = open.file
-        files[file].count -= 1
-        files[file].accessing.subtract(open.share.access)
-        files[file].denying.subtract(open.share.denied)
         if open.isDeleteOnClose { addPending(file, open.name) }
         var removed: UInt64 = 0
-        if !files[file].pendingNames.isEmpty, let index = files[file].pendingNames.firstIndex(of: open.name),
-            !isOpen(file, by: open.name)
-        {
-            removed = files[file].pendingNames.remove(at: index)
+        if files[file].hasPending, isPending(file, open.name), !isOpen(file, by: open.name) {
+            removed = open.name
+            removePending(file, open.name)
         }
-        let closed = Closed(file: files[file].id, removedName: removed, isLast: files[file].count == 0)
-        if closed.isLast {
+        let isLast = files[file].closed(open.share)
+        let closed = Closed(file: files[file].id, removedName: removed, isLast: isLast)
+        if isLast {
+            if files[file].hasPending { pending[file] = nil }
             fileSlots.remove(closed.file.mixed, file)
             files.remove(file)
         }
@@ -211,25 +251,6 @@ public struct OpenTable {
         }
     }
 
-    /// `known`: the client's place, if it has one.
-    private mutating func joinClient(_ place: UInt32, _ client: UInt64, _ known: UInt32?) {
-        let slot: UInt32
-        if let known {
-            slot = known
-        } else {
-            slot = clients.insert(Client(client: client, first: Self.none, count: 0))
-            clientSlots.insert(client, slot)
-        }
-        let after = clients[slot].first
-        if after != Self.none { opens[after].previousOfClient = place }
-        opens[place].client = client
-        opens[place].ofClient = slot
-        opens[place].nextOfClient = after
-        opens[place].previousOfClient = Self.none
-        clients[slot].first = place
-        clients[slot].count += 1
-    }
-
     /// The client's opens; the caller closes them one by one, each with what follows from it.
     public func opens(of client: UInt64) -> [OpenID] {
         var found: [OpenID] = []
@@ -249,6 +270,19 @@ public struct OpenTable {
             guard body(opens[place]) else { return }
             place = opens[place].nextOfFile
         }
+    }
+
+    /// The directories that names of opens are in, and files with streams.
+    var homes: Set<FileID> {
+        var homes: Set<FileID> = []
+        fileSlots.visitAll { file in
+            var place = files[file].first
+            while place != Self.none {
+                if let name = places[Int(place)] { homes.insert(name.directory) }
+                place = opens[place].nextOfFile
+            }
+        }
+        return homes
     }
 
     // MARK: Sharing
@@ -307,10 +341,23 @@ public struct OpenTable {
     }
 
     private mutating func addPending(_ file: UInt32, _ name: UInt64) {
-        guard name != 0, !files[file].pendingNames.contains(name) else { return }
+        guard name != 0, !isPending(file, name) else { return }
         // One more than the limit would keep its name: the same as if nobody had asked for its removal.
-        guard files[file].pendingNames.count < Self.pendingNamesMax else { return }
-        files[file].pendingNames.append(name)
+        guard pending[file]?.count ?? 0 < Self.pendingNamesMax else { return }
+        pending[file, default: []].append(name)
+        files[file].hasPending = true
+    }
+
+    @inline(__always)
+    private func isPending(_ file: UInt32, _ name: UInt64) -> Bool {
+        files[file].hasPending && pending[file]?.contains(name) == true
+    }
+
+    private mutating func removePending(_ file: UInt32, _ name: UInt64) {
+        guard var names = pending.removeValue(forKey: file) else { return }
+        names.removeAll { $0 == name }
+        files[file].hasPending = !names.isEmpty
+        if !names.isEmpty { pending[file] = names }
     }
 
     /// The name goes with the last open that came by it, or stays after all (FileDispositionInformation). False: the
@@ -320,9 +367,9 @@ public struct OpenTable {
         let file = open.file
         if isPending {
             addPending(file, open.name)
-            return files[file].pendingNames.contains(open.name)
+            return self.isPending(file, open.name)
         }
-        files[file].pendingNames.removeAll { $0 == open.name }
+        removePending(file, open.name)
         return true
     }
 
@@ -334,23 +381,27 @@ public struct OpenTable {
     }
 
     public func isDeletePending(_ file: FileID, _ name: UInt64) -> Bool {
-        slot(file).map { files[$0].pendingNames.contains(name) } ?? false
+        slot(file).map { isPending($0, name) } ?? false
     }
 
     /// The name is another one now: opens and a removal that waits follow it.
     public mutating func rename(_ file: FileID, from name: UInt64, to newName: UInt64) {
+        rename(file, from: name, to: newName, nil)
+    }
+
+    mutating func rename(_ file: FileID, from name: UInt64, to newName: UInt64, _ newPlace: Sharing.PlaceName?) {
         guard let known = slot(file), name != 0 else { return }
         var place = files[known].first
         while place != Self.none {
-            if opens[place].name == name { opens[place].name = newName }
+            if opens[place].name == name {
+                opens[place].name = newName
+                places[Int(place)] = newPlace
+            }
             place = opens[place].nextOfFile
         }
-        guard let index = files[known].pendingNames.firstIndex(of: name) else { return }
-        if newName == 0 || files[known].pendingNames.contains(newName) {
-            files[known].pendingNames.remove(at: index)
-        } else {
-            files[known].pendingNames[index] = newName
-        }
+        guard isPending(known, name) else { return }
+        removePending(known, name)
+        addPending(known, newName)
     }
 
     /// The name was removed by somebody else: its opens live on without it.
@@ -360,10 +411,16 @@ public struct OpenTable {
     public mutating func move(_ id: OpenID, to client: UInt64) -> Bool {
         guard let open = self[id] else { return false }
         if open.client == client { return true }
-        let known = slot(client: client)
-        guard known.map({ clients[$0].count }) ?? 0 < Self.opensPerClientMax else { return false }
+        guard slot(client: client).map({ clients[$0].count }) ?? 0 < Self.opensPerClientMax else { return false }
         leaveClient(open)
-        joinClient(id.place, client, known)
+        let owner = slot(client: client) ?? newClient(client)
+        let after = clients[owner].first
+        if after != Self.none { opens[after].previousOfClient = id.place }
+        opens[id.place].client = client
+        opens[id.place].ofClient = owner
+        opens[id.place].nextOfClient = after
+        opens[id.place].previousOfClient = Self.none
+        clients[owner].opened(id.place)
         return true
     }
 }

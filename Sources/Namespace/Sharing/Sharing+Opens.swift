@@ -76,11 +76,10 @@ extension Sharing {
         if let shared = entry.shared, let known = state.keys[shared], known.file != entry.request.file {
             return .refused(.invalid)
         }
-        switch state.opens.open(entry.request) {
+        switch state.opens.open(entry.request, named: entry.place) {
         case .opened(let id, _):
-            if let place = entry.place {
-                state.names.open(entry.request.name, place)
-                if place.isStream { state.streams[place.directory, default: [:]][entry.request.file, default: 0] += 1 }
+            if let place = entry.place, place.isStream {
+                state.streams[place.directory, default: [:]][entry.request.file, default: 0] += 1
             }
             if let shared = entry.shared {
                 state.keys[shared] = (entry.request.file, (state.keys[shared]?.opens ?? 0) + 1)
@@ -106,26 +105,23 @@ extension Sharing {
     /// Takes an open back that came to nothing: it never was.
     func takeBack(_ handle: OpenHandle) {
         change { state, _ in
-            let name = state.opens[handle.id]?.name ?? 0
+            let place = state.opens.place(of: handle.id)
             // Not even the name that it would have taken with it goes.
             _ = state.opens.setDeleteOnClose(handle.id, false)
             _ = state.opens.close(handle.id)
-            _ = Self.forget(name, handle, &state)
+            Self.forget(place, handle, &state)
         }
     }
 
-    /// Answers the name by which it was open.
     @inline(__always)
-    private static func forget(_ number: UInt64, _ handle: OpenHandle, _ state: inout State) -> PlaceName? {
+    private static func forget(_ place: PlaceName?, _ handle: OpenHandle, _ state: inout State) {
         if let key = handle.lease, let known = state.keys[key] {
             state.keys[key] = known.opens > 1 ? (known.file, known.opens - 1) : nil
         }
-        guard number != 0, let place = state.names.close(number) else { return nil }
-        if place.isStream, var streams = state.streams.removeValue(forKey: place.directory) {
+        if let place, place.isStream, var streams = state.streams.removeValue(forKey: place.directory) {
             streams[handle.file] = streams[handle.file].flatMap { $0 > 1 ? $0 - 1 : nil }
             if !streams.isEmpty { state.streams[place.directory] = streams }
         }
-        return place
     }
 
     /// A lease's key stands for one file at a time, from the first open that brings it to the last.
@@ -152,8 +148,9 @@ extension Sharing {
 
     @inline(__always)
     private static func leave(_ handle: OpenHandle, _ state: inout State) -> Leftover? {
-        guard let number = state.opens[handle.id]?.name, let closed = state.opens.close(handle.id) else { return nil }
-        let place = forget(number, handle, &state)
+        let place = state.opens.place(of: handle.id)
+        guard let closed = state.opens.close(handle.id) else { return nil }
+        forget(place, handle, &state)
         return Leftover(
             file: closed.file, name: closed.removedName != 0 ? place : nil, record: state.kept.remove(handle.id))
     }

@@ -16,8 +16,6 @@ final class Sharing: Sendable {
         var watches = WatchTable()
         /// Watches of foreign directories.
         var observed: [WatchID: (directory: FileID, isRecursive: Bool)] = [:]
-        /// By which something is open.
-        var names: OpenNames
         /// Streams that are open, of each file, and how often.
         var streams: [FileID: [FileID: Int]] = [:]
         /// Which file a lease's key stands for, and how many opens brought it, whatever was granted.
@@ -37,7 +35,6 @@ final class Sharing: Sendable {
 
         init(seed: UInt64) {
             opens = OpenTable(seed: seed)
-            names = OpenNames(seed: seed)
         }
 
         /// Nobody but openers has anything to be told: what follows from a change then is nothing.

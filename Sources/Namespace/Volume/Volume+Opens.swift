@@ -347,7 +347,7 @@ extension Volume {
     /// Where the handle's name is by now, after renames; nil: it has none any more. A stream's is in its file.
     public func name(of handle: OpenHandle) -> (directory: FileID, name: [UInt8])? {
         sharing.look { state in
-            state.opens[handle.id].flatMap { state.names[$0.name] }.map { ($0.place.directory, $0.place.name) }
+            state.opens.place(of: handle.id).map { ($0.directory, $0.name) }
         }
     }
 
@@ -368,7 +368,7 @@ extension Volume {
     /// Whether something is open below the directory.
     public func hasOpens(_ caller: Caller, below directory: FileID) -> Attempt<Bool> {
         attempt { () throws(Halt) in
-            let homes = sharing.look { $0.names.homes }
+            let homes = sharing.look { $0.opens.homes }
             var known: Set<FileID> = [root]
             for home in homes {
                 var place = home

@@ -57,22 +57,32 @@ public final class Volume: Sendable {
 
     /// A directory that the caller may look names up in, and whatever else is wanted.
     func directory(_ caller: Caller, _ file: FileID, _ wanted: Rights) throws(Halt) -> Attributes {
-        let directory = try glance(caller, file)
+        let directory = try attributes(caller, of: file)
         guard directory.type == .directory else { throw .refused(.notDirectory) }
         try require(wanted, caller, directory)
         return directory
     }
 
-    /// Its attributes, which are those of the last look if nothing has changed since. Others change what is foreign without a
-    /// number.
-    private func glance(_ caller: Caller, _ file: FileID) throws(Halt) -> Attributes {
+    /// The same for who looks a name up, and needs no more of the directory. Its rights are those of the last look if nothing has
+    /// changed since. Others change what is foreign without a number.
+    @inline(__always)
+    func requireLookup(_ caller: Caller, _ directory: FileID) throws(Halt) {
         let reader = caller.request.reader
-        guard glances.indices.contains(reader) else { return try attributes(caller, of: file) }
+        guard glances.indices.contains(reader) else {
+            _ = try self.directory(caller, directory, .execute)
+            return
+        }
         let newest = fileSystem.newestChange
-        if newest > 0, let known = glances[reader].look(file, newest) { return known }
-        let found = try attributes(caller, of: file)
-        if newest > 0, found.type == .directory, !fileSystem.isForeign(file) { glances[reader].keep(found, newest) }
-        return found
+        if newest > 0, let security = glances[reader].look(directory, newest) {
+            guard security.granted(.execute, to: caller.credential).contains(.execute) else {
+                throw .refused(.accessDenied)
+            }
+            return
+        }
+        let found = try self.directory(caller, directory, .execute)
+        if newest > 0, !found.hasACL, !fileSystem.isForeign(directory) {
+            glances[reader].keep(directory, FileSecurity(found), newest)
+        }
     }
 
     /// Says how the file was before, if it is certain that nothing came between: its change counter went up by one.
