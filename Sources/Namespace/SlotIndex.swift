@@ -96,5 +96,7 @@ struct SlotIndex {
 extension FileID {
     /// As `SlotIndex` takes it.
     @inline(__always)
-    var mixed: UInt64 { inode &+ generation &* 0x9E37_79B9_7F4A_7C15 &+ UInt64(subvolume) << 40 &+ UInt64(volume) << 20 }
+    var mixed: UInt64 {
+        inode &+ generation &* 0x9E37_79B9_7F4A_7C15 &+ UInt64(subvolume) << 40 &+ UInt64(volume) << 20
+    }
 }

@@ -195,7 +195,9 @@ import Testing
             else { return }
             let lock = locks[generator.below(locks.count)]
             guard let range = LockRange(exactly: lock.first, length: lock.length) else { return }
-            let isDone = try await KeptOpenTests.promised(rig) { rig.volume.unlock(rig.caller(0, handle), handle, range) }
+            let isDone = try await KeptOpenTests.promised(rig) {
+                rig.volume.unlock(rig.caller(0, handle), handle, range)
+            }
             #expect(isDone)
             // Of equal ranges an exclusive one goes first.
             let same = locks.indices.filter { locks[$0].first == lock.first && locks[$0].length == lock.length }

@@ -109,7 +109,8 @@ final class Site: @unchecked Sendable {
         let (volume, caller) = (volume, caller)
         return try await done {
             Array(name.utf8).withUnsafeBytes {
-                volume.create(caller, in: directory ?? volume.root, $0, NewFile(type: type, mode: type == .file ? 0o666 : 0o777))
+                volume.create(
+                    caller, in: directory ?? volume.root, $0, NewFile(type: type, mode: type == .file ? 0o666 : 0o777))
             }
         }.file.file
     }

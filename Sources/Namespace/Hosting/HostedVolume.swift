@@ -53,7 +53,8 @@ public final class HostedVolume: Sendable {
     /// `restoresOpens`: those that clients may come back for exclude others from the beginning.
     public static func open(
         _ name: String, folder: String, durability: Durability, world: World, loop: EventLoop,
-        locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions(), mayMake: Bool = true, restoresOpens: Bool = true,
+        locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions(), mayMake: Bool = true,
+        restoresOpens: Bool = true,
         connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
     ) async throws(HostingError) -> HostedVolume {
         let disk = world.disk

@@ -76,7 +76,8 @@ struct KeptOpen: Equatable, Sendable {
         file = try reader.file()
         switch try reader.number(UInt8.self) {
         case 0: place = nil
-        case 1: place = Sharing.PlaceName(directory: try reader.file(), name: try reader.bytes(limit: Self.nameBytesMax))
+        case 1:
+            place = Sharing.PlaceName(directory: try reader.file(), name: try reader.bytes(limit: Self.nameBytesMax))
         case 2:
             place = Sharing.PlaceName(
                 directory: try reader.file(), name: try reader.bytes(limit: Self.nameBytesMax), isStream: true)
@@ -95,7 +96,9 @@ struct KeptOpen: Equatable, Sendable {
             key: key, kind: kind, state: LeaseState(rawValue: try reader.number()).normal,
             epoch: try reader.number(), hasEpoch: try reader.flag())
         locks = try reader.list(limit: Self.locksMax) { (reader) throws(RecordFault) in
-            let (first, last, isVoid) = (try reader.number(UInt64.self), try reader.number(UInt64.self), try reader.flag())
+            let (first, last, isVoid) = (
+                try reader.number(UInt64.self), try reader.number(UInt64.self), try reader.flag()
+            )
             guard let range = LockRange(recorded: first, last, isVoid: isVoid),
                 let mode = LockMode(rawValue: try reader.number())
             else { throw .malformed }

@@ -248,7 +248,9 @@ public final class MountTree: FileSystem {
             var place: FileID? = mount.covered
             var steps = 0
             while let here = place, steps < Volume.trailMax {
-                for (index, other) in all.enumerated() where other.isBind && other.root == here { indices.append(index) }
+                for (index, other) in all.enumerated() where other.isBind && other.root == here {
+                    indices.append(index)
+                }
                 steps += 1
                 if let move = moves.first(where: { $0.directory == here }) {
                     place = move.above

@@ -98,7 +98,7 @@ public struct OpenTable {
 
     private var opens: Slots<Open>
     /// What their names stand for, beside `opens`: those are copied without a thought.
-    private var places: ContiguousArray<Sharing.PlaceName?> = []
+    private var places: ContiguousArray<Sharing.PlaceName> = []
     private var files: Slots<File>
     /// Names that wait for their removal, of files that have such.
     private var pending: [UInt32: [UInt64]] = [:]
@@ -106,6 +106,12 @@ public struct OpenTable {
     private var clients = Slots(vacant: Client(client: 0, first: OpenTable.none, count: 0))
     private var clientSlots: SlotIndex
     private var generation: UInt64 = 0
+    /// The last file and the last client whose last open was closed: both often come again, and keep their places until
+    /// another one goes.
+    private var idleFile = OpenTable.none
+    private var idleClient = OpenTable.none
+    private static let nowhere = Sharing.PlaceName(
+        directory: FileID(subvolume: 0, inode: 0, generation: 0), name: [])
 
     /// `seed` is secret where clients have a say in what is open. Numbers begin with it, too: the opens of a server's
     /// volumes own locks in one table.
@@ -119,7 +125,8 @@ public struct OpenTable {
             vacant: Open(
                 id: OpenID(number: 0), name: 0, client: 0, leaseKey: 0, granted: 0,
                 share: ShareMode(access: [], denied: []), isDeleteOnClose: false, file: Self.none,
-                ofClient: Self.none, nextOfFile: Self.none, previousOfFile: Self.none, nextOfClient: Self.none, previousOfClient: Self.none))
+                ofClient: Self.none, nextOfFile: Self.none, previousOfFile: Self.none, nextOfClient: Self.none,
+                previousOfClient: Self.none))
     }
 
     public var count: Int { opens.count }
@@ -141,11 +148,14 @@ public struct OpenTable {
 
     /// What an open's name stands for by now; nil: it has none any more, or nobody has said it.
     @inline(__always)
-    func place(of id: OpenID) -> Sharing.PlaceName? { self[id] == nil ? nil : places[Int(id.place)] }
+    func place(of id: OpenID) -> Sharing.PlaceName? {
+        guard let open = self[id], open.name != 0 else { return nil }
+        return places[Int(id.place)]
+    }
 
     func isUsed(_ subvolume: UInt32) -> Bool {
         var isUsed = false
-        fileSlots.visitAll { if files[$0].id.subvolume == subvolume { isUsed = true } }
+        fileSlots.visitAll { if files[$0].id.subvolume == subvolume, files[$0].count > 0 { isUsed = true } }
         return isUsed
     }
 
@@ -172,6 +182,7 @@ public struct OpenTable {
             return .tooMany
         }
         let (file, owner) = (known ?? newFile(request.file), client ?? newClient(request.client))
+        let isFirst = files[file].count == 0
         let (ofFile, ofClient) = (files[file].first, clients[owner].first)
         // 2^32 opens of one place go by before a number comes again.
         generation = (generation + 1) & 0xFFFF_FFFF
@@ -183,12 +194,16 @@ public struct OpenTable {
                 granted: request.granted, share: request.share, isDeleteOnClose: request.isDeleteOnClose,
                 file: file, ofClient: owner, nextOfFile: ofFile, previousOfFile: Self.none,
                 nextOfClient: ofClient, previousOfClient: Self.none))
-        if Int(place) < places.count { places[Int(place)] = name } else { places.append(name) }
+        if let name {
+            if Int(place) == places.count { places.append(name) } else { places[Int(place)] = name }
+        } else if Int(place) == places.count {
+            places.append(Self.nowhere)
+        }
         if ofFile != Self.none { opens[ofFile].previousOfFile = place }
         if ofClient != Self.none { opens[ofClient].previousOfClient = place }
         files[file].opened(place, request.share)
         clients[owner].opened(place)
-        return .opened(id, isFirst: known == nil)
+        return .opened(id, isFirst: isFirst)
     }
 
     private mutating func newFile(_ id: FileID) -> UInt32 {
@@ -208,7 +223,6 @@ public struct OpenTable {
         guard let open = self[id] else { return nil }
         unlink(id.place, open)
         opens.remove(id.place)
-        places[Int(id.place)] = nil
         let file = open.file
         if open.isDeleteOnClose { addPending(file, open.name) }
         var removed: UInt64 = 0
@@ -219,11 +233,29 @@ public struct OpenTable {
         let isLast = files[file].closed(open.share)
         let closed = Closed(file: files[file].id, removedName: removed, isLast: isLast)
         if isLast {
-            if files[file].hasPending { pending[file] = nil }
-            fileSlots.remove(closed.file.mixed, file)
-            files.remove(file)
+            if files[file].hasPending {
+                files[file].hasPending = false
+                pending[file] = nil
+            }
+            if idleFile != file {
+                retireFile()
+                idleFile = file
+            }
         }
         return closed
+    }
+
+    /// The one that was idle goes, unless it is in use again.
+    private mutating func retireFile() {
+        guard idleFile != Self.none, files[idleFile].count == 0 else { return }
+        fileSlots.remove(files[idleFile].id.mixed, idleFile)
+        files.remove(idleFile)
+    }
+
+    private mutating func retireClient() {
+        guard idleClient != Self.none, clients[idleClient].count == 0 else { return }
+        clientSlots.remove(clients[idleClient].client, idleClient)
+        clients.remove(idleClient)
     }
 
     private mutating func unlink(_ place: UInt32, _ open: Open) {
@@ -245,10 +277,9 @@ public struct OpenTable {
         }
         if open.nextOfClient != Self.none { opens[open.nextOfClient].previousOfClient = open.previousOfClient }
         clients[client].count -= 1
-        if clients[client].count == 0 {
-            clientSlots.remove(open.client, client)
-            clients.remove(client)
-        }
+        guard clients[client].count == 0, idleClient != client else { return }
+        retireClient()
+        idleClient = client
     }
 
     /// The client's opens; the caller closes them one by one, each with what follows from it.
@@ -278,7 +309,7 @@ public struct OpenTable {
         fileSlots.visitAll { file in
             var place = files[file].first
             while place != Self.none {
-                if let name = places[Int(place)] { homes.insert(name.directory) }
+                if opens[place].name != 0 { homes.insert(places[Int(place)].directory) }
                 place = opens[place].nextOfFile
             }
         }
@@ -312,7 +343,7 @@ public struct OpenTable {
         slot(file).map { blocker($0, share) != nil } ?? false
     }
 
-    public func isOpen(_ file: FileID) -> Bool { slot(file) != nil }
+    public func isOpen(_ file: FileID) -> Bool { slot(file).map { files[$0].count > 0 } ?? false }
 
     /// Whether somebody of another lease key has the data open; opens that have no other rights than those of `looking` do not
     /// count.
@@ -395,7 +426,7 @@ public struct OpenTable {
         while place != Self.none {
             if opens[place].name == name {
                 opens[place].name = newName
-                places[Int(place)] = newPlace
+                places[Int(place)] = newPlace ?? Self.nowhere
             }
             place = opens[place].nextOfFile
         }

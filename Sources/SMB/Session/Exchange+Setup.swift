@@ -232,7 +232,9 @@ extension Exchange {
         }
         let access: UInt32 = share.isReadOnly ? 0x1200A9 : 0x1F01FF
         let root = try share.volume.map { (volume) throws(SMBHalt) in try self.root(of: share, volume) }
-        guard let tree = session.addTree(share, root: root, access: access) else { throw .status(.insufficientResources) }
+        guard let tree = session.addTree(share, root: root, access: access) else {
+            throw .status(.insufficientResources)
+        }
         use(tree)
         writer.u16LE(16)
         writer.u8(share.volume == nil ? 2 : 1)

@@ -38,7 +38,8 @@ extension ControlCommand {
         ControlCommand(
             words: ["volume", "mounts"], positional: ["[VOLUME]"],
             columns: [
-                ("path", "PATH"), ("kind", "KIND"), ("directory", "DIRECTORY"), ("access", "ACCESS"), ("state", "STATE"),
+                ("path", "PATH"), ("kind", "KIND"), ("directory", "DIRECTORY"), ("access", "ACCESS"),
+                ("state", "STATE"),
                 ("problem", "PROBLEM"),
             ], help: Help.volumeMounts),
     ]

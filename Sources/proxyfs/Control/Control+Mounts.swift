@@ -137,7 +137,8 @@ extension Control {
         case (nil, let other?):
             guard !isReadOnly else {
                 throw .misuse(
-                    "--read-only: what is bound is the same directory by both names; an export or a share can be read-only")
+                    "--read-only: what is bound is the same directory by both names; an export or a share can be read-only"
+                )
             }
             record = try await bound(other, at: below, hosted)
         default:
