@@ -46,7 +46,6 @@ public struct UserTable: Sendable {
 
     public var count: Int { users.count }
     public var allUsers: [User] { users.values.sorted { $0.rid < $1.rid } }
-    public var allGroups: [Group] { groups.values.sorted { $0.rid < $1.rid } }
 
     // MARK: Changing
 

@@ -430,14 +430,6 @@ extension Volume {
     /// end them.
     public func disconnect(_ key: LeaseKey) { sharing.change { state, _ in state.leases.disconnected(key) } }
 
-    /// All leases of a client end.
-    public func releaseLeases(of client: UInt128) {
-        sharing.change { state, _ in
-            for key in state.leases.keys(of: client) { state.holders[key] = nil }
-            state.leases.release(client: client)
-        }
-    }
-
     /// What a protocol does by itself and that others' leases may be in the way of, such as a byte-range lock of its own kind.
     public func admit(
         _ caller: Caller, _ file: FileID, _ operation: LeaseOperation

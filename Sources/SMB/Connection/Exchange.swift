@@ -67,7 +67,6 @@ final class Exchange: @unchecked Sendable {
     /// For related elements: the file of the last one, and why there is none.
     var file: FileHandle?
     private var failure: NTStatus?
-    private var replyStart = 0
     /// Where the last answer begins; 0: there is none.
     private var lastReply = 0
     private var isHeld = false
@@ -120,8 +119,6 @@ final class Exchange: @unchecked Sendable {
     var element: Element { Element(UnsafeRawBufferPointer(rebasing: message[offset..<end])) }
     var isRelated: Bool { header.flags.contains(.related) }
     var isFirst: Bool { offset == 0 }
-    var isLastElement: Bool { header.nextCommand == 0 }
-    var isAsynchronous: Bool { asyncID != nil }
 
     // MARK: Beginning
 
