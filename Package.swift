@@ -139,6 +139,10 @@ let package = Package(
         .target(
             name: "StoreSupport", dependencies: ["Bytes", "HTTP", "Runtime"], path: "Tests/StoreSupport",
             swiftSettings: strict),
+        // A client of SMB.
+        .target(
+            name: "SMBSupport", dependencies: ["Bytes", "Crypto", "Namespace", "Runtime", "SMB", "TestSupport"],
+            path: "Tests/SMBSupport", swiftSettings: strict),
         .target(
             name: "WireSamples", dependencies: ["Bytes", "NFS", "RPC"], path: "Tests/WireSamples",
             swiftSettings: strict),
@@ -174,13 +178,15 @@ let package = Package(
         tests("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime", "Simulator", "TestSupport"]),
         .testTarget(
             name: "ProgramTests",
-            dependencies: ["Bytes", "CShim", "RPC", "Runtime", "TestSupport", "proxyfs", "proxyfs-sim"],
+            dependencies: [
+                "Bytes", "CShim", "RPC", "Runtime", "SMB", "SMBSupport", "TestSupport", "proxyfs", "proxyfs-sim",
+            ],
             swiftSettings: strict),
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests(
             "NFS",
             ["Bytes", "CShim", "Kerberos", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
-        tests("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Namespace", "Runtime", "TestSupport"]),
+        tests("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Namespace", "Runtime", "SMBSupport", "TestSupport"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
         tests("Crypto", ["Bytes"]),
         tests(

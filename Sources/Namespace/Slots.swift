@@ -24,15 +24,24 @@ struct Slots<Value> {
 
     func contains(_ place: UInt32) -> Bool { Int(place) < values.count && isUsed[Int(place)] }
 
-    mutating func insert(_ value: Value) -> UInt32 {
+    /// The place that the next one gets.
+    @inline(__always) var next: UInt32 { free.last ?? UInt32(values.count) }
+
+    @inline(__always)
+    mutating func insertNext(_ value: Value) {
         if let place = free.popLast() {
             values[Int(place)] = value
             isUsed[Int(place)] = true
-            return place
+        } else {
+            values.append(value)
+            isUsed.append(true)
         }
-        values.append(value)
-        isUsed.append(true)
-        return UInt32(values.count - 1)
+    }
+
+    mutating func insert(_ value: Value) -> UInt32 {
+        let place = next
+        insertNext(value)
+        return place
     }
 
     mutating func remove(_ place: UInt32) {

@@ -40,6 +40,7 @@ import Testing
 
     @Test func allIsThereAfterAKill() {
         let simulation = Simulation(seed: 11)
+        let gone = Heard<String>()
         live(simulation) { (world) async throws in
             let volume = try await Self.open(world, "default")
             let registry = Self.registry(world)
@@ -88,6 +89,10 @@ import Testing
             try await registry.removeUser("alice")
             let bob = try await registry.addUser("bob", Self.change("x"), rights: ["default": .read])
             #expect(bob.uid == alice.uid && registry.snapshot.users.sid(uid: bob.uid) != sid)
+            // Nor does one who comes after a restart.
+            let eve = try await registry.addUser("eve", Self.change("x"), rights: ["default": .read])
+            gone.add(registry.snapshot.users.sid(uid: eve.uid).description)
+            try await registry.removeUser("eve")
             try await registry.removeExport("/default/a")
             try await registry.removeShare("papers")
             try await registry.removeQuota(.user(alice.uid), in: "default")
@@ -102,6 +107,8 @@ import Testing
             #expect(snapshot.users.allUsers.map(\.name) == ["bob"])
             #expect(snapshot.exports.isEmpty && snapshot.shares.map(\.share.name) == ["default"])
             #expect(snapshot.volumes["default"]?.quotas.isEmpty == true)
+            let frank = try await registry.addUser("frank", Self.change("x"), rights: ["default": .read])
+            #expect(gone.all.count == 1 && gone.all != [registry.snapshot.users.sid(uid: frank.uid).description])
             #expect(try await volume.check(readsData: true) { _ in }.count == 0)
             try await volume.close()
         }

@@ -30,6 +30,26 @@ import Testing
         }
     }
 
+    /// What the volume remembers of a directory holds until anything changes.
+    @Test func rightsToADirectoryEndAtOnce() {
+        VolumeRig.run { rig in
+            let home = try await rig.make("d", type: .directory, mode: 0o755)
+            _ = try await rig.make("f", in: home)
+            for mode in [0o755, 0o700, 0o711, 0o644, 0o755, 0o750] as [UInt16] {
+                var new = NewAttributes()
+                new.mode = mode
+                _ = try await rig.set(home, new)
+                for _ in 0..<2 {
+                    let error = await rig.error { with("f") { rig.volume.lookup(rig.caller(7), in: home, $0) } }
+                    #expect(error == (mode & 1 == 0 ? .accessDenied : nil))
+                }
+            }
+            _ = try await rig.setACL(home, try Self.acl([.init(.allow, .user(7), [.execute])]))
+            #expect(await rig.error { with("f") { rig.volume.lookup(rig.caller(7), in: home, $0) } } == nil)
+            #expect(await rig.error { with("f") { rig.volume.lookup(rig.caller(8), in: home, $0) } } == .accessDenied)
+        }
+    }
+
     @Test func aListIsPassedOn() {
         VolumeRig.run { rig in
             let home = try await rig.make("d", type: .directory, mode: 0o777)

@@ -30,10 +30,55 @@ import Testing
         var roots: [Node] = []
         /// What each is mounted on; nil: nothing.
         var covered: [Node?] = []
+        /// Directories that are shown in others' places.
+        var binds: [(cover: Node, target: Node)?] = [nil, nil, nil]
 
         func uncovered(_ node: Node) -> Node {
             for (index, cover) in covered.enumerated() where cover === node { return roots[index] }
+            for bind in binds { if let bind, bind.cover === node { return bind.target } }
             return node
+        }
+
+        func isTarget(_ node: Node) -> Bool { binds.contains { $0?.target === node } }
+
+        /// The binds that one comes by on the way down from a directory, whatever covers what.
+        private func below(_ node: Node) -> Set<Int> {
+            var found: Set<Int> = []
+            var open = [node]
+            while let next = open.popLast() {
+                for (index, bind) in binds.enumerated() where bind?.cover === next { found.insert(index) }
+                for (index, cover) in covered.enumerated() where cover === next { open.append(roots[index]) }
+                open += next.children.values.filter(\.isDirectory)
+            }
+            return found
+        }
+
+        /// Whether somebody who goes down by binds comes to where he was.
+        func hasCircle() -> Bool {
+            let ways = binds.map { $0.map { below($0.target) } ?? [] }
+            return binds.indices.contains { start in
+                var reached: Set<Int> = []
+                var open = Array(ways[start])
+                while let next = open.popLast() {
+                    if reached.insert(next).inserted { open += ways[next] }
+                }
+                return reached.contains(start)
+            }
+        }
+
+        /// Where a directory really is.
+        func place(of node: Node) -> (above: Node, name: String)? {
+            if let index = roots.firstIndex(where: { $0 === node }) {
+                return covered[index].flatMap { place(of: $0) }
+            }
+            var open = roots
+            while let next = open.popLast() {
+                for (name, child) in next.children {
+                    if child === node { return (next, name) }
+                    if child.isDirectory { open.append(child) }
+                }
+            }
+            return nil
         }
 
         func isCovered(_ node: Node) -> Bool { uncovered(node) !== node }
@@ -86,7 +131,15 @@ import Testing
             let moving = from.children[name]
             let other = to.children[newName]
             if let moving, model.isCovered(moving) { return "accessDenied" }
-            if let other, model.isCovered(other) { return "accessDenied" }
+            if let other, model.isCovered(other) || model.isTarget(other) { return "accessDenied" }
+            if let moving, moving.isDirectory, from !== to {
+                from.children[name] = nil
+                to.children["moving"] = moving
+                let isCircle = !moving.holds(to) && model.hasCircle()
+                to.children["moving"] = nil
+                from.children[name] = moving
+                if isCircle { return "loop" }
+            }
             guard let moving else { return "noEntry" }
             if let other, other.isDirectory != moving.isDirectory {
                 return other.isDirectory ? "isDirectory" : "notDirectory"
@@ -110,7 +163,7 @@ import Testing
             let place = try await find(path)
             let client = client
             let child = node.children[name]
-            switch random.below(11) {
+            switch random.below(13) {
             case 0, 1:
                 let got = await outcome { _ = try await client.directory(name, in: place) }
                 if child == nil { node.children[name] = Node(true, node.home) }
@@ -128,7 +181,7 @@ import Testing
                 let got = await outcome { try await client.remove(name, in: place, isDirectory: true) }
                 guard let child else { return ("remove directory \(path) \(name)", "noEntry", got) }
                 guard child.isDirectory else { return ("remove directory \(path) \(name)", "notDirectory", got) }
-                let isFree = child.children.isEmpty && !model.isCovered(child)
+                let isFree = child.children.isEmpty && !model.isCovered(child) && !model.isTarget(child)
                 if isFree { node.children[name] = nil }
                 return ("remove directory \(path) \(name)", isFree ? "done" : "notEmpty", got)
             case 5, 6:
@@ -151,7 +204,7 @@ import Testing
                 var expected = "done"
                 if model.covered[index] != nil {
                     expected = "numberTaken"
-                } else if model.roots.contains(where: { $0 === node }) {
+                } else if model.roots.contains(where: { $0 === node }) || model.isTarget(node) {
                     expected = "inUse"
                 }
                 let files = mounted[index - 1]
@@ -164,19 +217,52 @@ import Testing
                 var expected = "done"
                 if model.covered[index] == nil {
                     expected = "notMounted"
-                } else if model.covered.contains(where: { $0?.home == index }) {
+                } else if model.covered.contains(where: { $0?.home == index })
+                    || model.binds.contains(where: { $0?.cover.home == index || $0?.target.home == index })
+                {
                     expected = "hasMounts"
                 }
                 let (tree, number) = (tree, mounted[index - 1].root.subvolume)
                 let got = await outcome { _ = try tree.unmount(number) }
                 if expected == "done" { model.covered[index] = nil }
                 return ("unmount \(index)", expected, got)
+            case 10:
+                let other = any()
+                guard let target = model.find(other), target.isDirectory else { return ("", "", "") }
+                let to = try await find(other)
+                let index = random.below(model.binds.count)
+                let old = model.binds[index]
+                if old != nil { return ("", "", "") }
+                var expected = "done"
+                let isRoot = model.roots.contains { $0 === node }
+                if isRoot || model.isTarget(node) || target === model.roots[0] {
+                    expected = "inUse"
+                }
+                // A circle is found before anything else is.
+                model.binds[index] = (node, target)
+                if model.hasCircle() { expected = "circle" }
+                if expected != "done" { model.binds[index] = nil }
+                let (tree, number) = (tree, Self.bindNumber(index))
+                let got = await outcome {
+                    let fault = try await client.done { tree.bind(to, on: place, number: number, client.request) }
+                    if let fault { throw fault }
+                }
+                return ("bind \(other) on \(path)", expected, got)
+            case 11:
+                let index = random.below(model.binds.count)
+                let (tree, number) = (tree, Self.bindNumber(index))
+                let got = await outcome { _ = try tree.unmount(number) }
+                let expected = model.binds[index] == nil ? "notMounted" : "done"
+                model.binds[index] = nil
+                return ("unbind \(index)", expected, got)
             default:
                 let isFull = random.below(2) == 0
                 let listed = try await client.names(place, attributes: isFull)
                 return ("list \(path)", "\(node.children.keys.sorted())", "\(listed)")
             }
         }
+
+        static func bindNumber(_ index: Int) -> UInt32 { MountTree.firstSubvolume + 100 + UInt32(index) }
 
         /// Everything, by one listing, and the way back from everywhere.
         mutating func check() async throws {
@@ -203,12 +289,26 @@ import Testing
             for path in wanted where path.hasSuffix("/") {
                 let names = path.split(separator: "/").map(String.init)
                 let place = try await find(names)
+                // By a bind one comes to where the directory really is.
+                guard let node = model.find(names), let real = model.place(of: node) else { continue }
+                let seen = model.find(Array(names.dropLast()))
+                guard seen === real.above || model.isTarget(node) else {
+                    Issue.record("\(path) is not where it is")
+                    continue
+                }
+                guard seen === real.above else {
+                    let place2 = place
+                    let client = client
+                    let whereabouts = try await client.done { client.files.whereabouts(client.request, of: place2) }
+                    #expect(whereabouts?.name == Array(real.name.utf8))
+                    continue
+                }
                 let above = try await find(Array(names.dropLast()))
                 let up = try await client.lookup("..", in: place).file
                 #expect(up == above, "above \(path)")
                 let (client, place2) = (client, place)
                 let whereabouts = try await client.done { client.files.whereabouts(client.request, of: place2) }
-                #expect(whereabouts?.directory == above && whereabouts?.name == Array(names[names.count - 1].utf8))
+                #expect(whereabouts?.directory == above && whereabouts?.name == Array(real.name.utf8))
             }
         }
     }
@@ -243,7 +343,7 @@ import Testing
         for answer in [
             "done", "exists", "noEntry", "notEmpty", "isDirectory", "notDirectory", "crossDevice", "accessDenied",
             "loop",
-            "inUse", "numberTaken", "notMounted", "hasMounts",
+            "inUse", "numberTaken", "notMounted", "hasMounts", "circle",
         ] {
             #expect(run.counts[answer] ?? 0 > 0, "seed \(seed): never \(answer)")
         }

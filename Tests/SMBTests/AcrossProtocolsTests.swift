@@ -1,6 +1,7 @@
 import Namespace
 import Runtime
 import SMB
+import SMBSupport
 import Synchronization
 import TestSupport
 import Testing

@@ -2,6 +2,7 @@ import Glibc
 import Namespace
 import Runtime
 import SMB
+import SMBSupport
 import TestSupport
 import Testing
 

@@ -6,19 +6,24 @@ import SMB
 import TestSupport
 import Testing
 
-/// What one share offers, to whoever comes.
+/// What there is for whoever comes: a volume, a directory of it, and all of it again with a promise of its own.
 final class OpenCatalog: SMBCatalog {
-    let share: SMBShare
+    let shares: [SMBShare]
 
     init(_ volume: Volume) {
-        var share = SMBShare(name: "default", volume: volume)
-        share.allowsGuests = true
-        self.share = share
+        var whole = SMBShare(name: "default", volume: volume)
+        whole.allowsGuests = true
+        var below = whole
+        below.name = "below"
+        below.directory = Array("d/e".utf8)
+        var safe = whole
+        safe.name = "safe"
+        safe.durability = .store
+        shares = [whole, below, safe]
     }
 
     func user(named name: String) -> SMBUser? { nil }
-    func share(named name: String) -> SMBShare? { name.lowercased() == share.name ? share : nil }
-    var shares: [SMBShare] { [share] }
+    func share(named name: String) -> SMBShare? { shares.first { $0.name == name.lowercased() } }
     let identities = UserTable(domain: (1, 2, 3))
     func rights(of user: SMBUser, on volume: Volume) -> VolumeRights { [.read, .write] }
 }
@@ -29,19 +34,22 @@ final class Site: @unchecked Sendable {
     let world: World
     let server: SMBServer
     let listener: Listener
-    let hosted: HostedVolume
-    var volume: Volume { hosted.volume }
+    let volume: Volume
+    /// Until it stops: with it goes the hold on the volume's folder.
+    private var hosted: HostedVolume?
     var loop: EventLoop { world.loops[0] }
 
-    init() async throws {
-        folder = NSTemporaryDirectory() + "proxyfs-smb-\(UUID().uuidString)"
+    /// `there`: where another one was.
+    init(_ there: String? = nil) async throws {
+        folder = there ?? NSTemporaryDirectory() + "proxyfs-smb-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let world = try World.real(disk: RealDisk(path: folder), loops: 2)
         self.world = world
-        hosted = try await world.loops[0].task { () async throws -> HostedVolume in
-            try await HostedVolume.open(
-                "default", folder: "default", durability: .memory, world: world, loop: world.loops[0])
+        let hosted = try await world.loops[0].task { () async throws -> HostedVolume in
+            try await Self.open(world, patience: there == nil ? 0 : 500)
         }.value
+        self.hosted = hosted
+        volume = hosted.volume
         server = SMBServer(
             OpenCatalog(hosted.volume), SMBOptions(), world: world,
             logger: Logger(level: .error, format: .logfmt, wall: { 0 }, monotonic: { 0 }))
@@ -52,12 +60,33 @@ final class Site: @unchecked Sendable {
         _ = try await done { volume.setAttributes(caller, volume.root, new) }
     }
 
+    /// `patience`: the one before it may be on its way out.
+    private static func open(_ world: World, patience: Int) async throws -> HostedVolume {
+        var rest = patience
+        while true {
+            let failure: any Error
+            do {
+                return try await HostedVolume.open(
+                    "default", folder: "default", durability: .memory, world: world, loop: world.loops[0])
+            } catch { failure = error }
+            guard rest > 0 else { throw failure }
+            rest -= 1
+            await world.loops[0].sleep(nanoseconds: 10_000_000)
+        }
+    }
+
     func close() async throws {
-        await listener.drain(within: 1_000_000_000)
-        let hosted = hosted
-        try await loop.task { () async throws in try await hosted.close() }.value
-        world.stop()
+        try await stop()
         try FileManager.default.removeItem(atPath: folder)
+    }
+
+    /// Another one may go on where this one was.
+    func stop() async throws {
+        await listener.drain(within: 1_000_000_000)
+        let last = hosted
+        hosted = nil
+        try await loop.task { () async throws in try await last?.close() }.value
+        world.stop()
     }
 
     /// Somebody who comes over NFS: no open, no lease.
@@ -76,11 +105,12 @@ final class Site: @unchecked Sendable {
         }.value
     }
 
-    func make(_ name: String, type: FileType = .file) async throws -> FileID {
+    func make(_ name: String, type: FileType = .file, in directory: FileID? = nil) async throws -> FileID {
         let (volume, caller) = (volume, caller)
         return try await done {
             Array(name.utf8).withUnsafeBytes {
-                volume.create(caller, in: volume.root, $0, NewFile(type: type, mode: type == .file ? 0o666 : 0o777))
+                volume.create(
+                    caller, in: directory ?? volume.root, $0, NewFile(type: type, mode: type == .file ? 0o666 : 0o777))
             }
         }.file.file
     }

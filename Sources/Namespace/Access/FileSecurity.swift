@@ -81,9 +81,4 @@ public struct FileSecurity: Equatable, Sendable {
         }
         return isExecutable ? .all : AccessMask.all.subtracting(.execute)
     }
-
-    /// Whether a name may go: by a right to the file, or to the directory where the name is.
-    public static func mayDelete(file: AccessMask, directory: AccessMask) -> Bool {
-        file.contains(.delete) || directory.contains(.deleteChild)
-    }
 }

@@ -49,9 +49,12 @@ public final class HostedVolume: Sendable {
     public static let prefix = "volume"
 
     /// Opens the volume in `folder`, whose parent exists, and makes an empty one when there is none. On `loop`.
+    ///
+    /// `restoresOpens`: those that clients may come back for exclude others from the beginning.
     public static func open(
         _ name: String, folder: String, durability: Durability, world: World, loop: EventLoop,
         locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions(), mayMake: Bool = true,
+        restoresOpens: Bool = true,
         connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
     ) async throws(HostingError) -> HostedVolume {
         let disk = world.disk
@@ -103,6 +106,11 @@ public final class HostedVolume: Sendable {
                 name, identity: headhunter.volume.high ^ headhunter.volume.low,
                 tree, durability: durability, clock: world.clock, random: world.random,
                 locks: locks, loops: world.loops)
+            if restoresOpens {
+                do throws(FileError) { try await volume.restoreOpens(on: loop) } catch {
+                    throw VolumeError.unavailable("what was open in it can not be read: \(error)")
+                }
+            }
             return HostedVolume(volume: volume, tree: tree, headhunter: headhunter, files: files, lock: lock)
         } catch { throw .volume(error) }
     }

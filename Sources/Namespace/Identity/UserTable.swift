@@ -46,7 +46,6 @@ public struct UserTable: Sendable {
 
     public var count: Int { users.count }
     public var allUsers: [User] { users.values.sorted { $0.rid < $1.rid } }
-    public var allGroups: [Group] { groups.values.sorted { $0.rid < $1.rid } }
 
     // MARK: Changing
 
@@ -143,22 +142,6 @@ public struct UserTable: Sendable {
         guard let old = groups.removeValue(forKey: Self.folded(name)) else { throw .unknown }
         nameOfGID[old.gid] = nil
         holderOfRID[old.rid] = nil
-    }
-
-    /// From a record that was written before: RIDs stay what they were.
-    mutating func restore(_ restored: [User], _ restoredGroups: [Group], nextRID: UInt32) throws(Refusal) {
-        for user in restored {
-            guard users.count < Self.usersMax, user.rid < nextRID, holderOfRID[user.rid] == nil else { throw .tooMany }
-            try check(user, besides: nil)
-            insert(user)
-        }
-        for group in restoredGroups {
-            guard groups.count < Self.groupsMax, group.rid < nextRID, holderOfRID[group.rid] == nil else {
-                throw .tooMany
-            }
-            try insert(group)
-        }
-        self.nextRID = nextRID
     }
 
     /// A user whose record a volume kept: the RID stays, unless somebody else has it by now.

@@ -22,6 +22,8 @@ public struct LeaseTable {
         var hasEpoch: Bool
         var isDirectory: Bool
         var isConnected = true
+        /// It was there before a restart, and its client is given time to come back.
+        var isAwaited = false
         var state: LeaseState
         var epoch: UInt16
         /// Opens that share it.
@@ -103,6 +105,7 @@ public struct LeaseTable {
             guard files[leases[place].file].id == file else { return .keyInUse }
             leases[place].opens += 1
             leases[place].isConnected = true
+            leases[place].isAwaited = false
             if leases[place].breakTo != nil {
                 return .granted(leases[place].state, epoch: leases[place].epoch, isBreaking: true)
             }
@@ -118,21 +121,11 @@ public struct LeaseTable {
         let state = grantable(wanted, on: file, kind, nil, isShared, isLocked, isDirectory)
         // A lease that allows nothing needs no memory.
         guard !state.isEmpty, hasRoom(key, file) else { return .granted([], epoch: epoch, isBreaking: false) }
-        let place: UInt32
-        if let known = fileSlots[file] {
-            place = known
-        } else {
-            place = files.insert(File(id: file))
-            fileSlots[file] = place
-        }
-        let lease = leases.insert(
-            Lease(
-                key: key, file: place, kind: kind, hasEpoch: hasEpoch, isDirectory: isDirectory, state: state,
-                epoch: hasEpoch ? epoch &+ 1 : 0, opens: 1))
-        slots[key] = lease
-        files[place].leases.append(lease)
-        perClient[key.client, default: []].insert(lease)
-        return .granted(state, epoch: leases[lease].epoch, isBreaking: false)
+        let lease = Lease(
+            key: key, file: fileSlot(file), kind: kind, hasEpoch: hasEpoch, isDirectory: isDirectory, state: state,
+            epoch: hasEpoch ? epoch &+ 1 : 0, opens: 1)
+        add(lease)
+        return .granted(state, epoch: lease.epoch, isBreaking: false)
     }
 
     private func hasRoom(_ key: LeaseKey, _ file: FileID) -> Bool {
@@ -184,7 +177,7 @@ public struct LeaseTable {
     public mutating func mustWait(
         _ file: FileID, by actor: LeaseKey?, _ operation: LeaseOperation, now: UInt64
     ) -> Bool {
-        guard let place = fileSlots[file] else { return false }
+        guard !fileSlots.isEmpty, let place = fileSlots[file] else { return false }
         demand(place, actor, operation, now)
         return isBlocked(place, Wait(request: 0, actor: actor, operation: operation))
     }
@@ -238,7 +231,7 @@ public struct LeaseTable {
         let mustAcknowledge = !lease.isConnected || lease.kind == .delegation || lease.state != .read
         if lease.isConnected {
             sendBreak(place, to: target, mustAcknowledge)
-        } else {
+        } else if !lease.isAwaited {
             actions.append(.closeDisconnected(lease.key))
         }
         guard mustAcknowledge else {
@@ -247,6 +240,11 @@ public struct LeaseTable {
         }
         leases[place].breakTo = target
         leases[place].demanded = target
+        arm(place, now)
+    }
+
+    /// The break under way has its time from now on.
+    private mutating func arm(_ place: UInt32, _ now: UInt64) {
         leases[place].breakNumber = nextBreak
         breaks[nextBreak] = place
         let (deadline, isBeyond) = now.addingReportingOverflow(Self.breakNanoseconds)
@@ -326,6 +324,7 @@ public struct LeaseTable {
     public mutating func disconnected(_ key: LeaseKey) {
         guard let place = slots[key] else { return }
         leases[place].isConnected = false
+        leases[place].isAwaited = false
         if leases[place].breakTo != nil { actions.append(.closeDisconnected(key)) }
     }
 
@@ -333,7 +332,63 @@ public struct LeaseTable {
     public mutating func reconnected(_ key: LeaseKey) {
         guard let place = slots[key], !leases[place].isConnected else { return }
         leases[place].isConnected = true
+        leases[place].isAwaited = false
         if let target = leases[place].breakTo { sendBreak(place, to: target, true) }
+    }
+
+    // MARK: After a restart
+
+    /// Whether its client can not be reached.
+    func isAway(_ key: LeaseKey) -> Bool { slots[key].map { !leases[$0].isConnected } ?? false }
+
+    /// A lease that was there before a restart, for one of its opens; its client is not here yet. Called from the newest
+    /// to the oldest: what stands beside a newer one has been given up by then. Whoever wants what it keeps waits for its
+    /// client, as long as one does for an answer to a break.
+    ///
+    /// False: the key stands for another file, or there are too many.
+    public mutating func restore(
+        _ key: LeaseKey, on file: FileID, kind: LeaseKind, state: LeaseState, hasEpoch: Bool, epoch: UInt16
+    ) -> Bool {
+        if let place = slots[key] {
+            guard files[leases[place].file].id == file else { return false }
+            leases[place].opens += 1
+            return true
+        }
+        guard hasRoom(key, file) else { return false }
+        let place = fileSlot(file)
+        var state = state.normal
+        for other in files[place].leases {
+            if leases[other].state.contains(.write) { state = [] }
+            if !leases[other].state.isEmpty { state.remove(.write) }
+        }
+        var lease = Lease(
+            key: key, file: place, kind: kind, hasEpoch: hasEpoch, isDirectory: false, state: state, epoch: epoch,
+            opens: 1)
+        lease.isConnected = false
+        lease.isAwaited = true
+        add(lease)
+        return true
+    }
+
+    private mutating func fileSlot(_ file: FileID) -> UInt32 {
+        if let known = fileSlots[file] { return known }
+        let place = files.insert(File(id: file))
+        fileSlots[file] = place
+        return place
+    }
+
+    private mutating func add(_ lease: Lease) {
+        let place = leases.insert(lease)
+        slots[lease.key] = place
+        files[lease.file].leases.append(place)
+        perClient[lease.key.client, default: []].insert(place)
+    }
+
+    /// The client counts on from here.
+    mutating func raise(_ key: LeaseKey, to epoch: UInt16) {
+        guard let place = slots[key], leases[place].hasEpoch else { return }
+        let ahead = epoch &- leases[place].epoch
+        if ahead != 0, ahead < 0x8000 { leases[place].epoch = epoch }
     }
 
     // MARK: Waiting
@@ -365,6 +420,14 @@ public struct LeaseTable {
         while let deadline = nextDeadline(), deadline <= now, let next = deadlines.next {
             deadlines.removeNext()
             guard let place = breaks[next.number] else { continue }
+            if leases[place].isAwaited {
+                // The client has not come back: its opens end, as those of any other who is away.
+                leases[place].isAwaited = false
+                actions.append(.closeDisconnected(leases[place].key))
+                breaks[next.number] = nil
+                arm(place, now)
+                continue
+            }
             endBreak(place, [])
             settle(leases[place].file)
         }

@@ -119,6 +119,18 @@ public struct LockTable {
         return .waits(LockWait(number: number))
     }
 
+    /// A lock that a handle held before a restart, which no grace is in the way of. False: somebody else's is.
+    public mutating func restore(_ file: FileID, _ range: LockRange, _ mode: LockMode, _ owner: LockOwner) -> Bool {
+        precondition(owner.rules == .handle, "processes claim theirs by themselves")
+        let place = fileSlot(file)
+        let who = ownerSlot(owner)
+        defer {
+            retire(owner: who)
+            retire(file: place)
+        }
+        return blocker(place, range, mode, who) == nil && take(place, range, mode, who) == nil
+    }
+
     private mutating func refusalToWait(
         _ place: UInt32, _ range: LockRange, _ mode: LockMode, _ who: UInt32
     ) -> LockRefusal? {

@@ -129,6 +129,15 @@ public final class ServerLocks: Sendable {
 
     // MARK: After a start
 
+    func restore(_ file: FileID, _ range: LockRange, _ mode: LockMode, _ owner: LockOwner) -> Bool {
+        change { table, _, _ in table.restore(file, range, mode, owner) }
+    }
+
+    func locks(of owner: LockOwner) -> [LockHolder] {
+        guard isUsed else { return [] }
+        return state.withLock { $0.table.locks(of: owner).map(\.lock) }
+    }
+
     /// Clients that held locks before may claim them for a while, and nobody takes new ones meanwhile.
     public func beginGrace(nanoseconds: UInt64, clients: some Sequence<UInt64>) {
         let now = clock.monotonic()

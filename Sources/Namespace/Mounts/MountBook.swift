@@ -2,21 +2,24 @@
 public struct MountRecord: Equatable, Sendable {
     public static let pathBytesMax = 1024
     public static let directoryBytesMax = 4096
-    static let version: UInt8 = 1
+    static let version: UInt8 = 2
 
     /// In the identities of its files: given once, never to another mount of the volume.
     public internal(set) var subvolume: UInt32
     /// Below the root of the volume.
     public var path: String
-    /// Of the host.
+    /// Of the host; of a bind: where in the volume the directory was when it was bound.
     public var directory: String
     public var isReadOnly: Bool
+    /// A directory of the volume itself, wherever its names lead by now.
+    public var bound: FileID?
 
-    public init(path: String, directory: String, isReadOnly: Bool) {
+    public init(path: String, directory: String, isReadOnly: Bool, bound: FileID? = nil) {
         subvolume = 0
         self.path = path
         self.directory = directory
         self.isReadOnly = isReadOnly
+        self.bound = bound
     }
 
     func record() -> [UInt8] {
@@ -25,6 +28,8 @@ public struct MountRecord: Equatable, Sendable {
         writer.text(path)
         writer.text(directory)
         writer.flag(isReadOnly)
+        writer.flag(bound != nil)
+        if let bound { writer.file(bound) }
         return writer.bytes
     }
 
@@ -34,6 +39,8 @@ public struct MountRecord: Equatable, Sendable {
         path = try reader.text(limit: Self.pathBytesMax)
         directory = try reader.text(limit: Self.directoryBytesMax)
         isReadOnly = try reader.flag()
+        // Records of version 1 have no binds.
+        if reader.version > 1, try reader.flag() { bound = try reader.file() }
         try reader.finish()
     }
 }

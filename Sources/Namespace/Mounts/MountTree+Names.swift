@@ -10,7 +10,10 @@ extension MountTree {
     private func uncovered(_ request: Request, _ found: Attempt<Attributes>) -> Attempt<Attributes> {
         guard hasMounts, case .done(let file, _) = found, file.type == .directory, let mount = mount(on: file.file)
         else { return found }
-        return mount.fileSystem.attributes(request, mount.root)
+        let shown = asked(mount.root) { $0.attributes(request, mount.root) }
+        // The host's programs may have taken away what is bound: then there is what it covered.
+        if mount.isBind, case .refused = shown { return found }
+        return shown
     }
 
     public func lookup(
@@ -46,7 +49,7 @@ extension MountTree {
         // Asked for beforehand: in the midst of a listing nothing may be lacking.
         var roots: [FileID: Attributes] = [:]
         for mount in mounts where attributes && mount.covered.subvolume == directory.subvolume {
-            switch mount.fileSystem.attributes(request, mount.root) {
+            switch asked(mount.root, { $0.attributes(request, mount.root) }) {
             case .done(let root, _): roots[mount.covered] = root
             // What can not be reached is shown as the directory that it covers.
             case .refused: break
@@ -118,7 +121,7 @@ extension MountTree {
         }
         return attempt { () throws(Halt) in
             // Something is in it, in every sense.
-            if try leadsToMount(request, directory, name) { throw .refused(.notEmpty) }
+            if try leadsToMount(request, directory, name, orBind: true) { throw .refused(.notEmpty) }
             return changed(directory) { $0.remove(request, in: directory, name, isDirectory: isDirectory) }
         }
     }
@@ -127,14 +130,57 @@ extension MountTree {
         _ request: Request, from source: FileID, _ name: UnsafeRawBufferPointer, to target: FileID,
         _ newName: UnsafeRawBufferPointer, _ mode: RenameMode
     ) -> Attempt<Renamed> {
+        // Within one directory nothing comes below anything else.
+        guard source != target else { return renameInPlace(request, from: source, name, to: target, newName, mode) }
+        return places.withLock { _ in renameInPlace(request, from: source, name, to: target, newName, mode) }
+    }
+
+    private func renameInPlace(
+        _ request: Request, from source: FileID, _ name: UnsafeRawBufferPointer, to target: FileID,
+        _ newName: UnsafeRawBufferPointer, _ mode: RenameMode
+    ) -> Attempt<Renamed> {
         guard hasMounts else { return base.rename(request, from: source, name, to: target, newName, mode) }
         guard source.subvolume == target.subvolume else { return .refused(.crossDevice) }
         return attempt { () throws(Halt) in
             // What something is mounted on stays where it is; directories above it may move.
             if try leadsToMount(request, source, name) { throw .refused(.accessDenied) }
-            if try leadsToMount(request, target, newName) { throw .refused(.accessDenied) }
+            if try leadsToMount(request, target, newName, orBind: mode == .replace) { throw .refused(.accessDenied) }
+            if source != target, try hasCircle(request, (source, name), (target, newName), mode) {
+                throw .refused(.loop)
+            }
             return changed(source) { $0.rename(request, from: source, name, to: target, newName, mode) }
         }
+    }
+
+    private func lies(_ request: Request, _ directory: FileID, below top: FileID) throws(Halt) -> Bool {
+        var place = directory
+        for _ in 0..<Volume.trailMax {
+            if place == top { return true }
+            guard place != root, let above = try whereabouts(request, of: place).get() else { return false }
+            place = above.directory
+        }
+        return false
+    }
+
+    /// Whether a directory that moves would take a bind below what it shows.
+    private func hasCircle(
+        _ request: Request, _ old: (directory: FileID, name: UnsafeRawBufferPointer),
+        _ new: (directory: FileID, name: UnsafeRawBufferPointer), _ mode: RenameMode
+    ) throws(Halt) -> Bool {
+        let all = mounts
+        guard all.contains(where: \.isBind) else { return false }
+        var moves: [Move] = []
+        for (from, to) in mode == .exchange ? [(old, new), (new, old)] : [(old, new)] {
+            switch asked(from.directory, { $0.lookup(request, in: from.directory, from.name) }) {
+            case .done(let found, _):
+                if found.type == .directory { moves.append(Move(directory: found.file, above: to.directory)) }
+            case .refused: return false
+            case .lacks(let lack): throw .lacks(lack)
+            }
+        }
+        // Into itself: that is refused anyway.
+        for move in moves where try lies(request, move.above, below: move.directory) { return false }
+        return try hasCircle(request, all, moves)
     }
 
     public func link(

@@ -178,7 +178,7 @@ extension MountTree {
         // What it is mounted on is shown as its root: asked for beforehand, as in a listing nothing may be lacking.
         var roots: [[UInt8]: (branch: Branch, root: Attributes)] = [:]
         for branch in branches {
-            switch branch.mount.fileSystem.attributes(request, branch.mount.root) {
+            switch asked(branch.mount.root, { $0.attributes(request, branch.mount.root) }) {
             case .done(let root, _): roots[branch.path] = (branch, root)
             case .refused: break
             case .lacks(let lack): throw .lacks(lack)

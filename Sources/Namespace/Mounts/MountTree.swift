@@ -17,7 +17,11 @@ public final class MountTree: FileSystem {
         /// The directory that it is mounted on.
         public let covered: FileID
         public let isReadOnly: Bool
-        public var root: FileID { fileSystem.root }
+        /// What is seen in its place.
+        public let root: FileID
+        public let number: UInt32
+        /// The root is a directory that this tree has anyway.
+        public let isBind: Bool
     }
 
     public enum Fault: Error, Equatable, Sendable {
@@ -29,6 +33,8 @@ public final class MountTree: FileSystem {
         case notMounted
         /// Something is mounted below it.
         case hasMounts
+        /// A directory would lie below itself.
+        case circle
     }
 
     struct Table: Sendable {
@@ -47,6 +53,8 @@ public final class MountTree: FileSystem {
     private let isUsed = Atomic(false)
     private let verifier = Atomic<UInt64>(0)
     private let told = Guarded<(@Sendable (ForeignChange) -> Void)?>(nil)
+    /// Held while a directory gets another place, by a name or by a bind: so no two of them together make a circle.
+    let places = Guarded(())
 
     /// `loops` are all those that calls come from.
     public init(_ base: any FileSystem, loops: [EventLoop] = []) {
@@ -76,11 +84,10 @@ public final class MountTree: FileSystem {
             }
             guard table.bySubvolume.count < Self.mountsMax else { throw .tooMany }
             // A mount of a root would hide the way to what is mounted there; so no mount ever lies below itself.
-            guard directory != root, table.byCovered[directory] == nil,
-                directory.subvolume == baseSubvolume || table.bySubvolume[directory.subvolume] != nil,
-                table.bySubvolume[directory.subvolume]?.root != directory
-            else { throw .inUse }
-            table.bySubvolume[number] = Mount(fileSystem: fileSystem, covered: directory, isReadOnly: isReadOnly)
+            try requireFree(directory, table)
+            table.bySubvolume[number] = Mount(
+                fileSystem: fileSystem, covered: directory, isReadOnly: isReadOnly, root: fileSystem.root,
+                number: number, isBind: false)
             table.byCovered[directory] = number
             isUsed.store(true, ordering: .releasing)
         }
@@ -89,24 +96,69 @@ public final class MountTree: FileSystem {
         if let tell = told.withLock({ $0 }) { fileSystem.whenChanged(tell) }
     }
 
-    /// Handles of files in it are stale from now on.
+    private func requireFree(_ directory: FileID, _ table: Table) throws(Fault) {
+        guard directory != root, table.byCovered[directory] == nil,
+            directory.subvolume == baseSubvolume || table.bySubvolume[directory.subvolume] != nil,
+            !table.bySubvolume.values.contains(where: { $0.root == directory })
+        else { throw .inUse }
+    }
+
+    /// Shows a directory of this tree in another one's place, too, which is covered until `unmount`. Its files are the same
+    /// files by both ways: one identity, one set of locks, share modes, leases and watches. `number` is like a mount's.
+    public func bind(
+        _ target: FileID, on directory: FileID, number: UInt32, _ request: Request
+    ) -> Attempt<Fault?> {
+        places.withLock { _ in
+            let mount = Mount(
+                fileSystem: base, covered: directory, isReadOnly: false, root: target, number: number, isBind: true)
+            do throws(Halt) {
+                guard try !hasCircle(request, mounts + [mount]) else { return .done(.circle, number: 0) }
+            } catch {
+                switch error {
+                case .refused(let error): return .refused(error)
+                case .lacks(let lack): return .lacks(lack)
+                }
+            }
+            do throws(Fault) {
+                try table.withLock { table throws(Fault) in
+                    guard number >= Self.firstSubvolume, table.bySubvolume[number] == nil else { throw .numberTaken }
+                    guard table.bySubvolume.count < Self.mountsMax else { throw .tooMany }
+                    try requireFree(directory, table)
+                    // What is seen there would be something else.
+                    guard target != root, table.byCovered[target] == nil else { throw .inUse }
+                    table.bySubvolume[number] = mount
+                    table.byCovered[directory] = number
+                    isUsed.store(true, ordering: .releasing)
+                }
+            } catch { return .done(error, number: 0) }
+            return .done(nil, number: 0)
+        }
+    }
+
+    /// Handles of files in it are stale from now on, but for those of a bind.
     @discardableResult
     public func unmount(_ subvolume: UInt32) throws(Fault) -> any FileSystem {
         let mount = try table.withLock { table throws(Fault) -> Mount in
             guard let mount = table.bySubvolume[subvolume] else { throw .notMounted }
-            guard !table.byCovered.keys.contains(where: { $0.subvolume == subvolume }) else { throw .hasMounts }
+            guard mount.isBind || !table.byCovered.keys.contains(where: { $0.subvolume == subvolume }),
+                mount.isBind
+                    || !table.bySubvolume.values.contains(where: { $0.isBind && $0.root.subvolume == subvolume })
+            else { throw .hasMounts }
             table.bySubvolume[subvolume] = nil
             table.byCovered[mount.covered] = nil
             isUsed.store(!table.bySubvolume.isEmpty, ordering: .releasing)
             return mount
         }
-        verifier.wrappingAdd(1, ordering: .relaxed)
+        if !mount.isBind { verifier.wrappingAdd(1, ordering: .relaxed) }
         return mount.fileSystem
     }
 
     public var mounts: [Mount] {
-        table.withLock { $0.bySubvolume.values.sorted { $0.root.subvolume < $1.root.subvolume } }
+        table.withLock { $0.bySubvolume.values.sorted { $0.number < $1.number } }
     }
+
+    /// File systems other than the one at the root.
+    private var mounted: [any FileSystem] { mounts.filter { !$0.isBind }.map(\.fileSystem) }
 
     /// What is mounted on the directory.
     func mount(on directory: FileID) -> Mount? {
@@ -116,7 +168,11 @@ public final class MountTree: FileSystem {
 
     func mount(_ subvolume: UInt32) -> Mount? {
         guard hasMounts else { return nil }
-        return table.withLock { $0.bySubvolume[subvolume] }
+        return table.withLock { table in table.bySubvolume[subvolume].flatMap { $0.isBind ? nil : $0 } }
+    }
+
+    func isBound(_ directory: FileID) -> Bool {
+        hasMounts && table.withLock { table in table.bySubvolume.values.contains { $0.isBind && $0.root == directory } }
     }
 
     // MARK: Ways
@@ -162,16 +218,52 @@ public final class MountTree: FileSystem {
         return number > 0 ? number | Self.foreignNumber : 0
     }
 
-    /// Whether the name leads to a directory that something is mounted on.
+    /// Whether the name leads to a directory that something is mounted on, or that is bound elsewhere.
     func leadsToMount(
-        _ request: Request, _ directory: FileID, _ name: UnsafeRawBufferPointer
+        _ request: Request, _ directory: FileID, _ name: UnsafeRawBufferPointer, orBind: Bool = false
     ) throws(Halt) -> Bool {
         guard hasMounts, let home = home(directory) else { return false }
         switch home.lookup(request, in: directory, name) {
-        case .done(let found, _): return found.type == .directory && mount(on: found.file) != nil
+        case .done(let found, _):
+            return found.type == .directory && (mount(on: found.file) != nil || orBind && isBound(found.file))
         case .refused: return false
         case .lacks(let lack): throw .lacks(lack)
         }
+    }
+
+    /// A directory that gets another place.
+    struct Move {
+        var directory: FileID
+        var above: FileID
+    }
+
+    /// Whether somebody who goes down would come to where he was, if things moved so: a bind leads into what holds another one,
+    /// and so on back to the first.
+    func hasCircle(_ request: Request, _ all: [Mount], _ moves: [Move] = []) throws(Halt) -> Bool {
+        guard all.contains(where: \.isBind) else { return false }
+        // For each, those whose roots it lies below: the way down leads from them to it.
+        var above: [[Int]] = []
+        for mount in all {
+            var indices: [Int] = []
+            var place: FileID? = mount.covered
+            var steps = 0
+            while let here = place, steps < Volume.trailMax {
+                for (index, other) in all.enumerated() where other.isBind && other.root == here {
+                    indices.append(index)
+                }
+                steps += 1
+                if let move = moves.first(where: { $0.directory == here }) {
+                    place = move.above
+                } else {
+                    place = here == root ? nil : try whereabouts(request, of: here).get()?.directory
+                }
+            }
+            above.append(indices)
+        }
+        // What lies below nothing that is left is no part of a circle.
+        var left = Set(all.indices)
+        while let free = left.first(where: { above[$0].allSatisfy { !left.contains($0) } }) { left.remove(free) }
+        return !left.isEmpty
     }
 
     // MARK: Others
@@ -181,7 +273,7 @@ public final class MountTree: FileSystem {
     public func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) {
         told.withLock { $0 = tell }
         base.whenChanged(tell)
-        for mount in mounts { mount.fileSystem.whenChanged(tell) }
+        for fileSystem in mounted { fileSystem.whenChanged(tell) }
     }
 
     public func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool) {
@@ -194,8 +286,8 @@ public final class MountTree: FileSystem {
 
     public var writeVerifier: UInt64 {
         guard hasMounts else { return base.writeVerifier &+ verifier.load(ordering: .relaxed) }
-        return mounts.reduce(base.writeVerifier &+ verifier.load(ordering: .relaxed)) {
-            $0 &* 31 &+ $1.fileSystem.writeVerifier
+        return mounted.reduce(base.writeVerifier &+ verifier.load(ordering: .relaxed)) {
+            $0 &* 31 &+ $1.writeVerifier
         }
     }
 
@@ -203,7 +295,7 @@ public final class MountTree: FileSystem {
         _ number: UInt64, _ durability: Durability, on loop: EventLoop, _ done: @escaping @Sendable (FileError?) -> Void
     ) {
         guard number & Self.foreignNumber != 0 else { return base.whenSettled(number, durability, on: loop, done) }
-        let all = [base] + mounts.map(\.fileSystem)
+        let all = [base] + mounted
         // The last one tells, and tells of the first failure.
         let rest = Guarded<(count: Int, failure: FileError?)>((all.count, nil))
         for fileSystem in all {

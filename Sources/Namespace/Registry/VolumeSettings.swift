@@ -3,7 +3,7 @@ import Runtime
 /// What is kept with a volume beside its files, as tasks use it: small records under names. On `loop` only.
 ///
 /// Who keeps what: `identity`, `user/NAME`, `export/ID`, `share/NAME`, `quota/SUBJECT` are the registry's. Under
-/// `handle/` and `monitor/` persistent handles and the clients to be told of a restart have their places.
+/// `handle/` are opens that outlive the server, under `monitor/` the clients to be told of a restart.
 public struct VolumeSettings: Sendable {
     public static let handles = "handle/"
     public static let monitored = "monitor/"
@@ -23,7 +23,7 @@ public struct VolumeSettings: Sendable {
         self.loop = loop
     }
 
-    private func run<Value>(_ call: (Request) -> Attempt<Value>) async throws(FileError) -> (Value, number: UInt64) {
+    func run<Value>(_ call: (Request) -> Attempt<Value>) async throws(FileError) -> (Value, number: UInt64) {
         for _ in 0..<Self.attemptsMax {
             switch call(Request(reader: loop.index, now: clock.wall())) {
             case .done(let value, let number): return (value, number)

@@ -40,6 +40,8 @@ extension Sharing {
     @inline(__always)
     func admit(_ caller: Caller, _ file: FileID, _ use: FileUse) throws(Halt) {
         if isIdle { return }
+        // Who has the file open was let in, and is in nobody's way but holders of leases and locks.
+        if let handle = caller.handle, handle.file == file, !uses.contains(.leases), !locks.isUsed { return }
         try admitSlowly(caller, file, use)
     }
 
@@ -191,10 +193,7 @@ extension Sharing {
     func unlinked(_ file: FileID, _ name: UnsafeRawBufferPointer, in directory: FileID) {
         guard uses.contains(.opens) else { return }
         let number = number(of: name, in: directory)
-        change { state, _ in
-            guard state.names.removeValue(forKey: number) != nil else { return }
-            state.opens.unlinked(file, number)
-        }
+        change { state, _ in state.opens.unlinked(file, number) }
     }
 
     /// Opens and a removal that waits follow the name.
@@ -206,10 +205,8 @@ extension Sharing {
         let old = number(of: name, in: source)
         let new = number(of: newName, in: target)
         change { state, _ in
-            guard old != new, var entry = state.names.removeValue(forKey: old) else { return }
-            state.opens.rename(file, from: old, to: new)
-            entry.place = PlaceName(directory: target, name: Array(newName))
-            state.names[new] = entry
+            guard old != new else { return }
+            state.opens.rename(file, from: old, to: new, PlaceName(directory: target, name: Array(newName)))
         }
     }
 
@@ -223,17 +220,8 @@ extension Sharing {
         let second = number(of: newName, in: target)
         change { state, _ in
             guard first != second else { return }
-            let (one, two) = (state.names.removeValue(forKey: first), state.names.removeValue(forKey: second))
-            state.opens.rename(file, from: first, to: second)
-            state.opens.rename(other, from: second, to: first)
-            if var one {
-                one.place = PlaceName(directory: target, name: Array(newName))
-                state.names[second] = one
-            }
-            if var two {
-                two.place = PlaceName(directory: source, name: Array(name))
-                state.names[first] = two
-            }
+            state.opens.rename(file, from: first, to: second, PlaceName(directory: target, name: Array(newName)))
+            state.opens.rename(other, from: second, to: first, PlaceName(directory: source, name: Array(name)))
         }
     }
 }

@@ -44,6 +44,8 @@ public struct OpenIntent: Sendable {
     /// Whose opens end together.
     public var client: UInt64
     public var lease: LeaseWish?
+    /// To be found again after a restart of the server.
+    public var keep: KeepWish?
 
     public init(
         _ disposition: Disposition, access: AccessMask, shared: DataAccess = .all,

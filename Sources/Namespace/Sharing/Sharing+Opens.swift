@@ -8,54 +8,86 @@ extension Sharing {
         var replaces: Bool
     }
 
+    /// An open that is about to be entered.
+    private struct Entry {
+        let request: OpenRequest
+        let place: PlaceName?
+        /// What others' leases see of it.
+        let operation: LeaseOperation
+        let actor: LeaseKey?
+        /// An oplock's key is that of its open alone.
+        let shared: LeaseKey?
+    }
+
     /// Enters an open, or says why not, or whom to wait for.
     func enter(_ intent: OpenIntent, _ entrance: Entrance) throws(Halt) -> OpenHandle {
         let file = entrance.file
         var access = DataAccess(entrance.granted)
         if entrance.replaces { access.insert(.write) }
-        let share = ShareMode(access: access, shared: intent.shared)
         let number = entrance.name.map { self.number(of: $0) } ?? 0
         let actor = intent.lease?.key
-        // An oplock's key is that of its open alone.
         let shared = intent.lease.flatMap { $0.kind == .lease ? $0.key : nil }
-        let operation: LeaseOperation =
-            entrance.replaces ? .openReplacing : Self.operation(entrance.granted)
-        let answer: Entering = change { state, now in
-            if let shared, let known = state.keys[shared], known.file != file { return .refused(.invalid) }
-            if number != 0, state.opens.isDeletePending(file, number) { return .refused(.deletePending) }
-            if state.opens.conflicts(file, share) {
-                let isKept = state.leases.mustWait(file, by: actor, .openUnshared, now: now)
-                return isKept ? .waits(.openUnshared) : .refused(.sharingViolation)
-            }
-            // Streams go with their file.
-            if share.access.contains(.delete), let streams = state.streams[file] {
-                let deletion = ShareMode(access: .delete, denied: [])
-                if streams.keys.contains(where: { state.opens.conflicts($0, deletion) }) {
-                    return .refused(.sharingViolation)
-                }
-            }
-            if state.leases.mustWait(file, by: actor, operation, now: now) { return .waits(operation) }
-            let request = OpenRequest(
-                file: file, name: number, client: intent.client, share: share, granted: entrance.granted.rawValue,
-                isDeleteOnClose: intent.deletesOnClose && number != 0, leaseKey: shared?.key ?? 0)
-            switch state.opens.open(request) {
-            case .opened(let id, _):
-                if let place = entrance.name {
-                    state.names[number, default: OpenName(place: place, opens: 0)].opens += 1
-                    if place.isStream { state.streams[place.directory, default: [:]][file, default: 0] += 1 }
-                }
-                if let shared { state.keys[shared] = (file, (state.keys[shared]?.opens ?? 0) + 1) }
-                return .entered(id)
-            case .sharingViolation: return .refused(.sharingViolation)
-            case .deletePending: return .refused(.deletePending)
-            case .tooMany: return .refused(.tooManyLocks)
-            }
+        let entry = Entry(
+            request: OpenRequest(
+                file: file, name: number, client: intent.client,
+                share: ShareMode(access: access, shared: intent.shared), granted: entrance.granted.rawValue,
+                isDeleteOnClose: intent.deletesOnClose && number != 0, leaseKey: shared?.key ?? 0),
+            place: entrance.name,
+            operation: entrance.replaces ? .openReplacing : Self.operation(entrance.granted), actor: actor,
+            shared: shared)
+        let quick = changeQuietly { state in
+            Self.streamsRefuse(entry, state) ? .refused(.sharingViolation) : Self.enter(entry, &state)
         }
-        switch answer {
+        switch quick ?? change({ state, now in Self.enter(entry, &state, now) }) {
         case .entered(let id):
             return OpenHandle(id: id, file: file, client: intent.client, granted: entrance.granted, lease: actor)
         case .waits(let operation): throw .lacks(lack(file, actor, operation))
         case .refused(let error): throw .refused(error)
+        }
+    }
+
+    private static func enter(_ entry: Entry, _ state: inout State, _ now: UInt64) -> Entering {
+        let (file, share) = (entry.request.file, entry.request.share)
+        if entry.request.name != 0, state.opens.isDeletePending(file, entry.request.name) {
+            return .refused(.deletePending)
+        }
+        if state.opens.conflicts(file, share) {
+            let isKept = state.leases.mustWait(file, by: entry.actor, .openUnshared, now: now)
+            return isKept ? .waits(.openUnshared) : .refused(.sharingViolation)
+        }
+        if streamsRefuse(entry, state) { return .refused(.sharingViolation) }
+        if state.leases.mustWait(file, by: entry.actor, entry.operation, now: now) { return .waits(entry.operation) }
+        return enter(entry, &state)
+    }
+
+    /// Streams go with their file.
+    @inline(__always)
+    private static func streamsRefuse(_ entry: Entry, _ state: State) -> Bool {
+        guard entry.request.share.access.contains(.delete), let streams = state.streams[entry.request.file] else {
+            return false
+        }
+        let deletion = ShareMode(access: .delete, denied: [])
+        return streams.keys.contains { state.opens.conflicts($0, deletion) }
+    }
+
+    /// When nobody's lease is in the way.
+    @inline(__always)
+    private static func enter(_ entry: Entry, _ state: inout State) -> Entering {
+        if let shared = entry.shared, let known = state.keys[shared], known.file != entry.request.file {
+            return .refused(.invalid)
+        }
+        switch state.opens.open(entry.request, named: entry.place) {
+        case .opened(let id, _):
+            if let place = entry.place, place.isStream {
+                state.streams[place.directory, default: [:]][entry.request.file, default: 0] += 1
+            }
+            if let shared = entry.shared {
+                state.keys[shared] = (entry.request.file, (state.keys[shared]?.opens ?? 0) + 1)
+            }
+            return .entered(id)
+        case .sharingViolation: return .refused(.sharingViolation)
+        case .deletePending: return .refused(.deletePending)
+        case .tooMany: return .refused(.tooManyLocks)
         }
     }
 
@@ -73,24 +105,23 @@ extension Sharing {
     /// Takes an open back that came to nothing: it never was.
     func takeBack(_ handle: OpenHandle) {
         change { state, _ in
-            let name = state.opens[handle.id]?.name ?? 0
+            let place = state.opens.place(of: handle.id)
             // Not even the name that it would have taken with it goes.
             _ = state.opens.setDeleteOnClose(handle.id, false)
             _ = state.opens.close(handle.id)
-            Self.forget(name, handle, &state)
+            Self.forget(place, handle, &state)
         }
     }
 
-    private static func forget(_ name: UInt64, _ handle: OpenHandle, _ state: inout State) {
+    @inline(__always)
+    private static func forget(_ place: PlaceName?, _ handle: OpenHandle, _ state: inout State) {
         if let key = handle.lease, let known = state.keys[key] {
             state.keys[key] = known.opens > 1 ? (known.file, known.opens - 1) : nil
         }
-        guard name != 0, let entry = state.names[name] else { return }
-        if entry.place.isStream, var streams = state.streams.removeValue(forKey: entry.place.directory) {
+        if let place, place.isStream, var streams = state.streams.removeValue(forKey: place.directory) {
             streams[handle.file] = streams[handle.file].flatMap { $0 > 1 ? $0 - 1 : nil }
-            if !streams.isEmpty { state.streams[entry.place.directory] = streams }
+            if !streams.isEmpty { state.streams[place.directory] = streams }
         }
-        if entry.opens > 1 { state.names[name]?.opens -= 1 } else { state.names[name] = nil }
     }
 
     /// A lease's key stands for one file at a time, from the first open that brings it to the last.
@@ -101,20 +132,27 @@ extension Sharing {
 
     /// Ends an open with all that hangs on it, and answers what is left to be done with the file: also later, if it was kept.
     func leave(_ handle: OpenHandle) -> Leftover? {
-        locks.release(handle.lockOwner)
+        locks.release(handle.lockOwner, on: locked(handle.file))
+        if let quick = changeQuietly({ state in Self.leave(handle, &state) }) { return quick }
         return change { state, _ in
-            if !state.leftovers.isEmpty, let leftover = state.leftovers[handle.id] { return leftover }
-            let number = state.opens[handle.id]?.name ?? 0
-            let name = state.names[number]
+            if let leftover = state.leftovers[handle.id] { return leftover }
             if state.opens[handle.id]?.isDeleteOnClose == true { state.watches.end(handle.file) }
-            guard let closed = state.opens.close(handle.id) else { return nil }
-            if handle.holdsLease, let key = handle.lease {
+            let leftover = Self.leave(handle, &state)
+            if leftover != nil, handle.holdsLease, let key = handle.lease {
                 state.leases.closed(key)
                 if state.leases.state(key) == nil { state.holders[key] = nil }
             }
-            Self.forget(number, handle, &state)
-            return Leftover(file: closed.file, name: closed.removedName != 0 ? name?.place : nil)
+            return leftover
         }
+    }
+
+    @inline(__always)
+    private static func leave(_ handle: OpenHandle, _ state: inout State) -> Leftover? {
+        let place = state.opens.place(of: handle.id)
+        guard let closed = state.opens.close(handle.id) else { return nil }
+        forget(place, handle, &state)
+        return Leftover(
+            file: closed.file, name: closed.removedName != 0 ? place : nil, record: state.kept.remove(handle.id))
     }
 
     /// What is left could not be done yet.
@@ -138,12 +176,16 @@ extension Sharing {
                 return state.opens[OpenID(number: owner.id)]?.leaseKey != wish.key.key || owner.client != handle.client
             }
             let looks: AccessMask = wish.kind == .oplock ? .look : .lookAtSecurity
+            let wasAway = state.leases.isAway(wish.key)
             let grant = state.leases.grant(
                 wish.key, on: handle.file, kind: wish.kind, wanted: wish.wanted,
                 isShared: state.opens.isShared(handle.file, besides: handle.id, looking: looks.rawValue),
                 isLocked: isLocked,
                 isDirectory: isDirectory, hasEpoch: wish.epoch != nil, epoch: wish.epoch ?? 0)
-            if case .granted = grant, state.leases.state(wish.key) != nil, state.holders[wish.key] == nil {
+            if case .granted = grant, state.leases.state(wish.key) != nil,
+                wasAway || state.holders[wish.key] == nil
+            {
+                // Who comes anew under the key of an open that he has not come back for can be told of breaks.
                 state.holders[wish.key] = wish.holder
             }
             return grant

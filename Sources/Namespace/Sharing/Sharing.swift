@@ -11,13 +11,11 @@ import Synchronization
 /// looks.
 final class Sharing: Sendable {
     struct State {
-        var opens = OpenTable()
+        var opens: OpenTable
         var leases = LeaseTable()
         var watches = WatchTable()
         /// Watches of foreign directories.
         var observed: [WatchID: (directory: FileID, isRecursive: Bool)] = [:]
-        /// Of the names by which something is open, by their numbers.
-        var names: [UInt64: OpenName] = [:]
         /// Streams that are open, of each file, and how often.
         var streams: [FileID: [FileID: Int]] = [:]
         /// Which file a lease's key stands for, and how many opens brought it, whatever was granted.
@@ -32,17 +30,33 @@ final class Sharing: Sendable {
         var refusals: [FileID: Refusals] = [:]
         /// When the next look at deadlines is due, once somebody has arranged for it.
         var alarm = UInt64.max
-    }
+        /// Opens that are kept over a restart, and those of before it whose clients have not come yet.
+        var kept = KeptOpens()
 
-    struct OpenName {
-        var place: PlaceName
-        var opens: Int
+        init(seed: UInt64) {
+            opens = OpenTable(seed: seed)
+        }
+
+        /// Nobody but openers has anything to be told: what follows from a change then is nothing.
+        @inline(__always) var isQuiet: Bool { leases.count == 0 && watches.count == 0 && leftovers.isEmpty }
+
+        @inline(__always) var uses: Uses {
+            var uses: Uses = []
+            if opens.count > 0 { uses.insert(.opens) }
+            if leases.count > 0 { uses.insert(.leases) }
+            if watches.count > 0 { uses.insert(.watches) }
+            if watches.recursiveCount > 0 { uses.insert(.recursiveWatches) }
+            if !kept.isEmpty { uses.insert(.kept) }
+            return uses
+        }
     }
 
     struct Leftover {
         var file: FileID
         /// To be removed.
         var name: PlaceName?
+        /// What the volume keeps of it goes too.
+        var record: UInt64?
         /// For another call.
         var isKept = false
     }
@@ -58,10 +72,11 @@ final class Sharing: Sendable {
         static let leases = Uses(rawValue: 2)
         static let watches = Uses(rawValue: 4)
         static let recursiveWatches = Uses(rawValue: 8)
+        static let kept = Uses(rawValue: 16)
     }
 
     /// A name by which something is open.
-    struct PlaceName {
+    struct PlaceName: Equatable {
         /// Of a stream: the file that it belongs to.
         var directory: FileID
         var name: [UInt8]
@@ -70,7 +85,9 @@ final class Sharing: Sendable {
 
     let locks: ServerLocks
     private let volume: UInt32
-    private let state = Guarded(State())
+    private let state: Guarded<State>
+    /// Held while a record is made and written, so that the newest is the one that stays. Comes before the guard.
+    let records = Guarded(())
     private let bits = Atomic<Int>(0)
     private let hash: KeyedHash
     let clock: any WorldClock
@@ -80,6 +97,7 @@ final class Sharing: Sendable {
         volume = locks.join()
         self.clock = clock
         hash = KeyedHash(random.next(), random.next())
+        state = Guarded(State(seed: random.next()))
     }
 
     @inline(__always) var uses: Uses { Uses(rawValue: bits.load(ordering: .acquiring)) }
@@ -95,8 +113,9 @@ final class Sharing: Sendable {
     /// The number of a name in a directory; never 0.
     func number(of name: UnsafeRawBufferPointer, in directory: FileID) -> UInt64 {
         var key = directory.inode &* 0x9E37_79B9_7F4A_7C15 ^ directory.generation ^ UInt64(directory.subvolume) << 48
+        // Names that meet under the key can not be chosen, nor names of two directories that do.
         key ^= hash(name)
-        return max(withUnsafeBytes(of: key) { hash($0) }, 1)
+        return max(key, 1)
     }
 
     func number(of place: PlaceName) -> UInt64 {
@@ -116,16 +135,22 @@ final class Sharing: Sendable {
         let result: Result<Value, Failure> = state.withLock { state in
             let result = Result { () throws(Failure) in try body(&state, now) }
             effects = Self.effects(&state)
-            var bits: Uses = []
-            if state.opens.count > 0 { bits.insert(.opens) }
-            if state.leases.count > 0 { bits.insert(.leases) }
-            if state.watches.count > 0 { bits.insert(.watches) }
-            if state.watches.recursiveCount > 0 { bits.insert(.recursiveWatches) }
-            self.bits.store(bits.rawValue, ordering: .releasing)
+            bits.store(state.uses.rawValue, ordering: .releasing)
             return result
         }
         carryOut(effects, now)
         return try result.get()
+    }
+
+    /// Works on the tables of a volume where nobody has anything to be told. Nil: somebody may have, and nothing was done.
+    @inline(__always)
+    func changeQuietly<Value>(_ body: (inout State) -> Value) -> Value? {
+        state.withLock { state in
+            guard state.isQuiet else { return nil }
+            let value = body(&state)
+            bits.store(state.uses.rawValue, ordering: .releasing)
+            return value
+        }
     }
 
     func look<Value>(_ body: (inout State) -> Value) -> Value { state.withLock { body(&$0) } }
@@ -159,7 +184,10 @@ final class Sharing: Sendable {
                 effects.ends.append((holder, key))
             }
         }
-        if let loop, let next = state.leases.nextDeadline(), next < state.alarm {
+        // A break that nobody can be told of yet has its time all the same.
+        if let next = state.leases.nextDeadline(), next < state.alarm,
+            let loop = loop ?? state.holders.first?.value.loop
+        {
             state.alarm = next
             effects.alarm = (loop, next)
         }

@@ -95,11 +95,12 @@ extension Volume {
         }
     }
 
-    /// What was written before the call is safe when this returns, under every durability word.
-    public func flush(_ file: FileID, on loop: EventLoop) async throws(FileError) {
+    /// What was written before the call is safe when this returns, under every durability word. `word`: what the way in
+    /// promises, if not what the volume does.
+    public func flush(_ file: FileID, _ word: Durability? = nil, on loop: EventLoop) async throws(FileError) {
         let number = try await fileSystem.flush(file)
         guard number > 0 else { return }
-        try await settled(number, max(durability, .log), on: loop)
+        try await settled(number, max(word ?? durability, .log), on: loop)
     }
 
     /// Returns when change `number` is as safe as that.

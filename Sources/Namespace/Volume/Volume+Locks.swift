@@ -16,6 +16,10 @@ extension Volume {
                 throw .refused(.accessDenied)
             }
             let actor = caller.handle?.lease
+            let keeper = caller.handle.flatMap { $0.lockOwner == owner ? $0 : nil }
+            let wish = wish(of: keeper)
+            try prepareToKeep(caller, wish)
+            let waiter = wish == nil ? waiter : waiter.flatMap { waiter in keeper.map { keeping(waiter, $0) } }
             // Whoever keeps data to himself does not see others' locks. Under one guard with the granting of leases.
             let answer: LockAnswer? = sharing.change { state, now in
                 if state.leases.mustWait(file, by: actor, .write, now: now) { return nil }
@@ -23,7 +27,24 @@ extension Volume {
                     sharing.locked(file), range, mode, owner, waiter, isReclaim: isReclaim)
             }
             guard let answer else { throw .lacks(sharing.lack(file, actor, .write)) }
-            return .done(answer, number: 0)
+            guard case .granted = answer, wish != nil, let keeper else { return .done(answer, number: 0) }
+            do throws(Halt) { return .done(answer, number: try keepUpToDate(caller, keeper)) } catch {
+                // What can not be kept is not promised.
+                _ = unlock(file, range, owner)
+                throw error
+            }
+        }
+    }
+
+    /// Unlocks what a handle locked. False: there is no such lock of it.
+    public func unlock(_ caller: Caller, _ handle: OpenHandle, _ range: LockRange) -> Attempt<Bool> {
+        attempt { () throws(Halt) in
+            try prepareToKeep(caller, wish(of: handle))
+            guard unlock(handle.file, range, handle.lockOwner) else { return .done(false, number: 0) }
+            let attempt = attempt { () throws(Halt) in .done((), number: try keepUpToDate(caller, handle)) }
+            // It is unlocked: that the record says so later is nobody's harm but after a crash.
+            guard case .done(_, let number) = attempt else { return .done(true, number: 0) }
+            return .done(true, number: number)
         }
     }
 

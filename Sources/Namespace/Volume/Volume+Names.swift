@@ -6,7 +6,7 @@ extension Volume {
 
     public func lookup(_ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
         attempt { () throws(Halt) in
-            _ = try self.directory(caller, directory, .execute)
+            try requireLookup(caller, directory)
             if isHidden(caller, directory, name) { throw .refused(.noEntry) }
             return fileSystem.lookup(caller.request, in: directory, name)
         }
@@ -17,7 +17,7 @@ extension Volume {
         found: (UnsafeRawBufferPointer) -> Void
     ) -> Attempt<Attributes> {
         attempt { () throws(Halt) in
-            _ = try self.directory(caller, directory, .execute)
+            try requireLookup(caller, directory)
             guard directory == root, !caller.isServer else {
                 return fileSystem.lookupFolded(caller.request, in: directory, name, found: found)
             }

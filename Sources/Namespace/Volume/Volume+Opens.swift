@@ -169,6 +169,7 @@ extension Volume {
         _ granted: AccessMask, _ action: OpenAction, _ number: UInt64
     ) throws(Halt) -> Attempt<OpenedFile> {
         let replaces = action == .overwritten
+        if let wish = intent.keep { try prepareToKeep(caller, wish) }
         var handle = try sharing.enter(
             intent,
             Sharing.Entrance(
@@ -208,6 +209,10 @@ extension Volume {
             handle.holdsLease = sharing.holds(wish.key)
             opened.handle = handle
             (opened.lease, opened.leaseEpoch, opened.isLeaseBreaking) = (state, epoch, isBreaking)
+            if intent.keep != nil || sharing.uses.contains(.kept) {
+                let mayBeKept = wish.kind == .oplock ? state == .all : state.contains(.handle)
+                if let later = keepNew(caller, handle, mayBeKept ? intent.keep : nil) { number = max(number, later) }
+            }
         }
         return .done(opened, number: number)
     }
@@ -279,6 +284,11 @@ extension Volume {
                 return .lacks(lack)
             }
         }
+        // Nobody waits for this: at the worst an open comes back for which nobody does.
+        if case .lacks(let lack) = dropRecord(caller.request, leftover.record) {
+            sharing.keep(leftover, of: handle)
+            return .lacks(lack)
+        }
         switch fileSystem.close(caller.request, handle.file) {
         case .done(_, let later): number = max(number, later)
         case .refused: break
@@ -316,7 +326,7 @@ extension Volume {
                 return true
             }
             guard isDone else { throw .refused(.stale) }
-            return .done((), number: 0)
+            return .done((), number: try keepUpToDate(caller, handle))
         }
     }
 
@@ -337,16 +347,16 @@ extension Volume {
     /// Where the handle's name is by now, after renames; nil: it has none any more. A stream's is in its file.
     public func name(of handle: OpenHandle) -> (directory: FileID, name: [UInt8])? {
         sharing.look { state in
-            state.opens[handle.id].flatMap { state.names[$0.name] }.map { ($0.place.directory, $0.place.name) }
+            state.opens.place(of: handle.id).map { ($0.directory, $0.name) }
         }
     }
 
-    /// The names that lead from the root to a directory.
-    public func path(_ caller: Caller, of directory: FileID) -> Attempt<[[UInt8]]> {
+    /// The names that lead to a directory from the root, or from `top`, if it is below that.
+    public func path(_ caller: Caller, of directory: FileID, below top: FileID? = nil) -> Attempt<[[UInt8]]> {
         attempt { () throws(Halt) in
             var path: [[UInt8]] = []
             var place = directory
-            while place != root, path.count < Self.trailMax {
+            while place != root, place != top, path.count < Self.trailMax {
                 guard let above = try fileSystem.whereabouts(caller.request, of: place).get() else { break }
                 path.append(above.name)
                 place = above.directory
@@ -358,7 +368,7 @@ extension Volume {
     /// Whether something is open below the directory.
     public func hasOpens(_ caller: Caller, below directory: FileID) -> Attempt<Bool> {
         attempt { () throws(Halt) in
-            let homes = sharing.look { state in Set(state.names.values.map(\.place.directory)) }
+            let homes = sharing.look { $0.opens.homes }
             var known: Set<FileID> = [root]
             for home in homes {
                 var place = home
@@ -419,14 +429,6 @@ extension Volume {
     /// The client can not be reached; its opens live on until somebody wants what the lease allows: then its holder is told to
     /// end them.
     public func disconnect(_ key: LeaseKey) { sharing.change { state, _ in state.leases.disconnected(key) } }
-
-    /// All leases of a client end.
-    public func releaseLeases(of client: UInt128) {
-        sharing.change { state, _ in
-            for key in state.leases.keys(of: client) { state.holders[key] = nil }
-            state.leases.release(client: client)
-        }
-    }
 
     /// What a protocol does by itself and that others' leases may be in the way of, such as a byte-range lock of its own kind.
     public func admit(

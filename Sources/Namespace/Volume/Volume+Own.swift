@@ -3,10 +3,12 @@
 extension Volume {
     public static let ownName = ".proxyfs"
     private static let ownBytes = Array(ownName.utf8)
+    private static var dot: UInt8 { UInt8(ascii: ".") }
 
+    /// Of names that begin with a dot only the rest is compared.
     @inline(__always)
     static func isOwn(_ name: UnsafeRawBufferPointer) -> Bool {
-        name.count == ownBytes.count && name.elementsEqual(ownBytes)
+        name.first == dot && name.elementsEqual(ownBytes)
     }
 
     @inline(__always)

@@ -14,6 +14,8 @@ public final class Volume: Sendable {
     private let readOnly = Atomic(false)
     let sharing: Sharing
     let meter: QuotaMeter
+    /// By loop.
+    private let glances: [DirectoryGlance]
 
     /// Volumes of one server share their `locks`, so that waits in a circle are found across them. `loops` are all those that
     /// calls come from.
@@ -27,6 +29,7 @@ public final class Volume: Sendable {
         self.fileSystem = fileSystem
         self.durability = durability
         meter = QuotaMeter(fileSystem, loops: loops)
+        glances = loops.map { _ in DirectoryGlance() }
         sharing = Sharing(locks: locks ?? ServerLocks(clock: clock), clock: clock, random: random)
         fileSystem.whenChanged { [weak self] change in self?.tell(change) }
     }
@@ -58,6 +61,28 @@ public final class Volume: Sendable {
         guard directory.type == .directory else { throw .refused(.notDirectory) }
         try require(wanted, caller, directory)
         return directory
+    }
+
+    /// The same for who looks a name up, and needs no more of the directory. Its rights are those of the last look if nothing has
+    /// changed since. Others change what is foreign without a number.
+    @inline(__always)
+    func requireLookup(_ caller: Caller, _ directory: FileID) throws(Halt) {
+        let reader = caller.request.reader
+        guard glances.indices.contains(reader) else {
+            _ = try self.directory(caller, directory, .execute)
+            return
+        }
+        let newest = fileSystem.newestChange
+        if newest > 0, let security = glances[reader].look(directory, newest) {
+            guard security.granted(.execute, to: caller.credential).contains(.execute) else {
+                throw .refused(.accessDenied)
+            }
+            return
+        }
+        let found = try self.directory(caller, directory, .execute)
+        if newest > 0, !found.hasACL, !fileSystem.isForeign(directory) {
+            glances[reader].keep(directory, FileSecurity(found), newest)
+        }
     }
 
     /// Says how the file was before, if it is certain that nothing came between: its change counter went up by one.

@@ -67,7 +67,6 @@ final class Exchange: @unchecked Sendable {
     /// For related elements: the file of the last one, and why there is none.
     var file: FileHandle?
     private var failure: NTStatus?
-    private var replyStart = 0
     /// Where the last answer begins; 0: there is none.
     private var lastReply = 0
     private var isHeld = false
@@ -94,7 +93,7 @@ final class Exchange: @unchecked Sendable {
     /// Told when nobody wants the answer any more.
     var onCancel: ((Cancellation) -> Void)?
     /// What has to be safe before the answer leaves.
-    private var settles: [(number: UInt64, volume: Volume)] = []
+    private var settles: [(number: UInt64, volume: Volume, word: Namespace.Durability)] = []
     /// Done behind the answer.
     private var afterwards: [() -> Void] = []
     private var closesConnection = false
@@ -120,8 +119,6 @@ final class Exchange: @unchecked Sendable {
     var element: Element { Element(UnsafeRawBufferPointer(rebasing: message[offset..<end])) }
     var isRelated: Bool { header.flags.contains(.related) }
     var isFirst: Bool { offset == 0 }
-    var isLastElement: Bool { header.nextCommand == 0 }
-    var isAsynchronous: Bool { asyncID != nil }
 
     // MARK: Beginning
 
@@ -357,9 +354,9 @@ final class Exchange: @unchecked Sendable {
 
     /// What was answered before leaves with the announcement, and not before it is safe.
     private func announceWhenSafe() {
-        guard let (number, volume) = settles.last else { return }
+        guard let (number, volume, word) = settles.last else { return }
         let (use, message) = (use, header.messageID)
-        volume.whenSettled(number, on: loop) { [self] failure in
+        volume.whenSettled(number, word, on: loop) { [self] failure in
             guard self.use == use, !isDone, !isAnswered, header.messageID == message else { return }
             guard failure == nil else {
                 stream?.end(because: "a change is not safe")
@@ -380,13 +377,21 @@ final class Exchange: @unchecked Sendable {
 
     // MARK: Answers
 
-    /// The change must be as safe as its volume promises before the answer leaves.
+    /// How safe changes are before their answers leave: as the volume says, unless the share does.
+    func word(_ volume: Volume) -> Namespace.Durability {
+        guard let share = tree?.share, share.volume === volume else { return volume.durability }
+        return share.durability ?? volume.durability
+    }
+
+    /// The change must be as safe as is promised here before the answer leaves.
     func settle(_ number: UInt64, _ volume: Volume) {
         guard number > 0 else { return }
+        let word = word(volume)
         if let known = settles.firstIndex(where: { $0.volume === volume }) {
             settles[known].number = max(settles[known].number, number)
+            settles[known].word = max(settles[known].word, word)
         } else {
-            settles.append((number, volume))
+            settles.append((number, volume, word))
         }
     }
 
@@ -491,10 +496,10 @@ final class Exchange: @unchecked Sendable {
 
     /// All elements are answered: waits for what the answers promise, then sends them.
     private func leave() {
-        guard let (number, volume) = settles.popLast() else { return settled(nil) }
+        guard let (number, volume, word) = settles.popLast() else { return settled(nil) }
         let use = use
         let promise = Promise()
-        volume.whenSettled(number, on: loop) { [self] failure in
+        volume.whenSettled(number, word, on: loop) { [self] failure in
             promise.isTold = true
             promise.failure = failure
             if !promise.isAsked, self.use == use, !isDone { went(failure) }

@@ -10,6 +10,10 @@ public struct SMBShare: Sendable {
     public var comment: String
     /// Nil: the share for pipes.
     public var volume: Volume?
+    /// Of the volume's root, or of a directory below it that is the share's: names from there, separated by slashes.
+    public var directory: [UInt8] = []
+    /// Nil: the volume's word.
+    public var durability: Namespace.Durability?
     public var isReadOnly = false
     public var requiresEncryption = false
     /// Whether somebody who has no name may use it, as `nobody`.
@@ -79,6 +83,8 @@ public final class SMBServer: Sendable {
     let hash: KeyedHash
     let started: Int64
     private let handleMask: UInt64
+    /// Handles may outlive the server: those of one run are not those of the next.
+    private let firstHandle: UInt64
 
     public init(_ catalog: any SMBCatalog, _ options: SMBOptions, world: World, logger: Logger) {
         self.catalog = catalog
@@ -87,8 +93,8 @@ public final class SMBServer: Sendable {
         self.logger = logger
         loops = world.loops.map { SMBLoop($0) }
         hash = KeyedHash(world.random.next(), world.random.next())
-        durables = DurableHandles(clock: world.clock)
         handleMask = world.random.next() >> 1
+        firstHandle = world.random.next()
         started = world.clock.wall()
     }
 
@@ -115,11 +121,11 @@ public final class SMBServer: Sendable {
         return state
     }
 
-    let durables: DurableHandles
+    let durables = DurableHandles()
     private let lastHandle = Atomic<UInt64>(0)
 
     func newHandle() -> FileHandle {
-        let number = lastHandle.wrappingAdd(1, ordering: .relaxed).newValue
+        let number = firstHandle &+ lastHandle.wrappingAdd(1, ordering: .relaxed).newValue
         return FileHandle(persistent: number, volatile: number ^ handleMask)
     }
 

@@ -49,7 +49,6 @@ struct CreateContexts {
     var wishes = Wishes()
     var lease: Lease?
     var applicationInstance: UInt128?
-    var wantsPosix: UInt32?
 
     private static func name(_ text: StaticString) -> [UInt8] {
         Array(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))

@@ -10,6 +10,11 @@ struct Durability: Sendable {
     var guid: UInt128?
     var milliseconds: UInt32
 
+    init(guid: UInt128?, milliseconds: UInt32) {
+        self.guid = guid
+        self.milliseconds = milliseconds
+    }
+
     init(_ request: CreateContexts.Durable) {
         guid = request.isVersion2 ? request.guid : nil
         milliseconds =
@@ -36,10 +41,6 @@ final class DurableHandles: Sendable {
     }
 
     private let state = Guarded(State())
-    private let clock: any WorldClock
-
-    init(clock: any WorldClock) { self.clock = clock }
-
     /// The client of the open is gone. False: there are too many.
     func keep(_ open: Open, user: String, client: UInt128, on loop: EventLoop) -> Bool {
         guard let durability = open.durability else { return false }
@@ -83,6 +84,6 @@ final class DurableHandles: Sendable {
             for entry in doomed { state.entries[entry.open.handle.persistent] = nil }
             return doomed
         }
-        for entry in doomed { entry.open.end(on: loop, now: clock.wall()) }
+        for entry in doomed { entry.open.end(on: loop) }
     }
 }

@@ -55,6 +55,8 @@ extension Exchange {
     private static let accessInvalid: UInt32 = 0x0CE0_FE00
     static let maximumAllowed: UInt32 = 0x0200_0000
     private static let systemSecurity: UInt32 = 0x0100_0000
+    /// Of the options, what a handle has as its mode ([MS-FSCC] 2.4.31).
+    private static let modeBits: UInt32 = 0x3E
 
     func caller(_ tree: Tree) -> Caller {
         Caller(
@@ -140,7 +142,7 @@ extension Exchange {
 
     /// Walks to the file without regard to case.
     func resolve(_ path: SMBPath, _ caller: Caller, _ volume: Volume) throws(SMBHalt) -> Found {
-        var place = try value(volume.attributes(caller, volume.root), volume)
+        var place = try value(volume.attributes(caller, tree?.root ?? volume.root), volume)
         guard !path.components.isEmpty else { return Found(parent: nil, file: place) }
         for (index, component) in path.components.enumerated() {
             let isLast = index == path.components.count - 1
@@ -176,7 +178,7 @@ extension Exchange {
         let attempt =
             if let parent = found.parent {
                 found.name.withUnsafeBytes { volume.open(caller, in: parent.file, $0, intent) }
-            } else { volume.open(caller, volume.root, intent) }
+            } else { volume.open(caller, tree.root ?? volume.root, intent) }
         let opened = try opened(attempt, opening, volume)
         let open = Open(handle, tree, volume, opened)
         write(open, opened, opened.file, opening, caller, &writer)
@@ -235,7 +237,20 @@ extension Exchange {
         intent.widensMode = true
         intent.deletesOnClose = opening.deletesOnClose
         intent.lease = leaseWish(opening, handle, tree)
+        intent.keep = keepWish(opening, handle, tree, guid)
         return intent
+    }
+
+    /// Whether the handle is to be found again, whatever becomes of the connection and of this server.
+    private func keepWish(_ opening: Opening, _ handle: FileHandle, _ tree: Tree, _ client: UInt128) -> KeepWish? {
+        guard let wish = opening.contexts.durable, mayBeDurable(wish) else { return nil }
+        let durability = Durability(wish)
+        let kept = KeptHandle(
+            volatile: handle.volatile, client: client, user: tree.session.user?.name ?? "", guid: durability.guid,
+            mode: opening.request.options & Self.modeBits)
+        return kept.record.map {
+            KeepWish(number: handle.persistent, milliseconds: durability.milliseconds, details: $0)
+        }
     }
 
     /// What the client wants to keep of the file.
@@ -293,7 +308,7 @@ extension Exchange {
         _ open: Open, _ opened: OpenedFile, _ shown: Attributes, _ opening: Opening, _ caller: Caller,
         _ writer: inout Writer
     ) {
-        open.mode = opening.request.options & 0x3E
+        open.mode = opening.request.options & Self.modeBits
         open.action = CreateAction(opened.action)
         var lease: LeaseAnswer?
         if opening.request.oplock == Oplock.lease, let wish = opening.contexts.lease, open.leaseKey != nil,

@@ -109,9 +109,9 @@ extension Exchange {
         writer.u32LE(0)
         guard request.isWriteThrough || open.mode & CreateOptions.writeThrough != 0 else { return .success }
         let count = UInt32(request.data.count)
-        let file = open.file
+        let (file, word) = (open.file, word(volume))
         throw .later { (exchange) async throws(SMBHalt) in
-            do throws(FileError) { try await volume.flush(file, on: exchange.loop) } catch {
+            do throws(FileError) { try await volume.flush(file, word, on: exchange.loop) } catch {
                 throw .status(NTStatus(error))
             }
             return SMBAnswer { writer in
@@ -130,9 +130,9 @@ extension Exchange {
         guard let volume = open.volume else { return empty(&writer) }
         guard !open.granted.isDisjoint(with: [.writeData, .appendData]) else { throw .status(.accessDenied) }
         guard !open.isDirectory else { return empty(&writer) }
-        let file = open.file
+        let (file, word) = (open.file, word(volume))
         throw .later { (exchange) async throws(SMBHalt) in
-            do throws(FileError) { try await volume.flush(file, on: exchange.loop) } catch {
+            do throws(FileError) { try await volume.flush(file, word, on: exchange.loop) } catch {
                 throw .status(NTStatus(error))
             }
             return SMBAnswer { writer in

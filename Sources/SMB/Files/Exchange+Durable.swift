@@ -6,16 +6,18 @@ import Runtime
 extension Exchange {
     /// Makes an open durable if it may be: its client must be able to keep it to itself while it is away.
     func makeDurable(_ open: Open, _ request: CreateContexts.Durable?) {
-        guard let request, !open.isDirectory, open.volume != nil, let dialect = stream?.negotiation.dialect else {
-            return
-        }
-        guard !request.isVersion2 || dialect.isThree else { return }
+        guard let request, !open.isDirectory, open.volume != nil, mayBeDurable(request) else { return }
         var mayBe = open.oplock == Oplock.batch
         if let key = open.leaseKey, open.oplock == Oplock.lease {
             mayBe = open.volume?.lease(key)?.contains(.handle) ?? false
         }
         guard mayBe else { return }
         open.durability = Durability(request)
+    }
+
+    func mayBeDurable(_ request: CreateContexts.Durable) -> Bool {
+        guard let dialect = stream?.negotiation.dialect else { return false }
+        return !request.isVersion2 || dialect.isThree
     }
 
     func addDurability(_ open: Open, to answer: inout CreateAnswer) {
@@ -34,40 +36,31 @@ extension Exchange {
     ) throws(SMBHalt) -> NTStatus {
         guard let stream, let session else { throw .status(.objectNameNotFound) }
         // One way of coming back at a time, and nothing that would make a new open.
-        let client = stream.negotiation.clientGUID
         let wanted = try SMBPath(request.name).components
-        let user = session.user?.name ?? ""
         // The level that is asked for says nothing here.
         let lease = contexts.lease
         let caller = caller(tree)
-        var path: [[UInt8]] = []
-        if let away = server.durables[reconnect.file.persistent], away.volume === volume {
-            // The session that it was opened by may be gone.
-            path = try self.path(away, volume, caller)
-        }
-        let taken = server.durables.take(reconnect.file.persistent) { entry in
-            let open = entry.open
-            guard open.volume === volume else { return .objectNameNotFound }
-            // A handle of the first version has no number of its client's.
-            if reconnect.isVersion2, open.durability?.guid ?? 0 != reconnect.guid { return .objectNameNotFound }
-            if open.oplock == Oplock.lease {
-                guard entry.client == client, let lease, open.leaseKey == LeaseKey(client: client, key: lease.key)
-                else {
-                    return .objectNameNotFound
-                }
-                guard path == wanted || Self.isSame(path, wanted) else { return .invalidParameter }
-            } else if lease != nil {
-                return .objectNameNotFound
-            }
-            return entry.user == user ? .success : .accessDenied
-        }
+        let number = reconnect.file.persistent
+        var returning = Returning(
+            reconnect, client: stream.negotiation.clientGUID, user: session.user?.name ?? "", lease: lease?.key)
         let open: Open
-        switch taken {
-        case .failure(let refusal): throw .status(refusal.status)
-        case .success(let found): open = found
+        if let away = server.durables[number], away.volume === volume {
+            returning.isThere = Self.isSame(try path(away, volume, caller, in: tree), wanted)
+            let taken = server.durables.take(number) { entry in
+                guard entry.open.volume === volume else { return .objectNameNotFound }
+                return returning.status(
+                    client: entry.client, user: entry.user, guid: entry.open.durability?.guid,
+                    lease: entry.open.oplock == Oplock.lease ? entry.open.leaseKey : nil)
+            }
+            switch taken {
+            case .failure(let refusal): throw .status(refusal.status)
+            case .success(let found): open = found
+            }
+            open.moved(to: tree)
+            if let key = open.leaseKey { volume.reconnect(key, stream.leaseHolder(open.handle, session.id)) }
+        } else {
+            open = try reclaim(number, &returning, wanted, lease, tree, volume)
         }
-        open.moved(to: tree)
-        if let key = open.leaseKey { volume.reconnect(key, stream.leaseHolder(open.handle, session.id)) }
         session.opens[open.handle.volatile] = open
         open.action = .opened
         let file = try attributes(open, caller, volume)
@@ -80,6 +73,75 @@ extension Exchange {
         return .success
     }
 
+    /// Who comes back for a handle, and whether it is his.
+    private struct Returning {
+        let isVersion2: Bool
+        let guid: UInt128
+        let client: UInt128
+        let user: String
+        let lease: UInt128?
+        /// The name that he says is the handle's.
+        var isThere = false
+
+        init(_ reconnect: CreateContexts.Reconnect, client: UInt128, user: String, lease: UInt128?) {
+            isVersion2 = reconnect.isVersion2
+            guid = reconnect.guid
+            self.client = client
+            self.user = user
+            self.lease = lease
+        }
+
+        /// `lease`: the key, unless it is an oplock's.
+        func status(client: UInt128, user: String, guid: UInt128?, lease: LeaseKey?) -> NTStatus {
+            // A handle of the first version has no number of its client's.
+            if isVersion2, guid ?? 0 != self.guid { return .objectNameNotFound }
+            if let lease {
+                guard client == self.client, let key = self.lease, lease == LeaseKey(client: client, key: key) else {
+                    return .objectNameNotFound
+                }
+                guard isThere else { return .invalidParameter }
+            } else if self.lease != nil {
+                return .objectNameNotFound
+            }
+            return user == self.user ? .success : .accessDenied
+        }
+    }
+
+    /// The handle was open before the server was started: its volume has kept it.
+    private func reclaim(
+        _ number: UInt64, _ returning: inout Returning, _ wanted: [[UInt8]], _ lease: CreateContexts.Lease?,
+        _ tree: Tree, _ volume: Volume
+    ) throws(SMBHalt) -> Open {
+        guard let stream, let session, let awaited = volume.awaited(number), let kept = KeptHandle(awaited.wish.details)
+        else { throw .status(.objectNameNotFound) }
+        let place = try path(awaited.handle, awaited.stream?.base, volume, caller(tree), in: tree)
+        returning.isThere = Self.isSame(place, wanted)
+        let isLease = !Oplock.isOplock(awaited.lease)
+        let status = returning.status(
+            client: kept.client, user: kept.user, guid: kept.guid, lease: isLease ? awaited.lease : nil)
+        guard status == .success else { throw .status(status) }
+        let handle = FileHandle(persistent: number, volatile: kept.volatile)
+        let holder = stream.leaseHolder(handle, session.id)
+        let epoch = lease.flatMap { $0.isVersion2 ? $0.epoch : nil }
+        guard let mine = volume.reclaim(number, holder, epoch: epoch) else { throw .status(.objectNameNotFound) }
+        let open = Open(handle, tree, volume, mine)
+        open.durability = Durability(guid: kept.guid, milliseconds: awaited.wish.milliseconds)
+        open.oplock = isLease ? Oplock.lease : Oplock.level(volume.lease(mine.lease) ?? [])
+        open.mode = kept.mode
+        open.lockSequences = kept.lockSequences
+        return open
+    }
+
+    /// What the volume keeps of the handle follows what its client does with it.
+    func keepUpToDate(_ open: Open) throws(SMBHalt) {
+        guard let volume = open.volume, let held = open.held, let durability = open.durability,
+            let record = KeptHandle(
+                open, user: open.tree.session.user?.name ?? "", client: stream?.negotiation.clientGUID ?? 0, durability
+            ).record
+        else { return }
+        _ = try value(volume.keep(caller(open), held, details: record), volume)
+    }
+
     func leaseAnswer(_ open: Open, _ lease: CreateContexts.Lease?) -> LeaseAnswer? {
         guard let lease, let key = open.leaseKey else { return nil }
         let nothing = LeaseStatus(state: [], epoch: lease.epoch, hasEpoch: lease.isVersion2, isBreaking: false)
@@ -87,10 +149,18 @@ extension Exchange {
     }
 
     /// Where an open is by now: the names from the share's root on; a stream's is that of its file.
-    func path(_ open: Open, _ volume: Volume, _ caller: Caller) throws(SMBHalt) -> [[UInt8]] {
-        if open.stream != nil { return try value(volume.path(caller, of: open.subject), volume) }
-        guard let held = open.held, let place = volume.name(of: held) else { return [] }
-        return try value(volume.path(caller, of: place.directory), volume) + [place.name]
+    func path(_ open: Open, _ volume: Volume, _ caller: Caller, in tree: Tree) throws(SMBHalt) -> [[UInt8]] {
+        guard let held = open.held else { return [] }
+        return try path(held, open.stream?.base, volume, caller, in: tree)
+    }
+
+    private func path(
+        _ held: OpenHandle, _ base: FileID?, _ volume: Volume, _ caller: Caller, in tree: Tree
+    ) throws(SMBHalt) -> [[UInt8]] {
+        let root = tree.root ?? volume.root
+        if let base { return try value(volume.path(caller, of: base, below: root), volume) }
+        guard let place = volume.name(of: held), held.file != root else { return [] }
+        return try value(volume.path(caller, of: place.directory, below: root), volume) + [place.name]
     }
 
     // MARK: Requests that come again
@@ -132,7 +202,8 @@ extension Exchange {
     }
 
     private static func isSame(_ a: [[UInt8]], _ b: [[UInt8]]) -> Bool {
-        a.count == b.count
+        if a == b { return true }
+        return a.count == b.count
             && zip(a, b).allSatisfy { a, b in
                 UTF16Name.upper(String(decoding: a, as: UTF8.self))
                     == UTF16Name.upper(String(decoding: b, as: UTF8.self))

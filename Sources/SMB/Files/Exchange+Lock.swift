@@ -22,22 +22,28 @@ extension Exchange {
             open.lockSequences[place] = nil
         }
         if first.flags & LockRequest.unlock != 0 {
-            try unlock(request, volume, held)
+            try unlock(request, open, volume, held)
         } else {
             try lock(request, open, volume, held)
         }
-        if isCounted { open.lockSequences[place] = number }
+        if isCounted {
+            open.lockSequences[place] = number
+            try keepUpToDate(open)
+        }
         return empty(&writer)
     }
 
     /// Ranges before one that is refused stay unlocked.
-    private func unlock(_ request: LockRequest, _ volume: Volume, _ held: OpenHandle) throws(SMBHalt) {
-        for range in request.ranges {
+    private func unlock(
+        _ request: LockRequest, _ open: Open, _ volume: Volume, _ held: OpenHandle
+    ) throws(SMBHalt) {
+        for range in request.ranges.dropFirst(progress) {
             guard range.flags == LockRequest.unlock else { throw .status(.invalidParameter) }
             guard let bytes = LockRange(exactly: range.offset, length: range.count) else {
                 throw .status(.invalidLockRange)
             }
-            guard volume.unlock(held.file, bytes, held.lockOwner) else { throw .status(.rangeNotLocked) }
+            guard try value(volume.unlock(caller(open), held, bytes), volume) else { throw .status(.rangeNotLocked) }
+            progress += 1
         }
     }
 
@@ -82,7 +88,7 @@ extension Exchange {
             }
         } catch {
             // All of them or none.
-            for bytes in taken { _ = volume.unlock(held.file, bytes, held.lockOwner) }
+            for bytes in taken { _ = volume.unlock(caller(open), held, bytes) }
             throw error
         }
     }

@@ -178,7 +178,7 @@ extension Exchange {
     }
 
     private func name(_ open: Open, isAbsolute: Bool, _ writer: inout Writer) throws(SMBHalt) {
-        let path = try path(open, try volume(open), caller(open))
+        let path = try path(open, try volume(open), caller(open), in: open.tree)
         let place = writer.reserve(4)
         let start = writer.position
         if isAbsolute, path.isEmpty { writer.u16LE(UInt16(UInt8(ascii: "\\"))) }
@@ -231,7 +231,7 @@ extension Exchange {
         let unit: UInt64 = 4096
         switch request.level {
         case 1:
-            let root = try value(volume.attributes(caller, volume.root), volume)
+            let root = try value(volume.attributes(caller, open.tree.root ?? volume.root), volume)
             writer.u64LE(NTTime.from(root.born))
             writer.u32LE(UInt32(truncatingIfNeeded: volume.identity))
             let label = Array(open.tree.share.name.utf16)
@@ -240,7 +240,7 @@ extension Exchange {
             for unit in label { writer.u16LE(unit) }
             writer.zeros(max(0, 24 - writer.position))
         case 3:
-            let space = try value(volume.space(caller), volume)
+            let space = try value(volume.space(caller, at: open.subject), volume)
             writer.u64LE(space.bytes / unit)
             writer.u64LE(space.bytesFree / unit)
             writer.u32LE(UInt32(unit / 512))
@@ -256,7 +256,7 @@ extension Exchange {
             writer.u32LE(UInt32(name.count * 2))
             for unit in name { writer.u16LE(unit) }
         case 7:
-            let space = try value(volume.space(caller), volume)
+            let space = try value(volume.space(caller, at: open.subject), volume)
             writer.u64LE(space.bytes / unit)
             writer.u64LE(space.bytesFree / unit)
             writer.u64LE(space.bytesFree / unit)

@@ -141,7 +141,7 @@ extension Exchange {
         }
         let file = try value(volume.attributes(caller, open.file), volume)
         if FileFacts(file).attributes.contains(.readOnly) { throw .status(.cannotDelete) }
-        guard open.file != volume.root else { throw .status(.cannotDelete) }
+        guard open.file != volume.root, open.file != open.tree.root else { throw .status(.cannotDelete) }
         _ = try value(volume.setDeletePending(caller, held, true), volume)
     }
 

@@ -55,6 +55,17 @@ final class Open: @unchecked Sendable {
         type = opened.file.type
     }
 
+    /// One of before the server was started. Only files outlive it.
+    init(_ handle: FileHandle, _ tree: Tree, _ volume: Volume, _ awaited: AwaitedOpen) {
+        self.handle = handle
+        self.tree = tree
+        self.volume = volume
+        held = awaited.handle
+        file = awaited.handle.file
+        type = .file
+        stream = awaited.stream
+    }
+
     init(_ handle: FileHandle, _ tree: Tree, _ pipe: Pipe) {
         self.handle = handle
         self.tree = tree
@@ -80,23 +91,14 @@ final class Open: @unchecked Sendable {
     func abandon(_ stream: SMBStream) {
         stream.finishWatching(self, .notifyCleanup)
         stream.forgetCreation(self)
-        end(on: stream.loop, now: stream.server.world.clock.wall())
+        end(on: stream.loop)
     }
 
     /// Ends it with all that it holds; what can not be done at once follows. There is nobody to tell.
-    func end(on loop: EventLoop, now: Int64) {
+    func end(on loop: EventLoop) {
         guard let volume, let held else { return }
         if let watch { volume.endWatch(watch) }
         watch = nil
-        let caller = Caller(.root, Request(reader: loop.index, now: now))
-        guard case .lacks(let lack) = volume.close(caller, held) else { return }
-        loop.task { () async in
-            var lack = lack
-            for _ in 0..<Exchange.attemptsMax {
-                do throws(FileError) { try await lack.supplied() } catch { return }
-                guard case .lacks(let next) = volume.close(caller, held) else { return }
-                lack = next
-            }
-        }
+        volume.closePatiently(held, on: loop)
     }
 }

@@ -24,6 +24,8 @@ enum Oplock {
         LeaseKey(client: UInt128(handle.persistent) << 64 | UInt128(handle.volatile), key: .max)
     }
 
+    static func isOplock(_ key: LeaseKey) -> Bool { key.key == .max }
+
     static func level(_ state: LeaseState) -> UInt8 {
         if state == .all { return batch }
         if state.contains(.write) { return exclusive }

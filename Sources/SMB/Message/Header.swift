@@ -34,8 +34,6 @@ package struct Header: Equatable, Sendable {
 
     /// Where things lie that are patched in place.
     static let statusOffset = 8
-    static let creditsOffset = 14
-    static let flagsOffset = 16
     static let nextCommandOffset = 20
     static let signatureOffset = 48
     static let signatureBytes = 16

@@ -231,7 +231,10 @@ extension Exchange {
             }
         }
         let access: UInt32 = share.isReadOnly ? 0x1200A9 : 0x1F01FF
-        guard let tree = session.addTree(share, access: access) else { throw .status(.insufficientResources) }
+        let root = try share.volume.map { (volume) throws(SMBHalt) in try self.root(of: share, volume) }
+        guard let tree = session.addTree(share, root: root, access: access) else {
+            throw .status(.insufficientResources)
+        }
         use(tree)
         writer.u16LE(16)
         writer.u8(share.volume == nil ? 2 : 1)
@@ -244,6 +247,22 @@ extension Exchange {
         writer.u32LE(0)
         writer.u32LE(access)
         return .success
+    }
+
+    /// The directory that a share shows: whose it is, is the operator's word, whatever those above it say.
+    private func root(of share: SMBShare, _ volume: Volume) throws(SMBHalt) -> FileID {
+        let caller = Caller(.root, Request(reader: loop.index, now: server.world.clock.wall()))
+        var place = volume.root
+        for name in share.directory.split(separator: UInt8(ascii: "/")) {
+            switch name.withUnsafeBytes({ volume.lookup(caller, in: place, $0) }) {
+            case .done(let found, _):
+                guard found.type == .directory else { throw .status(.badNetworkName) }
+                place = found.file
+            case .refused: throw .status(.badNetworkName)
+            case .lacks(let lack): throw .lacks(lack)
+            }
+        }
+        return place
     }
 
     func disconnectTree(_ stream: SMBStream, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {

@@ -35,10 +35,11 @@ final class Session: @unchecked Sendable {
 
     var credential: Credential { user?.credential ?? .nobody }
 
-    func addTree(_ share: SMBShare, access: UInt32) -> Tree? {
+    /// `root`: nil for pipes.
+    func addTree(_ share: SMBShare, root: FileID?, access: UInt32) -> Tree? {
         guard trees.count < SMBLimits.treesPerSession else { return nil }
         repeat { lastTree &+= 1 } while lastTree == 0 || lastTree == SMB2.noTree || trees[lastTree] != nil
-        let tree = Tree(lastTree, share, self, access: access)
+        let tree = Tree(lastTree, share, root, self, access: access)
         trees[lastTree] = tree
         return tree
     }
@@ -48,13 +49,16 @@ final class Session: @unchecked Sendable {
 final class Tree: @unchecked Sendable {
     let id: UInt32
     let share: SMBShare
+    /// Where its names begin; nil: there are pipes only.
+    let root: FileID?
     /// Each refers to the other until one of them ends.
     let session: Session
     let access: UInt32
 
-    init(_ id: UInt32, _ share: SMBShare, _ session: Session, access: UInt32) {
+    init(_ id: UInt32, _ share: SMBShare, _ root: FileID?, _ session: Session, access: UInt32) {
         self.id = id
         self.share = share
+        self.root = root
         self.session = session
         self.access = access
     }

@@ -30,14 +30,16 @@ extension ControlCommand {
         ControlCommand(words: ["volume", "release"], positional: ["NAME"], help: Help.volumeRelease),
         ControlCommand(
             words: ["volume", "mount"], positional: ["PATH"],
-            options: [Option("directory", .text), Option("read-only", .flag)], help: Help.volumeMount),
+            options: [Option("directory", .text), Option("bind", .text), Option("read-only", .flag)],
+            help: Help.volumeMount),
         ControlCommand(
             words: ["volume", "unmount"], positional: ["PATH"], options: [Option("force", .flag)],
             help: Help.volumeUnmount),
         ControlCommand(
             words: ["volume", "mounts"], positional: ["[VOLUME]"],
             columns: [
-                ("path", "PATH"), ("directory", "DIRECTORY"), ("access", "ACCESS"), ("state", "STATE"),
+                ("path", "PATH"), ("kind", "KIND"), ("directory", "DIRECTORY"), ("access", "ACCESS"),
+                ("state", "STATE"),
                 ("problem", "PROBLEM"),
             ], help: Help.volumeMounts),
     ]

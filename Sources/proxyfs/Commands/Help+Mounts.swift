@@ -1,15 +1,18 @@
 /// Of the commands on mounts.
 extension Help {
     static let volumeMount = """
-        proxyfs volume mount: show a directory of the host at a path of a volume, now and after restarts.
+        proxyfs volume mount: show a directory of the host, or of the same volume, at a path, after restarts too.
 
         Usage: proxyfs volume mount PATH --directory DIR [--read-only]
+               proxyfs volume mount PATH --bind OTHER
 
         PATH is /VOLUME/DIRECTORY, which is made when only its last name is missing; what lies in it is covered. The
-        files stay the host's own: others may change them meanwhile. No lease is granted on them, no quota counts them.
+        files of a directory of the host stay the host's own: others may change them meanwhile. No lease is granted on them,
+        no quota counts them. What is bound is the same directory by both names, with one set of locks.
 
           --directory DIR  of the host where the volume is served, from the root on
           --read-only      clients change nothing in it
+          --bind OTHER     /VOLUME/DIRECTORY of the same volume
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
           --data DIR         the data directory (./data)

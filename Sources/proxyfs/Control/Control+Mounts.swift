@@ -48,6 +48,7 @@ extension Control {
         guard place.type == .directory else {
             throw .failure("/\(hosted.volume.name)/\(record.path) is no directory")
         }
+        if let bound = record.bound { return try await bind(bound, on: place.file, subvolume, record, hosted) }
         let (world, directory) = (world, record.directory)
         let opened = await world.blocking.run(on: loop) {
             () throws(Never) -> Result<Passthrough, Passthrough.Failure> in
@@ -66,13 +67,26 @@ extension Control {
         }
     }
 
+    private func bind(
+        _ bound: FileID, on place: FileID, _ number: UInt32, _ record: MountRecord, _ hosted: HostedVolume
+    ) async throws(CommandFailure) {
+        let paths = FilePath(hosted.volume, clock: world.clock, loop: loop)
+        let fault: MountTree.Fault?
+        do throws(FileError) {
+            guard try await paths.attributes(bound).type == .directory else { throw .notDirectory }
+            fault = try await paths.run { hosted.tree.bind(bound, on: place, number: number, $0) }
+        } catch { throw .failure("/\(hosted.volume.name)/\(record.directory): \(error)") }
+        if let fault { throw .failure("/\(hosted.volume.name)/\(record.path): \(Self.text(fault))") }
+    }
+
     private static func text(_ fault: MountTree.Fault) -> String {
         switch fault {
         case .inUse: "something is mounted there already"
         case .numberTaken: "its number is taken"
         case .tooMany: "a volume has \(MountTree.mountsMax) mounts at most"
         case .notMounted: "nothing is mounted there"
-        case .hasMounts: "something is mounted below it; unmount that first"
+        case .hasMounts: "something is mounted below it, or bound from there; unmount that first"
+        case .circle: "a directory would lie below itself"
         }
     }
 
@@ -110,13 +124,28 @@ extension Control {
 
     func addMount(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         let path = try arguments.text("path")
-        let directory = try arguments.text("directory")
+        let directory = try arguments.optional("directory")
+        let other = try arguments.optional("bind")
         let isReadOnly = try arguments.flag("read-only") ?? false
         try arguments.finish()
         let (volume, below) = try Self.parts(path)
         let hosted = try host.open(volume)
-        let record = MountRecord(path: below, directory: try await requireAlone(directory), isReadOnly: isReadOnly)
-        let doing = "mounting \(directory) at \(path)"
+        let record: MountRecord
+        switch (directory, other) {
+        case (let directory?, nil):
+            record = MountRecord(path: below, directory: try await requireAlone(directory), isReadOnly: isReadOnly)
+        case (nil, let other?):
+            guard !isReadOnly else {
+                throw .misuse(
+                    "--read-only: what is bound is the same directory by both names; an export or a share can be read-only"
+                )
+            }
+            record = try await bound(other, at: below, hosted)
+        default:
+            throw .misuse(
+                "name what is to be seen at \(path): --directory DIR of the host, or --bind OTHER of the same volume")
+        }
+        let doing = "mounting \(directory ?? other ?? "") at \(path)"
         do throws(FileError) {
             if try await book(hosted).all().mounts.contains(where: { $0.path == below }) {
                 throw FileError.exists
@@ -130,7 +159,25 @@ extension Control {
             _ = try? hosted.tree.unmount(number)
             throw .failure("\(doing): \(error)")
         }
-        return Self.message("\(record.directory) is mounted at \(path)\(isReadOnly ? ", read-only" : "")")
+        return Self.message(
+            "\(directory ?? other ?? "") is \(other == nil ? "mounted" : "bound") at \(path)"
+                + (isReadOnly ? ", read-only" : ""))
+    }
+
+    private func bound(
+        _ path: String, at below: String, _ hosted: HostedVolume
+    ) async throws(CommandFailure) -> MountRecord {
+        let (volume, source) = try Self.parts(path)
+        guard volume == hosted.volume.name else {
+            throw .failure(
+                "binding \(path): it is in another volume than its new place; each volume has locks of its own, so the files "
+                    + "of one are not reached by the tree of another: export or share it beside that one")
+        }
+        do throws(FileError) {
+            let found = try await FilePath(hosted.volume, clock: world.clock, loop: loop).find(source)
+            guard found.type == .directory else { throw .notDirectory }
+            return MountRecord(path: below, directory: source, isReadOnly: false, bound: found.file)
+        } catch { throw .failure("binding \(path): \(error)") }
     }
 
     func removeMount(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
@@ -178,7 +225,10 @@ extension Control {
                 for record in try await book(hosted).all().mounts {
                     let problem = unmounted.withLock { $0[entry.name]?[record.path] }
                     rows.append([
-                        "path": .string("/\(entry.name)/\(record.path)"), "directory": .string(record.directory),
+                        "path": .string("/\(entry.name)/\(record.path)"),
+                        "directory": .string(
+                            record.bound == nil ? record.directory : "/\(entry.name)/\(record.directory)"),
+                        "kind": .string(record.bound == nil ? "host" : "bind"),
                         "access": .string(record.isReadOnly ? "ro" : "rw"),
                         "state": .string(problem == nil ? "mounted" : "not mounted"),
                         "problem": problem.map { .string($0) } ?? .null,

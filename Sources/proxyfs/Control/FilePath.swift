@@ -55,7 +55,11 @@ struct FilePath {
         return try await run { fileSystem.acl($0, file.file) }
     }
 
-    private func run<Value>(_ call: (Request) -> Attempt<Value>) async throws(FileError) -> Value {
+    func attributes(_ file: FileID) async throws(FileError) -> Attributes {
+        try await run { fileSystem.attributes($0, file) }
+    }
+
+    func run<Value>(_ call: (Request) -> Attempt<Value>) async throws(FileError) -> Value {
         for _ in 0..<Self.attemptsMax {
             switch call(Request(reader: loop.index, now: clock.wall())) {
             case .done(let value, _): return value

@@ -52,12 +52,13 @@ final class SMBFrontEnd {
             ]
         }
 
-        /// Nil for a share below a volume's root: connecting to the root instead would show what was not shared.
         private func share(_ name: String, _ record: ShareRecord) -> SMBShare? {
-            guard record.directory.isEmpty, let volume = volumes[name] else { return nil }
+            guard let volume = volumes[name] else { return nil }
             var share = SMBShare(name: record.name, comment: record.comment, volume: volume)
             share.isReadOnly = record.isReadOnly
             share.requiresEncryption = record.needsEncryption
+            share.directory = Array(record.directory.utf8)
+            share.durability = record.durability
             return share
         }
 
