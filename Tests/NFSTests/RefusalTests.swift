@@ -92,7 +92,7 @@ import Testing
             for request in book.namings(book.open, "x") {
                 // It may be searched, so that what is not there is told.
                 if case .lookup = request { continue }
-                try await book.expect("a directory that may only be read", request, [.access, .noEntry])
+                try await book.expect("a directory that may only be read", request, [.access, .noEntry, .notOwner])
             }
             let mode = NFS3SetAttributes(mode: 0o777)
             try await book.expect("a file of somebody else", .setAttributes(book.setting(book.file, mode)), [.notOwner])

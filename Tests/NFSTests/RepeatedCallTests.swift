@@ -21,13 +21,13 @@ import WireSamples
 
     @Test(arguments: 1...24 as ClosedRange<UInt64>) func everyChangeIsMadeOnce(_ seed: UInt64) throws {
         let simulation = Simulation(seed: seed, faults: Self.mix())
-        var random = SeededRandom(seed)
+        var random = WireSamples.SeededRandom(seed)
         let clients = (0..<4).map { NameClient("client-\($0)", isStream: $0 % 2 == 1, seed: seed * 100 + UInt64($0)) }
         for life in 0..<Self.lives {
             let opened = simulation.perform { world in try? await SimulatedServer(world) }
             let server = try #require(opened ?? nil, "seed \(seed): the server does not start")
             let isLast = life == Self.lives - 1
-            let hosts = clients.map { $0.begin(simulation, steps: isLast ? 20 : .max) }
+            let hosts = clients.map { $0.begin(simulation, steps: isLast ? 40 : .max) }
             for client in clients { simulation.loop.task { await client.work() } }
             let time = isLast ? 3_600_000_000_000 : 20_000_000 + random.next() % 3_000_000_000
             simulation.run(for: time) { clients.allSatisfy(\.isDone) }
@@ -86,7 +86,7 @@ private final class NameClient: @unchecked Sendable {
 
     let name: String
     private let isStream: Bool
-    private var random: SeededRandom
+    private var random: WireSamples.SeededRandom
     private var host: SimulatedHost?
     private var xid: UInt32
     private var stepsLeft = 0
@@ -107,7 +107,7 @@ private final class NameClient: @unchecked Sendable {
     init(_ name: String, isStream: Bool, seed: UInt64) {
         self.name = name
         self.isStream = isStream
-        random = SeededRandom(seed)
+        random = WireSamples.SeededRandom(seed)
         xid = UInt32(truncatingIfNeeded: seed << 16)
     }
 
@@ -132,7 +132,8 @@ private final class NameClient: @unchecked Sendable {
                     stepsLeft -= 1
                     pending = try await plan(host)
                 }
-                guard let pending, let reply = await host.exchange(pending.message) else { break }
+                guard let pending else { continue }
+                guard let reply = await host.exchange(pending.message) else { break }
                 try check(pending, reply, host)
                 self.pending = nil
                 changes += 1
@@ -166,7 +167,7 @@ private final class NameClient: @unchecked Sendable {
         let mayFail = !isStream && random.next() % 5 == 0
         switch random.next() % 9 {
         case 0:
-            guard let target = mayFail ? any { _ in true } : fresh else { return nil }
+            guard let target = mayFail ? any({ _ in true }) : fresh else { return nil }
             let arguments = NFS3MakeDirectoryArguments(
                 place: host.name(home, target), attributes: NFS3SetAttributes(mode: 0o755))
             return Pending(
@@ -174,7 +175,7 @@ private final class NameClient: @unchecked Sendable {
                 message: host.message(.makeDirectory, .makeDirectory(arguments), xid: next()),
                 expected: entries[target] == nil ? .ok : .exists)
         case 1, 2:
-            guard let target = mayFail ? any { _ in true } : fresh else { return nil }
+            guard let target = mayFail ? any({ _ in true }) : fresh else { return nil }
             let arguments = NFS3CreateArguments(
                 place: host.name(home, target), how: .guarded(NFS3SetAttributes(mode: 0o644)))
             return Pending(

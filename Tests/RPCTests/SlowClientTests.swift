@@ -1,3 +1,4 @@
+import Bytes
 import RPC
 import Runtime
 import TestSupport
@@ -53,6 +54,7 @@ import Testing
         let sender = Task.detached { good.peer.send(record, within: 60) }
         #expect(good.reply(within: 60)?.status == .success)
         #expect(await sender.value == record.count)
+        #expect(rig.listener.active < idle.count)
     }
 
     @Test func recordsOfFragmentsHaveATimeToCome() async throws {
