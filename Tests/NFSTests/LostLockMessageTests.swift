@@ -305,6 +305,7 @@ private final class LockingHost: RPCProgram, @unchecked Sendable {
         _ xid: UInt32, _ arguments: inout Reader, _ results: inout Results
     ) throws(BytesError) {
         let grant = try LockTestArguments<LockWidth64>(reading: &arguments)
+        guard host?.isOver == false else { throw .malformed }
         // The same datagram twice is one question: another answer to the second would take the lock back.
         var status = answers[xid] ?? .denied
         if answers[xid] == nil, let process = processes.first(where: { $0.number == grant.lock.process }),
@@ -321,7 +322,7 @@ private final class LockingHost: RPCProgram, @unchecked Sendable {
 
     fileprivate func restarted(_ arguments: inout Reader) throws(BytesError) {
         let change = try MonitorChange(reading: &arguments)
-        guard change.state != serverState, let host else { return }
+        guard change.state != serverState, let host, !host.isOver else { return }
         serverState = change.state
         for process in processes where process.state == .holds && process.pending == nil {
             process.isReclaiming = true

@@ -93,7 +93,8 @@ final class SimulatedHost: DatagramHandler, @unchecked Sendable {
         let bytes = message.bytes
         while !isOver {
             transmit(bytes)
-            if let reply = await answer(to: message.xid, within: pause) { return reply }
+            // What a dying world answers, nobody hears.
+            if let reply = await answer(to: message.xid, within: pause) { return isOver ? nil : reply }
             repeats += 1
             pause = min(pause * 2, Self.pauseMax)
             if isStream { hangUp() }

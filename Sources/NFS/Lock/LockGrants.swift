@@ -150,6 +150,9 @@ struct LockGrants {
         }
     }
 
+    /// The client hears of nothing; it asks by itself.
+    mutating func giveUp(_ cookie: UInt64) { drop(cookie) }
+
     /// The grant ends for another reason than that its telling was heard.
     private mutating func end(_ cookie: UInt64) {
         if let grant = grants[cookie], grant.isUnderWay { stale[cookie] = grant.key }
