@@ -25,7 +25,7 @@ final class SimulatedServer: Sendable {
         _ world: World, graceNanoseconds: UInt64 = 45_000_000_000, _ change: (inout Export.Client) -> Void = { _ in }
     ) async throws {
         let loop = world.loops[0]
-        let volumes = Volumes()
+        let volumes = Volumes(locks: ServerLocks(clock: world.clock))
         hosted = try await HostedVolume.open(
             "default", folder: "volume", durability: .log, world: world, loop: loop, locks: volumes.locks)
         _ = volumes.add(hosted.volume)

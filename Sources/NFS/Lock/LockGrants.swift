@@ -164,6 +164,11 @@ struct LockGrants {
         granting[grant.key] = nil
     }
 
+    /// Whether a host waits, or is to be told of a grant.
+    func concerns(host: UInt64) -> Bool {
+        waits.values.contains { $0.key.owner.client == host } || grants.values.contains { $0.key.owner.client == host }
+    }
+
     /// A host is gone, with all that it waited for.
     mutating func forget(host: UInt64) {
         for (wait, entry) in waits where entry.key.owner.client == host {

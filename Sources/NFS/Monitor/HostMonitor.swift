@@ -196,10 +196,13 @@ public final class HostMonitor: @unchecked Sendable {
         await settle(number, volume)
     }
 
-    /// When the time to reclaim is over, a host that holds nothing need not be told of the next restart.
+    /// When the time to reclaim is over, a host that holds nothing, and waits for nothing that may become its own without
+    /// another word of it, need not be told of the next restart.
     private func settle(_ number: UInt64, _ volume: Volume) async {
         await client.loop.sleep(nanoseconds: graceNanoseconds + 1_000_000_000)
-        guard !volumes.locks.holds(client: number), volumes[volume.identity] != nil else { return }
+        guard !volumes.locks.holds(client: number), !withGrants({ $0.concerns(host: number) }),
+            volumes[volume.identity] != nil
+        else { return }
         withHosts { $0.forget(number) }
         do throws(FileError) {
             let settings = VolumeSettings(volume, clock: clock, loop: client.loop)
