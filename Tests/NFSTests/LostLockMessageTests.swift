@@ -35,7 +35,8 @@ import WireSamples
             simulation.run(for: time) { hosts.allSatisfy(\.isDone) }
             for host in hosts { host.end() }
             #expect(book.failures == [], "seed \(seed), life \(life)")
-            #expect(!isLast || hosts.allSatisfy(\.isDone), "seed \(seed): somebody waits for ever: \(hosts.map(\.words))")
+            #expect(
+                !isLast || hosts.allSatisfy(\.isDone), "seed \(seed): somebody waits for ever: \(hosts.map(\.words))")
             withExtendedLifetime(server) {}
             guard !isLast else { break }
             if random.next() % 2 == 0 {
@@ -164,7 +165,9 @@ private final class LockingHost: RPCProgram, @unchecked Sendable {
         finished = 0
         let logger = Logger(level: .off, format: .logfmt, wall: { 0 }, monotonic: { 0 })
         let server = RPCServer(
-            programs: [self, Callbacks(self, LockManager.program, 1...4), Callbacks(self, StatusMonitor.program, 1...1)],
+            programs: [
+                self, Callbacks(self, LockManager.program, 1...4), Callbacks(self, StatusMonitor.program, 1...1),
+            ],
             on: [simulation.loop], logger: logger)
         sockets = try [RPCClient.rpcbindPort, Self.managerPort].map { port in
             try server.datagrams(

@@ -27,7 +27,8 @@ import Testing
                         if status == .invalid, !name.hasPrefix(".") { expected = .noEntry }
                     default: break
                     }
-                    try await book.expect("a name of \(name.utf8.count) bytes, \(name.prefix(3))", request, [expected, status])
+                    try await book.expect(
+                        "a name of \(name.utf8.count) bytes, \(name.prefix(3))", request, [expected, status])
                 }
             }
             for request in book.namings(book.root, beyond) { try await book.expectGarbage("a name beyond", request) }
@@ -97,7 +98,8 @@ import Testing
             let mode = NFS3SetAttributes(mode: 0o777)
             try await book.expect("a file of somebody else", .setAttributes(book.setting(book.file, mode)), [.notOwner])
             try await book.expect(
-                "an owner is given away", .setAttributes(book.setting(book.own, NFS3SetAttributes(uid: 7))), [.notOwner])
+                "an owner is given away", .setAttributes(book.setting(book.own, NFS3SetAttributes(uid: 7))), [.notOwner]
+            )
             try await book.expect(
                 "a file that may not be written", .setAttributes(book.setting(book.file, NFS3SetAttributes(size: 1))),
                 [.access])
@@ -127,8 +129,10 @@ import Testing
             try await book.expect("listing a file", .readDirectory(book.listing(book.file)), [.notDirectory])
             try await book.expect("removing a directory", .remove(book.name(book.root, "open")), [.isDirectory])
             try await book.expect("removing a file", .removeDirectory(book.name(book.root, "file")), [.notDirectory])
-            try await book.expect("removing what is in use", .removeDirectory(book.name(book.root, "free")), [.notEmpty])
-            try await book.expect("linking a directory", .link(book.linking(book.open, "x")), [.isDirectory, .notOwner, .invalid])
+            try await book.expect(
+                "removing what is in use", .removeDirectory(book.name(book.root, "free")), [.notEmpty])
+            try await book.expect(
+                "linking a directory", .link(book.linking(book.open, "x")), [.isDirectory, .notOwner, .invalid])
             try await book.expect("linking over a file", .link(book.linking(book.file, "own")), [.exists])
             let into = NFS3RenameArguments(from: book.name(book.root, "free"), to: book.name(book.free, "x"))
             try await book.expect("a directory into itself", .rename(into), [.invalid])
@@ -144,14 +148,16 @@ import Testing
             }
             let bad = NFS3SetTime.clientTime(NFS3Time(seconds: 0, nanoseconds: 1_000_000_000))
             try await book.expect(
-                "a time that is none", .setAttributes(book.setting(book.file, NFS3SetAttributes(modified: bad))), [.invalid])
+                "a time that is none", .setAttributes(book.setting(book.file, NFS3SetAttributes(modified: bad))),
+                [.invalid])
             let stale = NFS3SetAttributesArguments(
                 object: NFS3Handle(book.keep(book.file)), attributes: NFS3SetAttributes(mode: 0o600),
                 guardTime: NFS3Time(seconds: 1, nanoseconds: 1))
             try await book.expect("a guard of another time", .setAttributes(stale), [.notSynchronized])
             for (offset, count) in [(UInt64(Int64.max), 1), (.max, 0), (.max - 3, 8)] {
                 let data = [UInt8](repeating: 1, count: count)
-                try await book.expect("beyond the end", .write(book.writing(book.file, data, at: offset)), [.fileTooBig, .invalid])
+                try await book.expect(
+                    "beyond the end", .write(book.writing(book.file, data, at: offset)), [.fileTooBig, .invalid])
             }
             try await book.expect(
                 "too long", .setAttributes(book.setting(book.file, NFS3SetAttributes(size: .max))), [.fileTooBig])
@@ -461,12 +467,14 @@ private final class Refusals: @unchecked Sendable {
         uid = 0
         defer { uid = asked }
         var lines: [String] = []
-        for (path, directory) in [("", root), ("open/", open), ("closed/", closed), ("free/", free)] where !directory.isEmpty {
+        for (path, directory) in [("", root), ("open/", open), ("closed/", closed), ("free/", free)]
+        where !directory.isEmpty {
             let listing = NFS3ReadDirectoryPlusArguments(
                 directory: handle(directory), cookie: 0, verifier: 0, directoryCount: 16_384, countMax: 32_768)
             let page = try #require(
                 try host.results(
-                    try await call(message(.readDirectoryPlus(listing))), NFS3Results.ReadDirectoryPlus.self).success)
+                    try await call(message(.readDirectoryPlus(listing))), NFS3Results.ReadDirectoryPlus.self
+                ).success)
             for entry in page.entries {
                 let name = String(decoding: entry.name, as: UTF8.self)
                 var attributes = try #require(entry.attributes)
