@@ -4,6 +4,7 @@
 // with: Tests/WireSamples/WireType.swift
 // inputs: 5000000
 // lines: 95
+// decodes: 7reading
 // covers: Sources/RPC/Message Sources/RPC/XDR Sources/RPC/GSS/GSSMessages.swift Sources/RPC/Security/SystemCredential.swift Sources/NFS/V3 Sources/NFS/Mount/MountMessages.swift Sources/NFS/Lock/LockMessages.swift Sources/NFS/Monitor/MonitorMessages.swift Sources/NFS/ACL/ACLMessages.swift Sources/NFS/Quota/QuotaMessages.swift
 import Bytes
 import NFS
