@@ -2,7 +2,7 @@
  * numbers, over several connections, as many under way on each as the depth says. What libnfs takes for a call is more than some
  * servers take.
  *
- *     flood [-P pid] [-t test,..] [-c connections] [-d depth] [-T seconds] [-n names] [-r label] port mountport export
+ *     flood [-P pid] [-t test,..] [-c connections] [-d depth] [-T seconds] [-n names] [-b blocks of the file] [-r label] port mountport export
  *
  * One line a test: label, test, connections, depth, operations, seconds, operations/s, p50 and p99 in microseconds, the
  * server's and the client's processor time in microseconds an operation, errors.
@@ -301,8 +301,8 @@ static int wanted(const char *list, const char *name) {
 
 int main(int argc, char **argv) {
     const char *tests = "getattr,lookup,read,write,create";
-    uint64_t count = 20000;
-    for (int option; (option = getopt(argc, argv, "P:t:c:d:T:n:r:")) != -1;) switch (option) {
+    uint64_t count = 20000, blocks = 16384;
+    for (int option; (option = getopt(argc, argv, "P:t:c:d:T:n:b:r:")) != -1;) switch (option) {
         case 'P':
             if (clock_getcpuclockid(atoi(optarg), &server_clock) != 0) fail("the server's clock");
             has_server = 1;
@@ -312,6 +312,7 @@ int main(int argc, char **argv) {
         case 'd': depth = atoi(optarg); break;
         case 'T': seconds = atof(optarg); break;
         case 'n': count = strtoull(optarg, NULL, 10); break;
+        case 'b': blocks = strtoull(optarg, NULL, 10); break;
         case 'r': label = optarg; break;
         default: return 2;
     }
@@ -330,7 +331,6 @@ int main(int argc, char **argv) {
     struct handle home = made(fd, root, name, MKDIR), file = made(fd, home, "file", CREATE);
     uint8_t data[BLOCK];
     for (int i = 0; i < BLOCK; i++) data[i] = i * 31 + (i >> 8);
-    const uint64_t blocks = 16384;
     if (wanted(tests, "read") || wanted(tests, "write")) {
         struct message m;
         for (uint64_t i = 0; i < blocks; i++) {
