@@ -185,7 +185,10 @@ let package = Package(
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),
         tests(
             "NFS",
-            ["Bytes", "CShim", "Kerberos", "Logging", "Namespace", "RPC", "Runtime", "TestSupport", "WireSamples"]),
+            [
+                "Bytes", "CShim", "Kerberos", "Logging", "Namespace", "RPC", "Runtime", "Simulator", "TestSupport",
+                "WireSamples",
+            ]),
         tests("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Namespace", "Runtime", "SMBSupport", "TestSupport"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
         tests("Crypto", ["Bytes"]),

@@ -2,6 +2,9 @@
 // part: RPC Sources/RPC/Message/CallHeader.swift Sources/RPC/Message/RecordMark.swift Sources/RPC/Message/Reply.swift Sources/RPC/XDR/XDRMessage.swift Sources/RPC/Security/SystemCredential.swift Sources/RPC/GSS/GSSMessages.swift
 // part: NFS Sources/NFS/V3/NFS3.swift Sources/NFS/V3/NFS3+Types.swift Sources/NFS/V3/NFS3+Arguments.swift Sources/NFS/V3/NFS3+Results.swift Sources/NFS/V3/NFS3Request.swift Sources/NFS/Mount/MountMessages.swift Sources/NFS/Lock/LockMessages.swift Sources/NFS/Monitor/MonitorMessages.swift Sources/NFS/ACL/ACLMessages.swift Sources/NFS/Quota/QuotaMessages.swift
 // with: Tests/WireSamples/WireType.swift
+// inputs: 5000000
+// lines: 95
+// decodes: 7reading
 // covers: Sources/RPC/Message Sources/RPC/XDR Sources/RPC/GSS/GSSMessages.swift Sources/RPC/Security/SystemCredential.swift Sources/NFS/V3 Sources/NFS/Mount/MountMessages.swift Sources/NFS/Lock/LockMessages.swift Sources/NFS/Monitor/MonitorMessages.swift Sources/NFS/ACL/ACLMessages.swift Sources/NFS/Quota/QuotaMessages.swift
 import Bytes
 import NFS
@@ -22,12 +25,12 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         readRequest(UInt32(choice - firstRequest), message)
         return 0
     }
-    guard Int(choice) < WireType.all.count else { return 0 }
+    guard Int(choice) < types.count else { return 0 }
     do throws(BytesError) {
         // Not what it was read from: the filling behind texts may have been anything, and is written as zeros.
-        let (_, written) = try WireType.all[Int(choice)].roundTrip(message)
+        let (_, written) = try types[Int(choice)].roundTrip(message)
         let again = written.withUnsafeBytes { bytes in
-            Result { () throws(BytesError) in try WireType.all[Int(choice)].roundTrip(bytes) }
+            Result { () throws(BytesError) in try types[Int(choice)].roundTrip(bytes) }
         }
         guard case .success(let second) = again else { preconditionFailure("what is written can not be read") }
         precondition(second.consumed == written.count && second.written == written, "it changes from time to time")
@@ -35,6 +38,7 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     return 0
 }
 
+private let types = WireType.all + WireType.ours
 private let firstRequest: UInt8 = 200
 private let firstHeader: UInt8 = 224
 

@@ -10,8 +10,8 @@ public struct RequestToken: Hashable, Sendable {
     /// Of the request's content: another request under the same id is refused.
     public var digest: UInt64
 
-    /// Results kept for one client.
-    public static let perClientMax: UInt64 = 64
+    /// Results kept for one client: as many as it may have under way when the server ends, over two connections.
+    public static let perClientMax: UInt64 = 512
     /// Results are kept at least this long, but for those that were too many.
     public static let ageNanosecondsMax: Int64 = 600_000_000_000
 

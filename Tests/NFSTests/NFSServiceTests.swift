@@ -342,6 +342,11 @@ import WireSamples
             try stranger.call(.readDirectory, .readDirectory(listing), NFS3Results.ReadDirectory.self).status == .access
         )
         #expect(try stranger.lookup(stranger.handle(hidden.bytes), "x").status == .noEntry)
+        // Who may list a directory and look nothing up in it sees it whole.
+        #expect(try owner.set(hidden, NFS3SetAttributes(mode: 0o744)).status == .ok)
+        let shown = try stranger.call(.readDirectory, .readDirectory(listing), NFS3Results.ReadDirectory.self)
+        #expect(
+            try shown.success?.entries.map(\.file) == [hidden, root].map { try owner.attributes($0).success?.file })
         #expect(try rig.client(uid: 11, gid: 1).read(file, 0, 1).status == .ok)
         #expect(try rig.client(uid: 11, gid: 1).write(file, 0, [1]).status == .access)
     }

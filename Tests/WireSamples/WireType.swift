@@ -96,6 +96,15 @@ public struct WireType: Sendable {
         WireType("rpc_msg_reply", ReplyHeader.self),
         WireType("opaque_auth", Authenticator.self),
     ]
+
+    /// What libtirpc has no routine for that others may call.
+    public static let ours: [WireType] = [
+        WireType("rpc_gss_cred_t", GSSCredential.self),
+        WireType("rpc_gss_init_res", GSSInitResult.self),
+        WireType("rpc_gss_integ_data", GSSSignedData.self),
+        WireType("rpc_gss_priv_data", GSSEncryptedData.self),
+        WireType("rpc_gss_data_t", GSSNumberedData.self),
+    ]
 }
 
 /// Random numbers from a seed, so that a failure can be run again.

@@ -150,6 +150,9 @@ struct LockGrants {
         }
     }
 
+    /// The client hears of nothing; it asks by itself.
+    mutating func giveUp(_ cookie: UInt64) { drop(cookie) }
+
     /// The grant ends for another reason than that its telling was heard.
     private mutating func end(_ cookie: UInt64) {
         if let grant = grants[cookie], grant.isUnderWay { stale[cookie] = grant.key }
@@ -159,6 +162,11 @@ struct LockGrants {
     private mutating func drop(_ cookie: UInt64) {
         guard let grant = grants.removeValue(forKey: cookie) else { return }
         granting[grant.key] = nil
+    }
+
+    /// Whether a host waits, or is to be told of a grant.
+    func concerns(host: UInt64) -> Bool {
+        waits.values.contains { $0.key.owner.client == host } || grants.values.contains { $0.key.owner.client == host }
     }
 
     /// A host is gone, with all that it waited for.

@@ -263,18 +263,20 @@ public final class LockService: RPCProgram {
     /// Tells a client that its lock is there, until it has understood. On the client's loop.
     private func tell(_ cookie: UInt64) async {
         var pause: UInt64 = 1_000_000_000
-        while let grant = monitor.withGrants({ $0.tell(cookie) }) {
-            guard let host = monitor.withHosts({ $0.hosts[grant.key.owner.client] }) else { return }
-            var request = grant.request
-            request.cookie = withUnsafeBytes(of: cookie.bigEndian) { Array($0) }
-            let arguments = Self.granted(request)
-            let target = RPCTarget(
-                host.address, from: host.local, program: LockManager.program, version: request.version)
+        for _ in 0..<LockGrants.tellingsMax {
+            guard let target = lockManager(toTell: cookie) else { return }
             do throws(RPCClientError) {
+                let place = try await monitor.located(target)
+                // Finding the way takes time, in which the client may have done with the lock: it would take a telling of
+                // this one for the next.
+                guard let grant = monitor.withGrants({ $0.tell(cookie) }) else { return }
+                var request = grant.request
+                request.cookie = withUnsafeBytes(of: cookie.bigEndian) { Array($0) }
+                let arguments = Self.granted(request)
                 if grant.isMessage {
-                    try await monitor.tell(target, LockProcedure.grantedMessage.rawValue, arguments)
+                    monitor.client.tell(place.target, LockProcedure.grantedMessage.rawValue, arguments)
                 } else {
-                    let results = try await monitor.call(target, LockProcedure.granted.rawValue, arguments)
+                    let results = try await monitor.call(place, target, LockProcedure.granted.rawValue, arguments)
                     if let status = Self.status(results) { settle(cookie, status) }
                     monitor.withGrants { $0.told(cookie) }
                 }
@@ -282,12 +284,22 @@ public final class LockService: RPCProgram {
                 monitor.withGrants { $0.told(cookie) }
                 logger.info(
                     "lock client does not hear of its lock",
-                    [.init("client", host.address.host), .init("why", "\(error)")])
+                    [.init("client", target.address.host), .init("why", "\(error)")])
             }
             await monitor.client.loop.sleep(nanoseconds: pause)
             monitor.withGrants { $0.told(cookie) }
             pause = min(pause * 2, 30_000_000_000)
         }
+        monitor.withGrants { $0.giveUp(cookie) }
+    }
+
+    /// Of the client that is to be told; nil: nobody is.
+    private func lockManager(toTell cookie: UInt64) -> RPCTarget? {
+        guard let grant = monitor.withGrants({ $0.grants[cookie] }),
+            let host = monitor.withHosts({ $0.hosts[grant.key.owner.client] })
+        else { return nil }
+        return RPCTarget(
+            host.address, from: host.local, program: LockManager.program, version: grant.request.version)
     }
 
     private static func granted(_ request: LockRequest) -> [UInt8] {

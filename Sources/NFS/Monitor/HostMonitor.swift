@@ -196,10 +196,13 @@ public final class HostMonitor: @unchecked Sendable {
         await settle(number, volume)
     }
 
-    /// When the time to reclaim is over, a host that holds nothing need not be told of the next restart.
+    /// When the time to reclaim is over, a host that holds nothing, and waits for nothing that may become its own without
+    /// another word of it, need not be told of the next restart.
     private func settle(_ number: UInt64, _ volume: Volume) async {
         await client.loop.sleep(nanoseconds: graceNanoseconds + 1_000_000_000)
-        guard !volumes.locks.holds(client: number), volumes[volume.identity] != nil else { return }
+        guard !volumes.locks.holds(client: number), !withGrants({ $0.concerns(host: number) }),
+            volumes[volume.identity] != nil
+        else { return }
         withHosts { $0.forget(number) }
         do throws(FileError) {
             let settings = VolumeSettings(volume, clock: clock, loop: client.loop)
@@ -233,28 +236,40 @@ public final class HostMonitor: @unchecked Sendable {
 
     /// Calls a host's program, where its rpcbind says that it is: over UDP, or over TCP where it takes only that.
     func call(_ target: RPCTarget, _ procedure: UInt32, _ arguments: [UInt8]) async throws(RPCClientError) -> [UInt8] {
-        var failure = RPCClientError.notRegistered
-        for transport in [Rpcbind.Transport.udp, .tcp] {
-            do throws(RPCClientError) {
-                let there = try await located(target, transport)
-                do throws(RPCClientError) {
-                    return try await client.call(there, procedure, over: transport, arguments, tries: 1)
-                } catch {
-                    // It may have moved: the next call asks again.
-                    ports.withLock { $0[Port(target: target, transport: transport)] = nil }
-                    throw error
-                }
-            } catch {
-                guard error == .notRegistered else { throw error }
-                failure = error
-            }
+        try await call(try await located(target), target, procedure, arguments)
+    }
+
+    /// The same when it is known where the program is: a datagram leaves at once.
+    func call(
+        _ place: Place, _ target: RPCTarget, _ procedure: UInt32, _ arguments: [UInt8]
+    ) async throws(RPCClientError) -> [UInt8] {
+        do throws(RPCClientError) {
+            return try await client.call(place.target, procedure, over: place.transport, arguments, tries: 1)
+        } catch {
+            // It may have moved: the next call asks again.
+            ports.withLock { $0[Port(target: target, transport: place.transport)] = nil }
+            throw error
         }
-        throw failure
     }
 
     /// The same for a message that has no answer.
     func tell(_ target: RPCTarget, _ procedure: UInt32, _ arguments: [UInt8]) async throws(RPCClientError) {
         client.tell(try await located(target, .udp), procedure, arguments)
+    }
+
+    /// Where a host's program is.
+    struct Place: Sendable {
+        var target: RPCTarget
+        var transport: Rpcbind.Transport
+    }
+
+    func located(_ target: RPCTarget) async throws(RPCClientError) -> Place {
+        do throws(RPCClientError) {
+            return Place(target: try await located(target, .udp), transport: .udp)
+        } catch {
+            guard error == .notRegistered else { throw error }
+            return Place(target: try await located(target, .tcp), transport: .tcp)
+        }
     }
 
     private func located(

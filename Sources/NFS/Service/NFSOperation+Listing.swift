@@ -52,10 +52,12 @@ extension NFSOperation {
         if page.cookie < 1 { add(directory, ".", cookie: 1, place, &page, &results) }
         if page.cookie < 2, !page.isFull {
             let isRoot = place.file == place.root
+            // Who may list a directory is shown its parent's number, whether he may look names up in it or not.
             let parent =
                 isRoot
                 ? directory
-                : try value(place.volume.lookup(place.caller, in: place.file, Self.bytes("..")))
+                : try value(
+                    place.volume.lookup(Caller(.root, place.caller.request), in: place.file, Self.bytes("..")))
             add(parent, "..", cookie: 2, place, &page, &results)
         }
         var isEnd = false

@@ -8,6 +8,8 @@ public enum GSS {
     public static let handleMax = 64
     /// A ticket with its list of groups can be long.
     public static let tokenMax = 64 << 10
+    /// Of the signatures that mechanisms make.
+    public static let signatureMax = 256
 
     /// `rpc_gss_proc_t`.
     public enum Procedure: UInt32, Sendable, CaseIterable {
@@ -84,5 +86,59 @@ public struct GSSInitResult: XDRMessage {
         writer.u32(minor)
         writer.u32(window)
         writer.opaque(token)
+    }
+}
+
+/// RFC 2203 5.3.2.2, `rpc_gss_integ_data`: what is signed, its number first, and the signature.
+public struct GSSSignedData: XDRMessage {
+    public var data: UnsafeRawBufferPointer
+    public var signature: UnsafeRawBufferPointer
+
+    public init(data: UnsafeRawBufferPointer, signature: UnsafeRawBufferPointer) {
+        self.data = data
+        self.signature = signature
+    }
+    public init(reading reader: inout Reader) throws(BytesError) {
+        data = try reader.inPlace(limit: reader.remaining)
+        signature = try reader.inPlace(limit: GSS.signatureMax)
+    }
+    public func write(into writer: inout Writer) {
+        writer.opaque(data)
+        writer.opaque(signature)
+    }
+}
+
+/// RFC 2203 5.3.2.3, `rpc_gss_priv_data`: the same encrypted.
+public struct GSSEncryptedData: XDRMessage {
+    public var data: UnsafeRawBufferPointer
+
+    public init(data: UnsafeRawBufferPointer) {
+        self.data = data
+    }
+    public init(reading reader: inout Reader) throws(BytesError) {
+        data = try reader.inPlace(limit: reader.remaining)
+    }
+    public func write(into writer: inout Writer) {
+        writer.opaque(data)
+    }
+}
+
+/// RFC 2203 5.3.2.1, `rpc_gss_data_t`: the number stands before the arguments, so that nobody can put these arguments to
+/// another call.
+public struct GSSNumberedData: XDRMessage {
+    public var sequence: UInt32
+    public var arguments: UnsafeRawBufferPointer
+
+    public init(sequence: UInt32, arguments: UnsafeRawBufferPointer) {
+        self.sequence = sequence
+        self.arguments = arguments
+    }
+    public init(reading reader: inout Reader) throws(BytesError) {
+        sequence = try reader.u32()
+        arguments = reader.rest().withUnsafeBytes { $0 }
+    }
+    public func write(into writer: inout Writer) {
+        writer.u32(sequence)
+        writer.bytes(arguments)
     }
 }

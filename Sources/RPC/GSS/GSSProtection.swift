@@ -2,8 +2,6 @@ import Bytes
 
 /// How one call of a context is protected, and its answer (RFC 2203 5.3.2 and 5.3.3).
 final class GSSProtection: CallProtection {
-    static let signatureMax = 256
-
     private let context: any GSSContext
     private let sequence: UInt32
     private let service: GSS.Service
@@ -17,7 +15,7 @@ final class GSSProtection: CallProtection {
     /// Of a number as it travels.
     static func sign(_ number: UInt32, _ context: any GSSContext) -> [UInt8] {
         withUnsafeBytes(of: number.bigEndian) { message in
-            [UInt8](unsafeUninitializedCapacity: signatureMax) { place, count in
+            [UInt8](unsafeUninitializedCapacity: GSS.signatureMax) { place, count in
                 count = context.sign(message, into: UnsafeMutableRawBufferPointer(place)) ?? 0
             }
         }
@@ -31,18 +29,19 @@ final class GSSProtection: CallProtection {
         case .integrity:
             var reader = Reader(arguments)
             do throws(BytesError) {
-                let plain = try reader.inPlace(limit: arguments.count)
-                let signature = try reader.inPlace(limit: Self.signatureMax)
-                guard reader.isAtEnd, context.verifies(plain, signature) else { throw BytesError.malformed }
-                try show(plain, body)
+                let signed = try GSSSignedData(reading: &reader)
+                guard reader.isAtEnd, context.verifies(signed.data, signed.signature) else {
+                    throw BytesError.malformed
+                }
+                try show(signed.data, body)
             } catch { throw .gssContextProblem }
         case .privacy:
             var reader = Reader(arguments)
             var isGood = false
             do throws(BytesError) {
-                let wrapped = try reader.inPlace(limit: arguments.count)
+                let encrypted = try GSSEncryptedData(reading: &reader)
                 guard reader.isAtEnd else { throw BytesError.malformed }
-                let isOurs = context.unwrap(wrapped) { plain in
+                let isOurs = context.unwrap(encrypted.data) { plain in
                     do throws(BytesError) {
                         try show(plain, body)
                         isGood = true
@@ -53,11 +52,12 @@ final class GSSProtection: CallProtection {
         }
     }
 
-    /// The number stands before the arguments, so that nobody can put these arguments to another call.
+    /// Only if the number is the call's.
     private func show(_ plain: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) throws(BytesError) {
         var reader = Reader(plain)
-        guard try reader.u32() == sequence else { throw .malformed }
-        body(UnsafeRawBufferPointer(rebasing: plain[reader.position...]))
+        let numbered = try GSSNumberedData(reading: &reader)
+        guard numbered.sequence == sequence else { throw .malformed }
+        body(numbered.arguments)
     }
 
     func writeVerifier(into writer: inout Writer) {
@@ -65,7 +65,7 @@ final class GSSProtection: CallProtection {
     }
 
     var wrapsResults: Bool { service != .none }
-    var wrappedOverheadMax: Int { 2 * Self.signatureMax + 16 }
+    var wrappedOverheadMax: Int { 2 * GSS.signatureMax + 16 }
 
     func wrap(_ results: UnsafeRawBufferPointer, into writer: inout Writer) {
         let plain = Block(capacity: 4 + results.count)
@@ -77,12 +77,12 @@ final class GSSProtection: CallProtection {
             writer.patch(u32: UInt32(inner.position), at: place)
             writer.bytes(inner.written)
             writer.align(to: 4)
-            let signature = [UInt8](unsafeUninitializedCapacity: Self.signatureMax) { room, count in
+            let signature = [UInt8](unsafeUninitializedCapacity: GSS.signatureMax) { room, count in
                 count = context.sign(inner.written, into: UnsafeMutableRawBufferPointer(room)) ?? 0
             }
             return signature.withUnsafeBytes { writer.opaque($0) }
         }
-        let capacity = inner.position + Self.signatureMax
+        let capacity = inner.position + GSS.signatureMax
         let wrapped = Block(capacity: capacity)
         // What can not be encrypted is not sent: the answer is a failure of the server then.
         guard let count = context.wrap(inner.written, into: wrapped.free) else {

@@ -12,6 +12,10 @@ public struct RPCLimits: Sendable {
     public var heldBytesMax = 16 << 20
     /// The same of all connections of one loop, and records that have come in part.
     public var loopBytesMax = 256 << 20
+    /// Results of all connections of one loop that their clients have not taken.
+    public var outputBytesMax = 256 << 20
+    /// How long a record may take to come, and results to be taken, while others wait for that room.
+    public var recordPatience: UInt64 = 1_000_000_000
     /// Held calls of one datagram socket; further calls are dropped, the client sends them again.
     public var heldDatagramsMax = 256
     public var connection = ConnectionLimits()
@@ -27,5 +31,6 @@ public struct RPCLimits: Sendable {
         precondition(recordMax >= CallHeader.bytesMax && fragmentsMax > 0, "a record holds a call")
         precondition(heldCallsMax > 0 && heldBytesMax >= recordMax, "a connection may hold one call at least")
         precondition(loopBytesMax >= recordMax, "a loop may hold one record at least")
+        precondition(outputBytesMax >= 2 * recordMax, "a loop may have the results of two calls at least")
     }
 }

@@ -8,6 +8,8 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
     /// A record longer than this is received into a block of its own: a call that is held keeps it without a copy, and
     /// the connection's input stays small.
     static let inPlaceMax = 32 << 10
+    /// Of a shorter one the part that has come is not accounted for: thousands of connections may have as much.
+    static let uncountedMax = 8 << 10
 
     private let connection: Connection
     private let server: RPCServer
@@ -18,7 +20,14 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
     private var heldBytes = 0
     /// Charged for the record that is coming.
     private var chargedForRecord = 0
+    /// When the record that is charged for began to come.
+    private(set) var recordSince: UInt64 = 0
+    /// What it comes into; nil: the connection's input.
+    private var recordBlock: Block?
     private var isWaitingForRoom = false
+    /// Among those of the loop whose output is counted; -1: it is none.
+    @exclusivity(unchecked) var writerIndex = -1
+    private var takenBefore: UInt64 = 0
     /// Nothing more is read; the connection ends behind the last held call.
     private var isEnding = false
 
@@ -27,6 +36,7 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
     private var fragmentRest = 0
     private var fragmentIsLast = false
     private var fragments = 0
+    private var fragmentTimer: LoopTimer?
 
     init(_ server: RPCServer, _ state: RPCLoop, _ connection: Connection) {
         self.server = server
@@ -41,6 +51,7 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
 
     func received(_ bytes: UnsafeRawBufferPointer, on connection: Connection) -> Int {
         var offset = 0
+        if state.isOutputFull, !isWaitingForRoom { stop() }
         while !isHeldBack {
             if gathered != nil {
                 guard gather(bytes, &offset) else { return offset }
@@ -55,20 +66,27 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
             let begin = offset + RecordMark.bytes
             guard mark.isLast else {
                 guard charge(limits.recordMax) else { return offset }
-                gathered = makeBlock(Self.inPlaceMax)
+                let block = makeBlock(Self.inPlaceMax)
+                gathered = block
+                recordBlock = block
                 fragments = 0
+                awaitFragments()
                 continue
             }
             if bytes.count - begin >= mark.length {
                 offset = begin + mark.length
+                if chargedForRecord > 0 { releaseRecord() }
                 server.dispatcher.dispatch(
                     UnsafeRawBufferPointer(rebasing: bytes[begin..<offset]), in: nil, self, &identities)
             } else if mark.length <= Self.inPlaceMax {
+                guard mark.length <= Self.uncountedMax || charge(mark.length) else { return offset }
                 connection.require(RecordMark.bytes + mark.length)
                 return offset
             } else {
                 guard charge(mark.length) else { return offset }
-                connection.fill(makeBlock(mark.length), count: mark.length)
+                let block = makeBlock(mark.length)
+                recordBlock = block
+                connection.fill(block, count: mark.length)
                 return begin
             }
         }
@@ -102,11 +120,11 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
         let target = block.capacity - block.count >= count ? block : grown(block, by: count)
         target.append(UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset + count)]))
         gathered = target
+        recordBlock = target
         offset += count
         fragmentRest -= count
         guard fragmentRest == 0 else { return false }
         if fragmentIsLast {
-            gathered = nil
             releaseRecord()
             server.dispatcher.dispatch(target.bytes, in: target, self, &identities)
         }
@@ -120,12 +138,26 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
         return larger
     }
 
+    /// The connection's clock stops when a fragment is complete: a record of fragments needs one of its own.
+    private func awaitFragments() {
+        fragmentTimer = state.loop.schedule(after: limits.connection.messageTimeout) { [weak self] in
+            guard let self else { return }
+            fragmentTimer = nil
+            // A client that is held back can not send it.
+            if isReading { giveUp("record of fragments takes too long") } else { awaitFragments() }
+        }
+    }
+
     private func refuse(_ why: StaticString, _ bytes: UnsafeRawBufferPointer) -> Int {
+        warn(why)
+        connection.close()
+        return bytes.count
+    }
+
+    private func warn(_ why: StaticString) {
         server.logger.warning(
             "rpc connection refused",
             [.init("peer", "\(remoteAddress)"), .init("why", why.description)])
-        connection.close()
-        return bytes.count
     }
 
     // MARK: Back-pressure
@@ -136,34 +168,62 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
     }
 
     private func charge(_ count: Int) -> Bool {
+        // What the stream waited for has been given to it.
+        if chargedForRecord > 0 { return true }
         guard state.charge(count, for: self) else {
             isWaitingForRoom = true
             connection.pauseReading()
             return false
         }
         chargedForRecord = count
+        recordSince = state.loop.now
         return true
+    }
+
+    /// Nothing more is read until there is room.
+    private func stop() {
+        isWaitingForRoom = true
+        state.stop(self)
+        connection.pauseReading()
     }
 
     private func releaseRecord() {
         let count = chargedForRecord
         chargedForRecord = 0
-        if count > 0 { state.release(count) }
+        gathered = nil
+        recordBlock = nil
+        if let fragmentTimer { state.loop.cancel(fragmentTimer) }
+        fragmentTimer = nil
+        if count > 0 { state.releaseRecord(count, of: self) }
     }
 
-    func roomAgain() {
+    /// There is room again, of which `given` bytes are this stream's.
+    func roomAgain(_ given: Int) {
         isWaitingForRoom = false
+        chargedForRecord += given
+        if given > 0 { recordSince = state.loop.now }
         resumeIfRoom()
+    }
+
+    var isReading: Bool { !connection.isReadingPaused && !connection.isOutputFull }
+
+    /// Bytes of the record a second.
+    func recordRate(_ now: UInt64) -> UInt64 {
+        UInt64(recordBlock?.count ?? 0) &* 1_000_000_000 / max(now &- recordSince, 1)
+    }
+
+    /// Ends the connection because of the record that it does not send.
+    func giveUp(_ why: StaticString) {
+        warn(why)
+        releaseRecord()
+        connection.close()
     }
 
     override func hold(_ bytes: Int) -> ReplySink? {
         heldCalls += 1
         heldBytes += bytes
         state.charge(bytes)
-        if state.isFull, !isWaitingForRoom {
-            isWaitingForRoom = true
-            state.wait(self)
-        }
+        if state.isFull, !isWaitingForRoom { stop() }
         if heldCalls >= limits.heldCallsMax || heldBytes >= limits.heldBytesMax || isWaitingForRoom {
             connection.pauseReading()
         }
@@ -182,16 +242,35 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
         guard connection.isReadingPaused, !isWaitingForRoom, heldCalls <= limits.heldCallsMax / 2,
             heldBytes <= limits.heldBytesMax / 2
         else { return }
+        recordSince = state.loop.now
         connection.resumeReading()
     }
 
     // MARK: Replies
 
     override func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer { connection.reserve(count) }
-    override func send(_ count: Int) { connection.commit(count) }
+    override func send(_ count: Int) {
+        connection.commit(count)
+        state.wrote(count, self)
+    }
     override func send(_ count: Int, _ block: Block, offset: Int, count blockCount: Int) {
         connection.commit(count)
         connection.write(block, offset: offset, count: blockCount)
+        state.wrote(count + blockCount, self)
+    }
+
+    var outputPending: Int { connection.outputPending }
+
+    /// Bytes that the client has taken since this was asked last.
+    func noteTaken() -> UInt64 {
+        defer { takenBefore = connection.counters.bytesOut }
+        return connection.counters.bytesOut &- takenBefore
+    }
+
+    /// Ends the connection, and what it has not sent goes.
+    func abandon(_ why: StaticString) {
+        warn(why)
+        connection.abort()
     }
 
     // MARK: Endings
@@ -207,7 +286,8 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
     }
 
     func closed(_ connection: Connection, _ reason: CloseReason) {
-        gathered = nil
         releaseRecord()
+        state.forgetWriter(self)
+        if isWaitingForRoom { state.forget(self) }
     }
 }

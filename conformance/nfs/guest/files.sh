@@ -96,39 +96,6 @@ with open("map", "wb+") as m:
 assert open("map", "rb").read()[50000:50005] == b"hello"
 P
 
-step "random operations against a shadow file"
-python3 - "${SEED:-1}" "${STEPS:-3000}" <<'P'
-import os, random, sys
-r = random.Random(int(sys.argv[1]))
-shadow = bytearray()
-f = os.open("shadow", os.O_CREAT | os.O_RDWR)
-for step in range(int(sys.argv[2])):
-    k = r.random()
-    if k < 0.45:
-        at = r.randrange(0, 300000); n = r.choice([1, 10, 511, 4096, 5000, 70000])
-        data = r.randbytes(n)
-        if at > len(shadow): shadow.extend(bytes(at - len(shadow)))
-        shadow[at:at + n] = data
-        os.pwrite(f, data, at)
-    elif k < 0.85:
-        at = r.randrange(0, 320000); n = r.choice([1, 100, 4096, 100000])
-        got = os.pread(f, n, at)
-        assert got == bytes(shadow[at:at + n]), (step, at, n)
-    elif k < 0.93:
-        n = r.randrange(0, 300000)
-        os.ftruncate(f, n)
-        shadow = shadow[:n] + bytes(max(0, n - len(shadow)))
-    elif k < 0.97:
-        os.fsync(f)
-    else:
-        os.close(f)
-        open("/proc/sys/vm/drop_caches", "w").write("3")
-        f = os.open("shadow", os.O_RDWR)
-        assert os.fstat(f).st_size == len(shadow), step
-os.close(f)
-assert open("shadow", "rb").read() == bytes(shadow)
-P
-
 step "clean up"
 cd /mnt && rm -rf t && [ -z "$(ls -A)" ]
 cd /
