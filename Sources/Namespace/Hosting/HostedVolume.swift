@@ -48,11 +48,12 @@ public final class HostedVolume: Sendable {
     /// Of the names of a volume's objects in its store.
     public static let prefix = "volume"
 
-    /// Opens the volume in `folder`, whose parent exists, and makes an empty one when there is none. On `loop`.
+    /// Opens the volume in `folder`, whose parent exists, and makes an empty one when there is none. On `loop`. Who checks it
+    /// wants no housekeeping beside that.
     public static func open(
         _ name: String, folder: String, durability: Durability, world: World, loop: EventLoop,
         locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions(), mayMake: Bool = true,
-        connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
+        keepsHouse: Bool = true, connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
     ) async throws(HostingError) -> HostedVolume {
         let disk = world.disk
         let locked: Result<any DiskFile, HostingError> = await world.blocking.run(on: loop) { () throws(Never) in
@@ -97,7 +98,7 @@ public final class HostedVolume: Sendable {
             do throws(Failure) {
                 files = try await LogFS.open(headhunter, world: world, subvolume: 1)
             } catch { throw Self.volumeError(error) }
-            files.start()
+            if keepsHouse { files.start() }
             let tree = MountTree(LogFileSystem(files, world: world), loops: world.loops)
             let volume = Volume(
                 name, identity: headhunter.volume.high ^ headhunter.volume.low,
