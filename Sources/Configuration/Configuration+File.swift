@@ -173,6 +173,7 @@ extension Configuration.Engine {
         checkpointInterval = section.quantity(
             "checkpoint_interval", default: checkpointInterval, in: .seconds(1)...(.seconds(3600)))
         logSize = section.quantity("log_size", default: logSize, in: .mebi(16)...(.gibi(64)))
+        stageSize = section.quantity("stage_size", default: stageSize, in: .mebi(64)...(.tebi(16)))
         nonceRange = section.integer("nonce_range", default: nonceRange, in: 1024...16_777_216)
         nodeCache = section.quantity("node_cache", default: nodeCache, in: .mebi(16)...(.tebi(1)))
         dataCache = section.quantity("data_cache", default: dataCache, in: .mebi(16)...(.tebi(16)))

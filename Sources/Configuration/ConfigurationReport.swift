@@ -27,6 +27,7 @@ extension LoadedConfiguration {
         row("engine.flush_time", "\(c.engine.flushTime)")
         row("engine.checkpoint_interval", "\(c.engine.checkpointInterval)")
         row("engine.log_size", "\(c.engine.logSize)")
+        row("engine.stage_size", "\(c.engine.stageSize)")
         row("engine.nonce_range", "\(c.engine.nonceRange)")
         row("engine.node_cache", "\(c.engine.nodeCache)")
         row("engine.data_cache", "\(c.engine.dataCache)")

@@ -85,6 +85,7 @@ public struct EngineTrial {
         options.takesOver = takesOver
         options.cacheBytes = 0
         options.metadataObjectBytes = 64 << 10
+        options.metadataObjectsMin = 2
         options.checkpointNanoseconds = 30_000_000
         options.nonceRange = 3
         options.logReserveBytes = 64 << 10

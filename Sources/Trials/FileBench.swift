@@ -41,6 +41,7 @@ package enum Bench {
         if small {
             options.cacheBytes = 0
             options.metadataObjectBytes = 64 << 10
+            options.metadataObjectsMin = 2
             options.checkpointNanoseconds = 30_000_000
             options.nonceRange = 8
             options.logReserveBytes = 64 << 10

@@ -49,6 +49,7 @@ private func issues(_ text: String, _ words: [String] = []) -> [String] {
             flush_time = "100ms"
             checkpoint_interval = "1h"
             log_size = "64 GiB"
+            stage_size = "64MiB"
             nonce_range = 1024
             node_cache = "1TiB"
             data_cache = "16TiB"
@@ -74,6 +75,7 @@ private func issues(_ text: String, _ words: [String] = []) -> [String] {
         #expect(c.engine.flushSize.description == "1MiB" && c.engine.flushTime.description == "100ms")
         #expect(c.engine.checkpointInterval.description == "1h" && c.engine.logSize.description == "64GiB")
         #expect(c.engine.nonceRange == 1024 && c.engine.dataCache.description == "16TiB")
+        #expect(c.engine.stageSize.description == "64MiB")
         #expect(c.volumes.map(\.name) == ["A_1", "b-2"] && c.volumes.map(\.durability) == [.store, .memory])
         #expect(c.users[0].secret.revealed == "s:e" && c.users[0].gid == 4_294_967_294)
         #expect(c.users[0].place == "p.toml:25:1" && c.volumes[1].place == "p.toml:22:1")

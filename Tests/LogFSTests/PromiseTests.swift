@@ -256,7 +256,11 @@ struct PromiseTests {
                             }
                         }
                         try await files.tidy()
-                        for _ in 0..<4 { try await volume.checkpoint() }
+                        for _ in 0..<4 {
+                            try await volume.checkpoint()
+                            // Objects are deleted beside the checkpoints.
+                            await world.loops[0].sleep(nanoseconds: 1_000_000_000)
+                        }
                         let left = simulation.files(below: "store").filter { $0.path.contains("segment") }
                         guard left.isEmpty else { return "\(left)" }
                     }

@@ -77,7 +77,7 @@ class Volume:
         newest = self.store.numbers(self.prefix + "/header/")[-1]
         expect(newest > max(self.store.numbers(self.prefix + "/boundary/"), default=0), "the newest header was overtaken")
         data = self.store.get("%s/header/%016x" % (self.prefix, newest))
-        expect(data[:4] == b"PXHD" and struct.unpack_from("<H", data, 4)[0] == 2, "not a header that this program knows")
+        expect(data[:4] == b"PXHD" and struct.unpack_from("<H", data, 4)[0] == 3, "not a header that this program knows")
         expect(crc32c(data[:-4]) == struct.unpack_from("<I", data, len(data) - 4)[0], "the header's checksum")
         features, self.high, self.low, own = struct.unpack_from("<4Q", data, 8)
         expect(features < 4 and own == newest, "the header's features or number")
@@ -86,14 +86,14 @@ class Volume:
         self.first_slot = first_slot if features & 1 else None
         self.partial = features & 2
         self.log_first, self.log_durable = struct.unpack_from("<2Q", data, 56)
-        trees, objects, doomed = struct.unpack_from("<3I", data, 88)
+        trees, objects, doomed, staged = struct.unpack_from("<4I", data, 88)
         place = 128
         for _ in range(trees):
             tree = struct.unpack_from("<I", data, place)[0]
             self.trees[tree] = {}
             self.read_node(tree, data[place + 4:place + 32], None)
             place += 32
-        expect(place + objects * 24 + doomed * 9 + 4 == len(data), "the header's length")
+        expect(place + objects * 24 + doomed * 9 + staged * 20 + 4 == len(data), "the header's length")
 
     def object(self, number):
         if number not in self.objects:
@@ -138,8 +138,9 @@ class Volume:
             return False
         with open(os.path.join(self.log, "place"), "rb") as file:
             data = file.read()
-        expect(crc32c(data[:8]) == struct.unpack_from("<I", data, 8)[0], "the checksum of the log's place")
-        return struct.unpack_from("<Q", data)[0] == self.place
+        whole = [copy for copy in (data[:12], data[12:24]) if crc32c(copy[:8]) == struct.unpack_from("<I", copy, 8)[0]]
+        expect(whole, "the checksum of the log's place")
+        return struct.unpack_from("<Q", whole[0])[0] == self.place
 
     def read_slots(self):
         """The records from `logFirst` on that the store has."""

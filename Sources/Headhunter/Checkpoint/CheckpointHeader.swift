@@ -16,18 +16,19 @@ import Glibc
 /// 64  logDurable u64           a log record known to be durable when this was written
 /// 72  treeEpoch u64            nodes changed after this checkpoint are born later
 /// 80  wall      i64            nanoseconds since 1970, for people
-/// 88  trees u32   92 objects u32   96 doomed u32   100 reserved u32
+/// 88  trees u32   92 objects u32   96 doomed u32   100 staged u32
 /// 104 log       u64            names the directory that has the log; 0: there is nothing in a log that matters
 /// 112 firstSlot u64            with feature 1: the first slot that may hold records from logFirst on
 /// 120 slotsEnd  u64            records from this one on count only in slots of this epoch: those of owners before were cut
 /// 128 trees:   id u32, then an address as in NodeCodec; object 0: an empty tree
 ///     objects: number u64, bytes u64, live bytes u64         of metadata objects
 ///     doomed:  kind u8, number u64                           objects to delete, until it is known to be done
+///     staged:  segment u64, size u64, checksum u32           segments whose checksums only the log has
 ///     checksum u32
 /// ```
 struct CheckpointHeader: Equatable, Sendable {
     static let magic: UInt32 = 0x4448_5850
-    static let version: UInt16 = 2
+    static let version: UInt16 = 3
     /// Slots in the store hold the log, too.
     static let slotsFeature: UInt64 = 1
     /// The trees have a part of what the log holds from logFirst on: without all of that log they are of no use.
@@ -35,14 +36,24 @@ struct CheckpointHeader: Equatable, Sendable {
     /// Features that this program understands.
     static let featuresKnown: UInt64 = slotsFeature | partialFeature
     static let treesMax = 1 << 16
-    static let objectsMax = 1 << 20
-    static let doomedMax = 1 << 20
+    /// Numbers of any kind stay below it, and epochs below the other: what is counted on from there does not overflow.
+    static let numberMax: UInt64 = 1 << 62
+    static let epochMax: UInt64 = 1 << 30
     private static let fixedSize = 128
 
     struct MetadataObject: Equatable, Sendable {
         var number: UInt64
         var bytes: UInt64
         var live: UInt64
+    }
+
+    /// A segment that the trees name and that was in the store when the header was made, but whose checksums were not in the
+    /// table yet: they are in the log, and who goes on without that log compares the object with this.
+    struct StagedSegment: Equatable, Sendable {
+        var segment: UInt64
+        var size: UInt64
+        /// CRC32C of the checksums of its blocks, little-endian.
+        var checksum: UInt32
     }
 
     /// Those without a field of their own.
@@ -63,19 +74,21 @@ struct CheckpointHeader: Equatable, Sendable {
     var trees: [(id: UInt32, root: NodeAddress?)]
     var objects: [MetadataObject]
     var doomed: [DoomedObject]
+    var staged: [StagedSegment]
 
     static func == (a: CheckpointHeader, b: CheckpointHeader) -> Bool {
         a.features == b.features && a.volume == b.volume && a.number == b.number && a.epoch == b.epoch
             && a.nonces == b.nonces && a.logFirst == b.logFirst && a.logDurable == b.logDurable
             && a.treeEpoch == b.treeEpoch && a.wall == b.wall && a.log == b.log && a.firstSlot == b.firstSlot
             && a.slotsEnd == b.slotsEnd && a.isPartial == b.isPartial && a.objects == b.objects && a.doomed == b.doomed
-            && a.trees.count == b.trees.count
+            && a.staged == b.staged && a.trees.count == b.trees.count
             && zip(a.trees, b.trees).allSatisfy { $0.id == $1.id && $0.root == $1.root }
     }
 
     func encoded() -> Block {
         let size =
-            Self.fixedSize + trees.count * (4 + NodeCodec.addressSize) + objects.count * 24 + doomed.count * 9 + 4
+            Self.fixedSize + trees.count * (4 + NodeCodec.addressSize) + objects.count * 24 + doomed.count * 9
+            + staged.count * 20 + 4
         let block = Block(capacity: size)
         let base = block.base
         memset(base, 0, size)
@@ -98,6 +111,7 @@ struct CheckpointHeader: Equatable, Sendable {
         put(UInt32(trees.count), 88)
         put(UInt32(objects.count), 92)
         put(UInt32(doomed.count), 96)
+        put(UInt32(staged.count), 100)
         put(log, 104)
         put(firstSlot ?? 0, 112)
         put(slotsEnd, 120)
@@ -118,14 +132,15 @@ struct CheckpointHeader: Equatable, Sendable {
             put(object.number, place + 1)
             place += 9
         }
+        for segment in staged {
+            put(segment.segment, place)
+            put(segment.size, place + 8)
+            put(segment.checksum, place + 16)
+            place += 20
+        }
         put(CRC32C.of(UnsafeRawBufferPointer(start: base, count: place)), place)
         block.count = place + 4
         return block
-    }
-
-    /// Whether it keeps to what a reader accepts.
-    var isReadable: Bool {
-        trees.count <= Self.treesMax && objects.count <= Self.objectsMax && doomed.count <= Self.doomedMax
     }
 
     enum Malformed: Error, Equatable, Sendable {
@@ -139,7 +154,7 @@ struct CheckpointHeader: Equatable, Sendable {
         volume: VolumeIdentity, number: UInt64, epoch: UInt64, nonces: UInt64, logFirst: UInt64, logDurable: UInt64,
         treeEpoch: UInt64, wall: Int64, log: UInt64 = 0, firstSlot: UInt64? = nil, slotsEnd: UInt64 = 0,
         isPartial: Bool = false, trees: [(id: UInt32, root: NodeAddress?)], objects: [MetadataObject],
-        doomed: [DoomedObject]
+        doomed: [DoomedObject], staged: [StagedSegment] = []
     ) {
         self.volume = volume
         self.number = number
@@ -156,6 +171,7 @@ struct CheckpointHeader: Equatable, Sendable {
         self.trees = trees
         self.objects = objects
         self.doomed = doomed
+        self.staged = staged
     }
 
     init(reading bytes: UnsafeRawBufferPointer) throws(Malformed) {
@@ -186,30 +202,51 @@ struct CheckpointHeader: Equatable, Sendable {
         let treeCount = Int(get(88, UInt32.self))
         let objectCount = Int(get(92, UInt32.self))
         let doomedCount = Int(get(96, UInt32.self))
-        guard treeCount <= Self.treesMax, objectCount <= Self.objectsMax, doomedCount <= Self.doomedMax,
+        let stagedCount = Int(get(100, UInt32.self))
+        // The bytes that are here bound all lists.
+        guard treeCount <= Self.treesMax,
             bytes.count == Self.fixedSize + treeCount * (4 + NodeCodec.addressSize) + objectCount * 24
-                + doomedCount * 9 + 4
+                + doomedCount * 9 + stagedCount * 20 + 4
+        else { throw .notAHeader }
+        // A checksum keeps nobody from writing a header of his own.
+        guard epoch < Self.epochMax, logFirst > 0,
+            [number, nonces, logFirst, logDurable, treeEpoch, firstSlot ?? 0, slotsEnd].allSatisfy({
+                $0 < Self.numberMax
+            })
         else { throw .notAHeader }
         var place = Self.fixedSize
         trees = []
         for _ in 0..<treeCount {
             let root = NodeCodec.loadAddress(base + place + 4)
-            trees.append((get(place, UInt32.self), root.object == 0 ? nil : root))
+            let id = get(place, UInt32.self)
+            guard id < Self.treesMax, root.length <= UInt32(NodeCodec.sizeMax) else { throw .notAHeader }
+            trees.append((id, root.object == 0 ? nil : root))
             place += 4 + NodeCodec.addressSize
         }
         objects = []
         for _ in 0..<objectCount {
-            objects.append(
-                MetadataObject(
-                    number: get(place, UInt64.self), bytes: get(place + 8, UInt64.self),
-                    live: get(place + 16, UInt64.self)))
+            let object = MetadataObject(
+                number: get(place, UInt64.self), bytes: get(place + 8, UInt64.self), live: get(place + 16, UInt64.self))
+            guard object.live <= object.bytes, object.bytes < Self.numberMax, object.number < Self.numberMax else {
+                throw .notAHeader
+            }
+            objects.append(object)
             place += 24
         }
         doomed = []
         for _ in 0..<doomedCount {
             guard let kind = DoomedObject.Kind(rawValue: get(place, UInt8.self)) else { throw .notAHeader }
             doomed.append(DoomedObject(kind: kind, number: get(place + 1, UInt64.self)))
+            guard doomed[doomed.count - 1].number < Self.numberMax else { throw .notAHeader }
             place += 9
+        }
+        staged = []
+        for _ in 0..<stagedCount {
+            staged.append(
+                StagedSegment(
+                    segment: get(place, UInt64.self), size: get(place + 8, UInt64.self),
+                    checksum: get(place + 16, UInt32.self)))
+            place += 20
         }
     }
 }

@@ -9,9 +9,11 @@ struct CheckpointState {
     var header: CheckpointHeader
     /// Metadata objects, by number.
     var objects: [UInt64: CheckpointHeader.MetadataObject]
-    var doomed: [DoomedObject]
-    /// Headers below this have been deleted.
-    var headersFrom: UInt64
+    /// Nobody needs them any more; each header lists them until they are known to be deleted.
+    var doomed: Set<DoomedObject>
+    var cleaning = Cleaning()
+    /// Metadata objects of which nodes could not be read: they are not read again for the sake of order.
+    var unmovable: Set<UInt64> = []
     var begun: UInt64 = 0
     var completed: UInt64 = 0
     var isRunning = false
@@ -25,6 +27,8 @@ struct CheckpointState {
     var isClosing = false
     /// None begins: what is stored is being copied.
     var isHeld = false
+    var isLookingForOwner = false
+    var lastLook: UInt64 = 0
     var timer: LoopTimer?
     var spaceTimer: LoopTimer?
     /// Frozen, packed and stored so far, for the next attempt's header if this one is given up.
@@ -35,8 +39,7 @@ struct CheckpointState {
         self.header = header
         objects = [:]
         for object in header.objects { objects[object.number] = object }
-        doomed = header.doomed
-        headersFrom = 0
+        doomed = Set(header.doomed)
     }
 }
 
@@ -61,6 +64,8 @@ extension Headhunter {
             guard let self, !self.checkpoints.isClosing else { return }
             self.boundUnsent()
             self.startCheckpoint()
+            self.startCleaning()
+            self.lookForOwner()
             self.startTimer()
         }
     }
@@ -117,7 +122,9 @@ extension Headhunter {
             throw error
         }
         checkpoints.isHeld = isFrozen.load(ordering: .relaxed) && !checkpoints.isClosing
-        while storing.log?.isDeleting ?? false { await loop.sleep(nanoseconds: 1_000_000) }
+        while storing.log?.isDeleting ?? false || checkpoints.cleaning.isRunning {
+            await loop.sleep(nanoseconds: 1_000_000)
+        }
         // One may have begun behind it.
         while checkpoints.isRunning {
             await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
@@ -133,12 +140,14 @@ extension Headhunter {
         thawing = []
         for continuation in waiting { continuation.resume() }
         if !checkpoints.waiting.isEmpty || checkpointIsWanted { startCheckpoint() }
+        startCleaning()
     }
 
     public var standsStill: Bool { isFrozen.load(ordering: .relaxed) }
 
     private func runCheckpoint() async {
         let number = checkpoints.begun
+        await rewriteEmptiest()
         do throws(VolumeError) {
             try await writeCheckpoint()
             checkpoints.completed = number
@@ -182,6 +191,10 @@ extension Headhunter {
         var isPartial: Bool
         /// The last record that the trees have something of.
         var last: UInt64
+        /// Bytes of records that no header has covered so far.
+        var logBytes: Int
+        /// What the frozen trees do not name, and so may be deleted behind a header that has them.
+        var doomed: Set<DoomedObject>
     }
 
     private func freeze() -> Frozen? {
@@ -210,7 +223,7 @@ extension Headhunter {
             roots: roots, released: released, treeEpoch: cache.freeze(), logFirst: logFirst, nonces: nonces.promised,
             stages: segments.sealAll(), hasCopies: hasCopies,
             firstSlot: firstSlot(isPartial: !isLogEmpty, isOn: hasCopies),
-            isPartial: !isLogEmpty, last: next - 1)
+            isPartial: !isLogEmpty, last: next - 1, logBytes: logUncovered, doomed: checkpoints.doomed)
     }
 
     private func writeCheckpoint() async throws(VolumeError) {
@@ -226,13 +239,19 @@ extension Headhunter {
 
         for address in frozen.released {
             guard var object = checkpoints.objects[address.object] else { continue }
+            guard object.live >= UInt64(address.length) else {
+                throw .damaged("metadata object \(address.object): more of it is given up than there was")
+            }
             object.live -= UInt64(address.length)
             checkpoints.objects[address.object] = object
         }
-        for (number, object) in checkpoints.objects where object.live == 0 {
-            checkpoints.doomed.append(DoomedObject(kind: .metadata, number: number))
+        // What was deleted meanwhile needs no listing.
+        var doomed = frozen.doomed.intersection(checkpoints.doomed)
+        for (number, object) in checkpoints.objects where object.live == 0 && doomed.count < Cleaning.listedMax {
+            doomed.insert(DoomedObject(kind: .metadata, number: number))
             checkpoints.objects[number] = nil
         }
+        checkpoints.doomed.formUnion(doomed)
         var trees: [(id: UInt32, root: NodeAddress?)] = []
         for (id, root) in frozen.roots { trees.append((id, packer.address(of: root))) }
         let header = CheckpointHeader(
@@ -244,20 +263,26 @@ extension Headhunter {
             log: checkpoints.isClosing && log.last < frozen.logFirst ? 0 : place, firstSlot: frozen.firstSlot,
             slotsEnd: checkpoints.header.slotsEnd, isPartial: frozen.isPartial, trees: trees,
             objects: checkpoints.objects.values.sorted { $0.number < $1.number },
-            doomed: checkpoints.doomed.sorted { ($0.kind.rawValue, $0.number) < ($1.kind.rawValue, $1.number) })
-        // Nothing is cut for a header that no reader takes.
-        guard header.isReadable else {
-            throw .readOnly("\(header.objects.count) metadata objects are more than a checkpoint may name")
-        }
+            doomed: doomed.sorted { ($0.kind.rawValue, $0.number) < ($1.kind.rawValue, $1.number) },
+            staged: frozen.stages.map { stage in
+                CheckpointHeader.StagedSegment(
+                    segment: stage.number, size: UInt64(stage.size), checksum: BlockChecksums.sum(stage.checksums.all))
+            })
         try await publish(header)
         let before = checkpoints.header
         checkpoints.header = header
         headerIsStored(header, before: before, isOn: frozen.hasCopies)
         await install(packer)
+        if !frozen.isPartial { covered(frozen.logBytes) }
         await log.cut(below: header.logFirst)
-        try await clean()
-        if !checkpoints.isClosing { try await removeDeadSegments() }
+        startCleaning()
         checkSpace()
+    }
+
+    private func covered(_ bytes: Int) {
+        gate.enterWrite()
+        logUncovered -= bytes
+        gate.leaveWrite()
     }
 
     /// Packs and stores all frozen nodes, a few objects at a time.
@@ -359,6 +384,35 @@ extension Headhunter {
         return newest
     }
 
+    private static let ownerLookNanoseconds: UInt64 = 1_000_000_000
+
+    /// An owner with nothing to write would never meet the one that has taken the volume over, and go on answering reads
+    /// with what is no more.
+    private func lookForOwner() {
+        let now = world.clock.monotonic()
+        guard !checkpoints.isLookingForOwner, checkpoints.failure == nil,
+            now >= checkpoints.lastLook + Self.ownerLookNanoseconds
+        else { return }
+        (checkpoints.isLookingForOwner, checkpoints.lastLook) = (true, now)
+        loop.task {
+            let next = self.checkpoints.header.number + 1
+            let isTaken = await self.isTaken(next)
+            self.checkpoints.isLookingForOwner = false
+            // It may be our own that has come, or is on its way.
+            guard isTaken, self.checkpoints.header.number < next, !self.checkpoints.isRunning else { return }
+            self.failStoring(.fenced)
+        }
+    }
+
+    /// Whether there is, or was, a header with this number; false as well when the store does not tell.
+    private func isTaken(_ number: UInt64) async -> Bool {
+        do throws(StoreError) {
+            if try await store.head(objectName(ObjectNaming.header, number)) != nil { return true }
+            guard let passed = try await newestBoundary() else { return false }
+            return passed >= number
+        } catch { return false }
+    }
+
     /// The stored nodes become clean; their parents learn where they are. In slices, so that no writer waits long.
     private func install(_ packer: NodePacker) async {
         let stored = packer.stored
@@ -389,125 +443,6 @@ extension Headhunter {
             gate.leaveWrite()
             index = end
             await Task.yield()
-        }
-    }
-
-    /// Deletes what no header needs any more. What can not be deleted now stays listed.
-    private func clean() async throws(VolumeError) {
-        let newest = checkpoints.header.number
-        // The header before the newest stays: somebody who opens the volume read-only may be reading it.
-        if newest >= 3, checkpoints.headersFrom < newest - 1 {
-            let boundary = newest - 2
-            do throws(StoreError) {
-                try await store.put(objectName(ObjectNaming.boundary, boundary), .blocks([Block(capacity: 0)]))
-                for kind in [ObjectNaming.header, ObjectNaming.boundary] {
-                    for name in try await store.names(prefix: ObjectNaming.prefix(prefix, kind)) {
-                        guard let number = ObjectNaming.number(name, prefix, kind) else { continue }
-                        if number < boundary || number == boundary && kind == ObjectNaming.header {
-                            try await store.delete(name)
-                        }
-                    }
-                }
-                checkpoints.headersFrom = newest - 1
-            } catch {
-                if let failure = patience(error, "cleaning up headers") { throw failure }
-            }
-        }
-        var left: [DoomedObject] = []
-        for object in checkpoints.doomed {
-            let kind = object.kind == .metadata ? ObjectNaming.metadata : ObjectNaming.segment
-            do throws(StoreError) {
-                try await store.delete(objectName(kind, object.number))
-            } catch {
-                if let failure = patience(error, "deleting \(kind) \(object.number)") { throw failure }
-                left.append(object)
-            }
-        }
-        checkpoints.doomed = left
-    }
-
-    private static let deadSegmentsSlice = 64
-
-    /// Takes dead segments out of the table. Their objects are doomed from here on: they go when a header is durable
-    /// that has them in its list, and so names none of their bytes.
-    private func removeDeadSegments() async throws(VolumeError) {
-        let dead = try await patiently { () async throws(VolumeError) in
-            try await self.read { (view) throws(Missing) -> [UInt64] in
-                try SegmentTable.marked(view, SegmentTable.deadTag, from: 0, limit: Self.deadSegmentsSlice)
-            }
-        }
-        for segment in dead {
-            let isDead = try await patiently { () async throws(VolumeError) in try await self.removeSegment(segment) }
-            if isDead { checkpoints.doomed.append(DoomedObject(kind: .segment, number: segment)) }
-        }
-    }
-
-    /// Takes a segment without a live byte out of the table. False: it has some again.
-    private func removeSegment(_ segment: UInt64) async throws(VolumeError) -> Bool {
-        while true {
-            let (left, _) = try await change(isUrgent: true) { (change) throws(Missing) -> Int? in
-                guard !self.segments.isPromised(segment), let record = try SegmentTable.read(change, segment),
-                    record.live == 0
-                else { return nil }
-                return try SegmentTable.remove(change, segment)
-            }
-            guard let left else { return false }
-            if left == 0 { return true }
-        }
-    }
-
-    // MARK: Nonces
-
-    /// A number that no object's name has ever had.
-    func nonce() async throws(VolumeError) -> UInt64 {
-        while true {
-            if let number = takeNonce() { return number }
-            try await reserveNonces()
-        }
-    }
-
-    private func takeNonce() -> UInt64? {
-        gate.enterWrite()
-        defer { gate.leaveWrite() }
-        guard nonces.next < nonces.reserved else { return nil }
-        nonces.next += 1
-        return nonces.next - 1
-    }
-
-    /// Makes a range ours, durably, before any of it is used.
-    private func reserveNonces() async throws(VolumeError) {
-        let range = options.nonceRange
-        // Urgent: a checkpoint may be waiting for this, so this must not wait for a checkpoint. What is promised is
-        // raised with the change, because a header may cut the record from the log before we hear of its sync.
-        let (promised, number) = try await change(isUrgent: true) { (change) throws(Missing) -> UInt64 in
-            self.nonces.promised += range
-            SystemTree.putNonces(change, self.nonces.promised)
-            return self.nonces.promised
-        }
-        // With the data of earlier records: a recovery cuts the log where data is missing.
-        try await patiently { () async throws(VolumeError) in try await self.logged(number) }
-        gate.enterWrite()
-        nonces.reserved = max(nonces.reserved, promised)
-        gate.leaveWrite()
-    }
-}
-
-/// Tree 0: what belongs to the volume and to no subvolume.
-enum SystemTree {
-    static let id: UInt32 = 0
-    /// The first byte of its keys says what they are.
-    private static let noncesKey: [UInt8] = [1]
-
-    static func putNonces(_ change: Change, _ value: UInt64) {
-        noncesKey.withUnsafeBytes { key in
-            withUnsafeBytes(of: value.littleEndian) { change.put(id, key, $0) }
-        }
-    }
-
-    static func nonces(in overlay: Overlay) -> UInt64? {
-        noncesKey.withUnsafeBytes { key -> UInt64? in
-            guard case .found(let value) = overlay.get(id, key), value.count == 8 else { return nil }
-            return UInt64(littleEndian: value.loadUnaligned(as: UInt64.self))
         }
     }
 }

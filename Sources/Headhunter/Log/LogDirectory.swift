@@ -18,7 +18,11 @@ struct LogDirectory {
         case damaged
     }
 
-    /// The directory's name: eight bytes, little-endian, and their CRC32C.
+    private static let copyBytes = 12
+    private static let copies = 2
+
+    /// The directory's name: eight bytes, little-endian, and their CRC32C; twice, because a log without its name is a log
+    /// lost.
     func place() throws(Errno) -> Name {
         let file: any DiskFile
         do throws(Errno) { file = try disk.open(path + "/" + Self.fileName, []) } catch {
@@ -26,23 +30,28 @@ struct LogDirectory {
             return .none
         }
         defer { file.close() }
-        let block = Block(capacity: 12)
-        memset(block.base, 0, 12)
+        let block = Block(capacity: Self.copies * Self.copyBytes)
+        memset(block.base, 0, block.capacity)
         defer { extendLifetime(block) }
         block.count = try file.read(into: block.free, at: 0)
-        let place = UInt64(littleEndian: block.base.load(as: UInt64.self))
-        let sum = UInt32(littleEndian: block.base.load(fromByteOffset: 8, as: UInt32.self))
-        let isWhole = block.count == 12 && sum == CRC32C.of(UnsafeRawBufferPointer(start: block.base, count: 8))
-        return isWhole && place != 0 ? .place(place) : .damaged
+        for copy in 0..<Self.copies {
+            let base = block.base + copy * Self.copyBytes
+            let place = UInt64(littleEndian: base.loadUnaligned(as: UInt64.self))
+            let sum = UInt32(littleEndian: base.loadUnaligned(fromByteOffset: 8, as: UInt32.self))
+            if place != 0, sum == CRC32C.of(UnsafeRawBufferPointer(start: base, count: 8)) { return .place(place) }
+        }
+        return .damaged
     }
 
     /// Gives the directory a name, durably.
     func name(_ place: UInt64) throws(Errno) {
-        let block = Block(capacity: 12)
+        let block = Block(capacity: Self.copies * Self.copyBytes)
         defer { extendLifetime(block) }
-        withUnsafeBytes(of: place.littleEndian) { block.append($0) }
-        let sum = CRC32C.of(block.bytes)
-        withUnsafeBytes(of: sum.littleEndian) { block.append($0) }
+        let sum = withUnsafeBytes(of: place.littleEndian) { CRC32C.of($0) }
+        for _ in 0..<Self.copies {
+            withUnsafeBytes(of: place.littleEndian) { block.append($0) }
+            withUnsafeBytes(of: sum.littleEndian) { block.append($0) }
+        }
         let name = path + "/" + Self.fileName
         let draft = name + ReplayLog.draftSuffix
         do throws(Errno) { try disk.remove(draft) } catch { guard error == .noEntry else { throw error } }

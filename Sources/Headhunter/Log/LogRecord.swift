@@ -14,7 +14,7 @@ enum LogRecord {
                 let kind = try reader.u8()
                 switch kind {
                 case put, delete:
-                    let tree = try reader.varint(limit: Int(UInt32.max))
+                    let tree = try reader.varint(limit: CheckpointHeader.treesMax - 1)
                     let keyCount = try reader.varint(limit: WriteSet.keyBytesMax)
                     let valueCount = kind == put ? try reader.varint(limit: WriteSet.entryBytesMax - keyCount) : 0
                     guard keyCount > 0 else { return false }
@@ -27,6 +27,7 @@ enum LogRecord {
                     let segment = try reader.varint()
                     let offset = try reader.varint(limit: SegmentFormat.sizeMax)
                     let length = try reader.varint(limit: SegmentFormat.sizeMax)
+                    guard offset + length <= SegmentFormat.sizeMax else { return false }
                     let named = SegmentRange(
                         segment: segment, offset: UInt32(offset), length: UInt32(length),
                         checksum: try reader.u32LE())

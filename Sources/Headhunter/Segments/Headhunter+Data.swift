@@ -12,7 +12,8 @@ struct DataState {
 
     var waiters: [Waiter] = []
     var isWriting = false
-    var isUploading = false
+    /// Segments on their way to the store.
+    var uploading: Set<UInt64> = []
     var uploadsWaiting: [UnsafeContinuation<Void, Never>] = []
     var isLookingAtSpace = false
     var bytesSinceLook: UInt64 = 0
@@ -78,6 +79,8 @@ extension Headhunter {
         guard segments.isFull else { return }
         if let failure { throw failure }
         // All is durable and the store is behind, or no numbers are to be had: whoever asks again at once would only spin.
+        // What fills the stage may be open segments, which would never go by themselves.
+        if segments.isStageFull { segments.sealAll() }
         startUploads()
         await loop.sleep(nanoseconds: Self.roomNanoseconds)
     }
@@ -154,7 +157,7 @@ extension Headhunter {
         pumpData()
     }
 
-    private func waitForData(_ level: LogLevel) async throws(VolumeError) {
+    func waitForData(_ level: LogLevel) async throws(VolumeError) {
         try await told { waitForData(level, $0) }
     }
 
@@ -204,12 +207,13 @@ extension Headhunter {
         let outcome = Mutex<Errno?>(nil)
         world.blocking.submit(
             {
-                do throws(Errno) {
-                    for (stage, end) in plan.ends { try writer.write(stage, upTo: end, sync: sync) }
-                    segments.dropSynced()
-                } catch {
-                    outcome.withLock { $0 = error }
+                // One that can not be written must not keep the others from the disk.
+                for (stage, end) in plan.ends {
+                    do throws(Errno) { try writer.write(stage, upTo: end, sync: sync) } catch {
+                        outcome.withLock { $0 = $0 ?? error }
+                    }
                 }
+                segments.dropSynced()
             },
             then: {
                 self.data.isWriting = false
@@ -223,219 +227,5 @@ extension Headhunter {
                 if failure == nil || !self.data.waiters.isEmpty { self.pumpData() }
                 self.startUploads()
             }, on: loop)
-    }
-
-    // MARK: Uploading
-
-    func startUploads() {
-        guard !data.isUploading else { return }
-        let sealed = segments.state.withLock { state in
-            state.stages.values.filter { $0.isSealed && $0.synced == $0.size }.sorted { $0.number < $1.number }
-        }
-        // Also after a failure, whoever it hit: those who wait find it, and would wait for ever otherwise.
-        guard checkpoints.failure == nil, let first = sealed.first else { return endUploadWaits() }
-        data.isUploading = true
-        loop.task {
-            await self.upload(first)
-            self.data.isUploading = false
-            self.startUploads()
-        }
-    }
-
-    /// Gives a synced, sealed segment to the store and writes down what it is. Tries until it is done: the segment
-    /// can not be given up.
-    private func upload(_ stage: Segments.Stage) async {
-        let name = objectName(ObjectNaming.segment, stage.number)
-        do throws(Errno) { try await computeChecksums(stage) } catch {
-            return failData(.unavailable("reading \(stage.path): \(error)"))
-        }
-        while checkpoints.failure == nil {
-            do throws(StoreError) {
-                try await store.put(name, .file(path: stage.path, size: UInt64(stage.size)))
-                break
-            } catch {
-                if let failure = patience(error, "writing \(name)") { return failData(failure) }
-            }
-            await loop.sleep(nanoseconds: Self.retryNanoseconds)
-        }
-        guard checkpoints.failure == nil else { return }
-        checkpoints.trouble = nil
-        do throws(VolumeError) {
-            let number = try await seal(
-                stage.number, size: UInt64(stage.size), heat: { (_) throws(Missing) in stage.heat },
-                checksums: stage.checksums.all)
-            data.sealed = max(data.sealed, number)
-        } catch {
-            return failData(error)
-        }
-        segments.forget(stage)
-        if !store.capabilities.adoptsFiles {
-            let path = stage.path
-            let disk = world.disk
-            await world.blocking.run(on: loop) { () throws(Never) -> Void in
-                do throws(Errno) { try disk.remove(path) } catch { return }
-            }
-        }
-    }
-
-    /// Writes down that a segment is in the store: its checksums first, in as many changes as it takes.
-    private func seal(
-        _ segment: UInt64, size: UInt64, heat: (Change) throws(Missing) -> Heat, checksums: [UInt32]
-    ) async throws(VolumeError) -> UInt64 {
-        var next = 0
-        while next < SegmentTable.checksumKeys(blocks: checksums.count) {
-            let first = next
-            try await patiently { () async throws(VolumeError) in
-                _ = try await self.change(isUrgent: true) { (change) throws(Missing) -> Void in
-                    SegmentTable.putChecksums(change, segment, from: first, checksums)
-                }
-            }
-            next += SegmentTable.checksumKeysPerChange
-        }
-        return try await patiently { () async throws(VolumeError) in
-            try await self.change(isUrgent: true) { (change) throws(Missing) -> Void in
-                try SegmentTable.seal(change, segment, size: size, heat: try heat(change))
-            }.number
-        }
-    }
-
-    private func computeChecksums(_ stage: Segments.Stage) async throws(Errno) {
-        guard !stage.hasChecksums, let file = segments.state.withLock({ _ in stage.file }) else { return }
-        let checksums = try await world.blocking.run(on: loop) { () throws(Errno) -> BlockChecksums in
-            var checksums = BlockChecksums()
-            let buffer = Block(capacity: Segments.chunkSize)
-            defer { extendLifetime(buffer) }
-            var place = 0
-            while place < stage.size {
-                let target = UnsafeMutableRawBufferPointer(
-                    start: buffer.base, count: min(Segments.chunkSize, stage.size - place))
-                guard try file.read(into: target, at: UInt64(place)) == target.count else { throw .io }
-                checksums.update(UnsafeRawBufferPointer(target))
-                place += target.count
-            }
-            return checksums
-        }
-        stage.checksums = checksums
-        stage.hasChecksums = true
-    }
-
-    private func failData(_ error: VolumeError) {
-        checkpoints.failure = checkpoints.failure ?? error
-        fail(error)
-        endCheckpointWaits()
-        endUploadWaits()
-    }
-
-    private func endUploadWaits() {
-        let waiting = data.uploadsWaiting
-        data.uploadsWaiting.removeAll()
-        for continuation in waiting { continuation.resume() }
-    }
-
-    /// All segments that hold data now are in the store when this returns.
-    func uploadAll(_ stages: [Segments.Stage]) async throws(VolumeError) {
-        while segments.state.withLock({ state in stages.contains { state.stages[$0.number] != nil } }) {
-            if let failure = checkpoints.failure { throw failure }
-            do throws(VolumeError) {
-                try await waitForData(.durable)
-            } catch {
-                if error == .closed { throw error }
-                checkpoints.trouble = "\(error)"
-                await loop.sleep(nanoseconds: Self.retryNanoseconds)
-                continue
-            }
-            guard segments.state.withLock({ state in stages.contains { state.stages[$0.number] != nil } }) else {
-                break
-            }
-            await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
-                data.uploadsWaiting.append(continuation)
-                startUploads()
-            }
-        }
-        if let failure = checkpoints.failure { throw failure }
-    }
-
-    // MARK: Recovery
-
-    private static let marksSlice = 256
-
-    /// Segments that files name, of which the table does not know whether they got to the store: those without a
-    /// stage file are there, or something is wrong.
-    func settleSegments(_ named: [UInt64: [SegmentRange]]) async throws(VolumeError) {
-        var next: UInt64 = 0
-        while true {
-            let from = next
-            let marked = try await read { (view) throws(Missing) -> [UInt64] in
-                try SegmentTable.marked(view, SegmentTable.stagedTag, from: from, limit: Self.marksSlice)
-            }
-            guard let last = marked.last else { return }
-            for segment in marked where segments.stage(segment) == nil {
-                try await settle(segment, named[segment] ?? [])
-            }
-            next = last + 1
-        }
-    }
-
-    private func settle(_ segment: UInt64, _ named: [SegmentRange]) async throws(VolumeError) {
-        let name = objectName(ObjectNaming.segment, segment)
-        let checksums: BlockChecksums
-        let size: UInt64
-        do throws(StoreError) {
-            guard let found = try await store.head(name) else {
-                let live = try await liveBytes(segment)
-                guard live == 0 else {
-                    throw .corrupt("\(live) bytes of files are in it, and it is neither staged nor in the store")
-                }
-                try await forgetSegment(segment)
-                return
-            }
-            size = found
-            var sums = BlockChecksums()
-            var place: UInt64 = 0
-            while place < size {
-                let end = min(place + UInt64(Segments.chunkSize), size)
-                let block = try await store.get(name, range: place..<end)
-                sums.update(block.bytes)
-                extendLifetime(block)
-                place = end
-            }
-            checksums = sums
-            for range in named {
-                let start = UInt64(range.offset)
-                let block = try await store.get(name, range: start..<(start + UInt64(range.length)))
-                defer { extendLifetime(block) }
-                guard CRC32C.of(block.bytes) == range.checksum else {
-                    throw .corrupt("the bytes at \(start) are not what the log says")
-                }
-            }
-        } catch {
-            throw Self.volumeError(error, "\(name)")
-        }
-        _ = try await seal(
-            segment, size: size,
-            heat: { (change) throws(Missing) in
-                try SegmentTable.read(change, segment).flatMap { Heat(rawValue: $0.heat) } ?? .small
-            }, checksums: checksums.all)
-    }
-
-    private func liveBytes(_ segment: UInt64) async throws(StoreError) -> UInt64 {
-        do throws(VolumeError) {
-            return try await read { (view) throws(Missing) -> UInt64 in
-                try SegmentTable.read(view, segment)?.live ?? 0
-            }
-        } catch { throw .unavailable("\(error)") }
-    }
-
-    private func forgetSegment(_ segment: UInt64) async throws(StoreError) {
-        do throws(VolumeError) {
-            var left = 1
-            while left > 0 {
-                left = try await change(isUrgent: true) { (change) throws(Missing) -> Int in
-                    let left = try SegmentTable.remove(change, segment)
-                    if left == 0 { SegmentTable.unmark(change, SegmentTable.stagedTag, segment) }
-                    return left
-                }.0
-            }
-        } catch { throw .unavailable("\(error)") }
     }
 }

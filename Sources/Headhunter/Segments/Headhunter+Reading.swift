@@ -47,12 +47,18 @@ extension Headhunter {
         _ stage: Segments.Stage, _ offset: Int, _ buffer: UnsafeMutableRawBufferPointer
     ) async throws(VolumeError) -> Bool {
         let size = SegmentFormat.blockSize
-        let (file, checksums) = segments.state.withLock { _ in (stage.file, stage.known) }
+        let (file, checksums, end, isWhole) = segments.state.withLock { _ in
+            (stage.file, stage.known, stage.knownBytes, stage.isSealed && stage.knownBytes == stage.size)
+        }
         guard let file else { return false }
-        let wanted = blocks(stage.number, offset, buffer.count, end: checksums.count * size)
-        let isChecked = wanted.lowerBound < wanted.upperBound && offset + buffer.count <= wanted.upperBound * size
-        let from = isChecked ? wanted.lowerBound * size : offset
-        let count = isChecked ? wanted.count * size : buffer.count
+        guard offset + buffer.count <= end else {
+            // Its first bytes have left the memory, its last ones have not got to the file.
+            try await waitForData(.written)
+            return false
+        }
+        let wanted = blocks(stage.number, offset, buffer.count, end: end)
+        let from = wanted.lowerBound * size
+        let count = min(wanted.upperBound * size, end) - from
         let block = Block(capacity: count)
         block.count = count
         defer { extendLifetime(block) }
@@ -69,10 +75,10 @@ extension Headhunter {
             if segments.stage(stage.number) == nil { return false }
             throw .unavailable("reading \(stage.path): \(error)")
         }
-        if isChecked {
-            try check(block.bytes, against: checksums[wanted], "\(stage.path)", from)
-            dataCache.insert(stage.number, first: wanted.lowerBound, block.bytes)
-        }
+        try check(block.bytes, against: checksums[wanted], "\(stage.path)", from)
+        // A block that may still grow is not kept.
+        let kept = isWhole ? count : count / size * size
+        dataCache.insert(stage.number, first: wanted.lowerBound, UnsafeRawBufferPointer(rebasing: block.bytes[..<kept]))
         buffer.baseAddress?.copyMemory(from: block.base + (offset - from), byteCount: buffer.count)
         return true
     }

@@ -90,6 +90,13 @@ struct BlockChecksums: Sendable {
         }
     }
 
+    /// One checksum for a whole segment.
+    static func sum(_ checksums: [UInt32]) -> UInt32 {
+        var sum = CRC32C()
+        for checksum in checksums { withUnsafeBytes(of: checksum.littleEndian) { sum.update($0) } }
+        return sum.value
+    }
+
     /// With the last, shorter block.
     var all: [UInt32] { openCount == 0 ? complete : complete + [open.value] }
 }

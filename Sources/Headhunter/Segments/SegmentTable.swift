@@ -32,6 +32,8 @@ enum SegmentTable {
             live = UInt64(littleEndian: base.loadUnaligned(as: UInt64.self))
             size = UInt64(littleEndian: base.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
             heat = base.load(fromByteOffset: 16, as: UInt8.self)
+            // A right checksum is no proof that a server wrote it: what is counted on from here must not overflow.
+            guard live < CheckpointHeader.numberMax, size <= UInt64(SegmentFormat.sizeMax) else { return nil }
         }
 
         func withBytes(_ body: (UnsafeRawBufferPointer) -> Void) {
@@ -76,7 +78,13 @@ enum SegmentTable {
 
     static func read(_ change: Change, _ segment: UInt64) throws(Missing) -> Record? {
         let found = Key(recordTag, segment).withBytes { key in
-            Result { () throws(Missing) -> Record? in try change.get(SystemTree.id, key).flatMap { Record($0) } }
+            Result { () throws(Missing) -> Record? in
+                guard let value = try change.get(SystemTree.id, key) else { return nil }
+                guard let record = Record(value) else {
+                    throw change.damaged("the segment table's record of segment \(segment) makes no sense")
+                }
+                return record
+            }
         }
         return try found.get()
     }
@@ -205,7 +213,11 @@ extension Change {
                 live: 0, size: 0, heat: headhunter.segments.heat(of: range.segment).rawValue)
             SegmentTable.mark(self, SegmentTable.stagedTag, range.segment)
         }
-        record.live += live ?? UInt64(range.length)
+        let more = live ?? UInt64(range.length)
+        guard more < CheckpointHeader.numberMax - record.live else {
+            throw damaged("segment \(range.segment) is named too often")
+        }
+        record.live += more
         if record.size > 0 { SegmentTable.unmark(self, SegmentTable.deadTag, range.segment) }
         SegmentTable.write(self, range.segment, record)
         writes.note(range)
@@ -213,8 +225,9 @@ extension Change {
 
     /// Bytes that a file names already belong to one more.
     public func share(segment: UInt64, length: UInt64) throws(Missing) {
-        guard var record = try SegmentTable.read(self, segment) else {
-            preconditionFailure("bytes of a segment that is in no table were shared")
+        guard var record = try SegmentTable.read(self, segment), length < CheckpointHeader.numberMax - record.live
+        else {
+            throw damaged("files share bytes of segment \(segment), which is in no table")
         }
         record.live += length
         SegmentTable.write(self, segment, record)
@@ -223,10 +236,9 @@ extension Change {
 
     /// So many bytes of a segment belong to nobody any more.
     public func release(segment: UInt64, length: UInt64) throws(Missing) {
-        guard var record = try SegmentTable.read(self, segment) else {
-            preconditionFailure("bytes of a segment that is in no table were released")
+        guard var record = try SegmentTable.read(self, segment), record.live >= length else {
+            throw damaged("more bytes of segment \(segment) are given up than files have there")
         }
-        precondition(record.live >= length, "more bytes of a segment were released than are live")
         record.live -= length
         SegmentTable.write(self, segment, record)
         if record.live == 0, record.size > 0 { SegmentTable.mark(self, SegmentTable.deadTag, segment) }

@@ -24,9 +24,10 @@ final class Segments: Sendable {
         var synced = 0
         /// Set by the edge's one job in flight, under the mutex.
         var file: (any DiskFile)?
-        /// Checksums of the file's first blocks, as far as they are written. Of a file that a recovery found there are
-        /// none: it was checked against the log's own.
+        /// Checksums of the file's blocks, as far as they are written: the last one is of a part of its block if
+        /// `knownBytes` ends there.
         var known: [UInt32] = []
+        var knownBytes = 0
         /// When the first byte came.
         let since: UInt64
         // Of the edge's one job in flight:
@@ -36,13 +37,17 @@ final class Segments: Sendable {
         /// A write or a sync failed: what lies above `synced` in the file is unknown.
         var isSuspect = false
         var checksums = BlockChecksums()
-        /// False for a file that another process wrote: they are computed when it goes to the store.
-        var hasChecksums = true
 
         init(number: UInt64, heat: Heat, since: UInt64) {
             self.number = number
             self.heat = heat
             self.since = since
+        }
+
+        /// Readers compare what they read from the file with them. Behind the mutex.
+        func publish(_ checksums: BlockChecksums, upTo end: Int) {
+            known = checksums.all
+            knownBytes = end
         }
     }
 
@@ -57,6 +62,8 @@ final class Segments: Sendable {
         var promised: [UInt64: UInt64] = [:]
         /// Bytes in chunks.
         var memory = 0
+        /// Bytes of all stages: what the store lacks.
+        var staged = 0
         /// Since the last call of the edge: it is asked once.
         var edgeIsAsked = false
     }
@@ -66,12 +73,15 @@ final class Segments: Sendable {
     let epoch: UInt64
     let flushBytes: Int
     let memoryMax: Int
+    /// Bytes that may wait for the store: the local disk is not to be filled by data that it can not take as fast.
+    let stagedMax: Int
 
-    init(volume: VolumeIdentity, epoch: UInt64, flushBytes: Int, memoryMax: Int) {
+    init(volume: VolumeIdentity, epoch: UInt64, flushBytes: Int, memoryMax: Int, stagedMax: Int) {
         self.volume = volume
         self.epoch = epoch
         self.flushBytes = min(max(flushBytes, Self.chunkSize), SegmentFormat.sizeMax)
         self.memoryMax = memoryMax
+        self.stagedMax = max(stagedMax, 2 * self.flushBytes)
     }
 
     /// Nil: no memory or no number is left; the edge has to work first.
@@ -79,7 +89,9 @@ final class Segments: Sendable {
         precondition(bytes.count > 0 && bytes.count <= SegmentFormat.appendBytesMax)
         let checksum = CRC32C.of(bytes)
         return state.withLock { state in
-            guard state.memory + bytes.count + Self.chunkSize <= memoryMax else { return nil }
+            guard state.memory + bytes.count + Self.chunkSize <= memoryMax, hasStage(state, bytes.count) else {
+                return nil
+            }
             let index = Int(heat.rawValue)
             if let stage = state.open[index], stage.size + bytes.count > flushBytes {
                 stage.isSealed = true
@@ -95,7 +107,9 @@ final class Segments: Sendable {
                 state.stages[number] = stage
                 let first = chunk(&state, stage)
                 SegmentFormat.writeHeader(first.base, number: number, heat: heat, epoch: epoch, volume: volume)
+                state.staged += stage.size
             }
+            state.staged += bytes.count
             let offset = stage.size
             var rest = bytes
             while !rest.isEmpty {
@@ -115,6 +129,16 @@ final class Segments: Sendable {
             return (range, ask)
         }
     }
+
+    private func hasStage(_ state: State, _ count: Int) -> Bool {
+        state.staged + count + SegmentFormat.headerSize <= stagedMax
+    }
+
+    /// Only the store can make room.
+    var isStageFull: Bool { state.withLock { !hasStage($0, SegmentFormat.appendBytesMax) } }
+
+    /// Bytes that the store does not have yet.
+    var stagedBytes: Int { state.withLock { $0.staged } }
 
     private func chunk(_ state: inout State, _ stage: Stage) -> Block {
         let block = Block(capacity: Self.chunkSize)
@@ -140,7 +164,10 @@ final class Segments: Sendable {
 
     /// Whether an `append` may have been turned away.
     var isFull: Bool {
-        state.withLock { $0.numbers.isEmpty || $0.memory + SegmentFormat.appendBytesMax + Self.chunkSize > memoryMax }
+        state.withLock {
+            $0.numbers.isEmpty || $0.memory + SegmentFormat.appendBytesMax + Self.chunkSize > memoryMax
+                || !hasStage($0, SegmentFormat.appendBytesMax)
+        }
     }
 
     /// Copies bytes that are in memory; false when some of them are not.
@@ -166,7 +193,12 @@ final class Segments: Sendable {
 
     /// Takes in what a recovery found.
     func adopt(_ stages: [Stage]) {
-        state.withLock { state in for stage in stages { state.stages[stage.number] = stage } }
+        state.withLock { state in
+            for stage in stages {
+                state.stages[stage.number] = stage
+                state.staged += stage.size
+            }
+        }
     }
 
     /// What comes later goes to other segments. Answers all that are sealed and not in the store.
@@ -201,6 +233,7 @@ final class Segments: Sendable {
     func forget(_ stage: Stage) {
         state.withLock { state in
             state.stages[stage.number] = nil
+            state.staged -= stage.size
             for chunk in stage.chunks where chunk != nil { state.memory -= Self.chunkSize }
             stage.chunks.removeAll()
             // Not closed here: a read may be under way, and its file must not become another one's.

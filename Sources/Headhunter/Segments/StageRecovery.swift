@@ -12,6 +12,9 @@ final class StageRecovery {
         var path: String
         var file: any DiskFile
         var size: UInt64
+        /// Of the file's first bytes, computed from what was read to compare it with the log.
+        var checksums = BlockChecksums()
+        var summed: UInt64 = 0
     }
 
     private let disk: any Disk
@@ -114,39 +117,66 @@ final class StageRecovery {
             doubtful.insert(range.segment)
             return false
         }
-        guard let files = candidates[range.segment], let newest = files.last else { return false }
+        guard let files = candidates[range.segment], !files.isEmpty else { return false }
         if isUnsure { unsure.insert(range.segment) }
-        let earlier = checked[range.segment] ?? []
-        if matches(range, newest) {
-            checked[range.segment] = earlier + [range]
+        if matches(range, range.segment, files.count - 1) {
+            // In place: a segment of small files has ten thousands of them.
+            checked[range.segment, default: []].append(range)
             return true
         }
+        let earlier = checked[range.segment] ?? []
         // A newer file that was not completed: an older one then has to stand up to everything so far. When none does,
         // it is the range that is missing, and the newest file stays the one to go on with.
         for index in files.indices.dropLast().reversed()
-        where (earlier + [range]).allSatisfy({ matches($0, files[index]) }) {
+        where (earlier + [range]).allSatisfy({ matches($0, range.segment, index) }) {
             for file in files[(index + 1)...] {
                 file.file.close()
                 useless.append(file.path)
             }
-            candidates[range.segment] = Array(files[...index])
-            checked[range.segment] = earlier + [range]
+            candidates[range.segment]?.removeLast(files.count - 1 - index)
+            checked[range.segment, default: []].append(range)
             return true
         }
         return false
     }
 
-    private func matches(_ range: SegmentRange, _ candidate: Candidate) -> Bool {
-        guard Int(range.length) <= buffer.capacity else { return false }
-        let target = UnsafeMutableRawBufferPointer(start: buffer.base, count: Int(range.length))
+    private func matches(_ range: SegmentRange, _ segment: UInt64, _ index: Int) -> Bool {
+        guard Int(range.length) <= buffer.capacity, let size = candidates[segment]?[index].size,
+            let summed = candidates[segment]?[index].summed, let file = candidates[segment]?[index].file
+        else { return false }
+        let end = UInt64(range.offset) + UInt64(range.length)
+        guard end <= size else { return false }
         do throws(Errno) {
-            guard try candidate.file.read(into: target, at: UInt64(range.offset)) == target.count else { return false }
+            // Ranges come nearly in order: what lies between two of them is read on the way.
+            let isNext = summed <= UInt64(range.offset)
+            if isNext { try sum(segment, index, upTo: UInt64(range.offset)) }
+            let target = UnsafeMutableRawBufferPointer(start: buffer.base, count: Int(range.length))
+            guard try file.read(into: target, at: UInt64(range.offset)) == target.count else { return false }
+            guard CRC32C.of(UnsafeRawBufferPointer(target)) == range.checksum else { return false }
+            if isNext {
+                candidates[segment]?[index].checksums.update(UnsafeRawBufferPointer(target))
+                candidates[segment]?[index].summed = end
+            }
+            return true
         } catch {
             // Not the same as other bytes: they may be there, and somebody may have been told of them.
-            trouble = trouble ?? (error, candidate.path)
+            trouble = trouble ?? (error, candidates[segment]?[index].path ?? directory)
             return false
         }
-        return CRC32C.of(UnsafeRawBufferPointer(target)) == range.checksum
+    }
+
+    private func sum(_ segment: UInt64, _ index: Int, upTo end: UInt64) throws(Errno) {
+        guard let file = candidates[segment]?[index].file, var place = candidates[segment]?[index].summed else {
+            return
+        }
+        while place < end {
+            let target = UnsafeMutableRawBufferPointer(
+                start: buffer.base, count: Int(min(end - place, UInt64(buffer.capacity))))
+            guard try file.read(into: target, at: place) == target.count else { throw .io }
+            candidates[segment]?[index].checksums.update(UnsafeRawBufferPointer(target))
+            place += UInt64(target.count)
+            candidates[segment]?[index].summed = place
+        }
     }
 
     /// The first file that could not be read: nothing that was found may be relied on then.
@@ -158,8 +188,8 @@ final class StageRecovery {
     /// Makes durable what is gone on with; other files go.
     func finish() throws(Errno) {
         for segment in candidates.keys.sorted() {
-            guard var files = candidates[segment], var newest = files.popLast() else { continue }
-            for file in files {
+            guard let files = candidates[segment], var newest = files.last else { continue }
+            for file in files.dropLast() {
                 file.file.close()
                 useless.append(file.path)
             }
@@ -169,6 +199,9 @@ final class StageRecovery {
                 useless.append(newest.path)
                 continue
             }
+            // What files lie in is given out from here on, so its checksums are those of the bytes that were compared.
+            try sum(segment, files.count - 1, upTo: newest.size)
+            newest = candidates[segment]?.last ?? newest
             if unsure.contains(segment) {
                 let copy = try copy(newest, segment)
                 newest.file.close()
@@ -185,7 +218,8 @@ final class StageRecovery {
             stage.isSealed = true
             stage.chunks = Array(
                 repeating: nil, count: (stage.size + Segments.chunkSize - 1) / Segments.chunkSize)
-            stage.hasChecksums = false
+            stage.checksums = newest.checksums
+            stage.publish(newest.checksums, upTo: stage.size)
             chosen.append(stage)
         }
         try disk.syncDirectory(directory)
@@ -199,14 +233,18 @@ final class StageRecovery {
         let path = directory + "/" + StageWriter.fileName(segment, attempt)
         let file = try disk.open(path, [.write, .create, .exclusive])
         var place: UInt64 = 0
+        var checksums = BlockChecksums()
         while place < old.size {
             let target = UnsafeMutableRawBufferPointer(
                 start: buffer.base, count: Int(min(old.size - place, UInt64(buffer.capacity))))
             guard try old.file.read(into: target, at: place) == target.count else { throw .io }
             try file.write(UnsafeRawBufferPointer(target), at: place)
+            checksums.update(UnsafeRawBufferPointer(target))
             place += UInt64(target.count)
         }
+        guard checksums.all == old.checksums.all else { throw .io }
         try file.sync()
-        return Candidate(attempt: attempt, path: path, file: file, size: old.size)
+        return Candidate(
+            attempt: attempt, path: path, file: file, size: old.size, checksums: checksums, summed: old.size)
     }
 }

@@ -11,6 +11,9 @@ struct StageWriter {
     let directory: String
     let segments: Segments
 
+    /// What was left over may not make the next file's number overflow.
+    private static let attemptsMax = 1 << 32
+
     static func fileName(_ segment: UInt64, _ attempt: Int) -> String {
         let digits = String(segment, radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits + "-" + String(attempt) + ".stage"
@@ -20,7 +23,7 @@ struct StageWriter {
         guard name.hasSuffix(".stage"), name.utf8.count > 23 else { return nil }
         let parts = name.dropLast(6).split(separator: "-", maxSplits: 1)
         guard parts.count == 2, parts[0].utf8.count == 16, let segment = UInt64(parts[0], radix: 16),
-            let attempt = Int(parts[1])
+            let attempt = Int(parts[1]), 0..<attemptsMax ~= attempt
         else { return nil }
         return (segment, attempt)
     }
@@ -52,7 +55,7 @@ struct StageWriter {
         try copy(stage, from: stage.written, upTo: end, to: file, &stage.checksums) { done in
             segments.state.withLock { _ in stage.written = done }
         }
-        publishChecksums(stage)
+        segments.state.withLock { _ in stage.publish(stage.checksums, upTo: stage.written) }
         guard sync, end > segments.state.withLock({ _ in stage.synced }) else { return }
         try file.sync()
         if stage.nameIsVolatile {
@@ -66,12 +69,6 @@ struct StageWriter {
         let path = directory + "/" + Self.fileName(stage.number, stage.attempt)
         stage.attempt += 1
         return (try disk.open(path, [.write, .create, .exclusive]), path)
-    }
-
-    /// Readers compare what they read from the file with them.
-    private func publishChecksums(_ stage: Segments.Stage) {
-        guard stage.hasChecksums else { return }
-        segments.state.withLock { _ in stage.known = stage.checksums.complete }
     }
 
     /// From memory to the file, chunk by chunk.
@@ -118,7 +115,7 @@ struct StageWriter {
                 place += target.count
             }
             // What the old file gave back is what was once written to it, or nothing of it is taken over.
-            let known = stage.hasChecksums ? stage.checksums.complete : []
+            let known = stage.checksums.complete
             guard checksums.complete.starts(with: known.prefix(checksums.complete.count)) else { throw Errno.io }
             try copy(stage, from: place, upTo: goal, to: made.file, &checksums) { _ in }
             try made.file.sync()
@@ -132,7 +129,7 @@ struct StageWriter {
             stage.file = made.file
             stage.path = made.path
             stage.checksums = checksums
-            if stage.hasChecksums { stage.known = checksums.complete }
+            stage.publish(checksums, upTo: goal)
             stage.nameIsVolatile = false
             stage.isSuspect = false
             stage.written = goal

@@ -91,6 +91,37 @@ enum NodeCodec {
     /// somebody's forgery, not of a disk.
     enum Malformed: Error { case node }
 
+    /// Where a node belongs, and how many bytes it takes of those that begin with it.
+    struct Outline {
+        var tree: UInt32
+        var level: Int
+        /// Where in its bytes the low fence lies.
+        var low: Range<Int>
+        var size: Int
+    }
+
+    /// Nil when no node begins here.
+    static func outline(_ source: UnsafeRawBufferPointer) -> Outline? {
+        var reader = Reader(source)
+        do throws(BytesError) {
+            let level = Int(try reader.u8())
+            let flags = try reader.u8()
+            let count = try reader.u16LE()
+            let tree = try reader.u32LE()
+            let lowCount = try reader.varint(limit: Page.keyBytesMax)
+            let low = reader.position..<(reader.position + lowCount)
+            try reader.skip(lowCount)
+            if flags & 1 != 0 { try reader.skip(try reader.varint(limit: Page.keyBytesMax)) }
+            for _ in 0..<count {
+                let suffix = try reader.varint(limit: Page.keyBytesMax)
+                let value = try reader.varint(limit: sizeMax)
+                try reader.skip(suffix + value)
+            }
+            guard reader.position <= sizeMax else { return nil }
+            return Outline(tree: tree, level: level, low: low, size: reader.position)
+        } catch { return nil }
+    }
+
     /// Reads a node into an uninitialised page and checks everything that the page's own code relies on.
     static func decode(_ source: UnsafeRawBufferPointer, into page: Page) throws(Malformed) -> UInt32 {
         guard source.count >= 8, source.count <= sizeMax, let base = source.baseAddress else { throw .node }

@@ -10,7 +10,7 @@ package final class Tree {
     package static let depthMax = 16
 
     package let id: UInt32
-    @exclusivity(unchecked) package private(set) var root: ChildReference
+    @exclusivity(unchecked) package internal(set) var root: ChildReference
     package let cache: NodeCache
     private let path = Path()
     private let fingers: Fingers

@@ -16,34 +16,43 @@ extension Headhunter {
     public func wanted(by reader: Int) -> Wanted { Wanted(addresses: takeMissing(reader)) }
 
     public func load(_ wanted: Wanted) async throws(VolumeError) {
+        // What this one would read is another owner's by now.
+        if hasNoOwner { throw .fenced }
         for address in wanted.addresses { try await load(address) }
     }
 
     /// One fetch for all that wait for a node.
     private func load(_ address: NodeAddress) async throws(VolumeError) {
-        if loading[address] != nil {
+        if let load = loading[address] {
             await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
-                loading[address]?.append(continuation)
+                load.waiting.append(continuation)
             }
-            if let failure = loadFailures[address] { throw failure }
+            if let failure = load.failure { throw failure }
             return
         }
-        loading[address] = []
-        loadFailures[address] = nil
-        var failure: VolumeError?
+        let load = NodeLoad()
+        loading[address] = load
         do throws(VolumeError) {
             try await fetch(address)
         } catch {
-            failure = error
+            load.failure = error
         }
-        let waiting = loading.removeValue(forKey: address) ?? []
-        if let failure {
-            // Kept until the last of those who wait now has seen it; the next fetch forgets it.
-            if !waiting.isEmpty { loadFailures[address] = failure }
-            for continuation in waiting { continuation.resume() }
-            throw failure
-        }
-        for continuation in waiting { continuation.resume() }
+        loading[address] = nil
+        for continuation in load.waiting { continuation.resume() }
+        if let failure = load.failure { throw failure }
+    }
+
+    /// Times that a node may be asked for whose object no header names any more.
+    private static let goneMax = 16
+
+    /// Whether the trees have gone on without the node since somebody met its address: its object may be gone by then. Who
+    /// asked looks again and meets other addresses, unless the trees lead to what no header names, again and again.
+    private func hasMovedOn(_ address: NodeAddress) -> Bool {
+        guard checkpoints.objects[address.object] == nil else { return false }
+        if gone[address] == nil, gone.count >= 1_024 { gone.removeAll() }
+        let times = gone[address, default: 0] + 1
+        gone[address] = times
+        return times <= Self.goneMax
     }
 
     private func fetch(_ address: NodeAddress) async throws(VolumeError) {
@@ -54,6 +63,7 @@ extension Headhunter {
         do throws(StoreError) {
             block = try await store.get(name, range: range)
         } catch {
+            if error == .notFound, hasMovedOn(address) { return }
             throw Self.volumeError(error, "reading \(name)")
         }
         defer { extendLifetime(block) }
@@ -72,6 +82,18 @@ extension Headhunter {
             if adopt(page, address, tree) { return }
             try await room()
         } while true
+    }
+
+    private var isLogFull: Bool {
+        gate.enterRead(loop.index)
+        defer { gate.leaveRead(loop.index) }
+        return logIsFull
+    }
+
+    private var hasNoOwner: Bool {
+        gate.enterRead(loop.index)
+        defer { gate.leaveRead(loop.index) }
+        return isFenced
     }
 
     private func isResident(_ address: NodeAddress) -> Bool {
@@ -106,6 +128,9 @@ extension Headhunter {
             }
         } else if segments.isFull {
             try await dataRoom()
+        } else if isLogFull {
+            // While a recovered log drains, none of them makes the log shorter.
+            try await checkpoint()
         } else {
             try await nextCheckpoint()
         }
@@ -123,6 +148,12 @@ extension Headhunter {
         case .canceled: .closed
         }
     }
+}
+
+/// A node on its way from the store. On the volume's loop.
+final class NodeLoad {
+    var waiting: [UnsafeContinuation<Void, Never>] = []
+    var failure: VolumeError?
 }
 
 /// Nodes that somebody needs.
@@ -151,6 +182,10 @@ enum ObjectNaming {
         let start = self.prefix(prefix, kind)
         guard name.text.hasPrefix(start) else { return nil }
         let digits = name.text.dropFirst(start.count)
-        return digits.utf8.count == 16 ? UInt64(digits, radix: 16) : nil
+        // Digits only: the library's own reading takes a sign, too.
+        let isNumber = digits.utf8.allSatisfy { 48...57 ~= $0 || 97...102 ~= $0 }
+        guard digits.utf8.count == 16, isNumber, let number = UInt64(digits, radix: 16) else { return nil }
+        // Others can put what they like into the store. No server gets as far.
+        return number < CheckpointHeader.numberMax ? number : nil
     }
 }

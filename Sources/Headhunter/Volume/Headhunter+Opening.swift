@@ -92,6 +92,9 @@ extension Headhunter {
         claim.nonces = max(claim.nonces, SystemTree.nonces(in: recovered.overlay) ?? 0)
         // The owner before may have reserved more than the log in the store tells.
         if recovered.isFromSlots || options.takesOver { claim.nonces = max(claim.nonces, claim.epoch << takeoverShift) }
+        guard claim.nonces < CheckpointHeader.numberMax - options.nonceRange else {
+            throw .damaged("the replay log in \(directory) reserves more numbers than there are")
+        }
         claim.nonces += options.nonceRange
 
         let log = ReplayLog(
@@ -116,6 +119,7 @@ extension Headhunter {
             headhunter.checkpoints.isDraining = true
             loop.task { await headhunter.drain() }
         }
+        headhunter.startCleaning()
         let oldest = headhunter.nonces.next
         loop.task { await headhunter.collectOrphans(below: oldest) }
         return headhunter
@@ -185,35 +189,6 @@ extension Headhunter {
         return .more
     }
 
-    /// Objects that a crash left in the store and that nothing names: metadata of a checkpoint that got no header, a
-    /// segment that was stored before its first reference was.
-    private func collectOrphans(below limit: UInt64) async {
-        do throws(StoreError) {
-            for (kind, doomed) in [
-                (ObjectNaming.metadata, DoomedObject.Kind.metadata), (ObjectNaming.segment, .segment),
-            ] {
-                for name in try await store.names(prefix: ObjectNaming.prefix(prefix, kind)) {
-                    guard let number = ObjectNaming.number(name, prefix, kind), number < limit else { continue }
-                    if doomed == .metadata ? checkpoints.objects[number] != nil : try await isKnownSegment(number) {
-                        continue
-                    }
-                    let object = DoomedObject(kind: doomed, number: number)
-                    if !checkpoints.doomed.contains(object) { checkpoints.doomed.append(object) }
-                }
-            }
-        } catch {
-            // They are found again at the next start.
-            checkpoints.trouble = "looking for left-over objects: \(error)"
-        }
-    }
-
-    private func isKnownSegment(_ segment: UInt64) async throws(StoreError) -> Bool {
-        if segments.stage(segment) != nil { return true }
-        do throws(VolumeError) {
-            return try await read { (view) throws(Missing) -> Bool in try SegmentTable.read(view, segment) != nil }
-        } catch { throw .unavailable("\(error)") }
-    }
-
     /// A last checkpoint, so that the next start finds no log to replay.
     public func close() async throws(VolumeError) {
         checkpoints.isClosing = true
@@ -226,6 +201,8 @@ extension Headhunter {
         }
         if let timer = checkpoints.timer { loop.cancel(timer) }
         if let timer = checkpoints.spaceTimer { loop.cancel(timer) }
+        // It may be putting down in the log what it does.
+        while checkpoints.cleaning.isRunning { await loop.sleep(nanoseconds: 1_000_000) }
         // The first one's own bookkeeping may be in the log; the next one has it in the trees.
         for _ in 0..<3 where checkpoints.header.log != 0 { try await checkpoint() }
         fail(.closed)

@@ -116,9 +116,7 @@ extension Headhunter {
         var inStore: Set<UInt64> = []
         var wanted = try await stagedSegments(world, loop, directory)
         while true {
-            for segment in wanted.subtracting(asked).sorted() where try await isStored(store, prefix, segment) {
-                inStore.insert(segment)
-            }
+            inStore.formUnion(try await stored(store, prefix, wanted.subtracting(asked)))
             asked.formUnion(wanted)
             guard let recovered = try await replay(world, loop, directory, header, source, inStore: inStore) else {
                 return nil
@@ -126,22 +124,53 @@ extension Headhunter {
             // The end of the log names segments of which only the store can tell whether they exist.
             wanted = recovered.stage.doubtful
             guard wanted.isSubset(of: asked) else { continue }
-            // A store's answer is durable. It must be had before the stage's directory is synced: a file that moved from
+            // A store's answer is durable. Of a store that takes files over by a rename it must be had before the stage's directory is synced: a file that moved from
             // there to the store would otherwise be in neither place after a crash.
-            for segment in recovered.stage.absent.subtracting(asked).sorted() {
-                _ = try await isStored(store, prefix, segment)
+            if store.capabilities.adoptsFiles {
+                _ = try await stored(store, prefix, recovered.stage.absent.subtracting(asked))
             }
             return recovered
         }
     }
 
-    private static func isStored(
-        _ store: ObjectStore, _ prefix: String, _ segment: UInt64
-    ) async throws(VolumeError) -> Bool {
-        let name = ObjectNaming.name(prefix, ObjectNaming.segment, segment)
-        do throws(StoreError) { return try await store.head(name) != nil } catch {
-            throw volumeError(error, "looking for \(name)")
+    private static let headsMax = 16
+
+    private struct Answer: Sendable {
+        var segment: UInt64
+        var isThere = false
+        var failure: StoreError?
+    }
+
+    private static func look(for segment: UInt64, _ store: ObjectStore, _ prefix: String) async -> Answer {
+        var answer = Answer(segment: segment)
+        do throws(StoreError) {
+            answer.isThere = try await store.head(ObjectNaming.name(prefix, ObjectNaming.segment, segment)) != nil
+        } catch { answer.failure = error }
+        return answer
+    }
+
+    /// Which of the segments the store has: asked side by side, for a store may be far away.
+    private static func stored(
+        _ store: ObjectStore, _ prefix: String, _ segments: Set<UInt64>
+    ) async throws(VolumeError) -> Set<UInt64> {
+        var found: Set<UInt64> = []
+        let segments = segments.sorted()
+        var next = 0
+        while next < segments.count {
+            let part = segments[next..<min(next + headsMax, segments.count)]
+            next += part.count
+            let failure = await withTaskGroup(of: Answer.self) { group -> StoreError? in
+                for segment in part { group.addTask { await look(for: segment, store, prefix) } }
+                var failure: StoreError?
+                for await answer in group {
+                    if answer.isThere { found.insert(answer.segment) }
+                    failure = failure ?? answer.failure
+                }
+                return failure
+            }
+            if let failure { throw volumeError(failure, "looking for segments") }
         }
+        return found
     }
 
     private static func stagedSegments(

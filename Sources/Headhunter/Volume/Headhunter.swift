@@ -36,6 +36,10 @@ public final class Headhunter: @unchecked Sendable {
     @exclusivity(unchecked) var state: State = .running
     var logFirst: UInt64
     @exclusivity(unchecked) var logBytes = 0
+    /// Bytes of records that no header covers.
+    @exclusivity(unchecked) var logUncovered = 0
+    /// Another owner has the volume: what is read here may have been changed there.
+    @exclusivity(unchecked) @usableFromInline var isFenced = false
     /// How often something was changed: what was read at the same number holds.
     @exclusivity(unchecked) @usableFromInline var changes: UInt64 = 0
     var checkpointWanted = false
@@ -59,8 +63,9 @@ public final class Headhunter: @unchecked Sendable {
 
     // On the loop:
     var thawing: [UnsafeContinuation<Void, Never>] = []
-    var loading: [NodeAddress: [UnsafeContinuation<Void, Never>]] = [:]
-    var loadFailures: [NodeAddress: VolumeError] = [:]
+    var loading: [NodeAddress: NodeLoad] = [:]
+    /// Nodes that were asked for after their objects had gone, and how often.
+    var gone: [NodeAddress: Int] = [:]
     var checkpoints: CheckpointState
     var data: DataState
     var storing = StoringState()
@@ -83,7 +88,7 @@ public final class Headhunter: @unchecked Sendable {
         self.place = place
         segments = Segments(
             volume: header.volume, epoch: header.epoch, flushBytes: options.flushBytes,
-            memoryMax: options.stageMemoryBytes)
+            memoryMax: options.stageMemoryBytes, stagedMax: options.stagedBytesMax)
         dataCache = DataCache(bytes: options.dataCacheBytes)
         gate = Gate(readers: world.loops.count)
         cache = NodeCache(budget: options.cacheBytes, epoch: header.treeEpoch + 1)
@@ -112,6 +117,7 @@ public final class Headhunter: @unchecked Sendable {
     public func read<Result>(_ reader: Int, _ body: (View) throws(Missing) -> Result) -> Result? {
         enterRead(reader)
         defer { leaveRead(reader) }
+        if isFenced { return nil }
         do throws(Missing) { return try body(View(self, reader)) } catch { return nil }
     }
 
@@ -323,7 +329,7 @@ public final class Headhunter: @unchecked Sendable {
         }
         if !isUrgent,
             isFrozen.load(ordering: .relaxed) || cache.dirtyCount > options.dirtyFramesMax(of: cache.capacity)
-                || log.pendingBytes > HeadhunterOptions.logPendingMax
+                || log.pendingBytes > HeadhunterOptions.logPendingMax || logIsFull
         {
             gate.leaveWrite()
             return .full
@@ -334,6 +340,9 @@ public final class Headhunter: @unchecked Sendable {
 
     /// Kept free for urgent changes: the largest one, which seals a segment.
     private static let urgentFrames = 144
+
+    /// Too much is in the log alone: it may not take the disk, which checkpoints need as well. Inside the gate.
+    var logIsFull: Bool { logUncovered > options.logUncoveredMax(isShortOfSpace: space.isShort) }
 
     @usableFromInline func leaveChange() { gate.leaveWrite() }
 
@@ -365,6 +374,7 @@ public final class Headhunter: @unchecked Sendable {
         changes &+= 1
         let bytes = writes.bytes
         logBytes += bytes.count
+        logUncovered += bytes.count
         let number = log.append(bytes)
         if cache.dirtyCount > options.dirtyFramesSoft(of: cache.capacity) || logBytes > options.logBytesMax {
             wantCheckpoint()
@@ -385,6 +395,7 @@ public final class Headhunter: @unchecked Sendable {
     func fail(_ error: VolumeError) {
         gate.enterWrite()
         if case .running = state { state = .failed(error) }
+        if error == .fenced { isFenced = true }
         gate.leaveWrite()
     }
 
@@ -471,6 +482,12 @@ public struct Change {
 
     public func delete(_ tree: UInt32, _ key: UnsafeRawBufferPointer) {
         writes.delete(tree: tree, key: key)
+    }
+
+    /// What is stored can not be what a server wrote. Nothing is changed any more, and who tries again is told why.
+    public func damaged(_ what: String) -> Missing {
+        if case .running = headhunter.state { headhunter.state = .failed(.damaged(what)) }
+        return Missing()
     }
 
     /// Forgets what was collected: the change turned out to be refused.

@@ -11,10 +11,15 @@ public struct HeadhunterOptions: Sendable {
     /// Nodes are packed into metadata objects of about this size.
     public var metadataObjectBytes = 16 << 20
 
+    /// Metadata objects that a volume may have whatever is in them; above that the emptiest are rewritten.
+    public var metadataObjectsMin = 32
+
     /// A segment is sealed when it has this size ("max flush size"); at the latest a checkpoint seals it.
     public var flushBytes = 64 << 20
     /// Memory for data that has not been synced yet, and for what was written last.
     public var stageMemoryBytes = 96 << 20
+    /// Data on the local disk that the store does not have yet; writers wait above that. At least two segments.
+    public var stagedBytesMax = 4 << 30
     /// Memory for file data that was read, blocks of segments; at least 512 KiB.
     public var dataCacheBytes = 1 << 30
     /// Space of log files is reserved in steps of this size.
@@ -31,6 +36,12 @@ public struct HeadhunterOptions: Sendable {
     func dirtyFramesMax(of capacity: Int) -> Int { capacity / 4 * 3 }
     /// A checkpoint begins when this much is dirty.
     func dirtyFramesSoft(of capacity: Int) -> Int { capacity / 3 }
+    /// Bytes of records that no header covers; writers wait above that. A checkpoint begins long before, so this is for a
+    /// store that is away. Short of space it is little: what is left of the disk is for checkpoints.
+    func logUncoveredMax(isShortOfSpace: Bool) -> Int {
+        isShortOfSpace ? min(Self.logWhenShort, 4 * logBytesMax) : 4 * logBytesMax
+    }
+    static let logWhenShort = 16 << 20
     /// Appended but not written to the disk yet: writers wait above that.
     static let logPendingMax = 64 << 20
 }

@@ -50,12 +50,12 @@ public final class HostedVolume: Sendable {
 
     /// Opens the volume in `folder`, whose parent exists, and makes an empty one when there is none. On `loop`.
     ///
-    /// `restoresOpens`: those that clients may come back for exclude others from the beginning.
+    /// `isServed`: its house is kept, and opens that clients may come back for exclude others from the beginning. Who checks a
+    /// volume wants neither.
     public static func open(
         _ name: String, folder: String, durability: Durability, world: World, loop: EventLoop,
         locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions(), mayMake: Bool = true,
-        restoresOpens: Bool = true,
-        connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
+        isServed: Bool = true, connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
     ) async throws(HostingError) -> HostedVolume {
         let disk = world.disk
         let locked: Result<any DiskFile, HostingError> = await world.blocking.run(on: loop) { () throws(Never) in
@@ -100,13 +100,13 @@ public final class HostedVolume: Sendable {
             do throws(Failure) {
                 files = try await LogFS.open(headhunter, world: world, subvolume: 1)
             } catch { throw Self.volumeError(error) }
-            files.start()
+            if isServed { files.start() }
             let tree = MountTree(LogFileSystem(files, world: world), loops: world.loops)
             let volume = Volume(
                 name, identity: headhunter.volume.high ^ headhunter.volume.low,
                 tree, durability: durability, clock: world.clock, random: world.random,
                 locks: locks, loops: world.loops)
-            if restoresOpens {
+            if isServed {
                 do throws(FileError) { try await volume.restoreOpens(on: loop) } catch {
                     throw VolumeError.unavailable("what was open in it can not be read: \(error)")
                 }

@@ -509,6 +509,7 @@ final class VolumeHost: Sendable {
         // A checkpoint seals what is open, so the shorter of the two times holds for both.
         options.checkpointNanoseconds = min(engine.checkpointInterval.nanoseconds, engine.flushTime.nanoseconds)
         options.logBytesMax = Int(clamping: engine.logSize.bytes)
+        options.stagedBytesMax = Int(clamping: engine.stageSize.bytes)
         options.nonceRange = UInt64(engine.nonceRange)
         options.cacheBytes = Int(clamping: engine.nodeCache.bytes)
         options.dataCacheBytes = Int(clamping: engine.dataCache.bytes)

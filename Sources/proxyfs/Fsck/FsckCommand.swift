@@ -64,7 +64,7 @@ enum FsckCommand {
             do throws(HostingError) {
                 let volume = try await HostedVolume.open(
                     name, folder: folder, durability: .log, world: world, loop: loop, options: options,
-                    mayMake: false, restoresOpens: false, connect: connected?.connect())
+                    mayMake: false, isServed: false, connect: connected?.connect())
                 let findings = try await volume.check(readsData: readsData) { step in
                     progress.withLock { progress in
                         switch step {

@@ -1,0 +1,122 @@
+import Bytes
+import ObjectStore
+import Runtime
+import Synchronization
+
+/// Segments on their way from the stage to the store. On the volume's loop.
+extension Headhunter {
+    /// Segments on their way to the store at once.
+    private static let uploadsMax = 4
+
+    func startUploads() {
+        // Also after a failure, whoever it hit: those who wait find it, and would wait for ever otherwise.
+        guard checkpoints.failure == nil else { return endUploadWaits() }
+        let uploading = data.uploading
+        let sealed = segments.state.withLock { state in
+            state.stages.values.filter {
+                $0.isSealed && $0.synced == $0.size && !uploading.contains($0.number)
+            }.sorted { $0.number < $1.number }
+        }
+        for stage in sealed.prefix(Self.uploadsMax - uploading.count) {
+            data.uploading.insert(stage.number)
+            loop.task {
+                await self.upload(stage)
+                self.data.uploading.remove(stage.number)
+                // Those who wait look for themselves: theirs may be in the store while others keep coming.
+                self.endUploadWaits()
+                self.startUploads()
+            }
+        }
+        if data.uploading.isEmpty { endUploadWaits() }
+    }
+
+    /// Gives a synced, sealed segment to the store and writes down what it is. Tries until it is done: the segment
+    /// can not be given up.
+    private func upload(_ stage: Segments.Stage) async {
+        let name = objectName(ObjectNaming.segment, stage.number)
+        while checkpoints.failure == nil {
+            do throws(StoreError) {
+                try await store.put(name, .file(path: stage.path, size: UInt64(stage.size)))
+                break
+            } catch {
+                if let failure = patience(error, "writing \(name)") { return failData(failure) }
+            }
+            await loop.sleep(nanoseconds: Self.retryNanoseconds)
+        }
+        guard checkpoints.failure == nil else { return }
+        checkpoints.trouble = nil
+        do throws(VolumeError) {
+            let number = try await seal(
+                stage.number, size: UInt64(stage.size), heat: { (_) throws(Missing) in stage.heat },
+                checksums: stage.checksums.all)
+            data.sealed = max(data.sealed, number)
+        } catch {
+            return failData(error)
+        }
+        segments.forget(stage)
+        if !store.capabilities.adoptsFiles {
+            let path = stage.path
+            let disk = world.disk
+            await world.blocking.run(on: loop) { () throws(Never) -> Void in
+                do throws(Errno) { try disk.remove(path) } catch { return }
+            }
+        }
+    }
+
+    /// Writes down that a segment is in the store: its checksums first, in as many changes as it takes.
+    func seal(
+        _ segment: UInt64, size: UInt64, heat: (Change) throws(Missing) -> Heat, checksums: [UInt32]
+    ) async throws(VolumeError) -> UInt64 {
+        var next = 0
+        while next < SegmentTable.checksumKeys(blocks: checksums.count) {
+            let first = next
+            try await patiently { () async throws(VolumeError) in
+                _ = try await self.change(isUrgent: true) { (change) throws(Missing) -> Void in
+                    SegmentTable.putChecksums(change, segment, from: first, checksums)
+                }
+            }
+            next += SegmentTable.checksumKeysPerChange
+        }
+        return try await patiently { () async throws(VolumeError) in
+            try await self.change(isUrgent: true) { (change) throws(Missing) -> Void in
+                try SegmentTable.seal(change, segment, size: size, heat: try heat(change))
+            }.number
+        }
+    }
+
+    private func failData(_ error: VolumeError) {
+        checkpoints.failure = checkpoints.failure ?? error
+        fail(error)
+        endCheckpointWaits()
+        endUploadWaits()
+    }
+
+    private func endUploadWaits() {
+        let waiting = data.uploadsWaiting
+        data.uploadsWaiting.removeAll()
+        for continuation in waiting { continuation.resume() }
+    }
+
+    /// All segments that hold data now are in the store when this returns.
+    func uploadAll(_ stages: [Segments.Stage]) async throws(VolumeError) {
+        while segments.state.withLock({ state in stages.contains { state.stages[$0.number] != nil } }) {
+            if let failure = checkpoints.failure { throw failure }
+            do throws(VolumeError) {
+                try await waitForData(.durable)
+            } catch {
+                if error == .closed { throw error }
+                checkpoints.trouble = "\(error)"
+                await loop.sleep(nanoseconds: Self.retryNanoseconds)
+                continue
+            }
+            guard segments.state.withLock({ state in stages.contains { state.stages[$0.number] != nil } }) else {
+                break
+            }
+            await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+                data.uploadsWaiting.append(continuation)
+                startUploads()
+            }
+        }
+        if let failure = checkpoints.failure { throw failure }
+    }
+}
