@@ -189,7 +189,14 @@ public struct Inode: Equatable, Sendable {
     }
 
     /// So many changes of one file fit an epoch.
-    static func floor(ofEpoch epoch: UInt64) -> UInt64 { epoch << 40 }
+    private static let epochShift: UInt64 = 40
+    static func floor(ofEpoch epoch: UInt64) -> UInt64 { epoch << epochShift }
+
+    /// Whether a counter is the one after another: nothing happened to the file but one change.
+    public static func isNext(_ change: UInt64, after before: UInt64) -> Bool {
+        let base = (change >> epochShift) << epochShift
+        return change == max(before, base) &+ 1
+    }
 }
 
 /// Files, directories and logical bytes: of one directory, or of all that lies below one. As a difference it may be

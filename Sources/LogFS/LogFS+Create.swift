@@ -70,7 +70,7 @@ extension LogFS {
             inode.accessed = new.accessed ?? request.now
             inode.modified = new.modified ?? request.now
             inode.changed = request.now
-            inode.change = 1
+            inode.change = edit.writer.changeFloor
             inode.generation = epoch
             inode.parent = home.number
             inode.fork = inode.number

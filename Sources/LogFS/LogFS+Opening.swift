@@ -42,7 +42,7 @@ extension LogFS {
                 inode.modified = now
                 inode.changed = now
                 inode.born = now
-                inode.change = 1
+                inode.change = Inode.floor(ofEpoch: headhunter.epoch)
                 inode.generation = headhunter.epoch
                 inode.parent = LogFS.root
                 inode.nextCookie = LogFS.firstCookie

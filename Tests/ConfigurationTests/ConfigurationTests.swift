@@ -78,7 +78,7 @@ private func issues(_ text: String, _ words: [String] = []) -> [String] {
         #expect(c.engine.stageSize.description == "64MiB")
         #expect(c.volumes.map(\.name) == ["A_1", "b-2"] && c.volumes.map(\.durability) == [.store, .memory])
         #expect(c.users[0].secret.revealed == "s:e" && c.users[0].gid == 4_294_967_294)
-        #expect(c.users[0].place == "p.toml:25:1" && c.volumes[1].place == "p.toml:22:1")
+        #expect(c.users[0].place == "p.toml:26:1" && c.volumes[1].place == "p.toml:23:1")
     }
 
     @Test(

@@ -29,7 +29,8 @@ struct OverlayTests {
                 let volume = try await Bench.volume(world)
                 var number = 0
                 while number < stored {
-                    _ = try await Self.change(volume, Array(number..<min(number + 50, stored)), Array(repeating: 1, count: 200))
+                    _ = try await Self.change(
+                        volume, Array(number..<min(number + 50, stored)), Array(repeating: 1, count: 200))
                     number += 50
                 }
                 try await volume.checkpoint()

@@ -394,11 +394,12 @@ struct FeatureTests {
             #expect(try await create("a", 2, 5) == .failure(.exists))
             #expect(try await create("a", 1, 6) == .failure(.tokenReused))
             // The oldest go when there are too many.
-            for index in 0..<63 { _ = try await create("b\(index)", 100 + UInt64(index), 0).get() }
+            let last = RequestToken.perClientMax - 2
+            for index in 0...last { _ = try await create("b\(index)", 100 + index, 0).get() }
             #expect(try await create("a", 1, 5) == .success(first))
-            _ = try await create("c", 200, 0).get()
+            _ = try await create("c", 9_000, 0).get()
             #expect(try await create("a", 1, 5) == .failure(.exists))
-            let again = try await create("b62", 162, 0).get()
+            let again = try await create("b\(last)", 100 + last, 0).get()
             let late = RequestToken.ageNanosecondsMax + 1
             for now in [late, late + 1] {
                 var client: UInt64? = 0
@@ -406,9 +407,9 @@ struct FeatureTests {
                     client = try await outcome(files, { files.expireTokens($0, from: from) }, now: now).get()
                 }
                 if now == late {
-                    #expect(try await create("b62", 162, 0) == .success(again))
+                    #expect(try await create("b\(last)", 100 + last, 0) == .success(again))
                 } else {
-                    #expect(try await create("b62", 162, 0) == .failure(.exists))
+                    #expect(try await create("b\(last)", 100 + last, 0) == .failure(.exists))
                 }
             }
             try await expectSound(files)

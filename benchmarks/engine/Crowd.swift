@@ -70,7 +70,9 @@ struct Crowd {
             homes.append(try await make(files, files.rootID, "d\(index)", .directory).0)
         }
         var last: UInt64 = 0
-        for index in 0..<many { last = try await make(files, homes[index % Self.directories], "file-\(index)", .file).1 }
+        for index in 0..<many {
+            last = try await make(files, homes[index % Self.directories], "file-\(index)", .file).1
+        }
         try await files.headhunter.commit(last, .durable)
         print("killed with \(many) changes in the log")
         fflush(nil)

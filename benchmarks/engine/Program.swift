@@ -12,7 +12,9 @@ import Trials
 enum Program {
     static func main() {
         guard CommandLine.arguments.count >= 2 else {
-            print("usage: benchmark-engine DIRECTORY [durable|data|names|stored|promises|fill|log|look] [FILES [MEGABYTES]]")
+            print(
+                "usage: benchmark-engine DIRECTORY [durable|data|names|stored|promises|fill|log|look] [FILES [MEGABYTES]]"
+            )
             exit(2)
         }
         let path = CommandLine.arguments[1]

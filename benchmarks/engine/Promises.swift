@@ -121,7 +121,9 @@ struct Promises {
         defer { extendLifetime(block) }
         let now = world.clock.wall()
         let source = try await make(files, files.rootID, "source")
-        for index in 0..<(part >> 20) { try await files.writeAll(source, at: UInt64(index) << 20, block.bytes, now: now) }
+        for index in 0..<(part >> 20) {
+            try await files.writeAll(source, at: UInt64(index) << 20, block.bytes, now: now)
+        }
         try await files.flush(source.inode)
         // Data at both ends and in the middle of a terabyte.
         let sparse = try await make(files, files.rootID, "sparse")
@@ -132,7 +134,8 @@ struct Promises {
         // 100 GB in extents as long as segments.
         let dense = try await make(files, files.rootID, "dense")
         for index in 0..<1_490 {
-            try await files.clone(from: source, at: 0, length: UInt64(part), to: dense, at: UInt64(index * part), now: now)
+            try await files.clone(
+                from: source, at: 0, length: UInt64(part), to: dense, at: UInt64(index * part), now: now)
         }
         for (what, name) in [("1 TiB, sparse", "sparse"), ("100 GB, dense", "dense")] {
             let start = seconds()

@@ -17,7 +17,8 @@ final class DataCache: @unchecked Sendable {
 
     init(bytes: Int) {
         let frames = max(bytes / Self.frameSize / Self.shardCount, 1)
-        let memory = Expanse(bytes: frames * Self.shardCount * Self.frameSize)
+        // Its shards lie apart: with large pages the first blocks alone would take 32 MiB.
+        let memory = Expanse(bytes: frames * Self.shardCount * Self.frameSize, isWalked: false)
         self.memory = memory
         shards = (0..<Self.shardCount).map { index in
             Guarded(Shard(base: memory.base + index * frames * Self.frameSize, capacity: frames))

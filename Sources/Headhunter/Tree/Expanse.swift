@@ -3,7 +3,7 @@ import Glibc
 /// A large run of memory that is the system's until it is used, beginning on a boundary of large pages.
 ///
 /// Walks from place to place in it are mostly misses of the processor's address tables when its pages are small, so it asks
-/// for large ones: a look-up among a million files then takes about half the time. Its first bytes stay in small pages,
+/// for large ones where it is walked in small bits: a look-up among a million files then takes about half the time. Its first bytes stay in small pages,
 /// because a volume with little in it should take little, and zeroing a large page takes its time.
 struct Expanse {
     private static let largePage = 2 << 20
@@ -13,7 +13,7 @@ struct Expanse {
     private let mapped: UnsafeMutableRawPointer
     private let mappedBytes: Int
 
-    init(bytes: Int) {
+    init(bytes: Int, isWalked: Bool = true) {
         mappedBytes = bytes + Self.largePage
         guard
             let memory = mmap(
@@ -23,7 +23,7 @@ struct Expanse {
         mapped = memory
         base = memory.alignedUp(toMultipleOf: Self.largePage)
         // Where the system has no large pages to give, small ones do.
-        if bytes > Self.smallBytes { madvise(base + Self.smallBytes, bytes - Self.smallBytes, MADV_HUGEPAGE) }
+        if isWalked, bytes > Self.smallBytes { madvise(base + Self.smallBytes, bytes - Self.smallBytes, MADV_HUGEPAGE) }
     }
 
     func release() { munmap(mapped, mappedBytes) }

@@ -107,7 +107,8 @@ package final class NodeCache {
     }
 
     /// Where the value of `key` was found the last time, if it is still there.
-    @inline(__always) package func recall(_ key: UnsafeRawBufferPointer, _ hash: UInt64, tree: UInt32) -> UnsafeRawBufferPointer?
+    @inline(__always) package func recall(_ key: UnsafeRawBufferPointer, _ hash: UInt64, tree: UInt32)
+        -> UnsafeRawBufferPointer?
     {
         guard let hint = hints.find(hash), hint.frame < UInt32(truncatingIfNeeded: untouched),
             isCurrent(hint.frame, tree: tree)
@@ -245,7 +246,7 @@ package final class NodeCache {
                 dirtyCount -= 1
                 putBack(frame)
             } else {
-                        info.pointee.superseded = true
+                info.pointee.superseded = true
             }
         }
     }

@@ -227,7 +227,8 @@ package struct Page {
         guard isLeaf, index < count, let bytes = key.baseAddress, suffixLength(index) + skip == key.count else {
             return false
         }
-        return memcmp(bytes + skip, cell(index) + 2, key.count - skip) == 0 && memcmp(bytes, base + lowOffset, skip) == 0
+        return memcmp(bytes + skip, cell(index) + 2, key.count - skip) == 0
+            && memcmp(bytes, base + lowOffset, skip) == 0
     }
 
     /// The key is below all that have a say in what is shared.

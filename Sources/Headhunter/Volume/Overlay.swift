@@ -97,17 +97,19 @@ final class Overlay {
         var resume: [UInt8] = []
         var isLowest = true
         let from = drained
-        _ = from.withUnsafeBytes { tree.scan(from: $0, budget: .max, resume: &resume) { key, value in
-            guard let base = key.baseAddress, let first = value.baseAddress else { return false }
-            if isLowest {
-                isLowest = false
-                drained.removeAll(keepingCapacity: true)
-                drained.append(contentsOf: key)
+        _ = from.withUnsafeBytes {
+            tree.scan(from: $0, budget: .max, resume: &resume) { key, value in
+                guard let base = key.baseAddress, let first = value.baseAddress else { return false }
+                if isLowest {
+                    isLowest = false
+                    drained.removeAll(keepingCapacity: true)
+                    drained.append(contentsOf: key)
+                }
+                let id = UInt32(bigEndian: base.loadUnaligned(as: UInt32.self))
+                let bare = UnsafeRawBufferPointer(start: base + 4, count: key.count - 4)
+                let put = first.load(as: UInt8.self) == 0
+                return visit(id, bare, put ? UnsafeRawBufferPointer(start: first + 1, count: value.count - 1) : nil)
             }
-            let id = UInt32(bigEndian: base.loadUnaligned(as: UInt32.self))
-            let bare = UnsafeRawBufferPointer(start: base + 4, count: key.count - 4)
-            let put = first.load(as: UInt8.self) == 0
-            return visit(id, bare, put ? UnsafeRawBufferPointer(start: first + 1, count: value.count - 1) : nil)
-        } }
+        }
     }
 }

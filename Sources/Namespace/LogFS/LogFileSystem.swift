@@ -188,3 +188,8 @@ public final class LogFileSystem: FileSystem {
 
     func flushFailed() { failures.wrappingAdd(1, ordering: .releasing) }
 }
+
+extension Attributes {
+    /// Whether the file has had one change since, and no other.
+    func isNext(after before: Attributes) -> Bool { Inode.isNext(change, after: before.change) }
+}

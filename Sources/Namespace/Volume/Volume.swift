@@ -88,8 +88,7 @@ public final class Volume: Sendable {
     /// Says how the file was before, if it is certain that nothing came between: its change counter went up by one.
     @inline(__always)
     func certain(_ before: Attributes, _ changed: inout Changed) {
-        guard changed.before == nil, changed.after.change == before.change &+ 1, changed.after.file == before.file
-        else {
+        guard changed.before == nil, changed.after.isNext(after: before), changed.after.file == before.file else {
             return
         }
         changed.before = Fingerprint(before)
