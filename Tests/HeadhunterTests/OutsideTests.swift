@@ -126,7 +126,8 @@ struct OutsideTests {
 
     /// One bit of the log directory's name: the log goes on all the same.
     @Test func bitsOfTheName() throws {
-        for bit in 0..<(24 * 8) {
+        // Some bits of every byte.
+        for bit in stride(from: 0, to: 24 * 8, by: 5) {
             let simulation = Simulation(seed: 64)
             Bench.prepare(simulation)
             let made = simulation.perform { world -> Bool in
