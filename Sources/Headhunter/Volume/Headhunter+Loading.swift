@@ -79,7 +79,19 @@ extension Headhunter {
             } catch {
                 throw .damaged("\(name) at \(address.offset): not a metadata node")
             }
-            if adopt(page, address, tree) { return }
+            switch adopt(page, address, tree) {
+            case .isIn: return
+            case .isNotWanted:
+                // Whoever still wants it plans again and finds its new place. One that is asked for at the same place all the same is
+                // not what its parent says.
+                refusals = refused == address ? refusals + 1 : 1
+                refused = address
+                guard refusals < Self.refusalsMax else {
+                    throw .damaged("\(name) at \(address.offset): not the metadata node that was stored there")
+                }
+                return
+            case .hasNoRoom: break
+            }
             try await room()
         } while true
     }
@@ -102,18 +114,22 @@ extension Headhunter {
         return cache.find(address) != nil
     }
 
-    private func adopt(_ page: Page, _ address: NodeAddress, _ tree: UInt32) -> Bool {
+    private enum Adoption { case isIn, isNotWanted, hasNoRoom }
+    /// So often in a row the same node may turn out not to be led to: its parent may leave the memory while it is read.
+    private static let refusalsMax = 64
+
+    private func adopt(_ page: Page, _ address: NodeAddress, _ tree: UInt32) -> Adoption {
         gate.enterWrite()
         defer { gate.leaveWrite() }
-        if cache.find(address) != nil { return true }
+        if cache.find(address) != nil { return .isIn }
         guard Int(tree) < trees.count, let current = trees[Int(tree)],
             current.leads(to: address, low: page.low, level: page.level)
-        else { return true }
-        guard cache.reserve(1) else { return false }
+        else { return .isNotWanted }
+        guard cache.reserve(1) else { return .hasNoRoom }
         // Making room may have taken a parent away; the node itself is as good as before.
         let frame = cache.insertClean(address, tree: tree)
         cache.page(frame).base.copyMemory(from: page.base, byteCount: Page.size)
-        return true
+        return .isIn
     }
 
     /// Waits until a checkpoint or the log's writer has made room.

@@ -70,6 +70,9 @@ public final class Headhunter: @unchecked Sendable {
     var data: DataState
     var storing = StoringState()
     let loadPage: UnsafeMutableRawPointer
+    /// The node that was last read and not led to, and how often in a row. On the volume's loop.
+    var refused: NodeAddress?
+    var refusals = 0
 
     init(
         world: World, loop: EventLoop, store: ObjectStore, prefix: String, options: HeadhunterOptions,
