@@ -64,6 +64,8 @@ final class FileTable: @unchecked Sendable {
         /// So many want the file without data that is not in the tree: no write goes in before them, or a steady writer would
         /// keep them waiting for ever.
         var claims = 0
+        /// Writers that were turned away for that.
+        var claimWaiters: [UnsafeContinuation<Void, Never>] = []
         /// Rises with each step in which pieces or ranges change place.
         var steps: UInt64 = 0
         /// The file was cut, and what lay behind its end is still there: it has to go before anything else is done.
@@ -240,11 +242,31 @@ final class FileTable: @unchecked Sendable {
     }
 
     func unclaim(_ inode: UInt64) {
-        shard(inode).withLock { states in
-            guard let state = states[inode] else { return }
+        let waiters = shard(inode).withLock { states -> [UnsafeContinuation<Void, Never>] in
+            guard let state = states[inode] else { return [] }
             state.claims -= 1
+            guard state.claims == 0 else { return [] }
+            let waiters = state.claimWaiters
+            state.claimWaiters.removeAll()
             if state.isIdle { states[inode] = nil }
+            return waiters
         }
+        for waiter in waiters { waiter.resume() }
+    }
+
+    /// Returns at once, with false, if nobody claims the file, else when nobody does any more. Whoever was turned away for a claim
+    /// has to wait here: if it tried again and again, it could keep the claimant from its turn on their loop.
+    func whenUnclaimed(_ inode: UInt64) async -> Bool {
+        guard shard(inode).withLock({ ($0[inode]?.claims ?? 0) > 0 }) else { return false }
+        await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+            let isFree = shard(inode).withLock { states -> Bool in
+                guard let state = states[inode], state.claims > 0 else { return true }
+                state.claimWaiters.append(continuation)
+                return false
+            }
+            if isFree { continuation.resume() }
+        }
+        return true
     }
 
     /// The pieces that the flush under way is to take.

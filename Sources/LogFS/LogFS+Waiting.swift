@@ -13,6 +13,7 @@ extension LogFS {
 
     /// After a call was `.busy`: flushes the file that it was about, and all others when too much is dirty in all.
     public func makeRoom(for inode: UInt64?) async throws(Failure) {
+        if let inode, await files.whenUnclaimed(inode) { return }
         if let inode, files.bytes + Self.writeBytesMax <= files.bytesMax {
             try await flush(inode)
         } else {
