@@ -11,6 +11,8 @@ struct LockGrants {
     static let entriesMax = 65_536
     /// How often a client is told. It asks by itself from time to time, so nothing is lost when it hears none.
     static let tellingsMax = 10
+    /// So long after a telling its client may take it for a later lock of the same process.
+    static let staleNanoseconds: UInt64 = 1_000_000_000
 
     /// What makes two requests the same.
     struct Key: Hashable, Sendable {
@@ -28,7 +30,7 @@ struct LockGrants {
         /// By messages both ways, as the request came.
         var isMessage: Bool
         var tellings = 0
-        /// A telling may be on its way to the client.
+        /// A telling may be on its way to the client, or has just come there.
         var isUnderWay = false
     }
 
@@ -129,7 +131,7 @@ struct LockGrants {
         return grants[cookie]
     }
 
-    /// A telling has arrived, or can arrive no more.
+    /// The last telling is so old that no request can be mistaken for its own.
     mutating func told(_ cookie: UInt64) {
         grants[cookie]?.isUnderWay = false
         stale[cookie] = nil
@@ -137,7 +139,6 @@ struct LockGrants {
 
     /// What the client says to a grant. The lock that it does not want is to be unlocked; nil: nothing is.
     mutating func answered(_ cookie: UInt64, _ status: LockStatus) -> Grant? {
-        told(cookie)
         guard let grant = grants[cookie] else { return nil }
         switch status {
         case .deniedGrace: return nil

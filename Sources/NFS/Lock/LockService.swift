@@ -262,7 +262,7 @@ public final class LockService: RPCProgram {
 
     /// Tells a client that its lock is there, until it has understood. On the client's loop.
     private func tell(_ cookie: UInt64) async {
-        var pause: UInt64 = 1_000_000_000
+        var pause = LockGrants.staleNanoseconds
         for _ in 0..<LockGrants.tellingsMax {
             guard let target = lockManager(toTell: cookie) else { return }
             do throws(RPCClientError) {
@@ -278,16 +278,16 @@ public final class LockService: RPCProgram {
                 } else {
                     let results = try await monitor.call(place, target, LockProcedure.granted.rawValue, arguments)
                     if let status = Self.status(results) { settle(cookie, status) }
-                    monitor.withGrants { $0.told(cookie) }
                 }
             } catch {
-                monitor.withGrants { $0.told(cookie) }
                 logger.info(
                     "lock client does not hear of its lock",
                     [.init("client", target.address.host), .init("why", "\(error)")])
             }
-            await monitor.client.loop.sleep(nanoseconds: pause)
+            // Also after its answer: a request of the client may have left before the telling came, and arrive after the answer.
+            await monitor.client.loop.sleep(nanoseconds: LockGrants.staleNanoseconds)
             monitor.withGrants { $0.told(cookie) }
+            await monitor.client.loop.sleep(nanoseconds: pause - LockGrants.staleNanoseconds)
             pause = min(pause * 2, 30_000_000_000)
         }
         monitor.withGrants { $0.giveUp(cookie) }
