@@ -66,7 +66,9 @@ struct ForkEdit {
     private let edit: Editing
     private let fork: UInt64
     /// Extents that may still be taken away or cut: with what else a change holds they stay within its bounds.
-    private(set) var budget = ForkEdit.extentsMax
+    private(set) var budget: Int
+    /// So many segments may lose bytes.
+    private let segments: Int
     /// Ends of extents that this change has stored: a scan of the tree does not know them.
     private var stored: [UInt64] = []
     private var released: [(segment: UInt64, length: UInt64)] = []
@@ -76,9 +78,11 @@ struct ForkEdit {
 
     static let extentsMax = 8
 
-    init(_ edit: Editing, _ fork: UInt64) {
+    init(_ edit: Editing, _ fork: UInt64, extents: Int = ForkEdit.extentsMax, segments: Int = ForkEdit.extentsMax) {
         self.edit = edit
         self.fork = fork
+        budget = extents
+        self.segments = segments
     }
 
     /// Takes [from, to) out of the fork, as far as the budget goes. Answers up to where it is out.
@@ -94,7 +98,7 @@ struct ForkEdit {
         for end in ends {
             // What this change has done to it already, the scan does not know.
             guard let extent = try edit.extent(fork, end: end), extent.start < to else { continue }
-            guard budget > 0 else { return max(from, extent.start) }
+            guard budget > 0, mayRelease(extent.segment) else { return max(from, extent.start) }
             budget -= 1
             let inside = extent.clipped(from, to)
             if extent.end > to { store(extent.clipped(to, extent.end)) } else { delete(extent.end) }
@@ -138,6 +142,10 @@ struct ForkEdit {
 
     private func delete(_ end: UInt64) { edit.delete(edit.scratch.key(fork | KeyLayout.forkSpace, .extent, end)) }
 
+    private func mayRelease(_ segment: UInt64) -> Bool {
+        released.count < segments || released.contains { $0.segment == segment }
+    }
+
     private mutating func release(_ extent: Extent) {
         if let index = released.firstIndex(where: { $0.segment == extent.segment }) {
             released[index].length += extent.length
@@ -154,6 +162,13 @@ extension Editing {
 
     func reference(_ range: SegmentRange, live: UInt64) throws(Halt) {
         do throws(Missing) { try bare.reference(range, live: live) } catch { throw .missing(error) }
+    }
+
+    /// Ranges of one segment.
+    func reference(_ ranges: [SegmentRange], live: UInt64) throws(Halt) {
+        guard let first = ranges.first else { return }
+        try reference(first, live: live)
+        for range in ranges.dropFirst() { bare.name(range) }
     }
 
     func share(_ segment: UInt64, _ length: UInt64) throws(Halt) {

@@ -53,8 +53,62 @@ final class FileTable: @unchecked Sendable {
     /// Writes of this size go to a segment at once; smaller ones are put together first.
     static let directBytes = 64 << 10
 
+    /// What the pieces of a file do to its attributes, all together: each answer about the file wants it.
+    struct Overlay {
+        private var end: UInt64 = 0
+        private var modified: Int64?
+        private var changed = Int64.min
+        private var writes: UInt64 = 0
+
+        fileprivate init(_ pieces: [Piece]) {
+            for piece in pieces { add(piece.end, piece.time, piece.setsModified, piece.writes) }
+        }
+
+        fileprivate mutating func add(_ end: UInt64, _ time: Int64, _ setsModified: Bool, _ writes: UInt64) {
+            self.end = max(self.end, end)
+            if setsModified { modified = time }
+            changed = max(changed, time)
+            self.writes += writes
+        }
+
+        /// Pieces from the front went into the tree. What they did but for the count is in the file's record now, and does it no
+        /// harm a second time.
+        fileprivate mutating func flushed(_ pieces: ArraySlice<Piece>) {
+            for piece in pieces { writes -= piece.writes }
+        }
+
+        /// The file's attributes with what was written since. `floor`: the least change counter of this epoch.
+        func lay(over inode: inout Inode, floor: UInt64) {
+            guard writes > 0 else { return }
+            inode.size = max(inode.size, end)
+            if let modified { inode.modified = modified }
+            inode.touch(changed, writes: writes, floor: floor)
+            inode.seal = nil
+        }
+    }
+
     final class State: @unchecked Sendable {
         var pieces: [Piece] = []
+        /// Of all pieces; nil: to be found again.
+        private var known: Overlay?
+        var overlay: Overlay {
+            if let known { return known }
+            let overlay = Overlay(pieces)
+            known = overlay
+            return overlay
+        }
+
+        /// Pieces were taken away or changed.
+        func forgetOverlay() { known = nil }
+
+        /// The first pieces went into the tree.
+        func takeFromOverlay(_ count: Int) {
+            if count == pieces.count { known = nil } else { known?.flushed(pieces[..<count]) }
+        }
+
+        /// Bytes were written, as a piece or behind one.
+        func addToOverlay(_ end: UInt64, _ time: Int64) { known?.add(end, time, true, 1) }
+
         /// The first so many are being flushed: they stay what they are.
         var frozen = 0
         var isBusy = false
@@ -130,16 +184,6 @@ final class FileTable: @unchecked Sendable {
         return shard(inode).withLock { !($0[inode]?.pieces.isEmpty ?? true) }
     }
 
-    /// The file's attributes with what was written since.
-    static func overlay(_ pieces: [Piece], _ inode: inout Inode, floor: UInt64) {
-        for piece in pieces {
-            inode.size = max(inode.size, piece.end)
-            if piece.setsModified { inode.modified = piece.time }
-            inode.touch(piece.time, writes: piece.writes, floor: floor)
-        }
-        if !pieces.isEmpty { inode.seal = nil }
-    }
-
     /// Files with data that is not in the tree, or with a tail.
     func dirty() -> [UInt64] {
         guard hasDirty || tails.load(ordering: .relaxed) > 0 else { return [] }
@@ -181,6 +225,7 @@ final class FileTable: @unchecked Sendable {
             }
             let piece = Piece(offset: offset, length: bytes.count, memory: memory, range: range, time: time)
             state.pieces.append(piece)
+            state.addToOverlay(piece.end, time)
             counted(1, piece.charge)
             return true
         }
@@ -206,6 +251,7 @@ final class FileTable: @unchecked Sendable {
         state.pieces[last].length += bytes.count
         state.pieces[last].time = max(time, state.pieces[last].time)
         state.pieces[last].writes += 1
+        state.addToOverlay(state.pieces[last].end, state.pieces[last].time)
         return state.pieces[last].charge - before
     }
 
@@ -277,6 +323,7 @@ final class FileTable: @unchecked Sendable {
     /// The first pieces are in the tree now, and of the one behind them so many bytes. Behind the shard's lock.
     func took(_ state: State, _ count: Int, rest: Int) {
         let charge = state.pieces[..<count].reduce(0) { $0 + $1.charge }
+        state.takeFromOverlay(count)
         state.pieces.removeFirst(count)
         state.frozen -= count
         state.steps += 1
@@ -346,6 +393,7 @@ final class FileTable: @unchecked Sendable {
             guard let state = states[inode], !state.isBusy else { return [] }
             let pieces = state.pieces
             state.pieces.removeAll()
+            state.forgetOverlay()
             state.steps += 1
             counted(-pieces.count, -pieces.reduce(0) { $0 + $1.charge })
             if state.isIdle { states[inode] = nil }
@@ -359,5 +407,6 @@ final class FileTable: @unchecked Sendable {
     /// Times that were set are not overruled by writes that came before. Behind the shard's lock.
     static func keepModified(_ state: State) {
         for index in state.pieces.indices { state.pieces[index].setsModified = false }
+        state.forgetOverlay()
     }
 }

@@ -29,7 +29,7 @@ extension LogFS {
             guard let state, !state.pieces.isEmpty else { return nil }
             let attempt = read(reader) { (records) throws(Halt) in try records.inode(id) }
             guard case .done(var inode, let number) = attempt else { return attempt }
-            FileTable.overlay(state.pieces, &inode, floor: changeFloor)
+            state.overlay.lay(over: &inode, floor: changeFloor)
             return .done(inode, number: number)
         }
     }
@@ -72,7 +72,7 @@ extension LogFS {
             let attempt = setRecord(request, id, new)
             guard let state, case .done(var inode, let number) = attempt else { return attempt }
             if new.modified != nil { FileTable.keepModified(state) }
-            FileTable.overlay(state.pieces, &inode, floor: changeFloor)
+            state.overlay.lay(over: &inode, floor: changeFloor)
             return .done(inode, number: number)
         }
     }

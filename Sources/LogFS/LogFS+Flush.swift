@@ -3,8 +3,11 @@ import Headhunter
 
 /// Bringing what was written into the tree.
 extension LogFS {
-    /// Pieces of one change: with the extents they take away and the segments' records they stay within its bounds.
-    private static let piecesPerChange = 5
+    /// Pieces of one change, all in one segment, and the extents and segments that they may take bytes from: two operations for
+    /// each piece and extent, two for each such segment, and a dozen for the rest stay within a change's bounds.
+    private static let piecesPerChange = 11
+    private static let extentsPerChange = 11
+    private static let segmentsPerChange = 4
 
     /// What was written to the file before the call is in the tree when this returns. Answers the number to commit, also
     /// when another flush, which nobody may have committed yet, was first. On the volume's loop.
@@ -146,17 +149,22 @@ extension LogFS {
             let pieces = state.pieces[..<state.frozen].prefix(Self.piecesPerChange)
             let attempt = change(reader) { (edit) throws(Halt) -> (taken: Int, rest: Int) in
                 guard var inode = try edit.inode(number) else { throw .refused(.stale) }
-                var fork = ForkEdit(edit, inode.fork)
+                var fork = ForkEdit(
+                    edit, inode.fork, extents: Self.extentsPerChange, segments: Self.segmentsPerChange)
                 var taken = 0
                 var rest = 0
                 var size = inode.size
+                var named: [SegmentRange] = []
+                var live: UInt64 = 0
                 for piece in pieces {
                     guard let range = piece.range else { preconditionFailure("a piece without a place in a segment") }
+                    if let first = named.first, first.segment != range.segment { break }
                     let from = piece.offset + UInt64(piece.flushed)
                     let to = try fork.cover(from, piece.end)
                     guard to > from else { break }
                     if piece.flushed == 0 {
-                        try edit.reference(range, live: to - from)
+                        named.append(range)
+                        live += to - from
                     } else {
                         try edit.share(range.segment, to - from)
                     }
@@ -170,6 +178,7 @@ extension LogFS {
                     }
                     taken += 1
                 }
+                try edit.reference(named, live: live)
                 try fork.finish(&inode)
                 try edit.finishWrite(&inode, size: size, pieces.prefix(taken))
                 return (taken, rest)

@@ -32,7 +32,7 @@ extension LogFS {
                 let top = try records.slot(directory, writer)
                 guard writer.totals.isAncestor(top, of: try records.slot(inode.parent, writer)) else { return 0 }
                 var whole = inode
-                FileTable.overlay(state.pieces, &whole, floor: changeFloor)
+                state.overlay.lay(over: &whole, floor: changeFloor)
                 return Int64(clamping: whole.size) - Int64(clamping: inode.size)
             }
         }

@@ -223,6 +223,9 @@ extension Change {
         writes.note(range)
     }
 
+    /// More bytes of a segment whose live bytes are counted already: the change names them in the log.
+    public func name(_ range: SegmentRange) { writes.note(range) }
+
     /// Bytes that a file names already belong to one more.
     public func share(segment: UInt64, length: UInt64) throws(Missing) {
         guard var record = try SegmentTable.read(self, segment), length < CheckpointHeader.numberMax - record.live
