@@ -212,7 +212,7 @@ private struct Source {
             ACL.Entry(.allow, .owner, .all, [.fileInherit, .directoryInherit, .inheritOnly]),
             ACL.Entry(.allow, .user(4), .readData),
             ACL.Entry(.allow, .user(5), .readData, [.fileInherit, .noPropagate]),
-        ])!
+        ], .autoInherited)!
         #expect(
             parent.passedOn(toDirectory: false)?.entries == [
                 ACL.Entry(.allow, .user(1), .readData, [.inherited]),
@@ -228,6 +228,16 @@ private struct Source {
                 ACL.Entry(.allow, .owner, .all, [.inherited, .fileInherit, .directoryInherit]),
             ])
         #expect(ACL.empty.passedOn(toDirectory: true) == nil)
+        // Of a list that nobody keeps in step with those above, what is passed on is as if it had been set there.
+        let loose = ACL(parent.entries)!.passedOn(toDirectory: true)
+        #expect(loose?.flags == [])
+        #expect(
+            loose?.entries
+                == parent.passedOn(toDirectory: true)?.entries.map { entry in
+                    var entry = entry
+                    entry.flags.remove(.inherited)
+                    return entry
+                })
         let child = ACL([
             ACL.Entry(.allow, .user(9), .all), ACL.Entry(.deny, .user(8), .all),
             ACL.Entry(.allow, .user(7), .all, [.inherited]),
@@ -285,7 +295,12 @@ private struct Source {
             }
             let descriptor = SecurityDescriptor(file, ACL(entries, .autoInherited), users)
             let bytes = encoded(descriptor, file)
-            let again = try bytes.withUnsafeBytes { try SecurityDescriptor(reading: $0, users) }
+            // Who sets a list that is kept in step says so and asks for it: without that, it is none.
+            let bare = try bytes.withUnsafeBytes { try SecurityDescriptor(reading: $0, users) }
+            expect(bare.acl?.flags == [])
+            var asking = bytes
+            asking[3] |= 1
+            let again = try asking.withUnsafeBytes { try SecurityDescriptor(reading: $0, users) }
             expect(again.owner == descriptor.owner && again.group == descriptor.group)
             // Whoever asks, the rights are the same: owner and group by SID are who they were.
             for _ in 0..<4 {

@@ -1,17 +1,19 @@
 /// What new files get from the directory where they are made ([MS-DTYP] 2.5.3.4, RFC 8881 6.4.3).
 extension ACL {
-    /// Nil: nothing is passed on, and the new file goes by its mode.
+    /// Nil: nothing is passed on, and the new file goes by its mode. Only a list that is kept in step with those above marks
+    /// what it passes on as inherited.
     public func passedOn(toDirectory isDirectory: Bool) -> ACL? {
-        let entries = passedOnEntries(toDirectory: isDirectory)
-        return entries.isEmpty ? nil : ACL(checked: entries, .autoInherited)
+        let isKeptInStep = flags.contains(.autoInherited)
+        let entries = passedOnEntries(toDirectory: isDirectory, isMarked: isKeptInStep)
+        return entries.isEmpty ? nil : ACL(checked: entries, isKeptInStep ? .autoInherited : [])
     }
 
-    private func passedOnEntries(toDirectory isDirectory: Bool) -> [Entry] {
+    private func passedOnEntries(toDirectory isDirectory: Bool, isMarked: Bool) -> [Entry] {
         var passed: [Entry] = []
         for entry in entries where entry.isInheritable {
             var child = entry
             child.flags.subtract(.inheritance)
-            child.flags.insert(.inherited)
+            if isMarked { child.flags.insert(.inherited) } else { child.flags.remove(.inherited) }
             if !isDirectory {
                 guard entry.flags.contains(.fileInherit) else { continue }
             } else {
@@ -33,7 +35,7 @@ extension ACL {
     public func inheriting(from parent: ACL, isDirectory: Bool) -> ACL? {
         if flags.contains(.protected) { return self }
         let own = entries.filter { !$0.flags.contains(.inherited) }
-        return ACL(own + parent.passedOnEntries(toDirectory: isDirectory), flags.union(.autoInherited))
+        return ACL(own + parent.passedOnEntries(toDirectory: isDirectory, isMarked: true), flags.union(.autoInherited))
     }
 
     /// In the order that Windows' editors keep: own denials, own grants, inherited ones as they came.

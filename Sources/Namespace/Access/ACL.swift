@@ -83,6 +83,8 @@ public struct ACL: Equatable, Sendable {
     public let bytes: [UInt8]
 
     public static let empty = ACL(checked: [])
+    /// What Windows has where there is no list.
+    public static let nobodyIsKeptOut = ACL(checked: [Entry(.allow, .everyone, .all)], .absent)
 
     /// Nil: more entries than there may be.
     public init?(_ entries: [Entry], _ flags: Flags = []) {

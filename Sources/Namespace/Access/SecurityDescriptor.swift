@@ -16,7 +16,6 @@ public struct SecurityDescriptor: Equatable, Sendable {
         self.acl = acl
     }
 
-    private static let everything = [ACL.Entry(.allow, .everyone, .all)]
     private static let isDACLPresent: UInt16 = 0x0004
     private static let wantsAutoInherit: UInt16 = 0x0100
     private static let isAutoInherited: UInt16 = 0x0400
@@ -41,13 +40,15 @@ public struct SecurityDescriptor: Equatable, Sendable {
         self.group = try Self.sid(bytes, at: group)
         guard control & Self.isDACLPresent != 0 else { return }
         guard list != 0 else {
-            acl = ACL(checked: Self.everything, .absent)
+            acl = .nobodyIsKeptOut
             return
         }
         let entries = try Self.entries(bytes, at: list, users)
         var flags: ACL.Flags = []
         if control & Self.isProtected != 0 { flags.insert(.protected) }
-        if control & (Self.isAutoInherited | Self.wantsAutoInherit) != 0 { flags.insert(.autoInherited) }
+        // It has to be said and asked for ([MS-DTYP] 2.4.6).
+        let both = Self.isAutoInherited | Self.wantsAutoInherit
+        if control & both == both { flags.insert(.autoInherited) }
         guard let acl = ACL(entries, flags) else { throw .tooLong }
         self.acl = acl
     }
@@ -119,7 +120,7 @@ public struct SecurityDescriptor: Equatable, Sendable {
             writer.patch(u32LE: UInt32(writer.position - start), at: place)
             sid.bytes.withUnsafeBytes { writer.bytes($0) }
         }
-        if let acl, !acl.flags.contains(.absent) || acl.entries != Self.everything {
+        if let acl, !acl.flags.contains(.absent) || acl != .nobodyIsKeptOut {
             writer.patch(u32LE: UInt32(writer.position - start), at: offsets + 12)
             Self.write(&writer, acl, file, users)
         }

@@ -144,6 +144,8 @@ public struct LeaseTable {
             for other in files[place].leases where other != own {
                 if leases[other].state.contains(.write) { return [] }
                 guard !leases[other].state.isEmpty else { continue }
+                // An oplock's client would never hear that a handle is wanted which the other one keeps open.
+                if kind == .oplock, leases[other].kind == .lease, leases[other].state.contains(.handle) { return [] }
                 state.remove(.write)
                 // Who has an oplock of the second level can not be asked to close a handle.
                 if kind == .lease, leases[other].kind == .oplock { state.remove(.handle) }
@@ -279,11 +281,18 @@ public struct LeaseTable {
         }
         endBreak(place, state.normal)
         if !state.normal.isSubset(of: lease.demanded) {
-            startBreak(place, to: state.normal.intersection(lease.demanded).normal, now)
+            startBreak(place, to: next(lease.kind, state.normal, lease.demanded), now)
+            leases[place].demanded = lease.demanded
         }
         // Who waits does so until the client has given up all that was asked of it ([MS-FSA] 2.1.5.18.2).
         if leases[place].breakTo == nil { settle(lease.file) }
         return .accepted(state.normal)
+    }
+
+    /// The next step down. A lease that has been asked once already is asked for its handles first, and then told about the rest.
+    private func next(_ kind: LeaseKind, _ state: LeaseState, _ demanded: LeaseState) -> LeaseState {
+        let target = state.intersection(demanded).normal
+        return kind == .lease && target.isEmpty && state.contains(.handle) ? .read : target
     }
 
     /// An open that was counted by `grant` is closed; with the last one the lease ends.

@@ -79,6 +79,7 @@ public final class SMBServer: Sendable {
     let logger: Logger
     private let loops: [SMBLoop]
     let sessions = SessionRegistry()
+    let clients = ClientConnections()
     let throttle = Guarded(LogOnThrottle())
     let hash: KeyedHash
     let started: Int64

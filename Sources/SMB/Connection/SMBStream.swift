@@ -261,6 +261,8 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
 
     func closed(_ connection: Connection, _ reason: CloseReason) {
         isEnding = true
+        // Before the leases are looked at: nothing can be told by this one any more.
+        if negotiation.dialect != nil { server.clients.remove(self, of: negotiation.clientGUID) }
         for session in Array(sessions.values) { end(session, keepsDurable: true) }
         for exchange in Array(held.values) { exchange.cancel(by: .connection) }
     }

@@ -14,6 +14,7 @@ extension Exchange {
             throw .status(.fileClosed)
         }
         file = handle
+        open.isUntouched = false
         try checkSequence(open)
         return open
     }

@@ -334,14 +334,15 @@ extension Exchange {
     /// [MS-SMB2] 2.2.14.
     func write(
         _ open: Open, _ file: Attributes, _ wishes: CreateContexts.Wishes, _ maximal: @autoclosure () -> AccessMask,
-        _ lease: LeaseAnswer?, _ writer: inout Writer
+        _ lease: LeaseAnswer?, oplockMax: UInt8 = Oplock.lease, _ writer: inout Writer
     ) {
+        let oplock = min(open.oplock, oplockMax)
         open.tree.session.opens[open.handle.volatile] = open
         self.file = open.handle
         noteCreation(open)
         let facts = FileFacts(file)
         writer.u16LE(89)
-        writer.u8(open.oplock)
+        writer.u8(oplock)
         writer.u8(0)
         writer.u32LE(open.action.rawValue)
         facts.writeTimes(into: &writer)
@@ -365,7 +366,7 @@ extension Exchange {
             answer.add("QFid", data + [UInt8](repeating: 0, count: 16))
         }
         if let lease { answer.add("RqLs", lease.bytes) }
-        addDurability(open, to: &answer)
+        if oplock == open.oplock { addDurability(open, to: &answer) }
         answer.write(into: &writer, at: place)
     }
 }

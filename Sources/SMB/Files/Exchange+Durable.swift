@@ -182,6 +182,11 @@ extension Exchange {
             return nil
         }
         guard isReplay else { throw .status(.duplicateObjectID) }
+        // Its client had the answer and has used the handle: this is another open.
+        guard open.isUntouched else {
+            creating = wish.guid
+            return nil
+        }
         guard open.tree === tree else { throw .status(.accessDenied) }
         if open.oplock == Oplock.lease || request.oplock == Oplock.lease {
             guard open.oplock == Oplock.lease, request.oplock == Oplock.lease, let lease = contexts.lease,
@@ -191,7 +196,10 @@ extension Exchange {
         let lease = request.oplock == Oplock.lease ? contexts.lease : nil
         let caller = caller(open)
         let file = try attributes(open, caller, volume)
-        write(open, file, contexts.wishes, maximalAccess(open, caller, nil), leaseAnswer(open, lease), &writer)
+        // Who asks for less the second time is told of no more.
+        write(
+            open, file, contexts.wishes, maximalAccess(open, caller, nil), leaseAnswer(open, lease),
+            oplockMax: min(request.oplock, open.oplock), &writer)
         return .success
     }
 

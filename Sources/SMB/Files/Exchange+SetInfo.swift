@@ -247,7 +247,8 @@ extension Exchange {
         if !new.isEmpty {
             _ = try value(volume.setAttributes(ownerCaller(open), open.subject, new), volume)
         }
-        if request.additional & Self.listInformation != 0, let acl = descriptor.acl {
+        if request.additional & Self.listInformation != 0 {
+            let acl = descriptor.acl ?? .nobodyIsKeptOut
             _ = try value(volume.setACL(ownerCaller(open), open.subject, acl), volume)
         }
     }

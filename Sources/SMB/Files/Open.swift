@@ -29,6 +29,8 @@ final class Open: @unchecked Sendable {
     var watching: [Watching] = []
     /// The number that its client gave it.
     var createGUID: UInt128?
+    /// Nothing has been done with it yet: the request that made it may come again ([MS-SMB2] 3.3.5.9.10).
+    var isUntouched = true
     /// Nil: it ends with its connection.
     var durability: Durability?
     /// The last number that each of the client's places for lock requests has seen; nil: none ([MS-SMB2] 3.3.5.14).

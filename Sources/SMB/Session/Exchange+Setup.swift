@@ -22,6 +22,7 @@ extension Exchange {
                 throw .status(.invalidParameter)
             }
         }
+        if stream.negotiation.dialect != nil { server.clients.add(stream, of: stream.negotiation.clientGUID) }
         if stream.negotiation.dialect == .v311 {
             stream.negotiation.hash(element.bytes)
             onAnswer = { [weak stream] in stream?.negotiation.hash($0) }

@@ -211,7 +211,7 @@ final class NFSFrontEnd: Sendable {
             do throws(Errno) {
                 held.datagrams = try server.datagrams(on: bound, network: network, loop: loop)
             } catch {
-                logger.warning("NFS is not served over UDP", [.init("port", Int(bound.port)), .init("why", "\(error)")])
+                logger.warning("NFS is not served over UDP", [.init("at", "\(bound)"), .init("why", "\(error)")])
             }
         }
         return listener
