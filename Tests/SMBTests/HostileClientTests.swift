@@ -84,6 +84,38 @@ import Testing
         try await site.close()
     }
 
+    /// More than one answer may hold is refused before it is done, and the rest of the chain is answered.
+    @Test func answersOfAChainAreBoundedInAll() async throws {
+        let site = try await Site()
+        let file = try await site.make("f")
+        #expect(try await site.write(file, "x", at: 8 << 20) == nil)
+        let client = try Guest(ready: site.listener.address)
+        let handle = try client.open("f").handle
+        for _ in 0..<6 { _ = try client.ask(.echo, [4, 0, 0, 0]) }
+        func read(_ count: UInt32, isLast: Bool = false) -> [UInt8] {
+            var body = Wire()
+            body.u16(49)
+            body.u16(0)
+            body.u32(count)
+            body.u64(0)
+            body.handle(handle)
+            body.zeros(24)
+            var bytes = client.element(.read, body.bytes, next: isLast ? 0 : UInt32(64 + body.bytes.count))
+            let charge = UInt16((count - 1) / 65_536 + 1)
+            bytes[6] = UInt8(truncatingIfNeeded: charge)
+            bytes[7] = UInt8(charge >> 8)
+            client.nextMessage += UInt64(charge) - 1
+            return bytes
+        }
+        let first = client.nextMessage
+        client.send(frame: read(8 << 20) + read(8_388_392) + read(1) + read(8_192, isLast: true))
+        let answer = try client.reply(to: first)
+        #expect(answer.status == .success)
+        #expect(try client.ask(.echo, [4, 0, 0, 0]).status == .success)
+        try Self.works(site, "other")
+        try await site.close()
+    }
+
     @Test func aTreeThatIsGoneIsGoneForTheChain() async throws {
         let site = try await Site()
         _ = try await site.make("f")

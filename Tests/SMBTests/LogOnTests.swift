@@ -146,4 +146,26 @@ private func logOn(_ client: NTLMClient) -> (LogOn.Step, [UInt8]) {
         delay = throttle.failed(999_999, now: 9)
         #expect(delay == LogOnThrottle.delayMax)
     }
+
+    /// Whoever guesses about many users from one address waits before anything is looked at, and not side by side.
+    @Test func anAddressHasItsTurns() {
+        var throttle = LogOnThrottle()
+        for _ in 0..<LogOnThrottle.freeFailuresOfAddress { _ = throttle.failed(1, now: 1000) }
+        #expect(throttle.wait(1, now: 1000) == 0)
+        for _ in 0..<20 { _ = throttle.failed(1, now: 1000) }
+        var last: UInt64 = 0
+        for _ in 0..<LogOnThrottle.waitingMax {
+            let wait = throttle.wait(1, now: 1000)
+            #expect(wait ?? 0 >= last + LogOnThrottle.delayMax)
+            last = wait ?? 0
+        }
+        #expect(throttle.wait(1, now: 1000) == nil)
+        #expect(throttle.wait(2, now: 1000) == 0)
+        throttle.waited(1)
+        #expect(throttle.wait(1, now: 1000) != nil)
+        // A failure more than a pause ago costs nothing but the turns of those before.
+        for _ in 0..<LogOnThrottle.waitingMax { throttle.waited(1) }
+        #expect(throttle.wait(1, now: 1000 + LogOnThrottle.delayMax) == 0)
+        #expect(throttle.wait(1, now: 1000 + LogOnThrottle.forgiveness) == 0)
+    }
 }

@@ -407,9 +407,22 @@ public struct LeaseTable {
         guard !files[place].waits.isEmpty else { return }
         var kept: [Wait] = []
         for wait in files[place].waits {
-            if isBlocked(place, wait) { kept.append(wait) } else { actions.append(.resume(wait.request)) }
+            if isBlocked(place, wait) || isBreaking(place, wait) {
+                kept.append(wait)
+            } else {
+                actions.append(.resume(wait.request))
+            }
         }
         files[place].waits = kept
+    }
+
+    /// Whether a lease that the request wanted something of is still about to be given up: who stands in the queue stays there until
+    /// all that was asked is done, also by others.
+    private func isBreaking(_ place: UInt32, _ wait: Wait) -> Bool {
+        files[place].leases.contains { lease in
+            leases[lease].key != wait.actor && leases[lease].breakTo != nil
+                && !wait.operation.awaited(leases[lease].kind).isEmpty
+        }
     }
 
     private mutating func retire(file place: UInt32) {

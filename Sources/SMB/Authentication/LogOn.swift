@@ -25,6 +25,8 @@ package struct LogOn {
     }
 
     private var ntlm: NTLMAcceptor
+    /// The challenge is on its way: the next token has the proof.
+    package private(set) var isChallenged = false
     private var mechanisms: [UInt8]?
     private var isFirstChoice = true
 
@@ -61,6 +63,7 @@ package struct LogOn {
     ) -> Step {
         switch outcome {
         case .challenge(let token):
+            isChallenged = true
             return .goesOn(
                 token: isWrapped ? SPNEGO.response(.incomplete, mechanism: SPNEGO.ntlm, token: token) : token)
         case .accepted(let user, _, let key):

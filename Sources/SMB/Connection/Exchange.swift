@@ -7,6 +7,8 @@ enum SMBHalt: Error {
     case status(NTStatus)
     /// What was missing is fetched, then the element is served again from its start.
     case lacks(Lack)
+    /// It takes long, and has come so far: others of the loop have their turn first.
+    case pause
     /// Only a task can do it. It answers what `Exchange.finish` gets.
     case later(@Sendable (Exchange) async throws(SMBHalt) -> SMBAnswer)
     /// Somebody will call `Exchange.finish` or `Exchange.again`.
@@ -79,8 +81,6 @@ final class Exchange: @unchecked Sendable {
     private var elements = 0
     /// How much of the element's work is done, when it is done in pieces: an attempt goes on where the last one ended.
     var progress = 0
-    /// Where what is appended begins: found once, however often the rest is tried.
-    var appendAt: UInt64?
     private var borrowedKeys: SessionKeys?
     /// Answers to be signed: where they begin, and by which keys.
     private var signers: [(place: Int, keys: SessionKeys)] = []
@@ -206,8 +206,12 @@ final class Exchange: @unchecked Sendable {
         }
         attempts = 0
         progress = 0
-        appendAt = nil
         isAnswered = false
+        // What can not be answered any more is not done.
+        guard reply.count + wantedReply <= SMBLimits.replyMax - SMBLimits.replyReserve else {
+            fail(.insufficientResources)
+            return .served
+        }
         return attempt()
     }
 
@@ -251,11 +255,12 @@ final class Exchange: @unchecked Sendable {
                 announce()
             }
             hold()
-            let use = use
+            let (use, message) = (use, header.messageID)
             let task = loop.task { [self] () async in
                 var failure: FileError?
                 do throws(FileError) { try await lack.supplied() } catch { failure = error }
-                guard self.use == use, !isDone else { return }
+                // A cancelled one has its answer, and the next of the chain may be at it.
+                guard self.use == use, !isDone, header.messageID == message else { return }
                 if let failure { finish(SMBAnswer(NTStatus(failure))) } else { again() }
             }
             if lack.awaitsClient {
@@ -265,16 +270,24 @@ final class Exchange: @unchecked Sendable {
                 }
             }
             return .waits
+        case .pause:
+            hold()
+            let (use, message) = (use, header.messageID)
+            loop.execute { [self] in
+                guard self.use == use, !isDone, header.messageID == message else { return }
+                again()
+            }
+            return .waits
         case .later(let work):
             hold()
-            let use = use
+            let (use, message) = (use, header.messageID)
             loop.task { [self] () async in
                 do throws(SMBHalt) {
                     let answer = try await work(self)
-                    guard self.use == use, !isDone else { return }
+                    guard self.use == use, !isDone, header.messageID == message else { return }
                     finish(answer)
                 } catch {
-                    guard self.use == use, !isDone else { return }
+                    guard self.use == use, !isDone, header.messageID == message else { return }
                     if case .waits = halted(error) { return }
                     run()
                 }
@@ -283,11 +296,12 @@ final class Exchange: @unchecked Sendable {
         }
     }
 
+    private var wantedReply: Int { Header.bytes + 16 + expectedReply(element) }
+
     /// Makes room for the largest answer that the element may have.
     private func prepare() {
-        let wanted = Header.bytes + 16 + expectedReply(element)
-        guard reply.capacity - reply.count < wanted else { return }
-        let larger = state.block(min(reply.count + wanted, SMBLimits.replyMax))
+        guard reply.capacity - reply.count < wantedReply else { return }
+        let larger = state.block(reply.count + wantedReply)
         larger.append(reply.bytes)
         reply = larger
     }
@@ -453,7 +467,8 @@ final class Exchange: @unchecked Sendable {
             answer.treeID = tree?.id ?? header.treeID
             answer.credits = stream.grant(header)
         }
-        if isSigning, let keys = borrowedKeys ?? session?.keys {
+        // An announcement is not signed ([MS-SMB2] 3.3.4.1.1): it has the number of the answer, and with GMAC the same nonce.
+        if isSigning, status != .pending, let keys = borrowedKeys ?? session?.keys {
             answer.flags.insert(.signed)
             signers.append((start, keys))
         }

@@ -68,8 +68,12 @@ enum SMBLimits {
     static let heldBytesOfLoopMax = 512 << 20
     /// A connection that has no session by then ends.
     static let setupNanoseconds: UInt64 = 45_000_000_000
-    /// Of one compound's answer.
-    static let replyMax = 16 << 20
+    /// After that, who uses nothing goes.
+    static let idleNanoseconds: UInt64 = 120_000_000_000
+    /// Of one compound's answer: its length has three bytes on the wire.
+    static let replyMax = 1 << 24 - 1
+    /// Of that, for the errors of elements that found no room any more.
+    static let replyReserve = SMB2.elementsMax * 128
 }
 
 public final class SMBServer: Sendable {
@@ -109,6 +113,7 @@ public final class SMBServer: Sendable {
         listening.limits.outputHigh = 16 << 20
         listening.limits.outputMax = 128 << 20
         listening.limits.messageTimeout = 60_000_000_000
+        listening.limits.idleTimeout = SMBLimits.idleNanoseconds
         listening.connectionsMax = options.connectionsMax
         return try world.network.listen(on: address, listening, loops: world.loops) { [self] connection in
             SMBStream(self, state(of: connection.loop), connection)

@@ -204,6 +204,8 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     /// Credits for an answer: as many as were asked for, as long as the loop is not full of unanswered messages.
     func grant(_ header: Header) -> UInt16 {
         let charge = max(Int(header.creditCharge), 1)
+        // Until somebody has logged on, one request at a time.
+        guard isLoggedOn else { return UInt16(window.grant(charge)) }
         let isBusy = state.heldBytes > SMBLimits.heldBytesOfLoopMax / 2
         return UInt16(window.grant(isBusy ? charge : max(Int(header.credits), 1)))
     }
@@ -257,7 +259,10 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     // MARK: Endings
 
     func draining(_ connection: Connection) { endAfterReply() }
-    func idle(_ connection: Connection) -> Bool { !sessions.values.contains { $0.state == .valid } }
+    /// Nobody in particular, with nothing open, keeps no connection from others.
+    func idle(_ connection: Connection) -> Bool {
+        !sessions.values.contains { $0.state == .valid && ($0.user != nil || !$0.opens.isEmpty) }
+    }
 
     func closed(_ connection: Connection, _ reason: CloseReason) {
         isEnding = true

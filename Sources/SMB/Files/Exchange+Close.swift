@@ -33,9 +33,16 @@ extension Exchange {
 
     /// A stream has its file's attributes, but for its size.
     func attributes(_ open: Open, _ caller: Caller, _ volume: Volume) throws(SMBHalt) -> Attributes {
-        let own = try value(volume.attributes(caller, open.file), volume)
-        guard let stream = open.stream else { return own }
-        return Self.shown(try value(volume.attributes(caller, stream.base), volume), own)
+        try attributes(open.file, of: open.stream?.base, caller, volume)
+    }
+
+    /// `base`: of a stream.
+    func attributes(
+        _ file: FileID, of base: FileID?, _ caller: Caller, _ volume: Volume
+    ) throws(SMBHalt) -> Attributes {
+        let own = try value(volume.attributes(caller, file), volume)
+        guard let base else { return own }
+        return Self.shown(try value(volume.attributes(caller, base), volume), own)
     }
 
     func volume(_ open: Open) throws(SMBHalt) -> Volume {

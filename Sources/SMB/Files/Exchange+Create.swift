@@ -79,6 +79,11 @@ extension Exchange {
         if let reconnect = contexts.reconnect, let volume = tree.share.volume {
             return try self.reconnect(reconnect, request, contexts, tree, volume, &writer)
         }
+        // There are no earlier versions to be seen, and no extended attributes: neither is passed over in silence.
+        guard contexts.timewarp == nil else { throw .status(.objectNameNotFound) }
+        guard contexts.attributes?.isEmpty ?? true else { throw .status(.easNotSupported) }
+        // That one is this server's own, for oplocks.
+        guard contexts.lease?.key != Oplock.reservedKey else { throw .status(.invalidParameter) }
         guard request.impersonation <= 3 else { throw .status(NTStatus(rawValue: 0xC000_00A5)) }
         guard session.opens.count < SMBLimits.opensPerSession else { throw .status(.insufficientResources) }
         guard let volume = tree.share.volume else { return try openPipe(request, tree, &writer) }

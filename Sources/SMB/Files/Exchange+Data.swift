@@ -84,10 +84,12 @@ extension Exchange {
         guard !open.granted.isDisjoint(with: [.writeData, .appendData]) else { throw .status(.accessDenied) }
         let caller = caller(open)
         var offset = request.offset
-        // "At the end", as clients that only append say it.
-        if offset == .max {
-            if appendAt == nil { appendAt = try value(volume.attributes(caller, open.file), volume).size }
-            offset = appendAt ?? 0
+        // "At the end", as clients that only append say it, and whatever one says who may do no more than that. Others may have
+        // appended since the last attempt.
+        if offset == .max || !open.granted.contains(.writeData) {
+            offset = try value(volume.attributes(caller, open.file), volume).size
+            // It has grown by what is written already.
+            offset -= min(offset, UInt64(progress))
         }
         guard offset <= Self.offsetMax, UInt64(request.data.count) <= Self.offsetMax - offset else {
             throw .status(.invalidParameter)

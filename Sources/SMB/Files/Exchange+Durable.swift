@@ -44,8 +44,11 @@ extension Exchange {
         var returning = Returning(
             reconnect, client: stream.negotiation.clientGUID, user: session.user?.name ?? "", lease: lease?.key)
         let open: Open
+        let file: Attributes
         if let away = server.durables[number], away.volume === volume {
             returning.isThere = Self.isSame(try path(away, volume, caller, in: tree), wanted)
+            // What may have to be fetched first is: an attempt that ends behind the taking finds no handle when it comes back.
+            file = try attributes(away, caller, volume)
             let taken = server.durables.take(number) { entry in
                 guard entry.open.volume === volume else { return .objectNameNotFound }
                 return returning.status(
@@ -59,11 +62,10 @@ extension Exchange {
             open.moved(to: tree)
             if let key = open.leaseKey { volume.reconnect(key, stream.leaseHolder(open.handle, session.id)) }
         } else {
-            open = try reclaim(number, &returning, wanted, lease, tree, volume)
+            (open, file) = try reclaim(number, &returning, wanted, lease, tree, volume)
         }
         session.opens[open.handle.volatile] = open
         open.action = .opened
-        let file = try attributes(open, caller, volume)
         let durability = open.durability
         // The answer says nothing of what the client knows.
         open.durability = nil
@@ -111,7 +113,7 @@ extension Exchange {
     private func reclaim(
         _ number: UInt64, _ returning: inout Returning, _ wanted: [[UInt8]], _ lease: CreateContexts.Lease?,
         _ tree: Tree, _ volume: Volume
-    ) throws(SMBHalt) -> Open {
+    ) throws(SMBHalt) -> (Open, Attributes) {
         guard let stream, let session, let awaited = volume.awaited(number), let kept = KeptHandle(awaited.wish.details)
         else { throw .status(.objectNameNotFound) }
         let place = try path(awaited.handle, awaited.stream?.base, volume, caller(tree), in: tree)
@@ -121,6 +123,7 @@ extension Exchange {
             client: kept.client, user: kept.user, guid: kept.guid, lease: isLease ? awaited.lease : nil)
         guard status == .success else { throw .status(status) }
         let handle = FileHandle(persistent: number, volatile: kept.volatile)
+        let file = try attributes(awaited.handle.file, of: awaited.stream?.base, caller(tree), volume)
         let holder = stream.leaseHolder(handle, session.id)
         let epoch = lease.flatMap { $0.isVersion2 ? $0.epoch : nil }
         guard let mine = volume.reclaim(number, holder, epoch: epoch) else { throw .status(.objectNameNotFound) }
@@ -129,7 +132,7 @@ extension Exchange {
         open.oplock = isLease ? Oplock.lease : Oplock.level(volume.lease(mine.lease) ?? [])
         open.mode = kept.mode
         open.lockSequences = kept.lockSequences
-        return open
+        return (open, file)
     }
 
     /// What the volume keeps of the handle follows what its client does with it.
@@ -140,6 +143,28 @@ extension Exchange {
             ).record
         else { return }
         _ = try value(volume.keep(caller(open), held, details: record), volume)
+    }
+
+    /// The same when no answer waits for it.
+    func keepSoon(_ open: Open) {
+        guard let volume = open.volume, let held = open.held, let durability = open.durability,
+            let record = KeptHandle(
+                open, user: open.tree.session.user?.name ?? "", client: stream?.negotiation.clientGUID ?? 0, durability
+            ).record
+        else { return }
+        Self.keepSoon(record, of: held, volume, caller(open), on: loop, tries: Self.keepTriesMax)
+    }
+
+    private static let keepTriesMax = 8
+
+    private static func keepSoon(
+        _ record: [UInt8], of held: OpenHandle, _ volume: Volume, _ caller: Caller, on loop: EventLoop, tries: Int
+    ) {
+        guard tries > 0, case .lacks(let lack) = volume.keep(caller, held, details: record) else { return }
+        loop.task {
+            guard (try? await lack.supplied()) != nil else { return }
+            keepSoon(record, of: held, volume, caller, on: loop, tries: tries - 1)
+        }
     }
 
     func leaseAnswer(_ open: Open, _ lease: CreateContexts.Lease?) -> LeaseAnswer? {

@@ -24,7 +24,8 @@ enum DirectoryLevel: UInt8 {
 
 /// QUERY_DIRECTORY ([MS-SMB2] 3.3.5.18).
 extension Exchange {
-    private static let entriesPerCall = 4096
+    /// An entry takes no less of an answer.
+    private static let entryBytesMin = 16
 
     func queryDirectory(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         let request = try parse { (element) throws(BytesError) in try QueryDirectoryRequest(reading: element) }
@@ -86,8 +87,9 @@ extension Exchange {
     ) throws(SMBHalt) {
         let caller = caller(open)
         if scan.pattern.isName {
+            try showNamed(scan.pattern, &page, open, volume, caller, &writer)
             scan.isAtEnd = true
-            return try showNamed(scan.pattern, &page, open, volume, caller, &writer)
+            return
         }
         while scan.dots < 2, !page.isFull {
             let isSelf = scan.dots == 0
@@ -105,15 +107,25 @@ extension Exchange {
         guard !page.isFull else { return }
         var progress = scan
         // A listing may show fewer than there are, and a pattern fewer still.
+        let pattern = progress.pattern
+        var looks = pattern.namesPerTurn
         while !page.isFull, !progress.isAtEnd {
+            guard looks > 0 else {
+                scan = progress
+                if page.last > 0 { return }
+                throw .pause
+            }
             let before = progress.cookie
-            let pattern = progress.pattern
             var cookie = before
+            // No more than can be shown: what is fetched beyond that is fetched again for the next answer.
+            let room = page.isSingle ? 1 : (page.limit - writer.position) / Self.entryBytesMin + 1
+            let limit = pattern.isAll ? min(looks, room) : looks
             let attempt = withUnsafeMutablePointer(to: &page) { page in
                 withUnsafeMutablePointer(to: &writer) { writer in
                     volume.list(
-                        caller, open.file, after: before, limit: Self.entriesPerCall, attributes: true
+                        caller, open.file, after: before, limit: limit, attributes: true
                     ) { entry, name in
+                        looks -= 1
                         if pattern.matches(name), let attributes = entry.attributes {
                             let wasFull = Self.show(attributes, name, &page.pointee, &writer.pointee)
                             if !wasFull { return false }

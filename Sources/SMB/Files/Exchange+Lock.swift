@@ -24,7 +24,11 @@ extension Exchange {
         if first.flags & LockRequest.unlock != 0 {
             try unlock(request, open, volume, held)
         } else {
-            try lock(request, open, volume, held)
+            try lock(request, open, volume, held) { [self] in
+                guard isCounted else { return }
+                open.lockSequences[place] = number
+                keepSoon(open)
+            }
         }
         if isCounted {
             open.lockSequences[place] = number
@@ -47,8 +51,10 @@ extension Exchange {
         }
     }
 
+    /// `granted`: called when a lock that was waited for is there.
     private func lock(
-        _ request: LockRequest, _ open: Open, _ volume: Volume, _ held: OpenHandle
+        _ request: LockRequest, _ open: Open, _ volume: Volume, _ held: OpenHandle,
+        granted: @escaping @Sendable () -> Void
     ) throws(SMBHalt) {
         let immediate = LockRequest.failImmediately
         for range in request.ranges {
@@ -62,8 +68,10 @@ extension Exchange {
         }
         let waits = request.ranges.count == 1 && request.ranges[0].flags & immediate == 0
         let (use, loop) = (use, loop)
-        let waiter = LockWaiter(loop: loop) { [self] _, refusal in
+        let waiter = LockWaiter(loop: loop) { [self, weak open] _, refusal in
+            open?.locking.removeAll { $0.exchange === self && $0.use == use }
             guard self.use == use else { return }
+            if refusal == nil { granted() }
             finish(
                 refusal == nil
                     ? SMBAnswer { writer in
@@ -97,8 +105,9 @@ extension Exchange {
         announce()
         open.locking.append((self, use))
         onCancel = { [self, weak open] who in
+            // Too late: its outcome is on its way, and is the answer.
+            guard volume.cancelLock(wait) else { return }
             open?.locking.removeAll { $0.exchange === self }
-            _ = volume.cancelLock(wait)
             finish(SMBAnswer(who == .client ? .cancelled : .rangeNotLocked))
         }
         return .pending

@@ -2,9 +2,12 @@ import Bytes
 
 /// A pattern of a listing ([MS-FSA] 2.1.4.4): `*`, `?`, and the three by which older programs' patterns are said.
 package struct NamePattern: Equatable, Sendable {
-    package static let unitsMax = 1024
+    /// No name is longer.
+    package static let unitsMax = 255
 
     private let units: [UInt16]
+    /// As it came.
+    let text: [UInt16]
     /// Matches everything.
     package let isAll: Bool
     /// Without wildcards it is a name.
@@ -18,6 +21,7 @@ package struct NamePattern: Equatable, Sendable {
     private static let dot = UInt16(UInt8(ascii: "."))
 
     package init(_ units: [UInt16]) {
+        text = units
         self.units = units.map(Self.folded)
         isAll = units == [Self.star]
         isName = !units.contains {
@@ -35,7 +39,8 @@ package struct NamePattern: Equatable, Sendable {
         self.init(units)
     }
 
-    var text: [UInt16] { units }
+    /// How many names are looked at in one go: the longer the pattern, the fewer.
+    var namesPerTurn: Int { max(16, 2048 / (1 + units.count / 8)) }
 
     private static func folded(_ unit: UInt16) -> UInt16 {
         if unit < 0x80 { return 0x61...0x7A ~= unit ? unit - 0x20 : unit }
@@ -59,8 +64,8 @@ package struct NamePattern: Equatable, Sendable {
         let lastDot = name.lastIndex(of: Self.dot) ?? -1
         var rest = [Bool](repeating: false, count: name.count + 1)
         rest[name.count] = true
+        var open = rest
         for unit in units.reversed() {
-            var open = [Bool](repeating: false, count: name.count + 1)
             for j in stride(from: name.count, through: 0, by: -1) {
                 let isEnd = j == name.count
                 switch unit {
@@ -80,7 +85,7 @@ package struct NamePattern: Equatable, Sendable {
                 default: open[j] = !isEnd && name[j] == unit && rest[j + 1]
                 }
             }
-            rest = open
+            swap(&rest, &open)
         }
         return rest[0]
     }

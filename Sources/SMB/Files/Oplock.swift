@@ -19,12 +19,13 @@ enum Oplock {
         }
     }
 
-    /// Oplocks have no client's key: they get one that no client has.
+    /// Oplocks have no client's key: they get one that no client may have.
+    static let reservedKey = UInt128.max
     static func key(_ handle: FileHandle) -> LeaseKey {
-        LeaseKey(client: UInt128(handle.persistent) << 64 | UInt128(handle.volatile), key: .max)
+        LeaseKey(client: UInt128(handle.persistent) << 64 | UInt128(handle.volatile), key: reservedKey)
     }
 
-    static func isOplock(_ key: LeaseKey) -> Bool { key.key == .max }
+    static func isOplock(_ key: LeaseKey) -> Bool { key.key == reservedKey }
 
     static func level(_ state: LeaseState) -> UInt8 {
         if state == .all { return batch }
@@ -129,6 +130,7 @@ extension Exchange {
             writer.zeros(5)
             writer.handle(open.handle)
         case .lease(let key, let state):
+            guard key != Oplock.reservedKey else { throw .status(.objectNameNotFound) }
             let client = stream?.negotiation.clientGUID ?? 0
             let wanted = LeaseState(rawValue: UInt8(truncatingIfNeeded: state & 7))
             switch volume.acknowledge(LeaseKey(client: client, key: key), wanted) {

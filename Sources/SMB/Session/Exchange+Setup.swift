@@ -1,4 +1,5 @@
 import Bytes
+import Logging
 import Namespace
 import Runtime
 
@@ -68,7 +69,7 @@ extension Exchange {
                 }
                 throw .status(request.isBinding ? terms.refusal(stream.negotiation) : .userSessionDeleted)
             }
-            guard let known else { throw .status(.userSessionDeleted) }
+            guard let known, !known.isRefused else { throw .status(.userSessionDeleted) }
             session = known
         }
         use(session)
@@ -77,6 +78,7 @@ extension Exchange {
             session.logOn = LogOn(serverName: server.options.serverName)
             if session.state != .inProgress { session.preauth = stream.negotiation.preauth }
         }
+        if session.logOn?.isChallenged == true { try awaitTurn(session, stream) }
         if dialect == .v311 { session.preauth = NegotiationHash.next(session.preauth, element.bytes) }
         let catalog = server.catalog
         let step = session.logOn?.step(
@@ -95,12 +97,22 @@ extension Exchange {
         case .accepted(let token, let user, let key):
             return try accept(session, stream, request, user, key, token, &writer)
         case .refused(let name):
-            let delay = server.throttle.withLock { $0.failed(throttleKey(name), now: server.world.clock.monotonic()) }
-            drop(session, stream)
-            guard delay > 0 else { throw .status(.logonFailure) }
-            let loop = loop
-            throw .later { (_) async throws(SMBHalt) in
-                await loop.sleep(nanoseconds: delay)
+            let (user, address, now) = (throttleKey(name), throttleKey(""), server.world.clock.monotonic())
+            let delay = server.throttle.withLock { throttle in
+                _ = throttle.failed(address, now: now)
+                return throttle.failed(user, now: now)
+            }
+            server.logger.warning(
+                "smb log-on refused", [.init("user", name), .init("peer", "\(stream.connection.remoteAddress)")])
+            guard delay > 0 else {
+                drop(session, stream)
+                throw .status(.logonFailure)
+            }
+            // Until then it counts among those of its connection that have begun.
+            session.isRefused = true
+            throw .later { (exchange) async throws(SMBHalt) in
+                await exchange.loop.sleep(nanoseconds: delay)
+                exchange.drop(session, stream)
                 return SMBAnswer(.logonFailure)
             }
         case .malformed, nil:
@@ -109,7 +121,25 @@ extension Exchange {
         }
     }
 
-    /// Of the name and the address that it is tried from.
+    /// An address from which many have failed has its proofs looked at one at a time, and later and later.
+    private func awaitTurn(_ session: Session, _ stream: SMBStream) throws(SMBHalt) {
+        guard progress == 0 else { return }
+        progress = 1
+        let (server, address) = (server, throttleKey(""))
+        let wait = server.throttle.withLock { $0.wait(address, now: server.world.clock.monotonic()) }
+        guard let wait else {
+            drop(session, stream)
+            throw .status(.requestNotAccepted)
+        }
+        guard wait > 0 else { return }
+        throw .later { (exchange) async throws(SMBHalt) in
+            await exchange.loop.sleep(nanoseconds: wait)
+            server.throttle.withLock { $0.waited(address) }
+            throw .pause
+        }
+    }
+
+    /// Of the name and the address that it is tried from; without a name, of the address.
     private func throttleKey(_ name: String) -> UInt64 {
         guard let stream else { return 0 }
         var bytes = Array(UTF16Name.upper(name).utf8)

@@ -15,6 +15,8 @@ final class Session: @unchecked Sendable {
     weak var stream: SMBStream?
     var state = State.inProgress
     var logOn: LogOn?
+    /// Its log-on failed: it ends when that may be told.
+    var isRefused = false
     /// Over this session's messages, while it logs on.
     var preauth: [UInt8]
     var user: SMBUser?
