@@ -34,6 +34,27 @@ import Testing
         try await site.close()
     }
 
+    /// What is taken away is gone for those who use it, not for new ones only.
+    @Test func changesReachThoseWhoAreThere() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        let opened = try client.open("f", .init(disposition: 2))
+        #expect(try client.write(opened.handle, "one").status == .success)
+        site.catalog.change { $0[0].isReadOnly = true }
+        #expect(try client.write(opened.handle, "two").status.isError)
+        #expect(try client.open("g", .init(disposition: 2)).status.isError)
+        site.catalog.change { $0[0].isReadOnly = false }
+        #expect(try client.write(opened.handle, "two").status == .success)
+        site.catalog.change { $0[0].allowsGuests = false }
+        #expect(try client.write(opened.handle, "three").status == .networkNameDeleted)
+        #expect(await eventually { site.volume.openCount == 0 })
+        #expect(try client.connect("safe").status == .success)
+        site.catalog.change { $0.removeLast() }
+        #expect(try client.open("g", .init(disposition: 2)).status == .networkNameDeleted)
+        #expect(try client.connect("safe").status == .badNetworkName)
+        try await site.close()
+    }
+
     @Test func aSharesWordHolds() async throws {
         let site = try await Site()
         let client = try Guest(ready: site.listener.address)

@@ -8,7 +8,9 @@ import Testing
 
 /// What there is for whoever comes: a volume, a directory of it, and all of it again with a promise of its own.
 final class OpenCatalog: SMBCatalog {
-    let shares: [SMBShare]
+    private let state: Guarded<(shares: [SMBShare], generation: UInt64)>
+    var shares: [SMBShare] { state.withLock { $0.shares } }
+    var generation: UInt64 { state.withLock { $0.generation } }
 
     init(_ volume: Volume) {
         var whole = SMBShare(name: "default", volume: volume)
@@ -19,7 +21,14 @@ final class OpenCatalog: SMBCatalog {
         var safe = whole
         safe.name = "safe"
         safe.durability = .store
-        shares = [whole, below, safe]
+        state = Guarded(([whole, below, safe], 0))
+    }
+
+    func change(_ work: (inout [SMBShare]) -> Void) {
+        state.withLock {
+            work(&$0.shares)
+            $0.generation += 1
+        }
     }
 
     func user(named name: String) -> SMBUser? { nil }
@@ -33,6 +42,7 @@ final class Site: @unchecked Sendable {
     let folder: String
     let world: World
     let server: SMBServer
+    let catalog: OpenCatalog
     let listener: Listener
     let volume: Volume
     /// Until it stops: with it goes the hold on the volume's folder.
@@ -50,8 +60,9 @@ final class Site: @unchecked Sendable {
         }.value
         self.hosted = hosted
         volume = hosted.volume
+        catalog = OpenCatalog(hosted.volume)
         server = SMBServer(
-            OpenCatalog(hosted.volume), SMBOptions(), world: world,
+            catalog, SMBOptions(), world: world,
             logger: Logger(level: .error, format: .logfmt, wall: { 0 }, monotonic: { 0 }))
         listener = try server.listen(on: try #require(SocketAddress(numeric: "127.0.0.1", port: 0)))
         var mode = NewAttributes()

@@ -1,5 +1,6 @@
 import Logging
 import Runtime
+import Synchronization
 
 /// Users, exports, shares and quotas of a server: kept with its volumes, handed out as immutable snapshots.
 ///
@@ -17,6 +18,7 @@ public final class Registry: Sendable {
     let random: any RandomSource
     let clock: any WorldClock
     private let published: Guarded<RegistrySnapshot>
+    private let changes = Atomic<UInt64>(0)
     private let book: Book
     private let turns = TurnQueue(waitingMax: Registry.waitingMax)
 
@@ -95,6 +97,8 @@ public final class Registry: Sendable {
     }
 
     public var snapshot: RegistrySnapshot { published.withLock { $0 } }
+    /// Rises behind each change: who keeps something of a snapshot looks it up again then.
+    public var generation: UInt64 { changes.load(ordering: .acquiring) }
 
     // MARK: Changing
 
@@ -114,6 +118,7 @@ public final class Registry: Sendable {
         book.state = state
         let snapshot = state.snapshot(seal)
         published.withLock { $0 = snapshot }
+        changes.wrappingAdd(1, ordering: .releasing)
         return value
     }
 

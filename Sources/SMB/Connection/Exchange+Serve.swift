@@ -63,6 +63,8 @@ extension Exchange {
         guard let session, session.state != .inProgress else { throw .status(.userSessionDeleted) }
         if let encryptedBy, encryptedBy !== session { throw .status(.accessDenied) }
         try checkSignature()
+        let generation = server.catalog.generation
+        if session.generation != generation { try review(session, stream, generation) }
         if session.state == .expired, command != .logoff, command != .close, command != .lock, command != .oplockBreak {
             throw .status(.networkSessionExpired)
         }

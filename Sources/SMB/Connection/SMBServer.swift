@@ -36,6 +36,8 @@ public protocol SMBCatalog: Sendable {
     /// In the order in which they are listed.
     var shares: [SMBShare] { get }
     var identities: UserTable { get }
+    /// Rises when any of it may have changed. Asked for each message.
+    var generation: UInt64 { get }
     /// What the user may do on a volume, whatever its files say.
     func rights(of user: SMBUser, on volume: Volume) -> VolumeRights
 }

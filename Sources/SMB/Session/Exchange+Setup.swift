@@ -175,6 +175,7 @@ extension Exchange {
         if let user { server.throttle.withLock { $0.succeeded(throttleKey(user.name)) } }
         if session.state == .inProgress {
             session.user = user
+            session.generation = server.catalog.generation
             if user != nil {
                 let terms = SessionTerms(
                     key: key, dialect: dialect, signing: stream.negotiation.signing,
@@ -247,14 +248,7 @@ extension Exchange {
             throw .status(.badNetworkName)
         }
         let name = String(path[path.index(after: slash)...])
-        guard var share = server.catalog.share(named: name) else { throw .status(.badNetworkName) }
-        // Nobody in particular may look at the list of shares, and use what is open to guests.
-        guard session.user != nil || share.volume == nil || share.allowsGuests else { throw .status(.accessDenied) }
-        if let user = session.user, let volume = share.volume {
-            let rights = server.catalog.rights(of: user, on: volume)
-            guard rights.contains(.read) else { throw .status(.accessDenied) }
-            if !rights.contains(.write) { share.isReadOnly = true }
-        }
+        let share = try share(named: name, for: session.user)
         if share.requiresEncryption {
             // This very request may come in the clear: its answer says that all others must not ([MS-SMB2] 3.3.5.7).
             guard stream?.negotiation.encryption != nil, session.keys?.canEncrypt == true else {
@@ -278,6 +272,44 @@ extension Exchange {
         writer.u32LE(0)
         writer.u32LE(access)
         return .success
+    }
+
+    /// The share as this user may use it.
+    private func share(named name: String, for user: SMBUser?) throws(SMBHalt) -> SMBShare {
+        guard var share = server.catalog.share(named: name) else { throw .status(.badNetworkName) }
+        // Nobody in particular may look at the list of shares, and use what is open to guests.
+        guard user != nil || share.volume == nil || share.allowsGuests else { throw .status(.accessDenied) }
+        if let user, let volume = share.volume {
+            let rights = server.catalog.rights(of: user, on: volume)
+            guard rights.contains(.read) else { throw .status(.accessDenied) }
+            if !rights.contains(.write) { share.isReadOnly = true }
+        }
+        return share
+    }
+
+    /// Somebody changed users or shares: a session goes on as far as it could begin now. What is open keeps the rights that it was
+    /// given, as far as its share still has them.
+    func review(_ session: Session, _ stream: SMBStream, _ generation: UInt64) throws(SMBHalt) {
+        if let user = session.user {
+            guard let now = server.catalog.user(named: user.name), now.ntHash == user.ntHash else {
+                stream.end(session)
+                throw .status(.userSessionDeleted)
+            }
+            session.user = now
+        }
+        session.generation = generation
+        for tree in Array(session.trees.values) {
+            let now: SMBShare
+            do throws(SMBHalt) { now = try share(named: tree.share.name, for: session.user) } catch {
+                stream.end(tree)
+                continue
+            }
+            if now.volume === tree.share.volume, now.directory == tree.share.directory {
+                tree.share = now
+            } else {
+                stream.end(tree)
+            }
+        }
     }
 
     /// The directory that a share shows: whose it is, is the operator's word, whatever those above it say.

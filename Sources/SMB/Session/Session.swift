@@ -20,6 +20,8 @@ final class Session: @unchecked Sendable {
     /// Over this session's messages, while it logs on.
     var preauth: [UInt8]
     var user: SMBUser?
+    /// Of the catalog, when user and trees were looked up.
+    var generation: UInt64 = 0
     var keys: SessionKeys?
     /// What its keys were made of, for another connection that speaks of this session.
     var terms: SessionTerms?
@@ -50,7 +52,8 @@ final class Session: @unchecked Sendable {
 /// A session's use of a share.
 final class Tree: @unchecked Sendable {
     let id: UInt32
-    let share: SMBShare
+    /// As it was when somebody last changed anything.
+    var share: SMBShare
     /// Where its names begin; nil: there are pipes only.
     let root: FileID?
     /// Each refers to the other until one of them ends.

@@ -34,6 +34,7 @@ final class SMBFrontEnd {
         private static let pipes = SMBShare(name: "IPC$", comment: "Remote procedures", volume: nil)
 
         var identities: UserTable { registry.snapshot.users }
+        var generation: UInt64 { registry.generation }
 
         func user(named name: String) -> SMBUser? {
             registry.snapshot.user(smb: name).map {
