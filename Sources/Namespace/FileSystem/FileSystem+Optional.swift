@@ -32,6 +32,10 @@ extension FileSystem {
         _ request: Request, of file: FileID, after name: UnsafeRawBufferPointer
     ) -> Attempt<[(name: [UInt8], stream: Attributes)]> { .done([], number: 0) }
 
+    public func owner(_ request: Request, ofStream file: FileID) -> Attempt<Attributes?> { .done(nil, number: 0) }
+
+    public func streamBytes(_ request: Request, of file: FileID) -> Attempt<UInt64> { .done(0, number: 0) }
+
     public func punch(
         _ request: Request, _ file: FileID, at offset: UInt64, length: UInt64
     ) async throws(FileError) -> UInt64 { throw .notSupported }

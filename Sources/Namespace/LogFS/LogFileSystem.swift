@@ -56,6 +56,8 @@ public final class LogFileSystem: FileSystem {
         attributes.seal = inode.seal.map { ContentSeal(high: $0.high, low: $0.low, parts: $0.parts) }
         attributes.isImplied = inode.isImplied
         attributes.hasACL = inode.hasAccessList
+        attributes.isStream = inode.isStream
+        attributes.hasStreams = inode.hasStreams
         return attributes
     }
 

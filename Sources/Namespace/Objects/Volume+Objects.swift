@@ -73,8 +73,11 @@ extension Volume {
         attempt { () throws(Halt) in
             try requireWritable(caller)
             let home = try self.directory(caller, directory, [.write, .execute])
-            return fileSystem.createNameless(
+            let draft = fileSystem.isForeign(directory) ? nil : try meter.draft(caller.request, near: directory)
+            let attempt = fileSystem.createNameless(
                 caller.request, near: directory, new, uid: caller.credential.uid, gid: group(caller, home))
+            if let draft, case .done(let made, _) = attempt { meter.add(made.file, draft) }
+            return attempt
         }
     }
 
@@ -87,15 +90,17 @@ extension Volume {
             let nameless = try self.attributes(caller, of: file)
             return try replacing(caller, in: directory, name) { () throws(Halt) in
                 try placeFile(
-                    caller, in: directory, name, size: nameless.size, uid: nameless.uid, gid: nameless.gid
+                    caller, in: directory, name, draft: file, size: nameless.size, uid: nameless.uid, gid: nameless.gid
                 ) { fileSystem.place(caller.request, in: directory, name, file, seal: seal, expected: expected) }
             }
         }
     }
 
-    /// The caller has the target from `createNameless`, and the right to read the sources.
+    /// The caller has the target from `createNameless`, and the right to read the sources, which are parts of an upload. They
+    /// count until the target has its name.
     public func join(_ sources: [FileID], to file: FileID, now: Int64) async throws(FileError) -> UInt64 {
-        try await fileSystem.join(sources, to: file, now: now)
+        meter.join(sources, to: file)
+        return try await fileSystem.join(sources, to: file, now: now)
     }
 
     public func clone(

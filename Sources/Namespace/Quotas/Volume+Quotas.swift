@@ -64,8 +64,8 @@ extension Volume {
             let shown = try meter.change { (state) throws(Halt) -> Space in
                 let credential = caller.credential
                 let owners: [QuotaSubject] = [.volume, .user(credential.uid), .group(credential.gid)]
-                let places = try place.map { (place) throws(Halt) in try state.places(caller.request, place) ?? [] }
-                return state.space(space, owners + (places ?? []))
+                let places = try place.map { (place) throws(Halt) in try state.places(caller.request, place) }
+                return state.space(space, owners + (places??.subjects ?? []))
             }
             return .done(shown, number: 0)
         }

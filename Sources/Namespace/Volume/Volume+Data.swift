@@ -6,7 +6,9 @@ extension Volume {
         fileSystem.open(caller.request, file)
     }
 
-    public func close(_ caller: Caller, _ file: FileID) -> Attempt<Void> { fileSystem.close(caller.request, file) }
+    public func close(_ caller: Caller, _ file: FileID) -> Attempt<Void> {
+        meter.hasDrafts ? closeDraft(caller, file) : fileSystem.close(caller.request, file)
+    }
 
     private func regular(_ caller: Caller, _ file: FileID) throws(Halt) -> Attributes {
         let found = try attributes(caller, of: file)

@@ -16,7 +16,7 @@ extension Volume {
     public func removeStream(_ caller: Caller, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Void> {
         attempt { () throws(Halt) in
             try requireWritable(caller)
-            return fileSystem.removeStream(caller.request, of: file, name)
+            return try removeFileStream(caller, of: file, name)
         }
     }
 
