@@ -6,6 +6,9 @@ extension FileSystem {
     public func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) {}
     public func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool) {}
 
+    public func guest(of file: FileID, orFormer: Bool) -> GuestVolume? { nil }
+    public var guests: [Volume] { [] }
+
     public func isRepeated(_ request: Request) -> Attempt<Bool> { .done(false, number: 0) }
 
     public func usage(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals> {

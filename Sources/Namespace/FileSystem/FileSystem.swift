@@ -223,6 +223,11 @@ public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
     /// Somebody wants to know of changes in a directory that is foreign, or in all below it, or does so no more.
     func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool)
 
+    /// The volume that is mounted here and has the file. `orFormer`: or was, and something of it may be open still.
+    func guest(of file: FileID, orFormer: Bool) -> GuestVolume?
+    /// All volumes that are mounted here, or were.
+    var guests: [Volume] { get }
+
     // MARK: Promises
 
     /// Tells when change `number` and all before it are as safe as `durability` says: at once, before it returns, if

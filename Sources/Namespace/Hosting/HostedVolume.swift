@@ -101,9 +101,11 @@ public final class HostedVolume: Sendable {
                 files = try await LogFS.open(headhunter, world: world, subvolume: 1)
             } catch { throw Self.volumeError(error) }
             if isServed { files.start() }
-            let tree = MountTree(LogFileSystem(files, world: world), loops: world.loops)
+            let identity = headhunter.volume.high ^ headhunter.volume.low
+            let tree = MountTree(
+                LogFileSystem(files, world: world, number: MountTree.number(ofVolume: identity)), loops: world.loops)
             let volume = Volume(
-                name, identity: headhunter.volume.high ^ headhunter.volume.low,
+                name, identity: identity,
                 tree, durability: durability, clock: world.clock, random: world.random,
                 locks: locks, loops: world.loops)
             if isServed {
@@ -134,6 +136,7 @@ public final class HostedVolume: Sendable {
     /// Brings everything to the store. Nobody calls the volume any more. On the volume's loop.
     public func close() async throws(HostingError) {
         headhunter.release()
+        tree.releaseGuests()
         // A file that can not be flushed keeps none of the others from the store.
         var failure: HostingError?
         do throws(Failure) { try await files.stop() } catch { failure = .volume(Self.volumeError(error)) }

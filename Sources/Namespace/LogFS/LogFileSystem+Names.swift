@@ -38,7 +38,7 @@ extension LogFileSystem {
             let inode = listed.inode
             let entry = Entry(
                 file: FileID(
-                    subvolume: files.subvolume, inode: listed.entry.inode, generation: inode?.generation ?? 0),
+                    subvolume: number, inode: listed.entry.inode, generation: inode?.generation ?? 0),
                 type: Self.outer(listed.entry.type), cookie: listed.entry.cookie, attributes: inode.map { outer($0) })
             return visit(entry, name)
         }

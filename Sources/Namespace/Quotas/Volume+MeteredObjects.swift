@@ -1,3 +1,5 @@
+import Runtime
+
 /// Objects of a volume that has quotas: what counted on its way ceases to when it has its name, in the same change.
 extension Volume {
     /// `draft`: the file that is given the name, if it is one.
