@@ -13,7 +13,10 @@ extension QuotaModelTests.Run {
         return caller
     }
 
-    private mutating func did(_ way: String, _ error: FileError?) { if error == nil { ways.insert(way) } }
+    private mutating func did(_ way: String, _ error: FileError?) {
+        if !steps.isEmpty { steps[steps.count - 1] += " \(way)" }
+        if error == nil { ways.insert(way) }
+    }
 
     // MARK: Streams
 

@@ -125,7 +125,7 @@ import Testing
             for step in 0..<Self.stepsPerSeed {
                 try await run.step()
                 guard run.isSame() else {
-                    Issue.record("seed \(seed), step \(step): \(run.difference)")
+                    Issue.record("seed \(seed), step \(step), after \(run.steps): \(run.difference)")
                     return
                 }
             }
@@ -149,6 +149,9 @@ import Testing
         var difference = ""
         var refusals = 0
         var changes = 0
+        /// The last ones, by what they did.
+        var steps: [String] = []
+        static let stepsShown = 4
         /// What of streams, drafts and uploads has been done.
         var ways: Set<String> = []
         static let waysMax = 9
@@ -177,6 +180,7 @@ import Testing
 
         /// What the volume answered must be what the model says, and changes the model if it was done.
         mutating func take(_ after: Model, _ error: FileError?, isPlain: Bool = true, isBound: Bool = true) {
+            if let error, !steps.isEmpty { steps[steps.count - 1] += " \(error)" }
             if error == nil {
                 changes += 1
                 if isBound, !model.allows(after) { Issue.record("a change beyond a limit was made") }
@@ -204,7 +208,10 @@ import Testing
         private func id(_ number: Int) -> FileID { model.files[number]?.id ?? rig.root }
 
         mutating func step() async throws {
-            switch generator.below(28) {
+            let kind = generator.below(28)
+            steps.append("\(kind)")
+            if steps.count > Self.stepsShown { steps.removeFirst() }
+            switch kind {
             case 0, 1, 2: await make(isDirectory: generator.below(3) == 0)
             case 3, 4, 5, 6: await write()
             case 7, 8: await resize()

@@ -81,9 +81,14 @@ public final class HostedVolume: Sendable {
                 "a log in the store needs one that creates objects conditionally: proxyfs store check says more")
         }
         // A log without its volume means that this is not the place where the volume is.
-        let isNew = await world.blocking.run(on: loop) { () throws(Never) in
-            (try? disk.status(folder + "/log/place")) == nil
+        let place: Result<Bool, HostingError> = await world.blocking.run(on: loop) { () throws(Never) in
+            do throws(Errno) { _ = try disk.status(folder + "/log/place") } catch {
+                // Whoever can not look does not know that there is none.
+                return error == .noEntry ? .success(true) : .failure(.disk(error, doing: "reading \(folder)/log/place"))
+            }
+            return .success(false)
         }
+        let isNew = try place.get()
         do throws(VolumeError) {
             let headhunter: Headhunter
             do throws(VolumeError) {
