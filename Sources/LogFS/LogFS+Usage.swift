@@ -43,10 +43,13 @@ extension LogFS {
 
     /// The file that a stream goes with; nil: it is none.
     public func owner(_ request: Request, ofStream id: FileID) -> Attempt<Inode?> {
-        read(request.reader) { (records) throws(Halt) -> Inode? in
+        let glance = glance
+        let attempt = read(request.reader) { (records) throws(Halt) -> Inode? in
             let inode = try records.inode(id)
             return inode.isStream ? try records.inode(inode.cookie) : nil
         }
+        guard case .done(let owner?, _) = attempt else { return attempt }
+        return .done(completed(owner, since: glance, request.reader), number: 0)
     }
 
     /// Bytes of all streams of a file, with what was written and not flushed.
