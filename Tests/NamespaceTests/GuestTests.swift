@@ -73,14 +73,38 @@ import Testing
             try await host.flush(deep, on: rig.loop)
             try await host.settled(try await host.flushed(deep), .log, on: rig.loop)
             #expect(try await rig.read(deep, by: rig.caller()) == "text")
-            var paths: [String] = []
+            // What the guest keeps for itself is nobody's to see.
+            var server = rig.caller()
+            server.isServer = true
+            let serving = server
             _ = try await rig.done {
-                host.listPaths(rig.caller(), below: host.root, from: [], prefix: [], limit: 100) { path, _ in
-                    paths.append(String(decoding: path, as: UTF8.self))
-                    return true
+                with(Volume.ownName) {
+                    guest.create(serving, in: guest.root, $0, NewFile(type: .directory, mode: 0o777))
                 }
             }
-            #expect(paths.first == "m/")
+            for (volume, directory) in [(host, guest.root), (guest, guest.root)] {
+                var below: [String] = []
+                _ = try await rig.done {
+                    volume.listPaths(rig.caller(), below: directory, from: [], prefix: [], limit: 100) { path, _ in
+                        below.append(String(decoding: path, as: UTF8.self))
+                        return true
+                    }
+                }
+                #expect(below == ["d/", "d/g", "f"])
+                let seen = await rig.error { with(Volume.ownName) { volume.lookup(rig.caller(), in: directory, $0) } }
+                #expect(seen == .noEntry)
+            }
+            var paths: [String] = []
+            var from: [UInt8]? = []
+            while let start = from {
+                from = try await rig.done {
+                    host.listPaths(rig.caller(), below: host.root, from: start, prefix: [], limit: 100) { path, _ in
+                        paths.append(String(decoding: path, as: UTF8.self))
+                        return true
+                    }
+                }
+            }
+            #expect(paths == ["m/", "m/d/", "m/d/g", "m/f"])
             // Names do not go from one volume to another.
             let own = try await rig.make("own")
             #expect(await rig.renameError("own", "own", from: host.root, to: below) == .crossDevice)

@@ -3,6 +3,7 @@ import Namespace
 import Runtime
 import SMB
 import SMBSupport
+import TestSupport
 import Testing
 
 /// What a share is beside its volume.
@@ -51,7 +52,7 @@ import Testing
         try await site.close()
     }
 
-    private static func info(_ handle: FileHandle, _ type: UInt8, _ level: UInt8) -> [UInt8] {
+    private static func info(_ handle: SMB::FileHandle, _ type: UInt8, _ level: UInt8) -> [UInt8] {
         var wire = Wire()
         wire.u16(41)
         wire.u8(type)
@@ -84,7 +85,7 @@ import Testing
         let file = try client.open("f\\inside")
         #expect(root.status == .success && below.status == .success && file.status == .success)
         // FileFsSizeInformation: units of all and of those that are free, and bytes of a unit.
-        func bytes(_ handle: FileHandle) throws -> UInt64 {
+        func bytes(_ handle: SMB::FileHandle) throws -> UInt64 {
             let reply = try client.ask(.queryInfo, Self.info(handle, 2, 3))
             #expect(reply.status == .success)
             return reply.u64(72) * UInt64(reply.u32(88)) * UInt64(reply.u32(92))
@@ -139,6 +140,28 @@ import Testing
             last = try second.open("g", alone.instance(9))
         }
         #expect(last.status == .success)
+        try await site.close()
+    }
+
+    /// Who comes back for a handle may be served before the end of the old connection is.
+    @Test func theNewConnectionIsFaster() async throws {
+        let site = try await Site()
+        _ = try await site.make("f")
+        let old = try Guest(ready: site.listener.address, dialect: 0x0302)
+        let lease = Guest.Opening(lease: (key: 5, state: 7))
+        let opened = try old.open("f", lease.durable(77))
+        #expect(opened.status == .success)
+        let new = try Guest(ready: site.listener.address, dialect: 0x0302)
+        // Somebody else is told at once.
+        let stranger = try Guest(ready: site.listener.address, guid: 9, dialect: 0x0302)
+        let refused = stranger.send(.create, Guest.create("f", lease.reconnecting(opened.handle, 77)))
+        #expect(try stranger.reply(to: refused, within: 1).status == .objectNameNotFound)
+        let number = new.send(.create, Guest.create("f", lease.reconnecting(opened.handle, 77)))
+        try await Task.sleep(for: .milliseconds(100))
+        old.peer.close()
+        let back = try new.reply(to: number)
+        #expect(back.status == .success && back.handle == opened.handle)
+        #expect(try new.write(back.handle, "on").status == .success)
         try await site.close()
     }
 }

@@ -218,8 +218,13 @@ extension Volume {
     ) -> Attempt<[UInt8]?> {
         attempt { () throws(Halt) in
             _ = try self.directory(caller, directory, .read)
+            guard directory == (guest(directory)?.volume ?? self).root else {
+                return fileSystem.listPaths(
+                    caller.request, below: directory, from: start, prefix: prefix, limit: limit, visit)
+            }
             return fileSystem.listPaths(
-                caller.request, below: directory, from: start, prefix: prefix, limit: limit, visit)
+                caller.request, below: directory, from: start, prefix: prefix, limit: limit
+            ) { path, file in Self.isOwn(path: path) || visit(path, file) }
         }
     }
 

@@ -74,7 +74,7 @@ extension QuotaMeter.State {
         guard let own = try climb(request, from: directory).own else { return QuotaMeter.Draft(near: directory) }
         let depth = UploadPlace.root.count
         guard own.count == depth + 2, Array(own.prefix(depth)) == UploadPlace.root,
-            let bucket = UploadPlace.bucket(own[depth], subvolume: directory.subvolume)
+            let bucket = UploadPlace.bucket(own[depth])
         else { return QuotaMeter.Draft(near: nil) }
         let upload = try fileSystem.attributes(request, directory).get()
         return QuotaMeter.Draft(near: bucket, uploader: QuotaMeter.Owner(uid: upload.uid, gid: upload.gid))
@@ -233,7 +233,7 @@ extension QuotaMeter.State {
                 request, home, after: from, limit: Self.bucketsPerLook, attributes: false
             ) { entry, name in
                 cookie = entry.cookie
-                if let bucket = UploadPlace.bucket(Array(name), subvolume: home.subvolume) { found.append(bucket) }
+                if let bucket = UploadPlace.bucket(Array(name)) { found.append(bucket) }
                 return true
             }.get()
             if isAll || cookie == from { return found }
