@@ -30,6 +30,8 @@ extension LogFS {
                     guard let root = try change.get(subvolume, scratch.key(LogFS.root, .inode)) else {
                         preconditionFailure("a subvolume without a root directory")
                     }
+                    // An earlier program's directories knew nothing of streams.
+                    guard root.count >= Inode.directorySize else { return (record, FileID(inode: 0, generation: 0)) }
                     return (record, Inode(LogFS.root, root).id)
                 }
                 let record = SubvolumeRecord(foldKey: key)
@@ -53,6 +55,9 @@ extension LogFS {
                 return (record, inode.id)
             }
         } catch { throw .volume(error) }
+        guard root.inode == LogFS.root else {
+            throw .volume(.unknownFormat("its directories were written by an earlier program, which this one does not read"))
+        }
         guard record.foldVersion == FoldTable.version else {
             throw .volume(
                 .unknownFormat(

@@ -135,6 +135,45 @@ import Testing
         await stop(server)
     }
 
+    /// A volume that is mounted in another one is so again with each server, and is not deleted meanwhile.
+    @Test func aVolumeInAnother() async throws {
+        let folder = try Folder()
+        for name in ["archive", "photos"] {
+            #expect(try await run(["volume", "create", name], in: folder).status == 0)
+        }
+        func mount(_ arguments: String...) async throws -> (status: Int32, out: String, err: String) {
+            let answer = try await run(["volume", "mount"] + arguments, in: folder)
+            return (Int32(answer.status), answer.out, answer.err)
+        }
+        let mounted = try await mount("/archive/seen", "--volume", "photos")
+        #expect(mounted.status == 0 && mounted.out.contains("volume photos is mounted at /archive/seen"), "\(mounted)")
+        for (arguments, why) in [
+            (["/photos/x", "--volume", "archive"], "has mounts of its own"),
+            (["/archive/own", "--volume", "archive"], "not mounted in itself"),
+            (["/archive/twice", "--volume", "photos"], "taken"),
+            (["/archive/seen", "--volume", "photos"], "mounted there already"),
+            (["/archive/none", "--volume", "nothing"], "there is no volume nothing"),
+            (["/archive/none", "--volume", "photos:albums"], "NAME:/DIRECTORY"),
+            (["/archive/none", "--volume", "photos", "--directory", "/srv"], "name what is to be seen"),
+        ] {
+            let answer = try await run(["volume", "mount"] + arguments, in: folder)
+            #expect(answer.status != 0 && answer.err.contains(why), "\(arguments): \(answer.err)")
+        }
+        let server = try await server(folder)
+        let rows = try await run(["volume", "mounts", "archive", "--json"], in: folder)
+        #expect(rows.out.contains("\"state\":\"mounted\"") && rows.out.contains("\"kind\":\"volume\""), "\(rows.out)")
+        let kept = try await run(["volume", "delete", "photos", "--yes"], in: folder)
+        #expect(kept.status == 1 && kept.err.contains("mounted at /archive/seen"), "\(kept.err)")
+        #expect(try await run(["volume", "unmount", "/archive/seen"], in: folder).status == 0)
+        let shown = try await mount("/photos/back", "--volume", "archive", "--read-only")
+        #expect(shown.status == 0, "\(shown.err)")
+        // With the volume that it is mounted in goes the mount.
+        #expect(try await run(["volume", "delete", "photos", "--yes"], in: folder).status == 0)
+        let free = try await run(["volume", "delete", "archive", "--yes"], in: folder)
+        #expect(free.status == 0, "\(free.err)")
+        await stop(server)
+    }
+
     /// A mount is kept with its volume, made again by each server, and told when it can not be.
     @Test func mountsStay() async throws {
         let folder = try Folder()

@@ -161,11 +161,14 @@ extension MountTree {
         }
         let below = start.starts(with: branch.path) ? Array(start.dropFirst(length)) : []
         let rest = prefix.count > length ? Array(prefix.dropFirst(length)) : []
+        // What a volume keeps for itself at its root is nobody's object.
+        let hidesOwn = branch.mount.guest != nil && branch.mount.root == branch.mount.fileSystem.root
         // Through this tree again: the mount may have mounts.
         let next = try listPaths(
             request, below: branch.mount.root, from: below, prefix: rest, limit: limit
         ) { path, file in
-            (branch.path + path).withUnsafeBytes { visit($0, file) }
+            if hidesOwn, Volume.isOwn(path: path) { return true }
+            return (branch.path + path).withUnsafeBytes { visit($0, file) }
         }.get()
         return .done(next.map { branch.path + $0 } ?? branch.end, number: 0)
     }

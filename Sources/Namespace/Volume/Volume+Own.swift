@@ -11,6 +11,11 @@ extension Volume {
         name.first == dot && name.elementsEqual(ownBytes)
     }
 
+    /// The same of a path's first name.
+    static func isOwn(path: UnsafeRawBufferPointer) -> Bool {
+        path.first == dot && path.prefix { $0 != UInt8(ascii: "/") }.elementsEqual(ownBytes)
+    }
+
     @inline(__always)
     func isHidden(_ caller: Caller, _ directory: FileID, _ name: UnsafeRawBufferPointer) -> Bool {
         Self.isOwn(name) && directory == root && !caller.isServer

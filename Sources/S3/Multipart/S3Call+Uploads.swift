@@ -9,7 +9,7 @@ extension S3Call {
     /// The directory of a bucket's uploads; made when it is missing and wanted.
     private func uploads(of bucket: Bucket, make: Bool) async throws(S3Error) -> Attributes? {
         let volume = volume
-        let names = Upload.root + [Upload.name(ofBucket: bucket.file)]
+        let names = UploadPlace.root + [UploadPlace.name(ofBucket: bucket.file)]
         if let found = try await locate(volume.root, names, ownCaller) { return found }
         guard make else { return nil }
         var home = volume.root
@@ -75,6 +75,7 @@ extension S3Call {
         var owner = NewAttributes()
         // Who asks, though the bucket lets in in its owner's name: it is this user's to rule.
         owner.uid = grant?.credential.uid ?? actor.uid
+        owner.gid = grant?.credential.gid ?? actor.gid
         let number = try await done { volume.setAttributes(ownCaller, made.file.file, owner) }.number
         try await settle(number)
         var fields = ResponseFields()
@@ -271,10 +272,10 @@ extension S3Call {
         guard let home = try? await uploads(of: bucket, make: false) else { return }
         guard let all = try? await everyUpload(home.file) else { return }
         for (id, directory) in all { _ = try? await removeUpload(directory, id, bucket) }
-        let names = Upload.root
+        let names = UploadPlace.root
         guard let root = try? await locate(volume.root, names, ownCaller) else { return }
         _ = try? await supplied {
-            Upload.name(ofBucket: bucket.file).withUnsafeBytes {
+            UploadPlace.name(ofBucket: bucket.file).withUnsafeBytes {
                 volume.remove(ownCaller, in: root.file, $0, isDirectory: true)
             }
         }

@@ -1,10 +1,8 @@
 import Crypto
 import Namespace
 
-/// An upload in parts under way: a directory below `.proxyfs/uploads/BUCKET`, whose files are the parts. BUCKET is the
-/// number of the bucket's directory, so that a bucket that gets another name keeps its uploads.
+/// An upload in parts under way: a directory whose files are the parts (`UploadPlace`).
 struct Upload: Sendable {
-    static let root = [Array(".proxyfs".utf8), Array("uploads".utf8)]
     static let prefix = "proxyfs.upload."
     static let prefixes = [Array(prefix.utf8), Array(ObjectRecord.name.utf8), Metadata.attributePrefix]
     static let key = prefix + "key"
@@ -31,10 +29,6 @@ struct Upload: Sendable {
         let sum = value(Self.algorithm) ?? []
         algorithm = sum.count == 2 ? ChecksumAlgorithm(rawValue: sum[0]) : nil
         isComposite = sum.count == 2 && sum[1] == 1
-    }
-
-    static func name(ofBucket bucket: FileID) -> [UInt8] {
-        Array("\(String(bucket.inode, radix: 16))-\(String(bucket.generation, radix: 16))".utf8)
     }
 
     /// `00017`: parts in the order of their names are in the order of their numbers.

@@ -90,6 +90,8 @@ final class Exchange: @unchecked Sendable {
     var creating: UInt128? {
         didSet { if let oldValue, creating == nil { stream?.creating[oldValue] = nil } }
     }
+    /// The element has waited once for the end of its client's old connection.
+    var hasAwaitedAbsence = false
     /// Told when nobody wants the answer any more.
     var onCancel: ((Cancellation) -> Void)?
     /// What has to be safe before the answer leaves.
@@ -484,6 +486,7 @@ final class Exchange: @unchecked Sendable {
         }
         stream.unhold(header.messageID)
         if creating != nil { creating = nil }
+        hasAwaitedAbsence = false
         if header.command == Command.create.rawValue { failure = status.isError ? status : nil }
         // Elements begin at multiples of eight; of a chain the last one is filled up too, as Windows does it.
         if header.nextCommand != 0 || offset > 0 {

@@ -35,12 +35,67 @@ final class DurableHandles: Sendable {
         let number: UInt64
     }
 
+    /// Lives as long as the open does, and says whose it is while its client is there.
+    final class Presence: Sendable {
+        private let handles: DurableHandles
+        private let persistent: UInt64
+
+        fileprivate init(_ handles: DurableHandles, _ persistent: UInt64) {
+            self.handles = handles
+            self.persistent = persistent
+        }
+
+        deinit { handles.left(persistent) }
+    }
+
     private struct State {
         var entries: [UInt64: Entry] = [:]
         var next: UInt64 = 0
+        /// Clients that have a handle now.
+        var present: [UInt64: UInt128] = [:]
+        /// Who has come for a handle before the end of its old connection was seen.
+        var waiters: [UInt64: [UnsafeContinuation<Void, Never>]] = [:]
     }
 
     private let state = Guarded(State())
+
+    /// How long the end of a client's old connection may come after it has made its new one.
+    private static let patienceNanoseconds: UInt64 = 2_000_000_000
+
+    func present(_ persistent: UInt64, client: UInt128) -> Presence {
+        state.withLock { $0.present[persistent] = client }
+        return Presence(self, persistent)
+    }
+
+    /// Whether this client has the handle, by a connection that it may have given up.
+    func isPresent(_ persistent: UInt64, client: UInt128) -> Bool {
+        state.withLock { $0.present[persistent] == client }
+    }
+
+    /// Returns when the client is seen to be away, or has been waited for long enough.
+    func whenAway(_ persistent: UInt64, on loop: EventLoop) async {
+        loop.execute { [self] in
+            _ = loop.schedule(after: Self.patienceNanoseconds) { [self] in wake(persistent) }
+        }
+        await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+            let isAway = state.withLock { state -> Bool in
+                guard state.present[persistent] != nil else { return true }
+                state.waiters[persistent, default: []].append(continuation)
+                return false
+            }
+            if isAway { continuation.resume() }
+        }
+    }
+
+    private func left(_ persistent: UInt64) {
+        state.withLock { $0.present[persistent] = nil }
+        wake(persistent)
+    }
+
+    private func wake(_ persistent: UInt64) {
+        for waiter in state.withLock({ $0.waiters.removeValue(forKey: persistent) ?? [] }) { waiter.resume() }
+    }
+
     /// The client of the open is gone. False: there are too many.
     func keep(_ open: Open, user: String, client: UInt128, on loop: EventLoop) -> Bool {
         guard let durability = open.durability else { return false }
@@ -50,6 +105,7 @@ final class DurableHandles: Sendable {
             state.entries[open.handle.persistent] = Entry(open: open, user: user, client: client, number: state.next)
             return state.next
         }
+        open.presence = nil
         guard let number else { return false }
         _ = loop.schedule(after: UInt64(durability.milliseconds) * 1_000_000) { [self] in
             purge(on: loop) { $0.number == number }

@@ -13,6 +13,12 @@ extension Exchange {
         }
         guard mayBe else { return }
         open.durability = Durability(request)
+        noteDurable(open)
+    }
+
+    private func noteDurable(_ open: Open) {
+        guard let stream else { return }
+        open.presence = server.durables.present(open.handle.persistent, client: stream.negotiation.clientGUID)
     }
 
     func mayBeDurable(_ request: CreateContexts.Durable) -> Bool {
@@ -43,6 +49,13 @@ extension Exchange {
         let number = reconnect.file.persistent
         var returning = Returning(
             reconnect, client: stream.negotiation.clientGUID, user: session.user?.name ?? "", lease: lease?.key)
+        let client = stream.negotiation.clientGUID
+        if !hasAwaitedAbsence, server.durables.isPresent(number, client: client) {
+            // The new connection may be served before the end of the old one is.
+            hasAwaitedAbsence = true
+            let (durables, loop) = (server.durables, loop)
+            throw .lacks(Lack { () async throws(FileError) in await durables.whenAway(number, on: loop) })
+        }
         let open: Open
         let file: Attributes
         if let away = server.durables[number], away.volume === volume {
@@ -64,8 +77,12 @@ extension Exchange {
         } else {
             (open, file) = try reclaim(number, &returning, wanted, lease, tree, volume)
         }
+        if let application = open.application {
+            server.applications.moved(application, client: stream.negotiation.clientGUID, to: loop)
+        }
         session.opens[open.handle.volatile] = open
         open.action = .opened
+        noteDurable(open)
         let durability = open.durability
         // The answer says nothing of what the client knows.
         open.durability = nil

@@ -31,8 +31,12 @@ final class Open: @unchecked Sendable {
     var createGUID: UInt128?
     /// Nothing has been done with it yet: the request that made it may come again ([MS-SMB2] 3.3.5.9.10).
     var isUntouched = true
+    /// Of an application that may go on at another client.
+    var application: ApplicationInstances.Membership?
     /// Nil: it ends with its connection.
     var durability: Durability?
+    /// Of a durable one whose client is there.
+    var presence: DurableHandles.Presence?
     /// The last number that each of the client's places for lock requests has seen; nil: none ([MS-SMB2] 3.3.5.14).
     var lockSequences: [UInt32: UInt8] = [:]
     /// The latest that its client counted failures of connections to ([MS-SMB2] 3.3.5.2.10).
