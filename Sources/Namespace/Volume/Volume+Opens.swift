@@ -67,6 +67,7 @@ extension Volume {
             }
             guard sharing.isFree(intent.lease) else { throw .refused(.invalid) }
             let trail = try trails(caller, of: file)
+            if let wish = intent.keep { try prepareToKeep(caller, wish) }
             let made = fileSystem.createStream(caller.request, of: file, name)
             guard case .done(let stream, let number) = made else {
                 _ = try made.get()
@@ -101,6 +102,8 @@ extension Volume {
         var new = intent.new
         if intent.kind == .directory { new.type = .directory }
         if intent.kind == .notDirectory, new.type == .directory { throw .refused(.invalid) }
+        // What may have to be fetched first is: an attempt that ends behind the making would meet its own file.
+        if let wish = intent.keep { try prepareToKeep(caller, wish) }
         let made = create(caller, in: directory, name, new, .exclusive)
         switch made {
         case .refused(.exists): return nil

@@ -34,7 +34,16 @@ extension Volume {
     ) async throws(FileError) -> UInt64 {
         guard !caller.isReadOnly, !isReadOnly else { throw .readOnly }
         // Whose file it is makes no difference: the mount says whether it may be changed.
-        return try await fileSystem.punch(caller.request, file, at: offset, length: length)
+        let number = try await fileSystem.punch(caller.request, file, at: offset, length: length)
+        (guest(file)?.volume ?? self).changedLately(caller, file, [.lastWrite])
+        return number
+    }
+
+    /// A change that took a while is done: leases that were granted since it was allowed, and watchers.
+    private func changedLately(_ caller: Caller, _ file: FileID, _ what: WatchFilter) {
+        sharing.changed(file, by: caller.handle?.lease)
+        // What can not be found now is not waited for after the fact.
+        try? notify(Caller(.root, caller.request), modified: file, what)
     }
 
     /// Copies a range without its bytes; `mayRead` and `mayWrite` have allowed it.
@@ -50,8 +59,7 @@ extension Volume {
             try await fileSystem.clone(
                 caller.request, source, at: offset, length: length, to: target, at: place)
         }
-        // What can not be found now is not waited for after the fact.
-        try? home.notify(Caller(.root, caller.request), modified: target, [.size, .lastWrite])
+        home.changedLately(caller, target, [.size, .lastWrite])
         return number
     }
 
