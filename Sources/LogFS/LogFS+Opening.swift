@@ -56,7 +56,8 @@ extension LogFS {
             }
         } catch { throw .volume(error) }
         guard root.inode == LogFS.root else {
-            throw .volume(.unknownFormat("its directories were written by an earlier program, which this one does not read"))
+            throw .volume(
+                .unknownFormat("its directories were written by an earlier program, which this one does not read"))
         }
         guard record.foldVersion == FoldTable.version else {
             throw .volume(

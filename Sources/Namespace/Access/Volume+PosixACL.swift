@@ -38,7 +38,9 @@ extension Volume {
     public func setPosixACL(
         _ caller: Caller, _ file: FileID, access: NewPosixACL, passedOn: NewPosixACL
     ) -> Attempt<Changed> {
-        if let passed = passed(caller, file, { $0.setPosixACL($1, file, access: access, passedOn: passedOn) }) { return passed }
+        if let passed = passed(caller, file, { $0.setPosixACL($1, file, access: access, passedOn: passedOn) }) {
+            return passed
+        }
         return attempt { () throws(Halt) in
             try requireWritable(caller)
             let found = try attributes(caller, of: file)

@@ -57,7 +57,8 @@ extension Volume {
     public func isKept(_ handle: OpenHandle) -> Bool { wish(of: handle) != nil }
 
     func wish(of handle: OpenHandle?) -> KeepWish? {
-        guard let handle, sharing.uses.contains(.kept) else { return nil }
+        // A guest's opens have numbers of its own.
+        guard let handle, sharing.uses.contains(.kept), formerGuest(handle.file) == nil else { return nil }
         return sharing.look { $0.kept[handle.id]?.wish }
     }
 

@@ -237,7 +237,8 @@ extension Control {
         let (volume, source) = try Self.parts(path)
         guard volume == hosted.volume.name else {
             throw .failure(
-                "binding \(path): it is in another volume than its new place; --volume \(volume):/\(source) shows it there")
+                "binding \(path): it is in another volume than its new place; --volume \(volume):/\(source) shows it there"
+            )
         }
         do throws(FileError) {
             let found = try await FilePath(hosted.volume, clock: world.clock, loop: loop).find(source)
