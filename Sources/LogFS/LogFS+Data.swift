@@ -154,8 +154,7 @@ struct ReadPlan {
         let to = offset + UInt64(count)
         var place = offset
         if inode.has(Inode.isInline) {
-            let content = try records.get(records.scratch.key(inode.fork | KeyLayout.forkSpace, .inline))?.from(1)
-            if let content {
+            if let content = try records.inline(inode.fork) {
                 let end = min(UInt64(content.count), to, inode.size)
                 if end > offset {
                     let bytes = UnsafeRawBufferPointer(rebasing: content[Int(offset)..<Int(end)])

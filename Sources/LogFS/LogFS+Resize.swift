@@ -103,7 +103,11 @@ extension LogFS {
     /// Takes away some more of what lies behind a file that was cut.
     private func tailStep(_ reader: Int, _ number: UInt64) -> Attempt<Step> {
         change(reader) { (edit) throws(Halt) in
-            let tail = try edit.get(edit.scratch.key(0, .tail, number))?.u64(1)
+            var tail: UInt64?
+            if let value = try edit.get(edit.scratch.key(0, .tail, number)) {
+                guard let place = value.recordNumber else { throw .wrong(0, .tail) }
+                tail = place
+            }
             guard let tail, var inode = try edit.inode(number) else {
                 edit.delete(edit.scratch.key(0, .tail, number))
                 return Step(isDone: true, inode: Inode(), place: 0)

@@ -32,8 +32,12 @@ extension Records {
     func slot(_ directory: UInt64, _ writer: Writer) throws(Halt) -> Int32 {
         if let slot = writer.totals.slot(directory) { return slot }
         var chain = [directory]
+        // The way up may lead round in a circle, in records of somebody else's making.
+        var mark = directory
         while true {
             guard let last = chain.last, let inode = try inode(last) else { throw .refused(.stale) }
+            guard inode.parent != mark else { throw .wrong(directory, .inode) }
+            if chain.count & (chain.count - 1) == 0 { mark = last }
             if let slot = writer.totals.slot(inode.parent) {
                 var parent = slot
                 for number in chain.reversed() { parent = writer.totals.insert(number, parent: parent) }

@@ -80,20 +80,19 @@ public final class LogFS: @unchecked Sendable {
 
     @inline(__always)
     func read<Value>(_ reader: Int, _ body: (Reading) throws(Halt) -> Value) -> Attempt<Value> {
-        let outcome = headhunter.read(reader) { (view) throws(Missing) -> Result<Value, FileError> in
+        let outcome = headhunter.read(reader) { (view) throws(Missing) -> Result<Value, Halt> in
             do throws(Halt) {
                 return .success(try body(Reading(view: view, tree: subvolume, scratch: scratches[reader])))
             } catch {
-                switch error {
-                case .missing(let missing): throw missing
-                case .refused(let refusal): return .failure(refusal)
-                }
+                if case .missing(let missing) = error { throw missing }
+                return .failure(error)
             }
         }
         switch outcome {
         case .success(let value): return .done(value, number: 0)
-        case .failure(let refusal): return .refused(refusal)
-        case nil: return .missing
+        case .failure(.refused(let refusal)): return .refused(refusal)
+        case .failure(.damaged(let record)): return .failed(.damaged(record.text))
+        case .failure(.missing), nil: return .missing
         }
     }
 
@@ -109,18 +108,15 @@ public final class LogFS: @unchecked Sendable {
         let writer = writer
         writer.totals.trim()
         let attempt = headhunter.change(reader, isUrgent: isUrgent) {
-            (change) throws(Missing) -> Result<Value, FileError> in
+            (change) throws(Missing) -> Result<Value, Halt> in
             writer.effects.removeAll(keepingCapacity: true)
             do throws(Halt) {
                 return .success(
                     try plan(Editing(bare: change, tree: subvolume, scratch: writer.scratch, writer: writer)))
             } catch {
-                switch error {
-                case .missing(let missing): throw missing
-                case .refused(let refusal):
-                    change.abandon()
-                    return .failure(refusal)
-                }
+                if case .missing(let missing) = error { throw missing }
+                change.abandon()
+                return .failure(error)
             }
         }
         switch attempt {
@@ -129,8 +125,9 @@ public final class LogFS: @unchecked Sendable {
             // What was found done already may be somebody's change that is not durable yet, or the first answer of the
             // same request: it is when all is that was changed until now.
             return .done(value, number: number > 0 ? number : headhunter.log.last)
-        case .done(.failure(let refusal), _): return .refused(refusal)
-        case .missing: return .missing
+        case .done(.failure(.refused(let refusal)), _): return .refused(refusal)
+        case .done(.failure(.damaged(let record)), _): return .failed(.damaged(record.text))
+        case .done(.failure(.missing), _), .missing: return .missing
         case .full: return .full
         case .failed(let error): return .failed(error)
         }

@@ -12,8 +12,8 @@ struct DirectorySums {
 
     init() {}
 
-    init(_ bytes: UnsafeRawBufferPointer) {
-        precondition(bytes.count >= Self.size && bytes[0] == KeyLayout.version, "sums of another program")
+    init?(_ bytes: UnsafeRawBufferPointer) {
+        guard bytes.isRecord(of: Self.size) else { return nil }
         below = Totals(files: bytes.i64(1), directories: bytes.i64(9), bytes: bytes.i64(17))
         told = Totals(files: bytes.i64(25), directories: bytes.i64(33), bytes: bytes.i64(41))
     }
@@ -21,7 +21,10 @@ struct DirectorySums {
 
 extension Records {
     func sums(_ directory: UInt64) throws(Halt) -> DirectorySums {
-        try get(scratch.key(directory | KeyLayout.directorySpace, .sums)).map { DirectorySums($0) } ?? DirectorySums()
+        let id = directory | KeyLayout.directorySpace
+        guard let value = try get(scratch.key(id, .sums)) else { return DirectorySums() }
+        guard let sums = DirectorySums(value) else { throw .wrong(id, .sums) }
+        return sums
     }
 }
 

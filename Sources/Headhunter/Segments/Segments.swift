@@ -28,6 +28,8 @@ final class Segments: Sendable {
         /// `knownBytes` ends there.
         var known: [UInt32] = []
         var knownBytes = 0
+        /// What a recovery found in the file that is not what durable records say.
+        var wrong: [Range<Int>] = []
         /// When the first byte came.
         let since: UInt64
         // Of the edge's one job in flight:
