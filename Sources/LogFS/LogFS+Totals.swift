@@ -15,15 +15,7 @@ extension LogFS {
 
     /// Lets some directories tell their parents what happened in them. Answers whether there may be more.
     public func settle(_ request: Request) -> Attempt<Bool> {
-        change(request.reader) { (edit) throws(Halt) in
-            let writer = edit.writer
-            let some = writer.totals.unsettled(limit: Self.settleBatch, from: writer.nextSettling)
-            // The deepest first: what one tells its parent is news of the parent's.
-            let ordered = some.found.map { (slot: $0, depth: writer.totals.depth($0)) }.sorted { $0.depth > $1.depth }
-            for next in ordered { try edit.settle(next.slot) }
-            writer.nextSettling = some.next
-            return !some.found.isEmpty
-        }
+        change(request.reader) { (edit) throws(Halt) in try edit.settleSome() }
     }
 }
 
@@ -70,6 +62,17 @@ extension Editing {
         guard delta != 0, inode.parent != 0, var home = try self.inode(inode.parent) else { return }
         count(&home, try slot(home.number), Totals(bytes: delta))
         store(home)
+    }
+
+    /// Answers whether there was one.
+    func settleSome() throws(Halt) -> Bool {
+        let some = writer.totals.unsettled(limit: LogFS.settleBatch, from: writer.nextSettling)
+        // The deepest first: what one tells its parent is news of the parent's.
+        let ordered = some.found.map { (slot: $0, depth: writer.totals.depth($0)) }.sorted { $0.depth > $1.depth }
+        // Also when one of them is damaged: it must not keep the others.
+        writer.nextSettling = some.next
+        for next in ordered { try settle(next.slot) }
+        return !some.found.isEmpty
     }
 
     func settle(_ slot: Int32) throws(Halt) {

@@ -39,6 +39,13 @@ public final class LogFS: @unchecked Sendable {
     private let scratches: [Scratch]
     private let writer: Writer
     private let lock: UnsafeMutablePointer<pthread_mutex_t>
+    /// What calls that have to be made again would do twice, by reader; each is its loop's own.
+    let memos: UnsafeMutableBufferPointer<Memo>
+    struct Memo {
+        var walk: SeekWalk?
+        /// Content that is in a segment already.
+        var appended: SegmentRange?
+    }
     /// The files that calls were turned away for, by reader; each is its loop's own.
     private let obstacles: UnsafeMutableBufferPointer<UInt64>
     /// On the volume's loop.
@@ -59,6 +66,8 @@ public final class LogFS: @unchecked Sendable {
         scratches = (0..<loops).map { _ in Scratch() }
         writer = Writer(foldedHash: foldedHash, changeFloor: Inode.floor(ofEpoch: headhunter.epoch))
         _ = writer.totals.insert(Self.root, parent: TotalsTable.none)
+        memos = .allocate(capacity: loops)
+        memos.initialize(repeating: Memo())
         obstacles = .allocate(capacity: loops)
         obstacles.initialize(repeating: 0)
         lock = .allocate(capacity: 1)
@@ -69,6 +78,8 @@ public final class LogFS: @unchecked Sendable {
     deinit {
         pthread_mutex_destroy(lock)
         lock.deallocate()
+        memos.deinitialize()
+        memos.deallocate()
         obstacles.deallocate()
         for scratch in scratches { scratch.deallocate() }
     }
@@ -122,6 +133,7 @@ public final class LogFS: @unchecked Sendable {
         switch attempt {
         case .done(.success(let value), let number):
             writer.apply()
+            if writer.totals.unsettledCount > TotalsTable.unsettledMax { settleSome(reader, writer) }
             // What was found done already may be somebody's change that is not durable yet, or the first answer of the
             // same request: it is when all is that was changed until now.
             return .done(value, number: number > 0 ? number : headhunter.log.last)
@@ -131,6 +143,24 @@ public final class LogFS: @unchecked Sendable {
         case .full: return .full
         case .failed(let error): return .failed(error)
         }
+    }
+
+    /// Too many directories have something to tell: who changes something helps. Behind the lock. What is missing for it is left to
+    /// the next one.
+    private func settleSome(_ reader: Int, _ writer: Writer) {
+        writer.effects.removeAll(keepingCapacity: true)
+        let attempt = headhunter.change(reader) { (change) throws(Missing) -> Bool in
+            writer.effects.removeAll(keepingCapacity: true)
+            do throws(Halt) {
+                _ = try Editing(bare: change, tree: subvolume, scratch: writer.scratch, writer: writer).settleSome()
+                return true
+            } catch {
+                if case .missing(let missing) = error { throw missing }
+                change.abandon()
+                return false
+            }
+        }
+        if case .done(true, _) = attempt { writer.apply() }
     }
 
     /// Looks at or changes what is the writer's, between changes.

@@ -23,6 +23,8 @@ public struct EngineTrial {
     /// The last life ended with nothing left in its log.
     private var isClosed = false
     private let logIsInStore: Bool
+    /// The store goes wrong, too, while the program lives.
+    public let trouble: StoreTrouble?
     /// What went against the promises; empty when all is well.
     public private(set) var problems: [String] = []
 
@@ -55,6 +57,7 @@ public struct EngineTrial {
         simulation = Simulation(seed: seed, faults: .none)
         random = Generator(seed: seed, stream: "workload")
         logIsInStore = seed % 5 == 0
+        trouble = faults.failedSync > 0 && seed % 3 == 0 ? .all(isStale: !logIsInStore && seed % 2 == 0) : nil
         let model = model
         let made = simulation.perform { world -> Bool in
             do {
@@ -74,9 +77,12 @@ public struct EngineTrial {
         simulation.faults = faults
     }
 
-    private static func store(_ world: World, _ model: Model) async throws -> ObjectStore {
+    private static func store(
+        _ world: World, _ model: Model, _ trouble: StoreTrouble? = nil
+    ) async throws -> ObjectStore {
         let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
-        return ObjectStore(NameWitness(directory, model.names), world: world, loop: world.loops[0])
+        let witness = NameWitness(directory, model.names)
+        return ObjectStore(trouble?.wrap(witness, world) ?? witness, world: world, loop: world.loops[0])
     }
 
     private static func options(logIsInStore: Bool, takesOver: Bool = false) -> HeadhunterOptions {
@@ -153,11 +159,11 @@ public struct EngineTrial {
         let seed = random.next()
         model.stop = false
         let opened = opened
-        let (log, logIsInStore) = (log, logIsInStore)
+        let (log, logIsInStore, trouble) = (log, logIsInStore, trouble)
         let closed = Guarded(false)
         let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
             do {
-                let store = try await EngineTrial.store(world, model)
+                let store = try await EngineTrial.store(world, model, trouble)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: log,
                     options: EngineTrial.options(logIsInStore: logIsInStore))

@@ -81,7 +81,7 @@ struct AstrayTests {
         Self.node(cache, 2, level: 0, high: "m", [("a", 0), ("b", 0)])
         Self.node(cache, 3, level: 0, low: "aaaaaaaaaaaaaaaa1", high: "aaaaaaaaaaaaaaaa5", [("aaaaaaaaaaaaaaaa1x", 0)])
         let tree = Tree(id: 1, cache: cache, root: Self.address(1))
-        #expect(Self.walk(tree, "a") == [:])
+        #expect(Self.walk(tree, "a") == ["scan": Self.address(2)])
         #expect(Self.walk(tree, "n") == ["prepare": Self.address(2), "scan": Self.address(2)])
         #expect(Self.walk(tree, "u") == ["prepare": Self.address(3), "scan": Self.address(3)])
     }
@@ -147,7 +147,7 @@ struct AstrayTests {
             ([UInt8](repeating: 0, count: 40) + forged).withUnsafeBytes { block.append($0) }
             try await StoreRig.objects(world, rig).put(name, .blocks([block]))
             try await StoreRig.patch(world, rig, newest) { bytes in
-                for place in stride(from: 128, to: 128 + 3 * 32, by: 32) where bytes[place] == 1 {
+                for place in stride(from: 128, to: 128 + Int(bytes[88]) * 32, by: 32) where bytes[place] == 1 {
                     bytes.replaceSubrange((place + 4)..<(place + 32), with: address(0x777, forged.count))
                 }
                 let sum = bytes.dropLast(4).withUnsafeBytes { CRC32C.of($0) }

@@ -63,10 +63,23 @@ extension Headhunter {
         checkpoints.timer = loop.schedule(after: options.checkpointNanoseconds) { [weak self] in
             guard let self, !self.checkpoints.isClosing else { return }
             self.boundUnsent()
+            self.sealByTime()
             self.startCheckpoint()
             self.startCleaning()
             self.lookForOwner()
             self.startTimer()
+        }
+    }
+
+    /// A checkpoint seals all segments when it begins. One that takes long keeps none from the store that was begun since.
+    private func sealByTime() {
+        let now = world.clock.monotonic()
+        guard checkpoints.isRunning, now > options.checkpointNanoseconds,
+            segments.sealAll(before: now - options.checkpointNanoseconds)
+        else { return }
+        loop.task {
+            do throws(VolumeError) { try await self.waitForData(.durable) } catch { return }
+            self.startUploads()
         }
     }
 

@@ -242,9 +242,13 @@ public final class ReplayLog: Sendable {
         var wantsMark = false
         let run = shared.withLock { shared -> Run? in
             guard !shared.waiters.isEmpty, shared.failure == nil else {
-                if marking, shared.failure == nil, confirmed > shared.marked, let mark = shared.assembler.mark() {
-                    shared.marked = confirmed
-                    return Run(batches: [mark], sync: false, durable: confirmed)
+                if marking, shared.failure == nil, confirmed > shared.marked {
+                    // Records that nobody waits for say it as well as a mark does.
+                    let batches = shared.assembler.mark().map { [$0] } ?? shared.assembler.take()
+                    if !batches.isEmpty {
+                        shared.marked = confirmed
+                        return Run(batches: batches, sync: false, durable: confirmed)
+                    }
                 }
                 shared.isPumping = false
                 wantsMark = shared.failure == nil && confirmed > shared.marked

@@ -215,6 +215,20 @@ final class Segments: Sendable {
         }
     }
 
+    /// The same of those whose first byte came before a moment. Answers whether there was one.
+    func sealAll(before moment: UInt64) -> Bool {
+        state.withLock { state in
+            var isAny = false
+            for index in state.open.indices {
+                guard let stage = state.open[index], stage.since < moment else { continue }
+                stage.isSealed = true
+                state.open[index] = nil
+                isAny = true
+            }
+            return isAny
+        }
+    }
+
     /// Memory of chunks that are durable goes when half of what is allowed is taken, the oldest segments' first. Not while
     /// the edge's job is in flight: it counts on what was there when it began.
     func dropSynced() {

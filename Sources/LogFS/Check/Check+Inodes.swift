@@ -6,6 +6,7 @@ extension Check {
         guard key.count == KeyLayout.prefixCount, let inode = value.withUnsafeBytes({ Inode(number, $0) }) else {
             return wrong(number, .inode)
         }
+        inodes += 1
         lastInode = max(lastInode, number)
         if inode.type == .file || inode.type == .symlink { try await compareData(inode) }
         try await compareExtras(inode)

@@ -34,6 +34,8 @@ public final class Check {
     var settingsRecorded = SettingsSum()
     var tokens = 0
     var tokenAges = 0
+    /// Inodes that there are, of whatever type.
+    public internal(set) var inodes = 0
     /// Bytes of data that all files say to have.
     var dataBytes: UInt64 = 0
     /// Streams of which something is to be told, and whose they are.
