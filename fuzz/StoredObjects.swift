@@ -20,16 +20,19 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
             precondition(tree < CheckpointHeader.treesMax && key.count + (value?.count ?? 0) <= WriteSet.entryBytesMax)
             return true
         }
-    case 2: signed(bytes) { bytes in
-        guard let slot = try? Slot(reading: bytes) else { return }
-        _ = slot.forEach(bytes) { number, _ in number >= slot.first && number < slot.end }
-    }
-    default: signed(bytes) { bytes in
-        guard let header = try? CheckpointHeader(reading: bytes) else { return }
-        let again = header.encoded()
-        precondition((try? CheckpointHeader(reading: again.bytes)) == header, "a header changes when it is stored again")
-        extendLifetime(again)
-    }
+    case 2:
+        signed(bytes) { bytes in
+            guard let slot = try? Slot(reading: bytes) else { return }
+            _ = slot.forEach(bytes) { number, _ in number >= slot.first && number < slot.end }
+        }
+    default:
+        signed(bytes) { bytes in
+            guard let header = try? CheckpointHeader(reading: bytes) else { return }
+            let again = header.encoded()
+            precondition(
+                (try? CheckpointHeader(reading: again.bytes)) == header, "a header changes when it is stored again")
+            extendLifetime(again)
+        }
     }
     return 0
 }

@@ -55,7 +55,9 @@ extension Records {
         let sum = hash.ofFolded(folded)
         var cookies: [UInt64] = []
         try scan(from: scratch.key(id, .folded, sum, 0), budget: View.scanBudget) { key, _ in
-            guard key.isKey(id, .folded), let fold = LinkKey(key), fold.directory == sum, fold.cookie < cookie else { return false }
+            guard key.isKey(id, .folded), let fold = LinkKey(key), fold.directory == sum, fold.cookie < cookie else {
+                return false
+            }
             cookies.append(fold.cookie)
             return true
         }

@@ -142,7 +142,8 @@ public struct Inode: Equatable, Sendable {
     /// Whether the numbers are such as there can be: what is counted on from them does not overflow, and no piece of memory is
     /// too small for what they say.
     private var hasSense: Bool {
-        guard size <= Limits.fileBytesMax, allocated <= Limits.fileBytesMax, extras < KeyLayout.directorySpace, fork < KeyLayout.directorySpace,
+        guard size <= Limits.fileBytesMax, allocated <= Limits.fileBytesMax, extras < KeyLayout.directorySpace,
+            fork < KeyLayout.directorySpace,
             xattrBytes <= Limits.xattrBytesMax, streams <= Limits.streamsMax
         else { return false }
         guard !has(Self.isInline) || allocated <= Limits.inlineBytesMax else { return false }

@@ -98,7 +98,9 @@ extension LogFS {
         while true {
             let (pieces, state, step) = files.snapshot(id.inode)
             var plan = ReadPlan(offset: offset, buffer: buffer)
-            while try await !run({ self.read($0) { (records) throws(Halt) in try plan.make(records, id, pieces) } }).value {}
+            while try await !run({ self.read($0) { (records) throws(Halt) in try plan.make(records, id, pieces) } })
+                .value
+            {}
             guard files.isStill(id.inode, state, step) else { continue }
             do throws(VolumeError) {
                 for part in plan.parts where !part.isInMemory {

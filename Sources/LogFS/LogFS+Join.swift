@@ -60,7 +60,9 @@ extension Editing {
         var start = inode.size - place.offset
         while place.source < sources.count, budget > 0 {
             let source = try regularFile(sources[place.source])
-            guard source.size <= Limits.fileBytesMax - min(start, Limits.fileBytesMax) else { throw .refused(.fileTooBig) }
+            guard source.size <= Limits.fileBytesMax - min(start, Limits.fileBytesMax) else {
+                throw .refused(.fileTooBig)
+            }
             if source.has(Inode.isInline) {
                 place.inline = source.number
                 break

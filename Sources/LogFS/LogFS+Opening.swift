@@ -110,16 +110,18 @@ extension LogFS {
             }.value
             for directory in marked {
                 // What is damaged there keeps nobody from the others.
-                try await unlessDamaged { () async throws(Failure) in try await run { reader in
-                    self.readWithWriter(reader) { (records, writer) throws(Halt) in
-                        guard let inode = try records.inode(directory), inode.links > 0 else { return }
-                        let slot = try records.slot(directory, writer)
-                        let sums = try records.sums(directory)
-                        guard !writer.totals[slot].isUnsettled else { return }
-                        writer.totals.settle(slot, true)
-                        writer.totals.addAbove(slot, inode.own + sums.below - sums.told)
+                try await unlessDamaged { () async throws(Failure) in
+                    try await run { reader in
+                        self.readWithWriter(reader) { (records, writer) throws(Halt) in
+                            guard let inode = try records.inode(directory), inode.links > 0 else { return }
+                            let slot = try records.slot(directory, writer)
+                            let sums = try records.sums(directory)
+                            guard !writer.totals[slot].isUnsettled else { return }
+                            writer.totals.settle(slot, true)
+                            writer.totals.addAbove(slot, inode.own + sums.below - sums.told)
+                        }
                     }
-                } }
+                }
             }
             more = marked.count == Self.recoverySlice
             guard let last = marked.last, last < .max else { return }

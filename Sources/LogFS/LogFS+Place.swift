@@ -63,7 +63,8 @@ extension LogFS {
     private func appended(_ content: UnsafeRawBufferPointer, _ reader: Int) -> SegmentRange? {
         guard let range = memos[reader].appended else { return nil }
         memos[reader].appended = nil
-        let isSame = Int(range.length) == content.count
+        let isSame =
+            Int(range.length) == content.count
             && withUnsafeTemporaryAllocation(byteCount: content.count, alignment: 16) { memory -> Bool in
                 guard headhunter.tryReadData(segment: range.segment, offset: range.offset, into: memory),
                     let one = memory.baseAddress, let other = content.baseAddress

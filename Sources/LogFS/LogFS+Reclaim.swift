@@ -73,7 +73,8 @@ extension LogFS {
             var keys: [[UInt8]] = []
             var released: [UInt64: UInt64] = [:]
             var streams: [UInt64] = []
-            try edit.scan(from: edit.scratch.key(id, .inline), budget: Self.reclaimPerChange) { (key, value) throws(Halt) in
+            try edit.scan(from: edit.scratch.key(id, .inline), budget: Self.reclaimPerChange) {
+                (key, value) throws(Halt) in
                 guard key.keyNumber(at: 0) == id else { return false }
                 if key[8] == KeyLayout.Kind.extent.rawValue {
                     guard let extent = Extent(key, value) else { throw .wrong(id, .extent) }

@@ -258,7 +258,7 @@ struct SeekWalk {
             place = extent.end
         }
         return extents.count == View.scanBudget && place < inode.size ? nil : min(place, inode.size)
-        }
+    }
 }
 
 extension Editing {

@@ -40,7 +40,9 @@ extension LogFS {
             var lengths: [Int] = []
             for prefix in prefixes {
                 try records.names(inode.extras, .xattr, from: prefix) { (name, value) throws(Halt) in
-                    guard let record = LongValue(value, max: Limits.xattrValueBytesMax) else { throw .wrong(fork, .xattr) }
+                    guard let record = LongValue(value, max: Limits.xattrValueBytesMax) else {
+                        throw .wrong(fork, .xattr)
+                    }
                     found.append(Attribute(name: Array(name), value: Array(record.head)))
                     lengths.append(record.length)
                 }

@@ -30,7 +30,8 @@ struct Extent: Equatable {
         self.end = end
         segment = value.u64(9)
         offset = value.u32(17)
-        guard start < end, end <= Limits.fileBytesMax, length <= Self.segmentBytesMax - min(UInt64(offset), Self.segmentBytesMax)
+        guard start < end, end <= Limits.fileBytesMax,
+            length <= Self.segmentBytesMax - min(UInt64(offset), Self.segmentBytesMax)
         else { return nil }
     }
 
@@ -171,7 +172,9 @@ struct SubvolumeRecord {
         nextFork = bytes.u64(9)
         foldKey = (bytes.u64(17), bytes.u64(25))
         foldVersion = bytes.u32(33)
-        guard nextInode < KeyLayout.forkNumbers - Limits.inodeRange, nextFork < KeyLayout.forkNumbers - 1 else { return nil }
+        guard nextInode < KeyLayout.forkNumbers - Limits.inodeRange, nextFork < KeyLayout.forkNumbers - 1 else {
+            return nil
+        }
     }
 
     init(nextInode: UInt64, nextFork: UInt64, foldKey: (UInt64, UInt64), foldVersion: UInt32) {

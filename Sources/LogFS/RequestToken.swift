@@ -92,7 +92,8 @@ extension LogFS {
                 guard let age = try edit.tokenAge(client, oldest) else { break }
                 // A clock that was set back keeps them longer.
                 let passed = request.now.subtractingReportingOverflow(age.time)
-                guard request.now > age.time, passed.overflow || passed.partialValue > RequestToken.ageNanosecondsMax else {
+                guard request.now > age.time, passed.overflow || passed.partialValue > RequestToken.ageNanosecondsMax
+                else {
                     break
                 }
                 edit.delete(edit.scratch.key(0, .token, client, age.id))

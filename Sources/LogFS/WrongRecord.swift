@@ -16,7 +16,8 @@ struct WrongRecord: Error, Equatable {
             id == 0
             ? "the subvolume"
             : id & KeyLayout.forkSpace != 0
-                ? "fork \(id & ~KeyLayout.forkSpace)" : id & KeyLayout.directorySpace != 0 ? "directory \(number)" : "inode \(number)"
+                ? "fork \(id & ~KeyLayout.forkSpace)"
+                : id & KeyLayout.directorySpace != 0 ? "directory \(number)" : "inode \(number)"
         return "\(owner): its record \"\(kind)\" is not one that this program writes"
     }
 }

@@ -97,7 +97,8 @@ package struct FileTrial {
             if !found.differences.isEmpty { problems.append("\(what): \(found.differences.prefix(5))") }
             let bytes = found.state.files.values.reduce(0) { $0 + Int64($1.content.count) }
             let wanted = Totals(
-                files: Int64(found.state.names.count), directories: 2 + Int64(found.state.directories.count), bytes: bytes)
+                files: Int64(found.state.names.count), directories: 2 + Int64(found.state.directories.count),
+                bytes: bytes)
             let streams = found.state.files.values.count { $0.stream != nil }
             let inodes = 3 + found.state.directories.count + found.state.files.count + streams
             if found.inodes != inodes { problems.append("\(what): \(found.inodes) inodes, wanted \(inodes)") }

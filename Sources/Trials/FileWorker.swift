@@ -72,10 +72,10 @@ struct FileWorker {
         case 58..<66: try await resize(path, inode, to: random.once(in: 3) ? 0 : random.below(Int(inode.size) + 2_000))
         case 66..<72: try await punch(path, inode, at: random.below(Int(inode.size) + 1), random.below(20_000))
         case 72..<78: try await clone(path, inode)
-        case 78..<84: try await rename(path, self.path())
-        case 84..<88: try await unlink(path, isOpen: random.once(in: 2))
-        case 88..<93: try await attribute(path, inode, random.below(random.once(in: 3) ? 9_000 : 40))
-        case 93..<97: try await link(path, inode, self.path())
+        case 78..<83: try await rename(path, self.path())
+        case 83..<89: try await unlink(path, isOpen: random.once(in: 2))
+        case 89..<93: try await attribute(path, inode, random.below(random.once(in: 3) ? 9_000 : 40))
+        case 93..<97: try await link(path, inode)
         case 97..<101: try await exchange(path, self.path())
         case 101..<105: try await folder(random.once(in: 2) ? "a" : "b")
         case 105..<109: try await stream(path, inode)
@@ -126,8 +126,10 @@ struct FileWorker {
         count("create")
     }
 
-    private mutating func link(_ path: String, _ inode: Inode, _ other: String) async throws {
-        guard model.last[other] == nil else { return }
+    /// The first name that is free.
+    private mutating func link(_ path: String, _ inode: Inode) async throws {
+        let paths = ["a", "b"].flatMap { home in Self.names.map { "\(home)/\($0)" } }
+        guard let other = paths.first(where: { model.last[$0] == nil }) else { return }
         let (home, name) = try await Self.home(files, other)
         model.push { $0.names[other] = $0.names[path] }
         _ = try await outcome(
@@ -286,7 +288,9 @@ struct FileWorker {
 
     private mutating func clone(_ path: String, _ inode: Inode) async throws {
         let other = self.path()
-        guard other != path, let target = try await Self.find(files, other), target.number != inode.number else { return }
+        guard other != path, let target = try await Self.find(files, other), target.number != inode.number else {
+            return
+        }
         let from = random.below(Int(inode.size) + 1)
         let to = random.below(Int(target.size) + 1)
         try await clone(path, inode, at: from, random.below(100_000), to: other, target, at: to)

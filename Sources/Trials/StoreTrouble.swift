@@ -29,9 +29,11 @@ public final class StoreTrouble: @unchecked Sendable {
         var sums: [String: Int] = [:]
         for counts in transports.map(\.counts) {
             for (kind, count) in [
-                ("longDelay", counts.longDelays), ("lostRequest", counts.lostRequests), ("lostReply", counts.lostReplies),
+                ("longDelay", counts.longDelays), ("lostRequest", counts.lostRequests),
+                ("lostReply", counts.lostReplies),
                 ("500", counts.failures), ("503", counts.unavailables), ("429", counts.throttles),
-                ("202", counts.accepteds), ("409", counts.conflicts), ("hang", counts.hangs), ("cutBody", counts.cutBodies),
+                ("202", counts.accepteds), ("409", counts.conflicts), ("hang", counts.hangs),
+                ("cutBody", counts.cutBodies),
                 ("staleListing", counts.staleListings),
             ] { sums[kind, default: 0] += count }
         }

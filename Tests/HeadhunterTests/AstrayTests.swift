@@ -61,7 +61,11 @@ struct AstrayTests {
         let cache = NodeCache(budget: 0, epoch: 1)
         Self.node(cache, 1, level: 1, [("", 1)])
         let found = Self.walk(Tree(id: 1, cache: cache, root: Self.address(1)), "key")
-        #expect(found == ["get": Self.address(1), "getAlone": Self.address(1), "scan": Self.address(1), "prepare": Self.address(1)])
+        #expect(
+            found == [
+                "get": Self.address(1), "getAlone": Self.address(1), "scan": Self.address(1),
+                "prepare": Self.address(1),
+            ])
     }
 
     @Test func nodesThatLeadRoundInACircle() {
@@ -141,7 +145,8 @@ struct AstrayTests {
             let node = [1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 28] + address(0x777, 39)
             let forged = Self.signed(node, at: 31, checksum)
             guard forged.withUnsafeBytes({ CRC32C.of($0) }) == checksum else { return "the forgery failed" }
-            guard let name = ObjectName("v/meta/0000000000000777"), let newest = try await StoreRig.names(world, rig, "header").max()
+            guard let name = ObjectName("v/meta/0000000000000777"),
+                let newest = try await StoreRig.names(world, rig, "header").max()
             else { return "no names" }
             let block = Block(capacity: 40 + forged.count)
             ([UInt8](repeating: 0, count: 40) + forged).withUnsafeBytes { block.append($0) }
@@ -156,12 +161,21 @@ struct AstrayTests {
             let second = try await StoreRig.open(world, rig)
             for change in [false, true] {
                 do throws(VolumeError) {
-                    if change { _ = try await StoreRig.put(second, 1, [3]) } else { _ = try await StoreRig.get(second, 1) }
+                    if change {
+                        _ = try await StoreRig.put(second, 1, [3])
+                    } else {
+                        _ = try await StoreRig.get(second, 1)
+                    }
                     return "it was taken for a tree"
-                } catch { guard case .damaged(let why) = error, why.contains("meta/0000000000000777") else { return "\(error)" } }
+                } catch {
+                    guard case .damaged(let why) = error, why.contains("meta/0000000000000777") else {
+                        return "\(error)"
+                    }
+                }
             }
             let audit = try await StoreAudit.run(StoreRig.objects(world, rig), prefix: "v", readsData: true)
-            guard audit.findings.contains(where: { $0.contains("meta/0000000000000777") && $0.contains("parent") }) else {
+            guard audit.findings.contains(where: { $0.contains("meta/0000000000000777") && $0.contains("parent") })
+            else {
                 return "\(audit.findings)"
             }
             return try await StoreRig.get(second, 1, tree: 2) == [2] ? nil : "another tree can not be read"

@@ -119,14 +119,16 @@ struct BoundTests {
             var segments: [Heat: Set<UInt64>] = [:]
             for round in 0..<20 {
                 let heat = Heat.allCases[round % Heat.allCases.count]
-                guard let range = [UInt8](repeating: 1, count: 5_000).withUnsafeBytes({ volume.append($0, heat: heat) }) else {
+                guard let range = [UInt8](repeating: 1, count: 5_000).withUnsafeBytes({ volume.append($0, heat: heat) })
+                else {
                     return "nothing was taken"
                 }
                 segments[heat, default: []].insert(range.segment)
                 volume.discard(range)
             }
             let all = segments.values.reduce(Set()) { $0.union($1) }
-            return segments.values.allSatisfy { $0.count == 1 } && all.count == Heat.allCases.count ? nil : "\(segments)"
+            return segments.values.allSatisfy { $0.count == 1 } && all.count == Heat.allCases.count
+                ? nil : "\(segments)"
         }
     }
 

@@ -19,7 +19,8 @@ struct CheckTests {
         let change: ([UInt8]?) -> [UInt8]?
 
         init(
-            _ word: String, _ path: String?, _ key: [UInt8], tree: UInt32 = 1, _ change: @escaping ([UInt8]?) -> [UInt8]?
+            _ word: String, _ path: String?, _ key: [UInt8], tree: UInt32 = 1,
+            _ change: @escaping ([UInt8]?) -> [UInt8]?
         ) {
             (self.name, self.word, self.path, self.key, self.tree, self.change) = (word, word, path, key, tree, change)
         }
@@ -29,7 +30,8 @@ struct CheckTests {
     private static func add(_ value: Int64, at place: Int, count: Int = 8) -> ([UInt8]?) -> [UInt8]? {
         { old in
             guard var bytes = old else { return nil }
-            P.put(P.number(bytes, place, count: count) &+ UInt64(bitPattern: value), at: place, in: &bytes, count: count)
+            P.put(
+                P.number(bytes, place, count: count) &+ UInt64(bitPattern: value), at: place, in: &bytes, count: count)
             return bytes
         }
     }
@@ -44,7 +46,9 @@ struct CheckTests {
         let home = inode("/d")
         let large = inode("/d/Large")
         let other = inode("/d/Inner/other")
-        let extras = records.first { $0.key[8] == P.Kind.xattr.rawValue }.map { P.number(Array($0.key[..<8].reversed()), 0) } ?? 0
+        let extras =
+            records.first { $0.key[8] == P.Kind.xattr.rawValue }.map { P.number(Array($0.key[..<8].reversed()), 0) }
+            ?? 0
         let mark: ([UInt8]?) -> [UInt8]? = { _ in [1] }
         let gone: ([UInt8]?) -> [UInt8]? = { _ in nil }
         return [
@@ -59,11 +63,13 @@ struct CheckTests {
             Plant("cookieNotGivenOut", "/d", record("/d"), add(-2, at: 136)),
             Plant("forkOfNobody", nil, P.key(P.fork | 1 << 61 | 99, .inline)) { _ in [1, 2] },
             Plant("forkOfNobody", nil, P.key(P.fork | 12_345_678, .inline)) { _ in [1, 2] },
-            Plant("forkOfSeveral", nil, record("/d/Inner/other"), { old in
-                guard var bytes = old else { return nil }
-                P.put(extras & ~P.fork, at: 112, in: &bytes)
-                return bytes
-            }),
+            Plant(
+                "forkOfSeveral", nil, record("/d/Inner/other"),
+                { old in
+                    guard var bytes = old else { return nil }
+                    P.put(extras & ~P.fork, at: 112, in: &bytes)
+                    return bytes
+                }),
             Plant("allocated", "/d/Large", record("/d/Large"), add(-1, at: 40)),
             Plant("extentBehindEnd", "/d/Large", record("/d/Large"), add(-1, at: 32)),
             Plant("extentsOverlap", "/d/Large", P.key(large | P.fork, .extent, P.bytes(UInt64(P.size) + 10))) { _ in
@@ -78,13 +84,17 @@ struct CheckTests {
             Plant("orphanOfNothing", "/d/small", P.key(0, .orphan, P.bytes(inode("/d/small"))), mark),
             Plant("entryOfNothing", "/d", P.key(home | P.directory, .name, Array("small".utf8)), add(5_000_000, at: 1)),
             Plant("entryType", "/d", P.key(home | P.directory, .name, Array("small".utf8)), add(3, at: 17, count: 1)),
-            Plant("directoryOfNothing", nil, P.key(777_777 | P.directory, .sums)) { _ in [1] + [UInt8](repeating: 0, count: 48) },
+            Plant("directoryOfNothing", nil, P.key(777_777 | P.directory, .sums)) { _ in
+                [1] + [UInt8](repeating: 0, count: 48)
+            },
             Plant("linkRecords", "/d/small", P.key(inode("/d/small"), .link, P.bytes(home) + P.bytes(500)), mark),
-            Plant("inodeNotGivenOut", nil, P.key(0, .subvolume), { old in
-                guard var bytes = old else { return nil }
-                P.put(3, at: 1, in: &bytes)
-                return bytes
-            }),
+            Plant(
+                "inodeNotGivenOut", nil, P.key(0, .subvolume),
+                { old in
+                    guard var bytes = old else { return nil }
+                    P.put(3, at: 1, in: &bytes)
+                    return bytes
+                }),
             Plant("streams(", "/d/Inner/other", record("/d/Inner/other"), add(1, at: 132, count: 4)),
             Plant("streamOfNothing", nil, any(.stream), add(9_999, at: 1)),
             Plant("lost", nil, any(.stream), gone),
@@ -97,7 +107,9 @@ struct CheckTests {
             Plant("target(", "/d/Inner/link", record("/d/Inner/link"), add(1, at: 32)),
             Plant("token(", nil, any(.token), gone),
             Plant("token(", nil, any(.tokenAge), gone),
-            Plant("tokens(", nil, P.key(0, .token, P.bytes(7) + P.bytes(10))) { _ in [1] + [UInt8](repeating: 0, count: 24) },
+            Plant("tokens(", nil, P.key(0, .token, P.bytes(7) + P.bytes(10))) { _ in
+                [1] + [UInt8](repeating: 0, count: 24)
+            },
             Plant("record(", nil, record("/d/small"), add(8, at: 0, count: 1)),
             Plant("record(", nil, P.key(other, .inode, [1, 2, 3]), mark),
             Plant("record(", nil, P.key(0, .settings).dropLast() + [200], mark),
@@ -124,7 +136,9 @@ struct CheckTests {
                 #expect(!told.isEmpty, "\(plant.name) of \(plant.path ?? "-"): \(check.differences)")
                 if let path = plant.path, let first = told.first, let inode = first.inode {
                     var paths: [String] = [await check.path(of: inode)]
-                    for other in told.dropFirst() { if let inode = other.inode { paths.append(await check.path(of: inode)) } }
+                    for other in told.dropFirst() {
+                        if let inode = other.inode { paths.append(await check.path(of: inode)) }
+                    }
                     #expect(paths.contains(path), "\(plant.name): \(paths), not \(path)")
                 }
                 try await P.set(volume, plant.key, old)
@@ -137,7 +151,8 @@ struct CheckTests {
             }
             try await P.set(volume, entry.key, Self.add(1, at: 0)(entry.value), tree: 0)
             let check = try await Check.run(files)
-            #expect(check.differences.contains { if case .liveBytes = $0 { true } else { false } }, "\(check.differences)")
+            #expect(
+                check.differences.contains { if case .liveBytes = $0 { true } else { false } }, "\(check.differences)")
             try await P.set(volume, entry.key, entry.value, tree: 0)
         }
     }

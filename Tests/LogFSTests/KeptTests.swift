@@ -138,7 +138,8 @@ struct KeptTests {
                 }
             }
             try await files.punch(file.id, at: UInt64(count * 64 - 640), length: 64, now: 1)
-            guard case .success(let layout?) = try await outcome(files, { files.layout($0, file.id, limit: 256) }) else { return }
+            guard case .success(let layout?) = try await outcome(files, { files.layout($0, file.id, limit: 256) })
+            else { return }
             #expect(layout.count == 256, "its extents lie together: \(layout.count)")
             let hole = try await outcome(files) { files.seek($0, file.id, from: 10, .hole) }.get()
             #expect(hole == UInt64(count * 64 - 640))

@@ -13,7 +13,8 @@ enum Planted {
 
     /// Kinds of records, by their numbers in keys.
     enum Kind: UInt8 {
-        case subvolume = 1, orphan, reclaim, unsettled, tail, token, tokenAge, tokenClient, setting, settingPart, settings
+        case subvolume = 1, orphan, reclaim, unsettled, tail, token, tokenAge, tokenClient, setting, settingPart,
+            settings
         case inode = 16, link
         case sums = 32, name, cookie, folded
         case inline = 48, extent, target, xattr, xattrPart, stream
@@ -29,7 +30,9 @@ enum Planted {
     static func bytes(_ number: UInt64) -> [UInt8] { withUnsafeBytes(of: number.bigEndian) { Array($0) } }
 
     static func put(_ value: UInt64, at place: Int, in bytes: inout [UInt8], count: Int = 8) {
-        withUnsafeBytes(of: value.littleEndian) { bytes.replaceSubrange(place..<(place + count), with: $0.prefix(count)) }
+        withUnsafeBytes(of: value.littleEndian) {
+            bytes.replaceSubrange(place..<(place + count), with: $0.prefix(count))
+        }
     }
 
     static func number(_ bytes: [UInt8], _ place: Int, count: Int = 8) -> UInt64 {
@@ -148,7 +151,8 @@ enum Planted {
         try await files.tidy()
         return [
             "/d": home, "/empty": empty, "/d/Inner": inner, "/d/Large": large, "/d/small": small, "/d/linked": linked,
-            "/d/Inner/link": link, "/d/Inner/other": other, "stream": stream, "/apart": apart, "/apart/control": control,
+            "/d/Inner/link": link, "/d/Inner/other": other, "stream": stream, "/apart": apart,
+            "/apart/control": control,
         ]
     }
 }

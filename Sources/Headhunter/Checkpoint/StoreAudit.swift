@@ -39,7 +39,8 @@ public final class StoreAudit {
     deinit { page.deallocate() }
 
     /// `readsData`: all bytes of all segments are compared with their checksums, those that no file has any more among them.
-    public static func run(_ store: ObjectStore, prefix: String, readsData: Bool) async throws(StoreError) -> StoreAudit {
+    public static func run(_ store: ObjectStore, prefix: String, readsData: Bool) async throws(StoreError) -> StoreAudit
+    {
         let audit = StoreAudit(store, prefix)
         try await audit.readHeader()
         guard let header = audit.header else { return audit }
@@ -101,7 +102,9 @@ public final class StoreAudit {
                 continue
             }
             way[way.count - 1].next += 1
-            guard try await read(tree, parent.child(last.next).address, parent: parent, index: last.next) else { continue }
+            guard try await read(tree, parent.child(last.next).address, parent: parent, index: last.next) else {
+                continue
+            }
             if !Page(page).isLeaf { way.append(keep()) }
         }
     }
@@ -113,7 +116,9 @@ public final class StoreAudit {
     }
 
     /// Reads a node into the page. False: there is none that can be read.
-    private func read(_ tree: UInt32, _ address: NodeAddress, parent: Page?, index: Int) async throws(StoreError) -> Bool {
+    private func read(_ tree: UInt32, _ address: NodeAddress, parent: Page?, index: Int) async throws(StoreError)
+        -> Bool
+    {
         live[address.object, default: 0] += UInt64(address.length)
         let name = ObjectNaming.name(prefix, ObjectNaming.metadata, address.object)
         let place = "\(name) at \(address.offset)"
@@ -154,12 +159,15 @@ public final class StoreAudit {
                 switch (tag, key.count) {
                 case (SegmentTable.recordTag, 9):
                     segments[number, default: Segment()].record = SegmentTable.Record(value)
-                    if SegmentTable.Record(value) == nil { report("the segment table's record of segment \(number) makes no sense") }
+                    if SegmentTable.Record(value) == nil {
+                        report("the segment table's record of segment \(number) makes no sense")
+                    }
                 case (SegmentTable.deadTag, 9): segments[number, default: Segment()].isDead = true
                 case (SegmentTable.stagedTag, 9): segments[number, default: Segment()].isStaged = true
                 case (SegmentTable.checksumsTag, 11) where value.count % 4 == 0:
                     let place = UInt16(key[9]) << 8 | UInt16(key[10])
-                    segments[number, default: Segment()].checksums[place] = stride(from: 0, to: value.count, by: 4).map {
+                    segments[number, default: Segment()].checksums[place] = stride(from: 0, to: value.count, by: 4).map
+                    {
                         UInt32(littleEndian: value.loadUnaligned(fromByteOffset: $0, as: UInt32.self))
                     }
                 default: report("the segment table has a key with tag \(tag) and \(key.count) bytes")
@@ -191,7 +199,9 @@ public final class StoreAudit {
         let metadata = Set(header.objects.map(\.number))
         let doomed = Set(header.doomed)
         let staged = Set(header.staged.map(\.segment))
-        for (kind, doomedKind) in [(ObjectNaming.metadata, DoomedObject.Kind.metadata), (ObjectNaming.segment, .segment)] {
+        for (kind, doomedKind) in [
+            (ObjectNaming.metadata, DoomedObject.Kind.metadata), (ObjectNaming.segment, .segment),
+        ] {
             var after: String?
             repeat {
                 let page = try await store.list(prefix: ObjectNaming.prefix(prefix, kind), after: after, limit: 1_000)

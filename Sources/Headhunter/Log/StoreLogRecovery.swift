@@ -232,7 +232,8 @@ struct StoreLogRecovery {
         }
         for found in results {
             guard let failure = found.failure else { continue }
-            throw Headhunter.volumeError(failure, "reading \(ObjectNaming.name(prefix, ObjectNaming.slot, found.number))")
+            throw Headhunter.volumeError(
+                failure, "reading \(ObjectNaming.name(prefix, ObjectNaming.slot, found.number))")
         }
         return results
     }

@@ -7,7 +7,8 @@ extension Headhunter {
     private static let marksSlice = 256
 
     /// Segments that files name, of which the table does not know whether they got to the store: those without a
-    /// stage file are there, or something is wrong. Then their bytes are given to nobody, and all others serve.
+    /// stage file are there, or something is wrong. Without the log that knows better their bytes are given to nobody then, and
+    /// all others serve.
     func settleSegments(_ named: [UInt64: [SegmentRange]]) async throws(VolumeError) {
         var staged: [UInt64: CheckpointHeader.StagedSegment] = [:]
         for entry in checkpoints.header.staged { staged[entry.segment] = entry }
@@ -22,7 +23,10 @@ extension Headhunter {
                 do throws(VolumeError) {
                     try await settle(segment, named[segment] ?? [], staged[segment])
                 } catch {
-                    guard case .damaged(let why) = error else { throw error }
+                    // What our own log names was lost here, and may come back: nobody writes over that.
+                    guard case .damaged(let why) = error, options.isReadOnly || named[segment] == nil else {
+                        throw error
+                    }
                     damage.append(why)
                     // Whoever opens it next must not believe these bytes for want of somebody who knows better.
                     data.refused[segment] =

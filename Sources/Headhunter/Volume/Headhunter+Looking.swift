@@ -41,7 +41,8 @@ extension Headhunter {
         headhunter.damage = damage
         try await headhunter.settleSegments(recovered.stage.named)
         let failure = VolumeError.readOnly(
-            headhunter.damage.isEmpty ? "the volume was opened to be read only" : headhunter.damage.joined(separator: "; "))
+            headhunter.damage.isEmpty
+                ? "the volume was opened to be read only" : headhunter.damage.joined(separator: "; "))
         headhunter.checkpoints.failure = failure
         headhunter.fail(failure)
         return headhunter
@@ -54,7 +55,9 @@ extension Headhunter {
         let directory = LogDirectory(disk: world.disk, path: path)
         let name: LogDirectory.Name
         do throws(Errno) {
-            name = try await world.blocking.run(on: loop) { () throws(Errno) -> LogDirectory.Name in try directory.place() }
+            name = try await world.blocking.run(on: loop) { () throws(Errno) -> LogDirectory.Name in
+                try directory.place()
+            }
         } catch { throw .unavailable("reading \(path): \(error)") }
         guard header.log != 0, name != .place(header.log) else { return header.log }
         guard name == .damaged else { throw .logElsewhere }

@@ -59,7 +59,8 @@ extension Difference {
         case .extentBehindEnd(let inode, _), .allocated(let inode, _, _), .linkCount(let inode, _, _),
             .linkRecords(let inode, _, _), .homeless(let inode), .lost(let inode), .orphanOfNothing(let inode),
             .streams(let inode, _, _), .xattrBytes(let inode, _, _), .unreadable(let inode, _, _),
-            .inodeNotGivenOut(let inode), .nameUnknown(_, _, let inode), .streamOfNothing(let inode), .target(let inode):
+            .inodeNotGivenOut(let inode), .nameUnknown(_, _, let inode), .streamOfNothing(let inode),
+            .target(let inode):
             inode
         case .entryOfNothing(let directory, _, _), .entryType(let directory, _), .entryKeys(let directory, _),
             .cookieNotGivenOut(let directory, _), .directoryOfNothing(let directory), .own(let directory, _, _),

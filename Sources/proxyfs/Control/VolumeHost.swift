@@ -229,7 +229,8 @@ final class VolumeHost: Sendable {
                 [.init("name", name), .init("durability", "\(entry.durability)"), .init("store", entry.store)])
             for what in hosted.damage {
                 logger.error(
-                    "volume damaged", [.init("name", name), .init("what", what), .init("readOnly", "\(hosted.isReadOnly)")])
+                    "volume damaged",
+                    [.init("name", name), .init("what", what), .init("readOnly", "\(hosted.isReadOnly)")])
             }
         case .failure(let error):
             connected?.stop()
