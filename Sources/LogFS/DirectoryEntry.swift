@@ -1,14 +1,6 @@
 import Glibc
 import Headhunter
 
-/// What an entry leads to.
-public struct Entry: Equatable, Sendable {
-    public var inode: UInt64
-    /// The entry's place in its directory: stays while others come and go, and is never used again.
-    public var cookie: UInt64
-    public var type: FileType
-}
-
 extension LogFS {
     /// The first cookie of an entry: those below are for what front ends list before them (`.` and `..`).
     public static let firstCookie: UInt64 = 16
@@ -26,8 +18,10 @@ extension LogFS {
 extension Records {
     @inline(__always)
     func entry(_ directory: UInt64, _ name: UnsafeRawBufferPointer) throws(Halt) -> Entry? {
-        guard let value = try get(scratch.key(directory | KeyLayout.directorySpace, .name, name)) else { return nil }
-        return Entry(inode: value.u64(1), cookie: value.u64(9), type: FileType(rawValue: value[17]) ?? .file)
+        let id = directory | KeyLayout.directorySpace
+        guard let value = try get(scratch.key(id, .name, name)) else { return nil }
+        guard let entry = Entry(name: value) else { throw .wrong(id, .name) }
+        return entry
     }
 
     /// The entry of this name in whatever case; one in the very same case comes first. `found` gets its true name.
@@ -61,16 +55,19 @@ extension Records {
         let sum = hash.ofFolded(folded)
         var cookies: [UInt64] = []
         try scan(from: scratch.key(id, .folded, sum, 0), budget: View.scanBudget) { key, _ in
-            guard key.isKey(id, .folded), key.keyNumber() == sum, key.keyNumber(at: 17) < cookie else { return false }
-            cookies.append(key.keyNumber(at: 17))
+            guard key.isKey(id, .folded), let fold = LinkKey(key), fold.directory == sum, fold.cookie < cookie else {
+                return false
+            }
+            cookies.append(fold.cookie)
             return true
         }
         for cookie in cookies {
             guard let value = try get(scratch.key(id, .cookie, cookie)) else { continue }
-            let other = value.from(10)
+            guard let entry = Entry(cookie: cookie, value) else { throw .wrong(id, .cookie) }
+            let other = Entry.name(value)
             guard FoldTable.areEqual(other, folded) else { continue }
             found(other)
-            return Entry(inode: value.u64(1), cookie: cookie, type: FileType(rawValue: value[9]) ?? .file)
+            return entry
         }
         return nil
     }

@@ -1,54 +1,14 @@
 import Headhunter
 
-/// A range of a file and where its bytes lie.
-struct Extent: Equatable {
-    var start: UInt64
-    var end: UInt64
-    var segment: UInt64
-    var offset: UInt32
-
-    static let size = 21
-
-    init(start: UInt64, end: UInt64, segment: UInt64, offset: UInt32) {
-        self.start = start
-        self.end = end
-        self.segment = segment
-        self.offset = offset
-    }
-
-    init(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
-        self.init(end: key.keyNumber(), value)
-    }
-
-    init(end: UInt64, _ value: UnsafeRawBufferPointer) {
-        precondition(value.count == Self.size && value[0] == KeyLayout.version, "an extent of another program")
-        start = value.u64(1)
-        self.end = end
-        segment = value.u64(9)
-        offset = value.u32(17)
-        precondition(start < end, "an extent of no bytes")
-    }
-
-    var length: UInt64 { end - start }
-
-    /// The part inside of [from, to).
-    func clipped(_ from: UInt64, _ to: UInt64) -> Extent {
-        let first = max(start, from)
-        return Extent(
-            start: first, end: min(end, to), segment: segment,
-            offset: offset + UInt32(truncatingIfNeeded: first - start))
-    }
-}
-
 extension Records {
     /// Extents that reach into [from, to), in order, at most `limit`.
     func extents(_ fork: UInt64, _ from: UInt64, _ to: UInt64, limit: Int) throws(Halt) -> [Extent] {
         var found: [Extent] = []
         guard from < to, limit > 0 else { return found }
         let id = fork | KeyLayout.forkSpace
-        try scan(from: scratch.key(id, .extent, from + 1), budget: limit) { key, value in
+        try scan(from: scratch.key(id, .extent, from + 1), budget: limit) { (key, value) throws(Halt) in
             guard key.isKey(id, .extent) else { return false }
-            let extent = Extent(key, value)
+            guard let extent = Extent(key, value) else { throw .wrong(id, .extent) }
             guard extent.start < to else { return false }
             found.append(extent)
             return true
@@ -57,7 +17,10 @@ extension Records {
     }
 
     func extent(_ fork: UInt64, end: UInt64) throws(Halt) -> Extent? {
-        try get(scratch.key(fork | KeyLayout.forkSpace, .extent, end)).map { Extent(end: end, $0) }
+        let id = fork | KeyLayout.forkSpace
+        guard let value = try get(scratch.key(id, .extent, end)) else { return nil }
+        guard let extent = Extent(end: end, value) else { throw .wrong(id, .extent) }
+        return extent
     }
 }
 
@@ -124,7 +87,8 @@ struct ForkEdit {
     /// Gives up the bytes that nothing names any more, and counts the file's.
     func finish(_ inode: inout Inode) throws(Halt) {
         for (segment, length) in released { try edit.release(segment, length) }
-        inode.allocated = inode.allocated + added - removed
+        let all = inode.allocated + added
+        inode.allocated = all - min(all, removed)
         if added > 0 { inode.flags |= Inode.hasExtents }
     }
 

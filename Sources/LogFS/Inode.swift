@@ -77,7 +77,7 @@ public struct Inode: Equatable, Sendable {
     public var id: FileID { FileID(inode: number, generation: generation) }
     public var isDirectory: Bool { type == .directory }
     /// How many entries a directory has.
-    public var entries: UInt64 { UInt64(own.files + own.directories) }
+    public var entries: UInt64 { UInt64(clamping: own.files &+ own.directories) }
 
     /// The content is in the tree, under `inline`.
     static let isInline: UInt32 = 1
@@ -103,15 +103,17 @@ public struct Inode: Equatable, Sendable {
     static let size = 136
     static let sealedSize = 156
     static let directorySize = 192
+    static let earlierDirectorySize = 184
 
     func has(_ flag: UInt32) -> Bool { flags & flag != 0 }
 
     init() {}
 
-    init(_ number: UInt64, _ bytes: UnsafeRawBufferPointer) {
-        precondition(bytes.count >= Self.size && bytes[0] == KeyLayout.version, "an inode record of another program")
+    /// Nil when this is no inode's record.
+    init?(_ number: UInt64, _ bytes: UnsafeRawBufferPointer) {
+        guard bytes.isRecord(atLeast: Self.size), let type = FileType(rawValue: bytes[1]) else { return nil }
         self.number = number
-        type = FileType(rawValue: bytes[1]) ?? .file
+        self.type = type
         mode = bytes.u16(2)
         uid = bytes.u32(4)
         gid = bytes.u32(8)
@@ -133,23 +135,49 @@ public struct Inode: Equatable, Sendable {
         extras = bytes.u64(120)
         xattrBytes = bytes.u32(128)
         streams = bytes.u32(132)
+        // Of a file with streams, the sum of their bytes stands behind all else.
+        let more = streams > 0 ? 8 : 0
         if type == .directory {
-            precondition(bytes.count >= Self.directorySize, "an inode record of another program")
+            guard bytes.count == Self.directorySize + more else { return nil }
             nextCookie = bytes.u64(136)
             nextInode = bytes.u64(144)
             inodesEnd = bytes.u64(152)
             own = Totals(
                 files: bytes.i64(160), directories: bytes.i64(168), bytes: bytes.i64(176), streams: bytes.i64(184))
         } else if has(Self.isSealed) {
-            precondition(bytes.count >= Self.sealedSize, "an inode record of another program")
+            guard bytes.count == Self.sealedSize + more else { return nil }
             flags &= ~Self.isSealed
             seal = Seal(high: bytes.u64(136), low: bytes.u64(144), parts: bytes.u32(152))
+        } else if bytes.count != Self.size + more {
+            return nil
         }
         if streams > 0 { streamBytes = bytes.u64(bytes.count - 8) }
+        guard hasSense else { return nil }
     }
 
-    static func type(of record: UnsafeRawBufferPointer) -> FileType { FileType(rawValue: record[1]) ?? .file }
-    static func generation(of record: UnsafeRawBufferPointer) -> UInt64 { record.u64(88) }
+    /// Whether the numbers are such as there can be: what is counted on from them does not overflow, and no piece of memory is
+    /// too small for what they say.
+    private var hasSense: Bool {
+        guard size <= Limits.fileBytesMax, allocated <= Limits.fileBytesMax, extras < KeyLayout.directorySpace,
+            fork < KeyLayout.directorySpace,
+            xattrBytes <= Limits.xattrBytesMax, streams <= Limits.streamsMax
+        else { return false }
+        guard !has(Self.isInline) || allocated <= Limits.inlineBytesMax else { return false }
+        switch type {
+        case .directory:
+            return links <= Limits.subdirectoriesMax && nextCookie < Limits.countMax && nextInode <= inodesEnd
+                && inodesEnd < KeyLayout.forkNumbers
+        case .symlink: return links <= Limits.linksMax && size <= Limits.targetBytesMax
+        default: return links <= Limits.linksMax
+        }
+    }
+
+    /// Type and generation of a record, for who needs no more of it.
+    @inline(__always)
+    static func outline(_ record: UnsafeRawBufferPointer) -> (type: FileType, generation: UInt64)? {
+        guard record.isRecord(atLeast: size), let type = FileType(rawValue: record[1]) else { return nil }
+        return (type, record.u64(88))
+    }
 
     func store(_ base: UnsafeMutableRawPointer) -> UnsafeRawBufferPointer {
         base.put(KeyLayout.version, at: 0)

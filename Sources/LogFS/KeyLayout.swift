@@ -56,6 +56,9 @@ enum KeyLayout {
     }
 
     static let prefixCount = 9
+    /// Of a key whose sub-key is a number, or two.
+    static let numberedCount = 17
+    static let doublyNumberedCount = 25
 }
 
 /// Builds keys and values in memory of its own: one for each reader, guarded by the reader's lock, and one for the

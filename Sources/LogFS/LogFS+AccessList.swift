@@ -47,7 +47,8 @@ extension LogFS {
             guard inode.links > 0, inode.number != LogFS.root else { return nil }
             let home = inode.parent | KeyLayout.directorySpace
             guard let value = try records.get(records.scratch.key(home, .cookie, inode.cookie)) else { return nil }
-            let name = Array(value.from(10))
+            guard Entry(cookie: inode.cookie, value) != nil else { throw .wrong(home, .cookie) }
+            let name = Array(Entry.name(value))
             guard let directory = try records.inode(inode.parent) else { return nil }
             return (directory.id, name)
         }
@@ -67,7 +68,7 @@ extension Editing {
         // Made anew for each call: what it points to lives as long as this does.
         let name = LogFS.accessListName
         let old = try with(name) { (name) throws(Halt) in try removeAttribute(inode, name) }
-        inode.xattrBytes -= old ?? 0
+        inode.xattrBytes -= min(inode.xattrBytes, old ?? 0)
         inode.flags &= ~Inode.hasAccessListFlag
         guard let list else { return }
         guard list.count <= Limits.xattrValueBytesMax else { throw .refused(.attributeTooBig) }

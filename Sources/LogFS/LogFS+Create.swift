@@ -123,6 +123,7 @@ extension LogFS {
             for index in 0..<LogFS.targetPartsMax {
                 let key = records.scratch.key(inode.fork | KeyLayout.forkSpace, .target, index: UInt8(index))
                 guard let part = try records.get(key) else { break }
+                guard part.isRecord(atLeast: 1) else { throw .wrong(inode.fork | KeyLayout.forkSpace, .target) }
                 target.append(contentsOf: part.from(1))
             }
             return target

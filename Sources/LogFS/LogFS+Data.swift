@@ -62,8 +62,17 @@ extension LogFS {
             // First what was written: if it gets flushed meanwhile, it is in the tree as well.
             let (pieces, state, step) = files.snapshot(id.inode)
             var plan = ReadPlan(offset: offset, buffer: buffer)
-            let attempt = read(request.reader) { (records) throws(Halt) in try plan.make(records, id, pieces) }
-            guard case .done = attempt else { return attempt.with(0) }
+            var isFirst = true
+            while true {
+                let attempt = read(request.reader) { (records) throws(Halt) in try plan.make(records, id, pieces) }
+                if case .done(true, _) = attempt { break }
+                guard case .done = attempt else {
+                    // Not from the start again: the other form keeps what it has found.
+                    if case .missing = attempt, !isFirst { return .busy }
+                    return attempt.with(0)
+                }
+                isFirst = false
+            }
             // But ranges may have been cut, too: pieces and tree must be of one moment.
             guard files.isStill(id.inode, state, step) else { continue }
             for part in plan.parts where !part.isInMemory {
@@ -85,19 +94,13 @@ extension LogFS {
     public func readAll(
         _ id: FileID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) async throws(Failure) -> Int {
-        let reader = headhunter.loop.index
         var failures = 0
         while true {
             let (pieces, state, step) = files.snapshot(id.inode)
             var plan = ReadPlan(offset: offset, buffer: buffer)
-            switch read(reader, { (records) throws(Halt) in try plan.make(records, id, pieces) }) {
-            case .done: break
-            case .refused(let error): throw .file(error)
-            case .failed(let error): throw .volume(error)
-            case .missing, .full, .busy:
-                try await load(for: reader)
-                continue
-            }
+            while try await !run({ self.read($0) { (records) throws(Halt) in try plan.make(records, id, pieces) } })
+                .value
+            {}
             guard files.isStill(id.inode, state, step) else { continue }
             do throws(VolumeError) {
                 for part in plan.parts where !part.isInMemory {
@@ -134,6 +137,13 @@ struct ReadPlan {
     let buffer: UnsafeMutableRawBufferPointer
     private(set) var count = 0
     private(set) var parts: [Part] = []
+    /// All before it is found.
+    private var place: UInt64 = 0
+    /// As it was when the first stretch was made.
+    private var inode: Inode?
+    private var changes = 0
+    /// A file that changes again and again between two stretches is read as it comes: writes beside a read may show in a part.
+    private static let changesMax = 4
 
     init(offset: UInt64, buffer: UnsafeMutableRawBufferPointer) {
         self.offset = offset
@@ -144,18 +154,22 @@ struct ReadPlan {
         UnsafeMutableRawBufferPointer(rebasing: buffer[Int(from - offset)..<Int(to - offset)])
     }
 
-    /// Finds what the tree has of the range; zeros and inline data are put in their place.
-    mutating func make(_ records: Reading, _ id: FileID, _ pieces: [Piece]) throws(Halt) {
-        parts.removeAll(keepingCapacity: true)
+    /// Finds what the tree has of the range; zeros and inline data are put in their place. In stretches, because writers wait
+    /// meanwhile: false when there is more to be found.
+    mutating func make(_ records: Reading, _ id: FileID, _ pieces: [Piece]) throws(Halt) -> Bool {
         let inode = try records.regularFile(id)
-        let size = pieces.reduce(inode.size) { max($0, $1.end) }
-        count = offset < size ? Int(min(UInt64(buffer.count), size - offset)) : 0
-        guard count > 0 else { return }
+        if self.inode == nil || self.inode != inode && changes < Self.changesMax {
+            changes += self.inode == nil ? 0 : 1
+            self.inode = inode
+            parts.removeAll(keepingCapacity: true)
+            place = offset
+            let size = pieces.reduce(inode.size) { max($0, $1.end) }
+            count = offset < size ? Int(min(UInt64(buffer.count), size - offset)) : 0
+        }
+        guard count > 0 else { return true }
         let to = offset + UInt64(count)
-        var place = offset
         if inode.has(Inode.isInline) {
-            let content = try records.get(records.scratch.key(inode.fork | KeyLayout.forkSpace, .inline))?.from(1)
-            if let content {
+            if let content = try records.inline(inode.fork) {
                 let end = min(UInt64(content.count), to, inode.size)
                 if end > offset {
                     let bytes = UnsafeRawBufferPointer(rebasing: content[Int(offset)..<Int(end)])
@@ -165,7 +179,7 @@ struct ReadPlan {
             }
         } else if inode.has(Inode.hasExtents) {
             let end = min(to, inode.size)
-            while place < end {
+            if place < end {
                 let extents = try records.extents(inode.fork, place, end, limit: View.scanBudget)
                 for extent in extents {
                     let part = extent.clipped(place, end)
@@ -174,10 +188,11 @@ struct ReadPlan {
                         Part(segment: part.segment, offset: part.offset, target: target(part.start, part.end)))
                     place = part.end
                 }
-                if extents.count < View.scanBudget { break }
+                if extents.count == View.scanBudget { return false }
             }
         }
         zeros(place, to)
+        return true
     }
 
     private func zeros(_ from: UInt64, _ to: UInt64) {

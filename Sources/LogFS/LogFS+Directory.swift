@@ -63,11 +63,12 @@ extension LogFS {
             guard cookie < .max else { return false }
             let id = home.number | KeyLayout.directorySpace
             let more = try records.scan(from: records.scratch.key(id, .cookie, cookie + 1), budget: limit) {
-                key, value in
+                (key, value) throws(Halt) in
                 guard key.isKey(id, .cookie) else { return false }
-                batch.append(
-                    Entry(inode: value.u64(1), cookie: key.keyNumber(), type: FileType(rawValue: value[9]) ?? .file),
-                    value.from(10))
+                guard let cookie = key.subKeyNumber, let entry = Entry(cookie: cookie, value) else {
+                    throw .wrong(id, .cookie)
+                }
+                batch.append(entry, Entry.name(value))
                 return true
             }
             if attributes { try records.fill(batch) }
@@ -135,13 +136,14 @@ extension Records {
             let first = batch.entries[order[place]].inode
             var next = place
             let budget = Int(clamping: last - first) + 1 + runExtraMax
-            let isCut = try scan(from: scratch.key(first, .inode), budget: budget) { key, value in
+            let isCut = try scan(from: scratch.key(first, .inode), budget: budget) { (key, value) throws(Halt) in
                 let number = key.keyNumber(at: 0)
                 guard number <= last else { return false }
                 guard key[8] == KeyLayout.Kind.inode.rawValue else { return true }
                 while next < end, batch.entries[order[next]].inode < number { next += 1 }
                 while next < end, batch.entries[order[next]].inode == number {
-                    batch.inodes[order[next]] = Inode(number, value)
+                    guard let inode = Inode(number, value) else { throw .wrong(number, .inode) }
+                    batch.inodes[order[next]] = inode
                     next += 1
                 }
                 return next < end

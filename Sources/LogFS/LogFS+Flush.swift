@@ -105,8 +105,7 @@ extension LogFS {
             self.read(reader) { (records) throws(Halt) -> [UInt8]? in
                 guard let inode = try records.inode(number) else { throw .refused(.stale) }
                 guard inode.has(Inode.isInline) else { return nil }
-                let value = try records.get(records.scratch.key(inode.fork | KeyLayout.forkSpace, .inline))
-                return value.map { Array($0.from(1).prefix(Int(clamping: inode.size))) } ?? []
+                return Array((try records.inline(inode.fork) ?? .empty).prefix(Int(clamping: inode.size)))
             }
         }.value
         guard let content else { return }
@@ -196,10 +195,8 @@ extension Editing {
         let memory = scratch.value
         let content = memory + 1
         memset(content, 0, size)
-        if inode.has(Inode.isInline),
-            let old = try get(scratch.key(inode.fork | KeyLayout.forkSpace, .inline)), let source = old.baseAddress
-        {
-            memcpy(content, source + 1, min(old.count - 1, size, Int(clamping: inode.size)))
+        if inode.has(Inode.isInline), let old = try inline(inode.fork), let source = old.baseAddress {
+            memcpy(content, source, min(old.count, size, Int(clamping: inode.size)))
         }
         body(content)
         memory.put(KeyLayout.version, at: 0)
@@ -220,4 +217,18 @@ extension Editing {
         store(inode)
         try countBytes(inode, grown)
     }
+}
+
+extension Records {
+    /// The content of a fork that is in the tree.
+    func inline(_ fork: UInt64) throws(Halt) -> UnsafeRawBufferPointer? {
+        let id = fork | KeyLayout.forkSpace
+        guard let value = try get(scratch.key(id, .inline)) else { return nil }
+        guard value.isRecord(atLeast: 1), value.count <= 1 + Limits.inlineBytesMax else { throw .wrong(id, .inline) }
+        return value.from(1)
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    static var empty: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: nil, count: 0) }
 }

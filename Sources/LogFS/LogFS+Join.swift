@@ -56,9 +56,13 @@ extension Editing {
         var budget = limit
         var shared: [(segment: UInt64, length: UInt64)] = []
         // Where the source under way begins in the target.
+        guard inode.size >= place.offset else { throw .refused(.invalid) }
         var start = inode.size - place.offset
         while place.source < sources.count, budget > 0 {
             let source = try regularFile(sources[place.source])
+            guard source.size <= Limits.fileBytesMax - min(start, Limits.fileBytesMax) else {
+                throw .refused(.fileTooBig)
+            }
             if source.has(Inode.isInline) {
                 place.inline = source.number
                 break

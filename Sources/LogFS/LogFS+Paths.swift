@@ -136,6 +136,10 @@ private struct PathWalk {
             let top = levels.count - 1
             if item.isWaiting {
                 levels[top].waiting.removeLast()
+                // A directory is in one other: what leads to it from anywhere else may lead round in a circle.
+                guard try records.inode(item.entry.inode)?.parent == levels[top].directory else {
+                    throw .wrong(levels[top].directory | KeyLayout.directorySpace, .name)
+                }
                 path += item.name + [0x2f]
                 levels.append(Level(directory: item.entry.inode, pathCount: path.count, rest: []))
                 return Step(path: path, entry: item.entry, isDirectory: true)
@@ -181,10 +185,9 @@ private struct PathWalk {
         let more = try start.withUnsafeBytes { start in
             Result { () throws(Halt) -> Bool in
                 try records.scan(from: records.scratch.key(id, .name, start), budget: Self.namesPerFetch) {
-                    key, value in
+                    (key, value) throws(Halt) in
                     guard key.isKey(id, .name) else { return false }
-                    let entry = Entry(
-                        inode: value.u64(1), cookie: value.u64(9), type: FileType(rawValue: value[17]) ?? .file)
+                    guard let entry = Entry(name: value) else { throw .wrong(id, .name) }
                     names.append((Array(key.from(KeyLayout.prefixCount)), entry))
                     return true
                 }

@@ -29,7 +29,7 @@ extension LogFS {
         guard !headhunter.isShortOfSpace else { return .refused(.noSpace) }
         var range: SegmentRange?
         if content.count > Limits.inlineBytesMax {
-            range = headhunter.append(content, heat: .small)
+            range = appended(content, request.reader) ?? headhunter.append(content, heat: .small)
             guard range != nil else { return .full }
         }
         let epoch = headhunter.epoch
@@ -48,11 +48,32 @@ extension LogFS {
             return try edit.place(&inode, &home, name, expected, request.now)
         }
         guard case .done(let placed, _) = attempt else {
-            if let range { headhunter.discard(range) }
+            switch attempt {
+            // The same call comes again: its content need not be stored once more.
+            case .missing, .full: memos[request.reader].appended = range
+            default: if let range { headhunter.discard(range) }
+            }
             return attempt
         }
         if let other = placed.other { forget(other) }
         return attempt
+    }
+
+    /// Where this very content was appended by the reader's last call, if that came to nothing. Anything else that was is given up.
+    private func appended(_ content: UnsafeRawBufferPointer, _ reader: Int) -> SegmentRange? {
+        guard let range = memos[reader].appended else { return nil }
+        memos[reader].appended = nil
+        let isSame =
+            Int(range.length) == content.count
+            && withUnsafeTemporaryAllocation(byteCount: content.count, alignment: 16) { memory -> Bool in
+                guard headhunter.tryReadData(segment: range.segment, offset: range.offset, into: memory),
+                    let one = memory.baseAddress, let other = content.baseAddress
+                else { return false }
+                return memcmp(one, other, content.count) == 0
+            }
+        if isSame { return range }
+        headhunter.discard(range)
+        return nil
     }
 
     /// Makes a file without a name, open once for the caller: it goes with the last `close` unless it was placed, and

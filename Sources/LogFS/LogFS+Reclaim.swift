@@ -42,19 +42,26 @@ extension LogFS {
 
     /// After a start nobody has anything open.
     func collectOrphans() async throws(Failure) {
+        var next: UInt64 = 0
         while true {
-            let isDone = try await run { reader in
-                self.change(reader) { (edit) throws(Halt) -> Bool in
-                    guard let number = try edit.numbers(.orphan, from: 0, limit: 1).first else { return true }
-                    if let inode = try edit.inode(number) {
-                        edit.collect(inode)
-                    } else {
-                        edit.delete(edit.scratch.key(0, .orphan, number))
-                    }
-                    return false
-                }
+            let from = next
+            let found = try await run { reader in
+                self.read(reader) { (records) throws(Halt) in try records.numbers(.orphan, from: from, limit: 1) }
             }.value
-            if isDone { return }
+            guard let number = found.first else { return }
+            try await unlessDamaged { () async throws(Failure) in
+                try await run { reader in
+                    self.change(reader) { (edit) throws(Halt) in
+                        if let inode = try edit.inode(number) {
+                            edit.collect(inode)
+                        } else {
+                            edit.delete(edit.scratch.key(0, .orphan, number))
+                        }
+                    }
+                }
+            }
+            guard number < .max else { return }
+            next = number + 1
         }
     }
 
@@ -66,14 +73,16 @@ extension LogFS {
             var keys: [[UInt8]] = []
             var released: [UInt64: UInt64] = [:]
             var streams: [UInt64] = []
-            try edit.scan(from: edit.scratch.key(id, .inline), budget: Self.reclaimPerChange) { key, value in
+            try edit.scan(from: edit.scratch.key(id, .inline), budget: Self.reclaimPerChange) {
+                (key, value) throws(Halt) in
                 guard key.keyNumber(at: 0) == id else { return false }
                 if key[8] == KeyLayout.Kind.extent.rawValue {
-                    let extent = Extent(key, value)
+                    guard let extent = Extent(key, value) else { throw .wrong(id, .extent) }
                     released[extent.segment, default: 0] += extent.length
                 } else if key[8] == KeyLayout.Kind.stream.rawValue {
                     guard streams.count < Self.streamsPerChange else { return false }
-                    streams.append(value.u64(1))
+                    guard let stream = value.recordNumber else { throw .wrong(id, .stream) }
+                    streams.append(stream)
                 }
                 keys.append(Array(key))
                 return true

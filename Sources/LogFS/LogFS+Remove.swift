@@ -38,7 +38,7 @@ extension LogFS {
             edit.deleteEntry(home.number, name, entry)
             home.modified = request.now
             edit.touch(&home, request.now)
-            if isDirectory { home.links -= 1 }
+            if isDirectory { try home.loseLink() }
             edit.count(&home, slot, away.here)
             edit.store(home)
             if let elsewhere = away.elsewhere { try edit.count(in: elsewhere, inode.load) }
@@ -55,6 +55,14 @@ extension LogFS {
     func forget(_ inode: Inode) {
         guard inode.links == 0, inode.type == .file, files.hasDirty else { return }
         if withWriter({ !$0.isOpen(inode.number) }) { files.drop(inode.number, headhunter) }
+    }
+}
+
+extension Inode {
+    /// One name less, or one directory less in it.
+    mutating func loseLink() throws(Halt) {
+        guard links > 0 else { throw .wrong(number, .inode) }
+        links -= 1
     }
 }
 
@@ -92,7 +100,7 @@ extension Editing {
             end(&inode)
             return Detached(here: Totals(directories: -1), elsewhere: nil)
         }
-        inode.links -= 1
+        try inode.loseLink()
         let isHome = inode.parent == directory && inode.cookie == entry.cookie
         if inode.has(Inode.hasLinkRecords) {
             delete(scratch.key(inode.number, .link, directory, entry.cookie))
@@ -108,15 +116,16 @@ extension Editing {
         }
         var home: (directory: UInt64, cookie: UInt64)?
         let number = inode.number
-        try scan(from: scratch.key(number, .link, 0, 0), budget: 3) { key, _ in
+        try scan(from: scratch.key(number, .link, 0, 0), budget: 3) { (key, _) throws(Halt) in
             guard key.isKey(number, .link) else { return false }
-            let found = (key.keyNumber(), key.keyNumber(at: 17))
+            guard let found = LinkKey(key) else { throw .wrong(number, .link) }
             // This one is going; the tree does not know it yet.
-            if found == (directory, entry.cookie) { return true }
-            home = found
+            if found.directory == directory, found.cookie == entry.cookie { return true }
+            home = (found.directory, found.cookie)
             return false
         }
-        guard let home else { preconditionFailure("a file with several names lacks their records") }
+        // It has other names and does not know them.
+        guard let home else { throw .wrong(number, .link) }
         inode.parent = home.directory
         inode.cookie = home.cookie
         store(inode)

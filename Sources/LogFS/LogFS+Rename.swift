@@ -128,7 +128,7 @@ private struct Move {
         if let there, var other {
             let away = try edit.detach(&other, from: target.number, there, now)
             edit.deleteEntry(target.number, newName, there)
-            if other.isDirectory { target.links -= 1 }
+            if other.isDirectory { try target.loseLink() }
             leaves = away.here
             elsewhere = away.elsewhere
             self.other = other
@@ -147,7 +147,7 @@ private struct Move {
             source = target
         } else {
             if inode.isDirectory {
-                source.links -= 1
+                try source.loseLink()
                 target.links += 1
             }
             try finish(edit, now, -share, share + leaves)
@@ -172,8 +172,8 @@ private struct Move {
             return
         }
         if inode.isDirectory != other.isDirectory {
-            source.links = inode.isDirectory ? source.links - 1 : source.links + 1
-            target.links = inode.isDirectory ? target.links + 1 : target.links - 1
+            if inode.isDirectory { try source.loseLink() } else { source.links += 1 }
+            if inode.isDirectory { target.links += 1 } else { try target.loseLink() }
         }
         try finish(edit, now, otherShare - share, share - otherShare)
     }

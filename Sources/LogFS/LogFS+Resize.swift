@@ -103,7 +103,11 @@ extension LogFS {
     /// Takes away some more of what lies behind a file that was cut.
     private func tailStep(_ reader: Int, _ number: UInt64) -> Attempt<Step> {
         change(reader) { (edit) throws(Halt) in
-            let tail = try edit.get(edit.scratch.key(0, .tail, number))?.u64(1)
+            var tail: UInt64?
+            if let value = try edit.get(edit.scratch.key(0, .tail, number)) {
+                guard let place = value.recordNumber else { throw .wrong(0, .tail) }
+                tail = place
+            }
             guard let tail, var inode = try edit.inode(number) else {
                 edit.delete(edit.scratch.key(0, .tail, number))
                 return Step(isDone: true, inode: Inode(), place: 0)
@@ -188,35 +192,72 @@ extension LogFS {
 
     /// The first byte from `offset` on that is data, or that is in a hole (the end of the file is one). `.noEntry`:
     /// there is none. `.busy` while something is not flushed.
+    ///
+    /// It looks at so many extents at a time, because writers wait meanwhile. What it has passed when a part of the tree is missing
+    /// is kept for the call that comes again.
     public func seek(_ request: Request, _ id: FileID, from offset: UInt64, _ what: Seek) -> Attempt<UInt64> {
         guard !files.isDirty(id.inode) else { return busy(request.reader, id.inode) }
-        return read(request.reader) { (records) throws(Halt) in
-            let inode = try records.regularFile(id)
-            guard offset < inode.size else { throw .refused(.noEntry) }
-            if inode.has(Inode.isInline) {
-                // Its bytes are one run from the start.
-                if offset < inode.allocated { return what == .data ? offset : min(inode.allocated, inode.size) }
-                if what == .data { throw .refused(.noEntry) }
-                return offset
+        var walk = memos[request.reader].walk
+        memos[request.reader].walk = nil
+        if walk?.id != id || walk?.offset != offset || walk?.what != what { walk = nil }
+        var going = walk ?? SeekWalk(id: id, offset: offset, what: what)
+        while true {
+            let attempt = read(request.reader) { (records) throws(Halt) in try going.step(records) }
+            switch attempt {
+            case .done(let place?, _): return .done(place, number: 0)
+            case .done: continue
+            case .missing: memos[request.reader].walk = going
+            default: break
             }
-            guard inode.has(Inode.hasExtents) else {
-                if what == .data { throw .refused(.noEntry) }
-                return offset
-            }
-            var place = offset
-            while true {
-                let extents = try records.extents(inode.fork, place, inode.size, limit: View.scanBudget)
-                if what == .data {
-                    guard let first = extents.first else { throw .refused(.noEntry) }
-                    return max(offset, first.start)
-                }
-                for extent in extents {
-                    guard extent.start <= place else { return place }
-                    place = extent.end
-                }
-                guard extents.count == View.scanBudget, place < inode.size else { return min(place, inode.size) }
-            }
+            return attempt.with(0)
         }
+    }
+}
+
+/// A search for data or a hole, in steps.
+struct SeekWalk {
+    let id: FileID
+    let offset: UInt64
+    let what: LogFS.Seek
+    /// All up to here is data, in the file as it was.
+    private var place: UInt64
+    private var change: UInt64?
+
+    init(id: FileID, offset: UInt64, what: LogFS.Seek) {
+        self.id = id
+        self.offset = offset
+        self.what = what
+        place = offset
+    }
+
+    /// Nil: it goes on.
+    mutating func step(_ records: Reading) throws(Halt) -> UInt64? {
+        let inode = try records.regularFile(id)
+        if change != inode.change {
+            place = offset
+            change = inode.change
+        }
+        guard offset < inode.size else { throw .refused(.noEntry) }
+        if inode.has(Inode.isInline) {
+            // Its bytes are one run from the start.
+            if offset < inode.allocated { return what == .data ? offset : min(inode.allocated, inode.size) }
+            if what == .data { throw .refused(.noEntry) }
+            return offset
+        }
+        guard inode.has(Inode.hasExtents) else {
+            if what == .data { throw .refused(.noEntry) }
+            return offset
+        }
+        let extents = try records.extents(inode.fork, place, inode.size, limit: View.scanBudget)
+        if what == .data {
+            guard let first = extents.first else { throw .refused(.noEntry) }
+            return max(offset, first.start)
+        }
+        for extent in extents {
+            guard extent.start <= place else { return place }
+            place = extent.end
+        }
+        return extents.count == View.scanBudget && place < inode.size ? nil : min(place, inode.size)
     }
 }
 

@@ -4,10 +4,6 @@ import Headhunter
 /// Settings: what is kept with a subvolume beside its files, under names of its keepers' choice. Long values lie in
 /// parts behind the record, as those of extended attributes do. One record sums up all of them, so that there is a limit.
 extension LogFS {
-    /// What lies in the record itself.
-    private static let shortSettingBytesMax = 3000
-    private static let settingPartBytes = 3000
-
     private static func checkSetting(_ name: UnsafeRawBufferPointer) throws(Halt) {
         guard name.count <= Limits.settingNameBytesMax else { throw .refused(.nameTooLong) }
         guard let base = name.baseAddress, name.count > 0, memchr(base, 0, name.count) == nil else {
@@ -19,17 +15,8 @@ extension LogFS {
     public func setting(_ request: Request, _ name: UnsafeRawBufferPointer) -> Attempt<[UInt8]?> {
         read(request.reader) { (records) throws(Halt) -> [UInt8]? in
             try Self.checkSetting(name)
-            guard let record = try records.get(records.scratch.key(0, .setting, name)) else { return nil }
-            let length = Int(record.u32(1))
-            var value = Array(record.from(5))
-            value.reserveCapacity(length)
-            for index in 0..<Self.settingParts(length) {
-                guard let part = try records.get(records.scratch.key(0, .settingPart, name, index: UInt8(index))) else {
-                    preconditionFailure("a setting lacks a part")
-                }
-                value.append(contentsOf: part.from(1))
-            }
-            return value
+            guard let length = try records.settingLength(name) else { return nil }
+            return try records.longValue(0, .setting, .settingPart, name, length)
         }
     }
 
@@ -42,7 +29,7 @@ extension LogFS {
             if try edit.answer(request) != nil { return }
             try Self.checkSetting(name)
             if let value, value.count > Limits.settingValueBytesMax { throw .refused(.settingTooBig) }
-            var sum = try edit.get(edit.scratch.key(0, .settings)).map { SettingsSum($0) } ?? SettingsSum()
+            var sum = try edit.settingsSum()
             let old = try edit.removeSetting(name)
             if let old { sum.remove(name.count + old) }
             if let value {
@@ -93,70 +80,32 @@ extension LogFS {
         }
         return attempt
     }
-
-    static func settingParts(_ length: Int) -> Int {
-        length > shortSettingBytesMax ? (length + settingPartBytes - 1) / settingPartBytes : 0
-    }
-
-    fileprivate static func settingPart(_ value: UnsafeRawBufferPointer, _ index: Int) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(
-            rebasing: value[(index * settingPartBytes)..<min((index + 1) * settingPartBytes, value.count)])
-    }
 }
 
-/// How many settings there are, and what they take.
-struct SettingsSum: Equatable {
-    var count: UInt32 = 0
-    var bytes: UInt64 = 0
-
-    init() {}
-
-    init(_ record: UnsafeRawBufferPointer) {
-        count = record.u32(1)
-        bytes = record.u64(5)
+extension Records {
+    fileprivate func settingLength(_ name: UnsafeRawBufferPointer) throws(Halt) -> Int? {
+        guard let value = try get(scratch.key(0, .setting, name)) else { return nil }
+        guard let record = LongValue(value, max: Limits.settingValueBytesMax) else { throw .wrong(0, .setting) }
+        return record.length
     }
 
-    mutating func add(_ size: Int) {
-        count += 1
-        bytes += UInt64(size)
-    }
-
-    mutating func remove(_ size: Int) {
-        count -= 1
-        bytes -= UInt64(size)
-    }
-
-    func store(_ memory: UnsafeMutableRawPointer) -> UnsafeRawBufferPointer {
-        memory.put(KeyLayout.version, at: 0)
-        memory.put(count, at: 1)
-        memory.put(bytes, at: 5)
-        return UnsafeRawBufferPointer(start: memory, count: 13)
+    fileprivate func settingsSum() throws(Halt) -> SettingsSum {
+        guard let value = try get(scratch.key(0, .settings)) else { return SettingsSum() }
+        guard let sum = SettingsSum(value) else { throw .wrong(0, .settings) }
+        return sum
     }
 }
 
 extension Editing {
     /// The length of its value, if it was there; the sum is the caller's.
     fileprivate func removeSetting(_ name: UnsafeRawBufferPointer) throws(Halt) -> Int? {
-        guard let length = try get(scratch.key(0, .setting, name)).map({ Int($0.u32(1)) }) else { return nil }
+        guard let length = try settingLength(name) else { return nil }
         delete(scratch.key(0, .setting, name))
-        for index in 0..<LogFS.settingParts(length) { delete(scratch.key(0, .settingPart, name, index: UInt8(index))) }
+        for index in 0..<LongValue.parts(length) { delete(scratch.key(0, .settingPart, name, index: UInt8(index))) }
         return length
     }
 
     fileprivate func putSetting(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
-        let memory = scratch.value
-        let parts = LogFS.settingParts(value.count)
-        memory.put(KeyLayout.version, at: 0)
-        memory.put(UInt32(value.count), at: 1)
-        if parts == 0, let source = value.baseAddress { memcpy(memory + 5, source, value.count) }
-        let key = scratch.key(0, .setting, name)
-        put(key, UnsafeRawBufferPointer(start: memory, count: 5 + (parts == 0 ? value.count : 0)))
-        for index in 0..<parts {
-            let part = LogFS.settingPart(value, index)
-            memory.put(KeyLayout.version, at: 0)
-            if let source = part.baseAddress { memcpy(memory + 1, source, part.count) }
-            let key = scratch.key(0, .settingPart, name, index: UInt8(index))
-            put(key, UnsafeRawBufferPointer(start: memory, count: 1 + part.count))
-        }
+        putLongValue(0, .setting, .settingPart, name, value)
     }
 }

@@ -78,7 +78,7 @@ extension LogFS {
             edit.delete(edit.scratch.key(file.extras | KeyLayout.forkSpace, .stream, name))
             edit.touch(&stream, request.now)
             edit.end(&stream)
-            file.streams -= 1
+            file.streams -= min(file.streams, 1)
             try edit.countStreams(&file, -Int64(clamping: stream.size))
             edit.touch(&file, request.now)
             edit.store(file)
@@ -117,8 +117,10 @@ extension LogFS {
             let file = try records.inode(id)
             guard file.extras != 0 else { return [] }
             var found: [(name: [UInt8], inode: UInt64)] = []
-            _ = try records.names(file.extras, .stream, after: name, limit: Limits.listingMax) { name, value in
-                found.append((Array(name), value.u64(1)))
+            _ = try records.names(file.extras, .stream, after: name, limit: Limits.listingMax) {
+                (name, value) throws(Halt) in
+                guard let number = value.recordNumber else { throw .wrong(file.extras | KeyLayout.forkSpace, .stream) }
+                found.append((Array(name), number))
             }
             var streams: [Stream] = []
             for entry in found {
@@ -138,8 +140,9 @@ extension LogFS {
 extension Records {
     fileprivate func stream(_ file: Inode, _ name: UnsafeRawBufferPointer) throws(Halt) -> Inode? {
         guard file.extras != 0 else { return nil }
-        let number = try get(scratch.key(file.extras | KeyLayout.forkSpace, .stream, name))?.u64(1)
-        guard let number else { return nil }
+        let id = file.extras | KeyLayout.forkSpace
+        guard let value = try get(scratch.key(id, .stream, name)) else { return nil }
+        guard let number = value.recordNumber else { throw .wrong(id, .stream) }
         return try inode(number)
     }
 }

@@ -15,15 +15,7 @@ extension LogFS {
 
     /// Lets some directories tell their parents what happened in them. Answers whether there may be more.
     public func settle(_ request: Request) -> Attempt<Bool> {
-        change(request.reader) { (edit) throws(Halt) in
-            let writer = edit.writer
-            let some = writer.totals.unsettled(limit: Self.settleBatch, from: writer.nextSettling)
-            // The deepest first: what one tells its parent is news of the parent's.
-            let ordered = some.found.map { (slot: $0, depth: writer.totals.depth($0)) }.sorted { $0.depth > $1.depth }
-            for next in ordered { try edit.settle(next.slot) }
-            writer.nextSettling = some.next
-            return !some.found.isEmpty
-        }
+        change(request.reader) { (edit) throws(Halt) in try edit.settleSome() }
     }
 }
 
@@ -32,8 +24,12 @@ extension Records {
     func slot(_ directory: UInt64, _ writer: Writer) throws(Halt) -> Int32 {
         if let slot = writer.totals.slot(directory) { return slot }
         var chain = [directory]
+        // The way up may lead round in a circle, in records of somebody else's making.
+        var mark = directory
         while true {
             guard let last = chain.last, let inode = try inode(last) else { throw .refused(.stale) }
+            guard inode.parent != mark else { throw .wrong(directory, .inode) }
+            if chain.count & (chain.count - 1) == 0 { mark = last }
             if let slot = writer.totals.slot(inode.parent) {
                 var parent = slot
                 for number in chain.reversed() { parent = writer.totals.insert(number, parent: parent) }
@@ -85,6 +81,17 @@ extension Editing {
         guard !delta.isZero, directory != 0, var home = try inode(directory) else { return }
         count(&home, try slot(directory), delta)
         store(home)
+    }
+
+    /// Answers whether there was one.
+    func settleSome() throws(Halt) -> Bool {
+        let some = writer.totals.unsettled(limit: LogFS.settleBatch, from: writer.nextSettling)
+        // The deepest first: what one tells its parent is news of the parent's.
+        let ordered = some.found.map { (slot: $0, depth: writer.totals.depth($0)) }.sorted { $0.depth > $1.depth }
+        // Also when one of them is damaged: it must not keep the others.
+        writer.nextSettling = some.next
+        for next in ordered { try settle(next.slot) }
+        return !some.found.isEmpty
     }
 
     func settle(_ slot: Int32) throws(Halt) {

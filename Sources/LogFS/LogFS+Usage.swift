@@ -80,7 +80,7 @@ extension LogFS {
             let budget = limit * 2
             var seen = 0
             var isAtEnd = false
-            try records.scan(from: records.scratch.key(start, .inode), budget: budget) { key, value in
+            try records.scan(from: records.scratch.key(start, .inode), budget: budget) { (key, value) throws(Halt) in
                 seen += 1
                 let id = key.keyNumber(at: 0)
                 guard id < KeyLayout.forkNumbers, found.count < limit || id == last else {
@@ -89,7 +89,7 @@ extension LogFS {
                 }
                 last = id
                 guard key.isKey(id, .inode) else { return true }
-                let inode = Inode(id, value)
+                guard let inode = Inode(id, value) else { throw .wrong(id, .inode) }
                 if inode.links > 0, inode.parent != 0 { found.append(inode.id) }
                 return true
             }

@@ -12,10 +12,6 @@ public enum XattrMode: Sendable {
 /// Extended attributes: names are bytes without a zero, values may be long. Their records lie under a fork that a file
 /// gets with its first one. Long values lie in parts behind the record.
 extension LogFS {
-    /// What lies in the record itself.
-    private static let shortBytesMax = 3000
-    private static let partBytes = 3000
-
     static func checkAttribute(_ name: UnsafeRawBufferPointer) throws(Halt) {
         guard name.count <= Limits.xattrNameBytesMax else { throw .refused(.nameTooLong) }
         guard let base = name.baseAddress, name.count > 0, memchr(base, 0, name.count) == nil else {
@@ -29,21 +25,8 @@ extension LogFS {
             let inode = try records.inode(id)
             guard inode.extras != 0 else { throw .refused(.noAttribute) }
             let fork = inode.extras | KeyLayout.forkSpace
-            guard let record = try records.get(records.scratch.key(fork, .xattr, name)) else {
-                throw .refused(.noAttribute)
-            }
-            let length = Int(record.u32(1))
-            var value = Array(record.from(5))
-            value.reserveCapacity(length)
-            var index: UInt8 = 0
-            while value.count < length {
-                guard let part = try records.get(records.scratch.key(fork, .xattrPart, name, index: index)) else {
-                    preconditionFailure("an extended attribute lacks a part")
-                }
-                value.append(contentsOf: part.from(1))
-                index += 1
-            }
-            return value
+            guard let length = try records.attributeLength(fork, name) else { throw .refused(.noAttribute) }
+            return try records.longValue(fork, .xattr, .xattrPart, name, length)
         }
     }
 
@@ -56,23 +39,19 @@ extension LogFS {
             var found: [Attribute] = []
             var lengths: [Int] = []
             for prefix in prefixes {
-                try records.names(inode.extras, .xattr, from: prefix) { name, value in
-                    found.append(Attribute(name: Array(name), value: Array(value.from(5))))
-                    lengths.append(Int(value.u32(1)))
+                try records.names(inode.extras, .xattr, from: prefix) { (name, value) throws(Halt) in
+                    guard let record = LongValue(value, max: Limits.xattrValueBytesMax) else {
+                        throw .wrong(fork, .xattr)
+                    }
+                    found.append(Attribute(name: Array(name), value: Array(record.head)))
+                    lengths.append(record.length)
                 }
             }
-            for index in found.indices {
-                var part: UInt8 = 0
-                while found[index].value.count < lengths[index] {
-                    let key = found[index].name.withUnsafeBytes {
-                        records.scratch.key(fork, .xattrPart, $0, index: part)
-                    }
-                    guard let more = try records.get(key) else {
-                        preconditionFailure("an extended attribute lacks a part")
-                    }
-                    found[index].value.append(contentsOf: more.from(1))
-                    part += 1
-                }
+            for index in found.indices where found[index].value.count < lengths[index] {
+                let (name, length) = (found[index].name, lengths[index])
+                found[index].value = try name.withUnsafeBytes { name in
+                    Result { () throws(Halt) in try records.longValue(fork, .xattr, .xattrPart, name, length) }
+                }.get()
             }
             return found
         }
@@ -88,8 +67,11 @@ extension LogFS {
             found.removeAll()
             let inode = try records.inode(id)
             guard inode.extras != 0 else { return false }
-            return try records.names(inode.extras, .xattr, after: name, limit: limit) { name, value in
-                found.append((Array(name), Int(value.u32(1))))
+            return try records.names(inode.extras, .xattr, after: name, limit: limit) { (name, value) throws(Halt) in
+                guard let record = LongValue(value, max: Limits.xattrValueBytesMax) else {
+                    throw .wrong(inode.extras | KeyLayout.forkSpace, .xattr)
+                }
+                found.append((Array(name), record.length))
             }
         }
         if case .done = attempt {
@@ -113,7 +95,7 @@ extension LogFS {
             if mode == .create, old != nil { throw .refused(.exists) }
             if mode == .replace, old == nil { throw .refused(.noAttribute) }
             let bytes = UInt32(name.count + value.count)
-            let others = inode.xattrBytes - (old ?? 0)
+            let others = inode.xattrBytes - min(inode.xattrBytes, old ?? 0)
             guard others + bytes <= Limits.xattrBytesMax else { throw .refused(.tooManyAttributes) }
             try needSpace()
             if inode.extras == 0 { inode.extras = try edit.fork() }
@@ -135,7 +117,7 @@ extension LogFS {
             try Self.checkAttribute(name)
             var inode = try edit.inode(id)
             guard let old = try edit.removeAttribute(inode, name) else { throw .refused(.noAttribute) }
-            inode.xattrBytes -= old
+            inode.xattrBytes -= min(inode.xattrBytes, old)
             edit.touch(&inode, request.now)
             edit.store(inode)
             try edit.remember(request, inode.number)
@@ -143,21 +125,19 @@ extension LogFS {
         }
         return complete(attempt, since: glance, request.reader)
     }
-
-    fileprivate static func parts(_ length: Int) -> Int {
-        length > shortBytesMax ? (length + partBytes - 1) / partBytes : 0
-    }
-
-    fileprivate static func part(_ value: UnsafeRawBufferPointer, _ index: Int) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(rebasing: value[(index * partBytes)..<min((index + 1) * partBytes, value.count)])
-    }
 }
 
 extension Records {
+    fileprivate func attributeLength(_ id: UInt64, _ name: UnsafeRawBufferPointer) throws(Halt) -> Int? {
+        guard let value = try get(scratch.key(id, .xattr, name)) else { return nil }
+        guard let record = LongValue(value, max: Limits.xattrValueBytesMax) else { throw .wrong(id, .xattr) }
+        return record.length
+    }
+
     /// Records of a fork that are named, in byte order.
     func names(
         _ fork: UInt64, _ kind: KeyLayout.Kind, after name: UnsafeRawBufferPointer, limit: Int,
-        _ visit: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void
+        _ visit: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(Halt) -> Void
     ) throws(Halt) -> Bool {
         let id = fork | KeyLayout.forkSpace
         guard name.count <= Limits.nameBytesMax else { throw .refused(.nameTooLong) }
@@ -168,9 +148,9 @@ extension Records {
             scratch.base.storeBytes(of: 0, toByteOffset: bare.count, as: UInt8.self)
             start = UnsafeRawBufferPointer(start: scratch.base, count: bare.count + 1)
         }
-        return try scan(from: start, budget: min(limit, Limits.listingMax)) { key, value in
+        return try scan(from: start, budget: min(limit, Limits.listingMax)) { (key, value) throws(Halt) in
             guard key.isKey(id, kind) else { return false }
-            visit(key.from(KeyLayout.prefixCount), value)
+            try visit(key.from(KeyLayout.prefixCount), value)
             return true
         }
     }
@@ -180,13 +160,13 @@ extension Records {
     /// Records of a fork whose names begin with `prefix`.
     fileprivate func names(
         _ fork: UInt64, _ kind: KeyLayout.Kind, from prefix: [UInt8],
-        _ visit: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void
+        _ visit: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(Halt) -> Void
     ) throws(Halt) {
         let id = fork | KeyLayout.forkSpace
         let start = prefix.withUnsafeBytes { scratch.key(id, kind, $0) }
-        try scan(from: start, budget: .max) { key, value in
+        try scan(from: start, budget: .max) { (key, value) throws(Halt) in
             guard key.isKey(id, kind), key.from(KeyLayout.prefixCount).starts(with: prefix) else { return false }
-            visit(key.from(KeyLayout.prefixCount), value)
+            try visit(key.from(KeyLayout.prefixCount), value)
             return true
         }
     }
@@ -197,26 +177,13 @@ extension Editing {
     func removeAttribute(_ inode: Inode, _ name: UnsafeRawBufferPointer) throws(Halt) -> UInt32? {
         guard inode.extras != 0 else { return nil }
         let fork = inode.extras | KeyLayout.forkSpace
-        guard let length = try get(scratch.key(fork, .xattr, name)).map({ Int($0.u32(1)) }) else { return nil }
+        guard let length = try attributeLength(fork, name) else { return nil }
         delete(scratch.key(fork, .xattr, name))
-        for index in 0..<LogFS.parts(length) { delete(scratch.key(fork, .xattrPart, name, index: UInt8(index))) }
+        for index in 0..<LongValue.parts(length) { delete(scratch.key(fork, .xattrPart, name, index: UInt8(index))) }
         return UInt32(name.count + length)
     }
 
     func putAttribute(_ fork: UInt64, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
-        let memory = scratch.value
-        let parts = LogFS.parts(value.count)
-        memory.put(KeyLayout.version, at: 0)
-        memory.put(UInt32(value.count), at: 1)
-        if parts == 0, let source = value.baseAddress { memcpy(memory + 5, source, value.count) }
-        let key = scratch.key(fork, .xattr, name)
-        put(key, UnsafeRawBufferPointer(start: memory, count: 5 + (parts == 0 ? value.count : 0)))
-        for index in 0..<parts {
-            let part = LogFS.part(value, index)
-            memory.put(KeyLayout.version, at: 0)
-            if let source = part.baseAddress { memcpy(memory + 1, source, part.count) }
-            let key = scratch.key(fork, .xattrPart, name, index: UInt8(index))
-            put(key, UnsafeRawBufferPointer(start: memory, count: 1 + part.count))
-        }
+        putLongValue(fork, .xattr, .xattrPart, name, value)
     }
 }

@@ -39,6 +39,13 @@ public final class LogFS: @unchecked Sendable {
     private let scratches: [Scratch]
     private let writer: Writer
     private let lock: UnsafeMutablePointer<pthread_mutex_t>
+    /// What calls that have to be made again would do twice, by reader; each is its loop's own.
+    let memos: UnsafeMutableBufferPointer<Memo>
+    struct Memo {
+        var walk: SeekWalk?
+        /// Content that is in a segment already.
+        var appended: SegmentRange?
+    }
     /// The files that calls were turned away for, by reader; each is its loop's own.
     private let obstacles: UnsafeMutableBufferPointer<UInt64>
     /// On the volume's loop.
@@ -59,6 +66,8 @@ public final class LogFS: @unchecked Sendable {
         scratches = (0..<loops).map { _ in Scratch() }
         writer = Writer(foldedHash: foldedHash, changeFloor: Inode.floor(ofEpoch: headhunter.epoch))
         _ = writer.totals.insert(Self.root, parent: TotalsTable.none)
+        memos = .allocate(capacity: loops)
+        memos.initialize(repeating: Memo())
         obstacles = .allocate(capacity: loops)
         obstacles.initialize(repeating: 0)
         lock = .allocate(capacity: 1)
@@ -69,6 +78,8 @@ public final class LogFS: @unchecked Sendable {
     deinit {
         pthread_mutex_destroy(lock)
         lock.deallocate()
+        memos.deinitialize()
+        memos.deallocate()
         obstacles.deallocate()
         for scratch in scratches { scratch.deallocate() }
     }
@@ -80,20 +91,19 @@ public final class LogFS: @unchecked Sendable {
 
     @inline(__always)
     func read<Value>(_ reader: Int, _ body: (Reading) throws(Halt) -> Value) -> Attempt<Value> {
-        let outcome = headhunter.read(reader) { (view) throws(Missing) -> Result<Value, FileError> in
+        let outcome = headhunter.read(reader) { (view) throws(Missing) -> Result<Value, Halt> in
             do throws(Halt) {
                 return .success(try body(Reading(view: view, tree: subvolume, scratch: scratches[reader])))
             } catch {
-                switch error {
-                case .missing(let missing): throw missing
-                case .refused(let refusal): return .failure(refusal)
-                }
+                if case .missing(let missing) = error { throw missing }
+                return .failure(error)
             }
         }
         switch outcome {
         case .success(let value): return .done(value, number: 0)
-        case .failure(let refusal): return .refused(refusal)
-        case nil: return .missing
+        case .failure(.refused(let refusal)): return .refused(refusal)
+        case .failure(.damaged(let record)): return .failed(.damaged(record.text))
+        case .failure(.missing), nil: return .missing
         }
     }
 
@@ -109,31 +119,48 @@ public final class LogFS: @unchecked Sendable {
         let writer = writer
         writer.totals.trim()
         let attempt = headhunter.change(reader, isUrgent: isUrgent) {
-            (change) throws(Missing) -> Result<Value, FileError> in
+            (change) throws(Missing) -> Result<Value, Halt> in
             writer.effects.removeAll(keepingCapacity: true)
             do throws(Halt) {
                 return .success(
                     try plan(Editing(bare: change, tree: subvolume, scratch: writer.scratch, writer: writer)))
             } catch {
-                switch error {
-                case .missing(let missing): throw missing
-                case .refused(let refusal):
-                    change.abandon()
-                    return .failure(refusal)
-                }
+                if case .missing(let missing) = error { throw missing }
+                change.abandon()
+                return .failure(error)
             }
         }
         switch attempt {
         case .done(.success(let value), let number):
             writer.apply()
+            if writer.totals.unsettledCount > TotalsTable.unsettledMax { settleSome(reader, writer) }
             // What was found done already may be somebody's change that is not durable yet, or the first answer of the
             // same request: it is when all is that was changed until now.
             return .done(value, number: number > 0 ? number : headhunter.log.last)
-        case .done(.failure(let refusal), _): return .refused(refusal)
-        case .missing: return .missing
+        case .done(.failure(.refused(let refusal)), _): return .refused(refusal)
+        case .done(.failure(.damaged(let record)), _): return .failed(.damaged(record.text))
+        case .done(.failure(.missing), _), .missing: return .missing
         case .full: return .full
         case .failed(let error): return .failed(error)
         }
+    }
+
+    /// Too many directories have something to tell: who changes something helps. Behind the lock. What is missing for it is left to
+    /// the next one.
+    private func settleSome(_ reader: Int, _ writer: Writer) {
+        writer.effects.removeAll(keepingCapacity: true)
+        let attempt = headhunter.change(reader) { (change) throws(Missing) -> Bool in
+            writer.effects.removeAll(keepingCapacity: true)
+            do throws(Halt) {
+                _ = try Editing(bare: change, tree: subvolume, scratch: writer.scratch, writer: writer).settleSome()
+                return true
+            } catch {
+                if case .missing(let missing) = error { throw missing }
+                change.abandon()
+                return false
+            }
+        }
+        if case .done(true, _) = attempt { writer.apply() }
     }
 
     /// Looks at or changes what is the writer's, between changes.

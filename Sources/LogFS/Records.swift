@@ -9,7 +9,7 @@ protocol Records {
     @discardableResult
     func scan(
         from start: UnsafeRawBufferPointer, budget: Int,
-        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(Halt) -> Bool
     ) throws(Halt) -> Bool
 }
 
@@ -27,9 +27,9 @@ struct Reading: Records {
     @discardableResult
     func scan(
         from start: UnsafeRawBufferPointer, budget: Int,
-        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(Halt) -> Bool
     ) throws(Halt) -> Bool {
-        do throws(Missing) { return try scanAll(view, tree, start, budget, visit) } catch { throw .missing(error) }
+        try scanAll(view, tree, start, budget, visit)
     }
 }
 
@@ -37,19 +37,30 @@ struct Reading: Records {
 /// deleted count there. Here fewer mean that there are no more.
 private func scanAll(
     _ view: View, _ tree: UInt32, _ start: UnsafeRawBufferPointer, _ budget: Int,
-    _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
-) throws(Missing) -> Bool {
+    _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(Halt) -> Bool
+) throws(Halt) -> Bool {
     var left = budget
+    var halt: Halt?
     func counting(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
         left -= 1
-        return visit(key, value)
+        do throws(Halt) {
+            guard key.count >= KeyLayout.prefixCount else { throw .wrong(0, .subvolume) }
+            return try visit(key, value)
+        } catch {
+            halt = error
+            return false
+        }
     }
     var resume: [UInt8] = []
-    var more = try view.scan(tree, from: start, budget: budget, resume: &resume, counting)
-    while more, left > 0 {
-        let next = resume
-        more = try scanOn(view, tree, next, left, &resume, counting)
-    }
+    var more: Bool
+    do throws(Missing) {
+        more = try view.scan(tree, from: start, budget: budget, resume: &resume, counting)
+        while more, left > 0 {
+            let next = resume
+            more = try scanOn(view, tree, next, left, &resume, counting)
+        }
+    } catch { throw .missing(error) }
+    if let halt { throw halt }
     return more
 }
 
@@ -83,9 +94,9 @@ struct Editing: Records {
     @discardableResult
     func scan(
         from start: UnsafeRawBufferPointer, budget: Int,
-        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
+        _ visit: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(Halt) -> Bool
     ) throws(Halt) -> Bool {
-        do throws(Missing) { return try scanAll(bare.view, tree, start, budget, visit) } catch { throw .missing(error) }
+        try scanAll(bare.view, tree, start, budget, visit)
     }
 
     @inline(__always) func put(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
@@ -116,7 +127,8 @@ extension Records {
         guard number != 0, number < KeyLayout.forkNumbers, let value = try get(scratch.key(number, .inode)) else {
             return nil
         }
-        return Inode(number, value)
+        guard let inode = Inode(number, value) else { throw .wrong(number, .inode) }
+        return inode
     }
 
     /// The file, if it is still the one that was meant.
@@ -140,10 +152,12 @@ extension Reading {
     @inline(__always)
     func expectDirectory(_ id: FileID) throws(Halt) {
         if scratch.remembers(id, at: view.changes) { return }
-        guard id.inode != 0, id.inode < KeyLayout.forkNumbers, let value = try get(scratch.key(id.inode, .inode)),
-            Inode.generation(of: value) == id.generation
-        else { throw .refused(.stale) }
-        guard Inode.type(of: value) == .directory else { throw .refused(.notDirectory) }
+        guard id.inode != 0, id.inode < KeyLayout.forkNumbers, let value = try get(scratch.key(id.inode, .inode)) else {
+            throw .refused(.stale)
+        }
+        guard let (type, generation) = Inode.outline(value) else { throw .wrong(id.inode, .inode) }
+        guard generation == id.generation else { throw .refused(.stale) }
+        guard type == .directory else { throw .refused(.notDirectory) }
         scratch.remember(id, at: view.changes)
     }
 }

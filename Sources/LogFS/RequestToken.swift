@@ -27,24 +27,20 @@ extension Editing {
     func answer(_ request: Request) throws(Halt) -> UInt64? {
         guard let token = request.token else { return nil }
         guard let value = try get(scratch.key(0, .token, token.client, token.id)) else { return nil }
-        guard value.u64(1) == token.digest else { throw .refused(.tokenReused) }
-        return value.u64(9)
+        guard let answer = TokenResult(value) else { throw .wrong(0, .token) }
+        guard answer.digest == token.digest else { throw .refused(.tokenReused) }
+        return answer.result
     }
 
     func remember(_ request: Request, _ result: UInt64) throws(Halt) {
         guard let token = request.token else { return }
-        var oldest: UInt64 = 0
-        var next: UInt64 = 0
-        if let value = try get(scratch.key(0, .tokenClient, token.client)) {
-            oldest = value.u64(1)
-            next = value.u64(9)
-        }
-        if next - oldest >= RequestToken.perClientMax {
-            if let id = try get(scratch.key(0, .tokenAge, token.client, oldest))?.u64(1) {
-                delete(scratch.key(0, .token, token.client, id))
+        var span = try tokens(of: token.client) ?? TokenSpan()
+        if span.next - span.oldest >= RequestToken.perClientMax {
+            if let age = try tokenAge(token.client, span.oldest) {
+                delete(scratch.key(0, .token, token.client, age.id))
             }
-            delete(scratch.key(0, .tokenAge, token.client, oldest))
-            oldest += 1
+            delete(scratch.key(0, .tokenAge, token.client, span.oldest))
+            span.oldest += 1
         }
         let memory = scratch.value
         memory.put(KeyLayout.version, at: 0)
@@ -54,8 +50,20 @@ extension Editing {
         put(scratch.key(0, .token, token.client, token.id), UnsafeRawBufferPointer(start: memory, count: 25))
         memory.put(token.id, at: 1)
         memory.put(request.now, at: 9)
-        put(scratch.key(0, .tokenAge, token.client, next), UnsafeRawBufferPointer(start: memory, count: 17))
-        storeTokens(of: token.client, oldest: oldest, next: next + 1)
+        put(scratch.key(0, .tokenAge, token.client, span.next), UnsafeRawBufferPointer(start: memory, count: 17))
+        storeTokens(of: token.client, oldest: span.oldest, next: span.next + 1)
+    }
+
+    fileprivate func tokens(of client: UInt64) throws(Halt) -> TokenSpan? {
+        guard let value = try get(scratch.key(0, .tokenClient, client)) else { return nil }
+        guard let span = TokenSpan(value) else { throw .wrong(0, .tokenClient) }
+        return span
+    }
+
+    fileprivate func tokenAge(_ client: UInt64, _ serial: UInt64) throws(Halt) -> TokenAge? {
+        guard let value = try get(scratch.key(0, .tokenAge, client, serial)) else { return nil }
+        guard let age = TokenAge(value) else { throw .wrong(0, .tokenAge) }
+        return age
     }
 
     fileprivate func storeTokens(of client: UInt64, oldest: UInt64, next: UInt64) {
@@ -76,16 +84,19 @@ extension LogFS {
     public func expireTokens(_ request: Request, from client: UInt64) -> Attempt<UInt64?> {
         change(request.reader) { (edit) throws(Halt) -> UInt64? in
             guard let client = try edit.numbers(.tokenClient, from: client, limit: 1).first,
-                let record = try edit.get(edit.scratch.key(0, .tokenClient, client))
+                let span = try edit.tokens(of: client)
             else { return nil }
-            let (first, next) = (record.u64(1), record.u64(9))
+            let (first, next) = (span.oldest, span.next)
             var oldest = first
             while oldest < next, oldest - first < UInt64(Self.expiredPerStep) {
-                guard let age = try edit.get(edit.scratch.key(0, .tokenAge, client, oldest)) else { break }
-                let (id, time) = (age.u64(1), age.i64(9))
+                guard let age = try edit.tokenAge(client, oldest) else { break }
                 // A clock that was set back keeps them longer.
-                guard request.now > time, request.now - time > RequestToken.ageNanosecondsMax else { break }
-                edit.delete(edit.scratch.key(0, .token, client, id))
+                let passed = request.now.subtractingReportingOverflow(age.time)
+                guard request.now > age.time, passed.overflow || passed.partialValue > RequestToken.ageNanosecondsMax
+                else {
+                    break
+                }
+                edit.delete(edit.scratch.key(0, .token, client, age.id))
                 edit.delete(edit.scratch.key(0, .tokenAge, client, oldest))
                 oldest += 1
             }

@@ -1,32 +1,19 @@
-/// What a subvolume knows of itself.
-struct SubvolumeRecord {
-    var nextInode: UInt64
-    var nextFork: UInt64
-    var foldKey: (UInt64, UInt64)
-    var foldVersion: UInt32
+import Headhunter
 
-    static let size = 37
-
+extension SubvolumeRecord {
+    /// Of a subvolume that is new.
     init(foldKey: (UInt64, UInt64)) {
-        nextInode = LogFS.root + Limits.inodeRange
-        nextFork = 1
-        self.foldKey = foldKey
-        foldVersion = FoldTable.version
-    }
-
-    init(_ bytes: UnsafeRawBufferPointer) {
-        precondition(bytes.count >= Self.size && bytes[0] == KeyLayout.version, "a subvolume of another program")
-        nextInode = bytes.u64(1)
-        nextFork = bytes.u64(9)
-        foldKey = (bytes.u64(17), bytes.u64(25))
-        foldVersion = bytes.u32(33)
+        self.init(
+            nextInode: LogFS.root + Limits.inodeRange, nextFork: 1, foldKey: foldKey, foldVersion: FoldTable.version)
     }
 }
 
 extension Records {
     func subvolume() throws(Halt) -> SubvolumeRecord {
-        guard let value = try get(scratch.key(0, .subvolume)) else { throw .refused(.stale) }
-        return SubvolumeRecord(value)
+        guard let value = try get(scratch.key(0, .subvolume)), let record = SubvolumeRecord(value) else {
+            throw .wrong(0, .subvolume)
+        }
+        return record
     }
 }
 

@@ -13,8 +13,8 @@ struct DirectorySums {
 
     init() {}
 
-    init(_ bytes: UnsafeRawBufferPointer) {
-        precondition(bytes.count >= Self.size && bytes[0] == KeyLayout.version, "sums of another program")
+    init?(_ bytes: UnsafeRawBufferPointer) {
+        guard bytes.isRecord(of: Self.size) else { return nil }
         below = Self.totals(bytes, at: 1)
         told = Self.totals(bytes, at: 1 + Self.totalsSize)
     }
@@ -28,7 +28,10 @@ struct DirectorySums {
 
 extension Records {
     func sums(_ directory: UInt64) throws(Halt) -> DirectorySums {
-        try get(scratch.key(directory | KeyLayout.directorySpace, .sums)).map { DirectorySums($0) } ?? DirectorySums()
+        let id = directory | KeyLayout.directorySpace
+        guard let value = try get(scratch.key(id, .sums)) else { return DirectorySums() }
+        guard let sums = DirectorySums(value) else { throw .wrong(id, .sums) }
+        return sums
     }
 }
 

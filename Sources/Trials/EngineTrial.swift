@@ -23,6 +23,8 @@ public struct EngineTrial {
     /// The last life ended with nothing left in its log.
     private var isClosed = false
     private let logIsInStore: Bool
+    /// The store goes wrong, too, while the program lives.
+    public let trouble: StoreTrouble?
     /// What went against the promises; empty when all is well.
     public private(set) var problems: [String] = []
 
@@ -55,6 +57,7 @@ public struct EngineTrial {
         simulation = Simulation(seed: seed, faults: .none)
         random = Generator(seed: seed, stream: "workload")
         logIsInStore = seed % 5 == 0
+        trouble = faults.failedSync > 0 && seed % 3 == 0 ? .all(isStale: !logIsInStore && seed % 2 == 0) : nil
         let model = model
         let made = simulation.perform { world -> Bool in
             do {
@@ -74,9 +77,12 @@ public struct EngineTrial {
         simulation.faults = faults
     }
 
-    private static func store(_ world: World, _ model: Model) async throws -> ObjectStore {
+    private static func store(
+        _ world: World, _ model: Model, _ trouble: StoreTrouble? = nil
+    ) async throws -> ObjectStore {
         let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
-        return ObjectStore(NameWitness(directory, model.names), world: world, loop: world.loops[0])
+        let witness = NameWitness(directory, model.names)
+        return ObjectStore(trouble?.wrap(witness, world) ?? witness, world: world, loop: world.loops[0])
     }
 
     private static func options(logIsInStore: Bool, takesOver: Bool = false) -> HeadhunterOptions {
@@ -129,7 +135,6 @@ public struct EngineTrial {
 
     private struct Failure: Error {
         let text: String
-        let isElsewhere: Bool
     }
 
     /// Several lives of the program, each ended by a crash at some call of the disk or by a kill, each verified.
@@ -154,11 +159,11 @@ public struct EngineTrial {
         let seed = random.next()
         model.stop = false
         let opened = opened
-        let (log, logIsInStore) = (log, logIsInStore)
+        let (log, logIsInStore, trouble) = (log, logIsInStore, trouble)
         let closed = Guarded(false)
         let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
             do {
-                let store = try await EngineTrial.store(world, model)
+                let store = try await EngineTrial.store(world, model, trouble)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: log,
                     options: EngineTrial.options(logIsInStore: logIsInStore))
@@ -267,7 +272,6 @@ public struct EngineTrial {
         let model = model
         let opened = opened
         var takesOver = false
-        let home = log
         if moves {
             self.moves += 1
             // Who has closed leaves all to anybody.
@@ -332,7 +336,7 @@ public struct EngineTrial {
                 }
                 return .success(all)
             } catch {
-                return .failure(Failure(text: "\(error)", isElsewhere: error as? VolumeError == .logElsewhere))
+                return .failure(Failure(text: "\(error)"))
             }
         }
         defer {
@@ -346,12 +350,6 @@ public struct EngineTrial {
         var state: [[UInt8]: [UInt8]]
         switch read {
         case .success(let all): state = all
-        // A second crash before what the first one left in the log was in the trees: nobody can go on without that log.
-        case .failure(let failure) where takesOver && failure.isElsewhere:
-            self.log = home
-            self.moves -= 1
-            simulation.killAndRestart()
-            return verify(what)
         case .failure(let failure):
             problems.append("\(what): the volume does not open: \(failure.text)")
             return

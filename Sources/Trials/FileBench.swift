@@ -27,13 +27,14 @@ package enum Bench {
         try await Headhunter.create(world: world, store: try await store(world), prefix: "v")
     }
 
-    package static func store(_ world: World) async throws -> ObjectStore {
+    package static func store(_ world: World, _ trouble: StoreTrouble? = nil) async throws -> ObjectStore {
         let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
-        return ObjectStore(directory, world: world, loop: world.loops[0])
+        return ObjectStore(trouble?.wrap(directory, world) ?? directory, world: world, loop: world.loops[0])
     }
 
     package static func volume(
-        _ world: World, small: Bool = true, log: String = "log", takesOver: Bool = false, logIsInStore: Bool = false
+        _ world: World, small: Bool = true, log: String = "log", takesOver: Bool = false, logIsInStore: Bool = false,
+        trouble: StoreTrouble? = nil
     ) async throws -> Headhunter {
         var options = HeadhunterOptions()
         options.takesOver = takesOver
@@ -49,7 +50,7 @@ package enum Bench {
             options.stageMemoryBytes = 8 << 20
         }
         return try await Headhunter.open(
-            world: world, loop: world.loops[0], store: try await store(world), prefix: "v", directory: log,
+            world: world, loop: world.loops[0], store: try await store(world, trouble), prefix: "v", directory: log,
             options: options)
     }
 }

@@ -11,16 +11,68 @@ package struct FileTrial {
     package struct File: Equatable {
         var content: [UInt8] = []
         var attribute: [UInt8]?
+        var stream: [UInt8]?
     }
 
-    package typealias State = [String: File]
+    /// Files by their names: one may have several.
+    package struct State: Equatable {
+        var names: [String: Int] = [:]
+        var files: [Int: File] = [:]
+        var directories: Set<String> = []
+        private var next = 0
+
+        var paths: [String] { names.keys.sorted() }
+
+        subscript(path: String) -> File? {
+            get { names[path].flatMap { files[$0] } }
+            set {
+                guard let newValue else { return remove(path) }
+                if let id = names[path] {
+                    files[id] = newValue
+                } else {
+                    while files[next] != nil { next += 1 }
+                    names[path] = next
+                    files[next] = newValue
+                    next += 1
+                }
+            }
+        }
+
+        mutating func enter(_ path: String, _ id: Int, _ file: File) {
+            names[path] = id
+            files[id] = file
+        }
+
+        mutating func remove(_ path: String) {
+            guard let id = names.removeValue(forKey: path), !names.values.contains(id) else { return }
+            files[id] = nil
+        }
+
+        mutating func move(_ path: String, _ other: String) {
+            guard names[path] != names[other] else { return }
+            remove(other)
+            names[other] = names.removeValue(forKey: path)
+        }
+
+        /// The names that each file has.
+        private var groups: Set<[String]> {
+            var groups: [Int: [String]] = [:]
+            for path in paths { groups[names[path] ?? 0, default: []].append(path) }
+            return Set(groups.values)
+        }
+
+        package static func == (a: State, b: State) -> Bool {
+            a.directories == b.directories && a.names.count == b.names.count
+                && a.names.keys.allSatisfy { b.names[$0] != nil && a[$0] == b[$0] } && a.groups == b.groups
+        }
+    }
 
     package final class Model: @unchecked Sendable {
         /// States in their order; the first one is what survived last time.
-        var states: [State] = [[:]]
+        var states: [State] = [State()]
         var synced = 0
-        /// Written and not flushed.
-        var pending: [String: [(offset: Int, bytes: [UInt8])]] = [:]
+        /// Written and not flushed, of each file.
+        var pending: [Int: [(offset: Int, bytes: [UInt8])]] = [:]
         package var problems: [String] = []
         /// Operations that went through, by name.
         package var counts: [String: Int] = [:]
@@ -43,8 +95,13 @@ package struct FileTrial {
         func judge(_ found: Seen, _ what: String) -> [String] {
             var problems: [String] = []
             if !found.differences.isEmpty { problems.append("\(what): \(found.differences.prefix(5))") }
-            let bytes = found.state.values.reduce(0) { $0 + Int64($1.content.count) }
-            let wanted = Totals(files: Int64(found.state.count), directories: 2, bytes: bytes)
+            let bytes = found.state.files.values.reduce(0) { $0 + Int64($1.content.count) }
+            let wanted = Totals(
+                files: Int64(found.state.names.count), directories: 2 + Int64(found.state.directories.count),
+                bytes: bytes)
+            let streams = found.state.files.values.count { $0.stream != nil }
+            let inodes = 3 + found.state.directories.count + found.state.files.count + streams
+            if found.inodes != inodes { problems.append("\(what): \(found.inodes) inodes, wanted \(inodes)") }
             if found.totals != wanted { problems.append("\(what): totals \(found.totals), wanted \(wanted)") }
             let later = states.indices.filter { $0 >= synced }
             let place = later.last { states[$0] == found.state }
@@ -58,15 +115,16 @@ package struct FileTrial {
 
         /// The states that a file's flush goes through.
         func flush(_ path: String) {
-            for write in pending.removeValue(forKey: path) ?? [] {
+            guard let id = last.names[path] else { return }
+            for write in pending.removeValue(forKey: id) ?? [] {
                 push { state in
-                    guard var file = state[path] else { return }
+                    guard var file = state.files[id] else { return }
                     let end = write.offset + write.bytes.count
                     if file.content.count < end {
                         file.content += Array(repeating: 0, count: end - file.content.count)
                     }
                     file.content.replaceSubrange(write.offset..<end, with: write.bytes)
-                    state[path] = file
+                    state.files[id] = file
                 }
             }
         }
@@ -75,8 +133,11 @@ package struct FileTrial {
     package let simulation: Simulation
     private var random: Generator
     package let model = Model()
+    /// The store goes wrong, too, while the program lives.
+    package let trouble: StoreTrouble?
 
     package init(seed: UInt64, faults: FaultMix) {
+        trouble = faults.failedSync > 0 && seed % 3 == 0 ? .all(isStale: seed % 2 == 0) : nil
         simulation = Simulation(seed: seed, faults: .none)
         random = Generator(seed: seed, stream: "files")
         Bench.prepare(simulation)
@@ -98,6 +159,7 @@ package struct FileTrial {
 
     /// Goes on from what is on another one's disk; nothing of that one may be running.
     init(copying other: FileTrial, seed: UInt64, faults: FaultMix) {
+        trouble = nil
         simulation = Simulation(copying: other.simulation, seed: seed, faults: faults)
         random = Generator(seed: seed, stream: "files")
         model.states = [other.model.last]
@@ -118,9 +180,10 @@ package struct FileTrial {
     package mutating func life(steps: Int) {
         let model = model
         let seed = random.next()
+        let trouble = trouble
         let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
             do {
-                let volume = try await Bench.volume(world)
+                let volume = try await Bench.volume(world, trouble: trouble)
                 let files = try await LogFS.open(volume, world: world, subvolume: 1)
                 await withTaskGroup(of: Void.self) { group in
                     group.addTask {
@@ -186,20 +249,28 @@ package struct FileTrial {
         var state: State
         var totals: Totals
         var differences: [Difference]
+        var inodes = 0
     }
 
     static func look(_ volume: Headhunter, _ world: World) async throws -> Seen {
         let files = try await LogFS.open(volume, world: world, subvolume: 1)
         let check = try await Check.run(files)
         let totals = try await outcome(files) { files.totals($0, files.rootID) }.get()
-        var seen = Seen(state: [:], totals: totals, differences: check.differences)
+        var seen = Seen(state: State(), totals: totals, differences: check.differences)
         try await files.tidy()
-        seen.differences += try await Check.run(files).differences
+        let again = try await Check.run(files)
+        seen.differences += again.differences
+        seen.inodes = again.inodes
         for home in ["a", "b"] {
             for name in FileWorker.names {
                 let path = "\(home)/\(name)"
-                if let file = try await FileWorker.read(files, path) { seen.state[path] = file }
+                guard let inode = try await FileWorker.find(files, path),
+                    let file = try await FileWorker.read(files, path)
+                else { continue }
+                seen.state.enter(path, Int(inode.number), file)
             }
+            let path = "\(home)/\(FileWorker.folder)"
+            if try await FileWorker.find(files, path) != nil { seen.state.directories.insert(path) }
         }
         return seen
     }
@@ -233,10 +304,13 @@ package struct FileTrial {
 
     /// Whether the files are between two states: one of them has bytes of both.
     static func lies(_ seen: State, _ first: State, _ second: State) -> Bool {
-        guard seen.keys == first.keys, first.keys == second.keys else { return false }
-        for (path, file) in seen {
-            guard let old = first[path], let new = second[path] else { return false }
+        guard seen.paths == first.paths, first.paths == second.paths, seen.directories == first.directories else {
+            return false
+        }
+        for path in seen.paths {
+            guard let file = seen[path], let old = first[path], let new = second[path] else { return false }
             if file == old || file == new { continue }
+            guard file.stream == old.stream || file.stream == new.stream else { return false }
             let count = file.content.count
             guard count >= min(old.content.count, new.content.count), count <= max(old.content.count, new.content.count)
             else { return false }

@@ -2,7 +2,7 @@ import Bytes
 import ObjectStore
 import Runtime
 
-/// Watches that no object of the trees is ever written twice with different bytes, over all lives of a volume: a name
+/// Watches that no object of the trees, and no segment that comes as bytes, is ever written twice with different bytes, over all lives of a volume: a name
 /// that comes again means that its number was not reserved before it was used.
 final class NameWitness: StoreTransport {
     final class Names: @unchecked Sendable {
@@ -27,7 +27,9 @@ final class NameWitness: StoreTransport {
     var capabilities: StoreCapabilities { store.capabilities }
 
     func perform(_ request: StoreRequest) async -> StoreReply {
-        if case .object(let name, .put(.blocks(let blocks), .always)) = request.kind, name.text.contains("/meta/") {
+        if case .object(let name, .put(.blocks(let blocks), .always)) = request.kind,
+            name.text.contains("/meta/") || name.text.contains("/segment/")
+        {
             var checksum = CRC32C()
             for block in blocks { checksum.update(block.bytes) }
             names.wrote(name, checksum.value)

@@ -68,6 +68,18 @@ struct CrashTests {
         #expect(first == trace())
     }
 
+    /// The lives above meet everything that a store may do.
+    @Test func storesFailInEveryWay() {
+        var counts: [String: Int] = [:]
+        for number in 1...24 {
+            var trial = EngineTrial(seed: UInt64(number) * 3, faults: .default)
+            trial.run(lives: 4)
+            #expect(trial.problems == [])
+            counts.merge(trial.trouble?.counts ?? [:], uniquingKeysWith: +)
+        }
+        #expect(counts.count == 11 && counts.values.allSatisfy { $0 > 0 }, "\(counts)")
+    }
+
     @Test func defaultMixHasEveryFault() {
         var counts = FaultCounts()
         for number in 1...60 {

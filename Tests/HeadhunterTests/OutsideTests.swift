@@ -122,6 +122,51 @@ struct OutsideTests {
         }
     }
 
+    /// A segment that is not what its header says is refused, by every owner that comes, and what lies elsewhere serves.
+    @Test func aSegmentIsNotWhatWasStored() throws {
+        let simulation = Simulation(seed: 67)
+        Bench.prepare(simulation)
+        let bytes = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 8) }
+        let made = simulation.perform(for: 36_000_000_000_000) { world -> [SegmentRange]? in
+            do {
+                let volume = try await Bench.volume(world)
+                var ranges: [SegmentRange] = []
+                for _ in 0..<2 {
+                    let (range, number) = try await StoreRig.store(volume, bytes)
+                    try await volume.commit(number, .durable)
+                    try await volume.nextCheckpoint()
+                    ranges.append(range)
+                }
+                try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+                    for log in ["b", "c"] { try world.disk.makeDirectory(log) }
+                    try world.disk.syncDirectory("")
+                }
+                return ranges
+            } catch { return nil }
+        }
+        let ranges = try #require(made ?? nil)
+        simulation.killAndRestart()
+        let name = String(ranges[1].segment, radix: 16)
+        let path = try #require(
+            simulation.files(below: "store").map(\.path).first { $0.contains("segment") && $0.hasSuffix(name) })
+        #expect(simulation.flipBit(of: path, at: 100_000, bit: 3))
+        for log in ["b", "c"] {
+            try StoreRig.run(simulation) { world in
+                let volume = try await Bench.volume(world, log: log, takesOver: true)
+                guard volume.damage.count == 1, volume.damage[0].contains(name) else { return "\(volume.damage)" }
+                guard try await StoreRig.read(volume, ranges[0]) == bytes else { return "other bytes are wrong" }
+                do throws(VolumeError) {
+                    _ = try await StoreRig.read(volume, ranges[1])
+                    return "wrong bytes were given out as data"
+                } catch { guard case .damaged = error else { return "\(error)" } }
+                _ = try await StoreRig.put(volume, 1, [1])
+                try await volume.checkpoint()
+                return nil
+            }
+            simulation.killAndRestart()
+        }
+    }
+
     // MARK: The local disk
 
     /// One bit of the log directory's name: the log goes on all the same.

@@ -149,7 +149,9 @@ final class StoreRig: StoreTransport {
         _ world: World, _ store: any StoreTransport, _ name: ObjectName, _ change: (inout [UInt8]) -> Void
     ) async throws {
         let objects = objects(world, store)
-        var bytes = Array(try await objects.get(name).bytes)
+        let old = try await objects.get(name)
+        var bytes = Array(old.bytes)
+        extendLifetime(old)
         change(&bytes)
         let block = Block(capacity: bytes.count)
         bytes.withUnsafeBytes { block.append($0) }

@@ -103,11 +103,11 @@ private struct Rig {
     mutating func ready(_ key: [UInt8], isDelete: Bool) {
         while true {
             var missing: [NodeAddress] = []
-            key.withUnsafeBytes { tree.prepare($0, isDelete: isDelete, missing: &missing) }
+            expectNil(key.withUnsafeBytes { tree.prepare($0, isDelete: isDelete, missing: &missing) })
             if missing.isEmpty {
                 if cache.reserve(NodeCache.framesPerChangeMax / 2) {
                     // Room may have been made at the cost of what was just found.
-                    key.withUnsafeBytes { tree.prepare($0, isDelete: isDelete, missing: &missing) }
+                    expectNil(key.withUnsafeBytes { tree.prepare($0, isDelete: isDelete, missing: &missing) })
                     if missing.isEmpty { return }
                 } else {
                     finishCheckpoint()
@@ -167,6 +167,7 @@ private struct Rig {
         while true {
             switch key.withUnsafeBytes({ tree.get($0) }) {
             case .missing(let address): load(address)
+            case .astray(let address): return expectNil(address)
             case .absent:
                 #expect(!found)
                 return
@@ -204,6 +205,9 @@ private struct Rig {
             case .done: return found
             case .more: continue
             case .missing(let address): load(address)
+            case .astray(let address):
+                expectNil(address)
+                return found
             }
         }
         return found
@@ -340,3 +344,5 @@ struct SplitMix: RandomNumberGenerator {
         return z ^ (z >> 31)
     }
 }
+
+private func expectNil(_ astray: NodeAddress?) { #expect(astray == nil, "a tree of our own leads astray") }

@@ -124,10 +124,13 @@ struct Crowd {
         kill(getpid(), SIGKILL)
     }
 
-    func look() async throws {
+    /// `isReplay`: of a log that has all of it.
+    func look(isReplay: Bool = false) async throws {
         var start = seconds()
         let (files, store) = try await open()
-        print("opened in \(Int((seconds() - start) * 1000)) ms")
+        Limits.tell(
+            isReplay ? "\(many) logged operations replayed in" : "\(many) files, opened with a full log in", "log",
+            seconds() - start, "s", .most(isReplay ? 5 : 2))
         var homes: [FileID] = []
         for index in 0..<Self.directories {
             let found = try await files.run { reader in
@@ -139,7 +142,8 @@ struct Crowd {
         }
         start = seconds()
         try await files.headhunter.checkpoint()
-        print("its log was in the trees after \(Int((seconds() - start) * 1000)) ms more")
+        Limits.tell("its log was in the trees after", "log", seconds() - start, "s more")
+        if isReplay { return try await files.headhunter.close() }
         var state: UInt64 = 88_172_645_463_325_252
         func random() -> Int {
             state ^= state << 13
@@ -170,12 +174,11 @@ struct Crowd {
         }
         let rate = Double(rounds) / (seconds() - start)
         let each = Double(store.counters.gets - reads) / Double(rounds)
-        print(
-            "random look-ups over \(many), cache of 256 MiB: \(Int(rate))/s, \(Int(each * 100)) hundredths of a read each"
-        )
+        Limits.tell("random look-ups over \(many), cache of 256 MiB", "-", rate, "/s", .least(10_000))
+        Limits.tell("random look-ups over \(many), reads of the store", "-", each, "each", .most(1))
         var usage = rusage()
         getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        print("the process had \(usage.ru_maxrss / 1024) MiB at the most")
+        Limits.tell("the process at the most", "-", Double(usage.ru_maxrss / 1024), "MiB", .most(400))
         try await files.stop()
         try await files.headhunter.close()
     }

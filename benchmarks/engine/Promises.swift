@@ -86,8 +86,9 @@ struct Promises {
         gaps.sort()
         let worst = gaps[gaps.count - 1] * 1e6
         let rare = gaps[gaps.count - 1 - gaps.count / 10_000] * 1e6
-        print(
-            "longest stop of a writer, \(what): \(Int(worst)) us of 5000 allowed (\(Int(worstOwn * 1e6)) us of CPU at the most); one in 10,000 above \(Int(rare)) us; "
+        Limits.tell(
+            "longest stop of a writer, \(what)", "memory", worst, "us", .most(5_000),
+            "\(Int(worstOwn * 1e6)) us of CPU at the most; one in 10,000 above \(Int(rare)) us; "
                 + "\(gaps.count) creates, \(store.counters.requests - before) requests to the store")
         try await files.stop()
         try await headhunter.close()
@@ -108,9 +109,9 @@ struct Promises {
             }
         }
         let each = spent.map { Int($0 / Double(count) * 1e9) }
-        print(
-            "create at depth 1: \(each[0]) ns, at depth 32: \(each[1]) ns of CPU; "
-                + "\(Int(spent[1] / spent[0] * 100)) % (150 allowed)")
+        Limits.tell(
+            "create at depth 32, of depth 1", "memory", spent[1] / spent[0], "times", .most(1.5),
+            "\(each[0]) and \(each[1]) ns of CPU")
     }
 
     private func deletions(_ files: LogFS) async throws {
@@ -144,7 +145,7 @@ struct Promises {
                     files.unlink(Request(reader: reader, now: now), in: files.rootID, $0)
                 }
             }
-            print("deletion of \(what): answered in \(Int((seconds() - start) * 1e6)) us of 1000 allowed")
+            Limits.tell("deletion of \(what), answered in", "memory", (seconds() - start) * 1e6, "us", .most(1_000))
         }
         try await files.tidy()
     }

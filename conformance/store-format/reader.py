@@ -68,7 +68,6 @@ class Volume:
         self.trees = {}
         self.read_header()
         slots = self.read_slots()
-        expect(not self.partial or self.has_log(), "a partial header without its log")
         records = self.read_log() if self.has_log() else []
         for record in max(records, slots, key=len):
             self.apply(record)
@@ -80,11 +79,10 @@ class Volume:
         expect(data[:4] == b"PXHD" and struct.unpack_from("<H", data, 4)[0] == 3, "not a header that this program knows")
         expect(crc32c(data[:-4]) == struct.unpack_from("<I", data, len(data) - 4)[0], "the header's checksum")
         features, self.high, self.low, own = struct.unpack_from("<4Q", data, 8)
-        expect(features < 4 and own == newest, "the header's features or number")
+        expect(features < 2 and own == newest, "the header's features or number")
         self.epoch, = struct.unpack_from("<Q", data, 40)
         self.place, first_slot, self.slots_end = struct.unpack_from("<3Q", data, 104)
         self.first_slot = first_slot if features & 1 else None
-        self.partial = features & 2
         self.log_first, self.log_durable = struct.unpack_from("<2Q", data, 56)
         trees, objects, doomed, staged = struct.unpack_from("<4I", data, 88)
         place = 128

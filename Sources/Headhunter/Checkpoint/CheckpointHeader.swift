@@ -31,10 +31,8 @@ struct CheckpointHeader: Equatable, Sendable {
     static let version: UInt16 = 3
     /// Slots in the store hold the log, too.
     static let slotsFeature: UInt64 = 1
-    /// The trees have a part of what the log holds from logFirst on: without all of that log they are of no use.
-    static let partialFeature: UInt64 = 2
     /// Features that this program understands.
-    static let featuresKnown: UInt64 = slotsFeature | partialFeature
+    static let featuresKnown: UInt64 = slotsFeature
     static let treesMax = 1 << 16
     /// Numbers of any kind stay below it, and epochs below the other: what is counted on from there does not overflow.
     static let numberMax: UInt64 = 1 << 62
@@ -69,7 +67,6 @@ struct CheckpointHeader: Equatable, Sendable {
     var log: UInt64
     var firstSlot: UInt64?
     var slotsEnd: UInt64
-    var isPartial: Bool
     /// Nil: an empty tree.
     var trees: [(id: UInt32, root: NodeAddress?)]
     var objects: [MetadataObject]
@@ -80,7 +77,7 @@ struct CheckpointHeader: Equatable, Sendable {
         a.features == b.features && a.volume == b.volume && a.number == b.number && a.epoch == b.epoch
             && a.nonces == b.nonces && a.logFirst == b.logFirst && a.logDurable == b.logDurable
             && a.treeEpoch == b.treeEpoch && a.wall == b.wall && a.log == b.log && a.firstSlot == b.firstSlot
-            && a.slotsEnd == b.slotsEnd && a.isPartial == b.isPartial && a.objects == b.objects && a.doomed == b.doomed
+            && a.slotsEnd == b.slotsEnd && a.objects == b.objects && a.doomed == b.doomed
             && a.staged == b.staged && a.trees.count == b.trees.count
             && zip(a.trees, b.trees).allSatisfy { $0.id == $1.id && $0.root == $1.root }
     }
@@ -98,7 +95,7 @@ struct CheckpointHeader: Equatable, Sendable {
         put(Self.magic, 0)
         put(Self.version, 4)
         let slots = firstSlot == nil ? 0 : Self.slotsFeature
-        put(features | slots | (isPartial ? Self.partialFeature : 0), 8)
+        put(features | slots, 8)
         put(volume.high, 16)
         put(volume.low, 24)
         put(number, 32)
@@ -153,7 +150,7 @@ struct CheckpointHeader: Equatable, Sendable {
     init(
         volume: VolumeIdentity, number: UInt64, epoch: UInt64, nonces: UInt64, logFirst: UInt64, logDurable: UInt64,
         treeEpoch: UInt64, wall: Int64, log: UInt64 = 0, firstSlot: UInt64? = nil, slotsEnd: UInt64 = 0,
-        isPartial: Bool = false, trees: [(id: UInt32, root: NodeAddress?)], objects: [MetadataObject],
+        trees: [(id: UInt32, root: NodeAddress?)], objects: [MetadataObject],
         doomed: [DoomedObject], staged: [StagedSegment] = []
     ) {
         self.volume = volume
@@ -167,7 +164,6 @@ struct CheckpointHeader: Equatable, Sendable {
         self.log = log
         self.firstSlot = firstSlot
         self.slotsEnd = slotsEnd
-        self.isPartial = isPartial
         self.trees = trees
         self.objects = objects
         self.doomed = doomed
@@ -197,8 +193,7 @@ struct CheckpointHeader: Equatable, Sendable {
         log = get(104, UInt64.self)
         firstSlot = features & Self.slotsFeature == 0 ? nil : get(112, UInt64.self)
         slotsEnd = get(120, UInt64.self)
-        isPartial = features & Self.partialFeature != 0
-        features &= ~(Self.slotsFeature | Self.partialFeature)
+        features &= ~Self.slotsFeature
         let treeCount = Int(get(88, UInt32.self))
         let objectCount = Int(get(92, UInt32.self))
         let doomedCount = Int(get(96, UInt32.self))

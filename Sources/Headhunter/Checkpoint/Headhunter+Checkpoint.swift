@@ -63,6 +63,7 @@ extension Headhunter {
         checkpoints.timer = loop.schedule(after: options.checkpointNanoseconds) { [weak self] in
             guard let self, !self.checkpoints.isClosing else { return }
             self.boundUnsent()
+            self.sealByTime()
             self.startCheckpoint()
             self.startCleaning()
             self.lookForOwner()
@@ -70,8 +71,20 @@ extension Headhunter {
         }
     }
 
-    /// While a recovered log is on its way into the trees a checkpoint has only a part of it: none begins then, but to make
-    /// room.
+    /// A checkpoint seals all segments when it begins. One that takes long keeps none from the store that was begun since.
+    private func sealByTime() {
+        let now = world.clock.monotonic()
+        guard checkpoints.isRunning, now > options.checkpointNanoseconds,
+            segments.sealAll(before: now - options.checkpointNanoseconds)
+        else { return }
+        loop.task {
+            do throws(VolumeError) { try await self.waitForData(.durable) } catch { return }
+            self.startUploads()
+        }
+    }
+
+    /// While a recovered log is on its way into the trees, these have only a part of it. A header over them would be of no use
+    /// without that log, so none is written: what begins then only makes room.
     func startCheckpoint(isForced: Bool = false) {
         guard !checkpoints.isRunning, checkpoints.failure == nil else { return }
         guard !checkpoints.isHeld || checkpoints.isClosing else { return }
@@ -95,8 +108,8 @@ extension Headhunter {
         try await nextCheckpoint()
     }
 
-    /// Returns when a checkpoint that began after this call is durable, of the trees as they are: a recovered log may still
-    /// be on its way into them.
+    /// Returns when a checkpoint that began after this call is durable. While a recovered log is on its way into the trees it
+    /// has only made room: nodes are stored, and the log with the header before it stays what counts.
     package func nextCheckpoint() async throws(VolumeError) {
         let wanted = checkpoints.begun + 1
         while checkpoints.completed < wanted {
@@ -187,57 +200,70 @@ extension Headhunter {
         /// Records from here on are kept for the store.
         var hasCopies: Bool
         var firstSlot: UInt64?
-        /// A part of a recovered log is in the trees, the rest is not.
-        var isPartial: Bool
-        /// The last record that the trees have something of.
-        var last: UInt64
         /// Bytes of records that no header has covered so far.
         var logBytes: Int
         /// What the frozen trees do not name, and so may be deleted behind a header that has them.
         var doomed: Set<DoomedObject>
     }
 
-    private func freeze() -> Frozen? {
+    private enum Moment {
+        case nothing
+        /// A part of a recovered log is in the trees, the rest is not: their nodes make room, and no header tells of them.
+        case room(roots: [(id: UInt32, root: ChildReference)], released: [NodeAddress])
+        case whole(Frozen)
+    }
+
+    private func freeze() -> Moment {
         gate.enterWrite()
         defer { gate.leaveWrite() }
         checkpointWanted = false
+        if let overlay, !overlay.isEmpty {
+            let released = cache.released
+            cache.released.removeAll()
+            _ = cache.freeze()
+            return .room(roots: roots(), released: released)
+        }
         // Nothing to write: no tree has changed, and the log holds nothing that a header would cut.
-        let isLogEmpty = overlay?.isEmpty ?? true
-        let holdsNothing = !isLogEmpty || log.last < logFirst
-        let hasCopies = wantsCopies(isLogEmpty: isLogEmpty)
+        let holdsNothing = log.last < logFirst
+        let hasCopies = wantsCopies()
         let isSame = (checkpoints.isClosing ? 0 : place) == checkpoints.header.log && hasCopies == storing.isOn
-        if cache.dirtyCount == 0, logBytes == 0, cache.released.isEmpty, holdsNothing, isSame { return nil }
+        if cache.dirtyCount == 0, logBytes == 0, cache.released.isEmpty, holdsNothing, isSame { return .nothing }
         let released = cache.released
         cache.released.removeAll()
-        // Keys that only the overlay has are not in the trees yet: the log that it came from stays. Replaying all of
-        // that log again, in order, over trees that already have a part of it ends in the same state.
-        let next = log.beginFile(copies: hasCopies)
+        logFirst = log.beginFile(copies: hasCopies)
         copies(hasCopies)
         logBytes = 0
-        if isLogEmpty {
-            overlay = nil
-            logFirst = next
-        }
-        let roots = trees.enumerated().compactMap { id, tree in tree.map { (UInt32(id), $0.root) } }
-        return Frozen(
-            roots: roots, released: released, treeEpoch: cache.freeze(), logFirst: logFirst, nonces: nonces.promised,
-            stages: segments.sealAll(), hasCopies: hasCopies,
-            firstSlot: firstSlot(isPartial: !isLogEmpty, isOn: hasCopies),
-            isPartial: !isLogEmpty, last: next - 1, logBytes: logUncovered, doomed: checkpoints.doomed)
+        overlay = nil
+        return .whole(
+            Frozen(
+                roots: roots(), released: released, treeEpoch: cache.freeze(), logFirst: logFirst,
+                nonces: nonces.promised, stages: segments.sealAll(), hasCopies: hasCopies,
+                firstSlot: hasCopies ? storing.firstSlot : nil, logBytes: logUncovered, doomed: checkpoints.doomed))
     }
 
-    private func writeCheckpoint() async throws(VolumeError) {
-        guard let frozen = freeze() else { return }
-        let packer = NodePacker(
-            cache: cache, volume: volume, epoch: epoch, objectBytes: options.metadataObjectBytes, roots: frozen.roots)
-        try await storeNodes(packer)
-        try await uploadAll(frozen.stages)
-        // The header cuts the log that has the checksums of what files were given; those of the segments follow them.
-        // Over a part of a log nothing less than all of it can be replayed.
-        let needed = frozen.isPartial ? max(data.sealed, frozen.last) : data.sealed
-        try await patiently { () async throws(VolumeError) in try await self.logged(needed) }
+    private func roots() -> [(id: UInt32, root: ChildReference)] {
+        trees.enumerated().compactMap { id, tree in tree.map { (UInt32(id), $0.root) } }
+    }
 
-        for address in frozen.released {
+    private func packer(_ roots: [(id: UInt32, root: ChildReference)]) -> NodePacker {
+        NodePacker(
+            cache: cache, volume: volume, epoch: epoch, objectBytes: options.metadataObjectBytes, roots: roots)
+    }
+
+    /// Stores nodes so that they may leave the memory. Nothing that the newest header names is given up: after a crash that
+    /// header and the whole log are there, and what was stored here is nobody's.
+    private func makeRoom(
+        _ roots: [(id: UInt32, root: ChildReference)], _ released: [NodeAddress]
+    ) async throws(VolumeError) {
+        let packer = packer(roots)
+        try await storeNodes(packer)
+        try release(released)
+        await install(packer)
+    }
+
+    /// The trees do not lead to these nodes any more.
+    private func release(_ addresses: [NodeAddress]) throws(VolumeError) {
+        for address in addresses {
             guard var object = checkpoints.objects[address.object] else { continue }
             guard object.live >= UInt64(address.length) else {
                 throw .damaged("metadata object \(address.object): more of it is given up than there was")
@@ -245,6 +271,23 @@ extension Headhunter {
             object.live -= UInt64(address.length)
             checkpoints.objects[address.object] = object
         }
+    }
+
+    private func writeCheckpoint() async throws(VolumeError) {
+        let frozen: Frozen
+        switch freeze() {
+        case .nothing: return
+        case .room(let roots, let released): return try await makeRoom(roots, released)
+        case .whole(let moment): frozen = moment
+        }
+        let packer = packer(frozen.roots)
+        try await storeNodes(packer)
+        try await uploadAll(frozen.stages)
+        // The header cuts the log that has the checksums of what files were given; those of the segments follow them.
+        let sealed = data.sealed
+        try await patiently { () async throws(VolumeError) in try await self.logged(sealed) }
+
+        try release(frozen.released)
         // What was deleted meanwhile needs no listing.
         var doomed = frozen.doomed.intersection(checkpoints.doomed)
         for (number, object) in checkpoints.objects where object.live == 0 && doomed.count < Cleaning.listedMax {
@@ -257,23 +300,23 @@ extension Headhunter {
         let header = CheckpointHeader(
             volume: volume, number: checkpoints.header.number + 1, epoch: epoch, nonces: frozen.nonces,
             logFirst: frozen.logFirst,
-            logDurable: max(log.confirmed(), frozen.logFirst - 1, frozen.isPartial ? frozen.last : 0),
+            logDurable: max(log.confirmed(), frozen.logFirst - 1),
             treeEpoch: frozen.treeEpoch, wall: world.clock.wall(),
             // Who closes with nothing left in his log leaves it behind: another place may go on from the store alone.
             log: checkpoints.isClosing && log.last < frozen.logFirst ? 0 : place, firstSlot: frozen.firstSlot,
-            slotsEnd: checkpoints.header.slotsEnd, isPartial: frozen.isPartial, trees: trees,
+            slotsEnd: checkpoints.header.slotsEnd, trees: trees,
             objects: checkpoints.objects.values.sorted { $0.number < $1.number },
             doomed: doomed.sorted { ($0.kind.rawValue, $0.number) < ($1.kind.rawValue, $1.number) },
             staged: frozen.stages.map { stage in
                 CheckpointHeader.StagedSegment(
                     segment: stage.number, size: UInt64(stage.size), checksum: BlockChecksums.sum(stage.checksums.all))
-            })
+            } + data.refused.values.sorted { $0.segment < $1.segment })
         try await publish(header)
         let before = checkpoints.header
         checkpoints.header = header
         headerIsStored(header, before: before, isOn: frozen.hasCopies)
         await install(packer)
-        if !frozen.isPartial { covered(frozen.logBytes) }
+        covered(frozen.logBytes)
         await log.cut(below: header.logFirst)
         startCleaning()
         checkSpace()

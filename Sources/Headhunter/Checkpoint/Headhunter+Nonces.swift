@@ -42,7 +42,8 @@ extension Headhunter {
 enum SystemTree {
     static let id: UInt32 = 0
     /// The first byte of its keys says what they are.
-    private static let noncesKey: [UInt8] = [1]
+    static let noncesTag: UInt8 = 1
+    private static let noncesKey: [UInt8] = [noncesTag]
 
     static func putNonces(_ change: Change, _ value: UInt64) {
         noncesKey.withUnsafeBytes { key in

@@ -96,9 +96,12 @@ extension Headhunter {
             }
             if cache.find(address) == nil {
                 let page = Page(loadPage)
-                do throws(NodeCodec.Malformed) { _ = try NodeCodec.decode(node, into: page) } catch {
-                    throw .damaged("metadata object \(object) at \(offset): not a metadata node")
-                }
+                var isNode = false
+                do throws(NodeCodec.Malformed) {
+                    _ = try NodeCodec.decode(node, into: page)
+                    isNode = tree.leads(to: address, page)
+                } catch {}
+                guard isNode else { throw .damaged("metadata object \(object) at \(offset): not a metadata node") }
                 let frame = cache.insertClean(address, tree: outline.tree)
                 cache.page(frame).base.copyMemory(from: page.base, byteCount: Page.size)
             }

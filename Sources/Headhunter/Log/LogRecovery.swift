@@ -41,6 +41,10 @@ struct LogRecovery {
         var unsureChain: UInt32
         /// A new file is to begin here, so that no file there is counts any more.
         var supersedes = false
+        /// Bytes of the records that were handed on.
+        var bytes = 0
+        /// What was met and passed over, because nobody will write behind it.
+        var problems: [Problem] = []
     }
 
     private struct File {
@@ -64,10 +68,13 @@ struct LogRecovery {
     let disk: any Disk
     let directory: String
     let volume: VolumeIdentity
+    /// Nothing is to be written: what is damaged is told, and the rest is handed on.
+    let isReadOnly: Bool
     private let block = Block(capacity: LogFormat.batchBytesMax + LogFormat.batchHeaderSize)
 
-    init(disk: any Disk, directory: String, volume: VolumeIdentity) {
+    init(disk: any Disk, directory: String, volume: VolumeIdentity, isReadOnly: Bool = false) {
         self.volume = volume
+        self.isReadOnly = isReadOnly
         self.disk = disk
         self.directory = directory
     }
@@ -108,16 +115,20 @@ struct LogRecovery {
         _ visit: (_ number: UInt64, _ record: UnsafeRawBufferPointer) -> Bool
     ) throws(Problem) -> Ending {
         var unsure: [Unsure] = []
+        var problems: [Problem] = []
+        var bytes = 0
         func settle(upTo known: UInt64, path: String, offset: UInt64) throws(Problem) {
             var count = 0
             for record in unsure {
                 guard record.number <= known else { break }
                 count += 1
                 if let range = record.bytes.withUnsafeBytes({ missing($0, isUnsure: false, holds) }) {
-                    throw .data(range, record: record.number)
+                    guard isReadOnly else { throw .data(range, record: record.number) }
+                    problems.append(.data(range, record: record.number))
                 }
                 let fine = record.bytes.withUnsafeBytes { visit(record.number, $0) }
                 guard fine else { throw .malformed(path: path, offset: offset) }
+                bytes += record.bytes.count
             }
             unsure.removeFirst(count)
         }
@@ -206,9 +217,15 @@ struct LogRecovery {
             }
             let fine = record.bytes.withUnsafeBytes { visit(record.number, $0) }
             guard fine else { throw .malformed(path: directory, offset: 0) }
+            bytes += record.bytes.count
             ending.unsure.append(record.bytes)
         }
-        if known >= next { throw .incomplete(record: next, durable: known) }
+        if known >= next {
+            guard isReadOnly else { throw .incomplete(record: next, durable: known) }
+            problems.append(.incomplete(record: next, durable: known))
+        }
+        ending.problems = problems
+        ending.bytes = bytes
         ending.known = known
         ending.next = next
         ending.chain = chain
@@ -267,14 +284,13 @@ struct LogRecovery {
                 }
                 return true
             }
-            for name in drafts { try disk.remove(directory + "/" + name) }
+            if !isReadOnly { for name in drafts { try disk.remove(directory + "/" + name) } }
         } catch { throw .io(error, path: directory) }
         return newest + 1
     }
 
     static func sequence(_ name: String) -> UInt64? {
-        guard name.utf8.count == 20, name.hasSuffix(".log") else { return nil }
-        return UInt64(name.prefix(16), radix: 16)
+        name.utf8.count == 20 && name.hasSuffix(".log") ? ObjectNaming.number(name.prefix(16)) : nil
     }
 
     /// The first range that a record names and that is not there.

@@ -242,9 +242,13 @@ public final class ReplayLog: Sendable {
         var wantsMark = false
         let run = shared.withLock { shared -> Run? in
             guard !shared.waiters.isEmpty, shared.failure == nil else {
-                if marking, shared.failure == nil, confirmed > shared.marked, let mark = shared.assembler.mark() {
-                    shared.marked = confirmed
-                    return Run(batches: [mark], sync: false, durable: confirmed)
+                if marking, shared.failure == nil, confirmed > shared.marked {
+                    // Records that nobody waits for say it as well as a mark does.
+                    let batches = shared.assembler.mark().map { [$0] } ?? shared.assembler.take()
+                    if !batches.isEmpty {
+                        shared.marked = confirmed
+                        return Run(batches: batches, sync: false, durable: confirmed)
+                    }
                 }
                 shared.isPumping = false
                 wantsMark = shared.failure == nil && confirmed > shared.marked
@@ -426,24 +430,30 @@ public final class ReplayLog: Sendable {
 
     /// Removes the files that hold only records below `number`: a checkpoint that covers them is durable.
     func cut(below number: UInt64) async {
-        let old = shared.withLock { shared -> [UInt64] in
-            var old: [UInt64] = []
+        let old = shared.withLock { shared -> [(sequence: UInt64, first: UInt64)] in
+            var old: [(sequence: UInt64, first: UInt64)] = []
             // A file ends where any later one begins.
             while shared.files.dropFirst().contains(where: { $0.first <= number }) {
-                old.append(shared.files.removeFirst().sequence)
+                old.append(shared.files.removeFirst())
             }
             return old
         }
         guard !old.isEmpty else { return }
         let disk = world.disk
         let directory = directory
-        await world.blocking.run(on: loop) { () throws(Never) -> Void in
-            // Lowest first, so that what a crash leaves is a run without a gap. A file that can not be removed now
-            // is met again, and skipped, by the next recovery, whose checkpoint cuts it.
-            for sequence in old {
-                do throws(Errno) { try disk.remove(directory + "/" + Self.fileName(sequence)) } catch { break }
+        let sequences = old.map(\.sequence)
+        let removed = await world.blocking.run(on: loop) { () throws(Never) -> Int in
+            // Lowest first, so that what a crash leaves is a run without a gap.
+            for (index, sequence) in sequences.enumerated() {
+                do throws(Errno) { try disk.remove(directory + "/" + Self.fileName(sequence)) } catch {
+                    // One that was never made is as good as gone.
+                    guard error == .noEntry else { return index }
+                }
             }
+            return sequences.count
         }
+        // What could not be removed now is cut with the next checkpoint.
+        shared.withLock { $0.files.insert(contentsOf: old[removed...], at: 0) }
     }
 }
 

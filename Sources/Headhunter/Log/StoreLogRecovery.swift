@@ -26,34 +26,54 @@ struct StoreLogRecovery {
     init(
         _ store: ObjectStore, _ prefix: String, _ header: CheckpointHeader, epoch: UInt64, random: any RandomSource
     ) async throws(VolumeError) {
+        let numbers = try await Self.fence(store, prefix, header, epoch, random)
+        try await self.init(reading: numbers, store, prefix, header)
+    }
+
+    /// Reads, and fences nobody off: for who answers for nothing.
+    init(reading store: ObjectStore, _ prefix: String, _ header: CheckpointHeader) async throws(VolumeError) {
+        try await self.init(reading: try await Self.slots(store, prefix).map(\.number), store, prefix, header)
+    }
+
+    /// Answers the slots that there are, now that no owner before can add to them.
+    private static func fence(
+        _ store: ObjectStore, _ prefix: String, _ header: CheckpointHeader, _ epoch: UInt64, _ random: any RandomSource
+    ) async throws(VolumeError) -> [UInt64] {
         let firstSlot = header.firstSlot ?? 0
-        var numbers = try await Self.slots(store, prefix).map(\.number)
+        var numbers = try await slots(store, prefix).map(\.number)
         var end = max(numbers.last ?? 0, firstSlot) + 1
         var isFenced = false
-        for attempt in 0..<Self.fenceTriesMax where !isFenced {
+        for attempt in 0..<fenceTriesMax where !isFenced {
             // What the owner before may have on its way is among these.
             let newest = max(numbers.last { $0 < end } ?? 0, firstSlot)
             let window = newest > UInt64(Slot.inFlightMax) ? newest - UInt64(Slot.inFlightMax) : 0
             let there = Set(numbers)
             let missing = ((window + 1)...end).filter { $0 >= firstSlot && !there.contains($0) }
             // The farthest first: what comes behind it counts for nothing.
-            let made = try await Self.fence(missing.reversed(), store, prefix, epoch, random, header.volume)
+            let made = try await fence(missing.reversed(), store, prefix, epoch, random, header.volume)
             if attempt == 0, !made.contains(end) {
-                end += Self.fenceAhead
+                end += fenceAhead
             } else {
                 isFenced = true
             }
             // Again: a slot may have come before its fence, and none can come any more.
-            numbers = try await Self.slots(store, prefix).map(\.number)
+            numbers = try await slots(store, prefix).map(\.number)
         }
         guard isFenced else { throw .unavailable("the owner of the volume goes on writing its log") }
+        return numbers
+    }
+
+    private init(
+        reading numbers: [UInt64], _ store: ObjectStore, _ prefix: String, _ header: CheckpointHeader
+    ) async throws(VolumeError) {
+        let firstSlot = header.firstSlot ?? 0
         var reading = Reading(header: header)
         let wanted = numbers.filter { $0 >= firstSlot }
         var index = 0
         while index < wanted.count {
             let part = Array(wanted[index..<min(index + Self.readsMax, wanted.count)])
-            for (number, block) in try await Self.blocks(store, prefix, part) {
-                try reading.take(number, block, ObjectNaming.name(prefix, ObjectNaming.slot, number))
+            for found in try await Self.blocks(store, prefix, part) {
+                try reading.take(found.number, found.block, ObjectNaming.name(prefix, ObjectNaming.slot, found.number))
             }
             index += part.count
         }
@@ -127,14 +147,18 @@ struct StoreLogRecovery {
             let number = first + UInt64(index)
             let isUnsure = number > stored
             if let range = record.withUnsafeBytes({ log.missing($0, isUnsure: isUnsure, holds) }) {
-                guard isUnsure else { throw .data(range, record: number) }
-                ending.torn = true
-                break
+                guard !isUnsure else {
+                    ending.torn = true
+                    break
+                }
+                guard log.isReadOnly else { throw .data(range, record: number) }
+                ending.problems.append(.data(range, record: number))
             }
             guard record.withUnsafeBytes({ visit(number, $0) }) else {
                 throw .malformed(path: log.directory, offset: 0)
             }
             ending.next = number + 1
+            ending.bytes += record.count
             ending.unsure.append(record)
         }
         return ending
@@ -182,29 +206,35 @@ struct StoreLogRecovery {
         return made
     }
 
+    private struct Found: Sendable {
+        var number: UInt64
+        var block = Block(capacity: 0)
+        var failure: StoreError?
+    }
+
+    private static func block(_ store: ObjectStore, _ prefix: String, _ number: UInt64) async -> Found {
+        var found = Found(number: number)
+        do throws(StoreError) {
+            found.block = try await store.get(ObjectNaming.name(prefix, ObjectNaming.slot, number))
+        } catch { found.failure = error }
+        return found
+    }
+
+    /// In the order of their numbers.
     private static func blocks(
         _ store: ObjectStore, _ prefix: String, _ numbers: [UInt64]
-    ) async throws(VolumeError) -> [(UInt64, Block)] {
-        let results = await withTaskGroup(of: (UInt64, Result<Block, StoreError>).self) { group in
-            for number in numbers {
-                group.addTask {
-                    do throws(StoreError) {
-                        return (
-                            number, .success(try await store.get(ObjectNaming.name(prefix, ObjectNaming.slot, number)))
-                        )
-                    } catch { return (number, .failure(error)) }
-                }
-            }
-            var results: [(UInt64, Result<Block, StoreError>)] = []
+    ) async throws(VolumeError) -> [Found] {
+        let results = await withTaskGroup(of: Found.self) { group in
+            for number in numbers { group.addTask { await block(store, prefix, number) } }
+            var results: [Found] = []
             for await result in group { results.append(result) }
-            return results.sorted { $0.0 < $1.0 }
+            return results.sorted { $0.number < $1.number }
         }
-        var blocks: [(UInt64, Block)] = []
-        for (number, result) in results {
-            do throws(StoreError) { blocks.append((number, try result.get())) } catch {
-                throw Headhunter.volumeError(error, "reading \(ObjectNaming.name(prefix, ObjectNaming.slot, number))")
-            }
+        for found in results {
+            guard let failure = found.failure else { continue }
+            throw Headhunter.volumeError(
+                failure, "reading \(ObjectNaming.name(prefix, ObjectNaming.slot, found.number))")
         }
-        return blocks
+        return results
     }
 }

@@ -21,6 +21,16 @@ struct DataState {
     var sealed: UInt64 = 0
     /// The data of all records up to this number is durable.
     var durable: UInt64
+
+    /// A whole segment in the store, and what its blocks are.
+    struct Unsealed {
+        var size: Int
+        var checksums: [UInt32]
+    }
+    /// Of a volume that is only read: segments that the table does not know yet.
+    var unsealed: [UInt64: Unsealed] = [:]
+    /// Segments whose bytes are not what was stored, and what each header has to go on saying of them.
+    var refused: [UInt64: CheckpointHeader.StagedSegment] = [:]
 }
 
 extension Headhunter {

@@ -51,6 +51,9 @@ extension Headhunter {
             (stage.file, stage.known, stage.knownBytes, stage.isSealed && stage.knownBytes == stage.size)
         }
         guard let file else { return false }
+        guard !stage.wrong.contains(where: { $0.overlaps(offset..<(offset + buffer.count)) }) else {
+            throw .damaged("\(stage.path): the bytes at \(offset) are not what the log says")
+        }
         guard offset + buffer.count <= end else {
             // Its first bytes have left the memory, its last ones have not got to the file.
             try await waitForData(.written)
@@ -103,6 +106,9 @@ extension Headhunter {
         let size = SegmentFormat.blockSize
         let name = objectName(ObjectNaming.segment, segment)
         let needed = (offset + buffer.count + size - 1) / size
+        if let whole = data.unsealed[segment] {
+            return try await readUnsealed(segment, offset, buffer, whole)
+        }
         let found = try await read { (view) throws(Missing) -> (wanted: Range<Int>, checksums: [UInt32], whole: Int)? in
             guard let record = try SegmentTable.read(view, segment) else { return nil }
             let wanted = blocks(segment, offset, buffer.count, end: Int(record.size))
@@ -128,6 +134,25 @@ extension Headhunter {
         }
         defer { extendLifetime(block) }
         try check(block.bytes, against: checksums[...], "\(name)", start)
+        dataCache.insert(segment, first: wanted.lowerBound, block.bytes)
+        buffer.baseAddress?.copyMemory(from: block.base + (offset - start), byteCount: buffer.count)
+    }
+
+    /// Of a segment that the table knows nothing of yet, and that was compared with the log when the volume was opened.
+    private func readUnsealed(
+        _ segment: UInt64, _ offset: Int, _ buffer: UnsafeMutableRawBufferPointer, _ whole: DataState.Unsealed
+    ) async throws(VolumeError) {
+        let size = SegmentFormat.blockSize
+        let name = objectName(ObjectNaming.segment, segment)
+        guard offset + buffer.count <= whole.size else { throw .damaged("\(name): there are no bytes at \(offset)") }
+        let wanted = blocks(segment, offset, buffer.count, end: whole.size)
+        let start = wanted.lowerBound * size
+        let block: Block
+        do throws(StoreError) {
+            block = try await store.get(name, range: UInt64(start)..<UInt64(min(wanted.upperBound * size, whole.size)))
+        } catch { throw Self.volumeError(error, "reading \(name)") }
+        defer { extendLifetime(block) }
+        try check(block.bytes, against: whole.checksums[wanted], "\(name)", start)
         dataCache.insert(segment, first: wanted.lowerBound, block.bytes)
         buffer.baseAddress?.copyMemory(from: block.base + (offset - start), byteCount: buffer.count)
     }

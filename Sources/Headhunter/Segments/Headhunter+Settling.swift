@@ -7,7 +7,8 @@ extension Headhunter {
     private static let marksSlice = 256
 
     /// Segments that files name, of which the table does not know whether they got to the store: those without a
-    /// stage file are there, or something is wrong.
+    /// stage file are there, or something is wrong. Without the log that knows better their bytes are given to nobody then, and
+    /// all others serve.
     func settleSegments(_ named: [UInt64: [SegmentRange]]) async throws(VolumeError) {
         var staged: [UInt64: CheckpointHeader.StagedSegment] = [:]
         for entry in checkpoints.header.staged { staged[entry.segment] = entry }
@@ -19,7 +20,18 @@ extension Headhunter {
             }
             guard let last = marked.last else { return }
             for segment in marked where segments.stage(segment) == nil {
-                try await settle(segment, named[segment] ?? [], staged[segment])
+                do throws(VolumeError) {
+                    try await settle(segment, named[segment] ?? [], staged[segment])
+                } catch {
+                    // What our own log names was lost here, and may come back: nobody writes over that.
+                    guard case .damaged(let why) = error, options.isReadOnly || named[segment] == nil else {
+                        throw error
+                    }
+                    damage.append(why)
+                    // Whoever opens it next must not believe these bytes for want of somebody who knows better.
+                    data.refused[segment] =
+                        staged[segment] ?? CheckpointHeader.StagedSegment(segment: segment, size: 0, checksum: 0)
+                }
             }
             next = last + 1
         }
@@ -40,7 +52,7 @@ extension Headhunter {
                 guard live == 0 else {
                     throw .corrupt("\(live) bytes of files are in it, and it is neither staged nor in the store")
                 }
-                try await forgetSegment(segment)
+                if !options.isReadOnly { try await forgetSegment(segment) }
                 return
             }
             guard found <= UInt64(SegmentFormat.sizeMax), staged.map({ $0.size == found }) ?? true else {
@@ -67,6 +79,10 @@ extension Headhunter {
             }
         } catch {
             throw Self.volumeError(error, "\(name)")
+        }
+        if options.isReadOnly {
+            data.unsealed[segment] = DataState.Unsealed(size: Int(size), checksums: checksums.all)
+            return
         }
         _ = try await seal(
             segment, size: size,

@@ -28,6 +28,8 @@ final class Segments: Sendable {
         /// `knownBytes` ends there.
         var known: [UInt32] = []
         var knownBytes = 0
+        /// What a recovery found in the file that is not what durable records say.
+        var wrong: [Range<Int>] = []
         /// When the first byte came.
         let since: UInt64
         // Of the edge's one job in flight:
@@ -210,6 +212,20 @@ final class Segments: Sendable {
                 state.open[index] = nil
             }
             return state.stages.values.filter(\.isSealed).sorted { $0.number < $1.number }
+        }
+    }
+
+    /// The same of those whose first byte came before a moment. Answers whether there was one.
+    func sealAll(before moment: UInt64) -> Bool {
+        state.withLock { state in
+            var isAny = false
+            for index in state.open.indices {
+                guard let stage = state.open[index], stage.since < moment else { continue }
+                stage.isSealed = true
+                state.open[index] = nil
+                isAny = true
+            }
+            return isAny
         }
     }
 

@@ -19,6 +19,9 @@ final class StageRecovery {
 
     private let disk: any Disk
     private let directory: String
+    private let isReadOnly: Bool
+    /// Ranges that durable records name and that are not what they say: whoever reads them is told, and gets nothing.
+    private var wrong: [UInt64: [SegmentRange]] = [:]
     /// The newest file last.
     private var candidates: [UInt64: [Candidate]] = [:]
     private var checked: [UInt64: [SegmentRange]] = [:]
@@ -41,23 +44,30 @@ final class StageRecovery {
         return found
     }
 
-    /// Makes the directory if there is none.
+    /// Makes the directory if there is none, unless nothing may be changed.
     init(
-        disk: any Disk, directory: String, volume: VolumeIdentity, inStore: Set<UInt64>
+        disk: any Disk, directory: String, volume: VolumeIdentity, inStore: Set<UInt64>, isReadOnly: Bool
     ) throws(Errno) {
         self.inStore = inStore
         self.disk = disk
         self.directory = directory
+        self.isReadOnly = isReadOnly
         do throws(Errno) {
-            try disk.makeDirectory(directory)
-            try disk.syncDirectory(directory.split(separator: "/").dropLast().joined(separator: "/"))
+            if !isReadOnly {
+                try disk.makeDirectory(directory)
+                try disk.syncDirectory(directory.split(separator: "/").dropLast().joined(separator: "/"))
+            }
         } catch {
             guard error == .exists else { throw error }
         }
         var names: [String] = []
-        try disk.list(directory) { name, kind in
-            if kind == .file { names.append(name) }
-            return true
+        do throws(Errno) {
+            try disk.list(directory) { name, kind in
+                if kind == .file { names.append(name) }
+                return true
+            }
+        } catch {
+            guard isReadOnly, error == .noEntry else { throw error }
         }
         for name in names.sorted() {
             guard let (segment, attempt) = StageWriter.number(name) else { continue }
@@ -103,6 +113,16 @@ final class StageRecovery {
 
     /// Whether the bytes are what the log says.
     func holds(_ range: SegmentRange, isUnsure: Bool) -> Bool {
+        if isThere(range, isUnsure: isUnsure) { return true }
+        if isReadOnly, !isUnsure, candidates[range.segment] != nil {
+            // The rest of the segment is as good as it was.
+            wrong[range.segment, default: []].append(range)
+            if checked[range.segment] == nil { checked[range.segment] = [] }
+        }
+        return false
+    }
+
+    private func isThere(_ range: SegmentRange, isUnsure: Bool) -> Bool {
         if inStore.contains(range.segment) {
             named[range.segment, default: []].append(range)
             return true
@@ -185,7 +205,7 @@ final class StageRecovery {
     /// The segments to go on with.
     private(set) var chosen: [Segments.Stage] = []
 
-    /// Makes durable what is gone on with; other files go.
+    /// Makes durable what is gone on with; other files go, unless nothing may be changed.
     func finish() throws(Errno) {
         for segment in candidates.keys.sorted() {
             guard let files = candidates[segment], var newest = files.last else { continue }
@@ -202,7 +222,7 @@ final class StageRecovery {
             // What files lie in is given out from here on, so its checksums are those of the bytes that were compared.
             try sum(segment, files.count - 1, upTo: newest.size)
             newest = candidates[segment]?.last ?? newest
-            if unsure.contains(segment) {
+            if unsure.contains(segment), !isReadOnly {
                 let copy = try copy(newest, segment)
                 newest.file.close()
                 useless.append(newest.path)
@@ -220,8 +240,10 @@ final class StageRecovery {
                 repeating: nil, count: (stage.size + Segments.chunkSize - 1) / Segments.chunkSize)
             stage.checksums = newest.checksums
             stage.publish(newest.checksums, upTo: stage.size)
+            stage.wrong = (wrong[segment] ?? []).map { Int($0.offset)..<(Int($0.offset) + Int($0.length)) }
             chosen.append(stage)
         }
+        if isReadOnly { return }
         try disk.syncDirectory(directory)
         for path in useless { try disk.remove(path) }
     }

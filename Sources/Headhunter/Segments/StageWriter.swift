@@ -22,8 +22,8 @@ struct StageWriter {
     static func number(_ name: String) -> (segment: UInt64, attempt: Int)? {
         guard name.hasSuffix(".stage"), name.utf8.count > 23 else { return nil }
         let parts = name.dropLast(6).split(separator: "-", maxSplits: 1)
-        guard parts.count == 2, parts[0].utf8.count == 16, let segment = UInt64(parts[0], radix: 16),
-            let attempt = Int(parts[1]), 0..<attemptsMax ~= attempt
+        guard parts.count == 2, let segment = ObjectNaming.number(parts[0]),
+            parts[1].utf8.allSatisfy({ 48...57 ~= $0 }), let attempt = Int(parts[1]), 0..<attemptsMax ~= attempt
         else { return nil }
         return (segment, attempt)
     }

@@ -195,6 +195,8 @@ package struct Page {
     @inline(__always) package func find(_ key: UnsafeRawBufferPointer) -> (index: Int, found: Bool) {
         let skip = prefixLength
         let length = key.count - skip
+        // In a page of somebody else's making it need not lie between the fences.
+        guard length >= 0 else { return (0, false) }
         let bytes = key.baseAddress.map { $0 + skip }
         let shared = shared
         let wanted = Self.eight(bytes.map { $0 + shared }, length - shared)
@@ -314,6 +316,28 @@ package struct Page {
     @inline(__always) package func childIndex(_ key: UnsafeRawBufferPointer) -> Int {
         let (index, found) = find(key)
         return found || index == 0 ? index : index - 1
+    }
+
+    /// Whether the key at `index` is `key`.
+    private func isKey(_ key: UnsafeRawBufferPointer, at index: Int) -> Bool {
+        let suffix = suffix(index)
+        guard key.count == prefixLength + suffix.count else { return false }
+        return compareBytes(UnsafeRawBufferPointer(rebasing: key[..<prefixLength]), prefix) == 0
+            && compareBytes(UnsafeRawBufferPointer(rebasing: key[prefixLength...]), suffix) == 0
+    }
+
+    /// Whether this page is what its place in a parent says: one level below, between the same fences. Whoever changes pages relies
+    /// on it, and what is stored may be of somebody else's making.
+    package func fits(in parent: Page, at index: Int) -> Bool {
+        guard level == parent.level - 1, parent.isKey(low, at: index) else { return false }
+        guard index + 1 < parent.count else {
+            switch (high, parent.high) {
+            case (nil, nil): return true
+            case (let high?, let bound?): return compareBytes(high, bound) == 0
+            default: return false
+            }
+        }
+        return high.map { parent.isKey($0, at: index + 1) } ?? false
     }
 
     package func contains(_ key: UnsafeRawBufferPointer) -> Bool {

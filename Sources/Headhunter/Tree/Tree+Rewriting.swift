@@ -12,14 +12,18 @@ extension Tree {
     /// Whether the tree leads to the node of this level and low fence that is stored at a place of an object.
     package func find(_ object: UInt64, _ offset: UInt32, low: UnsafeRawBufferPointer, level: Int) -> Place {
         var reference = root
+        var parent: Page?
+        var index = 0
         while true {
             if reference.isStored, reference.address.object == object, reference.address.offset == offset {
                 return .here(reference.address)
             }
             guard let frame = cache.resolve(reference) else { return .missing(reference.address) }
             let page = cache.page(frame)
-            guard page.level > level else { return .nowhere }
-            reference = page.child(page.childIndex(low))
+            guard page.level > level, parent.map({ page.fits(in: $0, at: index) }) ?? true else { return .nowhere }
+            parent = page
+            index = page.childIndex(low)
+            reference = page.child(index)
         }
     }
 

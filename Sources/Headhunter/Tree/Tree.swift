@@ -51,6 +51,8 @@ package final class Tree {
         case found(UnsafeRawBufferPointer)
         case absent
         case missing(NodeAddress)
+        /// Here the tree does not lead down: no server has made it.
+        case astray(NodeAddress)
     }
 
     /// The value is valid as long as the caller's reader lock.
@@ -58,9 +60,12 @@ package final class Tree {
         let hash = KeyHints.hash(id, key)
         if let value = cache.recall(key, hash, tree: id) { return .found(value) }
         var reference = root
+        var above = Self.depthMax
         while true {
             guard let frame = cache.resolve(reference) else { return .missing(reference.address) }
             let page = cache.page(frame)
+            guard page.level < above else { return .astray(reference.address) }
+            above = page.level
             if page.isLeaf {
                 let (index, found) = page.find(key)
                 guard found else { return .absent }
@@ -79,9 +84,12 @@ package final class Tree {
             return found ? .found(UnsafeRawBufferPointer(page.value(index))) : .absent
         }
         var reference = root
+        var above = Self.depthMax
         while true {
             guard let frame = cache.resolve(reference) else { return .missing(reference.address) }
             let page = cache.page(frame)
+            guard page.level < above else { return .astray(reference.address) }
+            above = page.level
             if page.isLeaf {
                 fingers.remember(key, frame)
                 let (index, found) = page.find(key)
@@ -98,6 +106,8 @@ package final class Tree {
         case more
         /// Go on from the key left in `resume` when this node is there.
         case missing(NodeAddress)
+        /// See `Lookup`.
+        case astray(NodeAddress)
     }
 
     /// Visits entries from `start` on, in byte order, until `visit` answers false, `budget` entries were seen, or
@@ -114,9 +124,12 @@ package final class Tree {
             while true {
                 var reference = root
                 var page: Page
+                var above = Self.depthMax
                 repeat {
                     guard let frame = cache.resolve(reference) else { return .missing(reference.address) }
                     page = cache.page(frame)
+                    guard page.level < above else { return .astray(reference.address) }
+                    above = page.level
                     if page.isLeaf { break }
                     reference = resume.withUnsafeBytes { page.child(page.childIndex($0)) }
                 } while true
@@ -134,6 +147,7 @@ package final class Tree {
                     index += 1
                 }
                 guard let high = page.high else { return .done }
+                guard resume.withUnsafeBytes({ compareBytes($0, high) < 0 }) else { return .astray(reference.address) }
                 resume.removeAll(keepingCapacity: true)
                 resume.append(contentsOf: high)
             }
@@ -142,12 +156,15 @@ package final class Tree {
 
     // MARK: Preparing
 
-    /// Finds what a change of `key` needs that is not in memory, siblings for a merge included.
-    package func prepare(_ key: UnsafeRawBufferPointer, isDelete: Bool, missing: inout [NodeAddress]) {
+    /// Finds what a change of `key` needs that is not in memory, siblings for a merge included. Answers a node that is not what its
+    /// parent says: then nothing may be changed there.
+    package func prepare(
+        _ key: UnsafeRawBufferPointer, isDelete: Bool, missing: inout [NodeAddress]
+    ) -> NodeAddress? {
         if let frame = fingers.find(key, cache), cache.isWritable(frame) {
             let page = cache.page(frame)
             // The whole way is here, and no neighbour will be asked for.
-            if !isDelete || page.usedBytes - deleteCost(page, key) >= Self.mergeBelow { return }
+            if !isDelete || page.usedBytes - deleteCost(page, key) >= Self.mergeBelow { return nil }
         }
         var reference = root
         var parent: Page?
@@ -155,9 +172,13 @@ package final class Tree {
         while true {
             guard let frame = cache.resolve(reference) else {
                 missing.append(reference.address)
-                return
+                return nil
             }
             let page = cache.page(frame)
+            // A root that is as high as that could not grow any more.
+            guard parent.map({ page.fits(in: $0, at: indexInParent) }) ?? (page.level < Self.depthMax - 1) else {
+                return reference.address
+            }
             if isDelete, let parent, page.usedBytes - deleteCost(page, key) < Self.mergeBelow {
                 // The smaller neighbour is not known before it is here: the right one, else the left one.
                 let neighbour = indexInParent + 1 < parent.count ? indexInParent + 1 : indexInParent - 1
@@ -168,7 +189,7 @@ package final class Tree {
             }
             if page.isLeaf {
                 fingers.remember(key, frame)
-                return
+                return nil
             }
             parent = page
             indexInParent = page.childIndex(key)
@@ -411,6 +432,7 @@ package final class Tree {
         }
         let leftOld = cache.page(leftFrame)
         let right = cache.page(rightFrame)
+        guard leftOld.fits(in: parent, at: left), right.fits(in: parent, at: left + 1) else { return false }
         let prefix = right.high.map { commonPrefix(leftOld.low, $0) } ?? 0
         let fences = leftOld.low.count + (right.high?.count ?? 0)
         let bytes =
@@ -433,16 +455,22 @@ package final class Tree {
 
     // MARK: Loading
 
-    /// Whether the tree still leads to the node with this low fence at this address. It may have moved on while it was read; what
-    /// it was then must not come in. False also if a parent has left the memory: who wants the node asks for that first.
-    package func leads(to address: NodeAddress, low: UnsafeRawBufferPointer, level: Int) -> Bool {
+    /// Whether the tree still leads to this node at this address. It may have moved on while it was read; what it was then must not
+    /// come in, nor what its parent did not mean. False also if a parent has left the memory: who wants the node asks for that first.
+    package func leads(to address: NodeAddress, _ node: Page) -> Bool {
         var reference = root
+        var parent: Page?
+        var index = 0
         while true {
-            if reference.isStored, reference.address == address { return true }
+            if reference.isStored, reference.address == address {
+                return parent.map { node.fits(in: $0, at: index) } ?? (node.low.count == 0 && node.high == nil)
+            }
             guard let frame = cache.resolve(reference) else { return false }
             let page = cache.page(frame)
-            guard page.level > level else { return false }
-            reference = page.child(page.childIndex(low))
+            guard page.level > node.level, page.level < parent?.level ?? Self.depthMax else { return false }
+            parent = page
+            index = page.childIndex(node.low)
+            reference = page.child(index)
         }
     }
 
@@ -456,9 +484,11 @@ package final class Tree {
             return
         }
         var reference = root
+        var above = Self.depthMax
         while let current = cache.resolve(reference) {
             let page = cache.page(current)
-            guard page.level > level else { return }
+            guard page.level > level, page.level < above else { return }
+            above = page.level
             let index = page.childIndex(low)
             reference = page.child(index)
             if page.level == level + 1 {

@@ -13,11 +13,16 @@ extension Headhunter {
     public func load(for reader: Int) async throws(VolumeError) { try await load(wanted(by: reader)) }
 
     /// What reader `reader` met and did not find: asked where that reader is at home, fetched on the volume's loop.
-    public func wanted(by reader: Int) -> Wanted { Wanted(addresses: takeMissing(reader)) }
+    public func wanted(by reader: Int) -> Wanted { takeMissing(reader) }
 
     public func load(_ wanted: Wanted) async throws(VolumeError) {
         // What this one would read is another owner's by now.
         if hasNoOwner { throw .fenced }
+        if let address = wanted.astray {
+            throw .damaged(
+                "\(objectName(ObjectNaming.metadata, address.object)) at \(address.offset): the metadata node there is not "
+                    + "where the tree needs one")
+        }
         for address in wanted.addresses { try await load(address) }
     }
 
@@ -123,7 +128,7 @@ extension Headhunter {
         defer { gate.leaveWrite() }
         if cache.find(address) != nil { return .isIn }
         guard Int(tree) < trees.count, let current = trees[Int(tree)],
-            current.leads(to: address, low: page.low, level: page.level)
+            current.leads(to: address, page)
         else { return .isNotWanted }
         guard cache.reserve(1) else { return .hasNoRoom }
         // Making room may have taken a parent away; the node itself is as good as before.
@@ -175,6 +180,8 @@ final class NodeLoad {
 /// Nodes that somebody needs.
 public struct Wanted: Sendable {
     let addresses: [NodeAddress]
+    /// Set: what is stored makes no tree there.
+    var astray: NodeAddress?
 }
 
 /// How the objects of a volume are called.
@@ -197,11 +204,15 @@ enum ObjectNaming {
     static func number(_ name: ObjectName, _ prefix: String, _ kind: String) -> UInt64? {
         let start = self.prefix(prefix, kind)
         guard name.text.hasPrefix(start) else { return nil }
-        let digits = name.text.dropFirst(start.count)
+        return number(name.text.dropFirst(start.count))
+    }
+
+    /// What sixteen digits say.
+    static func number(_ digits: Substring) -> UInt64? {
         // Digits only: the library's own reading takes a sign, too.
         let isNumber = digits.utf8.allSatisfy { 48...57 ~= $0 || 97...102 ~= $0 }
         guard digits.utf8.count == 16, isNumber, let number = UInt64(digits, radix: 16) else { return nil }
-        // Others can put what they like into the store. No server gets as far.
+        // Others can put what they like into a store or a folder. No server gets as far.
         return number < CheckpointHeader.numberMax ? number : nil
     }
 }

@@ -35,7 +35,7 @@ extension Headhunter {
         return newest
     }
 
-    private static func readHeader(
+    static func readHeader(
         _ store: ObjectStore, _ prefix: String, _ number: UInt64
     ) async throws(VolumeError) -> CheckpointHeader {
         let name = ObjectNaming.name(prefix, ObjectNaming.header, number)
@@ -72,6 +72,7 @@ extension Headhunter {
         }
         guard let number else { throw .noVolume }
         let found = try await readHeader(store, prefix, number)
+        if options.isReadOnly { return try await look(world, loop, store, prefix, directory, options, found) }
 
         let place = try await place(world, loop, directory, found, takesOver: options.takesOver)
         var slots: StoreLogRecovery?
@@ -103,9 +104,9 @@ extension Headhunter {
             files: recovered.ending.files, reserveBytes: options.logReserveBytes)
         let headhunter = Headhunter(
             world: world, loop: loop, store: store, prefix: prefix, options: options, header: claim, log: log,
-            overlay: recovered.overlay.isEmpty ? nil : recovered.overlay, stageDirectory: stageDirectory(directory),
-            place: place)
-        try await headhunter.beginStoring(found, slots)
+            overlay: recovered.overlay.isEmpty ? nil : recovered.overlay, logBytes: recovered.ending.bytes,
+            stageDirectory: stageDirectory(directory), place: place)
+        try await headhunter.beginStoring(slots)
         log.setDataDurable { [weak headhunter] in headhunter?.dataDurable() ?? 0 }
         headhunter.segments.adopt(recovered.stage.chosen)
         headhunter.nonces.next = claim.nonces - options.nonceRange
@@ -172,9 +173,11 @@ extension Headhunter {
             let tree = tree(entry.id)
             guard cache.reserve(tree.framesPerOperation) else { return .full }
             var missing: [NodeAddress] = []
-            entry.key.withUnsafeBytes { tree.prepare($0, isDelete: entry.value == nil, missing: &missing) }
-            guard missing.isEmpty else {
-                needs(missing)
+            let wrong = entry.key.withUnsafeBytes {
+                tree.prepare($0, isDelete: entry.value == nil, missing: &missing)
+            }
+            guard missing.isEmpty, wrong == nil else {
+                needs(missing, astray: wrong)
                 return .missing
             }
             entry.key.withUnsafeBytes { key in
@@ -191,6 +194,7 @@ extension Headhunter {
 
     /// A last checkpoint, so that the next start finds no log to replay.
     public func close() async throws(VolumeError) {
+        if options.isReadOnly { return fail(.closed) }
         checkpoints.isClosing = true
         // Nothing else is to come behind the last checkpoint.
         isFrozen.store(true, ordering: .sequentiallyConsistent)

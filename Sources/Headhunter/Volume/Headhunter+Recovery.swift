@@ -27,7 +27,7 @@ extension Headhunter {
             name = try await world.blocking.run(on: loop) { () throws(Errno) -> LogDirectory.Name in
                 let found = try directory.place()
                 if header.log != 0, found != .place(header.log) {
-                    guard takesOver, !header.isPartial else { return found == .damaged ? .damaged : .none }
+                    guard takesOver else { return found == .damaged ? .damaged : .none }
                     try directory.setAside(header.epoch)
                 }
                 if case .place = found { return found }
@@ -79,7 +79,7 @@ extension Headhunter {
     /// files that are still, or again, in the stage beside it are of no use.
     static func recover(
         _ world: World, _ loop: EventLoop, _ store: ObjectStore, _ prefix: String, _ directory: String,
-        _ header: CheckpointHeader, _ slots: StoreLogRecovery?, place: UInt64
+        _ header: CheckpointHeader, _ slots: StoreLogRecovery?, place: UInt64, isReadOnly: Bool = false
     ) async throws(VolumeError) -> Recovered {
         var source = LogSource.files(durable: header.logDurable, tolerated: 0)
         if header.log != place { source = .nothing }
@@ -88,12 +88,13 @@ extension Headhunter {
             // one what nobody waited for.
             if header.log == place {
                 source = .files(durable: header.logDurable, tolerated: slots.end - 1)
-                let local = try await recover(world, loop, store, prefix, directory, header, from: source)
+                let local = try await recover(world, loop, store, prefix, directory, header, from: source, isReadOnly)
                 if let local, local.ending.next >= slots.end { return local }
             }
             source = .slots(slots)
         }
-        guard let recovered = try await recover(world, loop, store, prefix, directory, header, from: source) else {
+        guard let recovered = try await recover(world, loop, store, prefix, directory, header, from: source, isReadOnly)
+        else {
             preconditionFailure("a log that lacks nothing was given up")
         }
         return recovered
@@ -110,7 +111,7 @@ extension Headhunter {
     /// Nil: the files lack what is elsewhere.
     private static func recover(
         _ world: World, _ loop: EventLoop, _ store: ObjectStore, _ prefix: String, _ directory: String,
-        _ header: CheckpointHeader, from source: LogSource
+        _ header: CheckpointHeader, from source: LogSource, _ isReadOnly: Bool
     ) async throws(VolumeError) -> Recovered? {
         var asked: Set<UInt64> = []
         var inStore: Set<UInt64> = []
@@ -118,9 +119,9 @@ extension Headhunter {
         while true {
             inStore.formUnion(try await stored(store, prefix, wanted.subtracting(asked)))
             asked.formUnion(wanted)
-            guard let recovered = try await replay(world, loop, directory, header, source, inStore: inStore) else {
-                return nil
-            }
+            let recovered = try await replay(
+                world, loop, directory, header, source, inStore: inStore, isReadOnly: isReadOnly)
+            guard let recovered else { return nil }
             // The end of the log names segments of which only the store can tell whether they exist.
             wanted = recovered.stage.doubtful
             guard wanted.isSubset(of: asked) else { continue }
@@ -188,11 +189,12 @@ extension Headhunter {
 
     private static func replay(
         _ world: World, _ loop: EventLoop, _ directory: String, _ header: CheckpointHeader,
-        _ source: LogSource, inStore: Set<UInt64>
+        _ source: LogSource, inStore: Set<UInt64>, isReadOnly: Bool
     ) async throws(VolumeError) -> Recovered? {
         do throws(LogRecovery.Problem) {
             return try await world.blocking.run(on: loop) { () throws(LogRecovery.Problem) -> Recovered? in
-                let recovery = LogRecovery(disk: world.disk, directory: directory, volume: header.volume)
+                let recovery = LogRecovery(
+                    disk: world.disk, directory: directory, volume: header.volume, isReadOnly: isReadOnly)
                 let bytes: UInt64
                 switch source {
                 case .files: bytes = try recovery.bytes()
@@ -205,7 +207,8 @@ extension Headhunter {
                 let stage: StageRecovery
                 do throws(Errno) {
                     stage = try StageRecovery(
-                        disk: world.disk, directory: stageDirectory, volume: header.volume, inStore: inStore)
+                        disk: world.disk, directory: stageDirectory, volume: header.volume, inStore: inStore,
+                        isReadOnly: isReadOnly)
                 } catch { throw .io(error, path: stageDirectory) }
                 let ending: LogRecovery.Ending
                 do throws(LogRecovery.Problem) {
@@ -238,7 +241,7 @@ extension Headhunter {
         } catch { throw volumeError(error, directory) }
     }
 
-    private static func volumeError(_ problem: LogRecovery.Problem, _ directory: String) -> VolumeError {
+    static func volumeError(_ problem: LogRecovery.Problem, _ directory: String) -> VolumeError {
         switch problem {
         case .io(let cause, let path): .unavailable("recovering the replay log \(path): \(cause)")
         case .incomplete(let record, let durable):

@@ -27,8 +27,6 @@ struct StoringState {
     var idle = 0
     /// The first slot that the header under way names.
     var firstSlot: UInt64 = 0
-    /// Where the log began that was recovered, as long as slots of owners before hold a part of it.
-    var inherited: (first: UInt64, slot: UInt64)?
     /// The data of all records up to this one is in the store.
     var dataStored: UInt64 = 0
     /// Records that wait for data to be in the store, in order, and up to which record.
@@ -176,8 +174,8 @@ extension Headhunter {
     // MARK: Checkpoints
 
     /// Whether records go on being kept, or are from now on, for slots. At the moment that a checkpoint fixes.
-    func wantsCopies(isLogEmpty: Bool) -> Bool {
-        guard isLogEmpty, storing.isOn || storing.isWanted else { return false }
+    func wantsCopies() -> Bool {
+        guard storing.isOn || storing.isWanted else { return false }
         return options.logIsInStore || storing.isWanted || storing.idle < Self.idleMax
     }
 
@@ -190,28 +188,21 @@ extension Headhunter {
         storing.firstSlot = storing.log?.next ?? 0
     }
 
-    /// The first slot that a header with this log begin has to name; nil: slots hold nothing of that log.
-    func firstSlot(isPartial: Bool, isOn: Bool) -> UInt64? {
-        isPartial ? storing.inherited?.slot : isOn ? storing.firstSlot : nil
-    }
-
     /// A header is in the store.
     func headerIsStored(_ header: CheckpointHeader, before: CheckpointHeader, isOn: Bool) {
-        if let inherited = storing.inherited, inherited.first < header.logFirst { storing.inherited = nil }
         storing.isFindable = isOn && storing.isOn
         storing.log?.covered(below: header.logFirst)
         for index in storing.held.indices { storing.held[index].batches.removeAll { $0.last < header.logFirst } }
-        if storing.inherited == nil, !standsStill { storing.log?.clean(below: before.logFirst, self) }
+        if !standsStill { storing.log?.clean(below: before.logFirst, self) }
         pumpStoring()
     }
 
-    /// `header` and `slots` are what was found.
-    func beginStoring(_ header: CheckpointHeader, _ slots: StoreLogRecovery?) async throws(VolumeError) {
+    /// `slots` are what was found.
+    func beginStoring(_ slots: StoreLogRecovery?) async throws(VolumeError) {
         guard store.capabilities.createIfAbsent, store.capabilities.listsConsistently else { return }
         let old = try await StoreLogRecovery.slots(store, prefix)
         storing.log = StoreLog(
             next: slots?.next ?? (old.last?.number ?? 0) + Slot.gap, old: old.filter { !$0.isFence }.map(\.number))
         storing.isWanted = options.logIsInStore
-        if let first = header.firstSlot { storing.inherited = (header.logFirst, first) }
     }
 }

@@ -13,7 +13,7 @@ public final class Headhunter: @unchecked Sendable {
     let world: World
     /// The loop that the log, the checkpoints and the loading of nodes run on.
     public let loop: EventLoop
-    let store: ObjectStore
+    public let store: ObjectStore
     let prefix: String
     let options: HeadhunterOptions
     public let volume: VolumeIdentity
@@ -33,11 +33,13 @@ public final class Headhunter: @unchecked Sendable {
     @exclusivity(unchecked) var overlay: Overlay?
     private let writes: WriteSet
     @exclusivity(unchecked) private var missing: [[NodeAddress]]
+    /// Where a reader was led astray: nothing that can be fetched would help it.
+    @exclusivity(unchecked) private var astray: [NodeAddress?]
     @exclusivity(unchecked) var state: State = .running
     var logFirst: UInt64
     @exclusivity(unchecked) var logBytes = 0
     /// Bytes of records that no header covers.
-    @exclusivity(unchecked) var logUncovered = 0
+    @exclusivity(unchecked) var logUncovered: Int
     /// Another owner has the volume: what is read here may have been changed there.
     @exclusivity(unchecked) @usableFromInline var isFenced = false
     /// How often something was changed: what was read at the same number holds.
@@ -62,6 +64,8 @@ public final class Headhunter: @unchecked Sendable {
     let isFrozen = Atomic(false)
 
     // On the loop:
+    /// What was found damaged when the volume was opened.
+    public internal(set) var damage: [String] = []
     var thawing: [UnsafeContinuation<Void, Never>] = []
     var loading: [NodeAddress: NodeLoad] = [:]
     /// Nodes that were asked for after their objects had gone, and how often.
@@ -76,7 +80,7 @@ public final class Headhunter: @unchecked Sendable {
 
     init(
         world: World, loop: EventLoop, store: ObjectStore, prefix: String, options: HeadhunterOptions,
-        header: CheckpointHeader, log: ReplayLog, overlay: Overlay?, stageDirectory: String,
+        header: CheckpointHeader, log: ReplayLog, overlay: Overlay?, logBytes: Int, stageDirectory: String,
         place: UInt64
     ) {
         self.world = world
@@ -99,7 +103,9 @@ public final class Headhunter: @unchecked Sendable {
         self.overlay = overlay
         writes = WriteSet()
         missing = Array(repeating: [], count: world.loops.count)
+        astray = Array(repeating: nil, count: world.loops.count)
         logFirst = header.logFirst
+        logUncovered = logBytes
         nonces = Nonces(next: header.nonces, reserved: header.nonces, promised: header.nonces)
         checkpoints = CheckpointState(header: header)
         data = DataState(durable: log.last)
@@ -152,10 +158,10 @@ public final class Headhunter: @unchecked Sendable {
         switch alone ? tree.getAlone(key) : tree.get(key) {
         case .found(let value): return value
         case .absent: return nil
-        case .missing(let address):
-            missing[reader].append(address)
-            throw Missing()
+        case .missing(let address): missing[reader].append(address)
+        case .astray(let address): astray[reader] = address
         }
+        throw Missing()
     }
 
     func scan(
@@ -174,10 +180,10 @@ public final class Headhunter: @unchecked Sendable {
         switch end {
         case .done: return false
         case .more: return true
-        case .missing(let address):
-            missing[reader].append(address)
-            throw Missing()
+        case .missing(let address): missing[reader].append(address)
+        case .astray(let address): astray[reader] = address
         }
+        throw Missing()
     }
 
     private func scanOverlay(
@@ -216,7 +222,10 @@ public final class Headhunter: @unchecked Sendable {
             below.append((Array(key), Array(value)))
             return true
         }
-        if case .missing = end { return end }
+        switch end {
+        case .missing, .astray: return end
+        case .done, .more: break
+        }
         // Above the last key that the tree was asked for, the overlay can not speak yet.
         let bound: [UInt8]? = end == .more ? next : nil
         var merged: [(key: [UInt8], value: [UInt8])] = []
@@ -364,7 +373,11 @@ public final class Headhunter: @unchecked Sendable {
         for operation in writes.operations where !operation.isDead {
             let id = Int(operation.tree)
             guard id < trees.count, let tree = trees[id] else { continue }
-            tree.prepare(writes.key(operation), isDelete: operation.isDelete, missing: &missing[reader])
+            let wrong = tree.prepare(writes.key(operation), isDelete: operation.isDelete, missing: &missing[reader])
+            guard wrong == nil else {
+                astray[reader] = wrong
+                return .missing
+            }
         }
         if !missing[reader].isEmpty { return .missing }
         for operation in writes.operations where !operation.isDead {
@@ -410,15 +423,19 @@ public final class Headhunter: @unchecked Sendable {
         return nil
     }
 
-    /// Inside the gate: what the loop's next `load(for:)` is to fetch.
-    func needs(_ addresses: [NodeAddress]) { missing[loop.index].append(contentsOf: addresses) }
+    /// Inside the gate: what the loop's next `load(for:)` is to fetch, or where a tree leads astray.
+    func needs(_ addresses: [NodeAddress], astray address: NodeAddress? = nil) {
+        missing[loop.index].append(contentsOf: addresses)
+        astray[loop.index] = address
+    }
 
-    func takeMissing(_ reader: Int) -> [NodeAddress] {
+    func takeMissing(_ reader: Int) -> Wanted {
         gate.enterRead(reader)
         defer { gate.leaveRead(reader) }
-        let addresses = missing[reader]
+        let wanted = Wanted(addresses: missing[reader], astray: astray[reader])
         missing[reader].removeAll(keepingCapacity: true)
-        return addresses
+        astray[reader] = nil
+        return wanted
     }
 }
 

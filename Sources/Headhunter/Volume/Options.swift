@@ -30,6 +30,9 @@ public struct HeadhunterOptions: Sendable {
     /// Opens a volume whose log is elsewhere: only what is in the store counts, and its owner is fenced off.
     public var takesOver = false
 
+    /// Nothing is claimed and nothing is changed: what can be read is read, whatever is damaged beside it.
+    public var isReadOnly = false
+
     public init() {}
 
     /// Dirty and frozen nodes may take three quarters of the cache; writers wait above that.

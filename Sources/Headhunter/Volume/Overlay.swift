@@ -49,7 +49,7 @@ final class Overlay {
             base.storeBytes(of: id.bigEndian, as: UInt32.self)
             if let source = bytes.baseAddress { memcpy(base + 4, source, bytes.count) }
             switch tree.get(UnsafeRawBufferPointer(start: base, count: bytes.count + 4)) {
-            case .absent, .missing: return .nothing
+            case .absent, .missing, .astray: return .nothing
             case .found(let value):
                 guard let first = value.baseAddress, first.load(as: UInt8.self) == 0 else { return .deleted }
                 return .found(UnsafeRawBufferPointer(start: first + 1, count: value.count - 1))

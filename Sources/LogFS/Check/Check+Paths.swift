@@ -7,37 +7,36 @@ extension Check {
         var parts: [String] = []
         var next = number
         var isRooted = false
-        for _ in 0...Limits.depthMax {
-            if next == LogFS.root {
-                isRooted = true
-                break
+        do throws(Failure) {
+            for _ in 0...Limits.depthMax {
+                if next == LogFS.root {
+                    isRooted = true
+                    break
+                }
+                if let owner = streamOwners[next] {
+                    parts.append("stream \(next) of")
+                    next = owner
+                    continue
+                }
+                guard let inode = try await inode(next), let name = try await name(of: inode) else {
+                    parts.append("inode \(next)")
+                    break
+                }
+                parts.append(name)
+                next = inode.parent
             }
-            if let stream = inodes[next], stream.isStream {
-                parts.append("stream \(next) of")
-                next = stream.cookie
-                continue
-            }
-            guard let inode = inodes[next], let name = await name(of: inode) else {
-                parts.append("inode \(next)")
-                break
-            }
-            parts.append(name)
-            next = inode.parent
-        }
+        } catch { parts.append("inode \(next)") }
         return (isRooted ? "/" : "") + parts.reversed().joined(separator: "/")
     }
 
-    private func name(of inode: Inode) async -> String? {
+    private func name(of inode: Inode) async throws(Failure) -> String? {
         let id = inode.parent | KeyLayout.directorySpace
-        do throws(Failure) {
-            return try await files.run { reader in
-                self.files.read(reader) { (records) throws(Halt) -> String? in
-                    guard let value = try records.get(records.scratch.key(id, .cookie, inode.cookie)),
-                        value.count > 10, value.u64(1) == inode.number
-                    else { return nil }
-                    return String(decoding: value.from(10), as: UTF8.self)
-                }
-            }.value
-        } catch { return nil }
+        let name = try await look { (records) throws(Halt) -> String? in
+            guard let value = try records.get(records.scratch.key(id, .cookie, inode.cookie)),
+                let entry = Entry(cookie: inode.cookie, value), entry.inode == inode.number
+            else { return nil }
+            return String(decoding: Entry.name(value), as: UTF8.self)
+        }
+        return name ?? nil
     }
 }

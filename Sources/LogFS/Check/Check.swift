@@ -1,47 +1,58 @@
 import Headhunter
 
-/// Reads every record of a subvolume and compares each with the others. It changes nothing, and nobody may change
-/// anything meanwhile. It keeps a few numbers for each file in memory.
+/// Reads every record of a subvolume, in the order of their keys, and compares each with those that it has to agree with. It
+/// changes nothing, and nobody may change anything meanwhile.
+///
+/// What it keeps in memory does not grow with the number of files: what a record has to agree with is looked up. A fork and a
+/// stream do not tell whose they are, so of these both sides are added up to a number; only when the two differ they are
+/// compared one by one, in parts.
 public final class Check {
     public private(set) var differences: [Difference] = []
     /// Bytes of each segment that the subvolume's extents name.
-    public private(set) var live: [UInt64: UInt64] = [:]
+    public internal(set) var live: [UInt64: UInt64] = [:]
     /// Differences above that are counted only.
     public static let differencesMax = 10_000
     public private(set) var count = 0
 
     let files: LogFS
-    private(set) var inodes: [UInt64: Inode] = [:]
-    private var links: [UInt64: UInt32] = [:]
-    private var linkRecords: [UInt64: Int] = [:]
-    /// The forks that name streams, by the streams' inodes.
-    private var streamForks: [UInt64: UInt64] = [:]
-    /// Inodes whose home entry was met.
-    private var homes: Set<UInt64> = []
-    private var own: [UInt64: Totals] = [:]
-    private var subdirectories: [UInt64: UInt32] = [:]
-    private var sums: [UInt64: DirectorySums] = [:]
-    private var forks: [UInt64: Fork] = [:]
-    private var orphans: Set<UInt64> = []
-    private var reclaims: Set<UInt64> = []
-    private var tails: Set<UInt64> = []
-    private var unsettled: Set<UInt64> = []
-    private var sizes: [UInt64: UInt64] = [:]
-    private var settings = SettingsSum()
-    private var settingsRecorded = SettingsSum()
-    /// Parts of settings that are still to come: a setting lies before all parts.
-    private var settingParts: [[UInt8]: Int] = [:]
-    /// Numbers below it were given out.
-    private var nextInode: UInt64 = 0
+    /// Of the segments that are in the store.
+    var sizes: [UInt64: UInt64] = [:]
+    var subvolume: SubvolumeRecord?
+    /// The directory or fork whose records are being read.
+    var home: Home?
+    var fork: UInt64?
+    var lastExtentEnd: UInt64 = 0
+    var lastInode: UInt64 = 0
+    /// A file whose links were told of already.
+    var lastLinks: UInt64 = 0
+    /// What nobody is told apart by lookups: forks with records and inodes of streams, by those who own them and as they are there.
+    var forksOwned = Tally()
+    var forksThere = Tally()
+    var streamsOwned = Tally()
+    var streamsThere = Tally()
+    var settings = SettingsSum()
+    var settingsRecorded = SettingsSum()
+    var tokens = 0
+    var tokenAges = 0
+    /// Inodes that there are, of whatever type.
+    public internal(set) var inodes = 0
+    /// Bytes of data that all files say to have.
+    var dataBytes: UInt64 = 0
+    /// Streams of which something is to be told, and whose they are.
+    var streamOwners: [UInt64: UInt64] = [:]
 
-    private struct Fork {
-        var bytes: UInt64 = 0
-        var end: UInt64 = 0
-        var inline: UInt64?
-        var xattrBytes: UInt32 = 0
-        var streams: UInt32 = 0
-        var streamBytes: UInt64 = 0
-        var owners = 0
+    /// Many numbers as one: the order does not matter.
+    struct Tally: Equatable {
+        private var sum: UInt64 = 0
+        private var count: UInt64 = 0
+
+        mutating func add(_ number: UInt64) {
+            var value = number &* 0x9E37_79B9_7F4A_7C15
+            value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
+            value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
+            sum &+= value ^ value >> 31
+            count += 1
+        }
     }
 
     private init(_ files: LogFS) { self.files = files }
@@ -60,12 +71,19 @@ public final class Check {
         let check = Check(files)
         let segments = try await check.readSegments()
         for segment in segments where segment.size > 0 { check.sizes[segment.segment] = segment.size }
-        try await check.walk(progress)
-        check.compareInodes()
-        check.compareDirectories()
-        check.compareSettings()
-        if alone { check.compare(segments) }
-        if readsData { await check.readData(progress) }
+        var records: UInt64 = 0
+        let isWhole = try await check.walk(from: [0]) { (key, value) async throws(Failure) in
+            try await check.take(key, value)
+            records += 1
+            if records % 256 == 0 { progress(.records(records)) }
+            return nil
+        }
+        if isWhole {
+            try await check.finish()
+            if alone { check.compare(segments) }
+        }
+        if readsData { try await check.readData(progress) }
+        try await check.findStreamOwners()
         return check
     }
 
@@ -91,267 +109,112 @@ public final class Check {
         }
     }
 
-    private func walk(_ progress: (Progress) -> Void) async throws(Failure) {
-        var next: [UInt8] = [0]
-        var records: UInt64 = 0
+    private struct Part {
+        var entries: [(key: [UInt8], value: [UInt8])] = []
+        var more = false
+        var resume: [UInt8] = []
+    }
+
+    /// Shows all records from a key on; `visit` may answer another key to go on from, an empty one to end. False: a part of
+    /// them could not be read.
+    func walk(
+        from start: [UInt8], _ visit: (_ key: [UInt8], _ value: [UInt8]) async throws(Failure) -> [UInt8]?
+    ) async throws(Failure) -> Bool {
+        var next = start
         while true {
             let from = next
-            let batch = try await files.run { reader in
-                self.files.read(reader) { (records) throws(Halt) -> Slice in
-                    let slice = Slice()
-                    _ = try from.withUnsafeBytes { start in
-                        Result { () throws(Halt) -> Bool in
-                            try records.scan(from: start, budget: View.scanBudget) { key, value in
-                                slice.entries.append((Array(key), Array(value)))
+            let part: Part
+            do throws(VolumeError) {
+                part = try await files.headhunter.read { (view) throws(Missing) -> Part in
+                    var part = Part()
+                    part.more = try from.withUnsafeBytes { from in
+                        Result { () throws(Missing) -> Bool in
+                            try view.scan(self.files.subvolume, from: from, resume: &part.resume) { key, value in
+                                part.entries.append((Array(key), Array(value)))
                                 return true
                             }
                         }
                     }.get()
-                    for entry in slice.entries where try !self.fits(records, entry.key, entry.value) {
-                        slice.strange.append(entry.key)
-                    }
-                    return slice
+                    return part
                 }
-            }.value
-            records += UInt64(batch.entries.count)
-            progress(.records(records))
-            for entry in batch.entries {
-                entry.key.withUnsafeBytes { key in entry.value.withUnsafeBytes { take(key, $0) } }
+            } catch {
+                guard case .damaged(let why) = error else { throw .volume(error) }
+                report(.unreadableRecords(why))
+                return false
             }
-            for key in batch.strange {
-                key.withUnsafeBytes { key in
-                    let place = key[8] == KeyLayout.Kind.folded.rawValue ? 17 : KeyLayout.prefixCount
-                    let isName = key[8] == KeyLayout.Kind.name.rawValue
-                    report(
-                        .entryKeys(
-                            directory: key.keyNumber(at: 0) & ~KeyLayout.directorySpace,
-                            cookie: isName ? 0 : key.keyNumber(at: place)))
-                }
+            var jump: [UInt8]?
+            for entry in part.entries {
+                jump = try await visit(entry.key, entry.value)
+                if jump != nil { break }
             }
-            guard let last = batch.entries.last?.key else { return }
-            next = last + [0]
-        }
-    }
-
-    private final class Slice {
-        var entries: [(key: [UInt8], value: [UInt8])] = []
-        var strange: [[UInt8]] = []
-    }
-
-    /// Whether an entry's key has its fellows.
-    private func fits(_ records: Reading, _ key: [UInt8], _ value: [UInt8]) throws(Halt) -> Bool {
-        guard key.count > KeyLayout.prefixCount, let kind = KeyLayout.Kind(rawValue: key[8]) else { return true }
-        let id = key.withUnsafeBytes { $0.keyNumber(at: 0) }
-        let sub = Array(key[KeyLayout.prefixCount...])
-        switch kind {
-        case .name:
-            let (inode, cookie) = value.withUnsafeBytes { ($0.u64(1), $0.u64(9)) }
-            guard let other = try records.get(records.scratch.key(id, .cookie, cookie)) else { return false }
-            guard other.u64(1) == inode, other.from(10).elementsEqual(sub) else { return false }
-            guard sub.withUnsafeBytes({ !FoldTable.isFolded($0) }) else { return true }
-            let hash = sub.withUnsafeBytes { files.foldedHash($0) }
-            return try records.get(records.scratch.key(id, .folded, hash, cookie)) != nil
-        case .cookie:
-            let cookie = key.withUnsafeBytes { $0.keyNumber() }
-            let name = Array(value[10...])
-            let found = try name.withUnsafeBytes { name in
-                Result { () throws(Halt) -> UInt64? in try records.get(records.scratch.key(id, .name, name))?.u64(9) }
-            }.get()
-            return found == cookie
-        case .folded:
-            let (hash, cookie) = key.withUnsafeBytes { ($0.keyNumber(), $0.keyNumber(at: 17)) }
-            guard let other = try records.get(records.scratch.key(id, .cookie, cookie)) else { return false }
-            return !FoldTable.isFolded(other.from(10)) && files.foldedHash(other.from(10)) == hash
-        default: return true
-        }
-    }
-
-    /// Remembers what a record says.
-    private func take(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
-        guard let kind = KeyLayout.Kind(rawValue: key[8]) else { return }
-        let id = key.keyNumber(at: 0)
-        switch kind {
-        case .subvolume: nextInode = SubvolumeRecord(value).nextInode
-        case .token, .tokenAge, .tokenClient, .target, .folded, .cookie: break
-        case .setting: takeSetting(key, value)
-        case .settingPart:
-            let name = Array(key.from(KeyLayout.prefixCount).dropLast(2))
-            if let rest = settingParts[name], rest > 0 {
-                settingParts[name] = rest == 1 ? nil : rest - 1
+            if let jump {
+                if jump.isEmpty { return true }
+                next = jump
             } else {
-                report(.settingParts(String(decoding: name, as: UTF8.self)))
+                guard part.more else { return true }
+                next = part.resume
             }
-        case .settings: settingsRecorded = SettingsSum(value)
-        case .orphan: orphans.insert(key.keyNumber())
-        case .reclaim: reclaims.insert(key.keyNumber())
-        case .unsettled: unsettled.insert(key.keyNumber())
-        case .tail: tails.insert(key.keyNumber())
-        case .inode: inodes[id] = Inode(id, value)
-        case .link: linkRecords[id, default: 0] += 1
-        case .sums: sums[id & ~KeyLayout.directorySpace] = DirectorySums(value)
-        case .name: takeEntry(id & ~KeyLayout.directorySpace, value)
-        case .inline: forks[id & ~KeyLayout.forkSpace, default: Fork()].inline = UInt64(value.count - 1)
-        case .extent: takeExtent(id & ~KeyLayout.forkSpace, Extent(key, value))
-        case .xattr:
-            forks[id & ~KeyLayout.forkSpace, default: Fork()].xattrBytes +=
-                UInt32(key.count - KeyLayout.prefixCount) + value.u32(1)
-        case .xattrPart: break
-        case .stream:
-            let fork = id & ~KeyLayout.forkSpace
-            forks[fork, default: Fork()].streams += 1
-            forks[fork]?.streamBytes &+= inodes[value.u64(1)]?.size ?? 0
-            streamForks[value.u64(1)] = fork
         }
     }
 
-    private func takeSetting(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
-        let name = key.from(KeyLayout.prefixCount)
-        let length = Int(value.u32(1))
-        settings.add(name.count + length)
-        let parts = LogFS.settingParts(length)
-        if parts > 0 { settingParts[Array(name)] = parts }
-    }
-
-    private func compareSettings() {
-        if settings != settingsRecorded {
-            report(.settings(recorded: settingsRecorded.count, counted: settings.count))
-        }
-        for name in settingParts.keys { report(.settingParts(String(decoding: name, as: UTF8.self))) }
-    }
-
-    private func takeEntry(_ directory: UInt64, _ value: UnsafeRawBufferPointer) {
-        let entry = Entry(inode: value.u64(1), cookie: value.u64(9), type: FileType(rawValue: value[17]) ?? .file)
-        // Inodes lie before names: all of them are known.
-        guard let inode = inodes[entry.inode] else {
-            return report(.entryOfNothing(directory: directory, cookie: entry.cookie, inode: entry.inode))
-        }
-        if inode.type != entry.type { report(.entryType(directory: directory, cookie: entry.cookie)) }
-        if let home = inodes[directory] {
-            if entry.cookie >= home.nextCookie {
-                report(.cookieNotGivenOut(directory: directory, cookie: entry.cookie))
+    /// What a look at some records finds; nil when one of them makes no sense, which is told where that one is met.
+    func look<Value>(_ body: (Reading) throws(Halt) -> Value) async throws(Failure) -> Value? {
+        do throws(Failure) {
+            return try await files.run { reader in
+                self.files.read(reader) { (records) throws(Halt) in try body(records) }
+            }.value
+        } catch {
+            switch error {
+            case .volume(.damaged), .file: return nil
+            default: throw error
             }
-        } else {
-            report(.directoryOfNothing(directory))
         }
-        links[entry.inode, default: 0] += 1
-        let isHome = inode.parent == directory && inode.cookie == entry.cookie
-        if isHome { homes.insert(entry.inode) }
-        var counts = own[directory] ?? Totals()
-        if inode.isDirectory {
-            counts.directories += 1
-            subdirectories[directory, default: 0] += 1
-        } else {
-            counts.files += 1
-            if isHome { counts += inode.load }
-        }
-        own[directory] = counts
     }
 
-    private func takeExtent(_ number: UInt64, _ extent: Extent) {
-        var fork = forks[number] ?? Fork()
-        if extent.start < fork.end { report(.extentsOverlap(fork: number, at: extent.start)) }
-        fork.end = extent.end
-        fork.bytes += extent.length
-        forks[number] = fork
-        live[extent.segment, default: 0] += extent.length
-        if let size = sizes[extent.segment], UInt64(extent.offset) + extent.length > size {
-            report(.extentOutsideSegment(fork: number, at: extent.start, segment: extent.segment))
-        }
+    func isThere(_ key: (Scratch) -> UnsafeRawBufferPointer) async throws(Failure) -> Bool {
+        try await look { (records) throws(Halt) in try records.get(key(records.scratch)) != nil } ?? false
     }
+
+    func isMarked(_ kind: KeyLayout.Kind, _ number: UInt64) async throws(Failure) -> Bool {
+        try await isThere { $0.key(0, kind, number) }
+    }
+
+    func inode(_ number: UInt64) async throws(Failure) -> Inode? {
+        try await look { (records) throws(Halt) in try records.inode(number) } ?? nil
+    }
+
+    /// Reports a record that makes no sense.
+    func wrong(_ id: UInt64, _ kind: KeyLayout.Kind) { report(.record(WrongRecord(id, kind).text)) }
 
     // MARK: Comparing
 
-    private func compareInodes() {
-        var next: UInt64 = 0
-        for number in inodes.keys.sorted() {
-            guard let inode = inodes[number] else { continue }
-            next = number
-            if inode.type == .file { compareData(inode) }
-            compareExtras(inode)
-            if inode.isDirectory { continue }
-            let names = links[number] ?? 0
-            if let fork = streamForks[number] {
-                if inode.links != 1 || names != 0 {
-                    report(.linkCount(inode: number, recorded: inode.links, counted: names + 1))
-                }
-                // Its file may be gone: then the fork is to be reclaimed.
-                let isOwned = inodes[inode.cookie].map { $0.extras == fork } ?? reclaims.contains(fork)
-                if !inode.isStream || !isOwned { report(.streamOwner(inode: number)) }
-                continue
-            }
-            if inode.links != names { report(.linkCount(inode: number, recorded: inode.links, counted: names)) }
-            let records = linkRecords[number] ?? 0
-            if inode.has(Inode.hasLinkRecords) ? records != Int(names) : records != 0 {
-                report(.linkRecords(inode: number, recorded: records, counted: Int(names)))
-            }
-            if names > 0, !homes.contains(number) { report(.homeless(inode: number)) }
-            if names == 0, !orphans.contains(number) { report(.lost(inode: number)) }
+    private func take(_ bytes: [UInt8], _ content: [UInt8]) async throws(Failure) {
+        guard bytes.count >= KeyLayout.prefixCount, let kind = KeyLayout.Kind(rawValue: bytes[8]) else {
+            return report(.record("a key of \(bytes.count) bytes"))
         }
-        for number in orphans.sorted() where inodes[number]?.links != 0 { report(.orphanOfNothing(inode: number)) }
-        for number in linkRecords.keys.sorted() where inodes[number] == nil {
-            report(.linkRecords(inode: number, recorded: linkRecords[number] ?? 0, counted: 0))
-        }
-        if next >= nextInode { report(.inodeNotGivenOut(next)) }
-        for number in forks.keys.sorted() where !reclaims.contains(number) && forks[number]?.owners != 1 {
-            report(forks[number]?.owners == 0 ? .forkOfNobody(number) : .forkOfSeveral(number))
+        let id = bytes.withUnsafeBytes { $0.keyNumber(at: 0) }
+        if let home, home.id != id { try await finishHome() }
+        switch kind {
+        case .subvolume, .orphan, .reclaim, .unsettled, .tail, .token, .tokenAge, .tokenClient, .setting, .settingPart,
+            .settings:
+            try await takeOfSubvolume(kind, bytes, content)
+        case .inode: try await takeInode(id, bytes, content)
+        case .link: try await takeLink(id, bytes)
+        case .sums, .name, .cookie, .folded: try await takeOfDirectory(kind, id, bytes, content)
+        case .inline, .extent, .target, .xattr, .xattrPart, .stream: try await takeOfFork(kind, id, bytes, content)
         }
     }
 
-    private func compareData(_ inode: Inode) {
-        let fork = forks[inode.fork] ?? Fork()
-        forks[inode.fork]?.owners += 1
-        let counted = fork.inline ?? fork.bytes
-        if inode.allocated != counted {
-            report(.allocated(inode: inode.number, recorded: inode.allocated, counted: counted))
+    private func finish() async throws(Failure) {
+        try await finishHome()
+        guard let subvolume else { return report(.record("there is no record of the subvolume itself")) }
+        if lastInode >= subvolume.nextInode { report(.inodeNotGivenOut(lastInode)) }
+        if settings != settingsRecorded {
+            report(.settings(recorded: settingsRecorded.count, counted: settings.count))
         }
-        if fork.end > inode.size, !tails.contains(inode.number) {
-            report(.extentBehindEnd(inode: inode.number, at: fork.end))
-        }
-    }
-
-    private func compareExtras(_ inode: Inode) {
-        let fork = forks[inode.extras] ?? Fork()
-        if inode.extras != 0 { forks[inode.extras]?.owners += 1 }
-        if inode.streams != fork.streams {
-            report(.streams(inode: inode.number, recorded: inode.streams, counted: fork.streams))
-        }
-        if inode.streamBytes != fork.streamBytes {
-            report(.streamBytes(inode: inode.number, recorded: inode.streamBytes, counted: fork.streamBytes))
-        }
-        if inode.xattrBytes != fork.xattrBytes {
-            report(.xattrBytes(inode: inode.number, recorded: inode.xattrBytes, counted: fork.xattrBytes))
-        }
-    }
-
-    private func compareDirectories() {
-        var told: [UInt64: Totals] = [:]
-        for (number, inode) in inodes where inode.isDirectory && number != LogFS.root {
-            told[inode.parent, default: Totals()] += sums[number]?.told ?? Totals()
-        }
-        for number in inodes.keys.sorted() {
-            guard let inode = inodes[number], inode.isDirectory else { continue }
-            let isOpen = inode.links == 0
-            if isOpen, !orphans.contains(number) { report(.lost(inode: number)) }
-            if !isOpen, number != LogFS.root {
-                if links[number] != 1 {
-                    report(.linkCount(inode: number, recorded: inode.links, counted: links[number] ?? 0))
-                }
-                if !homes.contains(number) { report(.homeless(inode: number)) }
-            }
-            let wanted = isOpen ? 0 : 2 + (subdirectories[number] ?? 0)
-            if inode.links != wanted { report(.linkCount(inode: number, recorded: inode.links, counted: wanted)) }
-            var counted = own[number] ?? Totals()
-            if !isOpen { counted.streams += Int64(clamping: inode.streamBytes) }
-            if inode.own != counted { report(.own(directory: number, recorded: inode.own, counted: counted)) }
-            let sums = sums[number] ?? DirectorySums()
-            let below = told[number] ?? Totals()
-            if sums.below != below { report(.below(directory: number, recorded: sums.below, told: below)) }
-            let news = inode.own + sums.below - sums.told
-            if number != LogFS.root, !isOpen, !news.isZero, !unsettled.contains(number) {
-                report(.unsettledNotMarked(directory: number))
-            }
-        }
-        for number in sums.keys.sorted() where inodes[number] == nil { report(.directoryOfNothing(number)) }
+        if tokens != tokenAges { report(.tokens(recorded: tokens, counted: tokenAges)) }
+        if forksOwned != forksThere { try await compareForks() }
+        if streamsOwned != streamsThere { try await compareStreams() }
     }
 
     /// Of all segments: what the table says beside what the extents come to.

@@ -37,6 +37,21 @@ public enum Difference: Equatable, Sendable {
     case settings(recorded: UInt32, counted: UInt32)
     /// A setting lacks a part, or a part its setting.
     case settingParts(String)
+    /// An entry leads to a file that does not know of this name.
+    case nameUnknown(directory: UInt64, cookie: UInt64, inode: UInt64)
+    /// A file has a stream that is not there.
+    case streamOfNothing(inode: UInt64)
+    /// A long extended attribute lacks a part, or a part its attribute.
+    case attributeParts(fork: UInt64)
+    /// The target of a symbolic link is not as long as it should be.
+    case target(inode: UInt64)
+    /// A client's remembered requests are not what its list says.
+    case token(client: UInt64)
+    case tokens(recorded: Int, counted: Int)
+    /// A record that this program does not write.
+    case record(String)
+    /// From there on no records can be read: nothing behind them was compared.
+    case unreadableRecords(String)
     /// Bytes of a file can not be read, or are not what was written.
     case unreadable(inode: UInt64, at: UInt64, why: String)
 }
@@ -48,15 +63,18 @@ extension Difference {
         case .extentBehindEnd(let inode, _), .allocated(let inode, _, _), .linkCount(let inode, _, _),
             .linkRecords(let inode, _, _), .homeless(let inode), .lost(let inode), .orphanOfNothing(let inode),
             .streams(let inode, _, _), .streamBytes(let inode, _, _), .streamOwner(let inode),
-            .xattrBytes(let inode, _, _), .unreadable(let inode, _, _), .inodeNotGivenOut(let inode):
+            .xattrBytes(let inode, _, _), .unreadable(let inode, _, _),
+            .inodeNotGivenOut(let inode), .nameUnknown(_, _, let inode), .streamOfNothing(let inode), .target(let inode):
             inode
         case .entryOfNothing(let directory, _, _), .entryType(let directory, _), .entryKeys(let directory, _),
             .cookieNotGivenOut(let directory, _), .directoryOfNothing(let directory), .own(let directory, _, _),
             .below(let directory, _, _), .unsettledNotMarked(let directory):
             directory
-        case .liveBytes, .extentOutsideSegment, .extentsOverlap, .forkOfNobody, .forkOfSeveral, .settings,
-            .settingParts:
-            nil
+        case .extentOutsideSegment(let fork, _, _), .extentsOverlap(let fork, _), .forkOfNobody(let fork),
+            .forkOfSeveral(let fork), .attributeParts(let fork):
+            // The first fork of a file has its number.
+            fork < KeyLayout.forkNumbers ? fork : nil
+        case .liveBytes, .settings, .settingParts, .token, .tokens, .record, .unreadableRecords: nil
         }
     }
 }

@@ -1,5 +1,6 @@
 import Headhunter
 import LogFS
+import ObjectStore
 import Runtime
 
 /// What operators do with a volume beside using it. On the volume's loop.
@@ -54,23 +55,70 @@ extension HostedVolume {
         /// As many as a list may hold; `count` is all.
         public var differences: [(path: String?, what: String)]
         public var count: Int
+
+        fileprivate mutating func add(_ path: String?, _ what: String) {
+            differences.append((path, what))
+            count += 1
+        }
     }
 
-    /// Reads everything. Nobody uses the volume meanwhile.
-    public func check(
-        readsData: Bool, progress: @escaping @Sendable (Check.Progress) -> Void
+    /// Reads everything, and changes nothing. Nobody uses the volume meanwhile. What does not open is told as well, beside what its
+    /// store says.
+    public static func check(
+        _ name: String, folder: String, world: World, loop: EventLoop, options: HeadhunterOptions, readsData: Bool,
+        connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil,
+        progress: @escaping @Sendable (Check.Progress) -> Void
     ) async throws(HostingError) -> Findings {
+        var options = options
+        options.isReadOnly = true
+        var findings = Findings(differences: [], count: 0)
+        var store: ObjectStore?
+        do throws(HostingError) {
+            let volume = try await open(
+                name, folder: folder, durability: .log, world: world, loop: loop, options: options, mayMake: false,
+                isServed: false, connect: connect)
+            store = volume.headhunter.store
+            findings = try await volume.check(readsData: readsData, progress: progress)
+            for what in volume.damage { findings.add(nil, what) }
+            try await volume.close()
+        } catch {
+            switch error {
+            case .volume(.damaged(let why)), .volume(.unknownFormat(let why)): findings.add(nil, why)
+            default: throw error
+            }
+        }
+        let objects: ObjectStore
+        if let store {
+            objects = store
+        } else if let connect {
+            objects = try await connect()
+        } else {
+            objects = try await directory(folder, world: world, loop: loop)
+        }
+        do throws(StoreError) {
+            let audit = try await StoreAudit.run(objects, prefix: prefix, readsData: readsData)
+            for what in audit.findings { findings.add(nil, what) }
+            findings.count += audit.count - audit.findings.count
+        } catch { throw .store("reading the objects of \(name): \(error)") }
+        return findings
+    }
+
+    /// The same of an open volume's files alone.
+    public func check(
+        readsData: Bool, progress: (Check.Progress) -> Void
+    ) async throws(HostingError) -> Findings {
+        var findings = Findings(differences: [], count: 0)
         do throws(Failure) {
             // What an owner before left half way is no difference.
-            try await files.tidy()
+            if !isReadOnly { try await files.tidy() }
             let check = try await Check.run(files, readsData: readsData, progress: progress)
-            var differences: [(path: String?, what: String)] = []
             for difference in check.differences {
                 var path: String?
                 if let inode = difference.inode { path = await check.path(of: inode) }
-                differences.append((path, "\(difference)"))
+                findings.add(path, "\(difference)")
             }
-            return Findings(differences: differences, count: check.count)
+            findings.count += check.count - check.differences.count
+            return findings
         } catch { throw .volume(Self.volumeError(error)) }
     }
 

@@ -42,6 +42,10 @@ public final class HostedVolume: Sendable {
         self.lock = lock
     }
 
+    /// What was found damaged when it was opened. If that was in its log, the volume can be read only.
+    public var damage: [String] { headhunter.damage }
+    public var isReadOnly: Bool { headhunter.isReadOnly }
+
     /// The loop that the volume's own work runs on.
     public var loop: EventLoop { headhunter.loop }
 
@@ -100,6 +104,13 @@ public final class HostedVolume: Sendable {
                 headhunter = try await Headhunter.open(
                     world: world, loop: loop, store: store, prefix: prefix, directory: folder + "/log", options: options
                 )
+            } catch .damaged where !options.isReadOnly {
+                // What is not damaged can be read.
+                var looking = options
+                looking.isReadOnly = true
+                headhunter = try await Headhunter.open(
+                    world: world, loop: loop, store: store, prefix: prefix, directory: folder + "/log", options: looking
+                )
             }
             let files: LogFS
             do throws(Failure) {
@@ -113,7 +124,7 @@ public final class HostedVolume: Sendable {
                 name, identity: identity,
                 tree, durability: durability, clock: world.clock, random: world.random,
                 locks: locks, loops: world.loops)
-            if isServed {
+            if isServed, !headhunter.isReadOnly {
                 do throws(FileError) { try await volume.restoreOpens(on: loop) } catch {
                     throw VolumeError.unavailable("what was open in it can not be read: \(error)")
                 }
@@ -122,7 +133,7 @@ public final class HostedVolume: Sendable {
         } catch { throw .volume(error) }
     }
 
-    private static func directory(
+    static func directory(
         _ folder: String, world: World, loop: EventLoop
     ) async throws(HostingError) -> ObjectStore {
         do throws(Errno) {

@@ -227,6 +227,11 @@ final class VolumeHost: Sendable {
             logger.info(
                 "volume open",
                 [.init("name", name), .init("durability", "\(entry.durability)"), .init("store", entry.store)])
+            for what in hosted.damage {
+                logger.error(
+                    "volume damaged",
+                    [.init("name", name), .init("what", what), .init("readOnly", "\(hosted.isReadOnly)")])
+            }
         case .failure(let error):
             connected?.stop()
             if case .store = error { book.entries[name]?.mayComeBack = true }

@@ -62,10 +62,10 @@ enum FsckCommand {
         let progress = Guarded((records: Progress("records", unit: "records"), data: Progress("data", unit: "bytes")))
         let result = Offline.wait(on: loop) { () async -> Result<HostedVolume.Findings, HostingError> in
             do throws(HostingError) {
-                let volume = try await HostedVolume.open(
-                    name, folder: folder, durability: .log, world: world, loop: loop, options: options,
-                    mayMake: false, isServed: false, connect: connected?.connect())
-                let findings = try await volume.check(readsData: readsData) { step in
+                let findings = try await HostedVolume.check(
+                    name, folder: folder, world: world, loop: loop, options: options, readsData: readsData,
+                    connect: connected?.connect()
+                ) { step in
                     progress.withLock { progress in
                         switch step {
                         case .records(let count): progress.records.at(count)
@@ -73,7 +73,6 @@ enum FsckCommand {
                         }
                     }
                 }
-                try await volume.close()
                 return .success(findings)
             } catch { return .failure(error) }
         }

@@ -1,0 +1,76 @@
+import Bytes
+import ObjectStore
+import Runtime
+
+/// A store on the simulated disk that goes wrong in every way that stores do, over all lives of a program; what has gone wrong is
+/// counted.
+public final class StoreTrouble: @unchecked Sendable {
+    private let faults: StoreFaults
+    private var transports: [FaultyTransport] = []
+
+    init(_ faults: StoreFaults) { self.faults = faults }
+
+    /// All that a client has to live with. `isStale`: listings may be old ones.
+    static func all(isStale: Bool) -> StoreTrouble {
+        var faults = StoreFaults.default
+        if isStale { faults.staleListing = 10 }
+        return StoreTrouble(faults)
+    }
+
+    func wrap(_ store: any StoreTransport, _ world: World) -> any StoreTransport {
+        let transport = FaultyTransport(
+            CopyingStore(store, world), loop: world.loops[0], random: world.random, faults: faults)
+        transports.append(transport)
+        return transport
+    }
+
+    /// How often each kind of fault came.
+    public var counts: [String: Int] {
+        var sums: [String: Int] = [:]
+        for counts in transports.map(\.counts) {
+            for (kind, count) in [
+                ("longDelay", counts.longDelays), ("lostRequest", counts.lostRequests),
+                ("lostReply", counts.lostReplies),
+                ("500", counts.failures), ("503", counts.unavailables), ("429", counts.throttles),
+                ("202", counts.accepteds), ("409", counts.conflicts), ("hang", counts.hangs),
+                ("cutBody", counts.cutBodies),
+                ("staleListing", counts.staleListings),
+            ] { sums[kind, default: 0] += count }
+        }
+        return sums
+    }
+}
+
+/// A store behind a network: it gets the bytes of a file, and can not take the file itself.
+private final class CopyingStore: StoreTransport {
+    private let store: any StoreTransport
+    private let world: World
+
+    init(_ store: any StoreTransport, _ world: World) {
+        self.store = store
+        self.world = world
+    }
+
+    var capabilities: StoreCapabilities {
+        var capabilities = store.capabilities
+        capabilities.adoptsFiles = false
+        return capabilities
+    }
+
+    func perform(_ request: StoreRequest) async -> StoreReply {
+        guard case .object(let name, .put(.file(let path, let size), let condition)) = request.kind else {
+            return await store.perform(request)
+        }
+        let block = Block(capacity: Int(size))
+        let disk = world.disk
+        do throws(Errno) {
+            block.count = try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Int in
+                let file = try disk.open(path, [])
+                defer { file.close() }
+                return try file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: Int(size)), at: 0)
+            }
+        } catch { return StoreReply(status: 500) }
+        guard block.count == Int(size) else { return StoreReply(status: 500) }
+        return await store.perform(StoreRequest(.object(name, .put(.blocks([block]), condition))))
+    }
+}
