@@ -87,7 +87,14 @@ public struct Inode: Equatable, Sendable {
     /// A directory that is there only because something below it was made by its whole path.
     static let isImplied: UInt32 = 16
 
+    /// An older version of a file: its content does not change any more.
+    static let isShelved: UInt32 = 32
+    /// Has the attribute `LogFS.lockName`.
+    static let isLocked: UInt32 = 64
+
     public var isImplied: Bool { has(Self.isImplied) }
+    public var isShelved: Bool { has(Self.isShelved) }
+    public var isLocked: Bool { has(Self.isLocked) }
 
     static let size = 136
     static let sealedSize = 156

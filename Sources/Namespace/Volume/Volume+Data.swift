@@ -56,7 +56,9 @@ extension Volume {
     public func mayWrite(_ caller: Caller, _ file: FileID, at offset: UInt64, count: UInt64) -> Attempt<Void> {
         attempt { () throws(Halt) in
             try requireWritable(caller)
-            try requireData(.write, caller, try regular(caller, file))
+            let found = try regular(caller, file)
+            try requireData(.write, caller, found)
+            try requireFree(caller, found)
             try sharing.admit(caller, file, .write(LockRange(accessed: offset, count: count)))
             return .done((), number: 0)
         }
@@ -76,6 +78,7 @@ extension Volume {
             try requireWritable(caller)
             let found = try regular(caller, file)
             try requireData(.write, caller, found)
+            try requireFree(caller, found)
             try sharing.admit(caller, file, .write(LockRange(accessed: offset, count: UInt64(bytes.count))))
             let trail = try trails(caller, of: file)
             if found.mode & 0o6000 != 0, caller.credential.uid != 0 {
@@ -120,6 +123,7 @@ extension Volume {
             try authorize(caller, found, &new)
             if let time = new.ifChanged, time != found.changed { throw .refused(.notSynchronized) }
             if let size = new.size, size != found.size {
+                try requireFree(caller, found)
                 // What is cut away, or comes: locks on it are in the way.
                 let first = min(size, found.size)
                 try sharing.admit(

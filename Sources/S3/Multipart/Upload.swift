@@ -6,7 +6,7 @@ import Namespace
 struct Upload: Sendable {
     static let root = [Array(".proxyfs".utf8), Array("uploads".utf8)]
     static let prefix = "proxyfs.upload."
-    static let prefixes = [Array(prefix.utf8), Array(ObjectRecord.name.utf8), Metadata.attributePrefix]
+    static let prefixes = Metadata.prefixes
     static let key = prefix + "key"
     static let algorithm = prefix + "checksum"
     static let idBytes = 16
@@ -35,6 +35,14 @@ struct Upload: Sendable {
 
     static func name(ofBucket bucket: FileID) -> [UInt8] {
         Array("\(String(bucket.inode, radix: 16))-\(String(bucket.generation, radix: 16))".utf8)
+    }
+
+    /// The bucket that such a name stands for, in the file system that has this root.
+    static func bucket(ofName name: [UInt8], _ root: FileID) -> FileID? {
+        let parts = String(decoding: name, as: UTF8.self).split(separator: "-")
+        guard parts.count == 2, let inode = UInt64(parts[0], radix: 16), let generation = UInt64(parts[1], radix: 16)
+        else { return nil }
+        return FileID(subvolume: root.subvolume, inode: inode, generation: generation)
     }
 
     /// `00017`: parts in the order of their names are in the order of their numbers.

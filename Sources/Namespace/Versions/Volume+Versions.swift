@@ -1,0 +1,257 @@
+/// Older versions of files, and files that may not change.
+extension Volume {
+    /// What is an older version, or locked, is not changed by file clients: refused as `.notPermitted`, in the words of their
+    /// protocols. The server's own requests have their own rules for it (docs/s3.md).
+    @inline(__always)
+    func requireFree(_ caller: Caller, _ file: Attributes) throws(Halt) {
+        guard file.isLocked || file.isShelved, !caller.isServer else { return }
+        try requireUnlocked(caller, file)
+    }
+
+    @inline(never)
+    private func requireUnlocked(_ caller: Caller, _ file: Attributes) throws(Halt) {
+        // A directory has one for good: what is locked lies, or lay, below it.
+        if file.isShelved || file.type == .directory { throw .refused(.notPermitted) }
+        let found = try fileSystem.extendedAttributes(caller.request, file.file, prefixes: FileLock.nameBytes).get()
+        guard let lock = found.first.map({ FileLock($0.value) }) else { return }
+        guard !lock.isInForce(caller.request.now) else { throw .refused(.notPermitted) }
+    }
+
+    /// The engine refuses to let go what has a lock; one that has ended is taken away then.
+    func endLock(_ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer) throws(Halt) -> Bool {
+        guard !caller.isServer, case .done(let file, _) = fileSystem.lookup(caller.request, in: directory, name),
+            file.isLocked, file.type != .directory
+        else { return false }
+        try requireUnlocked(caller, file)
+        _ = try FileLock.nameBytes[0].withUnsafeBytes { name in
+            fileSystem.setExtendedAttribute(caller.request, file.file, name, nil)
+        }.get()
+        return true
+    }
+
+    /// The server's own directory of what lies on the shelves of a top-level directory.
+    public static func shelfName(of directory: FileID) -> [UInt8] {
+        Array("\(String(directory.inode, radix: 16))-\(String(directory.generation, radix: 16))".utf8)
+    }
+
+    public static let shelvesName = Array("versions".utf8)
+
+    /// A directory stays for the older versions of what lay in it.
+    func requireNoShelf(_ caller: Caller, of directory: FileID) throws(Halt) {
+        guard !caller.isServer else { return }
+        var place = root
+        for part in [Array(Self.ownName.utf8), Self.shelvesName, Self.shelfName(of: directory)] {
+            switch part.withUnsafeBytes({ fileSystem.lookup(caller.request, in: place, $0) }) {
+            case .done(let next, _): place = next.file
+            case .refused: return
+            case .lacks(let lack): throw .lacks(lack)
+            }
+        }
+        let totals = try fileSystem.totals(caller.request, below: place).get()
+        guard totals.files == 0 else { throw .refused(.notEmpty) }
+    }
+
+    /// As `place`, and what has the name goes to the shelf.
+    public func place(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ content: UnsafeRawBufferPointer,
+        _ new: NewFile, attributes: [ExtendedAttribute], seal: ContentSeal?, expected: ExpectedFile, shelf: Shelf
+    ) -> Attempt<PlacedFile> {
+        attempt { () throws(Halt) in
+            let home = try placeable(caller, directory, name)
+            let (uid, gid) = (caller.credential.uid, group(caller, home))
+            return try replacing(caller, in: directory, name) { () throws(Halt) in
+                try shelveFile(caller, in: directory, name, shelf, size: UInt64(content.count), uid: uid, gid: gid) {
+                    fileSystem.place(
+                        caller.request, in: directory, name, content, new, uid: uid, gid: gid, attributes: attributes,
+                        seal: seal, expected: expected, shelf: shelf)
+                }
+            }
+        }
+    }
+
+    public func place(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ file: FileID, seal: ContentSeal?,
+        expected: ExpectedFile, shelf: Shelf
+    ) -> Attempt<PlacedFile> {
+        attempt { () throws(Halt) in
+            _ = try placeable(caller, directory, name)
+            let nameless = try self.attributes(caller, of: file)
+            return try replacing(caller, in: directory, name) { () throws(Halt) in
+                try shelveFile(
+                    caller, in: directory, name, shelf, size: nameless.size, uid: nameless.uid, gid: nameless.gid
+                ) {
+                    fileSystem.place(
+                        caller.request, in: directory, name, file, seal: seal, expected: expected, shelf: shelf)
+                }
+            }
+        }
+    }
+
+    /// Takes its name from a file, no directory, that is expected there: it goes to the shelf, or for good.
+    public func withdraw(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, expected: ExpectedFile,
+        to shelf: Shelf? = nil, leaving mark: ShelfMark? = nil
+    ) -> Attempt<Removed> {
+        attempt { () throws(Halt) in
+            try requireWritable(caller)
+            let home = try self.directory(caller, directory, .execute)
+            try requireVisible(caller, directory, name)
+            let file = try fileSystem.lookup(caller.request, in: directory, name).get()
+            try requireDelete(caller, home, file)
+            try requireUnstuck(caller, home, file)
+            let isIdle = sharing.isIdle
+            if !isIdle { try sharing.admit(caller, file.file, .remove) }
+            let trail = isIdle ? nil : try trails(caller, directory, name)
+            let attempt = try withdrawFile(caller, in: directory, name, expected, shelf, mark)
+            guard case .done(var removed, let number) = attempt else { return attempt }
+            certain(home, &removed.directory)
+            if !isIdle {
+                sharing.unlinked(removed.file.file, name, in: directory)
+                sharing.directoryChanged(directory, by: caller)
+                sharing.ended(removed.file, trail)
+            }
+            return .done(removed, number: number)
+        }
+    }
+}
+
+extension Volume {
+    /// Brings a file back from a shelf, in the place of what is expected there, which goes for good.
+    public func unshelve(
+        _ caller: Caller, _ shelf: Shelf, to directory: FileID, _ name: UnsafeRawBufferPointer,
+        expected: ExpectedFile
+    ) -> Attempt<Renamed> {
+        attempt { () throws(Halt) in
+            _ = try placeable(caller, directory, name)
+            if !sharing.isIdle, case .file(let old, _) = expected { try sharing.admit(caller, old, .replace) }
+            let attempt = try unshelveFile(caller, shelf, to: directory, name, expected)
+            if case .done(let renamed, _) = attempt { replaced(caller, in: directory, name, renamed.other?.file) }
+            return attempt
+        }
+    }
+
+    private func unshelveFile(
+        _ caller: Caller, _ shelf: Shelf, to directory: FileID, _ name: UnsafeRawBufferPointer,
+        _ expected: ExpectedFile
+    ) throws(Halt) -> Attempt<Renamed> {
+        let request = caller.request
+        guard counts(directory) else {
+            return fileSystem.unshelve(request, shelf, to: directory, name, expected: expected)
+        }
+        return try meter.change { (state) throws(Halt) in
+            let coming = try shelf.name.withUnsafeBytes {
+                fileSystem.lookup(request, in: shelf.directory, $0)
+            }.get()
+            let from = try state.places(request, shelf.directory)
+            let to = try state.places(request, directory, name) ?? []
+            var old: (file: Attributes, home: Whereabouts?)?
+            if case .done(let there, _) = fileSystem.lookup(request, in: directory, name) {
+                old = (there, try state.home(request, there))
+            }
+            let load = Load(bytes: state.bytes(coming), files: 1)
+            try state.admit(request, to.filter { from?.contains($0) != true }, bytes: load.bytes, files: 1)
+            let attempt = fileSystem.unshelve(request, shelf, to: directory, name, expected: expected)
+            guard case .done(let renamed, let number) = attempt, number > 0 else { return attempt }
+            if let old, let left = renamed.other {
+                state.lost(request, old.file, home: old.home, in: directory, name, places: to, left: left)
+            }
+            state.move(request, coming.file.inode, load, from: from ?? [], to: to)
+            if from == nil {
+                let bytes = Int64(clamping: load.bytes)
+                state.add(request, state.owners(coming), of: coming.file.inode, bytes: bytes, files: 1)
+            }
+            return attempt
+        }
+    }
+}
+
+// MARK: - Quotas
+
+extension Volume {
+    /// What goes to the shelf counts there, if shelves count.
+    private func shelveFile(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ shelf: Shelf, size: UInt64,
+        uid: UInt32, gid: UInt32, _ place: () -> Attempt<PlacedFile>
+    ) throws(Halt) -> Attempt<PlacedFile> {
+        guard counts(directory) else { return place() }
+        let request = caller.request
+        return try meter.change { (state) throws(Halt) in
+            let leaving = try leaving(&state, request, in: directory, name, shelf)
+            guard let places = try state.places(request, directory, name) else { return place() }
+            try state.admit(request, places + [.user(uid), .group(gid)], bytes: size, files: 1)
+            let attempt = place()
+            if case .done(let placed, let number) = attempt, number > 0 {
+                if let leaving { shelved(&state, request, leaving) }
+                let subjects = places + state.owners(placed.file)
+                let bytes = Int64(clamping: placed.file.size)
+                state.add(request, subjects, of: placed.file.file.inode, bytes: bytes, files: 1)
+                state.held[placed.file.file]?.size = placed.file.size
+            }
+            return attempt
+        }
+    }
+
+    private func withdrawFile(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ expected: ExpectedFile,
+        _ shelf: Shelf?, _ mark: ShelfMark?
+    ) throws(Halt) -> Attempt<Removed> {
+        let request = caller.request
+        let withdraw = {
+            self.fileSystem.withdraw(
+                request, in: directory, name, expected: expected, to: shelf, leaving: mark)
+        }
+        guard counts(directory) else { return withdraw() }
+        return try meter.change { (state) throws(Halt) in
+            let file = try fileSystem.lookup(request, in: directory, name).get()
+            let home = try state.home(request, file)
+            let places = try state.places(request, directory, name)
+            var leaving: Leaving?
+            if let shelf { leaving = try self.leaving(&state, request, in: directory, name, shelf) }
+            let attempt = withdraw()
+            if case .done(let removed, let number) = attempt, number > 0, let places {
+                if let leaving {
+                    shelved(&state, request, leaving)
+                } else {
+                    state.lost(request, file, home: home, in: directory, name, places: places, left: removed.file)
+                }
+            }
+            return attempt
+        }
+    }
+
+    /// A file that is about to go to a shelf, with the places where it counts before and afterwards.
+    private struct Leaving {
+        var file: Attributes
+        var bytes: UInt64
+        var from: [QuotaSubject]
+        /// Nil: what lies there does not count.
+        var to: [QuotaSubject]?
+    }
+
+    private func leaving(
+        _ state: inout QuotaMeter.State, _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer,
+        _ shelf: Shelf
+    ) throws(Halt) -> Leaving? {
+        let file: Attributes
+        switch fileSystem.lookup(request, in: directory, name) {
+        case .done(let found, _): file = found
+        case .refused: return nil
+        case .lacks(let lack): throw .lacks(lack)
+        }
+        guard let from = try state.places(request, directory, name) else { return nil }
+        let home = try state.home(request, file)
+        let isHome = home?.directory == directory && home?.name.elementsEqual(name) == true
+        return Leaving(
+            file: file, bytes: isHome ? state.bytes(file) : 0, from: from,
+            to: try state.places(request, shelf.directory))
+    }
+
+    private func shelved(_ state: inout QuotaMeter.State, _ request: Request, _ leaving: Leaving) {
+        let load = Load(bytes: leaving.bytes, files: 1)
+        let inode = leaving.file.file.inode
+        state.move(request, inode, load, from: leaving.from, to: leaving.to ?? [])
+        guard leaving.to == nil, leaving.file.links == 1 else { return }
+        state.add(
+            request, state.owners(leaving.file), of: inode, bytes: -Int64(clamping: leaving.bytes), files: -1)
+    }
+}
