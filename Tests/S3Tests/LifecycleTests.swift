@@ -1,7 +1,8 @@
 import Foundation
 import Namespace
 import Runtime
-@testable import S3
+import S3
+import Synchronization
 import TestSupport
 import Testing
 import XML

@@ -2,6 +2,7 @@ import Foundation
 import Namespace
 import Runtime
 import S3
+import Synchronization
 import TestSupport
 import Testing
 

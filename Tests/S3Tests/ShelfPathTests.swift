@@ -1,4 +1,4 @@
-@testable import S3
+import S3
 import Testing
 
 @Suite struct ShelfPathTests {
