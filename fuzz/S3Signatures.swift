@@ -60,7 +60,8 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     guard String(validating: text, as: UTF8.self) != nil else { return 0 }
     if let again = refusal(signed, now), again.code == .signatureDoesNotMatch {
         precondition(
-            again.details.first { $0.name == "StringToSign" }?.value != toSign, "the signature that was told is refused")
+            again.details.first { $0.name == "StringToSign" }?.value != toSign, "the signature that was told is refused"
+        )
     }
     return 0
 }

@@ -16,7 +16,9 @@ import XML
         try LifecycleRules(try XMLElement(Array("<LifecycleConfiguration>\(text)</LifecycleConfiguration>".utf8)))
     }
 
-    private func set(_ site: Site, _ seconds: Int64) { site.clock.fixed.store(seconds * 1_000_000_000, ordering: .relaxed) }
+    private func set(_ site: Site, _ seconds: Int64) {
+        site.clock.fixed.store(seconds * 1_000_000_000, ordering: .relaxed)
+    }
 
     private func sweep(_ site: Site) async {
         let (service, loop) = (site.service, site.world.loops[0])
@@ -133,7 +135,7 @@ import XML
             await sweep(site)
         }
         // One older version is kept for good, and the mark with it.
-        #expect(try site.versions("/bkt?versions").map { $0.split(separator: " ")[1] } .contains("\(ids[3])"))
+        #expect(try site.versions("/bkt?versions").map { $0.split(separator: " ")[1] }.contains("\(ids[3])"))
         #expect(try site.request("DELETE", "/bkt/k?versionId=\(ids[3])").status == 204)
         await sweep(site)
         #expect(try site.versions("/bkt?versions").isEmpty)

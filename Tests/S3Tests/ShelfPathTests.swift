@@ -41,7 +41,10 @@ import Testing
     }
 
     @Test func damagedPathsAreNone() {
-        for text in ["", "v", "abc", "a\u{1}\u{1}0000000000000000nullx", "a\u{1}\u{1}000000000000000gnullv", "a.\u{3}\u{1}\u{1}0000000000000000nullv"] {
+        for text in [
+            "", "v", "abc", "a\u{1}\u{1}0000000000000000nullx", "a\u{1}\u{1}000000000000000gnullv",
+            "a.\u{3}\u{1}\u{1}0000000000000000nullv",
+        ] {
             #expect(Array(text.utf8).withUnsafeBytes { ShelfPath($0) } == nil)
         }
         for text in ["", "nul", "NULL", String(repeating: "g", count: 32), String(repeating: "0", count: 31)] {

@@ -13,7 +13,8 @@ extension Site {
         let (volume, clock) = (volume, clock)
         return try await world.loops[1].task { () async throws -> Value in
             while true {
-                let caller = Caller(Credential(uid: uid, gid: uid), Request(reader: 1, now: clock.wall()), isStateless: true)
+                let caller = Caller(
+                    Credential(uid: uid, gid: uid), Request(reader: 1, now: clock.wall()), isStateless: true)
                 switch body(volume, caller) {
                 case .done(let value, _): return value
                 case .refused(let error): throw error
@@ -65,7 +66,9 @@ extension Site {
         while true {
             let version = rest.range(of: "<Version>")
             let mark = rest.range(of: "<DeleteMarker>")
-            guard let next = [version, mark].compactMap({ $0 }).min(by: { $0.lowerBound < $1.lowerBound }) else { break }
+            guard let next = [version, mark].compactMap({ $0 }).min(by: { $0.lowerBound < $1.lowerBound }) else {
+                break
+            }
             found.append(Self.entry(&rest, next, isMark: next == mark))
         }
         return found
@@ -189,7 +192,9 @@ extension Site {
         let grouped = try site.request("GET", "/bkt?delimiter=%2F&versions")
         #expect(grouped.elements("Prefix").contains("a/") && !grouped.elements("Key").contains("a/x"))
         #expect(grouped.elements("Key").contains("a.b"))
-        #expect(try Set(site.versions("/bkt?prefix=a%2F&versions").map { $0.split(separator: " ")[0].drop { $0 == "-" } }) == ["a/x", "a/x.y"])
+        #expect(
+            try Set(site.versions("/bkt?prefix=a%2F&versions").map { $0.split(separator: " ")[0].drop { $0 == "-" } })
+                == ["a/x", "a/x.y"])
         try await site.close()
     }
 
@@ -266,7 +271,8 @@ extension Site {
         #expect(try site.request("GET", "/bkt/k").text == "first")
         let upload = try #require(try site.request("POST", "/bkt/k?uploads").element("UploadId"))
         let part = try site.request("PUT", "/bkt/k?partNumber=1&uploadId=\(upload)", body: Array("parts".utf8))
-        let list = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>\(part.field("etag") ?? "")</ETag></Part></CompleteMultipartUpload>"
+        let list =
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>\(part.field("etag") ?? "")</ETag></Part></CompleteMultipartUpload>"
         let whole = try site.request("POST", "/bkt/k?uploadId=\(upload)", body: Array(list.utf8))
         let made = try #require(whole.field("x-amz-version-id"))
         // Asked again it is the same version.
@@ -292,7 +298,8 @@ extension Site {
             for writer in 0..<6 {
                 group.addTask {
                     (0..<15).compactMap { round in
-                        try? site.request("PUT", "/bkt/k", body: Array("\(writer) \(round)".utf8)).field("x-amz-version-id")
+                        try? site.request("PUT", "/bkt/k", body: Array("\(writer) \(round)".utf8)).field(
+                            "x-amz-version-id")
                     }
                 }
             }
@@ -318,7 +325,8 @@ extension Site {
                         group.addTask {
                             (try? site.request(
                                 method, "/bkt/k", [("if-match", tag)],
-                                body: method == "PUT" ? [UInt8(writer + 2)] : []).status) ?? 0
+                                body: method == "PUT" ? [UInt8(writer + 2)] : []
+                            ).status) ?? 0
                         }
                     }
                     return await group.reduce(into: []) { $0.append($1) }

@@ -23,8 +23,11 @@ extension Volume {
             file.isLocked, file.type != .directory
         else { return false }
         try requireUnlocked(caller, file)
+        // The request's own change comes yet: with its token this one would be taken for it.
+        var request = caller.request
+        request.token = nil
         _ = try FileLock.nameBytes[0].withUnsafeBytes { name in
-            fileSystem.setExtendedAttribute(caller.request, file.file, name, nil)
+            fileSystem.setExtendedAttribute(request, file.file, name, nil)
         }.get()
         return true
     }

@@ -102,7 +102,8 @@ extension S3Call {
                 (BucketSettings.versioning, Array(Versioning.enabled.rawValue.utf8)),
                 (BucketSettings.lock, BucketLock().encoded),
             ] {
-                number = try await done { volume.setExtendedAttribute(caller, made.value.file.file, name, value) }.number
+                number = try await done { volume.setExtendedAttribute(caller, made.value.file.file, name, value) }
+                    .number
             }
         }
         try await settle(number)
@@ -143,7 +144,8 @@ extension S3Call {
         if let home = try await shelfHome(bucket, make: false) {
             guard try await shelved(home, prefix: [], from: [], max: 1).versions.isEmpty else {
                 throw S3Error(
-                    .bucketNotEmpty, "The bucket you tried to delete is not empty. You must delete all versions in the bucket.")
+                    .bucketNotEmpty,
+                    "The bucket you tried to delete is not empty. You must delete all versions in the bucket.")
             }
         }
         try await prune(bucket.file, actor)

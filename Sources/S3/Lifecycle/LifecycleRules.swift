@@ -146,7 +146,8 @@ package struct LifecycleRules: Sendable {
         }
         try Tag.check(rule.tags, max: Tag.objectMax)
         if let low = rule.greaterThan, let high = rule.lessThan, low >= high {
-            throw S3Error(.invalidRequest, "'ObjectSizeLessThan' has to be a value greater than 'ObjectSizeGreaterThan'.")
+            throw S3Error(
+                .invalidRequest, "'ObjectSizeLessThan' has to be a value greater than 'ObjectSizeGreaterThan'.")
         }
     }
 

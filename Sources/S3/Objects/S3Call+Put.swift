@@ -48,7 +48,8 @@ extension S3Call {
         if isWhole {
             setSum(body, &metadata)
             if metadata.stored.count < volume.placeAttributesMax {
-                return try await placeWhole(first, metadata, EntityTag.seal(body.md5Value), bucket, key, actor, expected)
+                return try await placeWhole(
+                    first, metadata, EntityTag.seal(body.md5Value), bucket, key, actor, expected)
             }
         }
         let file = try await nameless(bucket, actor)

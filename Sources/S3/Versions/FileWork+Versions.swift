@@ -250,7 +250,9 @@ extension FileWork {
             }
             if let match {
                 guard let current else { throw S3Error(.noSuchKey) }
-                guard EntityTag.list(match, has: EntityTag.of(current.file)) else { throw Conditions.failed("If-Match") }
+                guard EntityTag.list(match, has: EntityTag.of(current.file)) else {
+                    throw Conditions.failed("If-Match")
+                }
             }
             var mark: ShelfPath?
             if versioning != .none {

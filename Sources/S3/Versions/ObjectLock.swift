@@ -134,8 +134,9 @@ extension FileLock.Retention {
         guard let mode = FileLock.Mode(word: word) else {
             throw S3Error(.invalidArgument, "Unknown wormMode directive.")
         }
-        guard let seconds = Timestamp.extended(text), let (until, isBeyond) = Optional(
-            seconds.multipliedReportingOverflow(by: 1_000_000_000)), !isBeyond
+        guard let seconds = Timestamp.extended(text),
+            let (until, isBeyond) = Optional(
+                seconds.multipliedReportingOverflow(by: 1_000_000_000)), !isBeyond
         else { throw S3Error(.invalidArgument, "The retain until date must be provided in ISO 8601 format") }
         self.init(mode: mode, until: until)
     }
@@ -157,7 +158,8 @@ extension S3Call {
         let (bucket, actor) = try await open(.putBucketObjectLockConfiguration)
         let lock = try BucketLock(try await document())
         guard bucket.settings.versioning == .enabled else {
-            throw S3Error(.invalidBucketState, "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration")
+            throw S3Error(
+                .invalidBucketState, "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration")
         }
         try await set(BucketSettings.lock, lock.encoded, bucket, actor)
         respond()
@@ -182,7 +184,9 @@ extension S3Call {
 
     /// Whether who asks wants to end locks of the mode GOVERNANCE, and may.
     func bypasses(_ bucket: Bucket, _ key: [UInt8]) throws(S3Error) -> Bool {
-        guard request.value("x-amz-bypass-governance-retention")?.lowercased() == "true", let grant else { return false }
+        guard request.value("x-amz-bypass-governance-retention")?.lowercased() == "true", let grant else {
+            return false
+        }
         switch try decide(.bypassGovernanceRetention, bucket, key) {
         case .deny: return false
         case .allow: return true

@@ -44,7 +44,8 @@ extension Control {
             buckets.sort { $0.name.lexicographicallyPrecedes($1.name) }
             var shown: [JSON] = []
             for bucket in buckets {
-                shown.append(try await describe(String(decoding: bucket.name, as: UTF8.self), bucket.file, volume, paths))
+                shown.append(
+                    try await describe(String(decoding: bucket.name, as: UTF8.self), bucket.file, volume, paths))
             }
             return .array(shown)
         }
