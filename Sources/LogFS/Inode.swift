@@ -24,7 +24,8 @@ public struct FileID: Hashable, Sendable {
 /// 24 device u64  32 size u64  40 allocated u64  48 accessed i64  56 modified i64  64 changed i64  72 born i64
 /// 80 change u64  88 generation u64  96 parent u64  104 cookie u64  112 fork u64  120 extras u64  128 xattr bytes u32
 /// 132 streams u32, and of a directory: 136 next cookie u64  144 next inode u64  152 inodes' end u64
-/// 160 files u64  168 directories u64  176 bytes u64; of a sealed file: 136 digest 16 bytes  152 parts u32
+/// 160 files u64  168 directories u64  176 bytes u64  184 bytes of streams u64; of a sealed file: 136 digest 16 bytes
+/// 152 parts u32; of whatever has streams the last 8 bytes: bytes of its streams u64
 /// ```
 public struct Inode: Equatable, Sendable {
     public var number: UInt64 = 0
@@ -52,7 +53,7 @@ public struct Inode: Equatable, Sendable {
     public var generation: UInt64 = 0
     /// The directory with the file's first name: that is where its bytes count.
     public var parent: UInt64 = 0
-    /// Of that name.
+    /// Of that name; of a stream: the file that has it, as no directory does.
     var cookie: UInt64 = 0
     /// Holds the data.
     var fork: UInt64 = 0
@@ -60,6 +61,8 @@ public struct Inode: Equatable, Sendable {
     var extras: UInt64 = 0
     var xattrBytes: UInt32 = 0
     var streams: UInt32 = 0
+    /// Of all its streams, where there are any.
+    var streamBytes: UInt64 = 0
 
     /// What an object client wrote, as long as the content is that.
     public var seal: Seal?
@@ -86,19 +89,27 @@ public struct Inode: Equatable, Sendable {
     static let isSealed: UInt32 = 8
     /// A directory that is there only because something below it was made by its whole path.
     static let isImplied: UInt32 = 16
+    /// A named stream that its file has.
+    static let isStream: UInt32 = 64
 
     /// An older version of a file: its content does not change any more.
-    static let isShelved: UInt32 = 32
+    static let isShelved: UInt32 = 256
     /// Has the attribute `LogFS.lockName`.
-    static let isLocked: UInt32 = 64
+    static let isLocked: UInt32 = 128
 
     public var isImplied: Bool { has(Self.isImplied) }
     public var isShelved: Bool { has(Self.isShelved) }
     public var isLocked: Bool { has(Self.isLocked) }
+    public var isStream: Bool { has(Self.isStream) }
+    public var hasStreams: Bool { streams > 0 }
+    /// What the file counts for in the directory that has its first name.
+    var load: Totals {
+        isDirectory ? Totals() : Totals(bytes: Int64(clamping: size), streams: Int64(clamping: streamBytes))
+    }
 
     static let size = 136
     static let sealedSize = 156
-    static let directorySize = 184
+    static let directorySize = 192
 
     func has(_ flag: UInt32) -> Bool { flags & flag != 0 }
 
@@ -134,12 +145,14 @@ public struct Inode: Equatable, Sendable {
             nextCookie = bytes.u64(136)
             nextInode = bytes.u64(144)
             inodesEnd = bytes.u64(152)
-            own = Totals(files: bytes.i64(160), directories: bytes.i64(168), bytes: bytes.i64(176))
+            own = Totals(
+                files: bytes.i64(160), directories: bytes.i64(168), bytes: bytes.i64(176), streams: bytes.i64(184))
         } else if has(Self.isSealed) {
             precondition(bytes.count >= Self.sealedSize, "an inode record of another program")
             flags &= ~Self.isSealed
             seal = Seal(high: bytes.u64(136), low: bytes.u64(144), parts: bytes.u32(152))
         }
+        if streams > 0 { streamBytes = bytes.u64(bytes.count - 8) }
     }
 
     static func type(of record: UnsafeRawBufferPointer) -> FileType { FileType(rawValue: record[1]) ?? .file }
@@ -169,21 +182,28 @@ public struct Inode: Equatable, Sendable {
         base.put(extras, at: 120)
         base.put(xattrBytes, at: 128)
         base.put(streams, at: 132)
-        guard type == .directory else {
-            guard let seal else { return UnsafeRawBufferPointer(start: base, count: Self.size) }
+        var count = Self.size
+        if type == .directory {
+            base.put(nextCookie, at: 136)
+            base.put(nextInode, at: 144)
+            base.put(inodesEnd, at: 152)
+            base.put(own.files, at: 160)
+            base.put(own.directories, at: 168)
+            base.put(own.bytes, at: 176)
+            base.put(own.streams, at: 184)
+            count = Self.directorySize
+        } else if let seal {
             base.put(flags | Self.isSealed, at: 20)
             base.put(seal.high, at: 136)
             base.put(seal.low, at: 144)
             base.put(seal.parts, at: 152)
-            return UnsafeRawBufferPointer(start: base, count: Self.sealedSize)
+            count = Self.sealedSize
         }
-        base.put(nextCookie, at: 136)
-        base.put(nextInode, at: 144)
-        base.put(inodesEnd, at: 152)
-        base.put(own.files, at: 160)
-        base.put(own.directories, at: 168)
-        base.put(own.bytes, at: 176)
-        return UnsafeRawBufferPointer(start: base, count: Self.directorySize)
+        if streams > 0 {
+            base.put(streamBytes, at: count)
+            count += 8
+        }
+        return UnsafeRawBufferPointer(start: base, count: count)
     }
 
     /// A change at the time `now`; a clock that was set back does not take the file's times back.
@@ -214,20 +234,27 @@ public struct Totals: Equatable, Sendable {
     public var directories: Int64 = 0
     /// A file with several names counts where its first name is.
     public var bytes: Int64 = 0
+    /// Of named streams: where their file's are; those of a directory in itself.
+    public var streams: Int64 = 0
 
-    public init(files: Int64 = 0, directories: Int64 = 0, bytes: Int64 = 0) {
+    public init(files: Int64 = 0, directories: Int64 = 0, bytes: Int64 = 0, streams: Int64 = 0) {
         self.files = files
         self.directories = directories
         self.bytes = bytes
+        self.streams = streams
     }
 
-    var isZero: Bool { files == 0 && directories == 0 && bytes == 0 }
+    var isZero: Bool { files == 0 && directories == 0 && bytes == 0 && streams == 0 }
 
     static func + (a: Totals, b: Totals) -> Totals {
-        Totals(files: a.files &+ b.files, directories: a.directories &+ b.directories, bytes: a.bytes &+ b.bytes)
+        Totals(
+            files: a.files &+ b.files, directories: a.directories &+ b.directories, bytes: a.bytes &+ b.bytes,
+            streams: a.streams &+ b.streams)
     }
     static func - (a: Totals, b: Totals) -> Totals {
-        Totals(files: a.files &- b.files, directories: a.directories &- b.directories, bytes: a.bytes &- b.bytes)
+        Totals(
+            files: a.files &- b.files, directories: a.directories &- b.directories, bytes: a.bytes &- b.bytes,
+            streams: a.streams &- b.streams)
     }
     static func += (a: inout Totals, b: Totals) { a = a + b }
     static func -= (a: inout Totals, b: Totals) { a = a - b }

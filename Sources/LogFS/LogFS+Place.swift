@@ -199,9 +199,9 @@ extension Editing {
         store(inode)
         home.modified = now
         touch(&home, now)
-        count(&home, slot, Totals(files: 1, bytes: Int64(clamping: inode.size)) + away.here)
+        count(&home, slot, Totals(files: 1) + inode.load + away.here)
         store(home)
-        if let elsewhere = away.elsewhere, let other { try countBytes(elsewhere, Int64(clamping: other.size)) }
+        if let elsewhere = away.elsewhere, let other { try count(in: elsewhere, other.load) }
         return Placed(inode: inode, directory: home, other: other)
     }
 }

@@ -41,7 +41,7 @@ extension LogFS {
             if isDirectory { home.links -= 1 }
             edit.count(&home, slot, away.here)
             edit.store(home)
-            if let elsewhere = away.elsewhere { try edit.countBytes(elsewhere, Int64(clamping: inode.size)) }
+            if let elsewhere = away.elsewhere { try edit.count(in: elsewhere, inode.load) }
             try edit.remember(request, inode.number)
             return Removed(inode: inode, directory: home)
         }
@@ -77,6 +77,9 @@ extension Editing {
             guard inode.entries == 0 else { throw .refused(.notEmpty) }
             let slot = try slot(inode.number)
             let told = try sums(inode.number).told
+            // Nothing lies in it; its streams go with it.
+            if !inode.own.isZero { writer.effects.append(.counted(directory: slot, -inode.own)) }
+            inode.own = Totals()
             if writer.totals[slot].isUnsettled { delete(scratch.key(0, .unsettled, inode.number)) }
             delete(scratch.key(inode.number | KeyLayout.directorySpace, .sums))
             if !told.isZero {
@@ -95,10 +98,10 @@ extension Editing {
         if inode.has(Inode.hasLinkRecords) {
             delete(scratch.key(inode.number, .link, directory, entry.cookie))
         }
-        let size = Int64(clamping: inode.size)
+        let leaving = -inode.load - Totals(files: 1)
         if inode.links == 0 {
             end(&inode)
-            return Detached(here: Totals(files: -1, bytes: -size), elsewhere: nil)
+            return Detached(here: leaving, elsewhere: nil)
         }
         guard isHome else {
             store(inode)
@@ -118,19 +121,14 @@ extension Editing {
         inode.parent = home.directory
         inode.cookie = home.cookie
         store(inode)
-        return Detached(here: Totals(files: -1, bytes: -size), elsewhere: home.directory)
-    }
-
-    func countBytes(_ directory: UInt64, _ delta: Int64) throws(Halt) {
-        guard delta != 0, var home = try inode(directory) else { return }
-        count(&home, try slot(directory), Totals(bytes: delta))
-        store(home)
+        return Detached(here: leaving, elsewhere: home.directory)
     }
 
     /// The last name is gone.
     func end(_ inode: inout Inode) {
         inode.links = 0
         inode.parent = 0
+        inode.flags &= ~Inode.isStream
         guard writer.isOpen(inode.number) else {
             erase(inode)
             return

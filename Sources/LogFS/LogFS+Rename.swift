@@ -164,7 +164,7 @@ private struct Move {
             }
             try finish(edit, now, -share, share + leaves)
         }
-        if let elsewhere, let other { try edit.countBytes(elsewhere, Int64(clamping: other.size)) }
+        if let elsewhere, let other { try edit.count(in: elsewhere, other.load) }
     }
 
     mutating func exchange(_ edit: Editing, _ now: Int64) throws(Halt) {
@@ -240,6 +240,6 @@ private struct Move {
         file.flags &= ~Inode.isShelved
         edit.touch(&file, now)
         if file.isDirectory { return Totals(directories: 1) }
-        return Totals(files: 1, bytes: isHome ? Int64(clamping: file.size) : 0)
+        return Totals(files: 1) + (isHome ? file.load : Totals())
     }
 }

@@ -51,7 +51,7 @@ extension LogFS {
             edit.touch(&home, request.now)
             edit.count(&home, slot, leaves)
             edit.store(home)
-            if let elsewhere { try edit.countBytes(elsewhere, Int64(clamping: inode.size)) }
+            if let elsewhere { try edit.count(in: elsewhere, inode.load) }
             return Removed(inode: inode, directory: home)
         }
         if case .done(let removed, _) = attempt { forget(removed.inode) }
@@ -81,7 +81,7 @@ extension Editing {
         if inode.links == 1 { inode.flags |= Inode.isShelved }
         touch(&inode, now)
         store(inode)
-        let share = Totals(files: 1, bytes: isHome ? Int64(clamping: inode.size) : 0)
+        let share = Totals(files: 1) + (isHome ? inode.load : Totals())
         var comes = share
         if let marker {
             var mark = Inode()

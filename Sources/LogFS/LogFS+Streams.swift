@@ -46,6 +46,8 @@ extension LogFS {
             record.nextInode += 1
             edit.store(record)
             stream.type = .file
+            stream.flags = Inode.isStream
+            stream.cookie = file.number
             stream.mode = file.mode
             stream.uid = file.uid
             stream.gid = file.gid
@@ -77,6 +79,7 @@ extension LogFS {
             edit.touch(&stream, request.now)
             edit.end(&stream)
             file.streams -= 1
+            try edit.countStreams(&file, -Int64(clamping: stream.size))
             edit.touch(&file, request.now)
             edit.store(file)
             try edit.remember(request, stream.number)

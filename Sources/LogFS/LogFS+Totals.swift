@@ -61,10 +61,29 @@ extension Editing {
         writer.effects.append(.unsettled(slot))
     }
 
-    /// What came to a file, or went: its bytes count where its first name is.
+    /// What came to a file, or went: its bytes count where its first name is, those of a stream where its file's do.
     func countBytes(_ inode: Inode, _ delta: Int64) throws(Halt) {
-        guard delta != 0, inode.parent != 0, var home = try self.inode(inode.parent) else { return }
-        count(&home, try slot(home.number), Totals(bytes: delta))
+        guard delta != 0 else { return }
+        if inode.isStream {
+            guard var owner = try self.inode(inode.cookie) else { return }
+            try countStreams(&owner, delta)
+            return store(owner)
+        }
+        try count(in: inode.parent, Totals(bytes: delta))
+    }
+
+    /// What came to the streams of a file, or went. The caller stores its record.
+    func countStreams(_ owner: inout Inode, _ delta: Int64) throws(Halt) {
+        owner.streamBytes = UInt64(clamping: Int64(clamping: owner.streamBytes) + delta)
+        let totals = Totals(streams: delta)
+        guard owner.isDirectory else { return try count(in: owner.parent, totals) }
+        // One that is gone and open has no place any more.
+        if owner.links > 0 { count(&owner, try slot(owner.number), totals) }
+    }
+
+    func count(in directory: UInt64, _ delta: Totals) throws(Halt) {
+        guard !delta.isZero, directory != 0, var home = try inode(directory) else { return }
+        count(&home, try slot(directory), delta)
         store(home)
     }
 

@@ -8,14 +8,21 @@ struct DirectorySums {
     var below = Totals()
     var told = Totals()
 
-    static let size = 49
+    static let size = 1 + 2 * totalsSize
+    static let totalsSize = 32
 
     init() {}
 
     init(_ bytes: UnsafeRawBufferPointer) {
         precondition(bytes.count >= Self.size && bytes[0] == KeyLayout.version, "sums of another program")
-        below = Totals(files: bytes.i64(1), directories: bytes.i64(9), bytes: bytes.i64(17))
-        told = Totals(files: bytes.i64(25), directories: bytes.i64(33), bytes: bytes.i64(41))
+        below = Self.totals(bytes, at: 1)
+        told = Self.totals(bytes, at: 1 + Self.totalsSize)
+    }
+
+    private static func totals(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Totals {
+        Totals(
+            files: bytes.i64(offset), directories: bytes.i64(offset + 8), bytes: bytes.i64(offset + 16),
+            streams: bytes.i64(offset + 24))
     }
 }
 
@@ -30,9 +37,11 @@ extension Editing {
         let memory = scratch.value
         memory.put(KeyLayout.version, at: 0)
         for (index, totals) in [sums.below, sums.told].enumerated() {
-            memory.put(totals.files, at: 1 + 24 * index)
-            memory.put(totals.directories, at: 9 + 24 * index)
-            memory.put(totals.bytes, at: 17 + 24 * index)
+            let offset = 1 + DirectorySums.totalsSize * index
+            memory.put(totals.files, at: offset)
+            memory.put(totals.directories, at: offset + 8)
+            memory.put(totals.bytes, at: offset + 16)
+            memory.put(totals.streams, at: offset + 24)
         }
         put(
             scratch.key(directory | KeyLayout.directorySpace, .sums),

@@ -286,6 +286,84 @@ struct FeatureTests {
         }
     }
 
+    /// Bytes of streams count where their file's do, those of a directory in itself, whatever becomes of either.
+    @Test func bytesOfStreams() {
+        Bench.files { files, _ in
+            func directory(_ name: String) async throws -> FileID {
+                try await outcome(files) { request in
+                    with(Array(name.utf8)) {
+                        files.create(
+                            request, in: files.rootID, $0, NewFile(type: .directory, mode: 0o755, uid: 0, gid: 0))
+                    }
+                }.get().inode.id
+            }
+            func stream(_ name: String, of id: FileID) async throws -> FileID {
+                try await outcome(files) { request in
+                    with(Array(name.utf8)) { files.createStream(request, of: id, $0) }
+                }.get().id
+            }
+            func bytes(_ id: FileID) async throws -> Int64 {
+                let usage = try await outcome(files) { files.usage($0, id) }.get()
+                try await files.flushAll()
+                let totals = try await outcome(files) { files.totals($0, id) }.get()
+                #expect(usage == totals)
+                try await expectSound(files)
+                return totals.streams
+            }
+            let (a, b) = (try await directory("a"), try await directory("b"))
+            let file = try await outcome(files) { request in
+                with([0x66]) { files.create(request, in: a, $0, NewFile(type: .file, mode: 0o644, uid: 0, gid: 0)) }
+            }.get().inode.id
+            let (first, second) = (try await stream("1", of: file), try await stream("2", of: file))
+            try await write(files, first, [UInt8](repeating: 1, count: 1000), at: 0)
+            try await write(files, second, [UInt8](repeating: 1, count: 50), at: 50)
+            #expect(try await outcome(files) { files.streamBytes($0, of: file) }.get() == 1100)
+            #expect(try await bytes(a) == 1100)
+            #expect(try await outcome(files) { files.streamBytes($0, of: file) }.get() == 1100)
+            #expect(try await outcome(files) { files.owner($0, ofStream: second) }.get()?.id == file)
+            #expect(try await outcome(files) { files.owner($0, ofStream: file) }.get() == nil)
+            try await files.resize(first, to: 400, now: 1)
+            #expect(try await bytes(a) == 500)
+            _ = try await outcome(files) { request in
+                with([0x66]) { name in files.rename(request, from: a, name, to: b, name) }
+            }.get()
+            #expect(try await bytes(a) == 0)
+            #expect(try await bytes(b) == 500)
+            // With a second name they stay where the first one is, and go to the other when that goes.
+            _ = try await outcome(files) { request in with([0x67]) { files.link(request, file, in: a, $0) } }.get()
+            #expect(try await bytes(a) == 0)
+            _ = try await outcome(files) { request in with([0x66]) { files.unlink(request, in: b, $0) } }.get()
+            #expect(try await bytes(a) == 500)
+            #expect(try await bytes(b) == 0)
+            // One that is removed while it is open, and written to.
+            _ = try await outcome(files) { files.open($0, second) }.get()
+            _ = try await outcome(files) { request in
+                with(Array("2".utf8)) { files.removeStream(request, of: file, $0) }
+            }.get()
+            try await write(files, second, [UInt8](repeating: 1, count: 70), at: 500)
+            #expect(try await bytes(a) == 400)
+            _ = try await outcome(files) { files.close($0, second) }.get()
+            // A directory's go with it; who writes to one then does no harm.
+            let own = try await stream("d", of: b)
+            try await write(files, own, [UInt8](repeating: 1, count: 33), at: 0)
+            #expect(try await bytes(b) == 33)
+            #expect(try await bytes(files.rootID) == 433)
+            _ = try await outcome(files) { files.open($0, own) }.get()
+            _ = try await outcome(files) { files.open($0, b) }.get()
+            _ = try await outcome(files) { request in
+                with(Array("b".utf8)) { files.rmdir(request, in: files.rootID, $0) }
+            }.get()
+            try await write(files, own, [UInt8](repeating: 1, count: 90), at: 33)
+            #expect(try await bytes(files.rootID) == 400)
+            _ = try await outcome(files) { files.close($0, b) }.get()
+            try await files.tidy()
+            #expect(try await bytes(files.rootID) == 400)
+            _ = try await outcome(files) { files.close($0, own) }.get()
+            try await files.tidy()
+            #expect(try await bytes(files.rootID) == 400)
+        }
+    }
+
     @Test func farOffsets() {
         Bench.files { files, _ in
             let id = try await make(files, "far")

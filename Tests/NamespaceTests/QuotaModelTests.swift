@@ -18,6 +18,26 @@ import Testing
         var isDirectory: Bool
         /// Where its bytes count.
         var home: Name
+        var streams: [Int: UInt64] = [:]
+
+        var streamBytes: UInt64 { streams.values.reduce(0, +) }
+        var bytes: UInt64 { (isDirectory ? 0 : size) + streamBytes }
+    }
+
+    /// A file that is to become an object in a directory.
+    struct Draft {
+        var id: FileID
+        var near: Int
+        var uid: UInt32
+        var gid: UInt32
+        var size: UInt64
+    }
+
+    struct Upload {
+        var directory: FileID
+        var bucket: Int
+        var owner: UInt32
+        var parts: [(id: FileID, size: UInt64)] = []
     }
 
     struct Usage: Equatable {
@@ -31,6 +51,8 @@ import Testing
         var names: [Name: Int] = [:]
         var limits: [QuotaSubject: QuotaLimit] = [:]
         var next = 1
+        var drafts: [Int: Draft] = [:]
+        var uploads: [Int: Upload] = [:]
 
         init(root: FileID) {
             files[0] = File(
@@ -45,19 +67,36 @@ import Testing
                 found[subject, default: Usage()].bytes += Int64(bytes)
                 found[subject, default: Usage()].files += files
             }
-            for (number, file) in files where number != 0 {
-                add(.user(file.uid), file.size, 1)
-                add(.group(file.gid), file.size, 1)
-            }
-            for (name, number) in names {
-                let size = files[number].map { $0.home == name ? $0.size : 0 } ?? 0
-                add(.volume, size, 1)
-                var place = name.directory
+            func addAround(_ directory: Int, _ bytes: UInt64, _ count: Int64) {
+                add(.volume, bytes, count)
+                // What was to come to a directory that is gone is left to the root.
+                var place = files[directory] == nil ? 0 : directory
                 while let above = files[place] {
-                    add(.tree(above.id), size, 1)
+                    add(.tree(above.id), bytes, count)
                     if place == 0 { break }
                     place = above.home.directory
                 }
+            }
+            for (number, file) in files {
+                if file.isDirectory { addAround(number, file.streamBytes, 0) }
+                guard number != 0 else { continue }
+                add(.user(file.uid), file.bytes, 1)
+                add(.group(file.gid), file.bytes, 1)
+            }
+            for (name, number) in names {
+                let file = files[number].flatMap { $0.home == name && !$0.isDirectory ? $0 : nil }
+                addAround(name.directory, file?.bytes ?? 0, 1)
+            }
+            for draft in drafts.values {
+                add(.user(draft.uid), draft.size, 0)
+                add(.group(draft.gid), draft.size, 0)
+                addAround(draft.near, draft.size, 0)
+            }
+            for upload in uploads.values {
+                let size = upload.parts.reduce(0) { $0 + $1.size }
+                add(.user(upload.owner), size, 0)
+                add(.group(upload.owner), size, 0)
+                addAround(upload.bucket, size, 0)
             }
             return found
         }
@@ -86,7 +125,7 @@ import Testing
             for step in 0..<Self.stepsPerSeed {
                 try await run.step()
                 guard run.isSame() else {
-                    Issue.record("seed \(seed), step \(step): \(run.difference)")
+                    Issue.record("seed \(seed), step \(step), after \(run.steps): \(run.difference)")
                     return
                 }
             }
@@ -97,6 +136,7 @@ import Testing
             let isSame = run.isSame()
             #expect(isSame, "seed \(seed), counted anew: \(run.difference)")
             #expect(!subjects.isEmpty && run.refusals > 100 && run.changes > 1000)
+            #expect(run.ways.count == Run.waysMax, "seed \(seed): only \(run.ways) came about")
         }
     }
 
@@ -109,6 +149,12 @@ import Testing
         var difference = ""
         var refusals = 0
         var changes = 0
+        /// The last ones, by what they did.
+        var steps: [String] = []
+        static let stepsShown = 4
+        /// What of streams, drafts and uploads has been done.
+        var ways: Set<String> = []
+        static let waysMax = 9
 
         init(rig: VolumeRig, seed: UInt64) {
             self.rig = rig
@@ -133,7 +179,8 @@ import Testing
         }
 
         /// What the volume answered must be what the model says, and changes the model if it was done.
-        private mutating func take(_ after: Model, _ error: FileError?, isPlain: Bool = true, isBound: Bool = true) {
+        mutating func take(_ after: Model, _ error: FileError?, isPlain: Bool = true, isBound: Bool = true) {
+            if let error, !steps.isEmpty { steps[steps.count - 1] += " \(error)" }
             if error == nil {
                 changes += 1
                 if isBound, !model.allows(after) { Issue.record("a change beyond a limit was made") }
@@ -161,7 +208,10 @@ import Testing
         private func id(_ number: Int) -> FileID { model.files[number]?.id ?? rig.root }
 
         mutating func step() async throws {
-            switch generator.below(20) {
+            let kind = generator.below(28)
+            steps.append("\(kind)")
+            if steps.count > Self.stepsShown { steps.removeFirst() }
+            switch kind {
             case 0, 1, 2: await make(isDirectory: generator.below(3) == 0)
             case 3, 4, 5, 6: await write()
             case 7, 8: await resize()
@@ -172,7 +222,10 @@ import Testing
             case 16: await clone()
             case 17: await place()
             case 18: if let file = some({ !$0.isDirectory }) { _ = try await rig.volume.fileSystem.flush(id(file)) }
-            default: if generator.below(20) == 0 { try await setLimits() }
+            case 19: if generator.below(20) == 0 { try await setLimits() }
+            case 20, 21, 22: try await changeStream()
+            case 23, 24, 25: try await changeDraft()
+            default: try await changeUpload()
             }
         }
 

@@ -226,12 +226,12 @@ package final class Guest {
         package var lease: (key: UInt64, state: UInt32)?
         package var oplock: UInt8
         /// Others, by their names.
-        package var contexts: [(name: String, data: [UInt8])]
+        package var contexts: [(name: [UInt8], data: [UInt8])]
 
         package init(
             access: UInt32 = 0x12_019F, share: UInt32 = 7, disposition: UInt32 = 1, options: UInt32 = 0,
             lease: (key: UInt64, state: UInt32)? = nil, oplock: UInt8 = 0,
-            contexts: [(name: String, data: [UInt8])] = []
+            contexts: [(name: [UInt8], data: [UInt8])] = []
         ) {
             self.access = access
             self.share = share
@@ -245,7 +245,7 @@ package final class Guest {
         /// The same, to outlive its connection.
         package func durable() -> Opening {
             var opening = self
-            opening.contexts.append(("DHnQ", [UInt8](repeating: 0, count: 16)))
+            opening.contexts.append((Array("DHnQ".utf8), [UInt8](repeating: 0, count: 16)))
             return opening
         }
 
@@ -257,7 +257,22 @@ package final class Guest {
             wire.zeros(12)
             wire.u64(guid)
             wire.u64(0)
-            opening.contexts.append(("DH2Q", wire.bytes))
+            opening.contexts.append((Array("DH2Q".utf8), wire.bytes))
+            return opening
+        }
+
+        /// Of an application that may go on elsewhere.
+        package func instance(_ id: UInt64) -> Opening {
+            var opening = self
+            var wire = Wire()
+            wire.u16(20)
+            wire.u16(0)
+            wire.u64(id)
+            wire.u64(0)
+            let name: [UInt8] = [
+                0x45, 0xBC, 0xA6, 0x6A, 0xEF, 0xA7, 0xF7, 0x4A, 0x90, 0x08, 0xFA, 0x46, 0x2E, 0x14, 0x4D, 0x74,
+            ]
+            opening.contexts.append((name, wire.bytes))
             return opening
         }
 
@@ -271,7 +286,7 @@ package final class Guest {
                 wire.u64(0)
                 wire.u32(0)
             }
-            opening.contexts.append((guid == nil ? "DHnC" : "DH2C", wire.bytes))
+            opening.contexts.append((Array((guid == nil ? "DHnC" : "DH2C").utf8), wire.bytes))
             return opening
         }
     }
@@ -285,21 +300,21 @@ package final class Guest {
             wire.u64(0)
             wire.u32(lease.state)
             wire.zeros(12)
-            contexts.append(("RqLs", wire.bytes))
+            contexts.append((Array("RqLs".utf8), wire.bytes))
         }
         var list = Wire()
         for (index, context) in contexts.enumerated() {
-            let count = 24 + context.data.count
+            let name = context.name + [UInt8](repeating: 0, count: -(context.name.count) & 7)
+            let count = 16 + name.count + context.data.count
             let padded = (count + 7) & ~7
             let isLast = index == contexts.count - 1
             list.u32(isLast ? 0 : UInt32(padded))
             list.u16(16)
-            list.u16(4)
+            list.u16(UInt16(context.name.count))
             list.u16(0)
-            list.u16(24)
+            list.u16(UInt16(16 + name.count))
             list.u32(UInt32(context.data.count))
-            list.bytes += Array(context.name.utf8)
-            list.u32(0)
+            list.bytes += name
             list.bytes += context.data
             if !isLast { list.zeros(padded - count) }
         }

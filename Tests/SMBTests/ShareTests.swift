@@ -50,4 +50,95 @@ import Testing
         #expect(objects() > before)
         try await site.close()
     }
+
+    private static func info(_ handle: FileHandle, _ type: UInt8, _ level: UInt8) -> [UInt8] {
+        var wire = Wire()
+        wire.u16(41)
+        wire.u8(type)
+        wire.u8(level)
+        wire.u32(4096)
+        wire.u16(0)
+        wire.u16(0)
+        wire.u32(0)
+        wire.u32(0)
+        wire.u32(0)
+        wire.handle(handle)
+        return wire.bytes
+    }
+
+    /// Room is what the quota of the directory leaves where the handle is, and names begin at the share's root.
+    @Test func whatAShareOfADirectoryTells() async throws {
+        let site = try await Site()
+        let above = try await site.make("d", type: .directory)
+        let shown = try await site.make("e", type: .directory, in: above)
+        let deep = try await site.make("f", type: .directory, in: shown)
+        _ = try await site.make("inside", in: deep)
+        let volume = site.volume
+        let quota = QuotaRecord(subject: .tree(deep), limit: QuotaLimit(hardBytes: 409_600))
+        volume.setQuotas([quota], loop: site.loop)
+        while volume.quota(.tree(deep))?.isCounted != true { try await Task.sleep(for: .milliseconds(1)) }
+        let client = try Guest(ready: site.listener.address)
+        #expect(try client.connect("below").status == .success)
+        let directory = Guest.Opening(access: 0x12_0089, options: 1)
+        let (root, below) = (try client.open("", directory), try client.open("f", directory))
+        let file = try client.open("f\\inside")
+        #expect(root.status == .success && below.status == .success && file.status == .success)
+        // FileFsSizeInformation: units of all and of those that are free, and bytes of a unit.
+        func bytes(_ handle: FileHandle) throws -> UInt64 {
+            let reply = try client.ask(.queryInfo, Self.info(handle, 2, 3))
+            #expect(reply.status == .success)
+            return reply.u64(72) * UInt64(reply.u32(88)) * UInt64(reply.u32(92))
+        }
+        #expect(try bytes(below.handle) == 409_600)
+        #expect(try bytes(file.handle) == 409_600)
+        #expect(try bytes(root.handle) > 1 << 40)
+        // FileNormalizedNameInformation would do as well; every client asks for all.
+        let all = try client.ask(.queryInfo, Self.info(file.handle, 1, 18))
+        #expect(all.status == .success && all.says("\\f\\inside") && !all.says("\\e\\f"))
+        let top = try client.ask(.queryInfo, Self.info(root.handle, 1, 18))
+        #expect(top.status == .success && !top.says("e"))
+        try await site.close()
+    }
+
+    /// [MS-SMB2] 3.3.5.9.13: what an application had open at one client ends when it opens the same at another.
+    @Test func anApplicationGoesOnElsewhere() async throws {
+        let site = try await Site()
+        _ = try await site.make("f")
+        _ = try await site.make("g")
+        let first = try Guest(ready: site.listener.address, guid: 1, dialect: 0x0302)
+        let second = try Guest(ready: site.listener.address, guid: 2, dialect: 0x0302)
+        let alone = Guest.Opening(share: 0)
+        let old = try first.open("f", alone.durable(1).instance(7))
+        let beside = try first.open("g", alone.instance(7))
+        #expect(old.status == .success && beside.status == .success)
+        // Another application, and one that does not say so, is kept out.
+        #expect(try second.open("f", alone.instance(8)).status == .sharingViolation)
+        #expect(try second.open("f", alone).status == .sharingViolation)
+        #expect(try first.write(old.handle, "still").status == .success)
+        // The same client's own opens stay as well.
+        #expect(try first.open("f", alone.instance(7)).status == .sharingViolation)
+        let new = try second.open("f", alone.instance(7))
+        #expect(new.status == .success)
+        #expect(try first.write(old.handle, "late").status == .fileClosed)
+        #expect(try first.close(old.handle).status == .fileClosed)
+        #expect(try first.write(beside.handle, "other file").status == .success)
+        // It comes back.
+        #expect(try first.open("f", alone.instance(7)).status == .success)
+        #expect(try second.close(new.handle).status == .fileClosed)
+        // Of a client that is away, too.
+        let third = try Guest(ready: site.listener.address, guid: 3, dialect: 0x0302)
+        let kept = try third.open("g", Guest.Opening(oplock: 9).durable(5).instance(9))
+        #expect(kept.status == .sharingViolation)
+        _ = try first.close(beside.handle)
+        let durable = try third.open("g", Guest.Opening(share: 0, oplock: 9).durable(5).instance(9))
+        #expect(durable.status == .success)
+        third.peer.close()
+        var last = try second.open("g", alone.instance(9))
+        for _ in 0..<500 where last.status != .success {
+            try await Task.sleep(for: .milliseconds(10))
+            last = try second.open("g", alone.instance(9))
+        }
+        #expect(last.status == .success)
+        try await site.close()
+    }
 }

@@ -12,9 +12,9 @@ extension Check {
                 isRooted = true
                 break
             }
-            if let owner = streamOwner[next] {
+            if let stream = inodes[next], stream.isStream {
                 parts.append("stream \(next) of")
-                next = owner
+                next = stream.cookie
                 continue
             }
             guard let inode = inodes[next], let name = await name(of: inode) else {

@@ -14,7 +14,8 @@ public final class Check {
     private(set) var inodes: [UInt64: Inode] = [:]
     private var links: [UInt64: UInt32] = [:]
     private var linkRecords: [UInt64: Int] = [:]
-    private(set) var streamOwner: [UInt64: UInt64] = [:]
+    /// The forks that name streams, by the streams' inodes.
+    private var streamForks: [UInt64: UInt64] = [:]
     /// Inodes whose home entry was met.
     private var homes: Set<UInt64> = []
     private var own: [UInt64: Totals] = [:]
@@ -39,6 +40,7 @@ public final class Check {
         var inline: UInt64?
         var xattrBytes: UInt32 = 0
         var streams: UInt32 = 0
+        var streamBytes: UInt64 = 0
         var owners = 0
     }
 
@@ -195,8 +197,10 @@ public final class Check {
                 UInt32(key.count - KeyLayout.prefixCount) + value.u32(1)
         case .xattrPart: break
         case .stream:
-            forks[id & ~KeyLayout.forkSpace, default: Fork()].streams += 1
-            streamOwner[value.u64(1)] = id & ~KeyLayout.forkSpace
+            let fork = id & ~KeyLayout.forkSpace
+            forks[fork, default: Fork()].streams += 1
+            forks[fork]?.streamBytes &+= inodes[value.u64(1)]?.size ?? 0
+            streamForks[value.u64(1)] = fork
         }
     }
 
@@ -238,7 +242,7 @@ public final class Check {
             subdirectories[directory, default: 0] += 1
         } else {
             counts.files += 1
-            if isHome { counts.bytes += Int64(clamping: inode.size) }
+            if isHome { counts += inode.load }
         }
         own[directory] = counts
     }
@@ -266,10 +270,13 @@ public final class Check {
             compareExtras(inode)
             if inode.isDirectory { continue }
             let names = links[number] ?? 0
-            if streamOwner[number] != nil {
+            if let fork = streamForks[number] {
                 if inode.links != 1 || names != 0 {
                     report(.linkCount(inode: number, recorded: inode.links, counted: names + 1))
                 }
+                // Its file may be gone: then the fork is to be reclaimed.
+                let isOwned = inodes[inode.cookie].map { $0.extras == fork } ?? reclaims.contains(fork)
+                if !inode.isStream || !isOwned { report(.streamOwner(inode: number)) }
                 continue
             }
             if inode.links != names { report(.linkCount(inode: number, recorded: inode.links, counted: names)) }
@@ -308,6 +315,9 @@ public final class Check {
         if inode.streams != fork.streams {
             report(.streams(inode: inode.number, recorded: inode.streams, counted: fork.streams))
         }
+        if inode.streamBytes != fork.streamBytes {
+            report(.streamBytes(inode: inode.number, recorded: inode.streamBytes, counted: fork.streamBytes))
+        }
         if inode.xattrBytes != fork.xattrBytes {
             report(.xattrBytes(inode: inode.number, recorded: inode.xattrBytes, counted: fork.xattrBytes))
         }
@@ -330,7 +340,8 @@ public final class Check {
             }
             let wanted = isOpen ? 0 : 2 + (subdirectories[number] ?? 0)
             if inode.links != wanted { report(.linkCount(inode: number, recorded: inode.links, counted: wanted)) }
-            let counted = own[number] ?? Totals()
+            var counted = own[number] ?? Totals()
+            if !isOpen { counted.streams += Int64(clamping: inode.streamBytes) }
             if inode.own != counted { report(.own(directory: number, recorded: inode.own, counted: counted)) }
             let sums = sums[number] ?? DirectorySums()
             let below = told[number] ?? Totals()

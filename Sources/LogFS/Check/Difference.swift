@@ -28,6 +28,10 @@ public enum Difference: Equatable, Sendable {
     case unsettledNotMarked(directory: UInt64)
     case inodeNotGivenOut(UInt64)
     case streams(inode: UInt64, recorded: UInt32, counted: UInt32)
+    /// Bytes of all its streams.
+    case streamBytes(inode: UInt64, recorded: UInt64, counted: UInt64)
+    /// A stream that says that it is another file's than the one that names it.
+    case streamOwner(inode: UInt64)
     case xattrBytes(inode: UInt64, recorded: UInt32, counted: UInt32)
     /// The sum over all settings is not what there is.
     case settings(recorded: UInt32, counted: UInt32)
@@ -43,8 +47,8 @@ extension Difference {
         switch self {
         case .extentBehindEnd(let inode, _), .allocated(let inode, _, _), .linkCount(let inode, _, _),
             .linkRecords(let inode, _, _), .homeless(let inode), .lost(let inode), .orphanOfNothing(let inode),
-            .streams(let inode, _, _), .xattrBytes(let inode, _, _), .unreadable(let inode, _, _),
-            .inodeNotGivenOut(let inode):
+            .streams(let inode, _, _), .streamBytes(let inode, _, _), .streamOwner(let inode),
+            .xattrBytes(let inode, _, _), .unreadable(let inode, _, _), .inodeNotGivenOut(let inode):
             inode
         case .entryOfNothing(let directory, _, _), .entryType(let directory, _), .entryKeys(let directory, _),
             .cookieNotGivenOut(let directory, _), .directoryOfNothing(let directory), .own(let directory, _, _),

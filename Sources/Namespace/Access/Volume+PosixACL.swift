@@ -38,7 +38,8 @@ extension Volume {
     public func setPosixACL(
         _ caller: Caller, _ file: FileID, access: NewPosixACL, passedOn: NewPosixACL
     ) -> Attempt<Changed> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.setPosixACL($1, file, access: access, passedOn: passedOn) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             let found = try attributes(caller, of: file)
             guard found.type != .symlink else { throw .refused(.notSupported) }

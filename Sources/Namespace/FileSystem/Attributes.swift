@@ -60,6 +60,9 @@ public struct Attributes: Equatable, Sendable {
     public var isLocked = false
     /// There is an access list beside the mode.
     public var hasACL = false
+    /// A named stream of another file.
+    public var isStream = false
+    public var hasStreams = false
 
     public init(file: FileID, type: FileType) {
         self.file = file

@@ -6,6 +6,9 @@ extension FileSystem {
     public func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) {}
     public func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool) {}
 
+    public func guest(of file: FileID, orFormer: Bool) -> GuestVolume? { nil }
+    public var guests: [Volume] { [] }
+
     public func isRepeated(_ request: Request) -> Attempt<Bool> { .done(false, number: 0) }
 
     public func usage(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals> {
@@ -31,6 +34,10 @@ extension FileSystem {
     public func streams(
         _ request: Request, of file: FileID, after name: UnsafeRawBufferPointer
     ) -> Attempt<[(name: [UInt8], stream: Attributes)]> { .done([], number: 0) }
+
+    public func owner(_ request: Request, ofStream file: FileID) -> Attempt<Attributes?> { .done(nil, number: 0) }
+
+    public func streamBytes(_ request: Request, of file: FileID) -> Attempt<UInt64> { .done(0, number: 0) }
 
     public func punch(
         _ request: Request, _ file: FileID, at offset: UInt64, length: UInt64

@@ -104,8 +104,8 @@ public protocol FileSystem: ObjectFiles, VersionedFiles, AnyObject, Sendable {
     func space(_ request: Request, at file: FileID) -> Attempt<Space>
     /// Whether a request with this token was made before: then it gets its first answer, whatever has become of its names.
     func isRepeated(_ request: Request) -> Attempt<Bool>
-    /// All names below a directory and the bytes of files that have their first name there, with what was written and not
-    /// flushed. Exact if nobody changes anything meanwhile.
+    /// All names below a directory and the bytes of files that have their first name there, with those of their streams and
+    /// with what was written and not flushed. Exact if nobody changes anything meanwhile.
     func usage(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals>
     /// Shows files that have names, the root aside, in the order of their inodes' numbers, from behind `inode` on: at most
     /// `limit`. Answers the number up to which all have been shown; nil: there are no more.
@@ -195,6 +195,10 @@ public protocol FileSystem: ObjectFiles, VersionedFiles, AnyObject, Sendable {
     func streams(
         _ request: Request, of file: FileID, after name: UnsafeRawBufferPointer
     ) -> Attempt<[(name: [UInt8], stream: Attributes)]>
+    /// The file that a stream goes with; nil: it is no stream.
+    func owner(_ request: Request, ofStream file: FileID) -> Attempt<Attributes?>
+    /// Bytes of all streams of a file, with what was written and not flushed. Exact if nobody changes them meanwhile.
+    func streamBytes(_ request: Request, of file: FileID) -> Attempt<UInt64>
     /// Makes a range a hole; the size stays. Answers the change's number.
     func punch(
         _ request: Request, _ file: FileID, at offset: UInt64, length: UInt64
@@ -218,6 +222,11 @@ public protocol FileSystem: ObjectFiles, VersionedFiles, AnyObject, Sendable {
     func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void)
     /// Somebody wants to know of changes in a directory that is foreign, or in all below it, or does so no more.
     func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool)
+
+    /// The volume that is mounted here and has the file. `orFormer`: or was, and something of it may be open still.
+    func guest(of file: FileID, orFormer: Bool) -> GuestVolume?
+    /// All volumes that are mounted here, or were.
+    var guests: [Volume] { get }
 
     // MARK: Promises
 

@@ -81,9 +81,14 @@ public final class HostedVolume: Sendable {
                 "a log in the store needs one that creates objects conditionally: proxyfs store check says more")
         }
         // A log without its volume means that this is not the place where the volume is.
-        let isNew = await world.blocking.run(on: loop) { () throws(Never) in
-            (try? disk.status(folder + "/log/place")) == nil
+        let place: Result<Bool, HostingError> = await world.blocking.run(on: loop) { () throws(Never) in
+            do throws(Errno) { _ = try disk.status(folder + "/log/place") } catch {
+                // Whoever can not look does not know that there is none.
+                return error == .noEntry ? .success(true) : .failure(.disk(error, doing: "reading \(folder)/log/place"))
+            }
+            return .success(false)
         }
+        let isNew = try place.get()
         do throws(VolumeError) {
             let headhunter: Headhunter
             do throws(VolumeError) {
@@ -101,9 +106,11 @@ public final class HostedVolume: Sendable {
                 files = try await LogFS.open(headhunter, world: world, subvolume: 1)
             } catch { throw Self.volumeError(error) }
             if isServed { files.start() }
-            let tree = MountTree(LogFileSystem(files, world: world), loops: world.loops)
+            let identity = headhunter.volume.high ^ headhunter.volume.low
+            let tree = MountTree(
+                LogFileSystem(files, world: world, number: MountTree.number(ofVolume: identity)), loops: world.loops)
             let volume = Volume(
-                name, identity: headhunter.volume.high ^ headhunter.volume.low,
+                name, identity: identity,
                 tree, durability: durability, clock: world.clock, random: world.random,
                 locks: locks, loops: world.loops)
             if isServed {
@@ -134,6 +141,7 @@ public final class HostedVolume: Sendable {
     /// Brings everything to the store. Nobody calls the volume any more. On the volume's loop.
     public func close() async throws(HostingError) {
         headhunter.release()
+        tree.releaseGuests()
         // A file that can not be flushed keeps none of the others from the store.
         var failure: HostingError?
         do throws(Failure) { try await files.stop() } catch { failure = .volume(Self.volumeError(error)) }

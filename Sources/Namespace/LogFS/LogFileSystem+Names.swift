@@ -38,7 +38,7 @@ extension LogFileSystem {
             let inode = listed.inode
             let entry = Entry(
                 file: FileID(
-                    subvolume: files.subvolume, inode: listed.entry.inode, generation: inode?.generation ?? 0),
+                    subvolume: number, inode: listed.entry.inode, generation: inode?.generation ?? 0),
                 type: Self.outer(listed.entry.type), cookie: listed.entry.cookie, attributes: inode.map { outer($0) })
             return visit(entry, name)
         }
@@ -47,7 +47,7 @@ extension LogFileSystem {
 
     public func space(_ request: Request) -> Attempt<Space> {
         outer(files.totals(inner(request), files.rootID), request.reader) { totals in
-            let used = UInt64(clamping: totals.bytes)
+            let used = UInt64(clamping: totals.bytes + totals.streams)
             let names = UInt64(clamping: totals.files + totals.directories)
             return Space(
                 bytes: shownBytes, bytesFree: max(shownBytes - min(used, shownBytes), 1 << 30), files: 1 << 40,

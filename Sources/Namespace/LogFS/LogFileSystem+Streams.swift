@@ -27,6 +27,16 @@ extension LogFileSystem {
         }
     }
 
+    public func owner(_ request: Request, ofStream file: FileID) -> Attempt<Attributes?> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        return outer(files.owner(inner(request), ofStream: id), request.reader, id) { $0.map { outer($0) } }
+    }
+
+    public func streamBytes(_ request: Request, of file: FileID) -> Attempt<UInt64> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        return outer(files.streamBytes(inner(request), of: id), request.reader, id) { $0 }
+    }
+
     public func punch(
         _ request: Request, _ file: FileID, at offset: UInt64, length: UInt64
     ) async throws(FileError) -> UInt64 {

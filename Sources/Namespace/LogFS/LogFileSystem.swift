@@ -6,14 +6,17 @@ import Synchronization
 /// A subvolume of the engine as a `FileSystem`.
 public final class LogFileSystem: FileSystem {
     let files: LogFS
+    /// Of the identities of its files: another one in each volume, so that one may be mounted in another.
+    let number: UInt32
     private let world: World
     /// Raised by each flush that failed: what was written and not flushed may be lost.
     private let failures = Atomic<UInt64>(0)
     /// What the volume shows as its size when no quota says otherwise.
     let shownBytes: UInt64
 
-    public init(_ files: LogFS, world: World, shownBytes: UInt64 = 1 << 50) {
+    public init(_ files: LogFS, world: World, number: UInt32? = nil, shownBytes: UInt64 = 1 << 50) {
         self.files = files
+        self.number = number ?? files.subvolume
         self.world = world
         self.shownBytes = shownBytes
     }
@@ -23,12 +26,12 @@ public final class LogFileSystem: FileSystem {
     // MARK: Translation
 
     func outer(_ id: LogFS::FileID) -> FileID {
-        FileID(subvolume: files.subvolume, inode: id.inode, generation: id.generation)
+        FileID(subvolume: number, inode: id.inode, generation: id.generation)
     }
 
     /// Nil: a file of another subvolume, which is not here.
     func inner(_ id: FileID) -> LogFS::FileID? {
-        id.subvolume == files.subvolume ? LogFS::FileID(inode: id.inode, generation: id.generation) : nil
+        id.subvolume == number ? LogFS::FileID(inode: id.inode, generation: id.generation) : nil
     }
 
     func inner(_ request: Request) -> LogFS::Request {
@@ -58,6 +61,8 @@ public final class LogFileSystem: FileSystem {
         attributes.isShelved = inode.isShelved
         attributes.isLocked = inode.isLocked
         attributes.hasACL = inode.hasAccessList
+        attributes.isStream = inode.isStream
+        attributes.hasStreams = inode.hasStreams
         return attributes
     }
 

@@ -2,24 +2,29 @@
 public struct MountRecord: Equatable, Sendable {
     public static let pathBytesMax = 1024
     public static let directoryBytesMax = 4096
-    static let version: UInt8 = 2
+    static let version: UInt8 = 3
 
     /// In the identities of its files: given once, never to another mount of the volume.
     public internal(set) var subvolume: UInt32
     /// Below the root of the volume.
     public var path: String
-    /// Of the host; of a bind: where in the volume the directory was when it was bound.
+    /// Of the host; of a bind, or of another volume: where in the volume the directory was when it was bound.
     public var directory: String
     public var isReadOnly: Bool
-    /// A directory of the volume itself, wherever its names lead by now.
+    /// A directory of the volume itself, or of `volume`, wherever its names lead by now.
     public var bound: FileID?
+    /// The other volume that is seen there.
+    public var volume: String?
 
-    public init(path: String, directory: String, isReadOnly: Bool, bound: FileID? = nil) {
+    public init(
+        path: String, directory: String, isReadOnly: Bool, bound: FileID? = nil, volume: String? = nil
+    ) {
         subvolume = 0
         self.path = path
         self.directory = directory
         self.isReadOnly = isReadOnly
         self.bound = bound
+        self.volume = volume
     }
 
     func record() -> [UInt8] {
@@ -30,6 +35,8 @@ public struct MountRecord: Equatable, Sendable {
         writer.flag(isReadOnly)
         writer.flag(bound != nil)
         if let bound { writer.file(bound) }
+        writer.flag(volume != nil)
+        if let volume { writer.text(volume) }
         return writer.bytes
     }
 
@@ -41,6 +48,7 @@ public struct MountRecord: Equatable, Sendable {
         isReadOnly = try reader.flag()
         // Records of version 1 have no binds.
         if reader.version > 1, try reader.flag() { bound = try reader.file() }
+        if reader.version > 2, try reader.flag() { volume = try reader.text(limit: Self.pathBytesMax) }
         try reader.finish()
     }
 }

@@ -63,6 +63,14 @@ extension MountTree {
         _ request: Request, of file: FileID, after name: UnsafeRawBufferPointer
     ) -> Attempt<[(name: [UInt8], stream: Attributes)]> { asked(file) { $0.streams(request, of: file, after: name) } }
 
+    public func owner(_ request: Request, ofStream file: FileID) -> Attempt<Attributes?> {
+        asked(file) { $0.owner(request, ofStream: file) }
+    }
+
+    public func streamBytes(_ request: Request, of file: FileID) -> Attempt<UInt64> {
+        asked(file) { $0.streamBytes(request, of: file) }
+    }
+
     public func punch(
         _ request: Request, _ file: FileID, at offset: UInt64, length: UInt64
     ) async throws(FileError) -> UInt64 {

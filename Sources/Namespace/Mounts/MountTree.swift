@@ -22,6 +22,8 @@ public final class MountTree: FileSystem {
         public let number: UInt32
         /// The root is a directory that this tree has anyway.
         public let isBind: Bool
+        /// A volume of the server.
+        public var guest: GuestVolume?
     }
 
     public enum Fault: Error, Equatable, Sendable {
@@ -35,11 +37,21 @@ public final class MountTree: FileSystem {
         case hasMounts
         /// A directory would lie below itself.
         case circle
+        /// The directory is another volume's, that is mounted here.
+        case notOurs
+        /// This volume is mounted in another one, which does not know of mounts in it.
+        case isGuest
+        /// The volume has mounts of its own, or is this one.
+        case guestHasMounts
     }
 
     struct Table: Sendable {
         var bySubvolume: [UInt32: Mount] = [:]
         var byCovered: [FileID: UInt32] = [:]
+        /// Volumes that were unmounted by force: what is open in them is still closed by this way.
+        var former: [UInt32: GuestVolume] = [:]
+        /// How many volumes this one is mounted in.
+        var hosts = 0
     }
 
     /// A change in a mounted file system has this in its number: numbers of several file systems have no order, so who waits for
@@ -51,6 +63,9 @@ public final class MountTree: FileSystem {
     private let baseSubvolume: UInt32
     let table = Guarded(Table())
     private let isUsed = Atomic(false)
+    /// Whether a volume was ever mounted.
+    private let hadGuests = Atomic(false)
+    private var hasGuests: Bool { hadGuests.load(ordering: .acquiring) }
     private let verifier = Atomic<UInt64>(0)
     private let told = Guarded<(@Sendable (ForeignChange) -> Void)?>(nil)
     /// Held while a directory gets another place, by a name or by a bind: so no two of them together make a circle.
@@ -83,6 +98,7 @@ public final class MountTree: FileSystem {
                 throw .numberTaken
             }
             guard table.bySubvolume.count < Self.mountsMax else { throw .tooMany }
+            guard table.hosts == 0 else { throw .isGuest }
             // A mount of a root would hide the way to what is mounted there; so no mount ever lies below itself.
             try requireFree(directory, table)
             table.bySubvolume[number] = Mount(
@@ -96,7 +112,73 @@ public final class MountTree: FileSystem {
         if let tell = told.withLock({ $0 }) { fileSystem.whenChanged(tell) }
     }
 
+    /// The number of a volume's own file system. Two of one server may have the same, once in a thousand million times: then
+    /// neither can be mounted in the other.
+    public static func number(ofVolume identity: UInt64) -> UInt32 {
+        max(2, UInt32(truncatingIfNeeded: identity ^ identity >> 32) & (firstSubvolume - 1))
+    }
+
+    /// Shows a directory of another volume, `tree` being that one's. A volume that is mounted somewhere has no mounts itself, so
+    /// none is ever reached through itself.
+    public func mount(
+        _ volume: Volume, _ tree: MountTree, root shown: FileID, on directory: FileID, isReadOnly: Bool = false
+    ) throws(Fault) {
+        let number = volume.root.subvolume
+        guard tree !== self else { throw .guestHasMounts }
+        try tree.table.withLock { table throws(Fault) in
+            guard !table.bySubvolume.values.contains(where: { !$0.isBind }) else { throw .guestHasMounts }
+            table.hosts += 1
+        }
+        do throws(Fault) {
+            try table.withLock { table throws(Fault) in
+                guard number < Self.firstSubvolume, number != baseSubvolume, table.bySubvolume[number] == nil else {
+                    throw .numberTaken
+                }
+                guard table.bySubvolume.count < Self.mountsMax else { throw .tooMany }
+                guard table.hosts == 0 else { throw .isGuest }
+                try requireFree(directory, table)
+                let guest = GuestVolume(volume, root: shown, isReadOnly: isReadOnly)
+                table.bySubvolume[number] = Mount(
+                    fileSystem: volume.fileSystem, covered: directory, isReadOnly: isReadOnly, root: shown,
+                    number: number, isBind: false, guest: guest)
+                table.byCovered[directory] = number
+                table.former[number] = nil
+                isUsed.store(true, ordering: .releasing)
+                hadGuests.store(true, ordering: .releasing)
+            }
+        } catch {
+            tree.table.withLock { $0.hosts -= 1 }
+            throw error
+        }
+        verifier.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    /// The volume is closed: those that were mounted in it are free to be mounted elsewhere, and to have mounts.
+    func releaseGuests() {
+        for mount in mounts where mount.guest != nil {
+            do throws(Fault) { try unmount(mount.number) } catch { preconditionFailure("a guest has no mounts") }
+        }
+    }
+
+    /// Whether this volume is mounted in another one.
+    public var isGuest: Bool { table.withLock { $0.hosts > 0 } }
+
+    public func guest(of file: FileID, orFormer: Bool) -> GuestVolume? {
+        guard hasGuests else { return nil }
+        return table.withLock { table in
+            table.bySubvolume[file.subvolume]?.guest ?? (orFormer ? table.former[file.subvolume] : nil)
+        }
+    }
+
+    public var guests: [Volume] {
+        guard hasGuests else { return [] }
+        return table.withLock { table in
+            table.bySubvolume.values.compactMap { $0.guest?.volume } + table.former.values.map(\.volume)
+        }
+    }
+
     private func requireFree(_ directory: FileID, _ table: Table) throws(Fault) {
+        if table.bySubvolume[directory.subvolume]?.guest != nil { throw .notOurs }
         guard directory != root, table.byCovered[directory] == nil,
             directory.subvolume == baseSubvolume || table.bySubvolume[directory.subvolume] != nil,
             !table.bySubvolume.values.contains(where: { $0.root == directory })
@@ -124,6 +206,7 @@ public final class MountTree: FileSystem {
                     guard number >= Self.firstSubvolume, table.bySubvolume[number] == nil else { throw .numberTaken }
                     guard table.bySubvolume.count < Self.mountsMax else { throw .tooMany }
                     try requireFree(directory, table)
+                    if table.bySubvolume[target.subvolume]?.guest != nil { throw .notOurs }
                     // What is seen there would be something else.
                     guard target != root, table.byCovered[target] == nil else { throw .inUse }
                     table.bySubvolume[number] = mount
@@ -146,9 +229,11 @@ public final class MountTree: FileSystem {
             else { throw .hasMounts }
             table.bySubvolume[subvolume] = nil
             table.byCovered[mount.covered] = nil
+            if let guest = mount.guest, guest.isInUse { table.former[subvolume] = guest }
             isUsed.store(!table.bySubvolume.isEmpty, ordering: .releasing)
             return mount
         }
+        if let guest = mount.guest { (guest.volume.fileSystem as? MountTree)?.table.withLock { $0.hosts -= 1 } }
         if !mount.isBind { verifier.wrappingAdd(1, ordering: .relaxed) }
         return mount.fileSystem
     }
@@ -273,7 +358,7 @@ public final class MountTree: FileSystem {
     public func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) {
         told.withLock { $0 = tell }
         base.whenChanged(tell)
-        for fileSystem in mounted { fileSystem.whenChanged(tell) }
+        for mount in mounts where !mount.isBind && mount.guest == nil { mount.fileSystem.whenChanged(tell) }
     }
 
     public func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool) {

@@ -54,6 +54,8 @@ public struct WatchEvent: Equatable, Sendable {
 /// Names a watch; never names another one.
 public struct WatchID: Hashable, Sendable {
     let number: UInt64
+    /// In another volume than the one that was asked: the number of its file system.
+    var volume: UInt32 = 0
 }
 
 /// What came to a watch since it was last asked.

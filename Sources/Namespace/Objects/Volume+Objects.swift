@@ -7,7 +7,8 @@ extension Volume {
 
     /// Whether the caller may put a file under a name of this directory, whatever has the name now.
     public func mayPlace(_ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Void> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, directory, { $0.mayPlace($1, in: directory, name) }) { return passed }
+        return attempt { () throws(Halt) in
             _ = try placeable(caller, directory, name)
             return .done((), number: 0)
         }
@@ -55,7 +56,13 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ content: UnsafeRawBufferPointer,
         _ new: NewFile, attributes: [ExtendedAttribute] = [], seal: ContentSeal?, expected: ExpectedFile = .anything
     ) -> Attempt<PlacedFile> {
-        attempt { () throws(Halt) in
+        if let passed = passed(
+            caller, directory,
+            { $0.place($1, in: directory, name, content, new, attributes: attributes, seal: seal, expected: expected) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             let home = try placeable(caller, directory, name)
             let (uid, gid) = (caller.credential.uid, group(caller, home))
             return try replacing(caller, in: directory, name) { () throws(Halt) in
@@ -70,11 +77,15 @@ extension Volume {
 
     /// Who may put files into `directory` may make one that will be put there.
     public func createNameless(_ caller: Caller, near directory: FileID, _ new: NewFile) -> Attempt<Attributes> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, directory, { $0.createNameless($1, near: directory, new) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             let home = try self.directory(caller, directory, [.write, .execute])
-            return fileSystem.createNameless(
+            let draft = fileSystem.isForeign(directory) ? nil : try meter.draft(caller.request, near: directory)
+            let attempt = fileSystem.createNameless(
                 caller.request, near: directory, new, uid: caller.credential.uid, gid: group(caller, home))
+            if let draft, case .done(let made, _) = attempt { meter.add(made.file, draft) }
+            return attempt
         }
     }
 
@@ -82,20 +93,48 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ file: FileID, seal: ContentSeal?,
         expected: ExpectedFile = .anything
     ) -> Attempt<PlacedFile> {
-        attempt { () throws(Halt) in
+        if file.subvolume == directory.subvolume,
+            let passed = passed(
+                caller, directory, { $0.place($1, in: directory, name, file, seal: seal, expected: expected) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             _ = try placeable(caller, directory, name)
             let nameless = try self.attributes(caller, of: file)
             return try replacing(caller, in: directory, name) { () throws(Halt) in
                 try placeFile(
-                    caller, in: directory, name, size: nameless.size, uid: nameless.uid, gid: nameless.gid
+                    caller, in: directory, name, draft: file, size: nameless.size, uid: nameless.uid, gid: nameless.gid
                 ) { fileSystem.place(caller.request, in: directory, name, file, seal: seal, expected: expected) }
             }
         }
     }
 
-    /// The caller has the target from `createNameless`, and the right to read the sources.
+    /// The caller has the target from `createNameless`, and the right to read the sources, which are parts of an upload. They
+    /// count until the target has its name.
     public func join(_ sources: [FileID], to file: FileID, now: Int64) async throws(FileError) -> UInt64 {
-        try await fileSystem.join(sources, to: file, now: now)
+        guard let guest = guest(file) else {
+            meter.join(sources, to: file)
+            return try await fileSystem.join(sources, to: file, now: now)
+        }
+        // Parts of this volume are copied there, and count in both as long as they are.
+        let request = Request(reader: 0, now: now)
+        var size: UInt64 = 0
+        for source in sources { size &+= try await self.size(request, of: source) }
+        let end = size
+        return try await guest.volume.growing(request, file, to: end) { () async throws(FileError) in
+            try await fileSystem.join(sources, to: file, now: now)
+        }
+    }
+
+    private func size(_ request: Request, of file: FileID) async throws(FileError) -> UInt64 {
+        while true {
+            switch fileSystem.attributes(request, file) {
+            case .done(let found, _): return found.size
+            case .refused(let error): throw error
+            case .lacks(let lack): try await lack.supplied()
+            }
+        }
     }
 
     public func clone(
@@ -104,7 +143,8 @@ extension Volume {
     ) async throws(FileError) -> UInt64 {
         let (end, isBeyond) = targetOffset.addingReportingOverflow(length)
         guard !isBeyond else { throw .fileTooBig }
-        return try await growing(request, target, to: length == 0 ? 0 : end) { () async throws(FileError) in
+        let home = guest(target)?.volume ?? self
+        return try await home.growing(request, target, to: length == 0 ? 0 : end) { () async throws(FileError) in
             try await fileSystem.clone(
                 from: source, at: sourceOffset, length: length, to: target, at: targetOffset, now: request.now)
         }
@@ -132,7 +172,8 @@ extension Volume {
     public func setExtendedAttribute(
         _ caller: Caller, _ file: FileID, _ name: String, _ value: [UInt8]?
     ) -> Attempt<Attributes> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.setExtendedAttribute($1, file, name, value) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             let found = try attributes(caller, of: file)
             if caller.credential.uid != found.uid { try require(.write, caller, found) }
@@ -142,7 +183,8 @@ extension Volume {
     }
 
     public func setImplied(_ caller: Caller, _ directory: FileID, _ isImplied: Bool) -> Attempt<Attributes> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, directory, { $0.setImplied($1, directory, isImplied) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             _ = try self.directory(caller, directory, [.write, .execute])
             return fileSystem.setImplied(caller.request, directory, isImplied)
@@ -152,7 +194,8 @@ extension Volume {
     public func createImplied(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, mode: UInt16
     ) -> Attempt<Created> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, directory, { $0.createImplied($1, in: directory, name, mode: mode) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             let home = try self.directory(caller, directory, [.write, .execute])
             let isInherited = home.mode & 0o2000 != 0
@@ -185,6 +228,7 @@ extension Volume {
 
     /// Without what the server keeps for itself.
     public func totals(_ caller: Caller, below directory: FileID) -> Attempt<DirectoryTotals> {
+        if let passed = passed(caller, directory, { $0.totals($1, below: directory) }) { return passed }
         guard directory == root else { return fileSystem.totals(caller.request, below: directory) }
         return attempt { () throws(Halt) in
             var totals = try fileSystem.totals(caller.request, below: directory).get()

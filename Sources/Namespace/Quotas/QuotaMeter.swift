@@ -7,10 +7,20 @@ import Synchronization
 /// counted before the next one looks. What takes several steps is held: it reserves what it may grow by, and is
 /// counted at its end by what the file is then. A volume without quotas pays one atomic look.
 final class QuotaMeter: Sendable {
-    /// A file that grows or shrinks in several steps: the size that has been counted.
-    struct Held {
+    /// A file without a name that is to become an object. It counts from the beginning, where it was made.
+    struct Draft {
+        /// The bucket's directory; nil: it is the server's own, and counts nowhere.
+        var near: FileID?
+        /// Of a part of an upload.
+        var uploader: Owner?
+        /// It has the content of these, which count until it takes their place.
+        var parts: [FileID] = []
+    }
+
+    /// A part of an upload whose bytes are the object's by now.
+    struct SpentPart {
+        var bucket: FileID
         var size: UInt64
-        var holders: Int
     }
 
     /// Users and groups whose files are being gone through, in the order of inodes.
@@ -28,8 +38,11 @@ final class QuotaMeter: Sendable {
         var count: Count?
         var isCounting = false
         /// What `places` found.
-        var placesAbove: [FileID: [QuotaSubject]?] = [:]
-        var held: [FileID: Held] = [:]
+        var placesAbove: [FileID: Places?] = [:]
+        /// Files that grow or shrink in several steps: the bytes that have been counted, those of their streams among them.
+        var held: [FileID: UInt64] = [:]
+        var drafts: [FileID: Draft] = [:]
+        var spent: [FileID: SpentPart] = [:]
         /// Sums are about to be taken: nothing new is held until they have been.
         var wantsQuiet = false
         var waiters: [UnsafeContinuation<Bool, Never>] = []
@@ -41,6 +54,7 @@ final class QuotaMeter: Sendable {
     static let placesAboveMax = 1 << 16
 
     private let flag = Atomic(false)
+    private let draftCount = Atomic<Int>(0)
     /// Changes in steps that began when there was no quota.
     let unheld = Atomic<Int>(0)
     let state: Guarded<State>
@@ -54,6 +68,26 @@ final class QuotaMeter: Sendable {
     }
 
     @inline(__always) var isOn: Bool { flag.load(ordering: .acquiring) }
+    @inline(__always) var hasDrafts: Bool { draftCount.load(ordering: .acquiring) > 0 }
+
+    func draft(_ request: Request, near directory: FileID) throws(Halt) -> Draft {
+        try state.withLock { (state) throws(Halt) in try state.draft(request, near: directory) }
+    }
+
+    /// Drafts are known without quotas, too: one may come while they grow.
+    func add(_ file: FileID, _ draft: Draft) {
+        state.withLock { $0.drafts[file] = draft }
+        draftCount.wrappingAdd(1, ordering: .acquiringAndReleasing)
+    }
+
+    func join(_ parts: [FileID], to file: FileID) { state.withLock { $0.drafts[file]?.parts = parts } }
+
+    /// Behind the guard: it is an object now, or gone.
+    func remove(_ file: FileID, _ state: inout State) -> Draft? {
+        guard let draft = state.drafts.removeValue(forKey: file) else { return nil }
+        draftCount.wrappingSubtract(1, ordering: .acquiringAndReleasing)
+        return draft
+    }
 
     /// Wakes whoever waits for something to be counted; each looks for himself.
     static func wake(_ state: inout State) -> [UnsafeContinuation<Bool, Never>] {
@@ -181,6 +215,10 @@ final class QuotaMeter: Sendable {
                         usage.bytes -= min(usage.bytes, own.bytes)
                         usage.files -= min(usage.files, own.files + own.directories)
                     }
+                    usage.bytes += try state.bytesComing(request, below: directory)
+                    let shelved = try state.shelved(request, below: directory)
+                    usage.bytes += shelved.bytes
+                    usage.files += shelved.files + shelved.directories
                     if state.uncounted.contains(subject) {
                         _ = state.table.setUsage(subject, usage, now: UInt64(clamping: request.now))
                     }
@@ -199,15 +237,18 @@ final class QuotaMeter: Sendable {
 
     /// Files of users and groups, one after the other.
     private func goThrough(_ owners: Set<QuotaSubject>, _ clock: any WorldClock, _ loop: EventLoop) async {
-        state.withLock { state in
-            let there = owners.intersection(state.uncounted)
-            for subject in there { _ = state.table.setUsage(subject, QuotaUsage(), now: 0) }
-            state.count = Count(subjects: there)
-        }
+        var hasBegun = false
         var isDone = false
         while !isDone {
             let request = Request(reader: loop.index, now: clock.wall())
             let lack = state.withLock { state -> Lack? in
+                guard hasBegun else {
+                    do throws(Halt) { try state.beginCount(request, owners) } catch {
+                        if case .lacks(let lack) = error { return lack }
+                    }
+                    hasBegun = true
+                    return nil
+                }
                 guard let count = state.count else {
                     isDone = true
                     return nil
@@ -230,15 +271,16 @@ final class QuotaMeter: Sendable {
                 case .lacks(let lack): return lack
                 case .refused: state.count?.reached = .max
                 case .done(let next, _):
-                    do throws(Halt) { found = try state.counting(request, found) } catch {
-                        if case .lacks(let lack) = error { return lack }
-                    }
-                    for file in found {
-                        let bytes = state.bytes(file)
-                        for subject in [QuotaSubject.user(file.uid), .group(file.gid)]
-                        where count.subjects.contains(subject) {
-                            state.table.add([subject], bytes: bytes, files: 1, now: UInt64(clamping: request.now))
+                    do throws(Halt) {
+                        // All, before any is counted: the look may have to be taken again.
+                        var counted: [(account: Account, bytes: UInt64)] = []
+                        for file in found {
+                            guard let account = try state.account(request, file) else { continue }
+                            counted.append((account, try state.bytes(request, file)))
                         }
+                        for (account, bytes) in counted { state.count(request, account, bytes) }
+                    } catch {
+                        if case .lacks(let lack) = error { return lack }
                     }
                     state.count?.reached = next ?? .max
                     if next == nil { state.wantsQuiet = true }
@@ -263,128 +305,6 @@ final class QuotaMeter: Sendable {
     func quota(_ subject: QuotaSubject) -> (quota: Quota, isCounted: Bool)? {
         state.withLock { state in
             state.table[subject].map { ($0, !state.uncounted.contains(subject)) }
-        }
-    }
-}
-
-// MARK: - Rules
-
-extension QuotaMeter.State {
-    /// Bytes of a file that count.
-    func bytes(_ file: Attributes) -> UInt64 {
-        if file.type == .directory || file.links == 0 { return 0 }
-        return held[file.file]?.size ?? file.size
-    }
-
-    /// The volume and the trees with quotas that a directory is in, itself one of them perhaps; nil: what lies there is the
-    /// server's own and does not count.
-    mutating func places(_ request: Request, _ directory: FileID) throws(Halt) -> [QuotaSubject]? {
-        if let known = placesAbove[directory] { return known }
-        var found: [QuotaSubject]? = [.volume]
-        var place = directory
-        while true {
-            if table[.tree(place)] != nil { found?.append(.tree(place)) }
-            guard place != fileSystem.root, let above = try fileSystem.whereabouts(request, of: place).get() else {
-                break
-            }
-            if above.directory == fileSystem.root, above.name.withUnsafeBytes({ Volume.isOwn($0) }) {
-                found = nil
-                break
-            }
-            place = above.directory
-        }
-        if placesAbove.count >= QuotaMeter.placesAboveMax { placesAbove.removeAll() }
-        placesAbove.updateValue(found, forKey: directory)
-        return found
-    }
-
-    /// The same of a name in a directory.
-    mutating func places(
-        _ request: Request, _ directory: FileID, _ name: UnsafeRawBufferPointer
-    ) throws(Halt) -> [QuotaSubject]? {
-        if directory == fileSystem.root, Volume.isOwn(name) { return nil }
-        return try places(request, directory)
-    }
-
-    /// The directory where the file's bytes count; nil: it has no name that would count.
-    func home(_ request: Request, _ file: Attributes) throws(Halt) -> Whereabouts? {
-        file.links == 0 ? nil : try fileSystem.whereabouts(request, of: file.file).get()
-    }
-
-    /// Those of some files that count.
-    mutating func counting(_ request: Request, _ files: [Attributes]) throws(Halt) -> [Attributes] {
-        var counting: [Attributes] = []
-        for file in files {
-            guard let home = try home(request, file),
-                try home.name.withUnsafeBytes({ name in
-                    Result { () throws(Halt) in try places(request, home.directory, name) }
-                }).get() != nil
-            else { continue }
-            counting.append(file)
-        }
-        return counting
-    }
-
-    /// Refuses what a limit does not allow.
-    func admit(_ request: Request, _ subjects: [QuotaSubject], bytes: UInt64, files: UInt64) throws(Halt) {
-        if bytes == 0, files == 0 { return }
-        let binding = subjects.filter { !uncounted.contains($0) }
-        guard table.refusal(binding, bytes: bytes, files: files, now: UInt64(clamping: request.now)) == nil else {
-            throw .refused(.quotaExceeded)
-        }
-    }
-
-    /// What has come or gone, of a file with this inode.
-    mutating func add(
-        _ request: Request, _ subjects: [QuotaSubject], of inode: UInt64, bytes: Int64, files: Int64
-    ) {
-        let now = UInt64(clamping: request.now)
-        let counted = subjects.filter { subject in
-            guard uncounted.contains(subject) else { return true }
-            guard let count, count.subjects.contains(subject) else { return false }
-            return inode <= count.reached
-        }
-        if bytes < 0 || files < 0 {
-            _ = table.refund(
-                counted, bytes: bytes < 0 ? bytes.magnitude : 0, files: files < 0 ? files.magnitude : 0, now: now)
-        }
-        if bytes > 0 || files > 0 {
-            table.add(counted, bytes: UInt64(max(bytes, 0)), files: UInt64(max(files, 0)), now: now)
-        }
-    }
-
-    /// The file has another size now.
-    mutating func resized(_ request: Request, _ file: FileID, _ subjects: [QuotaSubject], from: UInt64, to: UInt64) {
-        held[file]?.size = to
-        add(request, subjects, of: file.inode, bytes: Int64(clamping: to) - Int64(clamping: from), files: 0)
-    }
-
-    func owners(_ file: Attributes) -> [QuotaSubject] { [.user(file.uid), .group(file.gid)] }
-
-    /// A name went from a directory, perhaps with the file. `home`: where its bytes counted.
-    mutating func lost(
-        _ request: Request, _ file: Attributes, home: Whereabouts?, in directory: FileID,
-        _ name: UnsafeRawBufferPointer, places: [QuotaSubject], left: Attributes
-    ) {
-        let bytes = Int64(clamping: bytes(file))
-        let isHome = home?.directory == directory && home?.name.elementsEqual(name) == true
-        let inode = file.file.inode
-        add(request, places, of: inode, bytes: 0, files: -1)
-        if left.links == 0 || file.type == .directory {
-            add(request, places, of: inode, bytes: -bytes, files: 0)
-            add(request, owners(file), of: inode, bytes: -bytes, files: -1)
-            held[file.file]?.size = 0
-            if file.type == .directory { placesAbove[file.file] = nil }
-        } else if isHome {
-            add(request, places, of: inode, bytes: -bytes, files: 0)
-            do throws(Halt) {
-                guard let home = try self.home(request, left) else { return }
-                add(request, try self.places(request, home.directory) ?? [], of: inode, bytes: bytes, files: 0)
-            } catch {
-                // What is done is done: where the bytes count now is not known, so all trees are counted anew.
-                for subject in table.all.keys { if case .tree = subject { uncounted.insert(subject) } }
-                if table[.volume] != nil { uncounted.insert(.volume) }
-            }
         }
     }
 }

@@ -28,8 +28,8 @@ extension Volume {
     ) throws(Halt) -> Attempt<Created> {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
-            guard let places = try state.places(request, directory, name) else { return make() }
-            let owners: [QuotaSubject] = [.user(uid), .group(gid)]
+            guard let places = try state.clientPlaces(request, directory, name) else { return make() }
+            let owners = QuotaMeter.Owner(uid: uid, gid: gid).subjects
             do throws(Halt) {
                 try state.admit(request, places + owners, bytes: UInt64(new.target.count), files: 1)
             } catch {
@@ -38,7 +38,7 @@ extension Volume {
             }
             let attempt = make()
             if case .done(let created, let number) = attempt, created.isNew, number > 0 {
-                let bytes = Int64(clamping: state.bytes(created.file))
+                let bytes = created.file.type == .directory ? 0 : Int64(clamping: created.file.size)
                 state.add(request, places + owners, of: created.file.file.inode, bytes: bytes, files: 1)
             }
             return attempt
@@ -65,12 +65,10 @@ extension Volume {
             if try isRepeated(caller, found) {
                 return fileSystem.remove(request, in: directory, name, isDirectory: isDirectory)
             }
-            let file = try found.get()
-            let home = try state.home(request, file)
-            let places = try state.places(request, directory, name)
+            let loss = try state.loss(request, try found.get(), in: directory, name)
             let attempt = fileSystem.remove(request, in: directory, name, isDirectory: isDirectory)
-            if case .done(let removed, let number) = attempt, number > 0, let places {
-                state.lost(request, file, home: home, in: directory, name, places: places, left: removed.file)
+            if case .done(let removed, let number) = attempt, number > 0, let loss {
+                state.lost(request, loss, left: removed.file)
             }
             return attempt
         }
@@ -103,14 +101,14 @@ extension Volume {
             case .lacks(let lack): throw .lacks(lack)
             }
             // Nothing goes from the server's own to the clients' by a name, nor back.
-            guard let from = try state.places(request, old.directory, old.name),
-                let to = try state.places(request, new.directory, new.name)
+            guard let from = try state.clientPlaces(request, old.directory, old.name),
+                let to = try state.clientPlaces(request, new.directory, new.name)
             else { return fileSystem.rename(request, from: old.directory, old.name, to: new.directory, new.name, mode) }
             let amount = try load(&state, request, moving, old, isMoved: from != to)
             var back = Load()
-            var otherHome: Whereabouts?
+            var loss: QuotaMeter.Loss?
             if let other {
-                otherHome = try state.home(request, other)
+                if mode != .exchange { loss = try state.loss(request, other, in: new.directory, new.name) }
                 back = try load(&state, request, other, new, isMoved: from != to && mode == .exchange)
             }
             let coming = to.filter { !from.contains($0) }
@@ -130,9 +128,7 @@ extension Volume {
                 return attempt
             }
             if moving.type == .directory || other?.type == .directory { state.placesAbove.removeAll() }
-            if let other, mode != .exchange, let left = renamed.other {
-                state.lost(request, other, home: otherHome, in: new.directory, new.name, places: to, left: left)
-            }
+            if let loss, let left = renamed.other { state.lost(request, loss, left: left) }
             guard from != to else { return attempt }
             state.move(request, moving.file.inode, amount, from: from, to: to)
             if let other, mode == .exchange { state.move(request, other.file.inode, back, from: to, to: from) }
@@ -159,12 +155,16 @@ extension Volume {
             if isMoved { try requireStill(state, file.file) }
             let home = try state.home(request, file)
             let isHome = home?.directory == place.directory && home?.name.elementsEqual(place.name) == true
-            return Load(bytes: isHome ? state.bytes(file) : 0, files: 1)
+            return Load(bytes: isHome ? try state.bytes(request, file) : 0, files: 1)
         }
         guard isMoved else { return Load(bytes: 0, files: 1) }
         guard state.held.isEmpty else { throw .lacks(whenHeld { $0.held.isEmpty }) }
         let sums = try fileSystem.usage(request, below: file.file).get()
-        return Load(bytes: sums.bytes, files: sums.files + sums.directories + 1)
+        let coming = try state.bytesComing(request, below: file.file)
+        let shelved = try state.shelved(request, below: file.file)
+        return Load(
+            bytes: sums.bytes &+ coming &+ shelved.bytes,
+            files: sums.files + sums.directories + shelved.files + shelved.directories + 1)
     }
 
     @inline(__always)
@@ -174,7 +174,7 @@ extension Volume {
         guard counts(directory) else { return fileSystem.link(caller.request, file, in: directory, name) }
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
-            guard let places = try state.places(request, directory, name) else {
+            guard let places = try state.clientPlaces(request, directory, name) else {
                 return fileSystem.link(request, file, in: directory, name)
             }
             try state.admit(request, places, bytes: 0, files: 1)
@@ -199,19 +199,22 @@ extension Volume {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
             let found = try attributes(caller, of: file)
-            // The root is not counted, what has no name neither.
-            guard file != root, try !state.counting(request, [found]).isEmpty else {
+            // What has no name does not count, a stream goes with its file, and the root is nobody's.
+            guard !found.isStream, file != root, let old = try state.account(request, found) else {
                 return fileSystem.setAttributes(request, file, new)
             }
             try requireStill(state, file)
-            let bytes = state.bytes(found)
-            let old = state.owners(found)
-            let now: [QuotaSubject] = [.user(new.uid ?? found.uid), .group(new.gid ?? found.gid)]
-            try state.admit(request, now.filter { !old.contains($0) }, bytes: bytes, files: 1)
+            var changed = found
+            changed.uid = new.uid ?? found.uid
+            changed.gid = new.gid ?? found.gid
+            let now = try state.account(request, changed)?.owners ?? []
+            let bytes = try state.bytes(request, found)
+            try state.admit(request, now.filter { !old.owners.contains($0) }, bytes: bytes, files: old.files)
             let attempt = fileSystem.setAttributes(request, file, new)
             if case .done(_, let number) = attempt, number > 0 {
-                state.add(request, old, of: file.inode, bytes: -Int64(clamping: bytes), files: -1)
-                state.add(request, now, of: file.inode, bytes: Int64(clamping: bytes), files: 1)
+                let (bytes, files) = (Int64(clamping: bytes), Int64(clamping: old.files))
+                state.add(request, old.owners, of: old.inode, bytes: -bytes, files: -files)
+                state.add(request, now, of: old.inode, bytes: bytes, files: files)
             }
             return attempt
         }
@@ -244,14 +247,17 @@ extension Volume {
     ) throws(Halt) -> Attempt<Changed> {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
-            // The engine lets no write in either while it works on a file's ranges.
-            try requireStill(state, file)
             let found = try attributes(caller, of: file)
-            guard let subjects = try state.counted(request, found, growingTo: end) else { return change() }
-            let before = state.bytes(found)
+            let whole = try state.whole(request, found)
+            // The engine lets no write in either while it works on a file's ranges.
+            try requireStill(state, whole.file)
+            guard let account = try state.account(request, whole, from: found.size, growingTo: end) else {
+                return change()
+            }
             let attempt = change()
             if case .done(let changed, _) = attempt {
-                state.resized(request, file, subjects, from: before, to: changed.after.size)
+                let grown = Int64(clamping: changed.after.size) - Int64(clamping: found.size)
+                state.add(request, account.subjects, of: account.inode, bytes: grown, files: 0)
             }
             return attempt
         }
@@ -269,34 +275,39 @@ extension Volume {
         let reserved = try await hold(request, file, to: end)
         let result: Result<Value, FileError>
         do throws(FileError) { result = .success(try await change()) } catch { result = .failure(error) }
-        await release(request, file, reserved)
+        await release(request, reserved)
         return try result.get()
     }
 
     private struct Reservation {
+        /// What is held: of a stream the file that it goes with.
+        var file: FileID
         var subjects: [QuotaSubject]
         var bytes: UInt64
+        var inode: UInt64
     }
 
     private func hold(_ request: Request, _ file: FileID, to end: UInt64) async throws(FileError) -> Reservation {
+        var key = file
         while true {
-            await meter.when { !$0.wantsQuiet && $0.held[file] == nil }
+            let awaited = key
+            await meter.when { !$0.wantsQuiet && $0.held[awaited] == nil }
             let attempt: Attempt<Reservation?> = attempt { () throws(Halt) in
                 try meter.change { (state) throws(Halt) -> Attempt<Reservation?> in
-                    // One after the other, as the engine does them, too: what is cut meanwhile would be grown again unreserved.
-                    if state.wantsQuiet || state.held[file] != nil { return .done(nil, number: 0) }
                     let found = try fileSystem.attributes(request, file).get()
-                    let subjects = try state.counted(request, found, growingTo: end)
-                    let before = state.bytes(found)
-                    let more = subjects == nil ? 0 : end - min(end, before)
-                    state.add(request, subjects ?? [], of: file.inode, bytes: Int64(clamping: more), files: 0)
-                    state.held[file, default: QuotaMeter.Held(size: before, holders: 0)].holders += 1
-                    // Of those that are being counted some may not have taken it.
-                    let taken = (subjects ?? []).filter { !state.uncounted.contains($0) }
-                    for subject in subjects ?? [] where !taken.contains(subject) {
-                        state.add(request, [subject], of: file.inode, bytes: -Int64(clamping: more), files: 0)
-                    }
-                    return .done(Reservation(subjects: taken, bytes: more), number: 0)
+                    let whole = try state.whole(request, found)
+                    key = whole.file
+                    // One after the other, as the engine does them, too: what is cut meanwhile would be grown again unreserved.
+                    if state.wantsQuiet || state.held[key] != nil { return .done(nil, number: 0) }
+                    let account = try state.account(request, whole, from: found.size, growingTo: end)
+                    let before = try state.bytes(request, whole)
+                    let more = account == nil ? 0 : end - min(end, found.size)
+                    let inode = account?.inode ?? 0
+                    state.held[key] = before
+                    // Of those that are being counted some may not have come to it: they take none.
+                    let taken = (account?.subjects ?? []).filter { !state.uncounted.contains($0) }
+                    state.add(request, taken, of: inode, bytes: Int64(clamping: more), files: 0)
+                    return .done(Reservation(file: key, subjects: taken, bytes: more, inode: inode), number: 0)
                 }
             }
             switch attempt {
@@ -309,26 +320,25 @@ extension Volume {
     }
 
     /// The steps are done: the file counts as long as it is now.
-    private func release(_ request: Request, _ file: FileID, _ reserved: Reservation) async {
+    private func release(_ request: Request, _ reserved: Reservation) async {
+        let file = reserved.file
         var isDone = false
         while !isDone {
             let lack = meter.change { state -> Lack? in
-                let attempt: Attempt<([QuotaSubject], Attributes)?> = attempt { () throws(Halt) in
+                let attempt: Attempt<(account: QuotaMeter.Account, bytes: UInt64)?> = attempt { () throws(Halt) in
                     let found = try fileSystem.attributes(request, file).get()
-                    guard let subjects = try state.counted(request, found, growingTo: 0) else {
-                        return .done(nil, number: 0)
-                    }
-                    return .done((subjects, found), number: 0)
+                    guard let account = try state.account(request, found) else { return .done(nil, number: 0) }
+                    return .done((account, try state.bytesNow(request, found)), number: 0)
                 }
                 if case .lacks(let lack) = attempt { return lack }
                 isDone = true
                 let there = reserved.subjects.filter { state.table[$0] != nil && !state.uncounted.contains($0) }
-                state.add(request, there, of: file.inode, bytes: -Int64(clamping: reserved.bytes), files: 0)
-                if case .done(let (subjects, found)?, _) = attempt {
-                    state.resized(request, file, subjects, from: state.bytes(found), to: found.size)
+                state.add(request, there, of: reserved.inode, bytes: -Int64(clamping: reserved.bytes), files: 0)
+                let counted = state.held.removeValue(forKey: file) ?? 0
+                if case .done(let (account, bytes)?, _) = attempt {
+                    let grown = Int64(clamping: bytes) - Int64(clamping: counted)
+                    state.add(request, account.subjects, of: account.inode, bytes: grown, files: 0)
                 }
-                guard let held = state.held[file] else { return nil }
-                state.held[file] = held.holders > 1 ? .init(size: held.size, holders: held.holders - 1) : nil
                 return nil
             }
             guard let lack else { continue }
@@ -340,57 +350,20 @@ extension Volume {
         }
     }
 
-    // MARK: Objects
+    // MARK: Streams
 
-    @inline(__always)
-    func placeFile(
-        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, size: UInt64, uid: UInt32, gid: UInt32,
-        _ place: () -> Attempt<PlacedFile>
-    ) throws(Halt) -> Attempt<PlacedFile> {
-        guard counts(directory) else { return place() }
-        return try meteredPlacing(caller, in: directory, name, size, uid, gid, place)
-    }
-
-    @inline(never)
-    private func meteredPlacing(
-        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ size: UInt64, _ uid: UInt32,
-        _ gid: UInt32, _ place: () -> Attempt<PlacedFile>
-    ) throws(Halt) -> Attempt<PlacedFile> {
+    func removeFileStream(
+        _ caller: Caller, of file: FileID, _ name: UnsafeRawBufferPointer
+    ) throws(Halt) -> Attempt<Void> {
+        guard counts(file) else { return fileSystem.removeStream(caller.request, of: file, name) }
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
-            let other: Attributes?
-            switch fileSystem.lookup(request, in: directory, name) {
-            case .done(let found, _): other = found
-            case .refused: other = nil
-            case .lacks(let lack): throw .lacks(lack)
-            }
-            guard let places = try state.places(request, directory, name) else {
-                try state.admit(request, [.volume, .user(uid), .group(gid)], bytes: size, files: 0)
-                return place()
-            }
-            var home: Whereabouts?
-            var freed: UInt64 = 0
-            if let other {
-                home = try state.home(request, other)
-                if other.links == 1 { freed = state.bytes(other) }
-            }
-            let more = size - min(size, freed)
-            try state.admit(request, places, bytes: more, files: other == nil ? 1 : 0)
-            for (owner, isSame) in [
-                (QuotaSubject.user(uid), other?.uid == uid), (.group(gid), other?.gid == gid),
-            ] {
-                let replaces = isSame && other?.links == 1
-                try state.admit(request, [owner], bytes: replaces ? more : size, files: replaces ? 0 : 1)
-            }
-            let attempt = place()
-            if case .done(let placed, let number) = attempt, number > 0 {
-                if let other, let left = placed.other {
-                    state.lost(request, other, home: home, in: directory, name, places: places, left: left)
-                }
-                let subjects = places + state.owners(placed.file)
-                let size = Int64(clamping: placed.file.size)
-                state.add(request, subjects, of: placed.file.file.inode, bytes: size, files: 1)
-                state.held[placed.file.file]?.size = placed.file.size
+            try requireStill(state, file)
+            let stream = try fileSystem.stream(request, of: file, name).get()
+            let account = try state.account(request, try attributes(caller, of: file))
+            let attempt = fileSystem.removeStream(request, of: file, name)
+            if case .done(_, let number) = attempt, number > 0, let account {
+                state.add(request, account.subjects, of: account.inode, bytes: -Int64(clamping: stream.size), files: 0)
             }
             return attempt
         }
@@ -404,19 +377,18 @@ struct Load {
 }
 
 extension QuotaMeter.State {
-    /// The subjects that a file's bytes count for; nil: for none, as it has no name. Refuses growth that they do not allow; a
-    /// file without a name must fit as a whole, as it would when it gets one.
-    mutating func counted(
-        _ request: Request, _ file: Attributes, growingTo end: UInt64
-    ) throws(Halt) -> [QuotaSubject]? {
-        guard let home = try home(request, file), let places = try places(request, home.directory) else {
-            if end > file.size { try admit(request, [.volume] + owners(file), bytes: end, files: 0) }
+    /// What counts a file's bytes; nil: nothing does. Refuses growth, of the file or of a stream of its, that is not allowed; what
+    /// was removed and is still open must fit as a whole.
+    mutating func account(
+        _ request: Request, _ file: Attributes, from size: UInt64, growingTo end: UInt64
+    ) throws(Halt) -> Account? {
+        guard let account = try account(request, file) else {
+            let owner = QuotaMeter.Owner(uid: file.uid, gid: file.gid)
+            if end > size { try admit(request, [.volume] + owner.subjects, bytes: end, files: 0) }
             return nil
         }
-        let subjects = places + owners(file)
-        let before = bytes(file)
-        if end > before { try admit(request, subjects, bytes: end - before, files: 0) }
-        return subjects
+        if end > size { try admit(request, account.subjects, bytes: end - size, files: 0) }
+        return account
     }
 
     mutating func move(_ request: Request, _ inode: UInt64, _ load: Load, from: [QuotaSubject], to: [QuotaSubject]) {

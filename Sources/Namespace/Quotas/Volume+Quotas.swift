@@ -48,6 +48,7 @@ extension Volume {
     /// Room as the caller has it: what quotas leave to him, else what the file system has. `file`: where he asks, for quotas of
     /// trees.
     public func space(_ caller: Caller, at file: FileID? = nil) -> Attempt<Space> {
+        if let file, let passed = passed(caller, file, { $0.space($1, at: file) }) { return passed }
         if let file, fileSystem.isForeign(file) { return fileSystem.space(caller.request, at: file) }
         let attempt = fileSystem.space(caller.request)
         guard meter.isOn, case .done(let space, _) = attempt else { return attempt }
@@ -64,8 +65,8 @@ extension Volume {
             let shown = try meter.change { (state) throws(Halt) -> Space in
                 let credential = caller.credential
                 let owners: [QuotaSubject] = [.volume, .user(credential.uid), .group(credential.gid)]
-                let places = try place.map { (place) throws(Halt) in try state.places(caller.request, place) ?? [] }
-                return state.space(space, owners + (places ?? []))
+                let places = try place.map { (place) throws(Halt) in try state.places(caller.request, place) }
+                return state.space(space, owners + (places??.subjects ?? []))
             }
             return .done(shown, number: 0)
         }

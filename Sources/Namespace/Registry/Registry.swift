@@ -206,6 +206,7 @@ public final class Registry: Sendable {
                 guard var user = state.table.user(name) else { continue }
                 user.rights[volume] = nil
                 user.keys.removeAll { $0.volume == volume }
+                // He is there, and nothing of his becomes another's: neither is refused.
                 if meta.homes.count == 1, meta.place == nil {
                     try? state.table.remove(user: name)
                     state.metas[name] = nil
@@ -251,6 +252,7 @@ public final class Registry: Sendable {
 
     private func adopt(_ record: UserRecord, of volume: String, _ state: inout State) throws(UserTable.Refusal) {
         let name = UserTable.folded(record.user.name)
+        // One whose name another group has stays a number.
         for group in record.groups where state.table.group(gid: group.gid) == nil { try? state.table.adopt(group) }
         var user = record.user
         if let known = state.table.user(name), let meta = state.metas[name] {

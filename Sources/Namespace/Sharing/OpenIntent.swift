@@ -59,6 +59,15 @@ public struct OpenIntent: Sendable {
     }
 }
 
+extension OpenIntent {
+    /// Through another volume no open is found again after a restart: the mount may not be there by then.
+    var unkept: OpenIntent {
+        var intent = self
+        intent.keep = nil
+        return intent
+    }
+}
+
 /// What an opener wants to keep in its own memory.
 public struct LeaseWish: Sendable {
     public var key: LeaseKey

@@ -103,6 +103,16 @@ final class Sharing: Sendable {
     @inline(__always) var uses: Uses { Uses(rawValue: bits.load(ordering: .acquiring)) }
     @inline(__always) var isIdle: Bool { bits.load(ordering: .acquiring) == 0 && !locks.isUsed }
 
+    func test(_ file: FileID, _ range: LockRange, _ mode: LockMode, _ owner: LockOwner) -> LockHolder? {
+        locks.test(locked(file), range, mode, owner)
+    }
+
+    func unlock(_ file: FileID, _ range: LockRange, _ owner: LockOwner) -> Bool {
+        locks.unlock(locked(file), range, owner)
+    }
+
+    func release(_ owner: LockOwner, on file: FileID) { locks.release(owner, on: locked(file)) }
+
     /// The file as the server's lock table knows it.
     func locked(_ file: FileID) -> FileID {
         var file = file

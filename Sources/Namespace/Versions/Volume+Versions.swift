@@ -34,10 +34,11 @@ extension Volume {
 
     /// The server's own directory of what lies on the shelves of a top-level directory.
     public static func shelfName(of directory: FileID) -> [UInt8] {
-        Array("\(String(directory.inode, radix: 16))-\(String(directory.generation, radix: 16))".utf8)
+        UploadPlace.name(ofBucket: directory)
     }
 
     public static let shelvesName = Array("versions".utf8)
+    static let shelvesRoot = [Array(ownName.utf8), shelvesName]
 
     /// A directory stays for the older versions of what lay in it.
     func requireNoShelf(_ caller: Caller, of directory: FileID) throws(Halt) {
@@ -59,11 +60,15 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ content: UnsafeRawBufferPointer,
         _ new: NewFile, attributes: [ExtendedAttribute], seal: ContentSeal?, expected: ExpectedFile, shelf: Shelf
     ) -> Attempt<PlacedFile> {
-        attempt { () throws(Halt) in
+        // What is mounted here keeps no versions.
+        guard directory.subvolume == shelf.directory.subvolume else { return .refused(.notSupported) }
+        return attempt { () throws(Halt) in
             let home = try placeable(caller, directory, name)
             let (uid, gid) = (caller.credential.uid, group(caller, home))
             return try replacing(caller, in: directory, name) { () throws(Halt) in
-                try shelveFile(caller, in: directory, name, shelf, size: UInt64(content.count), uid: uid, gid: gid) {
+                try placeFile(
+                    caller, in: directory, name, shelf: shelf, size: UInt64(content.count), uid: uid, gid: gid
+                ) {
                     fileSystem.place(
                         caller.request, in: directory, name, content, new, uid: uid, gid: gid, attributes: attributes,
                         seal: seal, expected: expected, shelf: shelf)
@@ -76,12 +81,14 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ file: FileID, seal: ContentSeal?,
         expected: ExpectedFile, shelf: Shelf
     ) -> Attempt<PlacedFile> {
-        attempt { () throws(Halt) in
+        guard directory.subvolume == shelf.directory.subvolume else { return .refused(.notSupported) }
+        return attempt { () throws(Halt) in
             _ = try placeable(caller, directory, name)
             let nameless = try self.attributes(caller, of: file)
             return try replacing(caller, in: directory, name) { () throws(Halt) in
-                try shelveFile(
-                    caller, in: directory, name, shelf, size: nameless.size, uid: nameless.uid, gid: nameless.gid
+                try placeFile(
+                    caller, in: directory, name, draft: file, shelf: shelf, size: nameless.size, uid: nameless.uid,
+                    gid: nameless.gid
                 ) {
                     fileSystem.place(
                         caller.request, in: directory, name, file, seal: seal, expected: expected, shelf: shelf)
@@ -95,7 +102,15 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, expected: ExpectedFile,
         to shelf: Shelf? = nil, leaving mark: ShelfMark? = nil
     ) -> Attempt<Removed> {
-        attempt { () throws(Halt) in
+        guard shelf.map({ $0.directory.subvolume == directory.subvolume }) ?? true else {
+            return .refused(.notSupported)
+        }
+        if let passed = passed(
+            caller, directory, { $0.withdraw($1, in: directory, name, expected: expected, to: shelf, leaving: mark) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             let home = try self.directory(caller, directory, .execute)
             try requireVisible(caller, directory, name)
@@ -145,24 +160,18 @@ extension Volume {
             let coming = try shelf.name.withUnsafeBytes {
                 fileSystem.lookup(request, in: shelf.directory, $0)
             }.get()
-            let from = try state.places(request, shelf.directory)
-            let to = try state.places(request, directory, name) ?? []
-            var old: (file: Attributes, home: Whereabouts?)?
+            let from = try state.places(request, shelf.directory)?.subjects ?? []
+            let to = try state.clientPlaces(request, directory, name) ?? []
+            var loss: QuotaMeter.Loss?
             if case .done(let there, _) = fileSystem.lookup(request, in: directory, name) {
-                old = (there, try state.home(request, there))
+                loss = try state.loss(request, there, in: directory, name)
             }
-            let load = Load(bytes: state.bytes(coming), files: 1)
-            try state.admit(request, to.filter { from?.contains($0) != true }, bytes: load.bytes, files: 1)
+            let load = Load(bytes: try state.bytes(request, coming), files: 1)
+            try state.admit(request, to.filter { !from.contains($0) }, bytes: load.bytes, files: load.files)
             let attempt = fileSystem.unshelve(request, shelf, to: directory, name, expected: expected)
             guard case .done(let renamed, let number) = attempt, number > 0 else { return attempt }
-            if let old, let left = renamed.other {
-                state.lost(request, old.file, home: old.home, in: directory, name, places: to, left: left)
-            }
-            state.move(request, coming.file.inode, load, from: from ?? [], to: to)
-            if from == nil {
-                let bytes = Int64(clamping: load.bytes)
-                state.add(request, state.owners(coming), of: coming.file.inode, bytes: bytes, files: 1)
-            }
+            if let loss, let left = renamed.other { state.lost(request, loss, left: left) }
+            state.move(request, coming.file.inode, load, from: from, to: to)
             return attempt
         }
     }
@@ -171,90 +180,58 @@ extension Volume {
 // MARK: - Quotas
 
 extension Volume {
-    /// What goes to the shelf counts there, if shelves count.
-    private func shelveFile(
-        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ shelf: Shelf, size: UInt64,
-        uid: UInt32, gid: UInt32, _ place: () -> Attempt<PlacedFile>
-    ) throws(Halt) -> Attempt<PlacedFile> {
-        guard counts(directory) else { return place() }
-        let request = caller.request
-        return try meter.change { (state) throws(Halt) in
-            let leaving = try leaving(&state, request, in: directory, name, shelf)
-            guard let places = try state.places(request, directory, name) else { return place() }
-            try state.admit(request, places + [.user(uid), .group(gid)], bytes: size, files: 1)
-            let attempt = place()
-            if case .done(let placed, let number) = attempt, number > 0 {
-                if let leaving { shelved(&state, request, leaving) }
-                let subjects = places + state.owners(placed.file)
-                let bytes = Int64(clamping: placed.file.size)
-                state.add(request, subjects, of: placed.file.file.inode, bytes: bytes, files: 1)
-                state.held[placed.file.file]?.size = placed.file.size
-            }
-            return attempt
-        }
-    }
-
     private func withdrawFile(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ expected: ExpectedFile,
         _ shelf: Shelf?, _ mark: ShelfMark?
     ) throws(Halt) -> Attempt<Removed> {
         let request = caller.request
         let withdraw = {
-            self.fileSystem.withdraw(
-                request, in: directory, name, expected: expected, to: shelf, leaving: mark)
+            self.fileSystem.withdraw(request, in: directory, name, expected: expected, to: shelf, leaving: mark)
         }
         guard counts(directory) else { return withdraw() }
         return try meter.change { (state) throws(Halt) in
             let file = try fileSystem.lookup(request, in: directory, name).get()
-            let home = try state.home(request, file)
-            let places = try state.places(request, directory, name)
-            var leaving: Leaving?
-            if let shelf { leaving = try self.leaving(&state, request, in: directory, name, shelf) }
-            let attempt = withdraw()
-            if case .done(let removed, let number) = attempt, number > 0, let places {
-                if let leaving {
-                    shelved(&state, request, leaving)
-                } else {
-                    state.lost(request, file, home: home, in: directory, name, places: places, left: removed.file)
+            guard let shelf, file.type == .file else {
+                let loss = try state.loss(request, file, in: directory, name)
+                let attempt = withdraw()
+                if case .done(let removed, let number) = attempt, number > 0, let loss {
+                    state.lost(request, loss, left: removed.file)
                 }
+                return attempt
+            }
+            let leaving = try state.leaving(request, file, in: directory, name, shelf)
+            let marked = mark.map { leaving.to + QuotaMeter.Owner(uid: $0.uid, gid: $0.gid).subjects } ?? []
+            try state.admit(request, marked, bytes: 0, files: 1)
+            let attempt = withdraw()
+            if case .done(let removed, let number) = attempt, number > 0 {
+                state.move(request, file.file.inode, leaving.load, from: leaving.from, to: leaving.to)
+                // It is younger than the file: a count that goes by inodes has met neither or the file alone.
+                let inode = max(removed.file.file.inode, removed.directory.after.file.inode) + 1
+                state.add(request, marked, of: inode, bytes: 0, files: 1)
             }
             return attempt
         }
     }
+}
 
-    /// A file that is about to go to a shelf, with the places where it counts before and afterwards.
-    private struct Leaving {
-        var file: Attributes
-        var bytes: UInt64
+extension QuotaMeter {
+    /// A file that is about to go to a shelf, and where it counts before and afterwards.
+    struct Leaving {
+        var load: Load
         var from: [QuotaSubject]
-        /// Nil: what lies there does not count.
-        var to: [QuotaSubject]?
+        var to: [QuotaSubject]
     }
+}
 
-    private func leaving(
-        _ state: inout QuotaMeter.State, _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer,
-        _ shelf: Shelf
-    ) throws(Halt) -> Leaving? {
-        let file: Attributes
-        switch fileSystem.lookup(request, in: directory, name) {
-        case .done(let found, _): file = found
-        case .refused: return nil
-        case .lacks(let lack): throw .lacks(lack)
-        }
-        guard let from = try state.places(request, directory, name) else { return nil }
-        let home = try state.home(request, file)
+extension QuotaMeter.State {
+    mutating func leaving(
+        _ request: Request, _ file: Attributes, in directory: FileID, _ name: UnsafeRawBufferPointer, _ shelf: Shelf
+    ) throws(Halt) -> QuotaMeter.Leaving {
+        let home = try home(request, file)
         let isHome = home?.directory == directory && home?.name.elementsEqual(name) == true
-        return Leaving(
-            file: file, bytes: isHome ? state.bytes(file) : 0, from: from,
-            to: try state.places(request, shelf.directory))
-    }
-
-    private func shelved(_ state: inout QuotaMeter.State, _ request: Request, _ leaving: Leaving) {
-        let load = Load(bytes: leaving.bytes, files: 1)
-        let inode = leaving.file.file.inode
-        state.move(request, inode, load, from: leaving.from, to: leaving.to ?? [])
-        guard leaving.to == nil, leaving.file.links == 1 else { return }
-        state.add(
-            request, state.owners(leaving.file), of: inode, bytes: -Int64(clamping: leaving.bytes), files: -1)
+        return QuotaMeter.Leaving(
+            load: Load(bytes: isHome ? try bytes(request, file) : 0, files: 1),
+            from: try clientPlaces(request, directory, name) ?? [],
+            to: try places(request, shelf.directory)?.subjects ?? [])
     }
 }

@@ -134,7 +134,8 @@ extension Volume {
 
     /// Sets the list, and the mode in step with it (docs/access.md). Nil: the mode alone counts from now on.
     public func setACL(_ caller: Caller, _ file: FileID, _ acl: ACL?) -> Attempt<Changed> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.setACL($1, file, acl) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             let found = try attributes(caller, of: file)
             if caller.handle?.file != file || caller.handle?.granted.contains(.writeACL) != true {

@@ -6,7 +6,10 @@ extension Volume {
         fileSystem.open(caller.request, file)
     }
 
-    public func close(_ caller: Caller, _ file: FileID) -> Attempt<Void> { fileSystem.close(caller.request, file) }
+    public func close(_ caller: Caller, _ file: FileID) -> Attempt<Void> {
+        if let guest = formerGuest(file) { return guest.call(caller, isReadOnly: isReadOnly) { $0.close($1, file) } }
+        return meter.hasDrafts ? closeDraft(caller, file) : fileSystem.close(caller.request, file)
+    }
 
     private func regular(_ caller: Caller, _ file: FileID) throws(Halt) -> Attributes {
         let found = try attributes(caller, of: file)
@@ -21,7 +24,8 @@ extension Volume {
     public func read(
         _ caller: Caller, _ file: FileID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) -> Attempt<(count: Int, file: Attributes)> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.read($1, file, at: offset, into: buffer) }) { return passed }
+        return attempt { () throws(Halt) in
             let found = try regular(caller, file)
             try requireData(.read, caller, found)
             try sharing.admit(caller, file, .read(LockRange(accessed: offset, count: UInt64(buffer.count))))
@@ -34,7 +38,10 @@ extension Volume {
     public func read(
         _ caller: Caller, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) -> Attempt<Int> {
-        attempt { () throws(Halt) in
+        if let file = caller.handle?.file, let passed = passed(caller, file, { $0.read($1, at: offset, into: buffer) }) {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             guard let handle = caller.handle, !handle.granted.isDisjoint(with: [.readData, .execute]) else {
                 throw .refused(.accessDenied)
             }
@@ -45,7 +52,8 @@ extension Volume {
 
     /// Whether the caller may read these bytes; then `readAll` does.
     public func mayRead(_ caller: Caller, _ file: FileID, at offset: UInt64, count: Int) -> Attempt<Void> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.mayRead($1, file, at: offset, count: count) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireData(.read, caller, try regular(caller, file))
             try sharing.admit(caller, file, .read(LockRange(accessed: offset, count: UInt64(max(0, count)))))
             return .done((), number: 0)
@@ -54,7 +62,8 @@ extension Volume {
 
     /// The same for writing, or for a hole that is to be made there.
     public func mayWrite(_ caller: Caller, _ file: FileID, at offset: UInt64, count: UInt64) -> Attempt<Void> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.mayWrite($1, file, at: offset, count: count) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             let found = try regular(caller, file)
             try requireData(.write, caller, found)
@@ -74,7 +83,8 @@ extension Volume {
     public func write(
         _ caller: Caller, _ file: FileID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
     ) -> Attempt<Changed> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.write($1, file, at: offset, bytes) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             let found = try regular(caller, file)
             try requireData(.write, caller, found)
@@ -101,6 +111,7 @@ extension Volume {
     /// What was written before the call is safe when this returns, under every durability word. `word`: what the way in
     /// promises, if not what the volume does.
     public func flush(_ file: FileID, _ word: Durability? = nil, on loop: EventLoop) async throws(FileError) {
+        if let guest = guest(file) { return try await guest.volume.flush(file, word, on: loop) }
         let number = try await fileSystem.flush(file)
         guard number > 0 else { return }
         try await settled(number, max(word ?? durability, .log), on: loop)
@@ -116,7 +127,8 @@ extension Volume {
 
     /// Whether the caller may set these attributes, a size with them; then `resize` does.
     public func mayResize(_ caller: Caller, _ file: FileID, _ new: NewAttributes) -> Attempt<NewAttributes> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.mayResize($1, file, new) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             var new = new
             let found = try regular(caller, file)
@@ -142,6 +154,10 @@ extension Volume {
     public func resize(
         _ request: Request, _ file: FileID, to size: UInt64, _ allowed: NewAttributes
     ) async throws(FileError) -> (changed: Changed, number: UInt64) {
+        if let guest = guest(file) {
+            let (changed, number) = try await guest.volume.resize(request, file, to: size, allowed)
+            return (changed, number > 0 ? number | MountTree.foreignNumber : 0)
+        }
         var before: Attributes?
         if case .done(let found, _) = fileSystem.attributes(request, file) { before = found }
         var allowed = allowed

@@ -5,7 +5,12 @@ extension Volume {
         _ caller: Caller, _ file: FileID, _ range: LockRange, _ mode: LockMode, _ owner: LockOwner,
         waiter: LockWaiter? = nil, isReclaim: Bool = false
     ) -> Attempt<LockAnswer> {
-        attempt { () throws(Halt) in
+        if let passed = passed(
+            caller, file, { $0.lock($1, file, range, mode, owner, waiter: waiter, isReclaim: isReclaim) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             let found = try attributes(caller, of: file)
             guard found.type == .file else {
                 throw .refused(found.type == .directory ? .isDirectory : .wrongType)
@@ -38,7 +43,10 @@ extension Volume {
 
     /// Unlocks what a handle locked. False: there is no such lock of it.
     public func unlock(_ caller: Caller, _ handle: OpenHandle, _ range: LockRange) -> Attempt<Bool> {
-        attempt { () throws(Halt) in
+        if let guest = formerGuest(handle.file) {
+            return guest.call(caller, isReadOnly: isReadOnly) { $0.unlock($1, handle, range) }
+        }
+        return attempt { () throws(Halt) in
             try prepareToKeep(caller, wish(of: handle))
             guard unlock(handle.file, range, handle.lockOwner) else { return .done(false, number: 0) }
             let attempt = attempt { () throws(Halt) in .done((), number: try keepUpToDate(caller, handle)) }
@@ -52,12 +60,12 @@ extension Volume {
     public func testLock(
         _ file: FileID, _ range: LockRange, _ mode: LockMode, _ owner: LockOwner
     ) -> LockHolder? {
-        sharing.locks.test(sharing.locked(file), range, mode, owner)
+        (guest(file)?.volume ?? self).sharing.test(file, range, mode, owner)
     }
 
     /// False: there is no such lock of a handle, or too many pieces would be left of a process's.
     public func unlock(_ file: FileID, _ range: LockRange, _ owner: LockOwner) -> Bool {
-        sharing.locks.unlock(sharing.locked(file), range, owner)
+        (formerGuest(file)?.volume ?? self).sharing.unlock(file, range, owner)
     }
 
     /// False: it waits no longer, its outcome is on the way.
@@ -65,7 +73,7 @@ extension Volume {
 
     /// A process closed the file.
     public func releaseLocks(_ owner: LockOwner, on file: FileID) {
-        sharing.locks.release(owner, on: sharing.locked(file))
+        (formerGuest(file)?.volume ?? self).sharing.release(owner, on: file)
     }
 
     /// The locks of all volumes of the server: a client that is gone loses them everywhere at once.

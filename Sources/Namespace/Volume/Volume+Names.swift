@@ -5,18 +5,27 @@ extension Volume {
     }
 
     public func lookup(_ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
-        attempt { () throws(Halt) in
+        if !isWayUp(directory, name), let passed = passed(caller, directory, { $0.lookup($1, in: directory, name) }) {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             try requireLookup(caller, directory)
             if isHidden(caller, directory, name) { throw .refused(.noEntry) }
             return fileSystem.lookup(caller.request, in: directory, name)
         }
     }
 
+    /// Above the root of a guest is a directory of this volume.
+    private func isWayUp(_ directory: FileID, _ name: UnsafeRawBufferPointer) -> Bool {
+        directory.subvolume != subvolume && name.elementsEqual([0x2e, 0x2e]) && guest(directory)?.root == directory
+    }
+
     public func lookupFolded(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer,
         found: (UnsafeRawBufferPointer) -> Void
     ) -> Attempt<Attributes> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, directory, { $0.lookupFolded($1, in: directory, name, found: found) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireLookup(caller, directory)
             guard directory == root, !caller.isServer else {
                 return fileSystem.lookupFolded(caller.request, in: directory, name, found: found)
@@ -39,7 +48,13 @@ extension Volume {
         _ caller: Caller, _ directory: FileID, after cookie: UInt64, limit: Int, attributes: Bool,
         _ visit: (Entry, UnsafeRawBufferPointer) -> Bool
     ) -> Attempt<Bool> {
-        attempt { () throws(Halt) in
+        if let passed = passed(
+            caller, directory,
+            { $0.list($1, directory, after: cookie, limit: limit, attributes: attributes, visit) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             _ = try self.directory(caller, directory, .read)
             guard directory == root, !caller.isServer else {
                 return fileSystem.list(
@@ -55,7 +70,8 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ new: NewFile,
         _ disposition: Disposition = .exclusive
     ) -> Attempt<Created> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, directory, { $0.create($1, in: directory, name, new, disposition) }) { return passed }
+        return attempt { () throws(Halt) in
             let home = try self.directory(caller, directory, .execute)
             try requireVisible(caller, directory, name)
             if let refusal = try refusal(caller, toChange: home, adds: new.type) {
@@ -139,7 +155,12 @@ extension Volume {
     public func remove(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, isDirectory: Bool
     ) -> Attempt<Removed> {
-        attempt { () throws(Halt) in
+        if let passed = passed(
+            caller, directory, { $0.remove($1, in: directory, name, isDirectory: isDirectory) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             let home = try self.directory(caller, directory, .execute)
             if isHidden(caller, directory, name) { throw .refused(.noEntry) }
@@ -189,7 +210,12 @@ extension Volume {
         _ caller: Caller, from source: FileID, _ name: UnsafeRawBufferPointer, to target: FileID,
         _ newName: UnsafeRawBufferPointer, _ mode: RenameMode = .replace
     ) -> Attempt<Renamed> {
-        attempt { () throws(Halt) in
+        if source.subvolume == target.subvolume,
+            let passed = passed(caller, source, { $0.rename($1, from: source, name, to: target, newName, mode) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             let from = try self.directory(caller, source, .execute)
             if isHidden(caller, source, name) { throw .refused(.noEntry) }
@@ -278,7 +304,12 @@ extension Volume {
     public func link(
         _ caller: Caller, _ file: FileID, in directory: FileID, _ name: UnsafeRawBufferPointer
     ) -> Attempt<Created> {
-        attempt { () throws(Halt) in
+        if file.subvolume == directory.subvolume,
+            let passed = passed(caller, file, { $0.link($1, file, in: directory, name) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             let home = try self.directory(caller, directory, .execute)
             try requireVisible(caller, directory, name)
@@ -299,6 +330,7 @@ extension Volume {
     /// Everything but the size, which takes `resize`.
     public func setAttributes(_ caller: Caller, _ file: FileID, _ new: NewAttributes) -> Attempt<Changed> {
         precondition(new.size == nil, "a size is set by resize")
+        if let passed = passed(caller, file, { $0.setAttributes($1, file, new) }) { return passed }
         return attempt { () throws(Halt) in
             try requireWritable(caller)
             var new = new

@@ -7,7 +7,10 @@ extension Volume {
     public func open(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ intent: OpenIntent
     ) -> Attempt<OpenedFile> {
-        attempt { () throws(Halt) in
+        if let passed = passedOpening(caller, directory, { $0.open($1, in: directory, name, intent.unkept) }) {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             // Somebody may make the name between a look and the making of it; that he also takes it away again, and so on,
             // is not followed for ever.
             for _ in 0..<Self.openTriesMax {
@@ -27,7 +30,8 @@ extension Volume {
 
     /// Opens a file by its identity: it is there, and no name goes with the open.
     public func open(_ caller: Caller, _ file: FileID, _ intent: OpenIntent) -> Attempt<OpenedFile> {
-        attempt { () throws(Halt) in
+        if let passed = passedOpening(caller, file, { $0.open($1, file, intent.unkept) }) { return passed }
+        return attempt { () throws(Halt) in
             guard intent.disposition != .create else { throw .refused(.exists) }
             return try openThere(caller, try attributes(caller, of: file), nil, intent)
         }
@@ -39,7 +43,12 @@ extension Volume {
         _ caller: Caller, stream name: UnsafeRawBufferPointer, of file: FileID, in directory: FileID?,
         _ intent: OpenIntent
     ) -> Attempt<OpenedFile> {
-        attempt { () throws(Halt) in
+        if let passed = passedOpening(
+            caller, file, { $0.open($1, stream: name, of: file, in: near(file, directory), intent.unkept) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
             let base = try attributes(caller, of: file)
             let place = Sharing.PlaceName(directory: file, name: Array(name), isStream: true)
             let found: Attributes?
@@ -109,6 +118,8 @@ extension Volume {
     private func openThere(
         _ caller: Caller, _ found: Attributes, _ place: Sharing.PlaceName?, _ intent: OpenIntent
     ) throws(Halt) -> Attempt<OpenedFile> {
+        // The name leads to what is mounted there, and no name of a guest's.
+        if let passed = passedOpening(caller, found.file, { $0.open($1, found.file, intent.unkept) }) { return passed }
         switch (found.type, intent.kind) {
         case (.directory, .notDirectory): throw .refused(.isDirectory)
         case (.directory, _): if intent.disposition.replaces { throw .refused(.isDirectory) }
@@ -159,7 +170,8 @@ extension Volume {
 
     /// All that an open of the file might have that a name in `directory` leads to, in Windows' eyes.
     public func maximalAccess(_ caller: Caller, _ file: Attributes, in directory: FileID?) -> Attempt<AccessMask> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file.file, { $0.maximalAccess($1, file, in: near(file.file, directory)) }) { return passed }
+        return attempt { () throws(Halt) in
             .done(try granted(caller, file, wanted: .all, in: directory, widensMode: true), number: 0)
         }
     }
@@ -247,6 +259,11 @@ extension Volume {
     /// Ends an open: its locks, its lease, and its name, if that was to go with it. When the answer lacks something, the open
     /// has ended all the same, and the same call does what is left.
     public func close(_ caller: Caller, _ handle: OpenHandle) -> Attempt<ClosedFile> {
+        if let guest = formerGuest(handle.file) {
+            let attempt = guest.call(caller, isReadOnly: isReadOnly) { $0.close($1, handle) }
+            if case .done = attempt { guest.closed() }
+            return attempt
+        }
         guard let leftover = sharing.leave(handle) else { return .refused(.stale) }
         var number: UInt64 = 0
         var isRemoved = false
@@ -304,7 +321,8 @@ extension Volume {
 
     /// The name by which the handle came goes with its last open, or stays after all (FileDispositionInformation).
     public func setDeletePending(_ caller: Caller, _ handle: OpenHandle, _ isPending: Bool) -> Attempt<Void> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, handle.file, { $0.setDeletePending($1, handle, isPending) }) { return passed }
+        return attempt { () throws(Halt) in
             guard handle.granted.contains(.delete) else { throw .refused(.accessDenied) }
             if isPending {
                 try requireWritable(caller)
@@ -336,7 +354,8 @@ extension Volume {
     }
 
     public func isDeletePending(_ handle: OpenHandle) -> Bool {
-        sharing.look { state in
+        if let guest = formerGuest(handle.file) { return guest.volume.isDeletePending(handle) }
+        return sharing.look { state in
             guard let open = state.opens[handle.id], open.name != 0 else { return false }
             return state.opens.isDeletePending(handle.file, open.name)
         }
@@ -344,6 +363,7 @@ extension Volume {
 
     /// Whether a name of the file is to go.
     public func isDeletePending(_ file: FileID, _ name: UnsafeRawBufferPointer, in directory: FileID) -> Bool {
+        if let guest = guest(directory) { return guest.volume.isDeletePending(file, name, in: directory) }
         guard sharing.uses.contains(.opens) else { return false }
         let number = sharing.number(of: name, in: directory)
         return sharing.look { $0.opens.isDeletePending(file, number) }
@@ -351,7 +371,8 @@ extension Volume {
 
     /// Where the handle's name is by now, after renames; nil: it has none any more. A stream's is in its file.
     public func name(of handle: OpenHandle) -> (directory: FileID, name: [UInt8])? {
-        sharing.look { state in
+        if let guest = formerGuest(handle.file) { return guest.volume.name(of: handle) }
+        return sharing.look { state in
             state.opens.place(of: handle.id).map { ($0.directory, $0.name) }
         }
     }
@@ -372,7 +393,8 @@ extension Volume {
 
     /// Whether something is open below the directory.
     public func hasOpens(_ caller: Caller, below directory: FileID) -> Attempt<Bool> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, directory, { $0.hasOpens($1, below: directory) }) { return passed }
+        return attempt { () throws(Halt) in
             let homes = sharing.look { $0.opens.homes }
             var known: Set<FileID> = [root]
             for home in homes {
@@ -391,7 +413,8 @@ extension Volume {
 
     /// Whether somebody has it open with the right to delete it.
     public func isOpenToDelete(_ file: FileID) -> Bool {
-        sharing.look { state in
+        if let guest = guest(file) { return guest.volume.isOpenToDelete(file) }
+        return sharing.look { state in
             var isFound = false
             state.opens.forEach(of: file) { open in
                 isFound = open.share.access.contains(.delete)
@@ -402,7 +425,9 @@ extension Volume {
     }
 
     /// Whether somebody has it open.
-    public func isOpen(_ file: FileID) -> Bool { sharing.look { $0.opens.isOpen(file) } }
+    public func isOpen(_ file: FileID) -> Bool {
+        (guest(file)?.volume ?? self).sharing.look { $0.opens.isOpen(file) }
+    }
 
     public var openCount: Int { sharing.look { $0.opens.count } }
 
@@ -413,18 +438,18 @@ extension Volume {
 
     /// The client gives up all but `state`.
     public func acknowledge(_ key: LeaseKey, _ state: LeaseState) -> Acknowledgement {
-        sharing.change { tables, now in tables.leases.acknowledge(key, state, now: now) }
+        home(of: key).sharing.change { tables, now in tables.leases.acknowledge(key, state, now: now) }
     }
 
     /// What a lease allows now; nil: there is none.
-    public func lease(_ key: LeaseKey) -> LeaseState? { sharing.look { $0.leases.state(key) } }
+    public func lease(_ key: LeaseKey) -> LeaseState? { home(of: key).sharing.look { $0.leases.state(key) } }
 
     /// The same with its epoch, and whether a break of it is under way.
-    public func leaseStatus(_ key: LeaseKey) -> LeaseStatus? { sharing.look { $0.leases.status(key) } }
+    public func leaseStatus(_ key: LeaseKey) -> LeaseStatus? { home(of: key).sharing.look { $0.leases.status(key) } }
 
     /// The client is back by another way, on which it is told of breaks from now on.
     public func reconnect(_ key: LeaseKey, _ holder: LeaseHolder) {
-        sharing.change { state, _ in
+        home(of: key).sharing.change { state, _ in
             guard state.leases.state(key) != nil else { return }
             state.holders[key] = holder
             state.leases.reconnected(key)
@@ -433,13 +458,16 @@ extension Volume {
 
     /// The client can not be reached; its opens live on until somebody wants what the lease allows: then its holder is told to
     /// end them.
-    public func disconnect(_ key: LeaseKey) { sharing.change { state, _ in state.leases.disconnected(key) } }
+    public func disconnect(_ key: LeaseKey) {
+        home(of: key).sharing.change { state, _ in state.leases.disconnected(key) }
+    }
 
     /// What a protocol does by itself and that others' leases may be in the way of, such as a byte-range lock of its own kind.
     public func admit(
         _ caller: Caller, _ file: FileID, _ operation: LeaseOperation
     ) -> Attempt<Void> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.admit($1, file, operation) }) { return passed }
+        return attempt { () throws(Halt) in
             guard sharing.uses.contains(.leases) else { return .done((), number: 0) }
             let actor = caller.handle?.lease
             let mustWait = sharing.change { state, now in
@@ -453,7 +481,8 @@ extension Volume {
     /// Whether an object may take the place of the file now: open handles keep the old bytes, leases are broken, and who denies
     /// writing or holds a lock is in the way.
     public func admitReplacement(_ caller: Caller, of file: FileID) -> Attempt<Void> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.admitReplacement($1, of: file) }) { return passed }
+        return attempt { () throws(Halt) in
             try sharing.admit(caller, file, .replace)
             return .done((), number: 0)
         }
@@ -463,6 +492,7 @@ extension Volume {
     public func replaced(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ old: FileID?
     ) {
+        if let guest = guest(directory) { return guest.volume.replaced(caller, in: directory, name, old) }
         if sharing.isIdle { return }
         if let old { sharing.unlinked(old, name, in: directory) }
         sharing.directoryChanged(directory, by: caller)

@@ -7,16 +7,18 @@ extension Volume {
     public func createStream(
         _ caller: Caller, of file: FileID, _ name: UnsafeRawBufferPointer
     ) -> Attempt<Attributes> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.createStream($1, of: file, name) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
             return fileSystem.createStream(caller.request, of: file, name)
         }
     }
 
     public func removeStream(_ caller: Caller, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Void> {
-        attempt { () throws(Halt) in
+        if let passed = passed(caller, file, { $0.removeStream($1, of: file, name) }) { return passed }
+        return attempt { () throws(Halt) in
             try requireWritable(caller)
-            return fileSystem.removeStream(caller.request, of: file, name)
+            return try removeFileStream(caller, of: file, name)
         }
     }
 
@@ -31,6 +33,7 @@ extension Volume {
         _ caller: Caller, _ file: FileID, at offset: UInt64, length: UInt64
     ) async throws(FileError) -> UInt64 {
         guard !caller.isReadOnly, !isReadOnly else { throw .readOnly }
+        // Whose file it is makes no difference: the mount says whether it may be changed.
         return try await fileSystem.punch(caller.request, file, at: offset, length: length)
     }
 
@@ -41,13 +44,14 @@ extension Volume {
         guard !caller.isReadOnly, !isReadOnly else { throw .readOnly }
         let (end, isBeyond) = place.addingReportingOverflow(length)
         guard !isBeyond else { throw .fileTooBig }
-        let number = try await growing(caller.request, target, to: length == 0 ? 0 : end) {
+        let home = guest(target)?.volume ?? self
+        let number = try await home.growing(caller.request, target, to: length == 0 ? 0 : end) {
             () async throws(FileError) in
             try await fileSystem.clone(
                 caller.request, source, at: offset, length: length, to: target, at: place)
         }
         // What can not be found now is not waited for after the fact.
-        try? notify(Caller(.root, caller.request), modified: target, [.size, .lastWrite])
+        try? home.notify(Caller(.root, caller.request), modified: target, [.size, .lastWrite])
         return number
     }
 

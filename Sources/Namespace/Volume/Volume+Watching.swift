@@ -8,7 +8,12 @@ extension Volume {
         _ caller: Caller, _ directory: FileID, _ filter: WatchFilter, isRecursive: Bool, on loop: EventLoop,
         tell: @escaping @Sendable () -> Void
     ) -> Attempt<WatchID> {
-        attempt { () throws(Halt) in
+        if let passed = passed(
+            caller, directory, { $0.watch($1, directory, filter, isRecursive: isRecursive, on: loop, tell: tell) })
+        {
+            return passed.in(directory.subvolume)
+        }
+        return attempt { () throws(Halt) in
             // What an open was granted stays with it.
             if caller.handle?.file != directory || caller.handle?.granted.contains(.readData) != true {
                 _ = try self.directory(caller, directory, .read)
@@ -48,9 +53,10 @@ extension Volume {
     }
 
     /// What has come since the last call; nil: nothing.
-    public func takeEvents(_ id: WatchID) -> WatchEvents? { sharing.look { $0.watches.take(id) } }
+    public func takeEvents(_ id: WatchID) -> WatchEvents? { home(of: id).sharing.look { $0.watches.take(id.own) } }
 
     public func endWatch(_ id: WatchID) {
+        if id.volume != 0 { return home(of: id).endWatch(id.own) }
         let observed = sharing.change { state, _ in
             state.watches.remove(id)
             return state.observed.removeValue(forKey: id)
@@ -99,5 +105,17 @@ extension Volume {
 
     func notify(_ caller: Caller, modified file: FileID, _ filter: WatchFilter) throws(Halt) {
         if let trail = try trails(caller, of: file) { sharing.post([(.modified, filter, trail)]) }
+    }
+}
+
+extension WatchID {
+    fileprivate var own: WatchID { WatchID(number: number) }
+}
+
+extension Attempt<WatchID> {
+    fileprivate func `in`(_ volume: UInt32) -> Attempt<WatchID> {
+        guard case .done(var id, let number) = self else { return self }
+        id.volume = volume
+        return .done(id, number: number)
     }
 }

@@ -12,6 +12,8 @@ public final class Volume: Sendable {
     public let fileSystem: any FileSystem
     public let durability: Durability
     private let readOnly = Atomic(false)
+    /// Of the identities of its own files.
+    let subvolume: UInt32
     let sharing: Sharing
     let meter: QuotaMeter
     /// By loop.
@@ -27,6 +29,7 @@ public final class Volume: Sendable {
         self.name = name
         self.identity = identity
         self.fileSystem = fileSystem
+        subvolume = fileSystem.root.subvolume
         self.durability = durability
         meter = QuotaMeter(fileSystem, loops: loops)
         glances = loops.map { _ in DirectoryGlance() }

@@ -184,8 +184,8 @@ final class Sweeper: FileWork, @unchecked Sendable {
     /// Uploads and shelves of buckets that are gone: a crash came between the two.
     private func sweepLeftovers(_ buckets: Set<FileID>) async throws(S3Error) {
         let volume = volume
-        let names = Set(buckets.map { Upload.name(ofBucket: $0) })
-        guard let home = try await locate(volume.root, Upload.root, ownCaller) else { return }
+        let names = Set(buckets.map { UploadPlace.name(ofBucket: $0) })
+        guard let home = try await locate(volume.root, UploadPlace.root, ownCaller) else { return }
         var left: [FileID] = []
         var cookie: UInt64 = 0
         while true {
@@ -196,7 +196,7 @@ final class Sweeper: FileWork, @unchecked Sendable {
                 cookie = from
                 return volume.list(ownCaller, home.file, after: from, limit: 256, attributes: false) { entry, name in
                     cookie = entry.cookie
-                    if !names.contains(Array(name)), let bucket = Upload.bucket(ofName: Array(name), volume.root) {
+                    if !names.contains(Array(name)), let bucket = UploadPlace.bucket(Array(name), subvolume: volume.root.subvolume) {
                         left.append(bucket)
                     }
                     return true

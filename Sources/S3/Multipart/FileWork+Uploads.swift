@@ -4,7 +4,7 @@ import Namespace
 extension FileWork {
     /// The directory of a bucket's uploads; made when it is missing and wanted.
     func uploads(of bucket: FileID, make: Bool) async throws(S3Error) -> Attributes? {
-        try await ownDirectory(Upload.root + [Upload.name(ofBucket: bucket)], make: make)
+        try await ownDirectory(UploadPlace.root + [UploadPlace.name(ofBucket: bucket)], make: make)
     }
 
     /// The parts first: what a crash leaves is an upload with fewer parts, which can be given up again.
@@ -46,10 +46,10 @@ extension FileWork {
         guard let home = try? await uploads(of: bucket, make: false) else { return }
         guard let all = try? await everyUpload(home.file) else { return }
         for (id, directory) in all { _ = try? await removeUpload(directory, id, bucket) }
-        let names = Upload.root
+        let names = UploadPlace.root
         guard let root = try? await locate(volume.root, names, ownCaller) else { return }
         _ = try? await supplied {
-            Upload.name(ofBucket: bucket).withUnsafeBytes {
+            UploadPlace.name(ofBucket: bucket).withUnsafeBytes {
                 volume.remove(ownCaller, in: root.file, $0, isDirectory: true)
             }
         }

@@ -54,6 +54,7 @@ extension S3Call {
         var owner = NewAttributes()
         // Who asks, though the bucket lets in in its owner's name: it is this user's to rule.
         owner.uid = grant?.credential.uid ?? actor.uid
+        owner.gid = grant?.credential.gid ?? actor.gid
         let number = try await done { volume.setAttributes(ownCaller, made.file.file, owner) }.number
         try await settle(number)
         var fields = ResponseFields()

@@ -1,10 +1,8 @@
 import Crypto
 import Namespace
 
-/// An upload in parts under way: a directory below `.proxyfs/uploads/BUCKET`, whose files are the parts. BUCKET is the
-/// number of the bucket's directory, so that a bucket that gets another name keeps its uploads.
+/// An upload in parts under way: a directory whose files are the parts (`UploadPlace`).
 struct Upload: Sendable {
-    static let root = [Array(".proxyfs".utf8), Array("uploads".utf8)]
     static let prefix = "proxyfs.upload."
     static let prefixes = Metadata.prefixes
     static let key = prefix + "key"
@@ -31,18 +29,6 @@ struct Upload: Sendable {
         let sum = value(Self.algorithm) ?? []
         algorithm = sum.count == 2 ? ChecksumAlgorithm(rawValue: sum[0]) : nil
         isComposite = sum.count == 2 && sum[1] == 1
-    }
-
-    static func name(ofBucket bucket: FileID) -> [UInt8] {
-        Array("\(String(bucket.inode, radix: 16))-\(String(bucket.generation, radix: 16))".utf8)
-    }
-
-    /// The bucket that such a name stands for, in the file system that has this root.
-    static func bucket(ofName name: [UInt8], _ root: FileID) -> FileID? {
-        let parts = String(decoding: name, as: UTF8.self).split(separator: "-")
-        guard parts.count == 2, let inode = UInt64(parts[0], radix: 16), let generation = UInt64(parts[1], radix: 16)
-        else { return nil }
-        return FileID(subvolume: root.subvolume, inode: inode, generation: generation)
     }
 
     /// `00017`: parts in the order of their names are in the order of their numbers.

@@ -122,6 +122,7 @@ public final class SMBServer: Sendable {
     }
 
     let durables = DurableHandles()
+    let applications = ApplicationInstances()
     private let lastHandle = Atomic<UInt64>(0)
 
     func newHandle() -> FileHandle {

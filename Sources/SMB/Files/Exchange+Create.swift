@@ -92,6 +92,7 @@ extension Exchange {
         let found = try resolve(path, caller, volume)
         let opening = Opening(
             request: request, contexts: contexts, disposition: disposition, path: path, found: found)
+        if path.stream == nil { try endOthers(of: contexts, found, caller, volume) }
         if let stream = path.stream { return try openStream(stream, opening, caller, volume, tree, &writer) }
         return try openFile(opening, caller, volume, tree, &writer)
     }
@@ -320,6 +321,7 @@ extension Exchange {
             open.oplock = Oplock.level(opened.lease)
         }
         makeDurable(open, opening.contexts.durable)
+        join(open, opening.contexts)
         write(open, shown, opening.contexts.wishes, maximalAccess(open, caller, opening.found.parent), lease, &writer)
     }
 

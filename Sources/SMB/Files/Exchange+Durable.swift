@@ -61,6 +61,9 @@ extension Exchange {
         } else {
             open = try reclaim(number, &returning, wanted, lease, tree, volume)
         }
+        if let application = open.application {
+            server.applications.moved(application, client: stream.negotiation.clientGUID, to: loop)
+        }
         session.opens[open.handle.volatile] = open
         open.action = .opened
         let file = try attributes(open, caller, volume)

@@ -29,6 +29,8 @@ final class Open: @unchecked Sendable {
     var watching: [Watching] = []
     /// The number that its client gave it.
     var createGUID: UInt128?
+    /// Of an application that may go on at another client.
+    var application: ApplicationInstances.Membership?
     /// Nil: it ends with its connection.
     var durability: Durability?
     /// The last number that each of the client's places for lock requests has seen; nil: none ([MS-SMB2] 3.3.5.14).

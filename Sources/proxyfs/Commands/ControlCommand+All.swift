@@ -30,7 +30,9 @@ extension ControlCommand {
         ControlCommand(words: ["volume", "release"], positional: ["NAME"], help: Help.volumeRelease),
         ControlCommand(
             words: ["volume", "mount"], positional: ["PATH"],
-            options: [Option("directory", .text), Option("bind", .text), Option("read-only", .flag)],
+            options: [
+                Option("directory", .text), Option("bind", .text), Option("volume", .text), Option("read-only", .flag),
+            ],
             help: Help.volumeMount),
         ControlCommand(
             words: ["volume", "unmount"], positional: ["PATH"], options: [Option("force", .flag)],

@@ -5,7 +5,7 @@ import Namespace
 import Passthrough
 import Runtime
 
-/// Directories of the host that are mounted in volumes.
+/// What is mounted in volumes: directories of the host, and other volumes.
 extension Control {
     private func book(_ hosted: HostedVolume) -> MountBook {
         MountBook(VolumeSettings(hosted.volume, clock: world.clock, loop: loop))
@@ -36,6 +36,22 @@ extension Control {
                 }
             }
         } catch { logger.error("mounts not read", [.init("volume", volume), .init("why", "\(error)")]) }
+        await mountGuest(volume)
+    }
+
+    /// Where a volume is to be seen that has come later than the one it is mounted in.
+    private func mountGuest(_ guest: String) async {
+        for entry in host.entries where unmounted.withLock({ $0[entry.name]?.isEmpty == false }) {
+            guard let hosted = entry.hosted else { continue }
+            do throws(FileError) {
+                for record in try await book(hosted).all().mounts where record.volume == guest {
+                    do throws(CommandFailure) { try await mount(record, record.subvolume, hosted) } catch { continue }
+                    unmounted.withLock { $0[entry.name]?[record.path] = nil }
+                }
+            } catch {
+                logger.error("mounts not read", [.init("volume", entry.name), .init("why", "\(error)")])
+            }
+        }
     }
 
     private func mount(
@@ -48,6 +64,7 @@ extension Control {
         guard place.type == .directory else {
             throw .failure("/\(hosted.volume.name)/\(record.path) is no directory")
         }
+        if let volume = record.volume { return try await show(volume, on: place.file, record, hosted) }
         if let bound = record.bound { return try await bind(bound, on: place.file, subvolume, record, hosted) }
         let (world, directory) = (world, record.directory)
         let opened = await world.blocking.run(on: loop) {
@@ -79,6 +96,48 @@ extension Control {
         if let fault { throw .failure("/\(hosted.volume.name)/\(record.path): \(Self.text(fault))") }
     }
 
+    private func show(
+        _ volume: String, on place: FileID, _ record: MountRecord, _ hosted: HostedVolume
+    ) async throws(CommandFailure) {
+        let guest = try host.open(volume)
+        let root = record.bound ?? guest.volume.root
+        do throws(FileError) {
+            let paths = FilePath(guest.volume, clock: world.clock, loop: loop)
+            guard try await paths.attributes(root).type == .directory else { throw .notDirectory }
+        } catch { throw .failure("/\(volume)/\(record.directory): \(error)") }
+        do throws(MountTree.Fault) {
+            try hosted.tree.mount(guest.volume, guest.tree, root: root, on: place, isReadOnly: record.isReadOnly)
+        } catch { throw .failure("/\(hosted.volume.name)/\(record.path): \(Self.text(error))") }
+    }
+
+    /// The number by which a mount is known while it is there.
+    private func number(of record: MountRecord) -> UInt32 {
+        guard let volume = record.volume else { return record.subvolume }
+        return record.bound?.subvolume ?? host[volume]?.hosted?.volume.root.subvolume ?? 0
+    }
+
+    private func isInUse(_ record: MountRecord, _ hosted: HostedVolume) -> Bool {
+        guard record.volume != nil else { return hosted.volume.isInUse(record.subvolume) }
+        let number = number(of: record)
+        return hosted.tree.mounts.contains { $0.number == number && $0.guest?.isInUse == true }
+    }
+
+    /// Why the volume can not be deleted: it is to be seen in others. Of volumes that are not open nothing is known.
+    func requireUnmounted(_ volume: String) async throws(CommandFailure) {
+        for entry in host.entries {
+            guard entry.name != volume, let hosted = entry.hosted else { continue }
+            do throws(FileError) {
+                for record in try await book(hosted).all().mounts where record.volume == volume {
+                    throw FileError.inputOutput(
+                        "it is mounted at /\(entry.name)/\(record.path): unmount it there first")
+                }
+            } catch {
+                if case .inputOutput(let why) = error { throw .failure("deleting volume \(volume): \(why)") }
+                throw .failure("deleting volume \(volume): reading the mounts of volume \(entry.name): \(error)")
+            }
+        }
+    }
+
     private static func text(_ fault: MountTree.Fault) -> String {
         switch fault {
         case .inUse: "something is mounted there already"
@@ -87,6 +146,9 @@ extension Control {
         case .notMounted: "nothing is mounted there"
         case .hasMounts: "something is mounted below it, or bound from there; unmount that first"
         case .circle: "a directory would lie below itself"
+        case .notOurs: "the directory is another volume's, which is mounted there: mount it in that volume's own tree"
+        case .isGuest: "the volume is mounted in another one, where mounts in it would not be seen"
+        case .guestHasMounts: "a volume is not mounted in itself, nor one that has mounts of its own"
         }
     }
 
@@ -126,15 +188,17 @@ extension Control {
         let path = try arguments.text("path")
         let directory = try arguments.optional("directory")
         let other = try arguments.optional("bind")
+        let guest = try arguments.optional("volume")
         let isReadOnly = try arguments.flag("read-only") ?? false
         try arguments.finish()
         let (volume, below) = try Self.parts(path)
         let hosted = try host.open(volume)
         let record: MountRecord
-        switch (directory, other) {
-        case (let directory?, nil):
+        switch (directory, other, guest) {
+        case (let directory?, nil, nil):
             record = MountRecord(path: below, directory: try await requireAlone(directory), isReadOnly: isReadOnly)
-        case (nil, let other?):
+        case (nil, nil, let guest?): record = try await shown(guest, at: below, hosted, isReadOnly: isReadOnly)
+        case (nil, let other?, nil):
             guard !isReadOnly else {
                 throw .misuse(
                     "--read-only: what is bound is the same directory by both names; an export or a share can be read-only"
@@ -143,9 +207,11 @@ extension Control {
             record = try await bound(other, at: below, hosted)
         default:
             throw .misuse(
-                "name what is to be seen at \(path): --directory DIR of the host, or --bind OTHER of the same volume")
+                "name what is to be seen at \(path): --directory DIR of the host, --bind OTHER of the same volume, or "
+                    + "--volume NAME")
         }
-        let doing = "mounting \(directory ?? other ?? "") at \(path)"
+        let source = directory ?? other ?? guest.map { "volume \($0)" } ?? ""
+        let doing = "mounting \(source) at \(path)"
         do throws(FileError) {
             if try await book(hosted).all().mounts.contains(where: { $0.path == below }) {
                 throw FileError.exists
@@ -156,11 +222,12 @@ extension Control {
         do throws(FileError) { number = try await book(hosted).number() } catch { throw .failure("\(doing): \(error)") }
         try await mount(record, number, hosted)
         do throws(FileError) { try await book(hosted).keep(record, number) } catch {
-            _ = try? hosted.tree.unmount(number)
+            // What is not kept is not to be seen; nobody has it open yet.
+            _ = try? hosted.tree.unmount(guest == nil ? number : self.number(of: record))
             throw .failure("\(doing): \(error)")
         }
         return Self.message(
-            "\(directory ?? other ?? "") is \(other == nil ? "mounted" : "bound") at \(path)"
+            "\(source) is \(other == nil ? "mounted" : "bound") at \(path)"
                 + (isReadOnly ? ", read-only" : ""))
     }
 
@@ -170,14 +237,34 @@ extension Control {
         let (volume, source) = try Self.parts(path)
         guard volume == hosted.volume.name else {
             throw .failure(
-                "binding \(path): it is in another volume than its new place; each volume has locks of its own, so the files "
-                    + "of one are not reached by the tree of another: export or share it beside that one")
+                "binding \(path): it is in another volume than its new place; --volume \(volume):/\(source) shows it there")
         }
         do throws(FileError) {
             let found = try await FilePath(hosted.volume, clock: world.clock, loop: loop).find(source)
             guard found.type == .directory else { throw .notDirectory }
             return MountRecord(path: below, directory: source, isReadOnly: false, bound: found.file)
         } catch { throw .failure("binding \(path): \(error)") }
+    }
+
+    /// `NAME`, or `NAME:/DIRECTORY`.
+    private func shown(
+        _ text: String, at below: String, _ hosted: HostedVolume, isReadOnly: Bool
+    ) async throws(CommandFailure) -> MountRecord {
+        let parts = text.split(separator: ":", maxSplits: 1).map(String.init)
+        let directory = parts.count > 1 ? parts[1].split(separator: "/").joined(separator: "/") : ""
+        guard let name = parts.first, parts.count == 1 || parts[1].hasPrefix("/"),
+            directory.utf8.count <= MountRecord.directoryBytesMax
+        else { throw .misuse("--volume \(text): it is NAME or NAME:/DIRECTORY") }
+        let guest = try host.open(name)
+        var root = guest.volume.root
+        if !directory.isEmpty {
+            do throws(FileError) {
+                let found = try await FilePath(guest.volume, clock: world.clock, loop: loop).find(directory)
+                guard found.type == .directory else { throw .notDirectory }
+                root = found.file
+            } catch { throw .failure("mounting \(text): \(error)") }
+        }
+        return MountRecord(path: below, directory: directory, isReadOnly: isReadOnly, bound: root, volume: name)
     }
 
     func removeMount(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
@@ -190,10 +277,10 @@ extension Control {
             guard let record = try await book(hosted).all().mounts.first(where: { $0.path == below }) else {
                 throw FileError.noEntry
             }
-            if hosted.volume.isInUse(record.subvolume), !isForced {
+            if isInUse(record, hosted), !isForced {
                 throw FileError.sharingViolation
             }
-            do throws(MountTree.Fault) { try hosted.tree.unmount(record.subvolume) } catch {
+            do throws(MountTree.Fault) { try hosted.tree.unmount(number(of: record)) } catch {
                 // One that could not be made is only forgotten.
                 guard error == .notMounted else {
                     throw FileError.inputOutput(Self.text(error))
@@ -227,8 +314,9 @@ extension Control {
                     rows.append([
                         "path": .string("/\(entry.name)/\(record.path)"),
                         "directory": .string(
-                            record.bound == nil ? record.directory : "/\(entry.name)/\(record.directory)"),
-                        "kind": .string(record.bound == nil ? "host" : "bind"),
+                            record.bound == nil
+                                ? record.directory : "/\(record.volume ?? entry.name)/\(record.directory)"),
+                        "kind": .string(record.volume != nil ? "volume" : record.bound == nil ? "host" : "bind"),
                         "access": .string(record.isReadOnly ? "ro" : "rw"),
                         "state": .string(problem == nil ? "mounted" : "not mounted"),
                         "problem": problem.map { .string($0) } ?? .null,

@@ -307,6 +307,7 @@ final class Control: Sendable {
         if entry.place == nil, !isSure {
             throw .misuse("deleting volume \(name) destroys all that is in it; say --yes to do it")
         }
+        try await requireUnmounted(name)
         if entry.place == nil, entry.hosted != nil {
             do throws(RegistryError) {
                 try await registry.evacuate(name)

@@ -211,12 +211,12 @@ final class VolumeHost: Sendable {
         case .success(let hosted):
             guard book.entries[name] != nil else {
                 // It was deleted, or the server is ending.
-                _ = await loop.task { try? await hosted.close() }.value
+                await closeAnyway(hosted)
                 connected?.stop()
                 return
             }
             guard volumes.add(hosted.volume) else {
-                _ = await loop.task { try? await hosted.close() }.value
+                await closeAnyway(hosted)
                 connected?.stop()
                 throw .failure("another volume has its name, or it is a copy of another one that is served")
             }
@@ -279,6 +279,13 @@ final class VolumeHost: Sendable {
         entry.connected?.stop()
     }
 
+    /// Of one that nobody is to use here, whatever becomes of its last checkpoint: its log has all promises.
+    private func closeAnyway(_ hosted: HostedVolume) async {
+        do throws(CommandFailure) { try await close(hosted) } catch {
+            logger.error("volume not closed", [.init("name", hosted.volume.name), .init("why", error.message)])
+        }
+    }
+
     private func close(_ hosted: HostedVolume) async throws(CommandFailure) {
         let failure = await hosted.loop.task { () async -> HostingError? in
             do throws(HostingError) { try await hosted.close() } catch { return error }
@@ -333,7 +340,7 @@ final class VolumeHost: Sendable {
 
     private func forget(_ name: String) async {
         _ = volumes.remove(name)
-        if let hosted = book.entries[name]?.hosted { try? await close(hosted) }
+        if let hosted = book.entries[name]?.hosted { await closeAnyway(hosted) }
         if let entry = book.entries[name] { disconnect(entry) }
         book.entries[name] = nil
     }

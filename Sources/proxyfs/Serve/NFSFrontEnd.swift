@@ -205,9 +205,15 @@ final class NFSFrontEnd: Sendable {
         let listener = try server.listen(on: address, network: world.network, connectionsMax: connectionsMax)
         // Some clients ask for the mount over UDP.
         let loop = world.loops[0]
-        let (server, network, held) = (server, world.network, held)
+        let (server, network, held, logger) = (server, world.network, held, logger)
         let bound = listener.address
-        loop.execute { held.datagrams = try? server.datagrams(on: bound, network: network, loop: loop) }
+        loop.execute {
+            do throws(Errno) {
+                held.datagrams = try server.datagrams(on: bound, network: network, loop: loop)
+            } catch {
+                logger.error("NFS not over UDP", [.init("address", "\(bound)"), .init("why", "\(error)")])
+            }
+        }
         return listener
     }
 
