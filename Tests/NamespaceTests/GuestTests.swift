@@ -300,13 +300,16 @@ import Testing
                         granted += 1
                     } catch {
                         let expected: FileError = isThere ? .sharingViolation : .noEntry
-                        #expect(error as? FileError == expected && !(isThere && isAllowed), "seed \(seed), step \(step)")
+                        #expect(
+                            error as? FileError == expected && !(isThere && isAllowed), "seed \(seed), step \(step)")
                         refused += 1
                     }
                 }
             }
             #expect(refused > 300 && granted > 300, "seed \(seed): \(refused) refused, \(granted) granted")
-            for open in held { _ = try await rig.done { (open.isByHost ? host : guest).close(rig.caller(), open.handle) } }
+            for open in held {
+                _ = try await rig.done { (open.isByHost ? host : guest).close(rig.caller(), open.handle) }
+            }
             #expect(guest.openCount == 0 && host.openCount == 0)
         }
     }

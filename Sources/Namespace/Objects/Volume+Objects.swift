@@ -194,7 +194,9 @@ extension Volume {
     public func createImplied(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, mode: UInt16
     ) -> Attempt<Created> {
-        if let passed = passed(caller, directory, { $0.createImplied($1, in: directory, name, mode: mode) }) { return passed }
+        if let passed = passed(caller, directory, { $0.createImplied($1, in: directory, name, mode: mode) }) {
+            return passed
+        }
         return attempt { () throws(Halt) in
             try requireWritable(caller)
             let home = try self.directory(caller, directory, [.write, .execute])

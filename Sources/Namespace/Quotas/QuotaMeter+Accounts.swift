@@ -100,7 +100,9 @@ extension QuotaMeter.State {
         if let known = placesAbove[directory] { return known }
         let (directories, own) = try climb(request, from: directory)
         var found = own == nil ? Places(subjects: subjects(directories)) : nil
-        if let own, own.count > Volume.shelvesRoot.count, Array(own.prefix(Volume.shelvesRoot.count)) == Volume.shelvesRoot {
+        if let own, own.count > Volume.shelvesRoot.count,
+            Array(own.prefix(Volume.shelvesRoot.count)) == Volume.shelvesRoot
+        {
             // Older versions count where their bucket does, as files of their owners.
             guard let bucket = UploadPlace.bucket(own[Volume.shelvesRoot.count], subvolume: directory.subvolume) else {
                 return nil
@@ -237,7 +239,9 @@ extension QuotaMeter.State {
         var sum = DirectoryTotals(files: 0, directories: 0, bytes: 0)
         guard let home = try own(request, Volume.shelvesRoot) else { return sum }
         for bucket in try buckets(request, in: home) where try way(request, to: bucket).contains(directory) {
-            guard let shelf = try own(request, Volume.shelvesRoot + [UploadPlace.name(ofBucket: bucket)]) else { continue }
+            guard let shelf = try own(request, Volume.shelvesRoot + [UploadPlace.name(ofBucket: bucket)]) else {
+                continue
+            }
             let part = try fileSystem.usage(request, below: shelf).get()
             sum.bytes &+= part.bytes
             sum.files += part.files

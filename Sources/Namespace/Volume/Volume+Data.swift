@@ -38,7 +38,8 @@ extension Volume {
     public func read(
         _ caller: Caller, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) -> Attempt<Int> {
-        if let file = caller.handle?.file, let passed = passed(caller, file, { $0.read($1, at: offset, into: buffer) }) {
+        if let file = caller.handle?.file, let passed = passed(caller, file, { $0.read($1, at: offset, into: buffer) })
+        {
             return passed
         }
         return attempt { () throws(Halt) in

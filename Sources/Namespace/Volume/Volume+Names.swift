@@ -24,7 +24,9 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer,
         found: (UnsafeRawBufferPointer) -> Void
     ) -> Attempt<Attributes> {
-        if let passed = passed(caller, directory, { $0.lookupFolded($1, in: directory, name, found: found) }) { return passed }
+        if let passed = passed(caller, directory, { $0.lookupFolded($1, in: directory, name, found: found) }) {
+            return passed
+        }
         return attempt { () throws(Halt) in
             try requireLookup(caller, directory)
             guard directory == root, !caller.isServer else {
@@ -70,7 +72,9 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ new: NewFile,
         _ disposition: Disposition = .exclusive
     ) -> Attempt<Created> {
-        if let passed = passed(caller, directory, { $0.create($1, in: directory, name, new, disposition) }) { return passed }
+        if let passed = passed(caller, directory, { $0.create($1, in: directory, name, new, disposition) }) {
+            return passed
+        }
         return attempt { () throws(Halt) in
             let home = try self.directory(caller, directory, .execute)
             try requireVisible(caller, directory, name)

@@ -170,7 +170,9 @@ extension Volume {
 
     /// All that an open of the file might have that a name in `directory` leads to, in Windows' eyes.
     public func maximalAccess(_ caller: Caller, _ file: Attributes, in directory: FileID?) -> Attempt<AccessMask> {
-        if let passed = passed(caller, file.file, { $0.maximalAccess($1, file, in: near(file.file, directory)) }) { return passed }
+        if let passed = passed(caller, file.file, { $0.maximalAccess($1, file, in: near(file.file, directory)) }) {
+            return passed
+        }
         return attempt { () throws(Halt) in
             .done(try granted(caller, file, wanted: .all, in: directory, widensMode: true), number: 0)
         }

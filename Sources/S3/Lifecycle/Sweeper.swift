@@ -196,7 +196,9 @@ final class Sweeper: FileWork, @unchecked Sendable {
                 cookie = from
                 return volume.list(ownCaller, home.file, after: from, limit: 256, attributes: false) { entry, name in
                     cookie = entry.cookie
-                    if !names.contains(Array(name)), let bucket = UploadPlace.bucket(Array(name), subvolume: volume.root.subvolume) {
+                    if !names.contains(Array(name)),
+                        let bucket = UploadPlace.bucket(Array(name), subvolume: volume.root.subvolume)
+                    {
                         left.append(bucket)
                     }
                     return true
