@@ -26,7 +26,7 @@ private final class Keys: CredentialSource {
     func uid(userName: String) -> UInt32? { nil }
 }
 
-nonisolated(unsafe) private let keys = SigningKeys()
+private let keys = SigningKeys()
 
 /// A head; the first byte says when it comes. What its signature should have been is told: with that one it is let in.
 @_cdecl("LLVMFuzzerTestOneInput")
@@ -45,7 +45,7 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         let scope = toSign.split(separator: "\n", omittingEmptySubsequences: false).dropFirst(2).first ?? ""
         let parts = scope.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 4 else { return 0 }
-        let key = SigningKeys.derive(secret, day: String(parts[0]), region: String(parts[1]))
+        let key = keys.key("A", secret, day: String(parts[0]), region: String(parts[1]))
         wanted = Hexadecimal.encode(HMAC.of(.sha256, key: key, toSign))
     } else {
         wanted = Base64.encode(HMAC.of(.sha1, key: Array(secret.utf8), toSign))
