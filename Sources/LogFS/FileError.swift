@@ -28,6 +28,8 @@ public enum FileError: Error, Equatable, Sendable {
     /// Not for this type of file.
     case wrongType
     case crossSubvolume
+    /// It is locked (`LogFS.lockName`): no name of it goes.
+    case locked
     /// A request with this token was made before, with other content.
     case tokenReused
 }

@@ -92,7 +92,14 @@ public struct Inode: Equatable, Sendable {
     /// A named stream that its file has.
     static let isStream: UInt32 = 64
 
+    /// An older version of a file: its content does not change any more.
+    static let isShelved: UInt32 = 256
+    /// Has the attribute `LogFS.lockName`.
+    static let isLocked: UInt32 = 128
+
     public var isImplied: Bool { has(Self.isImplied) }
+    public var isShelved: Bool { has(Self.isShelved) }
+    public var isLocked: Bool { has(Self.isLocked) }
     public var isStream: Bool { has(Self.isStream) }
     public var hasStreams: Bool { streams > 0 }
     /// What the file counts for in the directory that has its first name.

@@ -17,10 +17,12 @@ extension LogFS {
     public static let placeAttributesMax = 12
     public static let placeAttributeBytesMax = 16 << 10
 
-    /// Makes a file with this content under a name, in the place of the file that has it now.
+    /// Makes a file with this content under a name, in the place of the file that has it now, which goes to the shelf if there
+    /// is one.
     public func place(
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ content: UnsafeRawBufferPointer,
-        _ new: NewFile, attributes: [Attribute] = [], seal: Seal? = nil, expected: Expected = .anything
+        _ new: NewFile, attributes: [Attribute] = [], seal: Seal? = nil, expected: Expected = .anything,
+        shelf: Shelf? = nil
     ) -> Attempt<Placed> {
         guard content.count <= Self.placeBytesMax else { return .refused(.fileTooBig) }
         guard attributes.count <= Self.placeAttributesMax,
@@ -45,7 +47,7 @@ extension LogFS {
             try edit.putContent(&inode, content, range)
             try edit.putAttributes(&inode, attributes)
             inode.seal = seal
-            return try edit.place(&inode, &home, name, expected, request.now)
+            return try edit.place(&inode, &home, name, expected, shelf, request.now)
         }
         guard case .done(let placed, _) = attempt else {
             switch attempt {
@@ -100,7 +102,7 @@ extension LogFS {
     /// data that is not flushed.
     public func place(
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ file: FileID, seal: Seal? = nil,
-        expected: Expected = .anything
+        expected: Expected = .anything, shelf: Shelf? = nil
     ) -> Attempt<Placed> {
         if files.isDirty(file.inode) { return busy(request.reader, file.inode) }
         let attempt = change(request.reader) { (edit) throws(Halt) -> Placed in
@@ -113,7 +115,7 @@ extension LogFS {
             inode.modified = request.now
             edit.touch(&inode, request.now)
             inode.seal = seal
-            return try edit.place(&inode, &home, name, expected, request.now)
+            return try edit.place(&inode, &home, name, expected, shelf, request.now)
         }
         if case .done(let placed, _) = attempt, let other = placed.other { forget(other) }
         return attempt
@@ -132,7 +134,7 @@ extension LogFS {
 }
 
 extension Inode {
-    fileprivate mutating func begin(_ new: NewFile, _ now: Int64) {
+    mutating func begin(_ new: NewFile, _ now: Int64) {
         type = .file
         mode = new.mode & 0o7777
         uid = new.uid
@@ -180,12 +182,14 @@ extension Editing {
             }
             try result.get()
             inode.xattrBytes += UInt32(attribute.name.count + attribute.value.count)
+            if attribute.name == LogFS.lockName { inode.flags |= Inode.isLocked }
         }
     }
 
     /// Enters a file that has no name, and takes away the one that has its name now.
     fileprivate func place(
-        _ inode: inout Inode, _ home: inout Inode, _ name: UnsafeRawBufferPointer, _ expected: Expected, _ now: Int64
+        _ inode: inout Inode, _ home: inout Inode, _ name: UnsafeRawBufferPointer, _ expected: Expected,
+        _ shelf: Shelf?, _ now: Int64
     ) throws(Halt) -> Placed {
         let slot = try slot(home.number)
         var away = Detached(here: Totals(), elsewhere: nil)
@@ -198,7 +202,11 @@ extension Editing {
                 throw .refused(.stale)
             }
             guard !old.isDirectory else { throw .refused(.isDirectory) }
-            away = try detach(&old, from: home.number, there, now)
+            if let shelf, old.type == .file {
+                away.here = -(try shelve(&old, there, from: home.number, to: shelf, nil, 0, now))
+            } else {
+                away = try detach(&old, from: home.number, there, now)
+            }
             deleteEntry(home.number, name, there)
             other = old
         } else if case .file = expected {

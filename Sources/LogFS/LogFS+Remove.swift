@@ -100,6 +100,7 @@ extension Editing {
             end(&inode)
             return Detached(here: Totals(directories: -1), elsewhere: nil)
         }
+        guard !inode.has(Inode.isLocked) else { throw .refused(.locked) }
         try inode.loseLink()
         let isHome = inode.parent == directory && inode.cookie == entry.cookie
         if inode.has(Inode.hasLinkRecords) {

@@ -21,10 +21,11 @@ public struct Renamed: Sendable {
 }
 
 extension LogFS {
-    /// A file that comes for another one brings its data along: `.busy` while it has some that is not flushed.
+    /// A file that comes for another one brings its data along: `.busy` while it has some that is not flushed. `expected`: of
+    /// what has the new name.
     public func rename(
         _ request: Request, from source: FileID, _ name: UnsafeRawBufferPointer, to target: FileID,
-        _ newName: UnsafeRawBufferPointer, _ mode: RenameMode = .replace
+        _ newName: UnsafeRawBufferPointer, _ mode: RenameMode = .replace, expected: Expected = .anything
     ) -> Attempt<Renamed> {
         let glance = glance
         if glance.isDirty, mode == .replace {
@@ -46,6 +47,7 @@ extension LogFS {
             }
             var move = try Move(edit, source, name, target, newName)
             try move.check(edit, mode)
+            try move.check(expected)
             // Two names of one file: nothing happens.
             if let there = move.there, there.inode == move.entry.inode {
                 return Renamed(inode: move.inode, other: move.inode, source: move.source, target: move.target)
@@ -113,6 +115,16 @@ private struct Move {
             guard inode.isDirectory || !other.isDirectory else { throw .refused(.isDirectory) }
             guard !inode.isDirectory || other.isDirectory else { throw .refused(.notDirectory) }
             guard !other.isDirectory || other.entries == 0 else { throw .refused(.notEmpty) }
+        }
+    }
+
+    func check(_ expected: Expected) throws(Halt) {
+        switch expected {
+        case .anything: break
+        case .nothing: guard there == nil else { throw .refused(.exists) }
+        case .file(let id, let change):
+            guard let other else { throw .refused(.noEntry) }
+            guard other.id == id, other.change == change else { throw .refused(.stale) }
         }
     }
 
@@ -224,6 +236,8 @@ private struct Move {
             file.parent = to.directory.number
             file.cookie = to.cookie
         }
+        // Where it goes now it is the file of its name.
+        file.flags &= ~Inode.isShelved
         edit.touch(&file, now)
         if file.isDirectory { return Totals(directories: 1) }
         return Totals(files: 1) + (isHome ? file.load : Totals())

@@ -101,6 +101,7 @@ extension LogFS {
             if inode.extras == 0 { inode.extras = try edit.fork() }
             inode.xattrBytes = others + bytes
             edit.putAttribute(inode.extras | KeyLayout.forkSpace, name, value)
+            if name.elementsEqual(Self.lockName) { inode.flags |= Inode.isLocked }
             edit.touch(&inode, request.now)
             edit.store(inode)
             try edit.remember(request, inode.number)
@@ -118,6 +119,7 @@ extension LogFS {
             var inode = try edit.inode(id)
             guard let old = try edit.removeAttribute(inode, name) else { throw .refused(.noAttribute) }
             inode.xattrBytes -= min(inode.xattrBytes, old)
+            if name.elementsEqual(Self.lockName) { inode.flags &= ~Inode.isLocked }
             edit.touch(&inode, request.now)
             edit.store(inode)
             try edit.remember(request, inode.number)

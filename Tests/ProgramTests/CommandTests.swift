@@ -12,6 +12,7 @@ import Testing
     private static let order = [
         "volume create", "volume take", "volume list", "volume show", "volume checkpoint", "user add", "user list",
         "user change",
+        "bucket create", "bucket list", "bucket stat",
         "user grant", "user key add", "user key list", "user key remove", "user revoke", "export add", "export list",
         "export change", "export remove", "share add", "share list", "share change", "share remove", "quota set",
         "quota list", "quota remove", "explain", "volume mount", "volume mounts", "volume unmount", "volume freeze",

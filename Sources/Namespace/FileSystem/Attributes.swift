@@ -54,6 +54,10 @@ public struct Attributes: Equatable, Sendable {
     public var seal: ContentSeal?
     /// A directory that is there only because of what lies in it.
     public var isImplied = false
+    /// An older version of a file: who still has it may read it.
+    public var isShelved = false
+    /// There is an attribute `FileLock.name`.
+    public var isLocked = false
     /// There is an access list beside the mode.
     public var hasACL = false
     /// A named stream of another file.

@@ -79,7 +79,7 @@ public struct Lack: Sendable {
 /// Calls that answer an `Attempt` never wait, may come from any loop, and may have to be made again after what they
 /// lacked was supplied; what they were given they use only until they return. Asynchronous ones may be awaited on any
 /// loop too.
-public protocol FileSystem: ObjectFiles, AnyObject, Sendable {
+public protocol FileSystem: ObjectFiles, VersionedFiles, AnyObject, Sendable {
     var root: FileID { get }
 
     // MARK: Looking

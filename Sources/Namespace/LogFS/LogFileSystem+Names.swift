@@ -124,12 +124,14 @@ extension LogFileSystem {
             }
         return outer(
             files.rename(inner(request), from: from, name, to: to, newName, how), request.reader
-        ) {
-            Renamed(
-                file: outer($0.inode), other: $0.other.map { outer($0) },
-                source: Changed(before: nil, after: outer($0.source)),
-                target: Changed(before: nil, after: outer($0.target)))
-        }
+        ) { outer($0) }
+    }
+
+    func outer(_ renamed: LogFS::Renamed) -> Renamed {
+        Renamed(
+            file: outer(renamed.inode), other: renamed.other.map { outer($0) },
+            source: Changed(before: nil, after: outer(renamed.source)),
+            target: Changed(before: nil, after: outer(renamed.target)))
     }
 
     public func link(

@@ -58,6 +58,8 @@ public final class LogFileSystem: FileSystem {
         attributes.dos = inode.attributes
         attributes.seal = inode.seal.map { ContentSeal(high: $0.high, low: $0.low, parts: $0.parts) }
         attributes.isImplied = inode.isImplied
+        attributes.isShelved = inode.isShelved
+        attributes.isLocked = inode.isLocked
         attributes.hasACL = inode.hasAccessList
         attributes.isStream = inode.isStream
         attributes.hasStreams = inode.hasStreams
@@ -115,6 +117,7 @@ public final class LogFileSystem: FileSystem {
         case .invalid: .invalid
         case .wrongType: .wrongType
         case .crossSubvolume: .crossDevice
+        case .locked: .notPermitted
         case .tokenReused: .tokenReused
         }
     }

@@ -5,11 +5,11 @@ extension LogFileSystem {
     public var placeBytesMax: Int { LogFS.placeBytesMax }
     public var placeAttributesMax: Int { LogFS.placeAttributesMax }
 
-    private func inner(_ seal: ContentSeal?) -> LogFS::Seal? {
+    func inner(_ seal: ContentSeal?) -> LogFS::Seal? {
         seal.map { LogFS::Seal(high: $0.high, low: $0.low, parts: $0.parts) }
     }
 
-    private func inner(_ expected: ExpectedFile) -> LogFS::Expected? {
+    func inner(_ expected: ExpectedFile) -> LogFS::Expected? {
         switch expected {
         case .anything: .anything
         case .nothing: .nothing
@@ -17,7 +17,7 @@ extension LogFileSystem {
         }
     }
 
-    private func inner(_ new: NewFile, _ uid: UInt32, _ gid: UInt32) -> LogFS::NewFile {
+    func inner(_ new: NewFile, _ uid: UInt32, _ gid: UInt32) -> LogFS::NewFile {
         var file = LogFS::NewFile(type: .file, mode: new.mode, uid: uid, gid: gid)
         file.accessed = new.accessed
         file.modified = new.modified
@@ -25,7 +25,7 @@ extension LogFileSystem {
         return file
     }
 
-    private func outer(_ placed: LogFS::Placed) -> PlacedFile {
+    func outer(_ placed: LogFS::Placed) -> PlacedFile {
         PlacedFile(
             file: outer(placed.inode), other: placed.other.map { outer($0) },
             directory: Changed(before: nil, after: outer(placed.directory)))
@@ -45,9 +45,9 @@ extension LogFileSystem {
     }
 
     /// The engine compares what was flushed; whoever expects a file has seen what was only written, too.
-    private func flushed(
-        _ attempt: Attempt<PlacedFile>, _ request: Request, _ expected: ExpectedFile
-    ) -> Attempt<PlacedFile> {
+    func flushed<Value>(
+        _ attempt: Attempt<Value>, _ request: Request, _ expected: ExpectedFile
+    ) -> Attempt<Value> {
         guard case .refused(.stale) = attempt, case .file(let file, let change) = expected,
             case .done(let shown, _) = attributes(request, file), shown.change == change
         else { return attempt }

@@ -9,7 +9,7 @@ public enum UploadPlace {
     }
 
     /// The directory that such a name stands for.
-    static func bucket(_ name: [UInt8]) -> FileID? {
+    public static func bucket(_ name: [UInt8]) -> FileID? {
         let numbers = String(decoding: name, as: UTF8.self).split(separator: "-").map { UInt64($0, radix: 16) }
         guard numbers.count == 3, let inode = numbers[0], let generation = numbers[1],
             let subvolume = numbers[2].flatMap({ UInt32(exactly: $0) })

@@ -15,7 +15,7 @@ extension Volume {
     }
 
     /// The directory, when the caller may put a file of this name there.
-    private func placeable(
+    func placeable(
         _ caller: Caller, _ directory: FileID, _ name: UnsafeRawBufferPointer
     ) throws(Halt) -> Attributes {
         try requireWritable(caller)
@@ -32,7 +32,7 @@ extension Volume {
 
     /// An object takes the place of a file as docs/sharing.md says: leases end first, who denies writing or holds a lock is in the
     /// way, and opens of the old file live on with the old bytes.
-    private func replacing(
+    func replacing(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer,
         _ place: () throws(Halt) -> Attempt<PlacedFile>
     ) throws(Halt) -> Attempt<PlacedFile> {
@@ -48,7 +48,7 @@ extension Volume {
     }
 
     /// A directory with the set-group-ID bit gives its group to what is made in it.
-    private func group(_ caller: Caller, _ home: Attributes) -> UInt32 {
+    func group(_ caller: Caller, _ home: Attributes) -> UInt32 {
         home.mode & 0o2000 != 0 ? home.gid : caller.credential.gid
     }
 

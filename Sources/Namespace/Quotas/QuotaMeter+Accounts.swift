@@ -100,6 +100,15 @@ extension QuotaMeter.State {
         if let known = placesAbove[directory] { return known }
         let (directories, own) = try climb(request, from: directory)
         var found = own == nil ? Places(subjects: subjects(directories)) : nil
+        if let own, own.count > Volume.shelvesRoot.count,
+            Array(own.prefix(Volume.shelvesRoot.count)) == Volume.shelvesRoot
+        {
+            // Older versions count where their bucket does, as files of their owners.
+            guard let bucket = UploadPlace.bucket(own[Volume.shelvesRoot.count]) else {
+                return nil
+            }
+            return Places(subjects: subjects(try way(request, to: bucket)), uploader: nil)
+        }
         if own != nil {
             let draft = try draft(request, near: directory)
             if let bucket = draft.near {
@@ -209,8 +218,13 @@ extension QuotaMeter.State {
     }
 
     private func uploads(_ request: Request, of bucket: FileID? = nil) throws(Halt) -> FileID? {
+        try own(request, UploadPlace.root + (bucket.map { [UploadPlace.name(ofBucket: $0)] } ?? []))
+    }
+
+    /// A directory of the server's own.
+    private func own(_ request: Request, _ names: [[UInt8]]) throws(Halt) -> FileID? {
         var home = fileSystem.root
-        for name in UploadPlace.root + (bucket.map { [UploadPlace.name(ofBucket: $0)] } ?? []) {
+        for name in names {
             switch name.withUnsafeBytes({ fileSystem.lookup(request, in: home, $0) }) {
             case .done(let found, _): home = found.file
             case .refused: return nil
@@ -220,11 +234,31 @@ extension QuotaMeter.State {
         return home
     }
 
+    /// Older versions, and what marks that there was none, of the buckets in a directory or below it.
+    func shelved(_ request: Request, below directory: FileID) throws(Halt) -> DirectoryTotals {
+        var sum = DirectoryTotals(files: 0, directories: 0, bytes: 0)
+        guard let home = try own(request, Volume.shelvesRoot) else { return sum }
+        for bucket in try buckets(request, in: home) where try way(request, to: bucket).contains(directory) {
+            guard let shelf = try own(request, Volume.shelvesRoot + [UploadPlace.name(ofBucket: bucket)]) else {
+                continue
+            }
+            let part = try fileSystem.usage(request, below: shelf).get()
+            sum.bytes &+= part.bytes
+            sum.files += part.files
+            sum.directories += part.directories
+        }
+        return sum
+    }
+
     private static var bucketsPerLook: Int { 256 }
 
     /// The buckets that have had uploads.
     private func buckets(_ request: Request) throws(Halt) -> [FileID] {
         guard let home = try uploads(request) else { return [] }
+        return try buckets(request, in: home)
+    }
+
+    private func buckets(_ request: Request, in home: FileID) throws(Halt) -> [FileID] {
         var found: [FileID] = []
         var cookie: UInt64 = 0
         while true {

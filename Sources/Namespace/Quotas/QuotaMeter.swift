@@ -216,6 +216,9 @@ final class QuotaMeter: Sendable {
                         usage.files -= min(usage.files, own.files + own.directories)
                     }
                     usage.bytes += try state.bytesComing(request, below: directory)
+                    let shelved = try state.shelved(request, below: directory)
+                    usage.bytes += shelved.bytes
+                    usage.files += shelved.files + shelved.directories
                     if state.uncounted.contains(subject) {
                         _ = state.table.setUsage(subject, usage, now: UInt64(clamping: request.now))
                     }

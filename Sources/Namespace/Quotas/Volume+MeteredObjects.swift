@@ -2,14 +2,14 @@ import Runtime
 
 /// Objects of a volume that has quotas: what counted on its way ceases to when it has its name, in the same change.
 extension Volume {
-    /// `draft`: the file that is given the name, if it is one.
+    /// `draft`: the file that is given the name, if it is one. `shelf`: where the file goes that has the name.
     @inline(__always)
     func placeFile(
-        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, draft: FileID? = nil, size: UInt64,
-        uid: UInt32, gid: UInt32, _ place: () -> Attempt<PlacedFile>
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, draft: FileID? = nil,
+        shelf: Shelf? = nil, size: UInt64, uid: UInt32, gid: UInt32, _ place: () -> Attempt<PlacedFile>
     ) throws(Halt) -> Attempt<PlacedFile> {
         if counts(directory) {
-            return try meteredPlacing(caller, in: directory, name, draft, size, .init(uid: uid, gid: gid), place)
+            return try meteredPlacing(caller, in: directory, name, draft, shelf, size, .init(uid: uid, gid: gid), place)
         }
         let attempt = place()
         if let draft, case .done = attempt { meter.state.withLock { _ = meter.remove(draft, &$0) } }
@@ -18,8 +18,8 @@ extension Volume {
 
     @inline(never)
     private func meteredPlacing(
-        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ draft: FileID?, _ size: UInt64,
-        _ owner: QuotaMeter.Owner, _ place: () -> Attempt<PlacedFile>
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ draft: FileID?, _ shelf: Shelf?,
+        _ size: UInt64, _ owner: QuotaMeter.Owner, _ place: () -> Attempt<PlacedFile>
     ) throws(Halt) -> Attempt<PlacedFile> {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
@@ -35,7 +35,15 @@ extension Volume {
                 bill.add(account.subjects, bytes: -Int64(clamping: bytes), files: -Int64(clamping: account.files))
             }
             var loss: QuotaMeter.Loss?
+            var leaving: QuotaMeter.Leaving?
             switch fileSystem.lookup(request, in: directory, name) {
+            case .done(let other, _) where shelf != nil && other.type == .file:
+                if let shelf {
+                    let goes = try state.leaving(request, other, in: directory, name, shelf)
+                    bill.add(goes.from, bytes: -Int64(clamping: goes.load.bytes), files: -1)
+                    bill.add(goes.to, bytes: Int64(clamping: goes.load.bytes), files: 1)
+                    leaving = goes
+                }
             case .done(let other, _):
                 loss = try state.loss(request, other, in: directory, name)
                 if let loss, other.links == 1 {
@@ -51,6 +59,9 @@ extension Volume {
             let attempt = place()
             guard case .done(let placed, let number) = attempt, number > 0 else { return attempt }
             if let loss, let left = placed.other { state.lost(request, loss, left: left) }
+            if let leaving, let other = placed.other {
+                state.move(request, other.file.inode, leaving.load, from: leaving.from, to: leaving.to)
+            }
             for (account, bytes) in freed?.accounts ?? [] {
                 state.add(
                     request, account.subjects, of: account.inode, bytes: -Int64(clamping: bytes),

@@ -161,7 +161,10 @@ extension Volume {
         guard state.held.isEmpty else { throw .lacks(whenHeld { $0.held.isEmpty }) }
         let sums = try fileSystem.usage(request, below: file.file).get()
         let coming = try state.bytesComing(request, below: file.file)
-        return Load(bytes: sums.bytes &+ coming, files: sums.files + sums.directories + 1)
+        let shelved = try state.shelved(request, below: file.file)
+        return Load(
+            bytes: sums.bytes &+ coming &+ shelved.bytes,
+            files: sums.files + sums.directories + shelved.files + shelved.directories + 1)
     }
 
     @inline(__always)

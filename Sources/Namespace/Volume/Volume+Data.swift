@@ -66,7 +66,9 @@ extension Volume {
         if let passed = passed(caller, file, { $0.mayWrite($1, file, at: offset, count: count) }) { return passed }
         return attempt { () throws(Halt) in
             try requireWritable(caller)
-            try requireData(.write, caller, try regular(caller, file))
+            let found = try regular(caller, file)
+            try requireData(.write, caller, found)
+            try requireFree(caller, found)
             try sharing.admit(caller, file, .write(LockRange(accessed: offset, count: count)))
             return .done((), number: 0)
         }
@@ -87,6 +89,7 @@ extension Volume {
             try requireWritable(caller)
             let found = try regular(caller, file)
             try requireData(.write, caller, found)
+            try requireFree(caller, found)
             try sharing.admit(caller, file, .write(LockRange(accessed: offset, count: UInt64(bytes.count))))
             let trail = try trails(caller, of: file)
             if found.mode & 0o6000 != 0, caller.credential.uid != 0 {
@@ -133,6 +136,7 @@ extension Volume {
             try authorize(caller, found, &new)
             if let time = new.ifChanged, time != found.changed { throw .refused(.notSynchronized) }
             if let size = new.size, size != found.size {
+                try requireFree(caller, found)
                 // What is cut away, or comes: locks on it are in the way.
                 let first = min(size, found.size)
                 try sharing.admit(

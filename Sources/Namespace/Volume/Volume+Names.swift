@@ -184,7 +184,15 @@ extension Volume {
                 try sharing.admit(caller, file.file, .remove)
                 trail = try trails(caller, directory, name)
             }
-            let attempt = try removeFile(caller, in: directory, name, isDirectory: isDirectory)
+            if isDirectory, directory == root,
+                case .done(let there, _) = fileSystem.lookup(caller.request, in: directory, name)
+            {
+                try requireNoShelf(caller, of: there.file)
+            }
+            var attempt = try removeFile(caller, in: directory, name, isDirectory: isDirectory)
+            if case .refused(.notPermitted) = attempt, try endLock(caller, in: directory, name) {
+                attempt = try removeFile(caller, in: directory, name, isDirectory: isDirectory)
+            }
             guard case .done(var removed, let number) = attempt else { return attempt }
             certain(home, &removed.directory)
             if !isIdle {
@@ -227,6 +235,7 @@ extension Volume {
                 try requireDelete(caller, from, moving)
                 try requireUnstuck(caller, from, moving)
             }
+            try requireFree(caller, moving)
             let adds: AccessMask = moving.type == .directory ? .appendData : .writeData
             try require(adds, caller, to)
             let other = fileSystem.lookup(caller.request, in: target, newName)
@@ -234,6 +243,7 @@ extension Volume {
             case .done(let file, _):
                 try requireDelete(caller, to, file)
                 try requireUnstuck(caller, to, file)
+                if file.file != moving.file { try requireFree(caller, file) }
             case .refused: break
             case .lacks(let lack): throw .lacks(lack)
             }
@@ -254,7 +264,10 @@ extension Volume {
                 }
                 trails = (try self.trails(caller, source, name), try self.trails(caller, target, newName))
             }
-            let attempt = try renameFile(caller, from: source, name, to: target, newName, mode)
+            var attempt = try renameFile(caller, from: source, name, to: target, newName, mode)
+            if case .refused(.notPermitted) = attempt, try endLock(caller, in: target, newName) {
+                attempt = try renameFile(caller, from: source, name, to: target, newName, mode)
+            }
             guard case .done(var renamed, let number) = attempt else { return attempt }
             certain(from, &renamed.source)
             certain(to, &renamed.target)

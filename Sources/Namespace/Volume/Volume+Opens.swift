@@ -237,6 +237,7 @@ extension Volume {
     private func replaceContent(
         _ caller: Caller, _ file: Attributes, _ intent: OpenIntent, isStream: Bool
     ) throws(Halt) -> (Attributes, UInt64) {
+        try requireFree(caller, file)
         let attempt = try emptyFile(caller, file.file)
         guard case .done(let emptied, var number) = attempt else {
             _ = try attempt.get()
@@ -286,6 +287,7 @@ extension Volume {
                     let there = try fileSystem.lookup(caller.request, in: name.directory, bytes).get()
                     guard there.file == handle.file else { return .done(false, number: 0) }
                     let trails = try trails(caller, name.directory, bytes)
+                    if there.isLocked { _ = try endLock(caller, in: name.directory, bytes) }
                     let attempt = try removeFile(
                         caller, in: name.directory, bytes, isDirectory: there.type == .directory)
                     guard case .done(_, let number) = attempt else {
@@ -340,6 +342,9 @@ extension Volume {
                     }
                     _ = try attempt.get()
                     guard isEmpty else { throw .refused(.notEmpty) }
+                    try requireNoShelf(caller, of: handle.file)
+                } else {
+                    try requireFree(caller, file)
                 }
                 try sharing.admit(caller, handle.file, .remove)
             }

@@ -65,9 +65,7 @@ extension S3Call {
         guard grant != nil else { throw S3Error(.accessDenied) }
         try Bucket.check(request.bucket)
         let acl = try CannedACL(request)
-        if let lock = request.value("x-amz-bucket-object-lock-enabled"), lock.lowercased() != "false" {
-            throw S3Error(.notImplemented, "Object lock is not implemented.")
-        }
+        let isLocking = request.value("x-amz-bucket-object-lock-enabled").map { $0.lowercased() != "false" } ?? false
         if let text = request.value("x-amz-object-ownership"), text != "ObjectWriter" {
             throw S3Error(.notImplemented, "Files are owned by who writes them: ObjectWriter.")
         }
@@ -98,6 +96,15 @@ extension S3Call {
             number = try await done {
                 volume.setExtendedAttribute(caller, made.value.file.file, BucketSettings.acl, Array(acl.rawValue.utf8))
             }.number
+        }
+        if isLocking {
+            for (name, value) in [
+                (BucketSettings.versioning, Array(Versioning.enabled.rawValue.utf8)),
+                (BucketSettings.lock, BucketLock().encoded),
+            ] {
+                number = try await done { volume.setExtendedAttribute(caller, made.value.file.file, name, value) }
+                    .number
+            }
         }
         try await settle(number)
         respondCreated()
@@ -134,6 +141,13 @@ extension S3Call {
 
     func deleteBucket() async throws(S3Error) {
         let (bucket, actor) = try await open(.deleteBucket)
+        if let home = try await shelfHome(bucket, make: false) {
+            guard try await shelved(home, prefix: [], from: [], max: 1).versions.isEmpty else {
+                throw S3Error(
+                    .bucketNotEmpty,
+                    "The bucket you tried to delete is not empty. You must delete all versions in the bucket.")
+            }
+        }
         try await prune(bucket.file, actor)
         let name = Array(bucket.name.utf8)
         let volume = volume
@@ -146,7 +160,8 @@ extension S3Call {
             if error == .notEmpty { throw S3Error(.bucketNotEmpty) }
             throw error == .noEntry ? S3Error(.noSuchBucket) : S3Error(file: error)
         }
-        await removeUploads(of: bucket)
+        await removeUploads(of: bucket.file)
+        await removeShelf(of: bucket.file)
         try await settle(number)
         respond(.noContent)
     }
@@ -318,9 +333,6 @@ extension S3Call {
         var xml = XMLWriter()
         switch part.description {
         case "encryption": throw S3Error(.noSuchEncryption, "The server side encryption configuration was not found")
-        case "lifecycle": throw S3Error(.noSuchLifecycle)
-        case "object-lock":
-            throw S3Error(.noSuchObjectLock, "Object Lock configuration does not exist for this bucket")
         case "ownershipControls":
             throw S3Error(.noSuchOwnershipControls, "The bucket ownership controls were not found")
         case "publicAccessBlock":
@@ -329,7 +341,6 @@ extension S3Call {
             throw S3Error(.noSuchReplication, "The replication configuration was not found")
         case "website":
             throw S3Error(.noSuchWebsite, "The specified bucket does not have a website configuration")
-        case "versioning": xml.root("VersioningConfiguration") { _ in }
         case "notification": xml.root("NotificationConfiguration") { _ in }
         case "logging": xml.root("BucketLoggingStatus") { _ in }
         case "accelerate": xml.root("AccelerateConfiguration") { _ in }

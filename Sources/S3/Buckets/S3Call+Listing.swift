@@ -17,8 +17,8 @@ struct KeyPage {
 
 /// Listings in the byte order of whole keys. A page begins where the one before ended, by a search in the tree: the
 /// last one costs what the first one does.
-extension S3Call {
-    private static var entriesPerStep: Int { 256 }
+extension FileWork {
+    static var entriesPerStep: Int { 256 }
 
     /// Up to `max` keys and common prefixes that are not before `start`.
     func page(
@@ -68,7 +68,7 @@ extension S3Call {
     }
 
     /// Files, and directories that somebody made for their own sake.
-    private static func isObject(_ file: Attributes) -> Bool {
+    static func isObject(_ file: Attributes) -> Bool {
         file.type == .file || (file.type == .directory && !file.isImplied)
     }
 
@@ -92,7 +92,7 @@ extension S3Call {
     }
 
     /// Where the delimiter ends that comes first behind `start`.
-    private static func end(of delimiter: [UInt8], in path: UnsafeRawBufferPointer, from start: Int) -> Int? {
+    static func end(of delimiter: [UInt8], in path: UnsafeRawBufferPointer, from start: Int) -> Int? {
         guard path.count >= delimiter.count, start <= path.count - delimiter.count else { return nil }
         for place in start...(path.count - delimiter.count)
         where path[place..<(place + delimiter.count)].elementsEqual(delimiter) { return place + delimiter.count }
@@ -107,10 +107,12 @@ extension S3Call {
         }
         return nil
     }
+}
 
-    // MARK: Requests
+// MARK: - Requests
 
-    private struct Wanted {
+extension S3Call {
+    struct Wanted {
         var prefix: [UInt8]
         var delimiter: [UInt8]
         var max: Int
@@ -119,7 +121,7 @@ extension S3Call {
         func text(_ key: [UInt8]) -> [UInt8] { isURL ? PercentCoding.encode(key, keepsSlash: true) : key }
     }
 
-    private func wanted() throws(S3Error) -> Wanted {
+    func wanted() throws(S3Error) -> Wanted {
         let encoding = query["encoding-type"] ?? ""
         guard encoding.isEmpty || encoding == "url" else {
             throw S3Error(
@@ -132,7 +134,7 @@ extension S3Call {
     }
 
     /// Where to go on behind a marker: a key, or a common prefix whose keys have all been told.
-    private func start(behind marker: [UInt8], _ wanted: Wanted) -> [UInt8]? {
+    func start(behind marker: [UInt8], _ wanted: Wanted) -> [UInt8]? {
         if !wanted.delimiter.isEmpty, marker.starts(with: wanted.prefix) {
             let end = marker.withUnsafeBytes { Self.end(of: wanted.delimiter, in: $0, from: wanted.prefix.count) }
             if let end, end == marker.count { return Self.behind(marker) }
@@ -160,7 +162,7 @@ extension S3Call {
                 case .object(let key, _), .prefix(let key): xml.element("NextMarker", bytes: wanted.text(key))
                 }
             }
-            writeCommon(wanted, page, &xml)
+            writeCommon(wanted, isTruncated: page.next != nil, &xml)
             write(page, wanted, withOwner: true, &xml)
         }
         respondListing(xml)
@@ -188,7 +190,7 @@ extension S3Call {
                 xml.element("NextContinuationToken", bytes: PercentCoding.encode(next, keepsSlash: false))
             }
             xml.element("KeyCount", page.items.count)
-            writeCommon(wanted, page, &xml)
+            writeCommon(wanted, isTruncated: page.next != nil, &xml)
             write(page, wanted, withOwner: query["fetch-owner"] == "true", &xml)
         }
         respondListing(xml)
@@ -202,16 +204,16 @@ extension S3Call {
             bucket, actor, prefix: wanted.prefix, delimiter: wanted.delimiter, from: start, max: wanted.max)
     }
 
-    private func respondListing(_ xml: XMLWriter) {
+    func respondListing(_ xml: XMLWriter) {
         var fields = ResponseFields()
         fields.add("x-amz-bucket-region", service.region)
         respond(.ok, fields, xml: xml)
     }
 
-    private func writeCommon(_ wanted: Wanted, _ page: KeyPage, _ xml: inout XMLWriter) {
+    func writeCommon(_ wanted: Wanted, isTruncated: Bool, _ xml: inout XMLWriter) {
         xml.element("MaxKeys", wanted.max)
         if !wanted.delimiter.isEmpty { xml.element("Delimiter", bytes: wanted.text(wanted.delimiter)) }
-        xml.element("IsTruncated", page.next != nil)
+        xml.element("IsTruncated", isTruncated)
         if wanted.isURL { xml.element("EncodingType", "url") }
     }
 
@@ -229,43 +231,5 @@ extension S3Call {
         for case .prefix(let prefix) in page.items {
             xml.element("CommonPrefixes") { $0.element("Prefix", bytes: wanted.text(prefix)) }
         }
-    }
-
-    /// Each object is its one version, as in a bucket that never had versions.
-    func listVersions() async throws(S3Error) {
-        let (bucket, actor) = try await open(.listBucketVersions)
-        let wanted = try wanted()
-        let marker = query.bytes("key-marker") ?? []
-        let page = try await page(bucket, actor, wanted, from: marker.isEmpty ? [] : start(behind: marker, wanted))
-        var xml = XMLWriter()
-        xml.root("ListVersionsResult") { xml in
-            xml.element("Name", bucket.name)
-            xml.element("Prefix", bytes: wanted.text(wanted.prefix))
-            xml.element("KeyMarker", bytes: wanted.text(marker))
-            xml.element("VersionIdMarker", query["version-id-marker"] ?? "")
-            if page.next != nil, let last = page.items.last {
-                switch last {
-                case .object(let key, _), .prefix(let key): xml.element("NextKeyMarker", bytes: wanted.text(key))
-                }
-                xml.element("NextVersionIdMarker", "null")
-            }
-            writeCommon(wanted, page, &xml)
-            for case .object(let key, let file) in page.items {
-                xml.element("Version") { xml in
-                    xml.element("Key", bytes: wanted.text(key))
-                    xml.element("VersionId", "null")
-                    xml.element("IsLatest", true)
-                    xml.element("LastModified", Timestamp.extended(nanoseconds: file.modified))
-                    xml.element("ETag", EntityTag.quoted(file))
-                    xml.element("Size", file.type == .file ? file.size : 0)
-                    writeOwner(file.uid, "Owner", &xml)
-                    xml.element("StorageClass", "STANDARD")
-                }
-            }
-            for case .prefix(let prefix) in page.items {
-                xml.element("CommonPrefixes") { $0.element("Prefix", bytes: wanted.text(prefix)) }
-            }
-        }
-        respondListing(xml)
     }
 }

@@ -8,6 +8,8 @@ public struct S3Error: Error, Sendable {
     public let message: String
     /// Elements beyond code, message, resource and request id.
     public let details: [(name: String, value: String)]
+    /// Of the answer's head.
+    var fields: [(name: String, value: String)] = []
 
     public init(_ code: Code, _ message: String? = nil, details: [(name: String, value: String)] = []) {
         self.code = code
@@ -42,6 +44,7 @@ public struct S3Error: Error, Sendable {
         case invalidPolicyDocument = "InvalidPolicyDocument"
         case invalidRange = "InvalidRange"
         case invalidRequest = "InvalidRequest"
+        case invalidRetentionPeriod = "InvalidRetentionPeriod"
         case invalidTag = "InvalidTag"
         case invalidToken = "InvalidToken"
         case invalidURI = "InvalidURI"

@@ -22,24 +22,25 @@ extension S3Call {
         }
         let existing = try await checkPlace(bucket, key, actor)
         let expected = try Conditions(request).expected(existing)
-        let (parts, metadata, seal) = try await check(named, upload)
+        var (parts, metadata, seal) = try await check(named, upload)
+        try lockNew(&metadata, bucket)
         let file = try await nameless(bucket, actor)
-        let placed: PlacedFile
+        let placed: StoredObject
         do throws(S3Error) {
             do throws(FileError) {
                 _ = try await volume.join(parts.map(\.file.file), to: file, now: now)
             } catch {
                 throw error == .stale ? S3Error(.invalidPart) : S3Error(file: error)
             }
-            placed = try await place(file, metadata.stored, seal, bucket, key, actor, expected)
+            placed = try await place(file, metadata, seal, bucket, key, actor, expected)
         } catch {
             await close(file)
             throw error
         }
         await close(file)
-        respondComplete(bucket, placed.file, metadata.record)
+        respondComplete(bucket, placed.file, metadata.record, placed.version)
         // The object has what the parts had: they are not needed for anything but their removal.
-        _ = try? await removeUpload(upload.directory.file, upload.id, bucket)
+        _ = try? await removeUpload(upload.directory.file, upload.id, bucket.file)
     }
 
     /// A client that did not get the answer asks again: the object says which upload has made it.
@@ -55,11 +56,14 @@ extension S3Call {
         }
         let record = Metadata(found).record
         guard record.uploadID == id else { return false }
-        respondComplete(bucket, file, record)
+        let version = CurrentVersion(file: file, record: record).id
+        respondComplete(bucket, file, record, bucket.settings.versioning == .none ? nil : version)
         return true
     }
 
-    private func respondComplete(_ bucket: Bucket, _ file: Attributes, _ record: ObjectRecord) {
+    private func respondComplete(
+        _ bucket: Bucket, _ file: Attributes, _ record: ObjectRecord, _ version: VersionID?
+    ) {
         var xml = XMLWriter()
         xml.root("CompleteMultipartUploadResult") { xml in
             xml.element("Location", "http://\(request.head.host)\(request.head.path)")
@@ -71,7 +75,9 @@ extension S3Call {
                 xml.element("ChecksumType", sum.isComposite ? "COMPOSITE" : "FULL_OBJECT")
             }
         }
-        respond(xml: xml)
+        var fields = ResponseFields()
+        addVersion(version, to: &fields)
+        respond(.ok, fields, xml: xml)
     }
 
     private func namedParts(_ root: XMLElement) throws(S3Error) -> [Named] {

@@ -6,30 +6,6 @@ import XML
 
 /// Uploads in parts: begin, send, list, give up.
 extension S3Call {
-    /// The directory of a bucket's uploads; made when it is missing and wanted.
-    private func uploads(of bucket: Bucket, make: Bool) async throws(S3Error) -> Attributes? {
-        let volume = volume
-        let names = UploadPlace.root + [UploadPlace.name(ofBucket: bucket.file)]
-        if let found = try await locate(volume.root, names, ownCaller) { return found }
-        guard make else { return nil }
-        var home = volume.root
-        for name in names {
-            do throws(FileError) {
-                home = try await supplied {
-                    name.withUnsafeBytes {
-                        volume.create(ownCaller, in: home, $0, NewFile(type: .directory, mode: 0o700))
-                    }
-                }.value.file.file
-            } catch {
-                guard error == .exists, let found = try await locate(home, [name], ownCaller) else {
-                    throw S3Error(file: error)
-                }
-                home = found.file
-            }
-        }
-        return try await value { volume.attributes(ownCaller, home) }
-    }
-
     func createUpload() async throws(S3Error) {
         let (bucket, actor) = try await open(.putObject)
         let key = try ObjectKey(request.key)
@@ -37,6 +13,9 @@ extension S3Call {
             throw S3Error(.invalidArgument, "A key that ends with a slash is a directory: it can not have bytes.")
         }
         let metadata = try Metadata(request, limits: limits)
+        guard metadata.lock.isEmpty || bucket.settings.lock != nil else {
+            throw S3Error(.invalidRequest, "Bucket is missing Object Lock Configuration")
+        }
         _ = try await checkPlace(bucket, key, actor)
         let volume = volume
         var sum: [UInt8]?
@@ -52,7 +31,7 @@ extension S3Call {
             sum = [algorithm.rawValue, isComposite ? 1 : 0]
             shown = (algorithm, isComposite)
         }
-        guard let home = try await uploads(of: bucket, make: true) else { throw S3Error(.internalError) }
+        guard let home = try await uploads(of: bucket.file, make: true) else { throw S3Error(.internalError) }
         let underWay = try await value { volume.totals(ownCaller, below: home.file) }.directories
         guard underWay < UInt64(limits.uploadsMax) else {
             throw S3Error(
@@ -130,7 +109,7 @@ extension S3Call {
             throw S3Error(.noSuchUpload, details: [("UploadId", query["uploadId"] ?? "")])
         }
         let missing = S3Error(.noSuchUpload, details: [("UploadId", id)])
-        guard let home = try await uploads(of: bucket, make: false),
+        guard let home = try await uploads(of: bucket.file, make: false),
             let directory = try await locate(home.file, [Array(id.lowercased().utf8)], ownCaller)
         else { throw missing }
         let volume = volume
@@ -195,7 +174,7 @@ extension S3Call {
         let file = try await nameless(upload.place, .root)
         let digest = Digest(.md5)
         var checksum = upload.algorithm.map { Checksum($0) }
-        let placed: PlacedFile
+        let placed: StoredObject
         do throws(S3Error) {
             try await clone(source.file, range, to: file)
             // Its own bytes, which nobody else can change.
@@ -208,19 +187,21 @@ extension S3Call {
                 ObjectRecord.Sum(algorithm: $0.algorithm, isComposite: false, value: $0.finish())
             }
             placed = try await place(
-                file, metadata.stored, EntityTag.seal(digest.finish()), upload.place,
+                file, metadata, EntityTag.seal(digest.finish()), upload.place,
                 try ObjectKey(Upload.name(ofPart: number)), .root, .anything)
         } catch {
             await close(file)
             throw error
         }
         await close(file)
+        var fields = ResponseFields()
+        if let version = source.version { fields.add("x-amz-copy-source-version-id", version.text) }
         var xml = XMLWriter()
         xml.root("CopyPartResult") { xml in
             xml.element("LastModified", Timestamp.extended(nanoseconds: placed.file.modified))
             xml.element("ETag", EntityTag.quoted(placed.file))
         }
-        respond(xml: xml)
+        respond(.ok, fields, xml: xml)
     }
 
     // MARK: Giving up
@@ -228,78 +209,9 @@ extension S3Call {
     func abortUpload() async throws(S3Error) {
         let (bucket, actor) = try await open(.abortMultipartUpload)
         let upload = try await ruledUpload(bucket, actor)
-        let number = try await removeUpload(upload.directory.file, upload.id, bucket)
+        let number = try await removeUpload(upload.directory.file, upload.id, bucket.file)
         try await settle(number)
         respond(.noContent)
-    }
-
-    /// The parts first: what a crash leaves is an upload with fewer parts, which can be given up again.
-    func removeUpload(_ directory: FileID, _ id: String, _ bucket: Bucket) async throws(S3Error) -> UInt64 {
-        let volume = volume
-        while true {
-            var names: [[UInt8]] = []
-            let isAll = try await value {
-                names.removeAll()
-                return volume.list(ownCaller, directory, after: 0, limit: 256, attributes: false) { _, name in
-                    names.append(Array(name))
-                    return true
-                }
-            }
-            for (index, name) in names.enumerated() {
-                if index % Self.turnMax == 0 { await othersTurn() }
-                _ = try await found {
-                    name.withUnsafeBytes { volume.remove(ownCaller, in: directory, $0, isDirectory: false) }
-                }
-            }
-            if isAll || names.isEmpty { break }
-        }
-        guard let home = try await uploads(of: bucket, make: false) else { return 0 }
-        do throws(FileError) {
-            return try await supplied {
-                Array(id.lowercased().utf8).withUnsafeBytes {
-                    volume.remove(ownCaller, in: home.file, $0, isDirectory: true)
-                }
-            }.number
-        } catch {
-            guard error == .noEntry || error == .stale else { throw S3Error(file: error) }
-            return 0
-        }
-    }
-
-    /// With a bucket its uploads go; what is left of them after a crash is nobody's and harms nobody.
-    func removeUploads(of bucket: Bucket) async {
-        let volume = volume
-        guard let home = try? await uploads(of: bucket, make: false) else { return }
-        guard let all = try? await everyUpload(home.file) else { return }
-        for (id, directory) in all { _ = try? await removeUpload(directory, id, bucket) }
-        let names = UploadPlace.root
-        guard let root = try? await locate(volume.root, names, ownCaller) else { return }
-        _ = try? await supplied {
-            UploadPlace.name(ofBucket: bucket.file).withUnsafeBytes {
-                volume.remove(ownCaller, in: root.file, $0, isDirectory: true)
-            }
-        }
-    }
-
-    private func everyUpload(_ home: FileID) async throws(S3Error) -> [(id: String, directory: FileID)] {
-        let volume = volume
-        var all: [(id: String, directory: FileID)] = []
-        var cookie: UInt64 = 0
-        while true {
-            let from = cookie
-            let known = all.count
-            let isAll = try await value {
-                all.removeSubrange(known...)
-                cookie = from
-                return volume.list(ownCaller, home, after: from, limit: 256, attributes: true) { entry, name in
-                    cookie = entry.cookie
-                    if let file = entry.attributes?.file { all.append((String(decoding: name, as: UTF8.self), file)) }
-                    return true
-                }
-            }
-            if isAll || cookie == from { return all }
-            await othersTurn()
-        }
     }
 
     // MARK: Listing
@@ -309,7 +221,7 @@ extension S3Call {
         guard grant != nil || actor == bucket.owner else { throw S3Error(.accessDenied) }
         let volume = volume
         var uploads: [Upload] = []
-        if let home = try await self.uploads(of: bucket, make: false) {
+        if let home = try await self.uploads(of: bucket.file, make: false) {
             for (index, (id, directory)) in try await everyUpload(home.file).enumerated() {
                 if index % Self.turnMax == Self.turnMax - 1 { await othersTurn() }
                 let attributes = try await found { volume.attributes(ownCaller, directory) }

@@ -4,7 +4,7 @@ import Namespace
 /// An upload in parts under way: a directory whose files are the parts (`UploadPlace`).
 struct Upload: Sendable {
     static let prefix = "proxyfs.upload."
-    static let prefixes = [Array(prefix.utf8), Array(ObjectRecord.name.utf8), Metadata.attributePrefix]
+    static let prefixes = Metadata.prefixes
     static let key = prefix + "key"
     static let algorithm = prefix + "checksum"
     static let idBytes = 16

@@ -14,6 +14,8 @@ struct Metadata: Sendable {
     var record = ObjectRecord()
     /// `user.` attributes.
     var attributes: [ExtendedAttribute] = []
+    /// What keeps the version from going.
+    var lock = FileLock()
 
     init() {}
 
@@ -52,6 +54,7 @@ struct Metadata: Sendable {
         }
         if let text = request.value("x-amz-tagging") { record.tags = try Tag.parse(text) }
         record.acl = try CannedACL(request)
+        lock = try FileLock(request.value)
     }
 
     /// Fields that ask for what is not done: answering as if it were would be a lie.
@@ -60,9 +63,6 @@ struct Metadata: Sendable {
             let name = request.head.fields.name(at: index)
             if name.hasPrefix("x-amz-server-side-encryption") {
                 throw S3Error(.notImplemented, "Encryption is a property of the volume here, not of a request.")
-            }
-            if name.hasPrefix("x-amz-object-lock-") {
-                throw S3Error(.notImplemented, "Object lock is not implemented.")
             }
             if name == "x-amz-website-redirect-location" { throw S3Error(.notImplemented) }
         }
@@ -76,9 +76,7 @@ struct Metadata: Sendable {
     init(form: [String: String], fileType: String?, limits: S3Limits) throws(S3Error) {
         var bytes = 0
         for (name, text) in form.sorted(by: { $0.key < $1.key }) {
-            if name.hasPrefix("x-amz-server-side-encryption") || name.hasPrefix("x-amz-object-lock-") {
-                throw S3Error(.notImplemented)
-            }
+            if name.hasPrefix("x-amz-server-side-encryption") { throw S3Error(.notImplemented) }
             if name == "x-amz-storage-class", text != "STANDARD" { throw S3Error(.notImplemented) }
             if name.hasPrefix(Self.prefix) {
                 let key = Array(name.utf8.dropFirst(Self.prefix.utf8.count))
@@ -96,6 +94,7 @@ struct Metadata: Sendable {
         if let text = form["tagging"] {
             record.tags = try Tag.parse(try XMLElement(Array(text.utf8)), max: Tag.objectMax)
         }
+        lock = try FileLock { form[$0] }
         if let word = form["acl"] {
             guard let acl = CannedACL(rawValue: word) else {
                 throw S3Error(.invalidArgument, details: [("ArgumentName", "acl"), ("ArgumentValue", word)])
@@ -110,6 +109,8 @@ struct Metadata: Sendable {
         for attribute in found {
             if attribute.name == own {
                 if let record = ObjectRecord(attribute.value) { self.record = record }
+            } else if attribute.name.elementsEqual(FileLock.name.utf8) {
+                lock = FileLock(attribute.value)
             } else if attribute.name.starts(with: Self.attributePrefix) {
                 attributes.append(attribute)
             }
@@ -117,11 +118,21 @@ struct Metadata: Sendable {
     }
 
     /// What `Metadata.init` wants to see of a file.
-    static let prefixes = [Array(ObjectRecord.name.utf8), attributePrefix]
+    static let prefixes = [Array("proxyfs.".utf8), attributePrefix]
+    /// What a PUT of a directory sets anew.
+    static let replaceable = [Array(ObjectRecord.name.utf8), attributePrefix]
 
     /// As the file keeps it.
     var stored: [ExtendedAttribute] {
-        record.isEmpty ? attributes : [ExtendedAttribute(ObjectRecord.name, record.encoded)] + attributes
+        (record.isEmpty ? [] : [ExtendedAttribute(ObjectRecord.name, record.encoded)])
+            + (lock.isEmpty ? [] : [ExtendedAttribute(FileLock.name, lock.encoded)]) + attributes
+    }
+
+    /// The same of a version with this number.
+    func stored(as stamp: VersionID.Stamp?) -> [ExtendedAttribute] {
+        var version = self
+        version.record.version = stamp
+        return version.stored
     }
 
     /// The fields of an answer to GET or HEAD.
@@ -140,6 +151,7 @@ struct Metadata: Sendable {
             if !isShort || !fields.add(name: name.lowercased(), String(decoding: value, as: UTF8.self)) { missing += 1 }
         }
         if missing > 0 { fields.add("x-amz-missing-meta", "\(missing)") }
+        lock.add(to: &fields)
         if !record.tags.isEmpty { fields.add("x-amz-tagging-count", "\(record.tags.count)") }
     }
 }

@@ -5,11 +5,13 @@ package struct ObjectKey: Sendable {
     /// What file clients of every protocol take.
     package static let nameBytesMax = 255
 
+    package let bytes: [UInt8]
     package let names: [[UInt8]]
     /// Ends with a slash: the key of a directory.
     package let isDirectory: Bool
 
     package init(_ key: [UInt8]) throws(S3Error) {
+        bytes = key
         var names = key.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map { Array($0) }
         isDirectory = names.count > 1 && names.last == []
         if isDirectory { names.removeLast() }

@@ -60,11 +60,13 @@ package struct ObjectRecord: Equatable, Sendable {
     /// Of the upload that made it: a client that asks again to complete it gets its answer.
     package var uploadID = ""
     package var acl = CannedACL.private
+    /// Of the version that the content is, when it has a number; it counts as long as the seal is there.
+    package var version: VersionID.Stamp?
     private var unknown: [(tag: UInt8, bytes: [UInt8])] = []
 
     private enum Field: UInt8 {
         case sum = 16
-        case partSizes, partSums, tags, uploadID, acl
+        case partSizes, partSums, tags, uploadID, acl, version
     }
 
     package init() {}
@@ -73,7 +75,7 @@ package struct ObjectRecord: Equatable, Sendable {
 
     var isEmpty: Bool {
         headers.isEmpty && tags.isEmpty && sum == nil && partSizes.isEmpty && uploadID.isEmpty && acl == .private
-            && unknown.isEmpty
+            && version == nil && unknown.isEmpty
     }
 
     /// Drops what is true of the content only.
@@ -82,6 +84,7 @@ package struct ObjectRecord: Equatable, Sendable {
         partSizes = []
         partSums = []
         uploadID = ""
+        version = nil
     }
 
     // MARK: The form
@@ -104,6 +107,7 @@ package struct ObjectRecord: Equatable, Sendable {
         if !tags.isEmpty { append(Field.tags.rawValue, Tag.encode(tags)) }
         if !uploadID.isEmpty { append(Field.uploadID.rawValue, Array(uploadID.utf8)) }
         if acl != .private { append(Field.acl.rawValue, Array(acl.rawValue.utf8)) }
+        if let version { append(Field.version.rawValue, version.bytes) }
         for field in unknown { append(field.tag, field.bytes) }
         return bytes
     }
@@ -147,6 +151,9 @@ package struct ObjectRecord: Equatable, Sendable {
             tags = found
         case .uploadID: uploadID = String(decoding: field, as: UTF8.self)
         case .acl: acl = CannedACL(rawValue: String(decoding: field, as: UTF8.self)) ?? .private
+        case .version:
+            guard let stamp = VersionID.Stamp(field) else { return false }
+            version = stamp
         case nil: unknown.append((tag, field))
         }
         return true

@@ -9,6 +9,7 @@ struct CopySource {
     var bucket: Bucket
     var file: Attributes
     var metadata: Metadata
+    var version: VersionID?
 }
 
 /// Copies share the bytes of their source: nothing is read or written but the file's records.
@@ -16,20 +17,18 @@ extension S3Call {
     /// The source that `x-amz-copy-source` names, held to its conditions.
     func copySource() async throws(S3Error) -> CopySource {
         let text = request.value("x-amz-copy-source") ?? ""
-        var rest = text.utf8[...]
+        let rest = text.utf8[...]
         if let mark = rest.firstIndex(of: UInt8(ascii: "?")) {
-            let version = String(rest[mark...]) ?? ""
-            guard version == "?versionId=null" || version == "?versionId=" else {
-                // A question mark may be a part of the key, too.
-                guard !version.hasPrefix("?versionId=") else { throw S3Error(.noSuchVersion) }
-                return try await copySource(Array(rest))
+            // A question mark may be a part of the key, too.
+            let parameter = String(rest[mark...]) ?? ""
+            if parameter.hasPrefix("?versionId=") {
+                return try await copySource(Array(rest[..<mark]), version: String(parameter.dropFirst(11)))
             }
-            rest = rest[..<mark]
         }
-        return try await copySource(Array(rest))
+        return try await copySource(Array(rest), version: nil)
     }
 
-    private func copySource(_ text: [UInt8]) async throws(S3Error) -> CopySource {
+    private func copySource(_ text: [UInt8], version wanted: String?) async throws(S3Error) -> CopySource {
         guard var path = PercentCoding.decode(text) else {
             throw S3Error(.invalidArgument, "Invalid copy source encoding.")
         }
@@ -41,14 +40,13 @@ extension S3Call {
         let name = Array(path[(slash + 1)...])
         let (bucket, actor) = try await open(.getObject, String(decoding: path[..<slash], as: UTF8.self), key: name)
         let key = try ObjectKey.ifPath(name)
-        guard let file = try await object(bucket, key, actor) else { throw S3Error(.noSuchKey) }
         let volume = volume
-        let metadata = Metadata(
-            try await value { volume.extendedAttributes(ownCaller, file.file, prefixes: Metadata.prefixes) })
+        let found = try await version(bucket, key, actor, wanted)
+        let (file, metadata) = (found.file, found.metadata)
         try checkRead(metadata.record, actor)
         if file.type == .file { _ = try await value { volume.mayRead(caller(actor), file.file) } }
         try Conditions(request, prefix: "x-amz-copy-source-").check(file, isCopy: true)
-        return CopySource(bucket: bucket, file: file, metadata: metadata)
+        return CopySource(bucket: bucket, file: file, metadata: metadata, version: found.id)
     }
 
     func copyObject() async throws(S3Error) {
@@ -66,6 +64,7 @@ extension S3Call {
                     + "object's metadata, storage class, website redirect location or encryption attributes.")
         }
         let expected = try Conditions(request).expected(existing)
+        try lockNew(&metadata, bucket)
         guard !key.isDirectory, source.file.type == .file else {
             throw S3Error(.notImplemented, "Directories are made by PUT; they are not copied.")
         }
@@ -84,7 +83,10 @@ extension S3Call {
                 xml.element("ChecksumType", sum.isComposite ? "COMPOSITE" : "FULL_OBJECT")
             }
         }
-        respond(xml: xml)
+        var fields = ResponseFields()
+        addVersion(placed.version, to: &fields)
+        if let version = source.version { fields.add("x-amz-copy-source-version-id", version.text) }
+        respond(.ok, fields, xml: xml)
     }
 
     func sumText(_ sum: ObjectRecord.Sum, parts: Int) -> String {
@@ -104,7 +106,7 @@ extension S3Call {
     private func copy(
         _ source: CopySource, _ metadata: inout Metadata, _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential,
         _ expected: ExpectedFile
-    ) async throws(S3Error) -> PlacedFile {
+    ) async throws(S3Error) -> StoredObject {
         guard source.file.size <= limits.putBytesMax else {
             throw S3Error(
                 .invalidRequest,
@@ -135,7 +137,14 @@ extension S3Call {
         let file = try await nameless(bucket, actor)
         do throws(S3Error) {
             try await clone(source.file, ByteRange(offset: 0, length: source.file.size), to: file)
-            let placed = try await place(file, metadata.stored, source.file.seal, bucket, key, actor, expected)
+            var seal = source.file.seal
+            if seal == nil, bucket.settings.versioning != .none {
+                // A version is known by what is in it: the number counts only with a seal.
+                let digest = Digest(.md5)
+                try await scan(file, ByteRange(offset: 0, length: source.file.size)) { digest.update($0) }
+                seal = EntityTag.seal(digest.finish())
+            }
+            let placed = try await place(file, metadata, seal, bucket, key, actor, expected)
             await close(file)
             return placed
         } catch {

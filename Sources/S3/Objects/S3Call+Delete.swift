@@ -4,44 +4,95 @@ import XML
 
 /// Removing objects, one or many.
 extension S3Call {
+    /// What came of one removal.
+    private struct Removal {
+        var version: VersionID?
+        /// A mark has come, or has gone.
+        var isMark = false
+        var number: UInt64
+    }
+
     func deleteObject() async throws(S3Error) {
         let (bucket, actor) = try await open(.deleteObject)
-        let number: UInt64
+        let removal: Removal
         do throws(S3Error) {
-            number = try await remove(request.key, bucket, actor, match: request.value("if-match"))
+            removal = try await remove(
+                request.key, bucket, actor, match: request.value("if-match"), version: query["versionId"])
         } catch {
             // What can not be there is not there.
             guard error.code == .noSuchKey, request.value("if-match") == nil else { throw error }
-            number = volume.newestChange
+            removal = Removal(number: volume.newestChange)
         }
-        try await settle(number)
-        respond(.noContent)
+        try await settle(removal.number)
+        var fields = ResponseFields()
+        addVersion(removal.version, to: &fields)
+        if removal.isMark { fields.add("x-amz-delete-marker", "true") }
+        respond(.noContent, fields)
     }
 
-    /// Answers the number of the change; refused as `.noSuchKey` when there is no such object.
+    /// Refused as `.noSuchKey` when there is no such object.
     private func remove(
-        _ key: [UInt8], _ bucket: Bucket, _ actor: Credential, match: String?
+        _ name: [UInt8], _ bucket: Bucket, _ actor: Credential, match: String?, version: String?
+    ) async throws(S3Error) -> Removal {
+        let key = try ObjectKey.ifPath(name)
+        if let version, !version.isEmpty {
+            guard match == nil else {
+                throw S3Error(.notImplemented, "If-Match is for the newest version, which has no versionId.")
+            }
+            return try await remove(key, bucket, actor, version)
+        }
+        if key.isDirectory { return Removal(number: try await removeDirectory(key, bucket, actor, match)) }
+        if bucket.settings.versioning != .none { try await checkRemoval(bucket, key, actor) }
+        let gone = try await deleteNewest(bucket, key, actor, match: match)
+        return Removal(version: gone.mark, isMark: gone.mark != nil, number: gone.number)
+    }
+
+    private func remove(
+        _ key: ObjectKey, _ bucket: Bucket, _ actor: Credential, _ text: String
+    ) async throws(S3Error) -> Removal {
+        guard let id = VersionID(text) else {
+            throw S3Error(
+                .invalidArgument, "Invalid version id specified",
+                details: [("ArgumentName", "versionId"), ("ArgumentValue", text)])
+        }
+        if key.isDirectory {
+            guard id == .null else { throw S3Error(.noSuchKey) }
+            return Removal(number: try await removeDirectory(key, bucket, actor, nil))
+        }
+        try await checkRemoval(bucket, key, actor)
+        let bypasses = try bypasses(bucket, key.bytes)
+        let gone = try await deleteVersion(bucket, key, actor, id, bypasses: bypasses)
+        // Without versions each object is its null version, and nothing is said of it.
+        let shown = bucket.settings.versioning == .none ? nil : id
+        return Removal(version: shown, isMark: gone?.wasMark ?? false, number: gone?.number ?? volume.newestChange)
+    }
+
+    /// Who may put something there may remove what was there.
+    private func checkRemoval(_ bucket: Bucket, _ key: ObjectKey, _ actor: Credential) async throws(S3Error) {
+        do throws(S3Error) { _ = try await checkPlace(bucket, key, actor) } catch {
+            guard error.code == .keyConflict else { throw error }
+        }
+    }
+
+    /// Directories have no versions.
+    private func removeDirectory(
+        _ key: ObjectKey, _ bucket: Bucket, _ actor: Credential, _ match: String?
     ) async throws(S3Error) -> UInt64 {
-        let key = try ObjectKey.ifPath(key)
         let volume = volume
         guard let home = try await locate(bucket.file, key.parents, caller(actor)),
-            let file = try await locate(home.file, [key.name], caller(actor))
+            let file = try await locate(home.file, [key.name], caller(actor)), file.type == .directory, !file.isImplied
         else { throw S3Error(.noSuchKey) }
-        let isDirectory = file.type == .directory
-        guard isDirectory == key.isDirectory, !file.isImplied, isDirectory || file.type == .file else {
-            throw S3Error(.noSuchKey)
-        }
         if let match, !EntityTag.list(match, has: EntityTag.of(file)) { throw Conditions.failed("If-Match") }
         let name = key.name
         var number: UInt64
         do throws(FileError) {
             number = try await supplied {
-                name.withUnsafeBytes { volume.remove(caller(actor), in: home.file, $0, isDirectory: isDirectory) }
+                name.withUnsafeBytes { volume.remove(caller(actor), in: home.file, $0, isDirectory: true) }
             }.number
         } catch {
             guard error == .notEmpty else { throw S3Error(file: error) }
             // Other objects lie in it: it stays for them, and is no object itself any more.
-            if let kept = try await replace(Metadata(), of: file.file, actor) { _ = kept }
+            _ = try await replace(Metadata(), of: file.file, actor)
             return try await done { volume.setImplied(caller(actor), file.file, true) }.number
         }
         number = max(number, try await removeEmptyParents(bucket, key, actor))
@@ -75,15 +126,18 @@ extension S3Call {
         xml.raw("<DeleteResult xmlns=\"\(XMLWriter.namespace)\">")
         for (index, (key, match, version)) in keys.enumerated() {
             if index % Self.turnMax == Self.turnMax - 1 { await othersTurn() }
+            var removal = Removal(number: 0)
             do throws(S3Error) {
-                if let version, !version.isEmpty, version != "null" { throw S3Error(.noSuchVersion) }
                 let name = Array(key.utf8)
-                number = max(
-                    number, try await remove(name, bucket, try actor(.deleteObject, bucket, name), match: match))
+                let action = version.map { !$0.isEmpty } == true ? S3Action.deleteObjectVersion : .deleteObject
+                removal = try await remove(
+                    name, bucket, try actor(action, bucket, name), match: match, version: version)
+                number = max(number, removal.number)
             } catch {
                 guard error.code == .noSuchKey, match == nil else {
                     xml.element("Error") { xml in
                         xml.element("Key", key)
+                        if let version, !version.isEmpty { xml.element("VersionId", version) }
                         xml.element("Code", error.code.rawValue)
                         xml.element("Message", error.message)
                     }
@@ -91,7 +145,14 @@ extension S3Call {
                 }
             }
             guard !isQuiet else { continue }
-            xml.element("Deleted") { $0.element("Key", key) }
+            xml.element("Deleted") { xml in
+                xml.element("Key", key)
+                if let version, !version.isEmpty { xml.element("VersionId", version) }
+                if removal.isMark {
+                    xml.element("DeleteMarker", true)
+                    if let id = removal.version { xml.element("DeleteMarkerVersionId", id.text) }
+                }
+            }
         }
         xml.raw("</DeleteResult>")
         try await settle(number)

@@ -21,13 +21,9 @@ extension S3Call {
 
     /// False: the object was replaced meanwhile.
     private func get(_ bucket: Bucket, _ key: ObjectKey, _ actor: Credential) async throws(S3Error) -> Bool {
-        guard let file = try await object(bucket, key, actor) else { throw try await missing(bucket, actor) }
         let volume = volume
-        let found = try await self.found {
-            volume.extendedAttributes(ownCaller, file.file, prefixes: Metadata.prefixes)
-        }
-        guard let found else { return false }
-        let metadata = Metadata(found)
+        let found = try await version(bucket, key, actor)
+        let (file, metadata) = (found.file, found.metadata)
         try checkRead(metadata.record, actor)
         let reader = grant == nil ? caller(bucket.owner) : caller(actor)
         if file.type == .file {
@@ -39,7 +35,9 @@ extension S3Call {
                 else { throw S3Error(file: error) }
             }
         }
-        let fields = try head(file, metadata)
+        var fields = try head(file, metadata)
+        addVersion(found.id, to: &fields)
+        addExpiry(of: found, bucket, key, to: &fields)
         try Conditions(request).check(file)
         let size = file.type == .file ? file.size : 0
         let (range, status, more) = try part(file, metadata, size, fields)
@@ -50,14 +48,6 @@ extension S3Call {
         }
         if range.length <= Self.wholeBytes { return try await getWhole(file.file, range, status, more) }
         return try await stream(file.file, range, status, more)
-    }
-
-    /// Who may list a bucket learns that the key is not there, others only that they may not know.
-    private func missing(_ bucket: Bucket, _ actor: Credential) async throws(S3Error) -> S3Error {
-        if grant == nil, actor == .nobody, ![.publicRead, .publicReadWrite].contains(bucket.settings.cannedACL) {
-            return S3Error(.accessDenied)
-        }
-        return S3Error(.noSuchKey)
     }
 
     private func head(_ file: Attributes, _ metadata: Metadata) throws(S3Error) -> ResponseFields {

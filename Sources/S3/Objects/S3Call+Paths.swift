@@ -1,7 +1,7 @@
 import Namespace
 
 /// Keys as paths of a bucket.
-extension S3Call {
+extension FileWork {
     /// The file at the end of some names; nil when there is none, or something on the way is no directory.
     func locate(
         _ root: FileID, _ names: some Collection<[UInt8]>, _ caller: Caller
@@ -20,57 +20,6 @@ extension S3Call {
                 case .lacks(let lack): return .lacks(lack)
                 }
             }
-        }
-    }
-
-    /// The object of a key; nil when there is none. A directory is the object of its name with a slash, unless it is
-    /// there only for what lies in it; links and devices are no objects.
-    func object(_ bucket: Bucket, _ key: ObjectKey, _ actor: Credential) async throws(S3Error) -> Attributes? {
-        // Nobody's request may find a file that is open to all below directories that are not.
-        guard let file = try await locate(bucket.file, key.names, grant == nil ? caller(bucket.owner) : caller(actor))
-        else { return nil }
-        switch file.type {
-        case .file: return key.isDirectory ? nil : file
-        case .directory: return key.isDirectory && !file.isImplied ? file : nil
-        case .symlink, .fifo, .socket, .characterDevice, .blockDevice: return nil
-        }
-    }
-
-    /// Refuses what could not be put in its place, before its bytes are sent: a part of the path that is a file, or a
-    /// directory that may not be written to. Answers what has the name now.
-    func checkPlace(
-        _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential
-    ) async throws(S3Error) -> Attributes? {
-        let volume = volume
-        var home = bucket.directory
-        for name in key.parents {
-            let next: Attributes? = try await place(name, in: home, actor)
-            guard let next else {
-                // What is missing will be made here.
-                _ = try await value { name.withUnsafeBytes { volume.mayPlace(caller(actor), in: home.file, $0) } }
-                return nil
-            }
-            guard next.type == .directory else { throw S3Error(.keyConflict) }
-            home = next
-        }
-        let last = key.name
-        let there = try await place(last, in: home, actor)
-        _ = try await value { last.withUnsafeBytes { volume.mayPlace(caller(actor), in: home.file, $0) } }
-        if let there, (there.type == .directory) != key.isDirectory { throw S3Error(.keyConflict) }
-        return there
-    }
-
-    private func place(
-        _ name: [UInt8], in home: Attributes, _ actor: Credential
-    ) async throws(S3Error) -> Attributes? {
-        let volume = volume
-        do throws(FileError) {
-            return try await supplied {
-                name.withUnsafeBytes { volume.lookup(caller(actor), in: home.file, $0) }
-            }.value
-        } catch {
-            if error == .noEntry { return nil }
-            throw S3Error(file: error)
         }
     }
 
@@ -133,29 +82,58 @@ extension S3Call {
         return number
     }
 
-    /// Asks again when the directory that was found is gone by the time that something is put there.
-    func placing(
-        _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential, expected: ExpectedFile,
-        _ place: (_ home: FileID) async throws(FileError) -> (value: PlacedFile, number: UInt64)
-    ) async throws(S3Error) -> (value: PlacedFile, number: UInt64) {
-        var tries = 0
-        while true {
-            tries += 1
-            do throws(FileError) {
-                return try await place(try await makeParents(bucket, key, actor))
-            } catch {
-                switch error {
-                case .exists: throw expected == .nothing ? Conditions.failed("If-None-Match") : S3Error(.keyConflict)
-                case .stale, .noEntry:
-                    if case .file = expected {
-                        throw error == .noEntry ? S3Error(.noSuchKey) : S3Error(.conditionalRequestConflict)
-                    }
-                    guard tries < Self.triesMax else { throw S3Error(.operationAborted) }
-                default: throw S3Error(file: error)
-                }
-            }
+    static var triesMax: Int { 8 }
+}
+
+extension S3Call {
+    /// The object of a key; nil when there is none. A directory is the object of its name with a slash, unless it is
+    /// there only for what lies in it; links and devices are no objects.
+    func object(_ bucket: Bucket, _ key: ObjectKey, _ actor: Credential) async throws(S3Error) -> Attributes? {
+        // Nobody's request may find a file that is open to all below directories that are not.
+        guard let file = try await locate(bucket.file, key.names, grant == nil ? caller(bucket.owner) : caller(actor))
+        else { return nil }
+        switch file.type {
+        case .file: return key.isDirectory ? nil : file
+        case .directory: return key.isDirectory && !file.isImplied ? file : nil
+        case .symlink, .fifo, .socket, .characterDevice, .blockDevice: return nil
         }
     }
 
-    static var triesMax: Int { 8 }
+    /// Refuses what could not be put in its place, before its bytes are sent: a part of the path that is a file, or a
+    /// directory that may not be written to. Answers what has the name now.
+    func checkPlace(
+        _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential
+    ) async throws(S3Error) -> Attributes? {
+        let volume = volume
+        var home = bucket.directory
+        for name in key.parents {
+            let next: Attributes? = try await place(name, in: home, actor)
+            guard let next else {
+                // What is missing will be made here.
+                _ = try await value { name.withUnsafeBytes { volume.mayPlace(caller(actor), in: home.file, $0) } }
+                return nil
+            }
+            guard next.type == .directory else { throw S3Error(.keyConflict) }
+            home = next
+        }
+        let last = key.name
+        let there = try await place(last, in: home, actor)
+        _ = try await value { last.withUnsafeBytes { volume.mayPlace(caller(actor), in: home.file, $0) } }
+        if let there, (there.type == .directory) != key.isDirectory { throw S3Error(.keyConflict) }
+        return there
+    }
+
+    private func place(
+        _ name: [UInt8], in home: Attributes, _ actor: Credential
+    ) async throws(S3Error) -> Attributes? {
+        let volume = volume
+        do throws(FileError) {
+            return try await supplied {
+                name.withUnsafeBytes { volume.lookup(caller(actor), in: home.file, $0) }
+            }.value
+        } catch {
+            if error == .noEntry { return nil }
+            throw S3Error(file: error)
+        }
+    }
 }

@@ -28,10 +28,11 @@ extension S3Call {
         let key = try ObjectKey(name)
         guard !key.isDirectory else { throw S3Error(.invalidArgument, "The key of a form's file is no directory's.") }
         var metadata = try Metadata(form: form, fileType: fileType, limits: limits)
+        try lockNew(&metadata, bucket)
         _ = try await checkPlace(bucket, key, actor)
         if let policy { try body.whenComplete { (length) throws(S3Error) in try policy.check(length: length) } }
         let placed = try await take(body, &metadata, bucket, key, actor, .anything)
-        respond(toForm: form, bucket, name, placed.file)
+        respond(toForm: form, bucket, name, placed)
     }
 
     /// In whose name the form is sent; nil: nobody's, and then the bucket must be open to all.
@@ -75,11 +76,12 @@ extension S3Call {
         return policy
     }
 
-    private func respond(toForm form: [String: String], _ bucket: Bucket, _ key: [UInt8], _ file: Attributes) {
+    private func respond(toForm form: [String: String], _ bucket: Bucket, _ key: [UInt8], _ stored: StoredObject) {
         var fields = ResponseFields()
         let path = String(decoding: PercentCoding.encode(key, keepsSlash: true), as: UTF8.self)
-        let tag = EntityTag.quoted(file)
+        let tag = EntityTag.quoted(stored.file)
         fields.add("etag", tag)
+        addVersion(stored.version, to: &fields)
         let location = "http://\(request.head.host)/\(bucket.name)/\(path)"
         fields.add("location", location)
         if let address = form["success_action_redirect"] ?? form["redirect"], address.hasPrefix("http") {

@@ -9,21 +9,20 @@ extension S3Call {
     /// The object with all that is said of it, when who asks may know.
     private func described(
         _ action: S3Action
-    ) async throws(S3Error) -> (file: Attributes, metadata: Metadata, actor: Credential) {
+    ) async throws(S3Error) -> (file: Attributes, metadata: Metadata, actor: Credential, fields: ResponseFields) {
         let (bucket, actor) = try await open(action)
         let key = try ObjectKey.ifPath(request.key)
-        guard let file = try await object(bucket, key, actor) else { throw S3Error(.noSuchKey) }
         let volume = volume
-        let found = try await value {
-            volume.extendedAttributes(ownCaller, file.file, prefixes: Metadata.prefixes)
-        }
-        let metadata = Metadata(found)
+        let found = try await version(bucket, key, actor)
+        let (file, metadata) = (found.file, found.metadata)
         try checkRead(metadata.record, actor)
         if file.type == .file, action.rawValue.hasPrefix("s3:Get") {
             let reader = grant == nil ? caller(bucket.owner) : caller(actor)
             _ = try await value { volume.mayRead(reader, file.file) }
         }
-        return (file, metadata, actor)
+        var fields = ResponseFields()
+        addVersion(found.id, to: &fields)
+        return (file, metadata, actor, fields)
     }
 
     /// Changes what the record says now, in one step: of two changes at a time, whatever their loops, none is lost.
@@ -62,39 +61,39 @@ extension S3Call {
     }
 
     func getObjectTagging() async throws(S3Error) {
-        let (_, metadata, _) = try await described(.getObjectTagging)
+        let (_, metadata, _, fields) = try await described(.getObjectTagging)
         var xml = XMLWriter()
         Tag.write(metadata.record.tags, into: &xml)
-        respond(xml: xml)
+        respond(.ok, fields, xml: xml)
     }
 
     func putObjectTagging() async throws(S3Error) {
-        let (file, _, actor) = try await described(.putObjectTagging)
+        let (file, _, actor, fields) = try await described(.putObjectTagging)
         let tags = try Tag.parse(try await document(), max: Tag.objectMax)
         try await edit(file, actor) { $0.tags = tags }
-        respond()
+        respond(.ok, fields)
     }
 
     func deleteObjectTagging() async throws(S3Error) {
-        let (file, _, actor) = try await described(.deleteObjectTagging)
+        let (file, _, actor, fields) = try await described(.deleteObjectTagging)
         try await edit(file, actor) { $0.tags = [] }
-        respond(.noContent)
+        respond(.noContent, fields)
     }
 
     func getObjectACL() async throws(S3Error) {
-        let (file, metadata, _) = try await described(.getObjectAcl)
-        respond(xml: accessList(file.uid, metadata.record.acl))
+        let (file, metadata, _, fields) = try await described(.getObjectAcl)
+        respond(.ok, fields, xml: accessList(file.uid, metadata.record.acl))
     }
 
     func putObjectACL() async throws(S3Error) {
-        let (file, _, actor) = try await described(.putObjectAcl)
+        let (file, _, actor, fields) = try await described(.putObjectAcl)
         let acl = try await requestedACL(file.uid)
         try await edit(file, actor) { $0.acl = acl }
-        respond()
+        respond(.ok, fields)
     }
 
     func getObjectAttributes() async throws(S3Error) {
-        let (file, metadata, _) = try await described(.getObject)
+        var (file, metadata, _, fields) = try await described(.getObject)
         let names = request.head.fields.all("x-amz-object-attributes").joined(separator: ",").split(separator: ",")
             .map { part in String(part.filter { $0 != " " }) }
         let known: Set<String> = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
@@ -122,7 +121,6 @@ extension S3Call {
             if names.contains("StorageClass") { xml.element("StorageClass", "STANDARD") }
             if names.contains("ObjectSize") { xml.element("ObjectSize", file.type == .file ? file.size : 0) }
         }
-        var fields = ResponseFields()
         fields.add("last-modified", HTTPDate.format(file.modified / 1_000_000_000))
         respond(.ok, fields, xml: xml)
     }

@@ -17,11 +17,14 @@ extension S3Call {
         let existing = try await checkPlace(bucket, key, actor)
         let expected = try Conditions(request).expected(existing)
         if key.isDirectory { return try await putDirectory(bucket, key, metadata, actor, body) }
+        try lockNew(&metadata, bucket)
         body.wantMD5()
         let placed = try await take(body, &metadata, bucket, key, actor, expected)
         var fields = ResponseFields()
         fields.add("etag", EntityTag.quoted(placed.file))
         addSum(metadata.record.sum, to: &fields)
+        addVersion(placed.version, to: &fields)
+        addExpiry(of: FoundVersion(file: placed.file, metadata: metadata, id: nil), bucket, key, to: &fields)
         respond(.ok, fields)
     }
 
@@ -29,7 +32,7 @@ extension S3Call {
     func take(
         _ body: RequestBody, _ metadata: inout Metadata, _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential,
         _ expected: ExpectedFile
-    ) async throws(S3Error) -> PlacedFile {
+    ) async throws(S3Error) -> StoredObject {
         let volume = volume
         let most = volume.placeBytesMax
         let first = try await body.next(min(most, Int(clamping: body.length ?? UInt64(most))) + 1)
@@ -44,9 +47,9 @@ extension S3Call {
         }
         if isWhole {
             setSum(body, &metadata)
-            let stored = metadata.stored
-            if stored.count <= volume.placeAttributesMax {
-                return try await placeWhole(first, stored, EntityTag.seal(body.md5Value), bucket, key, actor, expected)
+            if metadata.stored.count < volume.placeAttributesMax {
+                return try await placeWhole(
+                    first, metadata, EntityTag.seal(body.md5Value), bucket, key, actor, expected)
             }
         }
         let file = try await nameless(bucket, actor)
@@ -63,7 +66,7 @@ extension S3Call {
             }
             setSum(body, &metadata)
             let placed = try await place(
-                file, metadata.stored, EntityTag.seal(body.md5Value), bucket, key, actor, expected)
+                file, metadata, EntityTag.seal(body.md5Value), bucket, key, actor, expected)
             await close(file)
             return placed
         } catch {
@@ -78,23 +81,41 @@ extension S3Call {
     }
 
     private func placeWhole(
-        _ content: Block?, _ stored: [ExtendedAttribute], _ seal: ContentSeal, _ bucket: Bucket, _ key: ObjectKey,
+        _ content: Block?, _ metadata: Metadata, _ seal: ContentSeal, _ bucket: Bucket, _ key: ObjectKey,
         _ actor: Credential, _ expected: ExpectedFile
-    ) async throws(S3Error) -> PlacedFile {
+    ) async throws(S3Error) -> StoredObject {
         let volume = volume
         let name = key.name
-        let placed = try await placing(bucket, key, actor, expected: expected) { (home) async throws(FileError) in
-            try await supplied {
+        let placed = try await placing(bucket, key, actor, expected: expected) {
+            (home, version) async throws(FileError) in
+            let stored = metadata.stored(as: version.stamp)
+            let bytes = content?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
+            let new = NewFile(type: .file, mode: 0o644)
+            return try await supplied {
                 name.withUnsafeBytes { name in
-                    volume.place(
-                        caller(actor), in: home, name, content?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0),
-                        NewFile(type: .file, mode: 0o644), attributes: stored, seal: seal, expected: expected)
+                    guard let shelf = version.shelf else {
+                        return volume.place(
+                            caller(actor), in: home, name, bytes, new, attributes: stored, seal: seal,
+                            expected: version.expected)
+                    }
+                    return volume.place(
+                        caller(actor), in: home, name, bytes, new, attributes: stored, seal: seal,
+                        expected: version.expected, shelf: shelf)
                 }
             }
         }
         extendLifetime(content)
-        try await settle(placed.number)
+        try await settle(try await lockedWay(metadata, bucket, key, placed.number))
         return placed.value
+    }
+
+    /// The number to wait for when the way to a locked object has been told to stay.
+    private func lockedWay(
+        _ metadata: Metadata, _ bucket: Bucket, _ key: ObjectKey, _ number: UInt64
+    ) async throws(S3Error) -> UInt64 {
+        guard !metadata.lock.isEmpty else { return number }
+        try await keepWay(bucket, key)
+        return volume.newestChange
     }
 
     // MARK: Files without a name
@@ -121,11 +142,11 @@ extension S3Call {
 
     /// Gives such a file its attributes, its owner and its name.
     func place(
-        _ file: FileID, _ stored: [ExtendedAttribute], _ seal: ContentSeal?, _ bucket: Bucket, _ key: ObjectKey,
+        _ file: FileID, _ metadata: Metadata, _ seal: ContentSeal?, _ bucket: Bucket, _ key: ObjectKey,
         _ actor: Credential, _ expected: ExpectedFile
-    ) async throws(S3Error) -> PlacedFile {
+    ) async throws(S3Error) -> StoredObject {
         let volume = volume
-        for attribute in stored {
+        for attribute in metadata.stored {
             let name = String(decoding: attribute.name, as: UTF8.self)
             _ = try await value { volume.setExtendedAttribute(ownCaller, file, name, attribute.value) }
         }
@@ -137,14 +158,27 @@ extension S3Call {
         }
         do throws(FileError) { _ = try await volume.flushed(file) } catch { throw S3Error(file: error) }
         let name = key.name
-        let placed = try await placing(bucket, key, actor, expected: expected) { (home) async throws(FileError) in
-            try await supplied {
+        let placed = try await placing(bucket, key, actor, expected: expected) {
+            (home, version) async throws(FileError) in
+            if let stamp = version.stamp {
+                var record = metadata.record
+                record.version = stamp
+                _ = try await supplied {
+                    volume.setExtendedAttribute(ownCaller, file, ObjectRecord.name, record.encoded)
+                }
+            }
+            return try await supplied {
                 name.withUnsafeBytes {
-                    volume.place(caller(actor), in: home, $0, file, seal: seal, expected: expected)
+                    guard let shelf = version.shelf else {
+                        return volume.place(
+                            caller(actor), in: home, $0, file, seal: seal, expected: version.expected)
+                    }
+                    return volume.place(
+                        caller(actor), in: home, $0, file, seal: seal, expected: version.expected, shelf: shelf)
                 }
             }
         }
-        try await settle(placed.number)
+        try await settle(try await lockedWay(metadata, bucket, key, placed.number))
         return placed.value
     }
 
@@ -189,7 +223,7 @@ extension S3Call {
     /// Gives a file other metadata than it has, attribute by attribute.
     func replace(_ metadata: Metadata, of file: FileID, _ actor: Credential) async throws(S3Error) -> UInt64? {
         let volume = volume
-        let old = try await value { volume.extendedAttributes(caller(actor), file, prefixes: Metadata.prefixes) }
+        let old = try await value { volume.extendedAttributes(caller(actor), file, prefixes: Metadata.replaceable) }
         let new = metadata.stored
         var number: UInt64?
         for attribute in old where !new.contains(where: { $0.name == attribute.name }) {

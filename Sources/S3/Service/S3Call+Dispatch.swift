@@ -17,9 +17,9 @@ extension S3Call {
 
     /// Parts of a bucket that are named by a parameter and that nothing is kept of.
     private static let unservedBucketParts: [StaticString] = [
-        "accelerate", "analytics", "encryption", "intelligent-tiering", "inventory", "lifecycle", "logging",
-        "metrics", "notification", "object-lock", "ownershipControls", "publicAccessBlock",
-        "replication", "requestPayment", "website", "versioning", "metadataTable", "session",
+        "accelerate", "analytics", "encryption", "intelligent-tiering", "inventory", "logging",
+        "metrics", "notification", "ownershipControls", "publicAccessBlock",
+        "replication", "requestPayment", "website", "metadataTable", "session",
     ]
 
     private func dispatchBucket() async throws(S3Error) {
@@ -33,6 +33,9 @@ extension S3Call {
             if query.has("policy") { return try await getPolicy() }
             if query.has("policyStatus") { return try await getPolicyStatus() }
             if query.has("cors") { return try await getCORS() }
+            if query.has("versioning") { return try await getVersioning() }
+            if query.has("object-lock") { return try await getBucketLock() }
+            if query.has("lifecycle") { return try await getLifecycle() }
             for part in Self.unservedBucketParts where query.has(part) { return try await getUnserved(part) }
             try await listObjects()
         case .head: try await headBucket()
@@ -41,12 +44,18 @@ extension S3Call {
             if query.has("tagging") { return try await putBucketTagging() }
             if query.has("policy") { return try await putPolicy() }
             if query.has("cors") { return try await putCORS() }
+            if query.has("versioning") { return try await putVersioning() }
+            if query.has("object-lock") { return try await putBucketLock() }
+            if query.has("lifecycle") { return try await putLifecycle() }
             for part in Self.unservedBucketParts where query.has(part) { throw S3Error(.notImplemented) }
             try await createBucket()
         case .delete:
             if query.has("tagging") { return try await deleteBucketTagging() }
             if query.has("policy") { return try await deleteDocument(BucketSettings.policy, .deleteBucketPolicy) }
             if query.has("cors") { return try await deleteDocument(BucketSettings.cors, .putBucketCORS) }
+            if query.has("lifecycle") {
+                return try await deleteDocument(BucketSettings.lifecycle, .putLifecycleConfiguration)
+            }
             for part in Self.unservedBucketParts where query.has(part) { return try await deleteUnserved(part) }
             try await deleteBucket()
         case .post:
@@ -58,26 +67,27 @@ extension S3Call {
     }
 
     private static let unservedObjectParts: [StaticString] = [
-        "legal-hold", "retention", "torrent", "restore", "select", "select-type", "renameObject",
+        "torrent", "restore", "select", "select-type", "renameObject",
     ]
 
     private func dispatchObject() async throws(S3Error) {
         for part in Self.unservedObjectParts where query.has(part) { throw S3Error(.notImplemented) }
-        if let version = query["versionId"], !version.isEmpty, version != "null" {
-            throw S3Error(.noSuchVersion, details: [("VersionId", version)])
-        }
         switch request.method {
         case .get:
             if query.has("uploadId") { return try await listParts() }
             if query.has("acl") { return try await getObjectACL() }
             if query.has("tagging") { return try await getObjectTagging() }
             if query.has("attributes") { return try await getObjectAttributes() }
+            if query.has("retention") { return try await getRetention() }
+            if query.has("legal-hold") { return try await getLegalHold() }
             try await getObject()
         case .head: try await getObject()
         case .put:
             if query.has("uploadId") || query.has("partNumber") { return try await uploadPart() }
             if query.has("acl") { return try await putObjectACL() }
             if query.has("tagging") { return try await putObjectTagging() }
+            if query.has("retention") { return try await putRetention() }
+            if query.has("legal-hold") { return try await putLegalHold() }
             if request.value("x-amz-copy-source") != nil { return try await copyObject() }
             try await putObject()
         case .post:

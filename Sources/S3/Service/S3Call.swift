@@ -6,7 +6,7 @@ import Runtime
 import XML
 
 /// One request of S3, from its head to the end of its answer. Confined to its loop.
-final class S3Call: ExchangeHandler, @unchecked Sendable {
+final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
     let service: S3Service
     let exchange: Exchange
     let loop: EventLoop
@@ -35,9 +35,6 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
     }
     var query: S3Query { request.query }
     var grant: AccessGrant? { authentication.grant }
-    var limits: S3Limits { service.limits }
-    /// Nanoseconds since 1970.
-    var now: Int64 { service.clock.wall() }
 
     var volume: Volume {
         guard let servedVolume else { preconditionFailure("a request is served after its volume was found") }
@@ -83,6 +80,7 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
         guard !exchange.hasBegun else { return exchange.fail() }
         var fields = ResponseFields()
         addIdentity(&fields)
+        for field in error.fields { fields.add(name: field.name, field.value) }
         if error.code == .notModified {
             for detail in error.details { fields.add(name: detail.name, detail.value) }
             return exchange.respond(.notModified, fields)
@@ -140,60 +138,7 @@ final class S3Call: ExchangeHandler, @unchecked Sendable {
 
     /// In whose name the request acts where nothing else was decided.
     var caller: Caller { caller(grant?.credential ?? .nobody) }
-    /// For the service's own files, and for looking whether something is there.
-    var ownCaller: Caller { caller(.root) }
-
-    func caller(_ credential: Credential) -> Caller {
-        Caller(
-            credential, Request(reader: loop.index, now: now), isReadOnly: grant?.isReadOnly ?? false,
-            isStateless: true, isServer: true)
-    }
-
-    /// Repeats a call that never waits, supplying what it lacks, until it is done.
-    func supplied<Value>(
-        _ attempt: () -> Attempt<Value>
-    ) async throws(FileError) -> (value: Value, number: UInt64) {
-        while true {
-            switch attempt() {
-            case .done(let value, let number): return (value, number)
-            case .refused(let error): throw error
-            case .lacks(let lack): try await lack.supplied()
-            }
-        }
-    }
-
-    /// The same, with the file system's refusals in S3's words.
-    func done<Value>(_ attempt: () -> Attempt<Value>) async throws(S3Error) -> (value: Value, number: UInt64) {
-        do throws(FileError) { return try await supplied(attempt) } catch { throw S3Error(file: error) }
-    }
-
-    func value<Value>(_ attempt: () -> Attempt<Value>) async throws(S3Error) -> Value { try await done(attempt).value }
-
-    /// Nil: there is no such file.
-    func found<Value>(_ attempt: () -> Attempt<Value>) async throws(S3Error) -> Value? {
-        do throws(FileError) { return try await supplied(attempt).value } catch {
-            switch error {
-            case .noEntry, .stale, .notDirectory: return nil
-            default: throw S3Error(file: error)
-            }
-        }
-    }
-
-    /// Returns when the change is as safe as the volume's word says.
-    func settle(_ number: UInt64) async throws(S3Error) {
-        guard number > 0 else { return }
-        do throws(FileError) { try await volume.settled(number, volume.durability, on: loop) } catch {
-            throw S3Error(file: error)
-        }
-    }
-
-    /// For an answer that rests on what somebody else has changed: that may not be safe yet.
-    func settleAll() async throws(S3Error) { try await settle(volume.newestChange) }
-
-    /// Changes that a request makes before other requests of the loop have their turn.
-    static let turnMax = 32
-
-    func othersTurn() async { await Task.yield() }
+    var isReadOnly: Bool { grant?.isReadOnly ?? false }
 
     // MARK: Events
 

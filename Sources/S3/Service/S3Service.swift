@@ -21,6 +21,8 @@ public struct S3Limits: Sendable {
     public var bucketsMax = 10_000
     /// Uploads in parts of a bucket that are under way at a time.
     public var uploadsMax = 10_000
+    /// How often the buckets' rules are looked at.
+    public var sweepNanoseconds: UInt64 = 3600 * 1_000_000_000
 
     public init() {}
 }
@@ -59,6 +61,12 @@ public final class S3Service: RequestHandler {
         self.limits = limits
         keys = world.loops.map { _ in SigningKeys() }
     }
+
+    /// Whether a directory of this name in a volume's root is shown as a bucket.
+    public static func isBucket(_ name: [UInt8]) -> Bool { Bucket.isShown(name) }
+
+    /// Whether a bucket may be made with this name.
+    public static func mayMakeBucket(_ name: String) -> Bool { (try? Bucket.check(name)) != nil }
 
     /// Whether whoever sent this meant S3 and nothing else.
     public static func isMeant(_ head: RequestHead) -> Bool { S3Request.isSigned(head) }

@@ -8,6 +8,7 @@ enum Help {
           serve          serve volumes until told to stop
           volume         create, list, show, delete, checkpoint, freeze, release, mount, unmount, mounts
           user           add, change, remove, list, grant, revoke, key add, key list, key remove
+          bucket         create, list, stat: directories for S3 clients
           export         add, change, remove, list: directories for NFS clients
           share          add, change, remove, list: directories for SMB clients
           quota          set, list, remove: limits

@@ -2,7 +2,7 @@ extension ControlCommand {
     private static let durability = Option("durability", .text)
 
     static let all: [ControlCommand] =
-        volumes + users + exports + shares + quotas + nfs + [
+        volumes + users + buckets + exports + shares + quotas + nfs + [
             ControlCommand(
                 words: ["explain"], positional: ["PATH"], options: [Option("user", .text)], help: Help.explain)
         ]
@@ -44,6 +44,21 @@ extension ControlCommand {
                 ("state", "STATE"),
                 ("problem", "PROBLEM"),
             ], help: Help.volumeMounts),
+    ]
+
+    private static let ofVolume = [Option("volume", .text)]
+
+    private static let buckets = [
+        ControlCommand(
+            words: ["bucket", "create"], positional: ["NAME"], options: ofVolume + [Option("owner", .text)],
+            help: Help.bucketCreate),
+        ControlCommand(
+            words: ["bucket", "list"], options: ofVolume,
+            columns: [
+                ("name", "NAME"), ("owner", "OWNER"), ("files", "FILES"), ("bytes", "BYTES"),
+                ("older_versions", "OLDER"), ("older_bytes", "OLDER BYTES"), ("created", "CREATED"),
+            ], help: Help.bucketList),
+        ControlCommand(words: ["bucket", "stat"], positional: ["NAME"], options: ofVolume, help: Help.bucketStat),
     ]
 
     private static let numbers = [Option("uid", .number), Option("gid", .number), Option("group", .list)]

@@ -18,6 +18,7 @@ final class HTTPFrontEnd: RequestHandler {
         s3 = S3Service(
             volumes, credentials: RegistryCredentials(registry), region: configuration.http.region,
             domains: configuration.http.domains, world: world, logger: logger)
+        s3.startSweeping(on: world.loops[0])
     }
 
     private static let otherPrefixes = ["/v1/", "/auth/", "/proxyfs/v1/", "/api/v1/"]

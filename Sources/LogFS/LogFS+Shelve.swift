@@ -1,0 +1,113 @@
+import Headhunter
+
+/// Where a file goes on that gives its name up to another one, or to nobody. The name is read until the call returns.
+public struct Shelf {
+    public var directory: FileID
+    public var name: UnsafeRawBufferPointer
+
+    public init(directory: FileID, name: UnsafeRawBufferPointer) {
+        self.directory = directory
+        self.name = name
+    }
+}
+
+/// Older versions of files: a file leaves its name and gets another one in the same change, so that there is no moment,
+/// and no crash, at which it has none or the name leads to nothing.
+extension LogFS {
+    /// An extended attribute of this name locks a file: `detach` lets it go by no name. Who may, removes the attribute
+    /// first.
+    static let lockName = Array("proxyfs.lock".utf8)
+
+    /// Takes a name away from a file that is expected there; it goes to the shelf if there is one and the file is a regular
+    /// one. `marker`: an empty file of this name that the same change leaves on the shelf.
+    public func withdraw(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, expected: Expected,
+        to shelf: Shelf?, leaving marker: (name: UnsafeRawBufferPointer, file: NewFile)?
+    ) -> Attempt<Removed> {
+        let epoch = headhunter.epoch
+        let attempt = change(request.reader) { (edit) throws(Halt) -> Removed in
+            var home = try edit.directory(directory)
+            try LogFS.check(name)
+            guard expected != .nothing else { throw .refused(.exists) }
+            guard let entry = try edit.entry(home.number, name), var inode = try edit.inode(entry.inode) else {
+                throw .refused(.noEntry)
+            }
+            if case .file(let id, let change) = expected, inode.id != id || inode.change != change {
+                throw .refused(.stale)
+            }
+            guard !inode.isDirectory else { throw .refused(.isDirectory) }
+            let slot = try edit.slot(home.number)
+            var elsewhere: UInt64?
+            var leaves: Totals
+            if let shelf, inode.type == .file {
+                if marker != nil { try needSpace() }
+                leaves = -(try edit.shelve(&inode, entry, from: home.number, to: shelf, marker, epoch, request.now))
+            } else {
+                let away = try edit.detach(&inode, from: home.number, entry, request.now)
+                (leaves, elsewhere) = (away.here, away.elsewhere)
+            }
+            edit.deleteEntry(home.number, name, entry)
+            home.modified = request.now
+            edit.touch(&home, request.now)
+            edit.count(&home, slot, leaves)
+            edit.store(home)
+            if let elsewhere { try edit.count(in: elsewhere, inode.load) }
+            return Removed(inode: inode, directory: home)
+        }
+        if case .done(let removed, _) = attempt { forget(removed.inode) }
+        return attempt
+    }
+}
+
+extension Editing {
+    /// Gives a file that has the name `entry` in the directory `home` one on the shelf instead. Answers what it counted for
+    /// at home; the entry there and the directory's record are the caller's.
+    func shelve(
+        _ inode: inout Inode, _ entry: Entry, from home: UInt64, to shelf: Shelf,
+        _ marker: (name: UnsafeRawBufferPointer, file: NewFile)?, _ epoch: UInt64, _ now: Int64
+    ) throws(Halt) -> Totals {
+        var target = try directory(shelf.directory)
+        guard target.links > 0 else { throw .refused(.stale) }
+        guard target.number != home else { throw .refused(.invalid) }
+        let slot = try slot(target.number)
+        let cookie = try enter(inode, shelf.name, &target)
+        let isHome = inode.parent == home && inode.cookie == entry.cookie
+        if inode.has(Inode.hasLinkRecords) {
+            delete(scratch.key(inode.number, .link, home, entry.cookie))
+            mark(scratch.key(inode.number, .link, target.number, cookie))
+        }
+        if isHome { (inode.parent, inode.cookie) = (target.number, cookie) }
+        // By another name file clients go on writing to it.
+        if inode.links == 1 { inode.flags |= Inode.isShelved }
+        touch(&inode, now)
+        store(inode)
+        let share = Totals(files: 1) + (isHome ? inode.load : Totals())
+        var comes = share
+        if let marker {
+            var mark = Inode()
+            mark.number = try number(&target)
+            mark.generation = epoch
+            mark.begin(marker.file, now)
+            mark.links = 1
+            mark.parent = target.number
+            mark.cookie = try enter(mark, marker.name, &target)
+            store(mark)
+            comes += Totals(files: 1)
+        }
+        target.modified = now
+        touch(&target, now)
+        count(&target, slot, comes)
+        store(target)
+        return share
+    }
+
+    private func enter(
+        _ inode: Inode, _ name: UnsafeRawBufferPointer, _ directory: inout Inode
+    ) throws(Halt) -> UInt64 {
+        try LogFS.check(name)
+        guard try entry(directory.number, name) == nil else { throw .refused(.exists) }
+        let cookie = cookie(&directory)
+        putEntry(directory.number, name, Entry(inode: inode.number, cookie: cookie, type: inode.type))
+        return cookie
+    }
+}

@@ -1,0 +1,77 @@
+import LogFS
+
+extension LogFileSystem {
+    public func place(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ content: UnsafeRawBufferPointer,
+        _ new: NewFile, uid: UInt32, gid: UInt32, attributes: [ExtendedAttribute], seal: ContentSeal?,
+        expected: ExpectedFile, shelf: Shelf
+    ) -> Attempt<PlacedFile> {
+        guard let home = inner(directory), let wanted = inner(expected), let keeper = inner(shelf.directory) else {
+            return .refused(.stale)
+        }
+        let attempt = shelf.name.withUnsafeBytes { shelved in
+            files.place(
+                inner(request), in: home, name, content, inner(new, uid, gid),
+                attributes: attributes.map { LogFS::Attribute(name: $0.name, value: $0.value) }, seal: inner(seal),
+                expected: wanted, shelf: LogFS::Shelf(directory: keeper, name: shelved))
+        }
+        return flushed(outer(attempt, request.reader) { outer($0) }, request, expected)
+    }
+
+    public func place(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ file: FileID, seal: ContentSeal?,
+        expected: ExpectedFile, shelf: Shelf
+    ) -> Attempt<PlacedFile> {
+        guard let home = inner(directory), let id = inner(file), let wanted = inner(expected),
+            let keeper = inner(shelf.directory)
+        else { return .refused(.stale) }
+        let attempt = shelf.name.withUnsafeBytes { shelved in
+            files.place(
+                inner(request), in: home, name, id, seal: inner(seal), expected: wanted,
+                shelf: LogFS::Shelf(directory: keeper, name: shelved))
+        }
+        return flushed(outer(attempt, request.reader, id) { outer($0) }, request, expected)
+    }
+
+    public func withdraw(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, expected: ExpectedFile,
+        to shelf: Shelf?, leaving mark: ShelfMark?
+    ) -> Attempt<Removed> {
+        guard let home = inner(directory), let wanted = inner(expected) else { return .refused(.stale) }
+        let attempt: LogFS::Attempt<LogFS::Removed>
+        if let shelf {
+            guard let keeper = inner(shelf.directory) else { return .refused(.stale) }
+            attempt = shelf.name.withUnsafeBytes { shelved in
+                let place = LogFS::Shelf(directory: keeper, name: shelved)
+                guard let mark else {
+                    return files.withdraw(
+                        inner(request), in: home, name, expected: wanted, to: place, leaving: nil)
+                }
+                let empty = LogFS::NewFile(type: .file, mode: 0, uid: mark.uid, gid: mark.gid)
+                return mark.name.withUnsafeBytes {
+                    files.withdraw(
+                        inner(request), in: home, name, expected: wanted, to: place, leaving: ($0, empty))
+                }
+            }
+        } else {
+            attempt = files.withdraw(inner(request), in: home, name, expected: wanted, to: nil, leaving: nil)
+        }
+        let removed = outer(attempt, request.reader) {
+            Removed(file: outer($0.inode), directory: Changed(before: nil, after: outer($0.directory)))
+        }
+        return flushed(removed, request, expected)
+    }
+
+    public func unshelve(
+        _ request: Request, _ shelf: Shelf, to directory: FileID, _ name: UnsafeRawBufferPointer,
+        expected: ExpectedFile
+    ) -> Attempt<Renamed> {
+        guard let from = inner(shelf.directory), let to = inner(directory), let wanted = inner(expected) else {
+            return .refused(.stale)
+        }
+        let attempt = shelf.name.withUnsafeBytes {
+            files.rename(inner(request), from: from, $0, to: to, name, .replace, expected: wanted)
+        }
+        return flushed(outer(attempt, request.reader) { outer($0) }, request, expected)
+    }
+}
