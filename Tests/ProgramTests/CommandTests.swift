@@ -144,7 +144,7 @@ import Testing
         }
         func mount(_ arguments: String...) async throws -> (status: Int32, out: String, err: String) {
             let answer = try await run(["volume", "mount"] + arguments, in: folder)
-            return (Int32(answer.status), answer.out, answer.err)
+            return (answer.status ?? -1, answer.out, answer.err)
         }
         let mounted = try await mount("/archive/seen", "--volume", "photos")
         #expect(mounted.status == 0 && mounted.out.contains("volume photos is mounted at /archive/seen"), "\(mounted)")
