@@ -39,7 +39,7 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
 
 private func signed(_ bytes: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) {
     var copy = Array(bytes)
-    withUnsafeBytes(of: bytes.withUnsafeBytes { CRC32C.of($0) }.littleEndian) { copy += $0 }
+    withUnsafeBytes(of: CRC32C.of(bytes).littleEndian) { copy += $0 }
     copy.withUnsafeBytes(body)
 }
 

@@ -29,7 +29,10 @@ struct AstrayTests {
             let key = Array(entry.key.utf8)
             var value = [UInt8](repeating: 7, count: level == 0 ? 8 : ChildReference.size)
             if level > 0 {
-                value.withUnsafeMutableBytes { ChildReference.stored(address(entry.child)).store(to: $0.baseAddress!) }
+                value.withUnsafeMutableBytes { bytes in
+                    guard let base = bytes.baseAddress else { return }
+                    ChildReference.stored(address(entry.child)).store(to: base)
+                }
             }
             let done = key.withUnsafeBytes { key in
                 value.withUnsafeBytes { page.insert(at: index, key: key, value: $0, scratch: cache.scratch) }

@@ -190,6 +190,6 @@ struct ForgedTests {
                 #expect(problem == "", "\(Self.changes[change].name): key \(record.key)")
             }
         }
-        #expect(planted > 40)
+        #expect(planted > 30)
     }
 }

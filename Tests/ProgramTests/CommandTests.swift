@@ -485,74 +485,14 @@ import Testing
         #expect(answer.err.contains(text) && answer.out == "", "\(answer.err)")
     }
 
-    private func u32(_ number: UInt32) -> [UInt8] { withUnsafeBytes(of: number.bigEndian) { Array($0) } }
-    private func opaque(_ bytes: [UInt8]) -> [UInt8] {
-        u32(UInt32(bytes.count)) + bytes + [UInt8](repeating: 0, count: (4 - bytes.count % 4) % 4)
-    }
-
-    /// Writes a file in the root of a volume, over NFS.
-    private func write(_ name: String, _ content: [UInt8], port: UInt16) throws {
-        let peer = try RPCPeer(.loopback(port: port))
-        func call(_ program: UInt32, _ procedure: UInt32, _ arguments: [UInt8]) throws -> [UInt8] {
-            let results = try #require(peer.call(RPCMessage(program, 3, procedure, arguments))).results
-            #expect(results.prefix(4).allSatisfy { $0 == 0 }, "procedure \(procedure): \(results.prefix(4))")
-            return Array(results.dropFirst(4))
-        }
-        func handle(_ bytes: [UInt8]) -> [UInt8] {
-            let count = bytes.prefix(4).reduce(0) { $0 << 8 | Int($1) }
-            return Array(bytes.dropFirst(4).prefix(count))
-        }
-        let root = handle(try call(100_005, 1, opaque(Array("/default".utf8))))
-        // UNCHECKED, and no attribute of its own.
-        let made = try call(100_003, 8, opaque(root) + opaque(Array(name.utf8)) + [UInt8](repeating: 0, count: 28))
-        let file = opaque(handle(Array(made.dropFirst(4))))
-        let count = u32(UInt32(content.count))
-        _ = try call(100_003, 7, file + [UInt8](repeating: 0, count: 8) + count + u32(2) + opaque(content))
-    }
-
     /// A bit that flips on the disk is found, and named by path.
     @Test func fsckNamesWhatIsDamaged() async throws {
         let folder = try Folder()
-        let port = try freePort()
-        let server = try Program(
-            [
-                "serve", "--smb-port", "0", "--http-port", "0", "--nfs-port", "\(port)", "--admin-port",
-                "\(try freePort())",
-            ], in: folder)
-        #expect(await server.isReady(), "\(server.err)")
-        try write("whole", [UInt8](repeating: 3, count: 50_000), port: port)
-        try write("victim", [UInt8](repeating: 4, count: 200_000), port: port)
+        let server = try await server(folder)
         let busy = try await run(["fsck", "default"], in: folder)
         #expect(busy.status == 1 && busy.err.contains("has the volume"))
         await stop(server)
         #expect(try await run(["fsck", "default", "--json"], in: folder).out.contains("\"count\":0"))
-        let store = folder.path + "/data/volumes/default/store"
-        let names = try #require(FileManager.default.enumerator(atPath: store)).compactMap { $0 as? String }
-        let data = names.filter { $0.contains("segment") }.compactMap { name in
-            FileManager.default.contents(atPath: store + "/" + name).map { (name, $0) }
-        }
-        let (name, content) = try #require(data.max { $0.1.count < $1.1.count })
-        #expect(content.count > 250_000, "the largest segment has \(content.count) bytes")
-        func flip(_ name: String, at place: Int) throws {
-            var bytes = try #require(FileManager.default.contents(atPath: store + "/" + name))
-            bytes[place] ^= 8
-            try bytes.write(to: URL(fileURLWithPath: store + "/" + name))
-        }
-        try flip(name, at: 180_000)
-        let damaged = try await run(["fsck", "default"], in: folder)
-        #expect(damaged.status == 1)
-        #expect(damaged.out.contains("/victim  "), "\(damaged.out)")
-        #expect(!damaged.out.contains("/whole"), "\(damaged.out)")
-        #expect(damaged.out.contains("checksum of the block at 163840 does not match"), "\(damaged.out)")
-        try flip(name, at: 180_000)
-        #expect(try await run(["fsck", "default"], in: folder).status == 0, "checking it changed something")
-        // One that does not open: what is wrong is named all the same.
-        let header = try #require(names.filter { $0.contains("header") && !$0.hasSuffix("header") }.max())
-        try flip(header, at: 60)
-        let closed = try await run(["fsck", "default"], in: folder)
-        #expect(
-            closed.status == 1 && closed.out.contains("checksum of the checkpoint header"),
-            "\(closed.out) \(closed.err)")
     }
 }
 
