@@ -104,7 +104,7 @@ public struct Inode: Equatable, Sendable {
     public var hasStreams: Bool { streams > 0 }
     /// What the file counts for in the directory that has its first name.
     var load: Totals {
-        isDirectory ? Totals() : Totals(bytes: Int64(clamping: size), streams: Int64(clamping: streamBytes))
+        isDirectory ? Totals() : Totals(bytes: Int64(clamping: size), streams: Int64(truncatingIfNeeded: streamBytes))
     }
 
     static let size = 136

@@ -16,6 +16,8 @@ extension LogFS {
         }
         let checked = read(request.reader) { (records) throws(Halt) in _ = try records.regularFile(id) }
         guard case .done = checked, bytes.count > 0 else { return checked }
+        // It would never get anywhere.
+        guard !headhunter.isReadOnly else { return .failed(.readOnly("the volume was opened to be read only")) }
         guard !headhunter.isShortOfSpace else { return .refused(.noSpace) }
         guard bytes.count <= Self.writeBytesMax else { return .busy }
         guard files.hasRoom(id.inode, bytes.count) else { return .busy }

@@ -70,7 +70,8 @@ extension Editing {
 
     /// What came to the streams of a file, or went. The caller stores its record.
     func countStreams(_ owner: inout Inode, _ delta: Int64) throws(Halt) {
-        owner.streamBytes = UInt64(clamping: Int64(clamping: owner.streamBytes) + delta)
+        // Sums count on beyond the largest number, as those of directories do: what goes takes away what came.
+        owner.streamBytes = owner.streamBytes &+ UInt64(bitPattern: delta)
         let totals = Totals(streams: delta)
         guard owner.isDirectory else { return try count(in: owner.parent, totals) }
         // One that is gone and open has no place any more.

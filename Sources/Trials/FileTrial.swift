@@ -98,7 +98,7 @@ package struct FileTrial {
             let bytes = found.state.files.values.reduce(0) { $0 + Int64($1.content.count) }
             let wanted = Totals(
                 files: Int64(found.state.names.count), directories: 2 + Int64(found.state.directories.count),
-                bytes: bytes)
+                bytes: bytes, streams: found.state.files.values.reduce(0) { $0 + Int64($1.stream?.count ?? 0) })
             let streams = found.state.files.values.count { $0.stream != nil }
             let inodes = 3 + found.state.directories.count + found.state.files.count + streams
             if found.inodes != inodes { problems.append("\(what): \(found.inodes) inodes, wanted \(inodes)") }

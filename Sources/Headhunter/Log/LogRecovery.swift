@@ -293,7 +293,7 @@ struct LogRecovery {
         name.utf8.count == 20 && name.hasSuffix(".log") ? ObjectNaming.number(name.prefix(16)) : nil
     }
 
-    /// The first range that a record names and that is not there.
+    /// The first range that a record names and that is not there. Who only reads is told of each: the record counts all the same.
     func missing(
         _ record: UnsafeRawBufferPointer, isUnsure: Bool, _ holds: (SegmentRange, Bool) -> Bool
     ) -> SegmentRange? {
@@ -301,8 +301,8 @@ struct LogRecovery {
         _ = LogRecord.forEach(
             record,
             note: { range in
-                if !holds(range, isUnsure) { missing = range }
-                return missing == nil
+                if !holds(range, isUnsure) { missing = missing ?? range }
+                return isReadOnly || missing == nil
             }, { _, _, _ in true })
         return missing
     }

@@ -51,7 +51,8 @@ extension Headhunter {
             (stage.file, stage.known, stage.knownBytes, stage.isSealed && stage.knownBytes == stage.size)
         }
         guard let file else { return false }
-        guard !stage.wrong.contains(where: { $0.overlaps(offset..<(offset + buffer.count)) }) else {
+        func isWrong(_ range: Range<Int>) -> Bool { stage.wrong.contains { $0.overlaps(range) } }
+        guard !isWrong(offset..<(offset + buffer.count)) else {
             throw .damaged("\(stage.path): the bytes at \(offset) are not what the log says")
         }
         guard offset + buffer.count <= end else {
@@ -79,9 +80,12 @@ extension Headhunter {
             throw .unavailable("reading \(stage.path): \(error)")
         }
         try check(block.bytes, against: checksums[wanted], "\(stage.path)", from)
-        // A block that may still grow is not kept.
+        // A block that may still grow is not kept, nor one with bytes that are not what the log says: nobody looks at those again.
         let kept = isWhole ? count : count / size * size
-        dataCache.insert(stage.number, first: wanted.lowerBound, UnsafeRawBufferPointer(rebasing: block.bytes[..<kept]))
+        if !isWrong(from..<(from + count)) {
+            dataCache.insert(
+                stage.number, first: wanted.lowerBound, UnsafeRawBufferPointer(rebasing: block.bytes[..<kept]))
+        }
         buffer.baseAddress?.copyMemory(from: block.base + (offset - from), byteCount: buffer.count)
         return true
     }

@@ -59,7 +59,9 @@ extension Headhunter {
                 try directory.place()
             }
         } catch { throw .unavailable("reading \(path): \(error)") }
-        guard header.log != 0, name != .place(header.log) else { return header.log }
+        // A volume that was closed needs no log: what lies here is of an earlier time, or another owner's.
+        guard header.log != 0 else { return .max }
+        if name == .place(header.log) { return header.log }
         guard name == .damaged else { throw .logElsewhere }
         // Its files say whose they are.
         damage.append("the replay log's directory \(path) has lost its name")

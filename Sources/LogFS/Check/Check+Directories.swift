@@ -53,7 +53,7 @@ extension Check {
         let wanted = isOpen ? 0 : 2 + home.subdirectories
         if inode.links != wanted { report(.linkCount(inode: home.number, recorded: inode.links, counted: wanted)) }
         var counted = home.own
-        if !isOpen { counted.streams += Int64(clamping: inode.streamBytes) }
+        if !isOpen { counted.streams &+= Int64(truncatingIfNeeded: inode.streamBytes) }
         if inode.own != counted { report(.own(directory: home.number, recorded: inode.own, counted: counted)) }
         if home.sums.below != home.told {
             report(.below(directory: home.number, recorded: home.sums.below, told: home.told))

@@ -124,6 +124,7 @@ public final class HostedVolume: Sendable {
                 name, identity: identity,
                 tree, durability: durability, clock: world.clock, random: world.random,
                 locks: locks, loops: world.loops)
+            volume.isReadOnly = headhunter.isReadOnly
             if isServed, !headhunter.isReadOnly {
                 do throws(FileError) { try await volume.restoreOpens(on: loop) } catch {
                     throw VolumeError.unavailable("what was open in it can not be read: \(error)")

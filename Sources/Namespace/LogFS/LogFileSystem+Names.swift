@@ -47,8 +47,8 @@ extension LogFileSystem {
 
     public func space(_ request: Request) -> Attempt<Space> {
         outer(files.totals(inner(request), files.rootID), request.reader) { totals in
-            let used = UInt64(clamping: totals.bytes + totals.streams)
-            let names = UInt64(clamping: totals.files + totals.directories)
+            let used = UInt64(clamping: totals.bytes &+ totals.streams)
+            let names = UInt64(clamping: totals.files &+ totals.directories)
             return Space(
                 bytes: shownBytes, bytesFree: max(shownBytes - min(used, shownBytes), 1 << 30), files: 1 << 40,
                 filesFree: max((1 << 40) - min(names, 1 << 40), 1 << 20))

@@ -10,7 +10,7 @@ extension LogFileSystem {
         return outer(files.usage(inner(request), id), request.reader) {
             DirectoryTotals(
                 files: UInt64(clamping: $0.files), directories: UInt64(clamping: $0.directories),
-                bytes: UInt64(clamping: $0.bytes + $0.streams))
+                bytes: UInt64(clamping: $0.bytes &+ $0.streams))
         }
     }
 

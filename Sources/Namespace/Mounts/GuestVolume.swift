@@ -28,6 +28,8 @@ public final class GuestVolume: Sendable {
     func call<Value>(_ caller: Caller, isReadOnly: Bool, _ call: (Volume, Caller) -> Attempt<Value>) -> Attempt<Value> {
         var caller = caller
         if isReadOnly || self.isReadOnly { caller.isReadOnly = true }
+        // The other server side of a volume is its own: by this way nobody comes to what it keeps for itself.
+        caller.isServer = false
         let attempt = call(volume, caller)
         guard case .done(let value, let number) = attempt, number > 0 else { return attempt }
         return .done(value, number: number | MountTree.foreignNumber)
@@ -61,8 +63,11 @@ extension Volume {
         _ caller: Caller, _ file: FileID, _ call: (Volume, Caller) -> Attempt<OpenedFile>
     ) -> Attempt<OpenedFile>? {
         guard let guest = guest(file) else { return nil }
+        // Before it is there: an unmounting in between must know of it.
+        guest.opened()
         let attempt = guest.call(caller, isReadOnly: isReadOnly, call)
-        if case .done = attempt { guest.opened() }
+        if case .done = attempt { return attempt }
+        guest.closed()
         return attempt
     }
 
@@ -79,8 +84,8 @@ extension Volume {
     }
 
     /// The volume that has the watch.
-    func home(of watch: WatchID) -> Volume {
+    func home(of watch: WatchID) -> Volume? {
         guard watch.volume != 0 else { return self }
-        return formerGuest(FileID(subvolume: watch.volume, inode: 0, generation: 0))?.volume ?? self
+        return formerGuest(FileID(subvolume: watch.volume, inode: 0, generation: 0))?.volume
     }
 }

@@ -148,6 +148,8 @@ extension Sharing {
 
     @inline(__always)
     private static func leave(_ handle: OpenHandle, _ state: inout State) -> Leftover? {
+        // Numbers of opens are each volume's own: that of another one's is nobody's here.
+        guard state.opens.file(of: handle.id) == handle.file else { return nil }
         let place = state.opens.place(of: handle.id)
         guard let closed = state.opens.close(handle.id) else { return nil }
         forget(place, handle, &state)

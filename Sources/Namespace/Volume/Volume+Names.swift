@@ -184,7 +184,7 @@ extension Volume {
                 try sharing.admit(caller, file.file, .remove)
                 trail = try trails(caller, directory, name)
             }
-            if isDirectory, directory == root,
+            if isDirectory,
                 case .done(let there, _) = fileSystem.lookup(caller.request, in: directory, name)
             {
                 try requireNoShelf(caller, of: there.file)
@@ -244,6 +244,7 @@ extension Volume {
                 try requireDelete(caller, to, file)
                 try requireUnstuck(caller, to, file)
                 if file.file != moving.file { try requireFree(caller, file) }
+                if file.type == .directory, mode == .replace { try requireNoShelf(caller, of: file.file) }
             case .refused: break
             case .lacks(let lack): throw .lacks(lack)
             }

@@ -287,6 +287,7 @@ extension Volume {
                     let there = try fileSystem.lookup(caller.request, in: name.directory, bytes).get()
                     guard there.file == handle.file else { return .done(false, number: 0) }
                     let trails = try trails(caller, name.directory, bytes)
+                    if there.type == .directory { try requireNoShelf(caller, of: there.file) }
                     if there.isLocked { _ = try endLock(caller, in: name.directory, bytes) }
                     let attempt = try removeFile(
                         caller, in: name.directory, bytes, isDirectory: there.type == .directory)

@@ -53,10 +53,10 @@ extension Volume {
     }
 
     /// What has come since the last call; nil: nothing.
-    public func takeEvents(_ id: WatchID) -> WatchEvents? { home(of: id).sharing.look { $0.watches.take(id.own) } }
+    public func takeEvents(_ id: WatchID) -> WatchEvents? { home(of: id)?.sharing.look { $0.watches.take(id.own) } }
 
     public func endWatch(_ id: WatchID) {
-        if id.volume != 0 { return home(of: id).endWatch(id.own) }
+        if id.volume != 0 { return home(of: id)?.endWatch(id.own) ?? () }
         let observed = sharing.change { state, _ in
             state.watches.remove(id)
             return state.observed.removeValue(forKey: id)

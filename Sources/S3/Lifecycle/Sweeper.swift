@@ -196,8 +196,9 @@ final class Sweeper: FileWork, @unchecked Sendable {
                 cookie = from
                 return volume.list(ownCaller, home.file, after: from, limit: 256, attributes: false) { entry, name in
                     cookie = entry.cookie
-                    if !names.contains(Array(name)),
-                        let bucket = UploadPlace.bucket(Array(name))
+                    // What is mounted, or was, may come back.
+                    if !names.contains(Array(name)), let bucket = UploadPlace.bucket(Array(name)),
+                        bucket.subvolume == volume.root.subvolume
                     {
                         left.append(bucket)
                     }

@@ -1,7 +1,7 @@
 import Runtime
 
-/// The connections of each client, by its GUID, the oldest first: what a lease has to be told goes to any of them, whichever the
-/// lease came by ([MS-SMB2] 3.3.4.7).
+/// The connections of each client, by its GUID, the oldest first: what a lease has to be told reaches it by another one when its own
+/// is gone ([MS-SMB2] 3.3.4.7).
 final class ClientConnections: Sendable {
     private struct Entry: Sendable {
         let loop: EventLoop
@@ -23,13 +23,15 @@ final class ClientConnections: Sendable {
         }
     }
 
-    /// The client's oldest connection, and the loop that it may be touched on.
-    func first(of client: UInt128) -> (loop: EventLoop, stream: SMBStream)? {
+    /// So many are told, when nobody knows which one hears.
+    private static let toldMax = 8
+
+    /// The client's connections, each with the loop that it may be touched on.
+    func all(of client: UInt128) -> [(loop: EventLoop, stream: SMBStream)] {
         clients.withLock { clients in
-            for entry in clients[client] ?? [] {
-                if let stream = entry.stream { return (entry.loop, stream) }
+            (clients[client] ?? []).prefix(Self.toldMax).compactMap { entry in
+                entry.stream.map { (entry.loop, $0) }
             }
-            return nil
         }
     }
 }

@@ -35,33 +35,39 @@ enum Oplock {
 }
 
 extension SMBStream {
-    /// How a client is told that a lease or oplock of an open breaks: an oplock by this connection, a lease by the client's oldest
-    /// one, unless what it is told must be encrypted as this session is.
+    /// How a client is told that a lease or oplock of an open breaks: by this connection; a lease by another one of the same client and
+    /// user, when this one is gone.
     func leaseHolder(_ handle: FileHandle, _ session: UInt64) -> LeaseHolder {
         let client = negotiation.clientGUID
         let isEncrypted = sessions[session]?.requiresEncryption ?? false
+        let user = sessions[session]?.user?.name
         return LeaseHolder(
             loop: loop,
             tell: { [weak self, server, loop] message in
-                if isEncrypted || Oplock.isOplock(message.key), let self, self.connection.isOpen {
+                if let self, self.connection.isOpen, self.sessions[session] != nil {
                     return self.tell(message, handle, session)
                 }
-                guard !Oplock.isOplock(message.key), let (home, stream) = server.clients.first(of: client) else { return }
-                if home === loop { return stream.tell(message, handle, stream.stand(in: session, isEncrypted)) }
-                home.execute { stream.tell(message, handle, stream.stand(in: session, isEncrypted)) }
+                guard !Oplock.isOplock(message.key) else { return }
+                for (home, stream) in server.clients.all(of: client) {
+                    home.execute {
+                        guard let stand = stream.stand(in: user, isEncrypted) else { return }
+                        stream.tell(message, handle, stand)
+                    }
+                }
             },
             end: { [server, loop] key in server.durables.purge(key, on: loop) })
     }
 
-    /// The session whose keys encrypt a message for another one of the same client; nil: it must not leave.
-    private func stand(in session: UInt64, _ isEncrypted: Bool) -> UInt64? {
-        guard isEncrypted, sessions[session] == nil else { return session }
-        return sessions.values.first { $0.state == .valid && $0.requiresEncryption }?.id
+    /// A session of the same user, that can say what another one is told no more; nil: there is none.
+    private func stand(in user: String?, _ isEncrypted: Bool) -> UInt64? {
+        guard connection.isOpen else { return nil }
+        return sessions.values.first {
+            $0.state == .valid && $0.user?.name == user && (!isEncrypted || $0.requiresEncryption)
+        }?.id
     }
 
     /// OPLOCK_BREAK without a request ([MS-SMB2] 2.2.23).
-    private func tell(_ message: LeaseBreak, _ handle: FileHandle, _ session: UInt64?) {
-        guard let session else { return }
+    private func tell(_ message: LeaseBreak, _ handle: FileHandle, _ session: UInt64) {
         let isOplock = message.key == Oplock.key(handle)
         if isOplock, let open = sessions[session]?.opens[handle.volatile] { open.oplock = Oplock.level(message.to) }
         var header = Header()
