@@ -43,7 +43,7 @@ extension SMBStream {
         let user = sessions[session]?.user?.name
         return LeaseHolder(
             loop: loop,
-            tell: { [weak self, server, loop] message in
+            tell: { [weak self, server] message in
                 if let self, self.connection.isOpen, self.sessions[session] != nil {
                     return self.tell(message, handle, session)
                 }
