@@ -188,6 +188,8 @@ struct ForgedTests {
                     } catch { return "\(error)" }
                 }
                 #expect(problem == "", "\(Self.changes[change].name): key \(record.key)")
+                // What its timers and tasks hold goes with it.
+                simulation.killAndRestart()
             }
         }
         #expect(planted > 30)
