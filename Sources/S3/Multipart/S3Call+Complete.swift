@@ -38,9 +38,10 @@ extension S3Call {
             throw error
         }
         await close(file)
-        respondComplete(bucket, placed.file, metadata.record, placed.version)
-        // The object has what the parts had: they are not needed for anything but their removal.
+        // The object has what the parts had: they are not needed for anything but their removal. Before the answer: who asks again
+        // behind it must not make a version of them once more.
         _ = try? await removeUpload(upload.directory.file, upload.id, bucket.file)
+        respondComplete(bucket, placed.file, metadata.record, placed.version)
     }
 
     /// A client that did not get the answer asks again: the object says which upload has made it.
