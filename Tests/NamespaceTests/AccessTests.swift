@@ -205,14 +205,15 @@ private struct Source {
     }
 
     @Test func inheritance() {
-        let parent = ACL([
-            ACL.Entry(.allow, .user(1), .readData, [.fileInherit]),
-            ACL.Entry(.allow, .user(2), .readData, [.directoryInherit]),
-            ACL.Entry(.deny, .user(3), .readData, [.fileInherit, .directoryInherit, .noPropagate]),
-            ACL.Entry(.allow, .owner, .all, [.fileInherit, .directoryInherit, .inheritOnly]),
-            ACL.Entry(.allow, .user(4), .readData),
-            ACL.Entry(.allow, .user(5), .readData, [.fileInherit, .noPropagate]),
-        ], .autoInherited)!
+        let parent = ACL(
+            [
+                ACL.Entry(.allow, .user(1), .readData, [.fileInherit]),
+                ACL.Entry(.allow, .user(2), .readData, [.directoryInherit]),
+                ACL.Entry(.deny, .user(3), .readData, [.fileInherit, .directoryInherit, .noPropagate]),
+                ACL.Entry(.allow, .owner, .all, [.fileInherit, .directoryInherit, .inheritOnly]),
+                ACL.Entry(.allow, .user(4), .readData),
+                ACL.Entry(.allow, .user(5), .readData, [.fileInherit, .noPropagate]),
+            ], .autoInherited)!
         #expect(
             parent.passedOn(toDirectory: false)?.entries == [
                 ACL.Entry(.allow, .user(1), .readData, [.inherited]),

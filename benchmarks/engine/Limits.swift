@@ -32,7 +32,8 @@ enum Limits {
 
     /// `durability` is one of `memory`, `log`, `store`, or `-` where nothing is written.
     static func tell(
-        _ what: String, _ durability: String, _ value: Double, _ unit: String, _ bound: Bound? = nil, _ more: String = ""
+        _ what: String, _ durability: String, _ value: Double, _ unit: String, _ bound: Bound? = nil,
+        _ more: String = ""
     ) {
         func padded(_ text: String, _ width: Int) -> String {
             text + String(repeating: " ", count: max(1, width - text.count))
@@ -40,7 +41,8 @@ enum Limits {
         let isMet = bound?.holds(value) ?? true
         if !isMet { missed.withLock { $0.append(what) } }
         let limit = bound.map { "\($0.text): \(isMet ? "met" : "MISSED")" } ?? "no limit of its own"
-        print(padded(what, 56) + padded(durability, 8) + padded("\(text(value)) \(unit)", 22) + padded(limit, 30) + more)
+        print(
+            padded(what, 56) + padded(durability, 8) + padded("\(text(value)) \(unit)", 22) + padded(limit, 30) + more)
         fflush(nil)
     }
 

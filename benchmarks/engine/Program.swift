@@ -334,7 +334,8 @@ private struct Benchmark {
     }
 
     private func look(
-        _ what: String, _ least: Double, _ files: LogFS, home: (Int) -> FileID, _ ids: [FileID], rounds: Int, _ name: (Int) -> [UInt8]
+        _ what: String, _ least: Double, _ files: LogFS, home: (Int) -> FileID, _ ids: [FileID], rounds: Int,
+        _ name: (Int) -> [UInt8]
     ) throws {
         var state: UInt64 = 88_172_645_463_325_252
         func random() -> Int {

@@ -64,7 +64,8 @@ extension Difference {
             .linkRecords(let inode, _, _), .homeless(let inode), .lost(let inode), .orphanOfNothing(let inode),
             .streams(let inode, _, _), .streamBytes(let inode, _, _), .streamOwner(let inode),
             .xattrBytes(let inode, _, _), .unreadable(let inode, _, _),
-            .inodeNotGivenOut(let inode), .nameUnknown(_, _, let inode), .streamOfNothing(let inode), .target(let inode):
+            .inodeNotGivenOut(let inode), .nameUnknown(_, _, let inode), .streamOfNothing(let inode),
+            .target(let inode):
             inode
         case .entryOfNothing(let directory, _, _), .entryType(let directory, _), .entryKeys(let directory, _),
             .cookieNotGivenOut(let directory, _), .directoryOfNothing(let directory), .own(let directory, _, _),
