@@ -485,8 +485,8 @@ import Testing
         #expect(answer.err.contains(text) && answer.out == "", "\(answer.err)")
     }
 
-    /// A bit that flips on the disk is found, and named by path.
-    @Test func fsckNamesWhatIsDamaged() async throws {
+    /// What is damaged is told of by the tests of the check itself.
+    @Test func fsckIsOfAVolumeThatNobodyHas() async throws {
         let folder = try Folder()
         let server = try await server(folder)
         let busy = try await run(["fsck", "default"], in: folder)

@@ -120,7 +120,7 @@ public struct SecurityDescriptor: Equatable, Sendable {
             writer.patch(u32LE: UInt32(writer.position - start), at: place)
             sid.bytes.withUnsafeBytes { writer.bytes($0) }
         }
-        if let acl, !acl.flags.contains(.absent) || acl != .nobodyIsKeptOut {
+        if let acl, !acl.flags.contains(.absent) || acl.entries != ACL.nobodyIsKeptOut.entries {
             writer.patch(u32LE: UInt32(writer.position - start), at: offsets + 12)
             Self.write(&writer, acl, file, users)
         }

@@ -56,7 +56,10 @@ extension Volume {
     public func takeEvents(_ id: WatchID) -> WatchEvents? { home(of: id)?.sharing.look { $0.watches.take(id.own) } }
 
     public func endWatch(_ id: WatchID) {
-        if id.volume != 0 { return home(of: id)?.endWatch(id.own) ?? () }
+        if id.volume != 0 {
+            home(of: id)?.endWatch(id.own)
+            return
+        }
         let observed = sharing.change { state, _ in
             state.watches.remove(id)
             return state.observed.removeValue(forKey: id)

@@ -126,7 +126,8 @@ extension S3Call {
         let acl = bucket.settings.cannedACL
         let isListing =
             action == .listBucket || action == .listBucketVersions || action == .listBucketMultipartUploads
-        let isWriting = action == .putObject || action == .deleteObject || action == .deleteObjectVersion
+        // A version goes for good by its owner's word only, whatever else everybody may write.
+        let isWriting = action == .putObject || action == .deleteObject
         if let grant {
             if acl == .publicReadWrite && (isListing || isWriting) { return bucket.owner }
             if (acl == .publicRead || acl == .authenticatedRead) && isListing { return bucket.owner }

@@ -83,7 +83,10 @@ final class Sweeper: FileWork, @unchecked Sendable {
                 return volume.listPaths(
                     ownCaller, below: bucket.file, from: from, prefix: [], limit: Self.entriesPerStep
                 ) { path, file in
-                    if file.type == .file { found.append((Array(path), file)) }
+                    // What is mounted below has no rules.
+                    if file.type == .file, file.file.subvolume == bucket.file.subvolume {
+                        found.append((Array(path), file))
+                    }
                     return true
                 }
             }

@@ -226,9 +226,10 @@ extension S3Call {
     }
 
     func putRetention() async throws(S3Error) {
+        // The body first: the lock is looked at when nothing that the client does can keep the answer waiting any more.
+        let root = try await document()
         var (bucket, file, lock, actor) = try await locked(.putObjectRetention)
         try requireWriter(file, actor, bucket)
-        let root = try await document()
         guard root.name == "Retention" else { throw S3Error(.malformedXML) }
         var wanted: FileLock.Retention?
         if let mode = root.text("Mode"), let until = root.text("RetainUntilDate") {
@@ -260,9 +261,9 @@ extension S3Call {
     }
 
     func putLegalHold() async throws(S3Error) {
+        let root = try await document()
         var (bucket, file, lock, actor) = try await locked(.putObjectLegalHold)
         try requireWriter(file, actor, bucket)
-        let root = try await document()
         guard root.name == "LegalHold", let word = root.text("Status"), ["ON", "OFF"].contains(word) else {
             throw S3Error(.malformedXML)
         }

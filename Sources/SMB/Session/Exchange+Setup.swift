@@ -81,6 +81,8 @@ extension Exchange {
         if session.logOn?.isChallenged == true { try awaitTurn(session, stream) }
         if dialect == .v311 { session.preauth = NegotiationHash.next(session.preauth, element.bytes) }
         let catalog = server.catalog
+        // Before the user is looked up: what changes from now on is reviewed.
+        if session.state == .inProgress { session.generation = catalog.generation }
         let step = session.logOn?.step(
             request.token, random: server.random(NTLM.challengeBytes), time: NTTime.now(server.world.clock)
         ) { catalog.user(named: $0) }
@@ -175,7 +177,6 @@ extension Exchange {
         if let user { server.throttle.withLock { $0.succeeded(throttleKey(user.name)) } }
         if session.state == .inProgress {
             session.user = user
-            session.generation = server.catalog.generation
             if user != nil {
                 let terms = SessionTerms(
                     key: key, dialect: dialect, signing: stream.negotiation.signing,
