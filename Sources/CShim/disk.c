@@ -123,6 +123,10 @@ int shim_disk_sync(int fd) {
     return result < 0 ? -errno : 0;
 }
 
+void shim_disk_start_writing(int fd, uint64_t offset, uint64_t count) {
+    sync_file_range(fd, (off64_t)offset, (off64_t)count, SYNC_FILE_RANGE_WRITE);
+}
+
 int shim_disk_truncate(int fd, uint64_t size) {
     int result;
     AGAIN(result, ftruncate(fd, (off_t)size));

@@ -324,8 +324,10 @@ int shim_host_watch(int watcher, int fd) {
 
 void shim_host_unwatch(int watcher, int watch) { inotify_rm_watch(watcher, watch); }
 
-ssize_t shim_host_events(int watcher, void *block, size_t count) {
+ssize_t shim_host_events(int watcher, void *block, size_t count, int milliseconds) {
     ssize_t got;
+    struct pollfd ready = {.fd = watcher, .events = POLLIN};
+    if (milliseconds > 0) AGAIN(got, poll(&ready, 1, milliseconds));
     AGAIN(got, read(watcher, block, count));
     return got < 0 ? -errno : got;
 }

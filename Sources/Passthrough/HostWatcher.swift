@@ -197,22 +197,41 @@ final class HostWatcher: Sendable {
             }, on: loop)
     }
 
+    /// The kernel tells the two halves of a renaming one after the other: the second may come after the first was read.
+    private static let halfMilliseconds: Int32 = 20
+
     private func readAll(_ descriptor: Int32, _ host: Passthrough) {
         let block = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.blockBytes, alignment: 16)
         defer { block.deallocate() }
-        let count = shim_host_events(descriptor, block.baseAddress, block.count)
-        guard count > 0 else { return }
+        var left: Departure?
+        repeat {
+            let wait = left == nil ? 0 : Self.halfMilliseconds
+            let count = shim_host_events(descriptor, block.baseAddress, block.count, wait)
+            guard count > 0 else { break }
+            look(into: UnsafeRawBufferPointer(rebasing: block[..<count]), &left, host)
+        } while left != nil
+        end(&left)
+    }
+
+    /// A name that left, until it is known whether it only moved within its directory.
+    private struct Departure {
+        let cookie: UInt32
+        let directory: FileID
+        let name: [UInt8]
+        let isDirectory: Bool
+    }
+
+    private func end(_ left: inout Departure?) {
+        if let gone = left {
+            tell(.changed(.removed, Self.names(gone.isDirectory), directory: gone.directory, name: gone.name))
+        }
+        left = nil
+    }
+
+    private func look(into block: UnsafeRawBufferPointer, _ left: inout Departure?, _ host: Passthrough) {
         var offset = 0
         var event = shim_host_event()
-        // A name that left, until it is known whether it only moved within its directory.
-        var left: (cookie: UInt32, directory: FileID, name: [UInt8], isDirectory: Bool)?
-        func flush() {
-            if let gone = left {
-                tell(.changed(.removed, Self.names(gone.isDirectory), directory: gone.directory, name: gone.name))
-            }
-            left = nil
-        }
-        while shim_host_next_event(block.baseAddress, count, &offset, &event) == 1 {
+        while shim_host_next_event(block.baseAddress, block.count, &offset, &event) == 1 {
             let what = Notice(rawValue: event.what)
             if what.contains(.overrun) {
                 tell(.overrun)
@@ -241,15 +260,16 @@ final class HostWatcher: Sendable {
             }
             let isDirectory = what.contains(.directory)
             let names = Self.names(isDirectory)
-            if left?.cookie != event.cookie { flush() }
+            if left?.cookie != event.cookie { end(&left) }
             if what.contains(.left) {
-                left = (event.cookie, directory, name, isDirectory)
+                left = Departure(
+                    cookie: event.cookie, directory: directory, name: name, isDirectory: isDirectory)
             } else if what.contains(.came), let old = left, old.directory == directory {
                 tell(.changed(.renamedFrom, names, directory: directory, name: old.name))
                 tell(.changed(.renamedTo, names, directory: directory, name: name))
                 left = nil
             } else {
-                flush()
+                end(&left)
                 let (action, filter) = what.news(names)
                 tell(.changed(action, filter, directory: directory, name: name))
             }
@@ -267,7 +287,6 @@ final class HostWatcher: Sendable {
                     isNew: what.contains(.created))
             }
         }
-        flush()
     }
 }
 

@@ -248,6 +248,9 @@ final class SimulatedFile: DiskFile, @unchecked Sendable {
         node.modified = simulation.world.clock.wall()
     }
 
+    /// What the system writes of itself, and when, is drawn at each crash.
+    func startWriting(at offset: UInt64, _ count: Int) {}
+
     func allocate(_ size: UInt64) throws(Errno) {
         let simulation = try disk.enter(.allocate)
         precondition(!isClosed, "a file is used after its end")

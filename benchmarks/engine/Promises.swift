@@ -21,13 +21,15 @@ struct Promises {
 
     func run() async throws {
         try await world.blocking.run(on: loop) { () throws(Errno) -> Void in
-            try world.disk.makeDirectory("store")
+            for name in ["store", "far"] { try world.disk.makeDirectory(name) }
             for name in ["stops", "stops-slow", "depth"] { try world.disk.makeDirectory(name) }
             try world.disk.syncDirectory("")
         }
         let directory = try await DirectoryStore.open(world: world, loop: loop, root: "store")
         try await stops("store in a directory", ObjectStore(directory, world: world, loop: loop), log: "stops")
-        let slow = SlowStore(MemoryStore(world: world, loop: loop), loop: loop, nanoseconds: 20_000_000)
+        // In a directory as well: copying what is stored is not to be on the writer's loop.
+        let far = try await DirectoryStore.open(world: world, loop: loop, root: "far")
+        let slow = SlowStore(far, loop: loop, nanoseconds: 20_000_000)
         try await stops("store of 20 ms", ObjectStore(slow, world: world, loop: loop), log: "stops-slow")
         let memory = ObjectStore(MemoryStore(world: world, loop: loop), world: world, loop: loop)
         let files = try await open(memory, log: "depth") { _ in }

@@ -40,6 +40,8 @@ ssize_t shim_disk_read(int fd, void *buffer, size_t count, uint64_t offset);
 int shim_disk_write(int fd, const struct shim_piece *pieces, size_t count, uint64_t offset, int push);
 int shim_disk_sync(int fd);
 int shim_disk_truncate(int fd, uint64_t size);
+// Without waiting, and without taking an error that the next sync is to tell.
+void shim_disk_start_writing(int fd, uint64_t offset, uint64_t count);
 int shim_disk_allocate(int fd, uint64_t size);
 int64_t shim_disk_size(int fd);
 /// 1: the lock is ours; 0: somebody has it.

@@ -99,7 +99,8 @@ ssize_t shim_host_attributes(int fd, char *buffer, size_t count);
 int shim_host_watcher(void);
 int shim_host_watch(int watcher, int fd);
 void shim_host_unwatch(int watcher, int watch);
-ssize_t shim_host_events(int watcher, void *block, size_t count);
+/// Waits so long for one if there is none. -EAGAIN: there is none.
+ssize_t shim_host_events(int watcher, void *block, size_t count, int milliseconds);
 int shim_host_next_event(const void *block, size_t count, size_t *offset, struct shim_host_event *event);
 
 #endif

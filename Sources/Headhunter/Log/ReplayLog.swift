@@ -51,6 +51,16 @@ public final class ReplayLog: Sendable {
         var files: [(sequence: UInt64, first: UInt64)]
         var syncs: UInt64 = 0
         var recordsSynced: UInt64 = 0
+        /// Up to which record the data was durable when the log's loop was last asked.
+        var dataDurable: UInt64 = 0
+
+        /// What is to be written for those who wait.
+        mutating func next() -> Run? {
+            guard !waiters.isEmpty, failure == nil else { return nil }
+            marked = min(dataDurable, durable)
+            let sync = waiters.contains { $0.level == .durable }
+            return Run(batches: assembler.take(), sync: sync, durable: marked)
+        }
     }
 
     /// Touched by the one batch run in flight only.
@@ -231,47 +241,59 @@ public final class ReplayLog: Sendable {
 
     // MARK: Writing
 
+    private struct Run: Sendable {
+        let batches: [LogBatch]
+        let sync: Bool
+        let durable: UInt64
+    }
+
     /// On the log's loop. Takes what there is and has it written; comes back when that is done.
     private func pump(marking: Bool = false) {
-        struct Run: Sendable {
-            let batches: [LogBatch]
-            let sync: Bool
-            let durable: UInt64
-        }
-        let confirmed = confirmed()
+        let data = onLoop.dataDurable?() ?? .max
         var wantsMark = false
         let run = shared.withLock { shared -> Run? in
-            guard !shared.waiters.isEmpty, shared.failure == nil else {
-                if marking, shared.failure == nil, confirmed > shared.marked {
-                    // Records that nobody waits for say it as well as a mark does.
-                    let batches = shared.assembler.mark().map { [$0] } ?? shared.assembler.take()
-                    if !batches.isEmpty {
-                        shared.marked = confirmed
-                        return Run(batches: batches, sync: false, durable: confirmed)
-                    }
+            shared.dataDurable = data
+            if let run = shared.next() { return run }
+            let confirmed = min(data, shared.durable)
+            if marking, shared.failure == nil, confirmed > shared.marked {
+                // Records that nobody waits for say it as well as a mark does.
+                let batches = shared.assembler.mark().map { [$0] } ?? shared.assembler.take()
+                if !batches.isEmpty {
+                    shared.marked = confirmed
+                    return Run(batches: batches, sync: false, durable: confirmed)
                 }
-                shared.isPumping = false
-                wantsMark = shared.failure == nil && confirmed > shared.marked
-                return nil
             }
-            shared.marked = confirmed
-            let sync = shared.waiters.contains { $0.level == .durable }
-            return Run(batches: shared.assembler.take(), sync: sync, durable: confirmed)
+            shared.isPumping = false
+            wantsMark = shared.failure == nil && confirmed > shared.marked
+            return nil
         }
         guard let run else {
             if wantsMark { markSoon() }
             return
         }
-        let outcome = Mutex<Result<Outcome, Failure>?>(nil)
-        world.blocking.submit(
-            {
-                let result = self.write(run.batches, sync: run.sync, durable: run.durable)
-                outcome.withLock { $0 = result }
-            },
-            then: {
-                guard let result = outcome.withLock({ $0 }) else { preconditionFailure("a write without a result") }
-                self.finish(run.batches, result)
-            }, on: loop)
+        world.blocking.submit({ self.work(run) }, then: { self.pump() }, on: loop)
+    }
+
+    /// A thread of the pool goes on by itself so many times: who waits for one sync has the next one begin with it, and
+    /// other work has its turn.
+    private static let runsMax = 64
+
+    private func work(_ first: Run) {
+        var run = first
+        var count = 0
+        while true {
+            finish(run.batches, write(run.batches, sync: run.sync, durable: run.durable))
+            count += 1
+            guard count < Self.runsMax else { return }
+            var next: Run?
+            // Those who were told may want the next one very soon: waking a thread for that takes longer than waiting.
+            world.blocking.linger {
+                next = self.shared.withLock { $0.next() }
+                return next != nil
+            }
+            guard let next else { return }
+            run = next
+        }
     }
 
     private struct Outcome: Sendable {
@@ -393,7 +415,7 @@ public final class ReplayLog: Sendable {
         writer.chainDurable = writer.chain
     }
 
-    /// On the log's loop: tells those whose records have got there, and goes on.
+    /// Tells those whose records have got there.
     private func finish(_ batches: [LogBatch], _ result: Result<Outcome, Failure>) {
         var ready: [Waiter] = []
         var failure: Failure?
@@ -419,11 +441,23 @@ public final class ReplayLog: Sendable {
             }
             shared.waiters = left
         }
-        let outcome = failure
+        tell(ready, failure)
+    }
+
+    private func tell(_ ready: [Waiter], _ failure: Failure?) {
+        var others: [Waiter] = []
+        var own: [Waiter] = []
         for waiter in ready {
-            if waiter.loop === loop { waiter.done(outcome) } else { waiter.loop.execute { waiter.done(outcome) } }
+            if waiter.loop === loop { own.append(waiter) } else { others.append(waiter) }
         }
-        pump()
+        for waiter in others { waiter.loop.execute { waiter.done(failure) } }
+        guard !own.isEmpty || !others.isEmpty else { return }
+        // Once for all of them; what is known of the data goes with the batches to come.
+        loop.execute { [own] in
+            for waiter in own { waiter.done(failure) }
+            let data = self.onLoop.dataDurable?() ?? .max
+            self.shared.withLock { $0.dataDurable = data }
+        }
     }
 
     // MARK: Cutting

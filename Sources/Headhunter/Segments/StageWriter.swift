@@ -13,6 +13,7 @@ struct StageWriter {
 
     /// What was left over may not make the next file's number overflow.
     private static let attemptsMax = 1 << 32
+    private static let startBytesMin = 256 << 10
 
     static func fileName(_ segment: UInt64, _ attempt: Int) -> String {
         let digits = String(segment, radix: 16)
@@ -87,6 +88,8 @@ struct StageWriter {
             let bytes = UnsafeRawBufferPointer(start: block.base + within, count: count)
             defer { extendLifetime(block) }
             try file.write(bytes, at: UInt64(place))
+            // The disk has work while the next bytes come, and the sync at the end less.
+            if count >= Self.startBytesMin { file.startWriting(at: UInt64(place), count) }
             checksums.update(bytes)
             place += count
             progress(place)

@@ -6,20 +6,24 @@ import Synchronization
 /// a guess the node's description, its page and the entry are fetched side by side. Nothing is ever taken out: whoever follows a guess
 /// compares the key that is there. Readers of several loops write here at the same time; each entry is one word.
 package struct KeyHints {
-    /// This part of the budget for nodes goes to guesses: some 60 for each node.
-    package static let budgetPart = 32
+    /// This part of the budget for nodes goes to guesses: some 120 for each node.
+    package static let budgetPart = 16
     private static let slotBits: UInt64 = 11
     private static let frameBits: UInt64 = 26
 
     private let memory: Expanse
+    private let tableBytes: Int
     private let shift: UInt64
 
     init(bytes: Int) {
         var bits = 10
         while 16 << bits <= bytes { bits += 1 }
-        memory = Expanse(bytes: 8 << bits)
+        tableBytes = 8 << bits
+        memory = Expanse(bytes: tableBytes)
         shift = UInt64(64 - bits)
     }
+
+    func back() { memory.back(0..<tableBytes) }
 
     func release() { memory.release() }
 

@@ -46,6 +46,8 @@ package final class NodeCache {
     @exclusivity(unchecked) package private(set) var dirtyCount = 0
     @exclusivity(unchecked) package private(set) var cleanCount = 0
     @exclusivity(unchecked) private var untouched: Int
+    /// Frames below have memory behind them, or will have soon.
+    @exclusivity(unchecked) private var backed = 0
     @exclusivity(unchecked) private var clockHand = 0
     @exclusivity(unchecked) private var index: AddressIndex
     /// The epoch that changes made now belong to; raised by each freeze.
@@ -188,6 +190,37 @@ package final class NodeCache {
         info(frame).pointee.nextFree = freeHead
         freeHead = frame
         freeCount += 1
+    }
+
+    // MARK: Memory
+
+    /// So many frames are to have memory behind them before they are used.
+    private static let backedAhead = (16 << 20) / Page.size
+    /// A volume with fewer than these takes its memory as it goes.
+    private static let backedFrom = (1 << 20) / Page.size
+
+    @inline(__always) package var wantsBacking: Bool {
+        untouched >= Self.backedFrom && backed < capacity && backed - untouched < Self.backedAhead / 2
+    }
+
+    /// What is to have memory next: the caller has it made, where nobody waits for it.
+    package func takeBacking() -> Backing {
+        let isFirst = backed == 0
+        let start = max(backed, untouched)
+        backed = min(capacity, start + Self.backedAhead)
+        return Backing(cache: self, frames: start..<backed, isFirst: isFirst)
+    }
+
+    /// Touches nothing of the cache but its memory, which lives as long as this does.
+    package struct Backing: @unchecked Sendable {
+        fileprivate let cache: NodeCache
+        fileprivate let frames: Range<Int>
+        fileprivate let isFirst: Bool
+
+        package func make() {
+            if isFirst { cache.hints.back() }
+            cache.memory.back((frames.lowerBound * Page.size)..<(frames.upperBound * Page.size))
+        }
     }
 
     // MARK: Changing

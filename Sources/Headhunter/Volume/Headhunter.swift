@@ -356,7 +356,11 @@ public final class Headhunter: @unchecked Sendable {
     /// Too much is in the log alone: it may not take the disk, which checkpoints need as well. Inside the gate.
     var logIsFull: Bool { logUncovered > options.logUncoveredMax(isShortOfSpace: space.isShort) }
 
-    @usableFromInline func leaveChange() { gate.leaveWrite() }
+    @usableFromInline func leaveChange() {
+        let backing = cache.wantsBacking ? cache.takeBacking() : nil
+        gate.leaveWrite()
+        if let backing { world.blocking.submit({ backing.make() }, then: {}, on: loop) }
+    }
 
     @usableFromInline func apply(_ change: Change, isUrgent: Bool) -> Applied {
         let writes = change.writes

@@ -43,6 +43,8 @@ public protocol DiskFile: AnyObject, Sendable {
     /// Makes all completed writes durable (and the size with them). After a failure nothing is known of any
     /// write since the last success: the kernel may have dropped them, and a second sync may lie. Abandon the file.
     func sync() throws(Errno)
+    /// Has what was written there begin its way to the disk. It promises nothing, and no error is lost by it.
+    func startWriting(at offset: UInt64, _ count: Int)
     func truncate(_ size: UInt64) throws(Errno)
     /// Reserves space so that later writes below `size` do not change the file's metadata.
     func allocate(_ size: UInt64) throws(Errno)

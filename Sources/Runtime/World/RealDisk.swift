@@ -128,6 +128,8 @@ final class RealFile: DiskFile {
 
     func truncate(_ size: UInt64) throws(Errno) { try check(shim_disk_truncate(fd, size)) }
 
+    func startWriting(at offset: UInt64, _ count: Int) { shim_disk_start_writing(fd, offset, UInt64(count)) }
+
     func allocate(_ size: UInt64) throws(Errno) { try check(shim_disk_allocate(fd, size)) }
 
     func size() throws(Errno) -> UInt64 { UInt64(try check(Int(shim_disk_size(fd)))) }
