@@ -142,15 +142,19 @@ extension Records {
                 guard key[8] == KeyLayout.Kind.inode.rawValue else { return true }
                 while next < end, batch.entries[order[next]].inode < number { next += 1 }
                 while next < end, batch.entries[order[next]].inode == number {
-                    guard let inode = Inode(number, value) else { throw .wrong(number, .inode) }
-                    batch.inodes[order[next]] = inode
+                    // One that makes no sense is told to whoever asks for it: its neighbours can be found.
+                    batch.inodes[order[next]] = Inode(number, value)
                     next += 1
                 }
                 return next < end
             }
             if isCut {
                 while next < end {
-                    batch.inodes[order[next]] = try inode(batch.entries[order[next]].inode)
+                    do throws(Halt) {
+                        batch.inodes[order[next]] = try inode(batch.entries[order[next]].inode)
+                    } catch {
+                        guard case .damaged = error else { throw error }
+                    }
                     next += 1
                 }
             }

@@ -160,7 +160,9 @@ public final class LogFS: @unchecked Sendable {
                 return false
             }
         }
-        if case .done(true, _) = attempt { writer.apply() }
+        if case .done(true, _) = attempt { return writer.apply() }
+        // Nobody fetches what lacked here: the reader's next attempt is not to take it for its own.
+        headhunter.forgetMissing(reader)
     }
 
     /// Looks at or changes what is the writer's, between changes.

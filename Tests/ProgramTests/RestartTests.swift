@@ -61,4 +61,46 @@ import Testing
         server.signal(SIGTERM)
         #expect(await server.status() == 0)
     }
+
+    /// One bit of what a file holds, turned over where it is stored: the check that an operator starts says whose it is.
+    @Test func theCheckNamesTheFileOfATurnedBit() async throws {
+        let folder = try Folder()
+        let port = try freePort()
+        let server = try Program(
+            [
+                "serve", "--nfs-port", "0", "--http-port", "0", "--admin-port", "0", "--smb-port", "\(port)", "--user",
+                "Alice:password",
+            ], in: folder)
+        try #require(await server.isReady(), "\(server.err)")
+        let client = try Self.client(port, guid: 1)
+        // Longer than what is kept in the tree.
+        let whole = String(repeating: "sound-", count: 2_000)
+        let marked = String(repeating: "marked", count: 2_000)
+        for (name, text) in [("sound", whole), ("turned", marked)] {
+            let opened = try client.open(name, Guest.Opening(disposition: 3))
+            try #require(opened.status == .success)
+            #expect(try client.write(opened.handle, text).status == .success)
+            #expect(try client.close(opened.handle).status == .success)
+        }
+        server.signal(SIGTERM)
+        #expect(await server.status() == 0)
+        let clean = try Program(["fsck", "default"], in: folder)
+        #expect(await clean.status() == 0, "\(clean.out)\(clean.err)")
+
+        let files = FileManager.default.enumerator(atPath: folder.path)?.compactMap { $0 as? String } ?? []
+        var turned = 0
+        for file in files where file.contains("/store/") {
+            let path = folder.path + "/" + file
+            guard var bytes = FileManager.default.contents(atPath: path),
+                let place = bytes.range(of: Data("markedmarked".utf8))
+            else { continue }
+            bytes[place.lowerBound + 7] ^= 1
+            try bytes.write(to: URL(fileURLWithPath: path))
+            turned += 1
+        }
+        try #require(turned == 1, "\(files)")
+        let check = try Program(["fsck", "default"], in: folder)
+        #expect(await check.status() == 1)
+        #expect(check.out.contains("/turned") && !check.out.contains("/sound"), "\(check.out)\(check.err)")
+    }
 }

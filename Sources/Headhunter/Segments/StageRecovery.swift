@@ -26,6 +26,8 @@ final class StageRecovery {
     private var candidates: [UInt64: [Candidate]] = [:]
     private var checked: [UInt64: [SegmentRange]] = [:]
     private var useless: [String] = []
+    /// Files of segments that the store has: the only good copy, should the object turn out to be damaged.
+    private var stored: [String] = []
     /// The newest file's number, whatever is in it.
     private var attempts: [UInt64: Int] = [:]
     private let buffer = Block(capacity: SegmentFormat.appendBytesMax)
@@ -74,7 +76,7 @@ final class StageRecovery {
             attempts[segment] = max(attempts[segment] ?? 0, attempt)
             let path = directory + "/" + name
             if inStore.contains(segment) {
-                useless.append(path)
+                stored.append(path)
                 continue
             }
             let file = try disk.open(path, [])
@@ -246,6 +248,12 @@ final class StageRecovery {
         if isReadOnly { return }
         try disk.syncDirectory(directory)
         for path in useless { try disk.remove(path) }
+    }
+
+    /// The store has been seen to hold what the log says.
+    func dropStored() throws(Errno) {
+        for path in stored { try disk.remove(path) }
+        stored = []
     }
 
     /// A file whose sync has failed shows bytes that the kernel never writes again, and its next sync succeeds: what is

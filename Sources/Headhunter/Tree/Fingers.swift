@@ -7,7 +7,7 @@
 /// A finger is a guess. Invariant that makes it good to look at: a frame that is neither free nor superseded holds a node of the
 /// tree as it is now, so a leaf whose fences hold the key is the key's leaf.
 final class Fingers {
-    private static let bits: UInt64 = 12
+    private static let bits: UInt64 = 14
     private let tree: UInt32
     /// Bytes in front of the number that tell little.
     private let skip: Int

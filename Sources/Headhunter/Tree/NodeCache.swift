@@ -214,7 +214,7 @@ package final class NodeCache {
     /// Touches nothing of the cache but its memory, which lives as long as this does.
     package struct Backing: @unchecked Sendable {
         fileprivate let cache: NodeCache
-        fileprivate let frames: Range<Int>
+        package let frames: Range<Int>
         fileprivate let isFirst: Bool
 
         package func make() {

@@ -53,6 +53,17 @@ extension Headhunter {
         }
     }
 
+    static func dropStored(
+        _ world: World, _ loop: EventLoop, _ stage: StageRecovery, _ directory: String
+    ) async throws(VolumeError) {
+        let box = Recovery(stage: stage)
+        do throws(Errno) {
+            try await world.blocking.run(on: loop) { () throws(Errno) -> Void in try box.stage.dropStored() }
+        } catch {
+            throw .unavailable("removing from \(stageDirectory(directory)): \(error)")
+        }
+    }
+
     static func settleLog(
         _ world: World, _ loop: EventLoop, _ ending: LogRecovery.Ending, _ directory: String,
         _ header: CheckpointHeader

@@ -62,6 +62,6 @@ public enum VolumeError: Error, Equatable, Sendable {
     case noVolume
     /// The log is not where the volume was to be opened: what is only there would be lost.
     case logElsewhere
-    /// Made by a newer program.
+    /// Made by another version of this program.
     case unknownFormat(String)
 }

@@ -115,7 +115,11 @@ public final class HostedVolume: Sendable {
             let files: LogFS
             do throws(Failure) {
                 files = try await LogFS.open(headhunter, world: world, subvolume: 1)
-            } catch { throw Self.volumeError(error) }
+            } catch {
+                // Its claim ends in order; what there is of it is not to go on behind a lock that was let go.
+                try? await headhunter.close()
+                throw Self.volumeError(error)
+            }
             if isServed { files.start() }
             let identity = headhunter.volume.high ^ headhunter.volume.low
             let tree = MountTree(
@@ -127,6 +131,8 @@ public final class HostedVolume: Sendable {
             volume.isReadOnly = headhunter.isReadOnly
             if isServed, !headhunter.isReadOnly {
                 do throws(FileError) { try await volume.restoreOpens(on: loop) } catch {
+                    try? await files.stop()
+                    try? await headhunter.close()
                     throw VolumeError.unavailable("what was open in it can not be read: \(error)")
                 }
             }

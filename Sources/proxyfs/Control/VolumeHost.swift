@@ -553,7 +553,7 @@ final class VolumeHost: Sendable {
         switch error {
         case .readOnly(let why), .unavailable(let why): why
         case .damaged(let why): "damaged: \(why); proxyfs fsck says more"
-        case .unknownFormat(let why): "made by a newer program: \(why)"
+        case .unknownFormat(let why): "another version of this program made it: \(why)"
         case .fenced: "another server has taken it over"
         case .closed: "it is closed"
         case .noVolume: "there is no volume"
