@@ -142,19 +142,16 @@ extension Records {
                 guard key[8] == KeyLayout.Kind.inode.rawValue else { return true }
                 while next < end, batch.entries[order[next]].inode < number { next += 1 }
                 while next < end, batch.entries[order[next]].inode == number {
-                    // One that makes no sense is told to whoever asks for it: its neighbours can be found.
-                    batch.inodes[order[next]] = Inode(number, value)
+                    // Not left out: who mirrors this directory elsewhere would take the file for removed.
+                    guard let inode = Inode(number, value) else { throw .wrong(number, .inode) }
+                    batch.inodes[order[next]] = inode
                     next += 1
                 }
                 return next < end
             }
             if isCut {
                 while next < end {
-                    do throws(Halt) {
-                        batch.inodes[order[next]] = try inode(batch.entries[order[next]].inode)
-                    } catch {
-                        guard case .damaged = error else { throw error }
-                    }
+                    batch.inodes[order[next]] = try inode(batch.entries[order[next]].inode)
                     next += 1
                 }
             }

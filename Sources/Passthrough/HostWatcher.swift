@@ -199,17 +199,20 @@ final class HostWatcher: Sendable {
 
     /// The kernel tells the two halves of a renaming one after the other: the second may come after the first was read.
     private static let halfMilliseconds: Int32 = 20
+    /// The pool's thread is everybody's: a half that comes with each of so many blocks is the last one waited for.
+    private static let blocksMax = 4
 
     private func readAll(_ descriptor: Int32, _ host: Passthrough) {
         let block = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.blockBytes, alignment: 16)
         defer { block.deallocate() }
         var left: Departure?
-        repeat {
+        for _ in 0..<Self.blocksMax {
             let wait = left == nil ? 0 : Self.halfMilliseconds
             let count = shim_host_events(descriptor, block.baseAddress, block.count, wait)
             guard count > 0 else { break }
             look(into: UnsafeRawBufferPointer(rebasing: block[..<count]), &left, host)
-        } while left != nil
+            if left == nil { break }
+        }
         end(&left)
     }
 

@@ -27,7 +27,7 @@ final class StageRecovery {
     private var checked: [UInt64: [SegmentRange]] = [:]
     private var useless: [String] = []
     /// Files of segments that the store has: the only good copy, should the object turn out to be damaged.
-    private var stored: [String] = []
+    private var stored: [(segment: UInt64, path: String)] = []
     /// The newest file's number, whatever is in it.
     private var attempts: [UInt64: Int] = [:]
     private let buffer = Block(capacity: SegmentFormat.appendBytesMax)
@@ -76,7 +76,7 @@ final class StageRecovery {
             attempts[segment] = max(attempts[segment] ?? 0, attempt)
             let path = directory + "/" + name
             if inStore.contains(segment) {
-                stored.append(path)
+                stored.append((segment, path))
                 continue
             }
             let file = try disk.open(path, [])
@@ -250,9 +250,9 @@ final class StageRecovery {
         for path in useless { try disk.remove(path) }
     }
 
-    /// The store has been seen to hold what the log says.
-    func dropStored() throws(Errno) {
-        for path in stored { try disk.remove(path) }
+    /// The store has been seen to hold what the log and the header say, but for what is `refused`.
+    func dropStored(but refused: Set<UInt64>) throws(Errno) {
+        for file in stored where !refused.contains(file.segment) { try disk.remove(file.path) }
         stored = []
     }
 

@@ -180,6 +180,7 @@ enum NodeCodec {
             }
         }
         guard place == source.count, level == 0 || count > 0 else { throw .node }
+        page.finishDecoded()
         if count > 0 {
             // With the prefix cut off: the first key is not below the low fence, the last one below the high fence.
             let skip = page.prefixLength

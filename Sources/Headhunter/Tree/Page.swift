@@ -414,12 +414,31 @@ package struct Page {
     }
 
     /// Appends what a decoder has read and checked; false when it does not fit.
+    /// They come in order; `finishDecoded` follows the last one.
     package func appendDecoded(suffix: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) -> Bool {
-        guard 2 + suffix.count + value.count + Self.slotSize <= freeBytes,
-            let room = open(at: count, suffix: suffix, valueCount: value.count, scratch: base)
-        else { return false }
-        if let source = value.baseAddress { memcpy(room, source, value.count) }
+        let start = heapStart - (2 + suffix.count + value.count)
+        guard slotsEnd + Self.slotSize <= start else { return false }
+        let place = slot(count)
+        place.storeBytes(of: UInt16(truncatingIfNeeded: start), as: UInt16.self)
+        place.storeBytes(of: UInt16(truncatingIfNeeded: suffix.count), toByteOffset: 2, as: UInt16.self)
+        heapStart = start
+        count += 1
+        let cell = base + start
+        cell.storeBytes(of: UInt16(truncatingIfNeeded: value.count), as: UInt16.self)
+        if let source = suffix.baseAddress { memcpy(cell + 2, source, suffix.count) }
+        if let source = value.baseAddress { memcpy(cell + (2 + suffix.count), source, value.count) }
         return true
+    }
+
+    /// What all share is what the first and the last one do.
+    package func finishDecoded() {
+        let first = firstTold
+        if count > first + 1 {
+            shared = commonPrefix(suffix(first), suffix(count - 1))
+        } else {
+            shared = count > first ? suffixLength(first) : 0
+        }
+        for index in 0..<count { setHead(index) }
     }
 
     package func remove(at index: Int) {

@@ -112,7 +112,7 @@ extension Headhunter {
         headhunter.nonces.next = claim.nonces - options.nonceRange
         try await headhunter.publish(claim)
         try await headhunter.settleSegments(recovered.stage.named)
-        try await dropStored(world, loop, recovered.stage, directory)
+        try await dropStored(world, loop, recovered.stage, directory, but: Set(headhunter.data.refused.keys))
         await headhunter.fetchNumbers()
         headhunter.startUploads()
         headhunter.startTimer()
@@ -194,6 +194,14 @@ extension Headhunter {
     }
 
     /// A last checkpoint, so that the next start finds no log to replay.
+    /// Ends without a checkpoint, as a crash does: the log has what was promised. For whom the store does not answer.
+    public func abandon() {
+        checkpoints.isClosing = true
+        if let timer = checkpoints.timer { loop.cancel(timer) }
+        if let timer = checkpoints.spaceTimer { loop.cancel(timer) }
+        fail(.closed)
+    }
+
     public func close() async throws(VolumeError) {
         if options.isReadOnly { return fail(.closed) }
         checkpoints.isClosing = true

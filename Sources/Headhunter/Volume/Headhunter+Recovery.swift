@@ -54,11 +54,13 @@ extension Headhunter {
     }
 
     static func dropStored(
-        _ world: World, _ loop: EventLoop, _ stage: StageRecovery, _ directory: String
+        _ world: World, _ loop: EventLoop, _ stage: StageRecovery, _ directory: String, but refused: Set<UInt64>
     ) async throws(VolumeError) {
         let box = Recovery(stage: stage)
         do throws(Errno) {
-            try await world.blocking.run(on: loop) { () throws(Errno) -> Void in try box.stage.dropStored() }
+            try await world.blocking.run(on: loop) { () throws(Errno) -> Void in
+                try box.stage.dropStored(but: refused)
+            }
         } catch {
             throw .unavailable("removing from \(stageDirectory(directory)): \(error)")
         }

@@ -116,8 +116,8 @@ public final class HostedVolume: Sendable {
             do throws(Failure) {
                 files = try await LogFS.open(headhunter, world: world, subvolume: 1)
             } catch {
-                // Its claim ends in order; what there is of it is not to go on behind a lock that was let go.
-                try? await headhunter.close()
+                // What there is of it is not to go on behind a lock that was let go. A store that is away is not waited for.
+                if case .volume(.unavailable) = error { headhunter.abandon() } else { try? await headhunter.close() }
                 throw Self.volumeError(error)
             }
             if isServed { files.start() }
@@ -131,8 +131,8 @@ public final class HostedVolume: Sendable {
             volume.isReadOnly = headhunter.isReadOnly
             if isServed, !headhunter.isReadOnly {
                 do throws(FileError) { try await volume.restoreOpens(on: loop) } catch {
+                    headhunter.abandon()
                     try? await files.stop()
-                    try? await headhunter.close()
                     throw VolumeError.unavailable("what was open in it can not be read: \(error)")
                 }
             }

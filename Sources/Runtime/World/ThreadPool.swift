@@ -114,8 +114,14 @@ public final class ThreadPool: BlockingPool {
         /// Of the one that lingers.
         private var vain = 0
 
+        private var othersWait: Bool {
+            shim_monitor_enter(monitor)
+            defer { shim_monitor_exit(monitor) }
+            return queue.count > head
+        }
+
         func linger(until isThere: () -> Bool) {
-            guard !isThere() else { return }
+            guard !othersWait, !isThere() else { return }
             guard isLingering.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else { return }
             defer { isLingering.store(false, ordering: .releasing) }
             if vain >= Self.vainMax {
@@ -127,6 +133,7 @@ public final class ThreadPool: BlockingPool {
             repeat {
                 shim_thread_yield()
                 if isThere() { return vain = 0 }
+                if othersWait { return }
             } while shim_clock_monotonic() < end
             vain += 1
         }

@@ -55,7 +55,7 @@ public protocol BlockingPool: AnyObject, Sendable {
         _ work: @escaping @Sendable () -> Void, then completion: @escaping @Sendable () -> Void, on loop: EventLoop)
 
     /// On a thread of the pool, whose next work may be there in a moment: asks until `isThere`, or until it no longer
-    /// pays. It is asked once at least.
+    /// pays. It is asked once at least, unless others wait for the thread.
     func linger(until isThere: () -> Bool)
 }
 
