@@ -1,5 +1,7 @@
 // modules: Bytes
 // with: Sources/SMB/Authentication/SPNEGO.swift Sources/SMB/Authentication/DER.swift Sources/SMB/Authentication/NTLM.swift Sources/SMB/Message/UTF16Name.swift Sources/SMB/Message/SMB2.swift
+// inputs: 5000000
+// lines: 95
 // covers: Sources/SMB/Authentication/SPNEGO.swift Sources/SMB/Authentication/DER.swift Sources/SMB/Authentication/NTLM.swift
 import Bytes
 

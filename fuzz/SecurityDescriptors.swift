@@ -1,5 +1,7 @@
 // modules: Bytes Logging
 // with: Sources/Namespace/Access/ACL+Inheritance.swift Sources/Namespace/Access/ACL+Mode.swift Sources/Namespace/Access/ACL.swift Sources/Namespace/Access/AccessMask+Windows.swift Sources/Namespace/Access/AccessMask.swift Sources/Namespace/Access/FileSecurity.swift Sources/Namespace/Access/PosixACL.swift Sources/Namespace/Access/SecurityDescriptor.swift Sources/Namespace/Identity/Credential.swift Sources/Namespace/Identity/NTHash.swift Sources/Namespace/Identity/PrincipalMap.swift Sources/Namespace/Identity/SID.swift Sources/Namespace/Identity/User.swift Sources/Namespace/Identity/UserTable+Record.swift Sources/Namespace/Identity/UserTable.swift
+// inputs: 5000000
+// lines: 95
 // covers: Sources/Namespace/Access/SecurityDescriptor.swift Sources/Namespace/Access/ACL.swift
 import Bytes
 
