@@ -2,6 +2,7 @@ import Bytes
 import Crypto
 import Logging
 import Namespace
+import Runtime
 import SMB
 import SMBSupport
 import TestSupport
@@ -43,6 +44,9 @@ extension Site {
 
 /// A user in the dialect 3.1.1, who signs by AES-GMAC and seals by AES-128-GCM; everything can be done wrong.
 final class SecureGuest {
+    struct Refused: Error {}
+    struct Silence: Error {}
+
     let guest: Guest
     private(set) var preauth = [UInt8](repeating: 0, count: 64)
     private var sessionPreauth: [UInt8] = []
@@ -95,7 +99,7 @@ final class SecureGuest {
         bytes.withUnsafeBytes { ChainedDigest.sha512(before, $0) }
     }
 
-    private static func setup(_ token: [UInt8]) -> [UInt8] {
+    static func setup(_ token: [UInt8]) -> [UInt8] {
         var wire = Wire()
         wire.u16(25)
         wire.u8(0)
@@ -108,11 +112,13 @@ final class SecureGuest {
         return wire.bytes + token
     }
 
-    private func logOn(_ user: String, _ secret: String) throws {
+    /// Another session of the same connection, which is the one from now on.
+    func logOn(_ user: String, _ secret: String) throws {
         var client = NTLMClient()
         client.user = user
         client.secret = secret
         sessionPreauth = preauth
+        guest.session = 0
         let first = guest.element(.sessionSetup, Self.setup(NTLMClient.negotiate))
         sessionPreauth = Self.hash(sessionPreauth, first)
         guest.send(frame: first)
@@ -122,7 +128,7 @@ final class SecureGuest {
         let second = guest.element(.sessionSetup, Self.setup(client.answer(Array(challenge.bytes.dropFirst(72)))))
         sessionPreauth = Self.hash(sessionPreauth, second)
         guest.send(frame: second)
-        guard try received().status == .success else { throw Guest.Refused() }
+        guard try received().status == .success else { throw Refused() }
         func derived(_ label: String) -> [UInt8] {
             KeyDerivation.counter(client.session, label: Array(label.utf8) + [0], context: sessionPreauth, count: 16)
         }
@@ -199,7 +205,7 @@ final class SecureGuest {
         buffer += guest.peer.receive(within: seconds) { more in
             length(buffer + more).map { (buffer + more).count >= $0 } ?? false
         }
-        guard let count = length(buffer), buffer.count >= count else { throw Guest.Silence() }
+        guard let count = length(buffer), buffer.count >= count else { throw Silence() }
         var bytes = Array(buffer[4..<count])
         buffer.removeFirst(count)
         if bytes[0] == 0xFD {
@@ -211,14 +217,14 @@ final class SecureGuest {
                     associated: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(packet)[20..<52]),
                     tag: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(packet)[4..<20]))
             }
-            guard isOpen == true else { throw Guest.Refused() }
+            guard isOpen == true else { throw Refused() }
             bytes.removeFirst(52)
         }
         let header = bytes.withUnsafeBytes { bytes -> Header? in
             var reader = Reader(bytes)
             return try? Header(reading: &reader)
         }
-        guard let header else { throw Guest.Refused() }
+        guard let header else { throw Refused() }
         return Reply(header: header, bytes: bytes)
     }
 

@@ -1,4 +1,5 @@
 import Namespace
+import Runtime
 import SMB
 import SMBSupport
 import TestSupport
@@ -82,7 +83,7 @@ import Testing
                 return bytes
             }
             #expect(throws: (any Error).self) {
-                guard try client.connect("default").status == .success else { throw Guest.Refused() }
+                guard try client.connect("default").status == .success else { throw SecureGuest.Refused() }
             }
             #expect(client.isEnded())
         }
@@ -93,7 +94,7 @@ import Testing
             let client = try SecureGuest(address)
             client.signs = false
             #expect(throws: (any Error).self) {
-                guard try client.connect("default").status == .success else { throw Guest.Refused() }
+                guard try client.connect("default").status == .success else { throw SecureGuest.Refused() }
             }
             #expect(client.isEnded())
         }
@@ -212,5 +213,93 @@ import Testing
             #expect(try two.open("mine", .init(access: 0x12_0089)).status == .accessDenied)
             #expect(try one.open("mine", .init(access: 0x12_0089)).status == .success)
         }
+    }
+
+    @Test func aSealedMessageSpeaksForItsSessionOnly() async throws {
+        try await with { _, address in
+            // Two sessions of one connection: what the one sealed says inside that it is the other's.
+            let client = try SecureGuest(address)
+            #expect(try client.connect("default").status == .success)
+            #expect(try client.open("f", .init(disposition: 3)).status == .success)
+            let first = (session: client.guest.session, tree: client.guest.tree)
+            try client.logOn("bob", "word")
+            client.guest.tree = first.tree
+            var element = client.guest.element(.create, Guest.create("f", .init()))
+            for index in 0..<8 { element[40 + index] = UInt8(truncatingIfNeeded: first.session >> (8 * UInt64(index))) }
+            client.guest.send(frame: client.sealed(element))
+            #expect(try client.received().status.isError)
+        }
+    }
+
+    @Test func aHandleWaitsForItsUser() async throws {
+        try await with { _, address in
+            var opening = Guest.Opening(access: Self.everything, disposition: 3)
+            opening.oplock = 9
+            let one = try SecureGuest(address)
+            #expect(try one.connect("default").status == .success)
+            let handle = try one.open("f", opening.durable(77)).handle
+            one.guest.peer.close()
+            let other = try SecureGuest(address, user: "bob", secret: "word")
+            #expect(try other.connect("default").status == .success)
+            let again = Guest.Opening(access: Self.everything, disposition: 3).reconnecting(handle, 77)
+            #expect(try other.open("f", again).status == .accessDenied)
+            let back = try SecureGuest(address)
+            #expect(try back.connect("default").status == .success)
+            let returned = try back.open("f", again)
+            #expect(returned.status == .success && returned.handle.persistent == handle.persistent)
+        }
+    }
+
+    @Test func whatWasNegotiatedIsToldAgain() async throws {
+        let site = try await Site()
+        func told(_ change: (inout [UInt8]) -> Void) throws -> (Guest, Reply?) {
+            let client = try Guest(ready: site.listener.address, guid: 5, dialect: 0x0300)
+            var info = Wire()
+            info.u32(0)
+            info.u64(5)
+            info.u64(0)
+            info.u16(1)
+            info.u16(1)
+            info.u16(0x0300)
+            change(&info.bytes)
+            var wire = Wire()
+            wire.u16(57)
+            wire.u16(0)
+            wire.u32(0x0014_0204)
+            wire.handle(.previous)
+            wire.u32(120)
+            wire.u32(UInt32(info.bytes.count))
+            wire.zeros(12)
+            wire.u32(24)
+            wire.u32(1)
+            wire.u32(0)
+            let number = client.send(.ioctl, wire.bytes + info.bytes)
+            return (client, try? client.reply(to: number, within: 3))
+        }
+        #expect(try told { _ in }.1?.status == .success)
+        // Capabilities, the client's number, its mode, the dialects that it offered.
+        for place in [0, 4, 20, 24] {
+            let (client, _) = try told { $0[place] ^= 0x10 }
+            #expect(throws: Guest.Silence.self, "byte \(place)") { try client.ask(.echo, [4, 0, 0, 0]) }
+        }
+        try await site.close()
+    }
+
+    @Test func strangersHaveOneRequestAtATime() async throws {
+        let site = try await Site()
+        let client = try Guest(site.listener.address)
+        #expect(try client.negotiate().header.credits == 1)
+        #expect(try client.ask(.echo, [4, 0, 0, 0]).header.credits == 1)
+        #expect(try client.beginSession().header.credits == 1)
+        try await site.close()
+    }
+
+    @Test func whatComesFirstHasABound() async throws {
+        let site = try await Site()
+        let client = try Guest(site.listener.address)
+        #expect(try client.negotiate().status == .success)
+        let token = Guest.firstToken + [UInt8](repeating: 0, count: NTLM.negotiateMax)
+        #expect(try client.ask(.sessionSetup, SecureGuest.setup(token)).status.isError)
+        try await site.close()
     }
 }

@@ -1,3 +1,4 @@
+import Runtime
 import SMB
 import SMBSupport
 import TestSupport

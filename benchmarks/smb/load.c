@@ -399,8 +399,9 @@ static uint64_t addList(struct link *l, const uint8_t *handle)
 
 /* ---- tests ---- */
 
-enum { READING, WRITING, OPENING, MAKING, LISTING };
-static const char *tests[] = { "read4k", "write4k", "openclose", "createunlink", "list" };
+enum { READING, WRITING, OPENING, MAKING, LISTING, FILLING };
+static const char *tests[] = { "read4k", "write4k", "openclose", "createunlink", "list", "filling" };
+static const char *folder;
 
 struct slot {
     uint64_t number;
@@ -456,6 +457,13 @@ static uint64_t step(struct link *l, int test, struct slot *s, const uint8_t *re
         case 3: return addClose(l, reply + 128);
         default: return 0;
         }
+    case FILLING:
+        snprintf(name, sizeof name, "%s\\f%05d", folder, s->index);
+        switch (s->step++) {
+        case 0: return addCreate(l, name, 0x12019f, 2, 0x40);
+        case 1: return addClose(l, reply + 128);
+        default: return 0;
+        }
     default:
         if (s->step == 0) {
             s->step = 1;
@@ -481,7 +489,8 @@ static uint64_t step(struct link *l, int test, struct slot *s, const uint8_t *re
     }
 }
 
-static void measure(struct link *l, int test)
+/* So many operations and silently, or as many as the time is for. */
+static void measure(struct link *l, int test, int most)
 {
     struct slot slots[256] = { { 0 } };
     size_t room = 1 << 22, done = 0, count;
@@ -513,7 +522,7 @@ static void measure(struct link *l, int test)
         double end = now();
         if (done < room)
             times[done++] = (end - s->since) * 1e6;
-        if (end - start > seconds) {
+        if (most ? made >= most : end - start > seconds) {
             s->number = UINT64_MAX;
             active--;
             continue;
@@ -525,6 +534,10 @@ static void measure(struct link *l, int test)
     }
     double elapsed = now() - start, spent = usage(NULL) - before;
     double operations = test == LISTING ? listed : done;
+    if (most) {
+        free(times);
+        return;
+    }
     qsort(times, done, sizeof *times, byTime);
     printf("%s\t%s\t%d\t%.0f\t%.0f\t%.2f\t%.0f\t%.0f\n", label, tests[test], width, operations, operations / elapsed,
         spent * 1e6 / operations, times[done / 2], times[done - 1 - done / 100]);
@@ -559,7 +572,6 @@ static void make(struct link *l, const char *name, int isDirectory, uint8_t hand
 
 static void prepare(struct link *l, int test)
 {
-    char name[64];
     make(l, "load", 1, NULL);
     if (test == READING || test == WRITING) {
         make(l, "load\\file", 0, file);
@@ -577,12 +589,10 @@ static void prepare(struct link *l, int test)
         }
     } else {
         int many = test == LISTING ? entries : test == OPENING ? files : 0;
-        const char *folder = test == LISTING ? "load\\many" : test == OPENING ? "load\\open" : "load\\made";
+        folder = test == LISTING ? "load\\many" : test == OPENING ? "load\\open" : "load\\made";
         make(l, folder, 1, NULL);
-        for (int i = 0; i < many; i++) {
-            snprintf(name, sizeof name, "%s\\f%05d", folder, i);
-            make(l, name, 0, NULL);
-        }
+        if (many)
+            measure(l, FILLING, many);
     }
 }
 
@@ -634,7 +644,7 @@ int main(int argc, char **argv)
         struct link *l = dial();
         logOn(l, 1);
         prepare(l, test);
-        measure(l, test);
+        measure(l, test, 0);
         close(l->socket);
     }
     return 0;

@@ -229,8 +229,7 @@ def the_hash_over_the_negotiation_counts():
 @case
 def a_tree_is_asked_for_with_a_signature():
     # In 3.1.1 this is what proves to the server that nobody changed the negotiation.
-    with Client(tree=False) as client:
-        client.session.signing_required = False
+    with Client(tree=False, sign=False) as client:
         tree = TreeConnect(client.session, rf"\\{HOST}\default")
         assert refused(tree.connect), "an unsigned request for a tree was served"
         assert client.ended(), "the connection goes on"
