@@ -1,5 +1,5 @@
 // modules: Bytes Logging Crypto
-// part: Namespace Sources/Namespace/Identity/Credential.swift Sources/Namespace/Identity/NTHash.swift
+// part: Namespace Sources/Namespace/Identity/NTHash.swift
 // with: Sources/SMB/Authentication/NTLMAcceptor.swift Sources/SMB/Authentication/NTLM.swift Sources/SMB/Message/UTF16Name.swift Sources/SMB/Message/SMB2.swift
 // inputs: 5000000
 // lines: 95

@@ -1,5 +1,5 @@
 // modules: Bytes Crypto
-// with: Sources/SMB/Connection/Negotiation.swift Sources/SMB/Security/SessionKeys.swift Sources/SMB/Message/Header.swift Sources/SMB/Message/Requests.swift Sources/SMB/Message/SMB2.swift Sources/SMB/Message/SMBRequest.swift Sources/SMB/Message/UTF16Name.swift Sources/SMB/Message/NTStatus.swift
+// with: Sources/SMB/Connection/Negotiation.swift Sources/SMB/Security/SessionKeys.swift Sources/SMB/Message/Header.swift Sources/SMB/Message/Requests.swift Sources/SMB/Message/SMB2.swift Sources/SMB/Message/SMBRequest.swift Sources/SMB/Files/CreateContexts.swift Sources/SMB/Message/UTF16Name.swift Sources/SMB/Message/NTStatus.swift
 // inputs: 5000000
 // lines: 95
 // covers: Sources/SMB/Connection/Negotiation.swift

@@ -302,4 +302,24 @@ import Testing
         #expect(try client.ask(.sessionSetup, SecureGuest.setup(token)).status.isError)
         try await site.close()
     }
+
+    @Test func whatIsAskedForIsPaidFor() async throws {
+        let site = try await Site()
+        let file = try await site.make("f")
+        #expect(try await site.write(file, "x", at: 1 << 20) == nil)
+        let client = try Guest(ready: site.listener.address)
+        let handle = try client.open("f").handle
+        // A credit pays for 64 KiB.
+        for (count, status) in [(65_536, NTStatus.success), (65_537, .invalidParameter)] as [(UInt32, NTStatus)] {
+            var wire = Wire()
+            wire.u16(49)
+            wire.u16(0)
+            wire.u32(count)
+            wire.u64(0)
+            wire.handle(handle)
+            wire.zeros(17)
+            #expect(try client.ask(.read, wire.bytes).status == status)
+        }
+        try await site.close()
+    }
 }
