@@ -30,7 +30,8 @@ private func answer(_ token: [UInt8], _ mechanism: [UInt8]?) {
         let bytes = SPNEGO.response(.incomplete, mechanism: mechanism, token: token, proof: proof)
         let again = bytes.withUnsafeBytes { SPNEGO.Token(reading: $0) }
         precondition(
-            again == .continuation(SPNEGO.Continuation(token: token, proof: proof)), "what we write is not what is read")
+            again == .continuation(SPNEGO.Continuation(token: token, proof: proof)), "what we write is not what is read"
+        )
     }
     precondition(SPNEGO.hint.withUnsafeBytes { SPNEGO.Token(reading: $0) } != nil, "nobody can read what we begin with")
 }

@@ -12,13 +12,23 @@ private let file = FileSecurity(uid: 10_000, gid: 10_000, mode: 0o640, isDirecto
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let input = UnsafeRawBufferPointer(start: data, count: count)
-    if let stored = try? ACL(stored: input) { use(stored) }
+    if let stored = try? ACL(stored: input) {
+        use(stored)
+        show(SecurityDescriptor(file, stored, users))
+    }
     guard let descriptor = try? SecurityDescriptor(reading: input, users) else { return 0 }
     if let acl = descriptor.acl {
         use(acl)
         let again = acl.bytes.withUnsafeBytes { try? ACL(stored: $0) }
         precondition(again == acl, "a list that is stored comes back")
     }
+    show(descriptor)
+    show(SecurityDescriptor(owner: descriptor.owner, group: descriptor.group, acl: nil))
+    return 0
+}
+
+/// What we write can be read.
+private func show(_ descriptor: SecurityDescriptor) {
     var memory = [UInt8](repeating: 0, count: SecurityDescriptor.bytesMax + 1024)
     memory.withUnsafeMutableBytes { memory in
         var writer = Writer(memory)
@@ -27,7 +37,6 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         let written = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(memory)[..<writer.position])
         precondition((try? SecurityDescriptor(reading: written, users)) != nil, "what we write can be read")
     }
-    return 0
 }
 
 private func use(_ acl: ACL) {
