@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: serve test build check format bench fuzz mutations conformance sanitize clean
+.PHONY: serve test build check format bench fuzz mutations conformance conformance-smb sanitize clean
 
 # How long each fuzz target runs, in seconds.
 FUZZ_SECONDS ?= 60
@@ -43,6 +43,11 @@ mutations:
 conformance: build
 	scripts/install test
 	scripts/conformance full
+
+# All of SMB alone.
+conformance-smb: build
+	scripts/install test
+	conformance/smb/full
 
 sanitize:
 	scripts/install build

@@ -1,5 +1,7 @@
 // modules: Bytes
 // with: Sources/SMB/Pipe/RPCEndpoint.swift Sources/SMB/Pipe/Srvsvc.swift Sources/SMB/Message/UTF16Name.swift Sources/SMB/Message/SMB2.swift Sources/SMB/Authentication/NTLM.swift
+// inputs: 5000000
+// lines: 95
 // covers: Sources/SMB/Pipe/RPCEndpoint.swift Sources/SMB/Pipe/Srvsvc.swift
 import Bytes
 

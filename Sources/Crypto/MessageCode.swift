@@ -29,16 +29,19 @@ public final class MessageCode {
         self.context = context
         self.count = count
         var isGood = false
-        value.withCString { text in
-            var parameters = [
-                OSSL_PARAM_construct_utf8_string(parameter, UnsafeMutablePointer(mutating: text), 0),
-                OSSL_PARAM_construct_end(),
-            ]
-            // An empty key would mean "the key there is".
-            isGood =
-                key.isEmpty
-                ? EVP_MAC_init(context, [0], 0, &parameters) == 1
-                : EVP_MAC_init(context, key, key.count, &parameters) == 1
+        // Both texts are pointed at until the code is set up: what is made of a string for one call alone would be gone by then.
+        parameter.withCString { parameter in
+            value.withCString { text in
+                var parameters = [
+                    OSSL_PARAM_construct_utf8_string(parameter, UnsafeMutablePointer(mutating: text), 0),
+                    OSSL_PARAM_construct_end(),
+                ]
+                // An empty key would mean "the key there is".
+                isGood =
+                    key.isEmpty
+                    ? EVP_MAC_init(context, [0], 0, &parameters) == 1
+                    : EVP_MAC_init(context, key, key.count, &parameters) == 1
+            }
         }
         precondition(isGood, "OpenSSL refuses the key of a code")
     }

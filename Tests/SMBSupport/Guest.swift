@@ -31,6 +31,11 @@ package struct Reply {
     /// From the header on.
     package let bytes: [UInt8]
 
+    package init(header: Header, bytes: [UInt8]) {
+        self.header = header
+        self.bytes = bytes
+    }
+
     package var status: NTStatus { NTStatus(rawValue: header.status) }
     package func u32(_ offset: Int) -> UInt32 {
         guard bytes.count >= offset + 4 else { return 0 }

@@ -1,13 +1,16 @@
-# For the scripts beside it: `serve` starts the built server on a free port, and lets it end with the script.
-serve() {
-    folder=$(mktemp -d)
-    trap 'kill "$server" 2> /dev/null || true; wait "$server" 2> /dev/null || true; rm -rf "$folder"' EXIT
-    # Thousands of small changes: what is tested here is the protocol, so nobody waits for the disk.
-    printf '[[volume]]\nname = "default"\ndurability = "memory"\n' > "$folder/proxyfs.toml"
-    # Port 0 switches the front end off, so a free one is looked for.
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    .build/release/proxyfs serve --config "$folder/proxyfs.toml" --data "$folder/data" --nfs-port 0 --http-port 0 \
-        --admin-port 0 --smb-port "$port" --user torture:secret --user other:secret2 > "$folder/log" 2>&1 < /dev/null &
+# For the scripts beside it: `serve` starts the built server on a free port ($port), and lets it end with the script; `serve_all`
+# one that serves NFS and HTTP, too ($nfs_port, $http_port). $folder is its own, and $server its process; `end` ends it sooner.
+program=${PROXYFS:-$PWD/.build/release/proxyfs}
+server='' folder=''
+end() {
+    [ -z "$server" ] || { kill "$server" 2> /dev/null || true; wait "$server" 2> /dev/null || true; }
+    [ -z "$folder" ] || rm -rf "$folder"
+    server='' folder=''
+}
+trap end EXIT
+start() {
+    "$program" serve --config "$folder/proxyfs.toml" --data "$folder/data" --admin-port 0 --smb-port "$port" \
+        --user torture:secret --user other:secret2 "$@" > "$folder/log" 2>&1 < /dev/null &
     server=$!
     for _ in $(seq 100); do
         ! grep -q '^proxyfs: ready' "$folder/log" || return 0
@@ -15,4 +18,22 @@ serve() {
     done
     tail -n 20 "$folder/log" >&2
     return 1
+}
+prepare() {
+    folder=$(mktemp -d)
+    # Thousands of small changes: what is tested here is the protocol, so nobody waits for the disk.
+    printf '[[volume]]\nname = "default"\ndurability = "memory"\n' > "$folder/proxyfs.toml"
+    # Port 0 switches a front end off, so free ones are looked for.
+    read -r port nfs_port http_port < <(python3 -c '
+import socket
+sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+print(*(s.getsockname()[1] for s in sockets))')
+}
+serve() {
+    prepare
+    start --nfs-port 0 --http-port 0
+}
+serve_all() {
+    prepare
+    start --nfs-port "$nfs_port" --http-port "$http_port"
 }

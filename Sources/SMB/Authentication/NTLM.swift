@@ -8,6 +8,8 @@ package enum NTLM {
     /// Of a user's, a domain's, a host's name in UTF-16.
     static let nameBytesMax = 1024
     static let responseMax = 32 << 10
+    /// Of a client's first message: it has room for two names and a version.
+    package static let negotiateMax = 2 << 10
 
     package struct Flags: OptionSet, Sendable {
         package let rawValue: UInt32

@@ -29,6 +29,8 @@ struct NTLMAcceptor {
             do throws(BytesError) {
                 guard bytes.count >= 12 else { return .malformed }
                 if bytes[8] == 1 {
+                    // It is kept until the answer comes, of whoever it may be.
+                    guard token.count <= NTLM.negotiateMax else { return .malformed }
                     let negotiate = try NTLM.Negotiate(reading: bytes)
                     return .challenge(respond(to: negotiate, token, random: random, time: time))
                 }

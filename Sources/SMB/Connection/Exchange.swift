@@ -341,6 +341,12 @@ final class Exchange: @unchecked Sendable {
     private func hold() {
         guard let stream else { return }
         stream.hold(self, header.messageID)
+        // Whoever waits keeps no room for an answer: it is made again when there is one. Many watches, each with room for much,
+        // would else be all that a connection may hold.
+        if lastReply == 0 {
+            reply = small
+            reply.count = Self.lead
+        }
         guard !isHeld else { return }
         isHeld = true
         if block == nil {

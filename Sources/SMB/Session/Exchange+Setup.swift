@@ -248,6 +248,13 @@ extension Exchange {
         guard let session, let path = UTF16Name.string(request.path), let slash = path.lastIndex(of: "\\") else {
             throw .status(.badNetworkName)
         }
+        // In the latest dialect this is what proves that nobody changed the negotiation ([MS-SMB2] 3.3.5.7).
+        if stream?.negotiation.dialect == .v311, session.keys != nil, encryptedBy == nil,
+            !header.flags.contains(.signed)
+        {
+            closeConnection()
+            throw .status(.accessDenied)
+        }
         let name = String(path[path.index(after: slash)...])
         let share = try share(named: name, for: session.user)
         if share.requiresEncryption {

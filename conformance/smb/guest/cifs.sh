@@ -29,9 +29,35 @@ try() {
     umount /mnt/s
     echo "cifs: $name works"
 }
-try "3.1.1" vers=3.1.1
-try "3.1.1 signed" vers=3.1.1,sign
-try "3.1.1 encrypted" vers=3.1.1,seal
-try "3.0" vers=3.0
-try "2.1" vers=2.1
+for version in 3.1.1 3.0.2 3.0 2.1; do
+    try "$version" "vers=$version"
+    try "$version signed" "vers=$version,sign"
+    [ "$version" = 2.1 ] || try "$version sealed" "vers=$version,seal"
+done
+# What must be sealed is not mounted otherwise, and is when it is.
+! mount -t cifs "//$server/sealed" /mnt/s -o "port=$SMB_PORT,username=torture,password=secret,vers=2.1" 2> /dev/null
+mount -t cifs "//$server/sealed" /mnt/s -o "port=$SMB_PORT,username=torture,password=secret,vers=3.1.1,seal"
+echo sealed > /mnt/s/sealed
+[ "$(cat /mnt/s/sealed)" = sealed ]
+rm /mnt/s/sealed
+umount /mnt/s
+! mount -t cifs "//$server/default" /mnt/s -o "port=$SMB_PORT,username=torture,password=wrong,vers=3.1.1" 2> /dev/null
+# Two mounts are two clients: what one does the other sees, and a lock of one binds the other.
+mkdir -p /mnt/a /mnt/b
+options="port=$SMB_PORT,username=torture,password=secret,vers=3.1.1,nosharesock,actimeo=0"
+mount -t cifs "//$server/default" /mnt/a -o "$options"
+mount -t cifs "//$server/default" /mnt/b -o "$options"
+for i in $(seq 20); do
+    echo "one $i" > /mnt/a/shared
+    [ "$(cat /mnt/b/shared)" = "one $i" ]
+    echo "two $i" > /mnt/b/shared
+    [ "$(cat /mnt/a/shared)" = "two $i" ]
+done
+exec 9> /mnt/a/locked
+flock -n 9
+! flock -n /mnt/b/locked true
+exec 9>&-
+flock -w 10 /mnt/b/locked true
+rm /mnt/a/shared /mnt/b/locked
+umount /mnt/a /mnt/b
 echo "cifs: passed"
