@@ -408,7 +408,12 @@ extension FileWork {
             }
             guard let version = try await shelved(bucket, key.bytes, id),
                 let home = try await shelfHome(bucket, make: false)
-            else { return nil }
+            else {
+                // Between the two looks it may have come from the shelf to its key.
+                let again = try await self.current(bucket, key)
+                guard again?.file.file == current?.file.file, again?.file.change == current?.file.change else { continue }
+                return nil
+            }
             try await requireUnlocked(version.file, bypasses: bypasses)
             if version.isMark, current == nil, let newest = try await newestShelved(bucket, key.bytes),
                 newest.id == id, let before = try await shelvedBehind(home, newest), !before.isMark
