@@ -89,13 +89,22 @@ extension S3Call {
                 let tag = element.text("ETag")
             else { throw S3Error(.malformedXML) }
             if let last = named.last, number <= last.number { throw S3Error(.invalidPartOrder) }
-            var part = Named(number: number, tag: tag.filter { $0 != "\"" }, sum: nil)
-            for algorithm in ChecksumAlgorithm.allCases {
-                if let value = element.text(algorithm.element.description) { part.sum = (algorithm, value) }
+            var part = Named(number: number, tag: Self.unquoted(tag), sum: nil)
+            // There may be ten thousand of them, and most say no more.
+            if element.children.count > 2 {
+                for algorithm in ChecksumAlgorithm.allCases {
+                    if let value = element.text(algorithm.element.description) { part.sum = (algorithm, value) }
+                }
             }
             named.append(part)
         }
         return named
+    }
+
+    private static func unquoted(_ tag: String) -> String {
+        let bytes = tag.utf8
+        guard bytes.contains(UInt8(ascii: "\"")) else { return tag }
+        return String(decoding: bytes.filter { $0 != UInt8(ascii: "\"") }, as: UTF8.self)
     }
 
     /// The parts as they lie there, and what is said of all of them together.

@@ -411,7 +411,9 @@ extension FileWork {
             else {
                 // Between the two looks it may have come from the shelf to its key.
                 let again = try await self.current(bucket, key)
-                guard again?.file.file == current?.file.file, again?.file.change == current?.file.change else { continue }
+                guard again?.file.file == current?.file.file, again?.file.change == current?.file.change else {
+                    continue
+                }
                 return nil
             }
             try await requireUnlocked(version.file, bypasses: bypasses)
