@@ -46,7 +46,11 @@ extension Configuration {
             ports.https = section.integer("https", default: ports.https, in: 0...65_535)
             ports.admin = section.integer("admin", default: ports.admin, in: 0...65_535)
         }
-        root.section("tls") { tls = Self.tls(&$0) }
+        root.section("tls") {
+            tls = Self.tls(&$0)
+            tlsClients.authorities = $0.optionalString("client_authorities")
+            tlsClients.isRequired = $0.boolean("client_required", default: false)
+        }
         root.section("http") { section in
             http.domains = section.strings("domains", default: http.domains, countMax: Self.domainsMax)
             http.region = section.string("region", default: http.region, lengthMax: 64)
@@ -193,6 +197,11 @@ extension Configuration {
             report(
                 "ports.https is set, but there is no certificate: set tls.certificate and tls.key, or "
                     + "tls.self_signed", "ports.https")
+        }
+        if tlsClients.isRequired, tlsClients.authorities == nil {
+            report(
+                "certificates of clients are required, but no authority for them is named: set tls.client_authorities",
+                "tls.client_required")
         }
         let listeners = ports.named.filter { $0.port != 0 }
         if listeners.isEmpty { report("every port is 0: there is nothing to serve", "ports.nfs") }

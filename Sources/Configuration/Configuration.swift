@@ -6,6 +6,7 @@ public struct Configuration: Sendable, Equatable {
     public var ports = Ports()
     public var data = "./data"
     public var tls = TLS.off
+    public var tlsClients = TLSClients()
     public var http = HTTP()
     public var kerberos = Kerberos()
     public var log = Log()
@@ -47,6 +48,14 @@ public struct Configuration: Sendable, Equatable {
         public var keytab: String?
         /// `NAME@REALM` of these is user NAME.
         public var realms: [String] = []
+    }
+
+    /// What clients of https have to show.
+    public struct TLSClients: Sendable, Equatable {
+        /// A file with the authorities (PEM) whose clients are trusted; nil: nobody is asked.
+        public var authorities: String?
+        /// Refuses clients without a certificate.
+        public var isRequired = false
     }
 
     public enum TLS: Sendable, Equatable {

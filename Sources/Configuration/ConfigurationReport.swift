@@ -17,6 +17,8 @@ extension LoadedConfiguration {
             row("tls.certificate", certificate)
             row("tls.key", key)
         }
+        row("tls.client_authorities", c.tlsClients.authorities ?? "none")
+        row("tls.client_required", "\(c.tlsClients.isRequired)")
         row("http.domains", c.http.domains.isEmpty ? "none" : c.http.domains.joined(separator: ", "))
         row("http.region", c.http.region)
         row("kerberos.keytab", c.kerberos.keytab ?? "none")

@@ -138,6 +138,8 @@ final class FileTable: @unchecked Sendable {
     private let tails = Atomic<Int>(0)
     /// How often pieces went into the tree.
     private let flushes = Atomic<UInt64>(0)
+    /// How often a file was locked or shelved: who looked whether one may be written to looks again.
+    private let stops = Atomic<UInt64>(0)
     let bytesMax: Int
 
     init(bytesMax: Int) { self.bytesMax = bytesMax }
@@ -149,6 +151,10 @@ final class FileTable: @unchecked Sendable {
     @inline(__always) var hasDirty: Bool { dirtyPieces.load(ordering: .acquiring) > 0 }
     @inline(__always) var bytes: Int { dirtyBytes.load(ordering: .relaxed) }
     @inline(__always) var flushCount: UInt64 { flushes.load(ordering: .acquiring) }
+
+    @inline(__always) var stopCount: UInt64 { stops.load(ordering: .acquiring) }
+    /// Behind the shard's lock of the file that was.
+    func stop() { stops.wrappingAdd(1, ordering: .releasing) }
 
     private func counted(_ pieces: Int, _ bytes: Int) {
         dirtyPieces.wrappingAdd(pieces, ordering: .releasing)
@@ -205,13 +211,14 @@ final class FileTable: @unchecked Sendable {
     }
 
     /// Takes in one write; `range` says where its bytes are if they went to a segment already. False: too much is
-    /// dirty, or the file is being worked on.
+    /// dirty, the file is being worked on, or one was locked since `stopCount` was `stops`.
     func add(
-        _ inode: UInt64, _ offset: UInt64, _ bytes: UnsafeRawBufferPointer, _ range: SegmentRange?, _ time: Int64
+        _ inode: UInt64, _ offset: UInt64, _ bytes: UnsafeRawBufferPointer, _ range: SegmentRange?, _ time: Int64,
+        since stops: UInt64
     ) -> Bool {
         shard(inode).withLock { states in
             let state = states[inode] ?? State()
-            guard state.mayTake else { return false }
+            guard state.mayTake, stops == stopCount else { return false }
             states[inode] = state
             if range == nil, let more = Self.extend(state, offset, bytes, time) {
                 counted(0, more)

@@ -60,7 +60,7 @@ extension Editing {
         _ from: UInt64, _ now: Int64
     ) throws(Halt) -> (done: UInt64, isLast: Bool) {
         let origin = try regularFile(source)
-        var inode = try regularFile(target)
+        var inode = try freeFile(target)
         // As far as the source goes, at most.
         let available = origin.size > sourceOffset ? origin.size - sourceOffset : 0
         let all = min(length, available)

@@ -14,7 +14,8 @@ extension LogFS {
         guard offset <= Limits.fileBytesMax, UInt64(bytes.count) <= Limits.fileBytesMax - offset else {
             return .refused(.fileTooBig)
         }
-        let checked = read(request.reader) { (records) throws(Halt) in _ = try records.regularFile(id) }
+        let stops = files.stopCount
+        let checked = read(request.reader) { (records) throws(Halt) in _ = try records.freeFile(id) }
         guard case .done = checked, bytes.count > 0 else { return checked }
         // It would never get anywhere.
         guard !headhunter.isReadOnly else { return .failed(.readOnly("the volume was opened to be read only")) }
@@ -26,7 +27,7 @@ extension LogFS {
             range = headhunter.append(bytes, heat: .large)
             guard range != nil else { return .full }
         }
-        guard files.add(id.inode, offset, bytes, range, request.now) else {
+        guard files.add(id.inode, offset, bytes, range, request.now, since: stops) else {
             if let range { headhunter.discard(range) }
             return .busy
         }
@@ -223,6 +224,18 @@ extension Records {
         let inode = try inode(id)
         guard inode.type == .file else { throw .refused(inode.isDirectory ? .isDirectory : .wrongType) }
         return inode
+    }
+
+    /// The same for who changes its data: locked files and older versions stay what they are, and so do their streams.
+    func freeFile(_ id: FileID) throws(Halt) -> Inode {
+        let inode = try regularFile(id)
+        try requireFree(inode)
+        if inode.isStream, let owner = try self.inode(inode.cookie) { try requireFree(owner) }
+        return inode
+    }
+
+    func requireFree(_ inode: Inode) throws(Halt) {
+        guard !inode.has(Inode.isLocked | Inode.isShelved) || inode.isDirectory else { throw .refused(.locked) }
     }
 }
 

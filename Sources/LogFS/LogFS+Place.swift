@@ -35,24 +35,26 @@ extension LogFS {
             guard range != nil else { return .full }
         }
         let epoch = headhunter.epoch
-        let attempt = change(request.reader) { (edit) throws(Halt) -> Placed in
-            try needSpace()
-            var home = try edit.directory(directory)
-            try LogFS.check(name)
-            guard home.links > 0 else { throw .refused(.stale) }
-            var inode = Inode()
-            inode.number = try edit.number(&home)
-            inode.generation = epoch
-            inode.begin(new, request.now)
-            try edit.putContent(&inode, content, range)
-            try edit.putAttributes(&inode, attributes)
-            inode.seal = seal
-            return try edit.place(&inode, &home, name, expected, shelf, request.now)
+        let attempt = shelving(request.reader, shelf, expected) {
+            change(request.reader) { (edit) throws(Halt) -> Placed in
+                try needSpace()
+                var home = try edit.directory(directory)
+                try LogFS.check(name)
+                guard home.links > 0 else { throw .refused(.stale) }
+                var inode = Inode()
+                inode.number = try edit.number(&home)
+                inode.generation = epoch
+                inode.begin(new, request.now)
+                try edit.putContent(&inode, content, range)
+                try edit.putAttributes(&inode, attributes)
+                inode.seal = seal
+                return try edit.place(&inode, &home, name, expected, shelf, request.now)
+            }
         }
         guard case .done(let placed, _) = attempt else {
             switch attempt {
             // The same call comes again: its content need not be stored once more.
-            case .missing, .full: memos[request.reader].appended = range
+            case .missing, .full, .busy: memos[request.reader].appended = range
             default: if let range { headhunter.discard(range) }
             }
             return attempt
@@ -105,17 +107,19 @@ extension LogFS {
         expected: Expected = .anything, shelf: Shelf? = nil
     ) -> Attempt<Placed> {
         if files.isDirty(file.inode) { return busy(request.reader, file.inode) }
-        let attempt = change(request.reader) { (edit) throws(Halt) -> Placed in
-            var home = try edit.directory(directory)
-            try LogFS.check(name)
-            guard home.links > 0 else { throw .refused(.stale) }
-            var inode = try edit.regularFile(file)
-            guard inode.links == 0 else { throw .refused(.exists) }
-            edit.delete(edit.scratch.key(0, .orphan, inode.number))
-            inode.modified = request.now
-            edit.touch(&inode, request.now)
-            inode.seal = seal
-            return try edit.place(&inode, &home, name, expected, shelf, request.now)
+        let attempt = shelving(request.reader, shelf, expected) {
+            change(request.reader) { (edit) throws(Halt) -> Placed in
+                var home = try edit.directory(directory)
+                try LogFS.check(name)
+                guard home.links > 0 else { throw .refused(.stale) }
+                var inode = try edit.regularFile(file)
+                guard inode.links == 0 else { throw .refused(.exists) }
+                edit.delete(edit.scratch.key(0, .orphan, inode.number))
+                inode.modified = request.now
+                edit.touch(&inode, request.now)
+                inode.seal = seal
+                return try edit.place(&inode, &home, name, expected, shelf, request.now)
+            }
         }
         if case .done(let placed, _) = attempt, let other = placed.other { forget(other) }
         return attempt
@@ -196,21 +200,18 @@ extension Editing {
         var other: Inode?
         let there = try entry(home.number, name)
         if let there {
-            guard expected != .nothing else { throw .refused(.exists) }
             guard var old = try self.inode(there.inode) else { throw .refused(.stale) }
-            if case .file(let id, let change) = expected, old.id != id || old.change != change {
-                throw .refused(.stale)
-            }
+            try expected.check(old)
             guard !old.isDirectory else { throw .refused(.isDirectory) }
             if let shelf, old.type == .file {
                 away.here = -(try shelve(&old, there, from: home.number, to: shelf, nil, 0, now))
             } else {
-                away = try detach(&old, from: home.number, there, now)
+                away = try detach(&old, from: home.number, there, now, endsLock: expected.endsLock)
             }
             deleteEntry(home.number, name, there)
             other = old
-        } else if case .file = expected {
-            throw .refused(.noEntry)
+        } else {
+            try expected.check(nil)
         }
         inode.links = 1
         inode.parent = home.number

@@ -76,9 +76,9 @@ struct Detached {
 
 extension Editing {
     /// Takes one name from a file: the file goes with the last one, at once or when it is closed. The keys of the
-    /// entry and the directory's record are the caller's.
+    /// entry and the directory's record are the caller's. `endsLock`: a lock that it has is in nobody's way.
     func detach(
-        _ inode: inout Inode, from directory: UInt64, _ entry: Entry, _ now: Int64
+        _ inode: inout Inode, from directory: UInt64, _ entry: Entry, _ now: Int64, endsLock: Bool = false
     ) throws(Halt) -> Detached {
         touch(&inode, now)
         if inode.isDirectory {
@@ -100,7 +100,7 @@ extension Editing {
             end(&inode)
             return Detached(here: Totals(directories: -1), elsewhere: nil)
         }
-        guard !inode.has(Inode.isLocked) else { throw .refused(.locked) }
+        guard endsLock || !inode.has(Inode.isLocked) else { throw .refused(.locked) }
         try inode.loseLink()
         let isHome = inode.parent == directory && inode.cookie == entry.cookie
         if inode.has(Inode.hasLinkRecords) {

@@ -47,12 +47,16 @@ extension LogFS {
             }
             var move = try Move(edit, source, name, target, newName)
             try move.check(edit, mode)
-            try move.check(expected)
+            try expected.check(move.other)
             // Two names of one file: nothing happens.
             if let there = move.there, there.inode == move.entry.inode {
                 return Renamed(inode: move.inode, other: move.inode, source: move.source, target: move.target)
             }
-            if mode == .exchange { try move.exchange(edit, request.now) } else { try move.go(edit, request.now) }
+            if mode == .exchange {
+                try move.exchange(edit, request.now)
+            } else {
+                try move.go(edit, request.now, endsLock: expected.endsLock)
+            }
             try edit.remember(request, move.inode.number)
             return Renamed(inode: move.inode, other: move.other, source: move.source, target: move.target)
         }
@@ -118,27 +122,17 @@ private struct Move {
         }
     }
 
-    func check(_ expected: Expected) throws(Halt) {
-        switch expected {
-        case .anything: break
-        case .nothing: guard there == nil else { throw .refused(.exists) }
-        case .file(let id, let change):
-            guard let other else { throw .refused(.noEntry) }
-            guard other.id == id, other.change == change else { throw .refused(.stale) }
-        }
-    }
-
     private func checkPlace(_ edit: Editing, _ directory: Inode, _ place: Int32) throws(Halt) {
         let slot = try edit.slot(directory.number)
         guard !edit.writer.totals.isAncestor(slot, of: place) else { throw .refused(.loop) }
         guard edit.writer.totals.depth(place) < Limits.depthMax else { throw .refused(.tooDeep) }
     }
 
-    mutating func go(_ edit: Editing, _ now: Int64) throws(Halt) {
+    mutating func go(_ edit: Editing, _ now: Int64, endsLock: Bool) throws(Halt) {
         var elsewhere: UInt64?
         var leaves = Totals()
         if let there, var other {
-            let away = try edit.detach(&other, from: target.number, there, now)
+            let away = try edit.detach(&other, from: target.number, there, now, endsLock: endsLock)
             edit.deleteEntry(target.number, newName, there)
             if other.isDirectory { try target.loseLink() }
             leaves = away.here

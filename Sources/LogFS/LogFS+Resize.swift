@@ -64,6 +64,7 @@ extension LogFS {
             if try edit.answer(request) != nil {
                 return Step(isDone: true, inode: inode, place: size)
             }
+            inode = try edit.freeFile(id)
             let old = inode.size
             var isDone = true
             inode.modified = now
@@ -157,7 +158,7 @@ extension LogFS {
                 let from = place
                 let (step, number) = try await run { reader in
                     self.change(reader) { (edit) throws(Halt) -> Step in
-                        var inode = try edit.regularFile(id)
+                        var inode = try edit.freeFile(id)
                         let end = min(offset + length, inode.size)
                         var covered = end
                         if from < end {

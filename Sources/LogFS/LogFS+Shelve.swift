@@ -14,48 +14,84 @@ public struct Shelf {
 /// Older versions of files: a file leaves its name and gets another one in the same change, so that there is no moment,
 /// and no crash, at which it has none or the name leads to nothing.
 extension LogFS {
-    /// An extended attribute of this name locks a file: `detach` lets it go by no name. Who may, removes the attribute
-    /// first.
+    /// An extended attribute of this name locks a file: no change of its data is made, and `detach` lets it go by no name. Who may
+    /// end the lock removes the attribute, or the name with it (`Expected.judged`).
     static let lockName = Array("proxyfs.lock".utf8)
 
+    /// Makes a change from which on nobody may write to the file: with nothing written that is not in the tree, and nobody at
+    /// work on it.
+    func stopping<Value>(_ reader: Int, _ inode: UInt64, _ change: () -> Attempt<Value>) -> Attempt<Value> {
+        let attempt = files.locked(inode) { state -> Attempt<Value>? in
+            guard state.map({ $0.pieces.isEmpty && !$0.isBusy }) ?? true else { return nil }
+            let attempt = change()
+            // A write that found the file free before this goes in nowhere after it.
+            if case .done = attempt { files.stop() }
+            return attempt
+        }
+        return attempt ?? busy(reader, inode)
+    }
+
+    /// The same of a change by which a file goes to a shelf.
+    func shelving<Value>(
+        _ reader: Int, _ shelf: Shelf?, _ expected: Expected, _ change: () -> Attempt<Value>
+    ) -> Attempt<Value> {
+        guard shelf != nil, let compared = expected.compared else { return change() }
+        return stopping(reader, compared.id.inode, change)
+    }
+
     /// Takes a name away from a file that is expected there; it goes to the shelf if there is one and the file is a regular
-    /// one. `marker`: an empty file of this name that the same change leaves on the shelf.
+    /// one. `marker`: an empty file that the same change makes, in the directory of the shelf if there is one.
     public func withdraw(
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, expected: Expected,
-        to shelf: Shelf?, leaving marker: (name: UnsafeRawBufferPointer, file: NewFile)?
+        to shelf: Shelf?, leaving marker: ShelfMarker?
     ) -> Attempt<Removed> {
         let epoch = headhunter.epoch
-        let attempt = change(request.reader) { (edit) throws(Halt) -> Removed in
-            var home = try edit.directory(directory)
-            try LogFS.check(name)
-            guard expected != .nothing else { throw .refused(.exists) }
-            guard let entry = try edit.entry(home.number, name), var inode = try edit.inode(entry.inode) else {
-                throw .refused(.noEntry)
-            }
-            if case .file(let id, let change) = expected, inode.id != id || inode.change != change {
-                throw .refused(.stale)
-            }
-            guard !inode.isDirectory else { throw .refused(.isDirectory) }
-            let slot = try edit.slot(home.number)
-            var elsewhere: UInt64?
-            var leaves: Totals
-            if let shelf, inode.type == .file {
+        let attempt = shelving(request.reader, shelf, expected) {
+            change(request.reader) { (edit) throws(Halt) -> Removed in
+                var home = try edit.directory(directory)
+                try LogFS.check(name)
+                guard expected != .nothing else { throw .refused(.exists) }
+                guard let entry = try edit.entry(home.number, name), var inode = try edit.inode(entry.inode) else {
+                    throw .refused(.noEntry)
+                }
+                try expected.check(inode)
+                guard !inode.isDirectory else { throw .refused(.isDirectory) }
                 if marker != nil { try needSpace() }
-                leaves = -(try edit.shelve(&inode, entry, from: home.number, to: shelf, marker, epoch, request.now))
-            } else {
-                let away = try edit.detach(&inode, from: home.number, entry, request.now)
-                (leaves, elsewhere) = (away.here, away.elsewhere)
+                let slot = try edit.slot(home.number)
+                var elsewhere: UInt64?
+                var leaves: Totals
+                if let shelf, inode.type == .file {
+                    leaves = -(try edit.shelve(&inode, entry, from: home.number, to: shelf, marker, epoch, request.now))
+                } else {
+                    if let marker { try edit.leave(marker, besides: home.number, epoch, request.now) }
+                    let away = try edit.detach(
+                        &inode, from: home.number, entry, request.now, endsLock: expected.endsLock)
+                    (leaves, elsewhere) = (away.here, away.elsewhere)
+                }
+                edit.deleteEntry(home.number, name, entry)
+                home.modified = request.now
+                edit.touch(&home, request.now)
+                edit.count(&home, slot, leaves)
+                edit.store(home)
+                if let elsewhere { try edit.count(in: elsewhere, inode.load) }
+                return Removed(inode: inode, directory: home)
             }
-            edit.deleteEntry(home.number, name, entry)
-            home.modified = request.now
-            edit.touch(&home, request.now)
-            edit.count(&home, slot, leaves)
-            edit.store(home)
-            if let elsewhere { try edit.count(in: elsewhere, inode.load) }
-            return Removed(inode: inode, directory: home)
         }
         if case .done(let removed, _) = attempt { forget(removed.inode) }
         return attempt
+    }
+}
+
+/// An empty file that says that from then on there was none. The name is read until the call returns.
+public struct ShelfMarker {
+    public var directory: FileID
+    public var name: UnsafeRawBufferPointer
+    public var file: NewFile
+
+    public init(directory: FileID, name: UnsafeRawBufferPointer, file: NewFile) {
+        self.directory = directory
+        self.name = name
+        self.file = file
     }
 }
 
@@ -64,7 +100,7 @@ extension Editing {
     /// at home; the entry there and the directory's record are the caller's.
     func shelve(
         _ inode: inout Inode, _ entry: Entry, from home: UInt64, to shelf: Shelf,
-        _ marker: (name: UnsafeRawBufferPointer, file: NewFile)?, _ epoch: UInt64, _ now: Int64
+        _ marker: ShelfMarker?, _ epoch: UInt64, _ now: Int64
     ) throws(Halt) -> Totals {
         var target = try directory(shelf.directory)
         guard target.links > 0 else { throw .refused(.stale) }
@@ -84,14 +120,8 @@ extension Editing {
         let share = Totals(files: 1) + (isHome ? inode.load : Totals())
         var comes = share
         if let marker {
-            var mark = Inode()
-            mark.number = try number(&target)
-            mark.generation = epoch
-            mark.begin(marker.file, now)
-            mark.links = 1
-            mark.parent = target.number
-            mark.cookie = try enter(mark, marker.name, &target)
-            store(mark)
+            guard marker.directory == shelf.directory else { throw .refused(.invalid) }
+            try enter(marker, &target, epoch, now)
             comes += Totals(files: 1)
         }
         target.modified = now
@@ -99,6 +129,32 @@ extension Editing {
         count(&target, slot, comes)
         store(target)
         return share
+    }
+
+    /// The same without a file that goes there.
+    func leave(_ marker: ShelfMarker, besides home: UInt64, _ epoch: UInt64, _ now: Int64) throws(Halt) {
+        var target = try directory(marker.directory)
+        guard target.links > 0 else { throw .refused(.stale) }
+        guard target.number != home else { throw .refused(.invalid) }
+        let slot = try slot(target.number)
+        try enter(marker, &target, epoch, now)
+        target.modified = now
+        touch(&target, now)
+        count(&target, slot, Totals(files: 1))
+        store(target)
+    }
+
+    private func enter(
+        _ marker: ShelfMarker, _ target: inout Inode, _ epoch: UInt64, _ now: Int64
+    ) throws(Halt) {
+        var mark = Inode()
+        mark.number = try number(&target)
+        mark.generation = epoch
+        mark.begin(marker.file, now)
+        mark.links = 1
+        mark.parent = target.number
+        mark.cookie = try enter(mark, marker.name, &target)
+        store(mark)
     }
 
     private func enter(

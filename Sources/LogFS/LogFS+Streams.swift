@@ -38,6 +38,7 @@ extension LogFS {
                 guard mayExist else { throw .refused(.exists) }
                 return there
             }
+            try edit.requireFree(file)
             guard file.streams < UInt32(Limits.streamsMax) else { throw .refused(.tooManyAttributes) }
             if file.extras == 0 { file.extras = try edit.fork() }
             var record = try edit.subvolume()
@@ -75,6 +76,7 @@ extension LogFS {
             try Self.checkAttribute(name)
             var file = try edit.inode(id)
             guard var stream = try edit.stream(file, name) else { throw .refused(.noEntry) }
+            try edit.requireFree(file)
             edit.delete(edit.scratch.key(file.extras | KeyLayout.forkSpace, .stream, name))
             edit.touch(&stream, request.now)
             edit.end(&stream)
@@ -99,6 +101,7 @@ extension LogFS {
             try Self.checkAttribute(newName)
             var file = try edit.inode(id)
             guard let stream = try edit.stream(file, name) else { throw .refused(.noEntry) }
+            try edit.requireFree(file)
             guard try edit.stream(file, newName) == nil else { throw .refused(.exists) }
             edit.delete(edit.scratch.key(file.extras | KeyLayout.forkSpace, .stream, name))
             edit.putStream(file.extras, newName, stream.number)

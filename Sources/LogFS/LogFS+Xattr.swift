@@ -90,7 +90,9 @@ extension LogFS {
             if try edit.answer(request) != nil { return try edit.inode(id) }
             try Self.checkAttribute(name)
             guard value.count <= Limits.xattrValueBytesMax else { throw .refused(.attributeTooBig) }
+            // A lock comes by `setLock`, or it could come between a write and its flush.
             var inode = try edit.inode(id)
+            guard inode.isDirectory || !name.elementsEqual(Self.lockName) else { throw .refused(.invalid) }
             let old = try edit.removeAttribute(inode, name)
             if mode == .create, old != nil { throw .refused(.exists) }
             if mode == .replace, old == nil { throw .refused(.noAttribute) }
@@ -108,6 +110,35 @@ extension LogFS {
             return inode
         }
         return complete(attempt, since: glance, request.reader)
+    }
+
+    /// Sets, replaces or takes away a file's lock, if nothing has happened to the file since its counter was `changed`. `.busy` while
+    /// it has data that is not flushed: what is locked is what was seen.
+    public func setLock(_ request: Request, _ id: FileID, _ value: [UInt8]?, since changed: UInt64) -> Attempt<Inode> {
+        stopping(request.reader, id.inode) {
+            change(request.reader) { (edit) throws(Halt) -> Inode in
+                var inode = try edit.regularFile(id)
+                guard inode.change == changed else { throw .refused(.stale) }
+                try Self.lockName.withUnsafeBytes { name in
+                    Result { () throws(Halt) in
+                        let old = try edit.removeAttribute(inode, name)
+                        inode.xattrBytes -= min(inode.xattrBytes, old ?? 0)
+                        inode.flags &= ~Inode.isLocked
+                        guard let value else { return }
+                        let bytes = UInt32(name.count + value.count)
+                        guard value.count <= Limits.xattrValueBytesMax, inode.xattrBytes + bytes <= Limits.xattrBytesMax
+                        else { throw .refused(.tooManyAttributes) }
+                        if inode.extras == 0 { inode.extras = try edit.fork() }
+                        value.withUnsafeBytes { edit.putAttribute(inode.extras | KeyLayout.forkSpace, name, $0) }
+                        inode.xattrBytes += bytes
+                        inode.flags |= Inode.isLocked
+                    }
+                }.get()
+                edit.touch(&inode, request.now)
+                edit.store(inode)
+                return inode
+            }
+        }
     }
 
     @discardableResult

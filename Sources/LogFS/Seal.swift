@@ -22,6 +22,28 @@ public enum Expected: Equatable, Sendable {
     case nothing
     /// This file, not changed since its counter was that.
     case file(FileID, change: UInt64)
+    /// The same, and a lock that it has may go with it: who calls has looked at the lock as it was at that counter.
+    case judged(FileID, change: UInt64)
+
+    var compared: (id: FileID, change: UInt64)? {
+        switch self {
+        case .anything, .nothing: nil
+        case .file(let id, let change), .judged(let id, let change): (id, change)
+        }
+    }
+
+    /// Whether this is what is expected of the name.
+    func check(_ there: Inode?) throws(Halt) {
+        if self == .nothing, there != nil { throw .refused(.exists) }
+        guard let compared else { return }
+        guard let there else { throw .refused(.noEntry) }
+        guard there.id == compared.id, there.change == compared.change else { throw .refused(.stale) }
+    }
+
+    var endsLock: Bool {
+        if case .judged = self { return true }
+        return false
+    }
 }
 
 /// An extended attribute with its value.

@@ -119,7 +119,7 @@ extension Passthrough {
         switch expected {
         case .anything: break
         case .nothing: if there != nil { throw .refused(.exists) }
-        case .file(let file, let change):
+        case .file(let file, let change), .judged(let file, let change):
             guard let there else { throw .refused(.noEntry) }
             let found = try attributes(there)
             guard found.file == file, found.change == change else { throw .refused(.stale) }

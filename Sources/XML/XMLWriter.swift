@@ -49,17 +49,15 @@ package struct XMLWriter {
     }
 
     private mutating func close(_ name: StaticString) {
-        bytes += [UInt8(ascii: "<"), UInt8(ascii: "/")]
+        bytes.append(UInt8(ascii: "<"))
+        bytes.append(UInt8(ascii: "/"))
         name.withUTF8Buffer { bytes.append(contentsOf: $0) }
         bytes.append(UInt8(ascii: ">"))
     }
 
     /// Characters that XML 1.0 can not hold, in whatever form, become the sign for what is not shown.
     package mutating func append(_ text: some Collection<UInt8>) {
-        if text.allSatisfy({ $0 >= 0x20 && $0 < 0x7f && $0 != 0x26 && $0 != 0x3c && $0 != 0x3e && $0 != 0x22 }) {
-            bytes.append(contentsOf: text)
-            return
-        }
+        if text.withContiguousStorageIfAvailable({ appendShown($0) }) == true { return }
         for scalar in String(decoding: text, as: UTF8.self).unicodeScalars {
             switch scalar {
             case "&": bytes += "&amp;".utf8
@@ -72,5 +70,26 @@ package struct XMLWriter {
             default: bytes += String(scalar).utf8
             }
         }
+    }
+
+    /// Most texts are signs of ASCII that are shown, of which a few are written otherwise. False: this one is not.
+    private mutating func appendShown(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
+        for byte in text where byte < 0x20 || byte >= 0x7f { return false }
+        var start = 0
+        for index in text.indices {
+            let sign: StaticString
+            switch text[index] {
+            case UInt8(ascii: "&"): sign = "&amp;"
+            case UInt8(ascii: "<"): sign = "&lt;"
+            case UInt8(ascii: ">"): sign = "&gt;"
+            case UInt8(ascii: "\""): sign = "&quot;"
+            default: continue
+            }
+            bytes.append(contentsOf: UnsafeBufferPointer(rebasing: text[start..<index]))
+            sign.withUTF8Buffer { bytes.append(contentsOf: $0) }
+            start = index + 1
+        }
+        bytes.append(contentsOf: UnsafeBufferPointer(rebasing: text[start...]))
+        return true
     }
 }

@@ -145,6 +145,13 @@ private func issues(_ text: String, _ words: [String] = []) -> [String] {
             ), ("[tls]\nkey='k'", ["p.toml:2:5: tls.key: needs tls.certificate beside it"]),
             ("[tls]\ncertificate='k'", ["p.toml:2:13: tls.certificate: needs tls.key beside it"]),
             (
+                "[tls]\nclient_required=true",
+                [
+                    "p.toml:2:17: certificates of clients are required, but no authority for them is named: set "
+                        + "tls.client_authorities"
+                ]
+            ),
+            (
                 "[tls]\ncertificate='c'\nkey='k'\nself_signed=true",
                 ["p.toml:4:13: tls.self_signed: not together with a certificate"]
             ),

@@ -259,6 +259,73 @@ import Testing
         }
     }
 
+    /// By force and back again: each open is ended in its own volume, and nobody's else.
+    @Test func openOverMountings() {
+        Self.run { house in
+            let (rig, host, guest) = (house.rig, house.host, house.guest)
+            let inside = try await house.make("f", in: guest.root, of: guest)
+            let outside = try await house.make("o", in: host.root, of: host)
+            func open(_ volume: Volume, _ name: String, _ directory: FileID) async throws -> OpenHandle {
+                let intent = OpenIntent(.open, access: .readData, shared: .read, client: 1)
+                return try await rig.done {
+                    with(name) { volume.open(rig.caller(), in: directory, $0, intent) }
+                }.handle
+            }
+            try house.mount()
+            let first = try await open(host, "f", guest.root)
+            try house.unmount()
+            let other = try await open(host, "o", host.root)
+            try house.mount(isReadOnly: true)
+            let second = try await open(host, "f", guest.root)
+            let mounted = try #require(rig.hosted.tree.mounts.first?.guest)
+            _ = try await rig.done { host.close(rig.caller(), first) }
+            #expect(mounted.isInUse && guest.isOpen(inside) && host.isOpen(outside))
+            try house.unmount()
+            _ = try await rig.done { host.close(rig.caller(), second) }
+            #expect(!mounted.isInUse && !guest.isOpen(inside) && host.isOpen(outside))
+            #expect(await rig.error { host.close(rig.caller(), second) } == .stale)
+            _ = try await rig.done { host.close(rig.caller(), other) }
+            #expect(!host.isOpen(outside))
+        }
+    }
+
+    /// A guest's files are its own in every account, and its changes are waited for when it is mounted no more.
+    @Test func promisesOverUnmounting() {
+        Self.run { house in
+            let (rig, host, guest) = (house.rig, house.host, house.guest)
+            let file = try await house.make("f", in: guest.root, of: guest)
+            try house.mount()
+            #expect(host.fileSystem.isForeign(file) && !host.fileSystem.isForeign(host.root))
+            let own = try await rig.done {
+                with("own") {
+                    host.create(rig.caller(), in: host.root, $0, NewFile(type: .file, mode: 0o600))
+                }
+            }.file.file
+            // What lies in the volume itself waits for no guest.
+            #expect(host.newestChange(at: own) >> 63 == 0 && host.newestChange(at: file) >> 63 == 1)
+            let number = await rig.loop.task { () async -> UInt64 in
+                while true {
+                    switch with(
+                        "late",
+                        {
+                            host.create(rig.caller(), in: guest.root, $0, NewFile(type: .file, mode: 0o600))
+                        })
+                    {
+                    case .done(_, let number): return number
+                    case .refused: return 0
+                    case .lacks(let lack): try? await lack.supplied()
+                    }
+                }
+            }.value
+            #expect(number > 0)
+            try house.unmount()
+            try await host.settled(number, .log, on: rig.loop)
+            let isSafe = Heard<Bool>()
+            guest.fileSystem.whenSettled(guest.newestChange, .log, on: rig.loop) { isSafe.add($0 == nil) }
+            #expect(isSafe.all == [true])
+        }
+    }
+
     /// Opens by two ways against a list of them.
     @Test(arguments: [1, 2, 3, 4] as [UInt64])
     func opensByBothWays(seed: UInt64) {

@@ -96,6 +96,99 @@ import XML
         try await site.close()
     }
 
+    /// What a crash leaves of an upload whose object is there is nobody's, and goes.
+    @Test func endedUploadsGo() async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        _ = try site.request("PUT", "/bkt")
+        let upload = try #require(try site.request("POST", "/bkt/k?uploads").element("UploadId"))
+        let other = try #require(try site.request("POST", "/bkt/other?uploads").element("UploadId"))
+        #expect(try site.request("PUT", "/bkt/k?partNumber=1&uploadId=\(upload)", body: [1]).status == 200)
+        let bucket = try await site.find("bkt").file
+        let name = String(decoding: UploadPlace.name(ofBucket: bucket), as: UTF8.self)
+        _ = try await site.files(uid: 0) { volume, caller -> Attempt<Attributes> in
+            var caller = caller
+            caller.isServer = true
+            do throws(Halt) {
+                var place = volume.root
+                for name in [Volume.ownName, "uploads", name, upload.lowercased()] {
+                    place = try Array(name.utf8).withUnsafeBytes { volume.lookup(caller, in: place, $0) }.get().file
+                }
+                return volume.setExtendedAttribute(caller, place, "proxyfs.upload.key", nil)
+            } catch {
+                switch error {
+                case .refused(let error): return .refused(error)
+                case .lacks(let lack): return .lacks(lack)
+                }
+            }
+        }
+        #expect(try site.request("GET", "/bkt?uploads").elements("UploadId") == [other])
+        #expect(try site.request("GET", "/bkt/k?uploadId=\(upload)").code == "NoSuchUpload")
+        // Somebody may be at work on it still.
+        set(site, Self.start + 60)
+        await sweep(site)
+        let before = try await own(site)
+        #expect(before.contains { $0.hasSuffix("/00001") })
+        set(site, Self.start + 3600)
+        await sweep(site)
+        let after = try await own(site)
+        #expect(!after.contains { $0.hasSuffix("/00001") || $0.contains(upload.lowercased()) })
+        #expect(after.contains { $0.contains(other.lowercased()) })
+        try await site.close()
+    }
+
+    /// The paths of what the server keeps for itself.
+    private func own(_ site: Site) async throws -> [String] {
+        let home = try await site.files(uid: 0) { volume, caller in
+            var caller = caller
+            caller.isServer = true
+            return Array(Volume.ownName.utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) }
+        }.file
+        let found = Guarded<[String]>([])
+        _ = try await site.files(uid: 0) { volume, caller in
+            volume.listPaths(caller, below: home, from: [], prefix: [], limit: 100) { path, _ in
+                found.withLock { $0.append(String(decoding: path, as: UTF8.self)) }
+                return true
+            }
+        }
+        return found.withLock { $0 }
+    }
+
+    /// A version is older since it left its place: the times that a client gives to the newest one are no matter.
+    @Test func timesOfClientsEndNothing() async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        try site.versioned("bkt")
+        try put(
+            site,
+            """
+            <Rule><ID>a</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter>\
+            <NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration></Rule>
+            """)
+        let first = try site.put("/bkt/k", "first")
+        _ = try site.put("/bkt/k", "second")
+        let file = try await site.find("bkt/k").file
+        _ = try await site.files { volume, caller in
+            [UInt8(1)].withUnsafeBytes { volume.write(caller, file, at: 0, $0) }
+        }
+        var old = NewAttributes()
+        old.modified = 1
+        let times = old
+        _ = try await site.files { volume, caller in volume.setAttributes(caller, file, times) }
+        set(site, Self.start + 3600)
+        await sweep(site)
+        #expect(try site.versions("/bkt?versions") == ["k null*", "k \(first)"])
+        // The null one keeps its place in the order, too.
+        let third = try site.put("/bkt/k", "third")
+        #expect(try site.versions("/bkt?versions") == ["k \(third)*", "k null", "k \(first)"])
+        #expect(try site.request("DELETE", "/bkt/k?versionId=\(third)").status == 204)
+        #expect(try site.request("HEAD", "/bkt/k").field("x-amz-version-id") == "null")
+        set(site, Self.start + 2 * Self.day)
+        await sweep(site)
+        #expect(try site.versions("/bkt?versions") == ["k null*"])
+        try await site.close()
+    }
+
     @Test func versionsAndMarksEnd() async throws {
         let site = try await Site()
         set(site, Self.start)

@@ -114,6 +114,55 @@ import Testing
         try await site.close()
     }
 
+    /// Who may put an object may not lock it for that alone.
+    @Test func locksOfNewObjectsNeedTheirRights() async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        try site.versioned("bkt", lock: true)
+        let until = Timestamp.extended(nanoseconds: (Self.start + Self.day) * 1_000_000_000)
+        let retention = [
+            ("x-amz-object-lock-mode", "COMPLIANCE"), ("x-amz-object-lock-retain-until-date", until),
+        ]
+        let hold = [("x-amz-object-lock-legal-hold", "ON")]
+        func allow(_ actions: String) throws {
+            let policy =
+                "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":[\(actions)],\"Resource\":\"arn:aws:s3:::bkt/*\"}]}"
+            #expect(try site.request("PUT", "/bkt?policy", body: Array(policy.utf8)).status == 204)
+        }
+        func status(_ method: String, _ target: String, _ fields: [(String, String)]) throws -> Int {
+            try site.request(
+                method, target, fields, body: method == "PUT" ? [1] : [], key: "other", secret: "other-secret"
+            ).status
+        }
+        func anonymous(_ fields: [(String, String)]) throws -> Int {
+            let lines = fields.map { "\($0.0): \($0.1)\r\n" }.joined()
+            return try site.raw(
+                "PUT /bkt/nobody HTTP/1.1\r\nhost: 127.0.0.1\r\n\(lines)content-length: 1\r\n\r\n", [1]
+            ).status
+        }
+        try allow("\"s3:PutObject\"")
+        #expect(try status("PUT", "/bkt/o", []) == 200 && anonymous([]) == 200)
+        for fields in [retention, hold] {
+            #expect(try status("PUT", "/bkt/o", fields) == 403)
+            #expect(try status("POST", "/bkt/o?uploads", fields) == 403)
+            let copy = [("x-amz-copy-source", "/bkt/o"), ("x-amz-metadata-directive", "REPLACE")]
+            #expect(try status("PUT", "/bkt/o", fields + copy) == 403)
+            #expect(try anonymous(fields) == 403)
+        }
+        try allow("\"s3:PutObject\",\"s3:PutObjectRetention\"")
+        #expect(try status("PUT", "/bkt/o", hold) == 403 && anonymous(hold) == 403)
+        #expect(try status("PUT", "/bkt/o", retention) == 200 && anonymous(retention) == 200)
+        #expect(try status("POST", "/bkt/o?uploads", retention) == 200)
+        // In their own name, too: what they own they may lock, unless the policy says no.
+        #expect(try site.request("PUT", "/bkt/own", retention + hold, body: [1]).status == 200)
+        let policy =
+            "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Deny\",\"Principal\":\"*\",\"Action\":\"s3:PutObjectLegalHold\",\"Resource\":\"arn:aws:s3:::bkt/*\"}]}"
+        #expect(try site.request("PUT", "/bkt?policy", body: Array(policy.utf8)).status == 204)
+        #expect(try site.request("PUT", "/bkt/own", hold, body: [1]).status == 403)
+        #expect(try site.request("PUT", "/bkt/own", retention, body: [1]).status == 200)
+        try await site.close()
+    }
+
     /// What is locked stays for NFS and SMB, too: not changed, not removed, not moved, and neither is the way to it.
     @Test func fileClientsAreHeldToLocks() async throws {
         let site = try await Site()

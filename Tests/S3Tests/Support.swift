@@ -15,10 +15,13 @@ final class TestClock: WorldClock {
     private let base: any WorldClock
     /// Nanoseconds since 1970; 0: the real one.
     let fixed = Atomic<Int64>(0)
+    /// What comes in between whenever somebody asks for the time.
+    let look = Guarded<(@Sendable () -> Void)?>(nil)
 
     init(_ base: any WorldClock) { self.base = base }
     func monotonic() -> UInt64 { base.monotonic() }
     func wall() -> Int64 {
+        look.withLock { $0 }?()
         let fixed = fixed.load(ordering: .relaxed)
         return fixed == 0 ? base.wall() : fixed
     }
@@ -215,6 +218,9 @@ final class Site: @unchecked Sendable {
         if !body.isEmpty || method == "PUT" || method == "POST" { head += "content-length: \(body.count)\r\n" }
         return head + "\r\n"
     }
+
+    /// As the field `content-md5` has it.
+    static func md5(_ body: [UInt8]) -> String { Base64.encode(Digest.of(.md5, body)) }
 
     static func stamp(_ seconds: Int64) -> String {
         var time = time_t(seconds)

@@ -1,5 +1,5 @@
-// load PORT CONNECTIONS SECONDS FILE: replays requests over kept-alive connections, each as soon as the one before is
-// answered, and counts. FILE holds requests that are complete, signature and body included, each behind its length as
+// load PORT CONNECTIONS SECONDS|once FILE: replays requests over kept-alive connections, each as soon as the one before is
+// answered, and counts; `once`: until each has been answered. FILE holds requests that are complete, signature and body included, each behind its length as
 // 4 bytes, little endian. One thread: all it does is to send bytes that are there and to find the end of answers.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -28,6 +28,7 @@ struct connection {
     size_t headCount;
     int64_t bodyLeft;  // -1: the head is not complete
     uint64_t begun;
+    int idle;
 };
 
 static struct connection connections[connectionsMax];
@@ -112,8 +113,8 @@ static int take(struct connection *c) {
 int main(int argc, char **argv) {
     if (argc != 5) return 2;
     int port = atoi(argv[1]), count = atoi(argv[2]);
-    double seconds = atof(argv[3]);
-    if (count < 1 || count > connectionsMax) return 2;
+    int once = strcmp(argv[3], "once") == 0;
+    double seconds = once ? 1e9 : atof(argv[3]);
     int file = open(argv[4], O_RDONLY);
     struct stat s;
     if (file < 0 || fstat(file, &s) != 0) fail(argv[4]);
@@ -132,6 +133,8 @@ int main(int argc, char **argv) {
         lengths[requestCount++] = length;
         place += 4 + length;
     }
+    if (once && (uint32_t)count > requestCount) count = (int)requestCount;
+    if (count < 1 || count > connectionsMax) return 2;
     latencies = malloc(latenciesMax * sizeof *latencies);
     int poll = epoll_create1(0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
@@ -149,15 +152,20 @@ int main(int argc, char **argv) {
         begin(c, 0);
     }
     uint64_t start = now(), end = start + (uint64_t)(seconds * 1e9);
-    while (now() < end) {
+    while (now() < end && !(once && done >= requestCount)) {
         struct epoll_event events[256];
         int n = epoll_wait(poll, events, 256, 100);
         for (int i = 0; i < n; i++) {
             struct connection *c = events[i].data.ptr;
+            if (c->idle) continue;
             push(c);
             while (take(c)) {
                 if (done < latenciesMax) latencies[done] = (float)((double)(now() - c->begun) / 1e6);
                 done++;
+                if (once && c->request + (uint32_t)count >= requestCount) {
+                    c->idle = 1;
+                    break;
+                }
                 begin(c, (uint32_t)count);
             }
         }

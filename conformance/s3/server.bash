@@ -18,7 +18,7 @@ PY
 
 start_server() {
     : > "$folder/out"
-    "$server" serve --data "$folder/data" --nfs-port "$NFS_PORT" --smb-port 0 --admin-port 0 --http-port "$HTTP_PORT" \
+    "$server" serve --data "${DATA:-$folder/data}" --nfs-port "$NFS_PORT" --smb-port 0 --admin-port 0 --http-port "$HTTP_PORT" \
         --https-port "$HTTPS_PORT" --tls self-signed --user-file "$folder/users" \
         < /dev/null >> "$folder/out" 2> "$folder/log" &
     pid=$!

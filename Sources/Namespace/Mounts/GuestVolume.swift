@@ -10,19 +10,24 @@ public final class GuestVolume: Sendable {
     public let isReadOnly: Bool
     /// The directory that is seen.
     let root: FileID
-    private let opens = Atomic<Int>(0)
+    private final class Opens: Sendable {
+        let count = Atomic<Int>(0)
+    }
+    /// Of this mounting and those before: what was opened by one is closed by the next.
+    private let opens: Opens
 
-    init(_ volume: Volume, root: FileID, isReadOnly: Bool) {
+    init(_ volume: Volume, root: FileID, isReadOnly: Bool, after former: GuestVolume?) {
         self.volume = volume
         self.root = root
         self.isReadOnly = isReadOnly
+        opens = former.flatMap { $0.volume === volume ? $0.opens : nil } ?? Opens()
     }
 
-    func opened() { opens.wrappingAdd(1, ordering: .relaxed) }
-    func closed() { opens.wrappingSubtract(1, ordering: .relaxed) }
+    func opened() { opens.count.wrappingAdd(1, ordering: .relaxed) }
+    func closed() { opens.count.wrappingSubtract(1, ordering: .relaxed) }
 
     /// Something was opened by this way and is not closed.
-    public var isInUse: Bool { opens.load(ordering: .relaxed) > 0 }
+    public var isInUse: Bool { opens.count.load(ordering: .relaxed) > 0 }
 
     /// A call that came by this way.
     func call<Value>(_ caller: Caller, isReadOnly: Bool, _ call: (Volume, Caller) -> Attempt<Value>) -> Attempt<Value> {

@@ -26,6 +26,11 @@ public final class MountTree: FileSystem {
         public var guest: GuestVolume?
     }
 
+    struct Leaving: Sendable {
+        let fileSystem: any FileSystem
+        let newest: UInt64
+    }
+
     public enum Fault: Error, Equatable, Sendable {
         /// The directory is the root, or a mount's root, or is mounted on already.
         case inUse
@@ -48,8 +53,10 @@ public final class MountTree: FileSystem {
     struct Table: Sendable {
         var bySubvolume: [UInt32: Mount] = [:]
         var byCovered: [FileID: UInt32] = [:]
-        /// Volumes that were unmounted by force: what is open in them is still closed by this way.
+        /// Volumes that were unmounted: what is open in them, or being opened, is still closed by this way.
         var former: [UInt32: GuestVolume] = [:]
+        /// File systems that were unmounted with changes that may not be safe yet: who waits for those waits for them still.
+        var leaving: [Leaving] = []
         /// How many volumes this one is mounted in.
         var hosts = 0
     }
@@ -137,7 +144,7 @@ public final class MountTree: FileSystem {
                 guard table.bySubvolume.count < Self.mountsMax else { throw .tooMany }
                 guard table.hosts == 0 else { throw .isGuest }
                 try requireFree(directory, table)
-                let guest = GuestVolume(volume, root: shown, isReadOnly: isReadOnly)
+                let guest = GuestVolume(volume, root: shown, isReadOnly: isReadOnly, after: table.former[number])
                 table.bySubvolume[number] = Mount(
                     fileSystem: volume.fileSystem, covered: directory, isReadOnly: isReadOnly, root: shown,
                     number: number, isBind: false, guest: guest)
@@ -229,13 +236,34 @@ public final class MountTree: FileSystem {
             else { throw .hasMounts }
             table.bySubvolume[subvolume] = nil
             table.byCovered[mount.covered] = nil
-            if let guest = mount.guest, guest.isInUse { table.former[subvolume] = guest }
+            if let guest = mount.guest { table.former[subvolume] = guest }
+            if !mount.isBind {
+                table.leaving.append(Leaving(fileSystem: mount.fileSystem, newest: mount.fileSystem.newestChange))
+            }
             isUsed.store(!table.bySubvolume.isEmpty, ordering: .releasing)
             return mount
         }
         if let guest = mount.guest { (guest.volume.fileSystem as? MountTree)?.table.withLock { $0.hosts -= 1 } }
-        if !mount.isBind { verifier.wrappingAdd(1, ordering: .relaxed) }
+        if !mount.isBind {
+            verifier.wrappingAdd(1, ordering: .relaxed)
+            settleLeaving(mount.fileSystem)
+        }
         return mount.fileSystem
+    }
+
+    /// What was changed there before the unmounting is waited for until it is as safe as it can be.
+    private func settleLeaving(_ fileSystem: any FileSystem) {
+        let newest = fileSystem.newestChange
+        guard newest > 0, let loop = loops.first else {
+            if newest == 0 { forget(fileSystem) }
+            return
+        }
+        // One that has failed is waited for no longer either: all other mounts would wait for it for ever.
+        fileSystem.whenSettled(newest, .store, on: loop) { [weak self] _ in self?.forget(fileSystem) }
+    }
+
+    private func forget(_ fileSystem: any FileSystem) {
+        table.withLock { $0.leaving.removeAll { $0.fileSystem === fileSystem } }
     }
 
     public var mounts: [Mount] {
@@ -353,7 +381,10 @@ public final class MountTree: FileSystem {
 
     // MARK: Others
 
-    public func isForeign(_ file: FileID) -> Bool { !isBase(file) && home(file)?.isForeign(file) ?? true }
+    /// A guest has its own quotas and versions: here its files are counted no more than those of others.
+    public func isForeign(_ file: FileID) -> Bool {
+        !isBase(file) && (guest(of: file, orFormer: false) != nil || home(file)?.isForeign(file) ?? true)
+    }
 
     public func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) {
         told.withLock { $0 = tell }
@@ -369,6 +400,8 @@ public final class MountTree: FileSystem {
 
     public var newestChange: UInt64 { hasMounts ? base.newestChange | Self.foreignNumber : base.newestChange }
 
+    public func newestChange(at file: FileID) -> UInt64 { isBase(file) ? base.newestChange : newestChange }
+
     public var writeVerifier: UInt64 {
         guard hasMounts else { return base.writeVerifier &+ verifier.load(ordering: .relaxed) }
         return mounted.reduce(base.writeVerifier &+ verifier.load(ordering: .relaxed)) {
@@ -380,11 +413,14 @@ public final class MountTree: FileSystem {
         _ number: UInt64, _ durability: Durability, on loop: EventLoop, _ done: @escaping @Sendable (FileError?) -> Void
     ) {
         guard number & Self.foreignNumber != 0 else { return base.whenSettled(number, durability, on: loop, done) }
-        let all = [base] + mounted
+        var all: [(fileSystem: any FileSystem, newest: UInt64)] = ([base] + mounted).map { ($0, $0.newestChange) }
+        for left in table.withLock({ $0.leaving }) where !all.contains(where: { $0.fileSystem === left.fileSystem }) {
+            all.append((left.fileSystem, left.newest))
+        }
         // The last one tells, and tells of the first failure.
         let rest = Guarded<(count: Int, failure: FileError?)>((all.count, nil))
-        for fileSystem in all {
-            fileSystem.whenSettled(fileSystem.newestChange, durability, on: loop) { failure in
+        for (fileSystem, newest) in all {
+            fileSystem.whenSettled(newest, durability, on: loop) { failure in
                 let last = rest.withLock { rest -> (isLast: Bool, failure: FileError?) in
                     rest.count -= 1
                     rest.failure = rest.failure ?? failure

@@ -14,6 +14,7 @@ extension LogFileSystem {
         case .anything: .anything
         case .nothing: .nothing
         case .file(let id, let change): inner(id).map { .file($0, change: change) }
+        case .judged(let id, let change): inner(id).map { .judged($0, change: change) }
         }
     }
 
@@ -48,7 +49,7 @@ extension LogFileSystem {
     func flushed<Value>(
         _ attempt: Attempt<Value>, _ request: Request, _ expected: ExpectedFile
     ) -> Attempt<Value> {
-        guard case .refused(.stale) = attempt, case .file(let file, let change) = expected,
+        guard case .refused(.stale) = attempt, let (file, change) = expected.compared,
             case .done(let shown, _) = attributes(request, file), shown.change == change
         else { return attempt }
         return .lacks(flushing(file))

@@ -24,6 +24,15 @@ public enum ExpectedFile: Equatable, Sendable {
     case nothing
     /// This file, not changed since; else `.stale`, or `.noEntry`.
     case file(FileID, change: UInt64)
+    /// The same, and a lock that it has may go with it: who calls has looked at that, as it was then.
+    case judged(FileID, change: UInt64)
+
+    public var compared: (file: FileID, change: UInt64)? {
+        switch self {
+        case .anything, .nothing: nil
+        case .file(let file, let change), .judged(let file, let change): (file, change)
+        }
+    }
 }
 
 /// An extended attribute with its value. Names beginning with `user.` are the clients'; those beginning with `proxyfs.`
@@ -121,12 +130,15 @@ public protocol ObjectFiles {
     func totals(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals>
     /// The number of the last change that was made, by whomever.
     var newestChange: UInt64 { get }
+    /// The same, of where this file is kept: with others' file systems mounted here it is not those that are waited for.
+    func newestChange(at file: FileID) -> UInt64
 }
 
 extension ObjectFiles {
     public var placeBytesMax: Int { 0 }
     public var placeAttributesMax: Int { 0 }
     public var newestChange: UInt64 { 0 }
+    public func newestChange(at file: FileID) -> UInt64 { newestChange }
 
     public func place(
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ content: UnsafeRawBufferPointer,

@@ -177,6 +177,7 @@ extension Volume {
             try requireWritable(caller)
             let found = try attributes(caller, of: file)
             if caller.credential.uid != found.uid { try require(.write, caller, found) }
+            if found.type != .directory { try requireFree(caller, found) }
             let name = Array(name.utf8)
             return name.withUnsafeBytes { fileSystem.setExtendedAttribute(caller.request, file, $0, value) }
         }
@@ -232,6 +233,9 @@ extension Volume {
 
     /// When this change is settled, so is all that a caller has seen by now.
     public var newestChange: UInt64 { fileSystem.newestChange }
+
+    /// The same for who has seen nothing but what is kept where this file is.
+    public func newestChange(at file: FileID) -> UInt64 { fileSystem.newestChange(at: file) }
 
     /// Without what the server keeps for itself.
     public func totals(_ caller: Caller, below directory: FileID) -> Attempt<DirectoryTotals> {

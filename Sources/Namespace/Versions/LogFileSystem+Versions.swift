@@ -38,23 +38,25 @@ extension LogFileSystem {
         to shelf: Shelf?, leaving mark: ShelfMark?
     ) -> Attempt<Removed> {
         guard let home = inner(directory), let wanted = inner(expected) else { return .refused(.stale) }
-        let attempt: LogFS::Attempt<LogFS::Removed>
+        var keepers: (shelf: LogFS::FileID?, mark: LogFS::FileID?)
         if let shelf {
-            guard let keeper = inner(shelf.directory) else { return .refused(.stale) }
-            attempt = shelf.name.withUnsafeBytes { shelved in
-                let place = LogFS::Shelf(directory: keeper, name: shelved)
-                guard let mark else {
-                    return files.withdraw(
-                        inner(request), in: home, name, expected: wanted, to: place, leaving: nil)
-                }
-                let empty = LogFS::NewFile(type: .file, mode: 0, uid: mark.uid, gid: mark.gid)
-                return mark.name.withUnsafeBytes {
-                    files.withdraw(
-                        inner(request), in: home, name, expected: wanted, to: place, leaving: ($0, empty))
-                }
+            keepers.shelf = inner(shelf.directory)
+            guard keepers.shelf != nil else { return .refused(.stale) }
+        }
+        if let mark {
+            keepers.mark = inner(mark.place.directory)
+            guard keepers.mark != nil else { return .refused(.stale) }
+        }
+        let attempt = (shelf?.name ?? []).withUnsafeBytes { shelved in
+            (mark?.place.name ?? []).withUnsafeBytes { marked in
+                files.withdraw(
+                    inner(request), in: home, name, expected: wanted,
+                    to: keepers.shelf.map { LogFS::Shelf(directory: $0, name: shelved) },
+                    leaving: keepers.mark.map {
+                        let empty = LogFS::NewFile(type: .file, mode: 0, uid: mark?.uid ?? 0, gid: mark?.gid ?? 0)
+                        return ShelfMarker(directory: $0, name: marked, file: empty)
+                    })
             }
-        } else {
-            attempt = files.withdraw(inner(request), in: home, name, expected: wanted, to: nil, leaving: nil)
         }
         let removed = outer(attempt, request.reader) {
             Removed(file: outer($0.inode), directory: Changed(before: nil, after: outer($0.directory)))
@@ -73,5 +75,12 @@ extension LogFileSystem {
             files.rename(inner(request), from: from, $0, to: to, name, .replace, expected: wanted)
         }
         return flushed(outer(attempt, request.reader) { outer($0) }, request, expected)
+    }
+
+    public func setLock(
+        _ request: Request, _ file: FileID, _ value: [UInt8]?, since change: UInt64
+    ) -> Attempt<Attributes> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        return outer(files.setLock(inner(request), id, value, since: change), request.reader, id) { outer($0) }
     }
 }

@@ -28,9 +28,9 @@ extension MountTree {
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, expected: ExpectedFile,
         to shelf: Shelf?, leaving mark: ShelfMark?
     ) -> Attempt<Removed> {
-        guard shelf.map({ $0.directory.subvolume == directory.subvolume }) ?? true else {
-            return .refused(.notSupported)
-        }
+        guard shelf.map({ $0.directory.subvolume == directory.subvolume }) ?? true,
+            mark.map({ $0.place.directory.subvolume == directory.subvolume }) ?? true
+        else { return .refused(.notSupported) }
         return changed(directory) {
             $0.withdraw(request, in: directory, name, expected: expected, to: shelf, leaving: mark)
         }
@@ -43,4 +43,8 @@ extension MountTree {
         guard shelf.directory.subvolume == directory.subvolume else { return .refused(.notSupported) }
         return changed(directory) { $0.unshelve(request, shelf, to: directory, name, expected: expected) }
     }
+
+    public func setLock(
+        _ request: Request, _ file: FileID, _ value: [UInt8]?, since change: UInt64
+    ) -> Attempt<Attributes> { changed(file) { $0.setLock(request, file, value, since: change) } }
 }

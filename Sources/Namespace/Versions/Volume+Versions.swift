@@ -4,33 +4,69 @@ extension Volume {
     /// protocols. The server's own requests have their own rules for it (docs/s3.md).
     @inline(__always)
     func requireFree(_ caller: Caller, _ file: Attributes) throws(Halt) {
-        guard file.isLocked || file.isShelved, !caller.isServer else { return }
+        guard file.isLocked || file.isShelved || file.isStream, !caller.isServer else { return }
         try requireUnlocked(caller, file)
     }
 
+    /// The engine changes and lets go nothing that has a lock: one that has ended is taken away here, as it was looked at.
     @inline(never)
     private func requireUnlocked(_ caller: Caller, _ file: Attributes) throws(Halt) {
-        // A directory has one for good: what is locked lies, or lay, below it.
-        if file.isShelved || file.type == .directory { throw .refused(.notPermitted) }
-        let found = try fileSystem.extendedAttributes(caller.request, file.file, prefixes: FileLock.nameBytes).get()
-        guard let lock = found.first.map({ FileLock($0.value) }) else { return }
-        guard !lock.isInForce(caller.request.now) else { throw .refused(.notPermitted) }
+        var file = file
+        if file.isStream {
+            guard let owner = try fileSystem.owner(caller.request, ofStream: file.file).get() else { return }
+            file = owner
+            // Those of a directory are not what is locked below it.
+            if file.type == .directory { return }
+        }
+        // The request's own change comes yet: with its token this one would be taken for it.
+        var request = caller.request
+        request.token = nil
+        for _ in 0..<Self.lockTriesMax {
+            guard file.isLocked || file.isShelved else { return }
+            // A directory has one for good: what is locked lies, or lay, below it.
+            if file.isShelved || file.type == .directory { throw .refused(.notPermitted) }
+            let found = try fileSystem.extendedAttributes(request, file.file, prefixes: FileLock.nameBytes).get()
+            if let lock = found.first.map({ FileLock($0.value) }) {
+                guard !lock.isInForce(request.now) else { throw .refused(.notPermitted) }
+            }
+            switch fileSystem.setLock(request, file.file, nil, since: file.change) {
+            case .done: return
+            // Another one by now, or something else has happened to the file.
+            case .refused(.stale): file = try fileSystem.attributes(request, file.file).get()
+            case .refused(let error): throw .refused(error)
+            case .lacks(let lack): throw .lacks(lack)
+            }
+        }
+        throw .refused(.delay)
     }
 
-    /// The engine refuses to let go what has a lock; one that has ended is taken away then.
+    private static let lockTriesMax = 8
+
+    /// The same for who has been refused the removal of a name.
     func endLock(_ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer) throws(Halt) -> Bool {
         guard !caller.isServer, case .done(let file, _) = fileSystem.lookup(caller.request, in: directory, name),
             file.isLocked, file.type != .directory
         else { return false }
         try requireUnlocked(caller, file)
-        // The request's own change comes yet: with its token this one would be taken for it.
-        var request = caller.request
-        request.token = nil
-        _ = try FileLock.nameBytes[0].withUnsafeBytes { name in
-            fileSystem.setExtendedAttribute(request, file.file, name, nil)
-        }.get()
         return true
     }
+
+    /// For the server's own requests, which have judged the lock that the file had at that counter. Not for a file client's.
+    public func setLock(
+        _ caller: Caller, _ file: FileID, _ lock: FileLock, since change: UInt64
+    ) -> Attempt<Attributes> {
+        attempt { () throws(Halt) in
+            try requireWritable(caller)
+            return fileSystem.setLock(caller.request, file, lock.isEmpty ? nil : lock.encoded, since: change)
+        }
+    }
+
+    /// Makes a change that goes by a bucket's word on versions, which `body` looks at once more, or that puts something on a
+    /// shelf: meanwhile the word stays, and so does the bucket.
+    public func goingByVersions<Value>(_ body: () -> Attempt<Value>) -> Attempt<Value> { shelves.together(body) }
+
+    /// Changes such a word.
+    public func changingVersions<Value>(_ body: () -> Attempt<Value>) -> Attempt<Value> { shelves.alone(body) }
 
     /// The server's own directory of what lies on the shelves of a top-level directory.
     public static func shelfName(of directory: FileID) -> [UInt8] {
@@ -40,9 +76,8 @@ extension Volume {
     public static let shelvesName = Array("versions".utf8)
     static let shelvesRoot = [Array(ownName.utf8), shelvesName]
 
-    /// A directory stays for the older versions of what lay in it.
+    /// A directory stays for the older versions of what lay in it. In one step with its removal: `shelves` is held alone.
     func requireNoShelf(_ caller: Caller, of directory: FileID) throws(Halt) {
-        guard !caller.isServer else { return }
         var place = root
         for part in [Array(Self.ownName.utf8), Self.shelvesName, Self.shelfName(of: directory)] {
             switch part.withUnsafeBytes({ fileSystem.lookup(caller.request, in: place, $0) }) {
@@ -102,9 +137,9 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, expected: ExpectedFile,
         to shelf: Shelf? = nil, leaving mark: ShelfMark? = nil
     ) -> Attempt<Removed> {
-        guard shelf.map({ $0.directory.subvolume == directory.subvolume }) ?? true else {
-            return .refused(.notSupported)
-        }
+        guard shelf.map({ $0.directory.subvolume == directory.subvolume }) ?? true,
+            mark.map({ $0.place.directory.subvolume == directory.subvolume }) ?? true
+        else { return .refused(.notSupported) }
         if let passed = passed(
             caller, directory, { $0.withdraw($1, in: directory, name, expected: expected, to: shelf, leaving: mark) })
         {
@@ -141,7 +176,7 @@ extension Volume {
     ) -> Attempt<Renamed> {
         attempt { () throws(Halt) in
             _ = try placeable(caller, directory, name)
-            if !sharing.isIdle, case .file(let old, _) = expected { try sharing.admit(caller, old, .replace) }
+            if !sharing.isIdle, let old = expected.compared?.file { try sharing.admit(caller, old, .replace) }
             let attempt = try unshelveFile(caller, shelf, to: directory, name, expected)
             if case .done(let renamed, _) = attempt { replaced(caller, in: directory, name, renamed.other?.file) }
             return attempt
@@ -191,20 +226,24 @@ extension Volume {
         guard counts(directory) else { return withdraw() }
         return try meter.change { (state) throws(Halt) in
             let file = try fileSystem.lookup(request, in: directory, name).get()
-            guard let shelf, file.type == .file else {
-                let loss = try state.loss(request, file, in: directory, name)
-                let attempt = withdraw()
-                if case .done(let removed, let number) = attempt, number > 0, let loss {
-                    state.lost(request, loss, left: removed.file)
-                }
-                return attempt
+            var marked: [QuotaSubject] = []
+            if let mark {
+                marked = try state.places(request, mark.place.directory)?.subjects ?? []
+                marked += QuotaMeter.Owner(uid: mark.uid, gid: mark.gid).subjects
+                try state.admit(request, marked, bytes: 0, files: 1)
             }
-            let leaving = try state.leaving(request, file, in: directory, name, shelf)
-            let marked = mark.map { leaving.to + QuotaMeter.Owner(uid: $0.uid, gid: $0.gid).subjects } ?? []
-            try state.admit(request, marked, bytes: 0, files: 1)
+            var loss: QuotaMeter.Loss?
+            var leaving: QuotaMeter.Leaving?
+            if let shelf, file.type == .file {
+                leaving = try state.leaving(request, file, in: directory, name, shelf)
+            } else {
+                loss = try state.loss(request, file, in: directory, name)
+            }
             let attempt = withdraw()
-            if case .done(let removed, let number) = attempt, number > 0 {
-                state.move(request, file.file.inode, leaving.load, from: leaving.from, to: leaving.to)
+            guard case .done(let removed, let number) = attempt, number > 0 else { return attempt }
+            if let loss { state.lost(request, loss, left: removed.file) }
+            if let leaving { state.move(request, file.file.inode, leaving.load, from: leaving.from, to: leaving.to) }
+            if !marked.isEmpty {
                 // It is younger than the file: a count that goes by inodes has met neither or the file alone.
                 let inode = max(removed.file.file.inode, removed.directory.after.file.inode) + 1
                 state.add(request, marked, of: inode, bytes: 0, files: 1)

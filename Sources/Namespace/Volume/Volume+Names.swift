@@ -184,12 +184,7 @@ extension Volume {
                 try sharing.admit(caller, file.file, .remove)
                 trail = try trails(caller, directory, name)
             }
-            if isDirectory,
-                case .done(let there, _) = fileSystem.lookup(caller.request, in: directory, name)
-            {
-                try requireNoShelf(caller, of: there.file)
-            }
-            var attempt = try removeFile(caller, in: directory, name, isDirectory: isDirectory)
+            var attempt = try removeThere(caller, in: directory, name, isDirectory: isDirectory)
             if case .refused(.notPermitted) = attempt, try endLock(caller, in: directory, name) {
                 attempt = try removeFile(caller, in: directory, name, isDirectory: isDirectory)
             }
@@ -201,6 +196,19 @@ extension Volume {
                 sharing.ended(removed.file, trail)
             }
             return .done(removed, number: number)
+        }
+    }
+
+    /// A directory goes only if nothing is on its shelf, and nothing comes there meanwhile.
+    func removeThere(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, isDirectory: Bool
+    ) throws(Halt) -> Attempt<Removed> {
+        guard isDirectory else { return try removeFile(caller, in: directory, name, isDirectory: false) }
+        return try shelves.alone { () throws(Halt) in
+            if case .done(let there, _) = fileSystem.lookup(caller.request, in: directory, name) {
+                try requireNoShelf(caller, of: there.file)
+            }
+            return try removeFile(caller, in: directory, name, isDirectory: true)
         }
     }
 
@@ -244,7 +252,6 @@ extension Volume {
                 try requireDelete(caller, to, file)
                 try requireUnstuck(caller, to, file)
                 if file.file != moving.file { try requireFree(caller, file) }
-                if file.type == .directory, mode == .replace { try requireNoShelf(caller, of: file.file) }
             case .refused: break
             case .lacks(let lack): throw .lacks(lack)
             }
@@ -265,7 +272,19 @@ extension Volume {
                 }
                 trails = (try self.trails(caller, source, name), try self.trails(caller, target, newName))
             }
-            var attempt = try renameFile(caller, from: source, name, to: target, newName, mode)
+            var attempt: Attempt<Renamed>
+            if moving.type == .directory, mode == .replace {
+                attempt = try shelves.alone { () throws(Halt) in
+                    if case .done(let there, _) = fileSystem.lookup(caller.request, in: target, newName),
+                        there.file != moving.file
+                    {
+                        try requireNoShelf(caller, of: there.file)
+                    }
+                    return try renameFile(caller, from: source, name, to: target, newName, mode)
+                }
+            } else {
+                attempt = try renameFile(caller, from: source, name, to: target, newName, mode)
+            }
             if case .refused(.notPermitted) = attempt, try endLock(caller, in: target, newName) {
                 attempt = try renameFile(caller, from: source, name, to: target, newName, mode)
             }

@@ -66,6 +66,7 @@ extension Volume {
                 return try enter(caller, found, place, intent, granted, replaces ? .overwritten : .opened, 0)
             }
             guard sharing.isFree(intent.lease) else { throw .refused(.invalid) }
+            if base.type != .directory { try requireFree(caller, base) }
             let trail = try trails(caller, of: file)
             if let wish = intent.keep { try prepareToKeep(caller, wish) }
             let made = fileSystem.createStream(caller.request, of: file, name)
@@ -287,9 +288,8 @@ extension Volume {
                     let there = try fileSystem.lookup(caller.request, in: name.directory, bytes).get()
                     guard there.file == handle.file else { return .done(false, number: 0) }
                     let trails = try trails(caller, name.directory, bytes)
-                    if there.type == .directory { try requireNoShelf(caller, of: there.file) }
                     if there.isLocked { _ = try endLock(caller, in: name.directory, bytes) }
-                    let attempt = try removeFile(
+                    let attempt = try removeThere(
                         caller, in: name.directory, bytes, isDirectory: there.type == .directory)
                     guard case .done(_, let number) = attempt else {
                         _ = try attempt.get()

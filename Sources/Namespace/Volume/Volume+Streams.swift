@@ -10,6 +10,7 @@ extension Volume {
         if let passed = passed(caller, file, { $0.createStream($1, of: file, name) }) { return passed }
         return attempt { () throws(Halt) in
             try requireWritable(caller)
+            try requireFreeStreams(caller, file)
             return fileSystem.createStream(caller.request, of: file, name)
         }
     }
@@ -18,8 +19,15 @@ extension Volume {
         if let passed = passed(caller, file, { $0.removeStream($1, of: file, name) }) { return passed }
         return attempt { () throws(Halt) in
             try requireWritable(caller)
+            try requireFreeStreams(caller, file)
             return try removeFileStream(caller, of: file, name)
         }
+    }
+
+    /// What is locked, or an older version, keeps the streams that it has.
+    func requireFreeStreams(_ caller: Caller, _ file: FileID) throws(Halt) {
+        let found = try attributes(caller, of: file)
+        if found.type != .directory { try requireFree(caller, found) }
     }
 
     /// Streams whose names come after `name`; none: there are no more.

@@ -16,6 +16,7 @@ public final class Volume: Sendable {
     let subvolume: UInt32
     let sharing: Sharing
     let meter: QuotaMeter
+    let shelves = ShelfGate()
     /// By loop.
     private let glances: [DirectoryGlance]
 

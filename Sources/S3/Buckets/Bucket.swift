@@ -45,6 +45,7 @@ struct BucketSettings: Sendable {
     static let lock = prefix + "lock"
     static let lifecycle = prefix + "lifecycle"
     static let prefixBytes = [Array(prefix.utf8)]
+    static let versionPrefixes = [Array(lock.utf8), Array(versioning.utf8)]
 
     var tagList: [Tag] = []
     var cannedACL = CannedACL.private

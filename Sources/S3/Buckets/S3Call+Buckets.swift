@@ -141,12 +141,11 @@ extension S3Call {
 
     func deleteBucket() async throws(S3Error) {
         let (bucket, actor) = try await open(.deleteBucket)
+        let versionsLeft = S3Error(
+            .bucketNotEmpty,
+            "The bucket you tried to delete is not empty. You must delete all versions in the bucket.")
         if let home = try await shelfHome(bucket, make: false) {
-            guard try await shelved(home, prefix: [], from: [], max: 1).versions.isEmpty else {
-                throw S3Error(
-                    .bucketNotEmpty,
-                    "The bucket you tried to delete is not empty. You must delete all versions in the bucket.")
-            }
+            guard try await shelved(home, prefix: [], from: [], max: 1).versions.isEmpty else { throw versionsLeft }
         }
         try await prune(bucket.file, actor)
         let name = Array(bucket.name.utf8)
@@ -157,7 +156,10 @@ extension S3Call {
                 name.withUnsafeBytes { volume.remove(caller(actor), in: volume.root, $0, isDirectory: true) }
             }.number
         } catch {
-            if error == .notEmpty { throw S3Error(.bucketNotEmpty) }
+            // Objects, or a version that came to the shelf since it was looked at.
+            if error == .notEmpty {
+                throw bucket.settings.versioning == .none ? S3Error(.bucketNotEmpty) : versionsLeft
+            }
             throw error == .noEntry ? S3Error(.noSuchBucket) : S3Error(file: error)
         }
         await removeUploads(of: bucket.file)
@@ -231,22 +233,37 @@ extension S3Call {
         respond(.noContent)
     }
 
-    /// Only the bucket's owner, whatever others may write into it.
+    /// Only the bucket's owner, whatever others may write into it. `check` is held to what the bucket says in that very moment.
     func set(
-        _ name: String, _ value: [UInt8]?, _ bucket: Bucket, _ actor: Credential
+        _ name: String, _ value: [UInt8]?, _ bucket: Bucket, _ actor: Credential,
+        _ check: (BucketSettings) throws(S3Error) -> Void = { _ in }
     ) async throws(S3Error) {
         guard actor.uid == bucket.directory.uid || actor.uid == 0 else { throw S3Error(.accessDenied) }
         let volume = volume
-        let number: UInt64
+        let (own, asking) = (ownCaller, caller(actor))
+        let set: (value: S3Error?, number: UInt64)
         do throws(FileError) {
-            number = try await supplied {
-                volume.setExtendedAttribute(caller(actor), bucket.file, name, value)
-            }.number
+            set = try await supplied {
+                volume.changingVersions { () -> Attempt<S3Error?> in
+                    switch volume.extendedAttributes(own, bucket.file, prefixes: BucketSettings.versionPrefixes) {
+                    case .done(let found, _):
+                        do throws(S3Error) { try check(BucketSettings(found)) } catch { return .done(error, number: 0) }
+                    case .refused(let error): return .refused(error)
+                    case .lacks(let lack): return .lacks(lack)
+                    }
+                    switch volume.setExtendedAttribute(asking, bucket.file, name, value) {
+                    case .done(_, let number): return .done(nil, number: number)
+                    case .refused(let error): return .refused(error)
+                    case .lacks(let lack): return .lacks(lack)
+                    }
+                }
+            }
         } catch {
             guard error == .noAttribute else { throw S3Error(file: error) }
-            return try await settleAll()
+            return try await settleAll(bucket)
         }
-        try await settle(number)
+        if let refusal = set.value { throw refusal }
+        try await settle(set.number)
     }
 
     /// The body as XML.

@@ -117,8 +117,8 @@ final class Sweeper: FileWork, @unchecked Sendable {
     /// What is known of the key whose versions are passing.
     private struct Passing {
         var key: [UInt8] = []
-        /// When the version before it in the order, which is newer, came.
-        var newerTime: Int64?
+        /// The version before it in the order, which is newer.
+        var newer: VersionID?
         var older = 0
         /// The newest of its key, and nothing else has passed.
         var mark: ShelvedVersion?
@@ -132,32 +132,40 @@ final class Sweeper: FileWork, @unchecked Sendable {
             let page = try await shelved(home, prefix: [], from: from, max: Self.entriesPerStep)
             for version in page.versions {
                 await step()
-                if version.path.key != passing.key || passing.newerTime == nil {
+                if version.path.key != passing.key || passing.newer == nil {
                     try await finish(passing, rules, home)
                     passing = Passing(key: version.path.key)
                     let current = try await current(bucket, try ObjectKey(version.path.key))
-                    passing.newerTime = current.map { Int64(clamping: $0.time) }
+                    passing.newer = current?.id
                     if current == nil, version.isMark { passing.mark = version }
                 } else {
                     passing.mark = nil
                 }
-                let time = Int64(clamping: version.path.time)
-                if let since = passing.newerTime {
+                if let newer = passing.newer {
                     let tags = version.isMark ? [] : try await tags(version.file, rules)
                     let isOver = rules.ends(
-                        older: version.path.key, tags: tags, size: version.file.size, since: since,
-                        newer: passing.older, now: now)
+                        older: version.path.key, tags: tags, size: version.file.size,
+                        since: Self.time(version, left: newer), newer: passing.older, now: now)
                     if isOver, try await !lock(version.file).isInForce(now) {
                         _ = try await removeShelved(home, version)
                     }
                     passing.older += 1
                 }
-                passing.newerTime = time
+                passing.newer = version.id
             }
             place = page.next
             await othersTurn()
         }
         try await finish(passing, rules, home)
+    }
+
+    /// When a version left its place to a newer one. A null one does not say when it came, and clients set its other times: then
+    /// it is when the older one was last touched, which it was by leaving.
+    private static func time(_ version: ShelvedVersion, left newer: VersionID) -> Int64 {
+        switch newer {
+        case .stamped(let stamp): Int64(clamping: stamp.time)
+        case .null: version.file.changed
+        }
     }
 
     /// A mark that hides nothing any more.
@@ -215,7 +223,26 @@ final class Sweeper: FileWork, @unchecked Sendable {
             // Made since the list was?
             if try await found({ volume.attributes(ownCaller, bucket) }) == nil { await removeUploads(of: bucket) }
         }
+        for bucket in buckets { try await sweepEnded(bucket) }
     }
+
+    /// Uploads that are complete, or that were never begun to the end. Those of the last minutes may be somebody's work.
+    private func sweepEnded(_ bucket: FileID) async throws(S3Error) {
+        guard let home = try await uploads(of: bucket, make: false) else { return }
+        let volume = volume
+        for (id, directory) in try await everyUpload(home.file) {
+            await step()
+            guard let file = try await found({ volume.attributes(ownCaller, directory) }),
+                file.changed < now - Self.ownersNanoseconds,
+                let attributes = try await found({
+                    volume.extendedAttributes(ownCaller, directory, prefixes: Upload.prefixes)
+                }), Upload(id, file, attributes) == nil
+            else { continue }
+            _ = try await removeUpload(directory, id, bucket)
+        }
+    }
+
+    private static let ownersNanoseconds: Int64 = 600 * 1_000_000_000
 }
 
 extension S3Service {

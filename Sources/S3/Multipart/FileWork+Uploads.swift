@@ -7,6 +7,23 @@ extension FileWork {
         try await ownDirectory(UploadPlace.root + [UploadPlace.name(ofBucket: bucket)], make: make)
     }
 
+    /// Its object is there: from this change on nobody finds the upload, so no second object is made of its parts. These go when
+    /// there is time; what a crash leaves of them goes with the sweeper.
+    func end(_ upload: Upload) async throws(S3Error) -> UInt64 {
+        let volume = volume
+        do throws(FileError) {
+            return try await supplied {
+                volume.setExtendedAttribute(ownCaller, upload.directory.file, Upload.key, nil)
+            }.number
+        } catch {
+            switch error {
+            // Somebody has given it up, or has ended it as well.
+            case .noAttribute, .stale, .noEntry: return 0
+            default: throw S3Error(file: error)
+            }
+        }
+    }
+
     /// The parts first: what a crash leaves is an upload with fewer parts, which can be given up again.
     func removeUpload(_ directory: FileID, _ id: String, _ bucket: FileID) async throws(S3Error) -> UInt64 {
         let volume = volume

@@ -22,8 +22,7 @@ extension S3Call {
         }
         let existing = try await checkPlace(bucket, key, actor)
         let expected = try Conditions(request).expected(existing)
-        var (parts, metadata, seal) = try await check(named, upload)
-        try lockNew(&metadata, bucket)
+        let (parts, metadata, seal) = try await check(named, upload)
         let file = try await nameless(bucket, actor)
         let placed: StoredObject
         do throws(S3Error) {
@@ -32,16 +31,15 @@ extension S3Call {
             } catch {
                 throw error == .stale ? S3Error(.invalidPart) : S3Error(file: error)
             }
-            placed = try await place(file, metadata, seal, bucket, key, actor, expected)
+            placed = try await place(file, metadata, seal, bucket, key, actor, expected, of: upload)
         } catch {
             await close(file)
             throw error
         }
         await close(file)
-        // The object has what the parts had: they are not needed for anything but their removal. Before the answer: who asks again
-        // behind it must not make a version of them once more.
-        _ = try? await removeUpload(upload.directory.file, upload.id, bucket.file)
         respondComplete(bucket, placed.file, metadata.record, placed.version)
+        // The object has what the parts had: nobody waits for their removal, or misses it.
+        _ = try? await removeUpload(upload.directory.file, upload.id, bucket.file)
     }
 
     /// A client that did not get the answer asks again: the object says which upload has made it.
@@ -91,13 +89,22 @@ extension S3Call {
                 let tag = element.text("ETag")
             else { throw S3Error(.malformedXML) }
             if let last = named.last, number <= last.number { throw S3Error(.invalidPartOrder) }
-            var part = Named(number: number, tag: tag.filter { $0 != "\"" }, sum: nil)
-            for algorithm in ChecksumAlgorithm.allCases {
-                if let value = element.text(algorithm.element.description) { part.sum = (algorithm, value) }
+            var part = Named(number: number, tag: Self.unquoted(tag), sum: nil)
+            // There may be ten thousand of them, and most say no more.
+            if element.children.count > 2 {
+                for algorithm in ChecksumAlgorithm.allCases {
+                    if let value = element.text(algorithm.element.description) { part.sum = (algorithm, value) }
+                }
             }
             named.append(part)
         }
         return named
+    }
+
+    private static func unquoted(_ tag: String) -> String {
+        let bytes = tag.utf8
+        guard bytes.contains(UInt8(ascii: "\"")) else { return tag }
+        return String(decoding: bytes.filter { $0 != UInt8(ascii: "\"") }, as: UTF8.self)
     }
 
     /// The parts as they lie there, and what is said of all of them together.

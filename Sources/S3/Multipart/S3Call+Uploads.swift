@@ -13,9 +13,7 @@ extension S3Call {
             throw S3Error(.invalidArgument, "A key that ends with a slash is a directory: it can not have bytes.")
         }
         let metadata = try Metadata(request, limits: limits)
-        guard metadata.lock.isEmpty || bucket.settings.lock != nil else {
-            throw S3Error(.invalidRequest, "Bucket is missing Object Lock Configuration")
-        }
+        try checkLock(metadata.lock, bucket, request.key, actor)
         _ = try await checkPlace(bucket, key, actor)
         let volume = volume
         var sum: [UInt8]?

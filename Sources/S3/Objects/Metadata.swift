@@ -128,11 +128,18 @@ struct Metadata: Sendable {
             + (lock.isEmpty ? [] : [ExtendedAttribute(FileLock.name, lock.encoded)]) + attributes
     }
 
-    /// The same of a version with this number.
-    func stored(as stamp: VersionID.Stamp?) -> [ExtendedAttribute] {
-        var version = self
-        version.record.version = stamp
-        return version.stored
+    /// The same of a version with its number and lock.
+    func stored(as version: NewVersion) -> [ExtendedAttribute] {
+        var metadata = self
+        metadata.record.version = version.stamp
+        metadata.lock = version.lock
+        return metadata.stored
+    }
+
+    var unlocked: Metadata {
+        var metadata = self
+        metadata.lock = FileLock()
+        return metadata
     }
 
     /// The fields of an answer to GET or HEAD.

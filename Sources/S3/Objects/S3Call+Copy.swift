@@ -64,7 +64,7 @@ extension S3Call {
                     + "object's metadata, storage class, website redirect location or encryption attributes.")
         }
         let expected = try Conditions(request).expected(existing)
-        try lockNew(&metadata, bucket)
+        try checkLock(metadata.lock, bucket, request.key, actor)
         guard !key.isDirectory, source.file.type == .file else {
             throw S3Error(.notImplemented, "Directories are made by PUT; they are not copied.")
         }

@@ -21,7 +21,7 @@ extension S3Call {
         } catch {
             // What can not be there is not there.
             guard error.code == .noSuchKey, request.value("if-match") == nil else { throw error }
-            removal = Removal(number: volume.newestChange)
+            removal = Removal(number: volume.newestChange(at: bucket.file))
         }
         try await settle(removal.number)
         var fields = ResponseFields()
@@ -64,7 +64,9 @@ extension S3Call {
         let gone = try await deleteVersion(bucket, key, actor, id, bypasses: bypasses)
         // Without versions each object is its null version, and nothing is said of it.
         let shown = bucket.settings.versioning == .none ? nil : id
-        return Removal(version: shown, isMark: gone?.wasMark ?? false, number: gone?.number ?? volume.newestChange)
+        return Removal(
+            version: shown, isMark: gone?.wasMark ?? false,
+            number: gone?.number ?? volume.newestChange(at: bucket.file))
     }
 
     /// Who may put something there may remove what was there.

@@ -28,7 +28,7 @@ extension S3Call {
         let key = try ObjectKey(name)
         guard !key.isDirectory else { throw S3Error(.invalidArgument, "The key of a form's file is no directory's.") }
         var metadata = try Metadata(form: form, fileType: fileType, limits: limits)
-        try lockNew(&metadata, bucket)
+        try checkLock(metadata.lock, bucket, name, actor)
         _ = try await checkPlace(bucket, key, actor)
         if let policy { try body.whenComplete { (length) throws(S3Error) in try policy.check(length: length) } }
         let placed = try await take(body, &metadata, bucket, key, actor, .anything)

@@ -4,6 +4,41 @@ import Namespace
 import Runtime
 import XML
 
+extension FileWork {
+    /// Changes what the record says now, in one step: of two changes at a time, whatever their loops, none is lost.
+    func edit(
+        _ file: FileID, _ asking: Caller, _ change: (inout ObjectRecord) -> Void
+    ) async throws(S3Error) -> UInt64 {
+        let (volume, own) = (volume, ownCaller)
+        let records = [Array(ObjectRecord.name.utf8)]
+        do throws(FileError) {
+            return try await supplied {
+                // Both calls answer at once.
+                service.records.withLock { _ -> Attempt<Void> in
+                    let found: [ExtendedAttribute]
+                    switch volume.extendedAttributes(own, file, prefixes: records) {
+                    case .done(let attributes, _): found = attributes
+                    case .refused(let error): return .refused(error)
+                    case .lacks(let lack): return .lacks(lack)
+                    }
+                    var record = Metadata(found).record
+                    change(&record)
+                    let set = volume.setExtendedAttribute(
+                        asking, file, ObjectRecord.name, record.isEmpty ? nil : record.encoded)
+                    switch set {
+                    case .done(_, let number): return .done((), number: number)
+                    case .refused(let error): return .refused(error)
+                    case .lacks(let lack): return .lacks(lack)
+                    }
+                }
+            }.number
+        } catch {
+            guard error == .noAttribute else { throw S3Error(file: error) }
+            return volume.newestChange(at: file)
+        }
+    }
+}
+
 /// Tags, access lists and attributes of objects.
 extension S3Call {
     /// The object with all that is said of it, when who asks may know.
@@ -25,39 +60,10 @@ extension S3Call {
         return (file, metadata, actor, fields)
     }
 
-    /// Changes what the record says now, in one step: of two changes at a time, whatever their loops, none is lost.
     private func edit(
         _ file: Attributes, _ actor: Credential, _ change: (inout ObjectRecord) -> Void
     ) async throws(S3Error) {
-        let volume = volume
-        let records = [Array(ObjectRecord.name.utf8)]
-        let number: UInt64
-        do throws(FileError) {
-            number = try await supplied {
-                // Both calls answer at once.
-                service.records.withLock { _ -> Attempt<Void> in
-                    let found: [ExtendedAttribute]
-                    switch volume.extendedAttributes(ownCaller, file.file, prefixes: records) {
-                    case .done(let attributes, _): found = attributes
-                    case .refused(let error): return .refused(error)
-                    case .lacks(let lack): return .lacks(lack)
-                    }
-                    var record = Metadata(found).record
-                    change(&record)
-                    let set = volume.setExtendedAttribute(
-                        caller(actor), file.file, ObjectRecord.name, record.isEmpty ? nil : record.encoded)
-                    switch set {
-                    case .done(_, let number): return .done((), number: number)
-                    case .refused(let error): return .refused(error)
-                    case .lacks(let lack): return .lacks(lack)
-                    }
-                }
-            }.number
-        } catch {
-            guard error == .noAttribute else { throw S3Error(file: error) }
-            return try await settleAll()
-        }
-        try await settle(number)
+        try await settle(try await edit(file.file, caller(actor), change))
     }
 
     func getObjectTagging() async throws(S3Error) {

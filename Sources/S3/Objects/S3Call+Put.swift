@@ -17,7 +17,7 @@ extension S3Call {
         let existing = try await checkPlace(bucket, key, actor)
         let expected = try Conditions(request).expected(existing)
         if key.isDirectory { return try await putDirectory(bucket, key, metadata, actor, body) }
-        try lockNew(&metadata, bucket)
+        try checkLock(metadata.lock, bucket, request.key, actor)
         body.wantMD5()
         let placed = try await take(body, &metadata, bucket, key, actor, expected)
         var fields = ResponseFields()
@@ -47,7 +47,8 @@ extension S3Call {
         }
         if isWhole {
             setSum(body, &metadata)
-            if metadata.stored.count < volume.placeAttributesMax {
+            // The bucket may have a lock to give.
+            if metadata.stored.count + 1 < volume.placeAttributesMax {
                 return try await placeWhole(
                     first, metadata, EntityTag.seal(body.md5Value), bucket, key, actor, expected)
             }
@@ -86,36 +87,39 @@ extension S3Call {
     ) async throws(S3Error) -> StoredObject {
         let volume = volume
         let name = key.name
-        let placed = try await placing(bucket, key, actor, expected: expected) {
-            (home, version) async throws(FileError) in
-            let stored = metadata.stored(as: version.stamp)
+        var lock = FileLock()
+        let placed = try await placing(bucket, key, actor, expected: expected, lock: metadata.lock) {
+            (home, version, bucket) async throws(FileError) in
+            lock = version.lock
+            let stored = metadata.stored(as: version)
             let bytes = content?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
             let new = NewFile(type: .file, mode: 0o644)
+            let (own, asking) = (ownCaller, caller(actor))
             return try await supplied {
-                name.withUnsafeBytes { name in
-                    guard let shelf = version.shelf else {
+                going(by: bucket, own) {
+                    name.withUnsafeBytes { name in
+                        guard let shelf = version.shelf else {
+                            return volume.place(
+                                asking, in: home, name, bytes, new, attributes: stored, seal: seal,
+                                expected: version.expected)
+                        }
                         return volume.place(
-                            caller(actor), in: home, name, bytes, new, attributes: stored, seal: seal,
-                            expected: version.expected)
+                            asking, in: home, name, bytes, new, attributes: stored, seal: seal,
+                            expected: version.expected, shelf: shelf)
                     }
-                    return volume.place(
-                        caller(actor), in: home, name, bytes, new, attributes: stored, seal: seal,
-                        expected: version.expected, shelf: shelf)
                 }
             }
         }
         extendLifetime(content)
-        try await settle(try await lockedWay(metadata, bucket, key, placed.number))
+        try await settle(try await lockedWay(lock, bucket, key, placed.number))
         return placed.value
     }
 
     /// The number to wait for when the way to a locked object has been told to stay.
     private func lockedWay(
-        _ metadata: Metadata, _ bucket: Bucket, _ key: ObjectKey, _ number: UInt64
+        _ lock: FileLock, _ bucket: Bucket, _ key: ObjectKey, _ number: UInt64
     ) async throws(S3Error) -> UInt64 {
-        guard !metadata.lock.isEmpty else { return number }
-        try await keepWay(bucket, key)
-        return volume.newestChange
+        lock.isEmpty ? number : max(number, try await keepWay(bucket, key))
     }
 
     // MARK: Files without a name
@@ -140,13 +144,13 @@ extension S3Call {
         _ = try? await supplied { volume.close(ownCaller, file) }
     }
 
-    /// Gives such a file its attributes, its owner and its name.
+    /// Gives such a file its attributes, its owner and its name. With it the upload that it is made of ends.
     func place(
         _ file: FileID, _ metadata: Metadata, _ seal: ContentSeal?, _ bucket: Bucket, _ key: ObjectKey,
-        _ actor: Credential, _ expected: ExpectedFile
+        _ actor: Credential, _ expected: ExpectedFile, of upload: Upload? = nil
     ) async throws(S3Error) -> StoredObject {
         let volume = volume
-        for attribute in metadata.stored {
+        for attribute in metadata.unlocked.stored {
             let name = String(decoding: attribute.name, as: UTF8.self)
             _ = try await value { volume.setExtendedAttribute(ownCaller, file, name, attribute.value) }
         }
@@ -158,8 +162,9 @@ extension S3Call {
         }
         do throws(FileError) { _ = try await volume.flushed(file) } catch { throw S3Error(file: error) }
         let name = key.name
-        let placed = try await placing(bucket, key, actor, expected: expected) {
-            (home, version) async throws(FileError) in
+        var lock = FileLock()
+        let placed = try await placing(bucket, key, actor, expected: expected, lock: metadata.lock) {
+            (home, version, bucket) async throws(FileError) in
             if let stamp = version.stamp {
                 var record = metadata.record
                 record.version = stamp
@@ -167,18 +172,33 @@ extension S3Call {
                     volume.setExtendedAttribute(ownCaller, file, ObjectRecord.name, record.encoded)
                 }
             }
-            return try await supplied {
-                name.withUnsafeBytes {
-                    guard let shelf = version.shelf else {
-                        return volume.place(
-                            caller(actor), in: home, $0, file, seal: seal, expected: version.expected)
+            if version.lock != lock {
+                // Nobody else knows the file yet.
+                _ = try await supplied { () -> Attempt<Attributes> in
+                    switch volume.attributes(ownCaller, file) {
+                    case .done(let found, _): volume.setLock(ownCaller, file, version.lock, since: found.change)
+                    case .refused(let error): .refused(error)
+                    case .lacks(let lack): .lacks(lack)
                     }
-                    return volume.place(
-                        caller(actor), in: home, $0, file, seal: seal, expected: version.expected, shelf: shelf)
+                }
+                lock = version.lock
+            }
+            let (own, asking) = (ownCaller, caller(actor))
+            return try await supplied {
+                going(by: bucket, own) {
+                    name.withUnsafeBytes {
+                        guard let shelf = version.shelf else {
+                            return volume.place(asking, in: home, $0, file, seal: seal, expected: version.expected)
+                        }
+                        return volume.place(
+                            asking, in: home, $0, file, seal: seal, expected: version.expected, shelf: shelf)
+                    }
                 }
             }
         }
-        try await settle(try await lockedWay(metadata, bucket, key, placed.number))
+        var number = try await lockedWay(lock, bucket, key, placed.number)
+        if let upload { number = max(number, try await end(upload)) }
+        try await settle(number)
         return placed.value
     }
 
@@ -211,7 +231,8 @@ extension S3Call {
             file = there.file
             number =
                 there.isImplied
-                ? try await done { volume.setImplied(caller(actor), file, false) }.number : volume.newestChange
+                ? try await done { volume.setImplied(caller(actor), file, false) }.number
+                : volume.newestChange(at: file)
         }
         if let set = try await replace(metadata, of: file, actor) { number = set }
         try await settle(number)

@@ -63,6 +63,10 @@ extension FileWork {
 
     /// For an answer that rests on what somebody else has changed: that may not be safe yet.
     func settleAll() async throws(S3Error) { try await settle(volume.newestChange) }
+    /// The same when it lies in this bucket.
+    func settleAll(_ bucket: Bucket) async throws(S3Error) {
+        try await settle(volume.newestChange(at: bucket.file))
+    }
 
     /// Changes that a request makes before other requests of the loop have their turn.
     static var turnMax: Int { 32 }

@@ -29,10 +29,14 @@ struct CurrentVersion: Sendable {
         return .stamped(stamp)
     }
 
+    /// When it came, or was last changed: no client sets this one.
     var time: UInt64 {
         if case .stamped(let stamp) = id { return stamp.time }
-        return UInt64(clamping: file.modified)
+        return UInt64(clamping: file.changed)
     }
+
+    /// It may go, with its lock, as it was looked at.
+    var judged: ExpectedFile { .judged(file.file, change: file.change) }
 }
 
 /// How a version comes in, and where the one before goes.
@@ -42,6 +46,7 @@ struct NewVersion: Sendable {
     var expected: ExpectedFile
     /// The null version of the key makes room for this one.
     var endsNull = false
+    var lock = FileLock()
 }
 
 /// An object as it lies there after it was put.
@@ -133,6 +138,37 @@ extension FileWork {
         return found.map { CurrentVersion(file: file, record: Metadata($0).record) }
     }
 
+    // MARK: Going by the bucket's word
+
+    /// A change that goes by what `bucket` says of versions: `.stale` when the bucket was told otherwise since. The word can not
+    /// change in between, nor can the bucket go.
+    func going<Value>(by bucket: Bucket, _ caller: Caller, _ change: () -> Attempt<Value>) -> Attempt<Value> {
+        volume.goingByVersions {
+            switch volume.extendedAttributes(caller, bucket.file, prefixes: BucketSettings.versionPrefixes) {
+            case .done(let found, _):
+                let said = BucketSettings(found)
+                guard said.versioning == bucket.settings.versioning, said.lock == bucket.settings.lock else {
+                    return .refused(.stale)
+                }
+                return change()
+            case .refused(let error): return .refused(error)
+            case .lacks(let lack): return .lacks(lack)
+            }
+        }
+    }
+
+    /// The bucket with what it says now.
+    func again(_ bucket: Bucket) async throws(S3Error) -> Bucket {
+        let volume = volume
+        let found = try await found {
+            volume.extendedAttributes(ownCaller, bucket.file, prefixes: BucketSettings.prefixBytes)
+        }
+        guard let found else { throw S3Error(.noSuchBucket, details: [("BucketName", bucket.name)]) }
+        var bucket = bucket
+        bucket.settings = BucketSettings(found)
+        return bucket
+    }
+
     // MARK: Coming
 
     private func newStamp(after time: UInt64?) -> VersionID.Stamp {
@@ -145,11 +181,16 @@ extension FileWork {
         _ bucket: Bucket, _ key: [UInt8], for current: CurrentVersion
     ) async throws(S3Error) -> Shelf {
         var id = current.id
-        // There is one null version of a key: this one gets a number of its own, so that neither is lost.
-        if id == .null, bucket.settings.versioning == .enabled, try await shelvedNull(bucket, key) != nil {
-            id = .stamped(VersionID.Stamp(time: current.time, salt: service.random.next()))
+        var time = current.time
+        if id == .null {
+            // Its time is the clock's, which may have been set back since others came.
+            if let before = try await newestShelved(bucket, key) { time = max(time, before.path.time &+ 1) }
+            // There is one null version of a key: this one gets a number of its own, so that neither is lost.
+            if bucket.settings.versioning == .enabled, try await shelvedNull(bucket, key) != nil {
+                id = .stamped(VersionID.Stamp(time: time, salt: service.random.next()))
+            }
         }
-        return try await shelf(bucket, ShelfPath(key: key, id: id, time: current.time, isMark: false))
+        return try await shelf(bucket, ShelfPath(key: key, id: id, time: time, isMark: false))
     }
 
     /// How a version of this key comes in now; held to what `expected` says of the file that is there.
@@ -174,7 +215,8 @@ extension FileWork {
         if versioning == .suspended {
             guard current.id != .null else {
                 try await requireUnlocked(current.file)
-                return NewVersion(stamp: nil, shelf: nil, expected: held)
+                let judged = held.compared.map { ExpectedFile.judged($0.file, change: $0.change) }
+                return NewVersion(stamp: nil, shelf: nil, expected: judged ?? held)
             }
             if let null = try await shelvedNull(bucket, bytes) { try await requireUnlocked(null.file) }
             return NewVersion(
@@ -187,22 +229,30 @@ extension FileWork {
 
     /// Puts an object in its place, and asks again when what was found there is another one by then.
     func placing(
-        _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential, expected: ExpectedFile,
-        _ place: (_ home: FileID, _ version: NewVersion) async throws(FileError) -> (value: PlacedFile, number: UInt64)
+        _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential, expected: ExpectedFile, lock: FileLock,
+        _ place: (_ home: FileID, _ version: NewVersion, _ bucket: Bucket) async throws(FileError) -> (
+            value: PlacedFile, number: UInt64
+        )
     ) async throws(S3Error) -> (value: StoredObject, number: UInt64) {
+        var bucket = bucket
         var tries = 0
         while true {
             tries += 1
-            let version = try await newVersion(bucket, key, expected)
-            let placed: (value: PlacedFile, number: UInt64)
+            var version = try await newVersion(bucket, key, expected)
+            // The body may have taken its time: the bucket's retention counts from now on.
+            version.lock = try bucket.lock(lock, now)
+            var placed: (value: PlacedFile, number: UInt64)
             do throws(FileError) {
-                placed = try await place(try await makeParents(bucket, key, actor), version)
+                placed = try await place(try await makeParents(bucket, key, actor), version, bucket)
             } catch {
                 switch error {
                 case .exists where expected == .nothing: throw Conditions.failed("If-None-Match")
                 case .exists where version.expected == expected: throw S3Error(.keyConflict)
                 case .stale, .noEntry, .exists:
-                    if case .file = expected {
+                    let known = bucket.settings
+                    bucket = try await again(bucket)
+                    let isTold = known.versioning != bucket.settings.versioning || known.lock != bucket.settings.lock
+                    if case .file = expected, !isTold {
                         throw error == .noEntry ? S3Error(.noSuchKey) : S3Error(.conditionalRequestConflict)
                     }
                     guard tries < Self.triesMax else { throw S3Error(.operationAborted) }
@@ -210,28 +260,32 @@ extension FileWork {
                 default: throw S3Error(file: error)
                 }
             }
-            if version.endsNull { try await endNull(bucket, key.bytes) }
+            if version.endsNull { placed.number = max(placed.number, try await endNull(bucket, key.bytes)) }
             guard bucket.settings.versioning != .none else {
                 return (StoredObject(file: placed.value.file, version: nil), placed.number)
             }
             let id = version.stamp.map { VersionID.stamped($0) } ?? .null
-            return (StoredObject(file: placed.value.file, version: id), max(placed.number, volume.newestChange))
+            return (StoredObject(file: placed.value.file, version: id), placed.number)
         }
     }
 
     /// Another null version has come, at `path` if it is a mark: the ones on the shelf go, if nothing holds them.
-    private func endNull(_ bucket: Bucket, _ key: [UInt8], but path: ShelfPath? = nil) async throws(S3Error) {
-        guard let home = try await shelfHome(bucket, make: false) else { return }
+    private func endNull(
+        _ bucket: Bucket, _ key: [UInt8], but path: ShelfPath? = nil
+    ) async throws(S3Error) -> UInt64 {
+        guard let home = try await shelfHome(bucket, make: false) else { return 0 }
         let prefix = ShelfPath.prefix(ofVersionsOf: key)
+        var number: UInt64 = 0
         var place: [UInt8]? = []
         while let from = place {
             let page = try await shelved(home, prefix: prefix, from: from, max: Self.entriesPerStep)
             for version in page.versions where version.id == .null && version.path != path {
                 if try await lock(version.file).isInForce(now) { continue }
-                _ = try await removeShelved(home, version)
+                number = max(number, try await removeShelved(home, version) ?? 0)
             }
             place = page.next
         }
+        return number
     }
 
     // MARK: Going
@@ -240,8 +294,10 @@ extension FileWork {
     func deleteNewest(
         _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential, match: String?, only file: Attributes? = nil
     ) async throws(S3Error) -> (mark: VersionID?, number: UInt64) {
-        let versioning = bucket.settings.versioning
-        for _ in 0..<Self.triesMax {
+        var bucket = bucket
+        for index in 0..<Self.triesMax {
+            if index > 0 { bucket = try await again(bucket) }
+            let versioning = bucket.settings.versioning
             let current = try await current(bucket, key)
             if let file {
                 guard let current, current.file.file == file.file, current.file.change == file.change else {
@@ -265,45 +321,47 @@ extension FileWork {
             }
             guard let current else {
                 guard let mark else { throw S3Error(.noSuchKey) }
-                let number = try await leave(mark, bucket)
-                if mark.id == .null { try await endNull(bucket, key.bytes, but: mark) }
-                return (mark.id, max(number, volume.newestChange))
+                guard var number = try await leave(mark, bucket) else { continue }
+                if mark.id == .null { number = max(number, try await endNull(bucket, key.bytes, but: mark)) }
+                return (mark.id, number)
             }
-            guard let number = try await withdraw(current, bucket, key, actor, mark) else { continue }
-            if mark?.id == .null { try await endNull(bucket, key.bytes, but: mark) }
+            guard var number = try await withdraw(current, bucket, key, actor, mark) else { continue }
+            if mark?.id == .null { number = max(number, try await endNull(bucket, key.bytes, but: mark)) }
             return (mark?.id, max(number, try await removeEmptyParents(bucket, key, actor)))
         }
         throw S3Error(match == nil ? .operationAborted : .conditionalRequestConflict)
     }
 
-    /// Takes an object's name from it, as it was found; nil: it is another one by now.
+    /// Takes an object's name from it, as it was found; nil: it is another one by now. `isJudged`: its lock is in nobody's way.
     private func withdraw(
-        _ current: CurrentVersion, _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential, _ mark: ShelfPath?
+        _ current: CurrentVersion, _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential, _ mark: ShelfPath?,
+        isJudged: Bool = false
     ) async throws(S3Error) -> UInt64? {
         let volume = volume
-        let file = current.file
+        var expected = ExpectedFile.file(current.file.file, change: current.file.change)
         var place: Shelf?
         var left: ShelfMark?
         if let mark {
+            left = ShelfMark(try await shelf(bucket, mark), uid: actor.uid, gid: actor.gid)
             if bucket.settings.versioning == .suspended, current.id == .null {
-                // The null version goes for good, and the mark is the null version then. In this order a crash leaves what
-                // was there.
-                try await requireUnlocked(file)
-                _ = try await leave(mark, bucket)
+                // The null version goes for good, and the mark is the null version then.
+                try await requireUnlocked(current.file)
+                expected = current.judged
             } else {
                 place = try await shelf(bucket, key.bytes, for: current)
-                let name = mark.bytes.split(separator: UInt8(ascii: "/")).last.map { Array($0) } ?? []
-                left = ShelfMark(name: name, uid: actor.uid, gid: actor.gid)
             }
+        } else if isJudged {
+            expected = current.judged
         }
         guard let home = try await locate(bucket.file, key.parents, caller(actor)) else { return nil }
         let name = key.name
+        let (wanted, own, asking) = (expected, ownCaller, caller(actor))
         do throws(FileError) {
             return try await supplied {
-                name.withUnsafeBytes {
-                    volume.withdraw(
-                        caller(actor), in: home.file, $0, expected: .file(file.file, change: file.change), to: place,
-                        leaving: left)
+                going(by: bucket, own) {
+                    name.withUnsafeBytes {
+                        volume.withdraw(asking, in: home.file, $0, expected: wanted, to: place, leaving: left)
+                    }
                 }
             }.number
         } catch {
@@ -314,17 +372,27 @@ extension FileWork {
         }
     }
 
-    /// A mark of a key that has no file.
-    private func leave(_ mark: ShelfPath, _ bucket: Bucket) async throws(S3Error) -> UInt64 {
+    /// A mark of a key that has no file; nil: the bucket says something else by now.
+    private func leave(_ mark: ShelfPath, _ bucket: Bucket) async throws(S3Error) -> UInt64? {
         let volume = volume
         let place = try await shelf(bucket, mark)
-        return try await done {
-            place.name.withUnsafeBytes {
-                volume.place(
-                    ownCaller, in: place.directory, $0, UnsafeRawBufferPointer(start: nil, count: 0),
-                    NewFile(type: .file, mode: 0), seal: nil, expected: .nothing)
+        let own = ownCaller
+        do throws(FileError) {
+            return try await supplied {
+                going(by: bucket, own) {
+                    place.name.withUnsafeBytes {
+                        volume.place(
+                            own, in: place.directory, $0, UnsafeRawBufferPointer(start: nil, count: 0),
+                            NewFile(type: .file, mode: 0), seal: nil, expected: .nothing)
+                    }
+                }
+            }.number
+        } catch {
+            switch error {
+            case .stale, .noEntry: return nil
+            default: throw S3Error(file: error)
             }
-        }.number
+        }
     }
 
     /// A version goes for good. When it was the newest, the one before comes back in its place.
@@ -340,14 +408,23 @@ extension FileWork {
             }
             guard let version = try await shelved(bucket, key.bytes, id),
                 let home = try await shelfHome(bucket, make: false)
-            else { return nil }
+            else {
+                // Between the two looks it may have come from the shelf to its key.
+                let again = try await self.current(bucket, key)
+                guard again?.file.file == current?.file.file, again?.file.change == current?.file.change else {
+                    continue
+                }
+                return nil
+            }
             try await requireUnlocked(version.file, bypasses: bypasses)
             if version.isMark, current == nil, let newest = try await newestShelved(bucket, key.bytes),
                 newest.id == id, let before = try await shelvedBehind(home, newest), !before.isMark
             {
                 try await bringBack(before, bucket, key, actor, expected: .nothing)
             }
-            return (version.isMark, try await removeShelved(home, version))
+            // It may be the key's file again by now.
+            guard let number = try await removeShelved(home, version) else { continue }
+            return (version.isMark, number)
         }
         throw S3Error(.operationAborted)
     }
@@ -355,20 +432,11 @@ extension FileWork {
     private func deleteCurrent(
         _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential, _ current: CurrentVersion
     ) async throws(S3Error) -> UInt64? {
-        var current = current
-        if current.file.isLocked {
-            try await setLock(FileLock(), current.file)
-            guard let again = try await self.current(bucket, key), again.file.file == current.file.file else {
-                return nil
-            }
-            current = again
-        }
         guard let before = try await newestShelved(bucket, key.bytes), !before.isMark else {
-            return try await withdraw(current, bucket, key, actor, nil)
+            return try await withdraw(current, bucket, key, actor, nil, isJudged: true)
         }
-        let expected = ExpectedFile.file(current.file.file, change: current.file.change)
         do throws(S3Error) {
-            return try await bringBack(before, bucket, key, actor, expected: expected)
+            return try await bringBack(before, bucket, key, actor, expected: current.judged)
         } catch {
             // Somebody else was faster.
             guard error.code == .conditionalRequestConflict else { throw error }
@@ -395,11 +463,8 @@ extension FileWork {
         let found = try await value {
             volume.extendedAttributes(ownCaller, version.file.file, prefixes: Metadata.prefixes)
         }
-        var record = Metadata(found).record
-        if case .stamped(let stamp) = version.id, record.version != stamp {
-            record.version = stamp
-            let bytes = record.encoded
-            _ = try await value { volume.setExtendedAttribute(ownCaller, version.file.file, ObjectRecord.name, bytes) }
+        if case .stamped(let stamp) = version.id, Metadata(found).record.version != stamp {
+            _ = try await edit(version.file.file, ownCaller) { $0.version = stamp }
         }
         let name = key.name
         do throws(FileError) {
@@ -429,13 +494,22 @@ extension FileWork {
         }
     }
 
-    func removeShelved(_ home: FileID, _ version: ShelvedVersion) async throws(S3Error) -> UInt64 {
+    /// Takes a version from its shelf, with a lock that who calls has judged; nil: it is another one by now, or elsewhere.
+    func removeShelved(_ home: FileID, _ version: ShelvedVersion) async throws(S3Error) -> UInt64? {
         let volume = volume
-        if version.file.isLocked { try await setLock(FileLock(), version.file) }
         var names = version.path.bytes.split(separator: UInt8(ascii: "/")).map { Array($0) }
-        guard let name = names.popLast(), let directory = try await locate(home, names, ownCaller) else { return 0 }
-        let removed = try await found {
-            name.withUnsafeBytes { volume.remove(ownCaller, in: directory.file, $0, isDirectory: false) }
+        guard let name = names.popLast(), let directory = try await locate(home, names, ownCaller) else { return nil }
+        let judged = ExpectedFile.judged(version.file.file, change: version.file.change)
+        let number: UInt64
+        do throws(FileError) {
+            number = try await supplied {
+                name.withUnsafeBytes { volume.withdraw(ownCaller, in: directory.file, $0, expected: judged) }
+            }.number
+        } catch {
+            switch error {
+            case .noEntry, .stale: return nil
+            default: throw S3Error(file: error)
+            }
         }
         // Long keys have directories of their own: those that hold nothing more go.
         while let last = names.popLast(), let above = try await locate(home, names, ownCaller) {
@@ -445,7 +519,7 @@ extension FileWork {
                 }
             } catch { break }
         }
-        return removed == nil ? 0 : volume.newestChange
+        return number
     }
 
     // MARK: Locks
@@ -468,23 +542,37 @@ extension FileWork {
         }
     }
 
-    @discardableResult
-    func setLock(_ lock: FileLock, _ file: Attributes) async throws(S3Error) -> UInt64 {
+    /// Gives a file another lock than the one that was judged, when `file` was looked at; nil: it has changed since.
+    func setLock(_ lock: FileLock, _ file: Attributes) async throws(S3Error) -> UInt64? {
         let volume = volume
-        if lock.isEmpty, !file.isLocked { return volume.newestChange }
-        return try await done {
-            volume.setExtendedAttribute(ownCaller, file.file, FileLock.name, lock.isEmpty ? nil : lock.encoded)
-        }.number
+        do throws(FileError) {
+            return try await supplied {
+                volume.setLock(ownCaller, file.file, lock, since: file.change)
+            }.number
+        } catch {
+            switch error {
+            case .stale: return nil
+            default: throw S3Error(file: error)
+            }
+        }
     }
 
-    /// Directories on the way to something locked keep their names.
-    func keepWay(_ bucket: Bucket, _ key: ObjectKey) async throws(S3Error) {
+    /// Directories on the way to something locked keep their names. Answers the number of the last change.
+    func keepWay(_ bucket: Bucket, _ key: ObjectKey) async throws(S3Error) -> UInt64 {
         let volume = volume
         let mark = FileLock().encoded
+        var number: UInt64 = 0
         for count in 0...key.parents.count {
-            guard let place = try await locate(bucket.file, key.parents.prefix(count), ownCaller) else { return }
-            guard !place.isLocked else { continue }
-            _ = try await value { volume.setExtendedAttribute(ownCaller, place.file, FileLock.name, mark) }
+            guard let place = try await locate(bucket.file, key.parents.prefix(count), ownCaller) else { break }
+            guard !place.isLocked else {
+                // Somebody else's mark may not be safe yet.
+                number = volume.newestChange(at: bucket.file)
+                continue
+            }
+            number = try await done {
+                volume.setExtendedAttribute(ownCaller, place.file, FileLock.name, mark)
+            }.number
         }
+        return number
     }
 }

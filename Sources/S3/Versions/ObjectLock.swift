@@ -129,6 +129,25 @@ extension FileLock {
     }
 }
 
+extension Bucket {
+    /// What a version that is made now is locked with: what the request says, else what the bucket does.
+    func lock(_ asked: FileLock, _ now: Int64) throws(S3Error) -> FileLock {
+        guard let standing = settings.lock else {
+            guard asked.isEmpty else { throw S3Error(.invalidRequest, "Bucket is missing Object Lock Configuration") }
+            return asked
+        }
+        var lock = asked
+        if let retention = asked.retention {
+            guard retention.until > now else {
+                throw S3Error(.invalidArgument, "The retain until date must be in the future!")
+            }
+        } else {
+            lock.retention = standing.retention(now)
+        }
+        return lock
+    }
+}
+
 extension FileLock.Retention {
     init(mode word: String, until text: String) throws(S3Error) {
         guard let mode = FileLock.Mode(word: word) else {
@@ -157,28 +176,25 @@ extension S3Call {
     func putBucketLock() async throws(S3Error) {
         let (bucket, actor) = try await open(.putBucketObjectLockConfiguration)
         let lock = try BucketLock(try await document())
-        guard bucket.settings.versioning == .enabled else {
-            throw S3Error(
-                .invalidBucketState, "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration")
+        try await set(BucketSettings.lock, lock.encoded, bucket, actor) { (settings) throws(S3Error) in
+            guard settings.versioning == .enabled else {
+                throw S3Error(
+                    .invalidBucketState,
+                    "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration")
+            }
         }
-        try await set(BucketSettings.lock, lock.encoded, bucket, actor)
         respond()
     }
 
-    /// What a new version is locked with: what the request says, else what the bucket does.
-    func lockNew(_ metadata: inout Metadata, _ bucket: Bucket) throws(S3Error) {
-        guard let lock = bucket.settings.lock else {
-            guard metadata.lock.isEmpty else {
-                throw S3Error(.invalidRequest, "Bucket is missing Object Lock Configuration")
-            }
-            return
-        }
-        if let retention = metadata.lock.retention {
-            guard retention.until > now else {
-                throw S3Error(.invalidArgument, "The retain until date must be in the future!")
-            }
-        } else {
-            metadata.lock.retention = lock.retention(now)
+    /// Refuses a lock that who asks may not give to what he makes: as `actor`, who may make it, he will own it.
+    func checkLock(_ lock: FileLock, _ bucket: Bucket, _ key: [UInt8], _ actor: Credential) throws(S3Error) {
+        _ = try bucket.lock(lock, now)
+        var actions: [S3Action] = []
+        if lock.retention != nil { actions.append(.putObjectRetention) }
+        if lock.isHeld { actions.append(.putObjectLegalHold) }
+        for action in actions {
+            let locker = try self.actor(action, bucket, key)
+            guard [actor.uid, bucket.directory.uid, 0].contains(locker.uid) else { throw S3Error(.accessDenied) }
         }
     }
 
@@ -206,10 +222,27 @@ extension S3Call {
         return (bucket, found.file, try await lock(found.file), actor)
     }
 
-    private func store(_ lock: FileLock, _ file: Attributes, _ bucket: Bucket) async throws(S3Error) {
-        if !lock.isEmpty { try await keepWay(bucket, try ObjectKey.ifPath(request.key)) }
-        try await settle(try await setLock(lock, file))
-        respond()
+    /// Changes a version's lock as it is found, and looks again when it is another one by then.
+    private func relock(
+        _ action: S3Action, _ change: (inout FileLock, Bucket) throws(S3Error) -> Void
+    ) async throws(S3Error) {
+        for _ in 0..<Self.triesMax {
+            var (bucket, file, lock, actor) = try await locked(action)
+            try requireWriter(file, actor, bucket)
+            let known = lock
+            try change(&lock, bucket)
+            if lock == known {
+                // What it says may be somebody else's word, and not safe yet.
+                try await settleAll(bucket)
+                return respond()
+            }
+            var number = lock.isEmpty ? 0 : try await keepWay(bucket, try ObjectKey.ifPath(request.key))
+            guard let set = try await setLock(lock, file) else { continue }
+            number = max(number, set)
+            try await settle(number)
+            return respond()
+        }
+        throw S3Error(.operationAborted)
     }
 
     func getRetention() async throws(S3Error) {
@@ -228,8 +261,6 @@ extension S3Call {
     func putRetention() async throws(S3Error) {
         // The body first: the lock is looked at when nothing that the client does can keep the answer waiting any more.
         let root = try await document()
-        var (bucket, file, lock, actor) = try await locked(.putObjectRetention)
-        try requireWriter(file, actor, bucket)
         guard root.name == "Retention" else { throw S3Error(.malformedXML) }
         var wanted: FileLock.Retention?
         if let mode = root.text("Mode"), let until = root.text("RetainUntilDate") {
@@ -240,17 +271,18 @@ extension S3Call {
         } else if !root.children.isEmpty {
             throw S3Error(.malformedXML)
         }
-        if let old = lock.retention, old.until > now {
-            // More is always allowed; less only of GOVERNANCE, to who may.
-            let isMore = wanted.map { $0.until >= old.until && $0.mode.rawValue >= old.mode.rawValue } ?? false
-            if !isMore {
-                guard old.mode == .governance, try bypasses(bucket, request.key) else {
-                    throw S3Error(.accessDenied, "Access Denied because object protected by object lock.")
+        try await relock(.putObjectRetention) { (lock, bucket) throws(S3Error) in
+            if let old = lock.retention, old.until > now {
+                // More is always allowed; less only of GOVERNANCE, to who may.
+                let isMore = wanted.map { $0.until >= old.until && $0.mode.rawValue >= old.mode.rawValue } ?? false
+                if !isMore {
+                    guard old.mode == .governance, try bypasses(bucket, request.key) else {
+                        throw S3Error(.accessDenied, "Access Denied because object protected by object lock.")
+                    }
                 }
             }
+            lock.retention = wanted
         }
-        lock.retention = wanted
-        try await store(lock, file, bucket)
     }
 
     func getLegalHold() async throws(S3Error) {
@@ -262,13 +294,10 @@ extension S3Call {
 
     func putLegalHold() async throws(S3Error) {
         let root = try await document()
-        var (bucket, file, lock, actor) = try await locked(.putObjectLegalHold)
-        try requireWriter(file, actor, bucket)
         guard root.name == "LegalHold", let word = root.text("Status"), ["ON", "OFF"].contains(word) else {
             throw S3Error(.malformedXML)
         }
-        lock.isHeld = word == "ON"
-        try await store(lock, file, bucket)
+        try await relock(.putObjectLegalHold) { (lock, _) in lock.isHeld = word == "ON" }
     }
 
     /// The one who wrote it, or the bucket's owner.

@@ -35,15 +35,17 @@ extension S3Call {
             throw S3Error(
                 .malformedXML, "The Versioning element must be specified: its Status is Enabled or Suspended.")
         }
-        if versioning == .suspended, bucket.settings.lock != nil {
-            throw S3Error(
-                .invalidBucketState,
-                "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.")
-        }
         guard !volume.fileSystem.isForeign(bucket.file) else {
             throw S3Error(.notImplemented, "A directory that is mounted into the volume keeps no versions.")
         }
-        try await set(BucketSettings.versioning, Array(word.utf8), bucket, actor)
+        try await set(BucketSettings.versioning, Array(word.utf8), bucket, actor) { (settings) throws(S3Error) in
+            guard versioning == .enabled || settings.lock == nil else {
+                throw S3Error(
+                    .invalidBucketState,
+                    "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed."
+                )
+            }
+        }
         respond()
     }
 

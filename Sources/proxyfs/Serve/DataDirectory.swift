@@ -48,13 +48,26 @@ struct DataDirectory {
         return digits.isEmpty ? "another process" : "process \(String(decoding: digits, as: UTF8.self))"
     }
 
-    /// With the directories above it.
+    /// With the directories above it, each name synced: with one of them the power would take all that is promised below. One that
+    /// is there may have been made by a start that came no further.
     private static func make(_ path: String) throws(Errno) {
         var prefix = path.hasPrefix("/") ? "/" : ""
+        var above = prefix.isEmpty ? "." : "/"
         for part in path.split(separator: "/") {
             prefix += part
-            if mkdir(prefix, 0o700) != 0, errno != EEXIST { throw Errno(errno) }
+            let isMade = mkdir(prefix, 0o700) == 0
+            if !isMade, errno != EEXIST { throw Errno(errno) }
+            // Others' directories may be closed to this user; what lies there is not of its making.
+            do throws(Errno) { try sync(above) } catch { if isMade { throw error } }
+            above = prefix
             prefix += "/"
         }
+    }
+
+    private static func sync(_ directory: String) throws(Errno) {
+        let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Errno(errno) }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw Errno(errno) }
     }
 }

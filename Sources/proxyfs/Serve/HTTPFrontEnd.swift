@@ -43,8 +43,18 @@ final class HTTPFrontEnd: RequestHandler {
             on: address, network: world.network, loops: world.loops, tls: tls)
     }
 
-    /// The certificate that the configuration names, or one of our own making.
     static func options(_ configuration: Configuration) throws(CommandFailure) -> TLSServerOptions {
+        var options = try certificate(configuration)
+        if let authorities = configuration.tlsClients.authorities {
+            options.clientAuthorities = String(
+                decoding: try Settings.read(authorities, "the authorities of clients"), as: UTF8.self)
+            options.clientCertificateRequired = configuration.tlsClients.isRequired
+        }
+        return options
+    }
+
+    /// The certificate that the configuration names, or one of our own making.
+    private static func certificate(_ configuration: Configuration) throws(CommandFailure) -> TLSServerOptions {
         switch configuration.tls {
         case .off: throw .failure("there is no certificate for https")
         case .selfSigned:
@@ -72,7 +82,7 @@ final class HTTPFrontEnd: RequestHandler {
     }
 
     private static func unusable(_ failure: TLSFailure) -> CommandFailure {
-        .failure("can not serve https: \(failure); look at tls.certificate and tls.key")
+        .failure("can not serve https: \(failure); look at tls.certificate, tls.key and tls.client_authorities")
     }
 }
 

@@ -327,7 +327,9 @@ final class Server {
     // MARK: Configuration
 
     /// Keys that hold as soon as they are read again.
-    private static let changeable: Set<String> = ["log.level", "tls.certificate", "tls.key"]
+    private static let changeable: Set<String> = [
+        "log.level", "tls.certificate", "tls.key", "tls.client_authorities", "tls.client_required",
+    ]
 
     private func reload() {
         let fresh: Settings
@@ -363,7 +365,9 @@ final class Server {
 
     /// The files may be others under the same names. Connections that live keep the certificate that they began with.
     private func reloadCertificate(_ configuration: Configuration) {
-        guard let tls, case .files = configuration.tls else { return }
+        guard let tls, configuration.tls != .off else { return }
+        // One of our own making stays, unless there is something else to read.
+        if case .selfSigned = configuration.tls, configuration.tlsClients.authorities == nil { return }
         do throws(CommandFailure) {
             try HTTPFrontEnd.reload(tls, configuration)
             logger.info("certificate read again")

@@ -13,7 +13,8 @@ from support import ENDPOINT, case, equal, run
 
 @case
 def minio():
-    client = Minio(ENDPOINT.split("//")[1], access_key="alice", secret_key="alice-secret", secure=False)
+    client = Minio(
+        ENDPOINT.split("//")[1], access_key="alice", secret_key="alice-secret", secure=ENDPOINT.startswith("https"))
     if not client.bucket_exists("minio-lib"):
         client.make_bucket("minio-lib")
     body = os.urandom(6 << 20)
@@ -32,12 +33,13 @@ def minio():
 
 @case
 def object_store():
-    maker = Minio(ENDPOINT.split("//")[1], access_key="alice", secret_key="alice-secret", secure=False)
+    maker = Minio(
+        ENDPOINT.split("//")[1], access_key="alice", secret_key="alice-secret", secure=ENDPOINT.startswith("https"))
     if not maker.bucket_exists("obstore"):
         maker.make_bucket("obstore")
     store = S3Store(
         "obstore", endpoint=ENDPOINT, access_key_id="alice", secret_access_key="alice-secret", region="us-east-1",
-        client_options={"allow_http": True})
+        client_options={"allow_http": True, "allow_invalid_certificates": ENDPOINT.startswith("https")})
     obstore.put(store, "a/one", b"1")
     obstore.put(store, "a/two", os.urandom(12 << 20))
     equal(bytes(obstore.get(store, "a/one").bytes()), b"1")

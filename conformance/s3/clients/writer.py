@@ -1,6 +1,6 @@
 """writer.py write|check FOLDER ROUND: puts objects until the server is gone, noting what was begun and what was answered;
 then checks that each object is the last answered version of it, or the one that was under way. Half of them lie in a bucket
-with versions: of these every version that was answered is there."""
+with versions: of these every version that was answered is there. FOLDER.writing is there once it has begun."""
 import hashlib
 import json
 import os
@@ -58,6 +58,7 @@ if kind == "write":
     for name in BUCKETS:
         s3.create_bucket(Bucket=name)
     s3.put_bucket_versioning(Bucket=BUCKETS[1], VersioningConfiguration={"Status": "Enabled"})
+    open(folder + ".writing", "w").close()
     threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
     [t.start() for t in threads]
     [t.join() for t in threads]
