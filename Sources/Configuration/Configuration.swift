@@ -8,6 +8,7 @@ public struct Configuration: Sendable, Equatable {
     public var tls = TLS.off
     public var http = HTTP()
     public var kerberos = Kerberos()
+    public var smb = SMB()
     public var log = Log()
     public var engine = Engine()
     public var users: [User] = []
@@ -47,6 +48,12 @@ public struct Configuration: Sendable, Equatable {
         public var keytab: String?
         /// `NAME@REALM` of these is user NAME.
         public var realms: [String] = []
+    }
+
+    /// What every SMB client has to do.
+    public struct SMB: Sendable, Equatable {
+        public var requiresSigning = false
+        public var requiresEncryption = false
     }
 
     public enum TLS: Sendable, Equatable {
@@ -118,6 +125,9 @@ public struct Configuration: Sendable, Equatable {
         public var isReadOnly: Bool
         public var isHidden: Bool
         public var needsEncryption: Bool
+        public var needsSigning: Bool
+        public var allowsGuests: Bool
+        public var hidesUnreadable: Bool
         public var durability: Durability?
         public var place: String
     }

@@ -177,8 +177,11 @@ extension Volume {
             try requireWritable(caller)
             let found = try attributes(caller, of: file)
             if caller.credential.uid != found.uid { try require(.write, caller, found) }
-            let name = Array(name.utf8)
-            return name.withUnsafeBytes { fileSystem.setExtendedAttribute(caller.request, file, $0, value) }
+            let bytes = Array(name.utf8)
+            let attempt = bytes.withUnsafeBytes { fileSystem.setExtendedAttribute(caller.request, file, $0, value) }
+            // What can not be found now is not waited for after the fact.
+            if case .done = attempt, name.hasPrefix("user.") { try? notify(caller, modified: file, .extendedAttributes) }
+            return attempt
         }
     }
 

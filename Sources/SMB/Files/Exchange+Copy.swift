@@ -102,6 +102,7 @@ extension Exchange {
                 }
                 // Whatever can not be shared is copied.
             }
+            exchange.charge(Self.chunkBytesMax)
             let block = exchange.state.block(Self.chunkBytesMax)
             var done = 0
             var bytes = 0

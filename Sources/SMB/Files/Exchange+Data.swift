@@ -58,7 +58,8 @@ extension Exchange {
     private func readSlowly(_ request: ReadRequest, _ open: Open, _ volume: Volume) -> SMBHalt {
         let count = Int(request.count)
         let (file, offset) = (open.file, request.offset)
-        return .later { [state] (_) async throws(SMBHalt) in
+        return .later { [state] (exchange) async throws(SMBHalt) in
+            exchange.charge(count)
             let block = state.block(max(count, 1))
             let buffer = SendableBuffer(UnsafeMutableRawBufferPointer(rebasing: block.free.prefix(count)))
             let got: Int
