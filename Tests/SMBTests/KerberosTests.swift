@@ -145,6 +145,8 @@ private let stranger: [UInt8] = [0x2B, 6, 1, 4, 1, 0x82, 0x37, 2, 2, 0x1E]
 
 /// Tickets of a KDC of MIT's.
 @Suite(.serialized, .enabled(if: KeyDistributionCenter.isInstalled)) struct KerberosTests {
+    private enum Missing: Error { case ticket, answer }
+
     private func site(_ center: KeyDistributionCenter) async throws -> Site {
         var options = SMBOptions()
         options.kerberos = try KerberosCredential(keytab: center.keytab)
@@ -155,13 +157,13 @@ private let stranger: [UInt8] = [0x2B, 6, 1, 4, 1, 0x82, 0x37, 2, 2, 0x1E]
     private func logOn(_ client: Guest) throws -> (reply: Reply, isSigned: Bool) {
         let handshake = KerberosHandshake(initiating: "cifs@localhost")
         guard case .continues(let token) = [UInt8]().withUnsafeBytes({ handshake.step($0) }) else {
-            throw KeyDistributionCenter.Failed(what: "no ticket")
+            throw Missing.ticket
         }
         let reply = try client.setup(begin([SPNEGO.kerberos[0], SPNEGO.ntlm], token))
         guard reply.status == .success else { return (reply, false) }
         let theirs = try #require(answer(reply.token)).token
         guard case .complete(let context, _, _, _) = theirs.withUnsafeBytes({ handshake.step($0) }) else {
-            throw KeyDistributionCenter.Failed(what: "the server's answer")
+            throw Missing.answer
         }
         let key = Array(try #require(context.sessionKey).prefix(16))
         var message = reply.bytes

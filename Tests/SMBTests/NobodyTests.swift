@@ -71,8 +71,8 @@ private let alice = SMBUser(
         func client() throws -> Guest {
             let client = try Guest(site.listener.address, guid: 5, dialect: 0x0302)
             _ = try client.negotiate()
-            guard try client.logOn(NTLMClient()).status == .success, try client.connect("default").status == .success
-            else { throw Guest.Refused() }
+            try #require(try client.logOn(NTLMClient()).status == .success)
+            try #require(try client.connect("default").status == .success)
             return client
         }
         func again(_ client: Guest, _ opening: Guest.Opening) throws -> Reply {

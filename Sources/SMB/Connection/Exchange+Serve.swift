@@ -69,7 +69,7 @@ extension Exchange {
         if session.state == .valid, let end = session.end, server.world.clock.monotonic() >= end {
             session.state = .expired
         }
-        if session.state == .expired, command != .logoff, command != .close, command != .lock, command != .oplockBreak {
+        if session.state == .expired, command != .logoff, command != .close, command != .lock {
             throw .status(.networkSessionExpired)
         }
         if encryptedBy == nil, session.requiresEncryption { throw .status(.accessDenied) }

@@ -65,15 +65,12 @@ final class DurableHandles: Sendable {
         /// Handles in `entries` by their leases.
         var leases: [LeaseKey: Set<UInt64>] = [:]
 
-        mutating func forgetLease(_ entry: Entry) {
-            guard let key = entry.open.leaseKey else { return }
-            leases[key]?.remove(entry.open.handle.persistent)
-            if leases[key]?.isEmpty == true { leases[key] = nil }
-        }
-
-        /// It has left `entries` for good.
+        /// It has left `entries`.
         mutating func forget(_ entry: Entry) {
-            forgetLease(entry)
+            if let key = entry.open.leaseKey {
+                leases[key]?.remove(entry.open.handle.persistent)
+                if leases[key]?.isEmpty == true { leases[key] = nil }
+            }
             guard let guid = entry.open.durability?.guid else { return }
             created[Creation(client: entry.client, guid: guid)] = nil
         }
@@ -177,7 +174,8 @@ final class DurableHandles: Sendable {
             let status = fits(entry)
             guard status == .success else { return .failure(Refusal(status: status)) }
             state.entries[persistent] = nil
-            state.forgetLease(entry)
+            // Who takes it up again says so anew.
+            state.forget(entry)
             return .success(entry.open)
         }
     }
