@@ -96,13 +96,13 @@ import Testing
         #expect(try client.set(handle, 1, 15, Self.entry("", [1])).status == .invalidEAName)
         #expect(try client.set(handle, 1, 15, Self.entry("a\u{1}", [1])).status == .invalidEAName)
         // More than a file keeps in all.
-        let long = [UInt8](repeating: 1, count: FullEA.valueBytesMax)
+        let long = [UInt8](repeating: 1, count: 60_000)
         var last = NTStatus.success
-        for index in 0..<17 where last == .success {
+        for index in 0..<20 where last == .success {
             last = try client.set(handle, 1, 15, Self.list([("n\(index)", long)])).status
         }
         #expect(last == .eaTooLarge)
-        #expect(try await attributes(site, file).count == 15)
+        #expect(try await attributes(site, file).count == 17)
         // Who may not, can not.
         let reader = try client.open("f", .init(access: 0x80)).handle
         #expect(try client.set(reader, 1, 15, good).status == .accessDenied)
@@ -127,9 +127,9 @@ import Testing
         #expect(try await attributes(site, file.file).count == 2)
         #expect(try client.open("g", opening(2, [1, 2, 3])).status == .eaListInconsistent)
         #expect(try client.open("g").status == .objectNameNotFound)
-        // Those that do not fit leave no open behind.
-        let long = [UInt8](repeating: 1, count: 60_000)
-        #expect(try client.open("h", opening(2, Self.list([("x", long)]))).status == .success)
+        // Nor does a name that is none leave an open behind.
+        #expect(try client.open("h", opening(2, Self.list([("x\u{1}", [1])]))).status == .invalidEAName)
+        #expect(try client.open("h").status == .objectNameNotFound)
         try await site.close()
     }
 }

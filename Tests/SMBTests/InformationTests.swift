@@ -164,4 +164,38 @@ import Testing
         }
         try await site.close()
     }
+
+    /// What is shared is not copied, and what can not be shared is said.
+    @Test func extentsAreShared() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address, dialect: 0x0302)
+        let from = try client.open("from", .init(access: 0x13_019F, disposition: 2)).handle
+        let to = try client.open("to", .init(access: 0x13_019F, disposition: 2)).handle
+        #expect(try client.write(from, String(repeating: "a", count: 60_000)).status == .success)
+        #expect(try client.write(to, String(repeating: "b", count: 60_000)).status == .success)
+        func share(_ source: SMB.FileHandle, _ offset: UInt64, _ place: UInt64, _ count: UInt64) throws -> NTStatus {
+            var wire = Wire()
+            wire.handle(source)
+            wire.u64(offset)
+            wire.u64(place)
+            wire.u64(count)
+            return try client.control(to, 0x0009_8344, wire.bytes).status
+        }
+        #expect(try share(from, 0, 8192, 16_384) == .success)
+        let (volume, caller) = (site.volume, site.caller)
+        let file = try await site.done { Array("to".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) } }
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 60_000, alignment: 8)
+        defer { bytes.deallocate() }
+        #expect(try await volume.readAll(file.file, at: 0, into: SendableBuffer(bytes)) == 60_000)
+        let letters = (UInt8(ascii: "a"), UInt8(ascii: "b"))
+        #expect(bytes.enumerated().allSatisfy { $1 == (8192..<24_576 ~= $0 ? letters.0 : letters.1) })
+        for (source, offset, place, count, status) in [
+            (from, 50_000, 0, 20_000, NTStatus.notSupported), (from, 0, 50_000, 20_000, .notSupported),
+            (to, 0, 4096, 8192, .notSupported), (to, 0, 8192, 8192, .success),
+            (SMB.FileHandle(persistent: 1, volatile: 2), 0, 0, 1, .invalidHandle), (from, .max, 0, 1, .invalidParameter),
+        ] as [(SMB.FileHandle, UInt64, UInt64, UInt64, NTStatus)] {
+            #expect(try share(source, offset, place, count) == status, "\(offset) \(place)")
+        }
+        try await site.close()
+    }
 }

@@ -210,7 +210,7 @@ final class SMBLoop: @unchecked Sendable {
         while let first = early.first {
             early.removeFirst()
             guard let stream = first.stream, stream.isEarly else { continue }
-            return stream.end(because: "too many that nobody has logged on to")
+            return stream.giveWay()
         }
     }
 

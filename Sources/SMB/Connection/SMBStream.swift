@@ -137,6 +137,15 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
         connection.close()
     }
 
+    /// Others need the place at once: whoever has it now may never end by himself.
+    func giveWay() {
+        server.logger.info(
+            "smb connection ended",
+            [.init("peer", "\(connection.remoteAddress)"), .init("why", "too many on which nobody has logged on")])
+        isEnding = true
+        connection.abort()
+    }
+
     /// What was answered still leaves; nothing more is read.
     func endAfterReply() {
         isEnding = true

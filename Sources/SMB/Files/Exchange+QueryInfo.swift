@@ -311,8 +311,8 @@ extension Exchange {
             writer.u32LE(UInt32(unit))
             writer.u32LE(UInt32(unit))
             writer.u32LE(UInt32(unit))
-            // Aligned, and its partition too.
-            writer.u32LE(3)
+            // Aligned, and its partition too; what is trimmed is given up.
+            writer.u32LE(0xB)
             writer.u32LE(0)
             writer.u32LE(0)
         default: throw .status(.invalidInfoClass)
