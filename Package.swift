@@ -189,7 +189,9 @@ let package = Package(
                 "Bytes", "CShim", "Kerberos", "Logging", "Namespace", "RPC", "Runtime", "Simulator", "TestSupport",
                 "WireSamples",
             ]),
-        tests("SMB", ["Bytes", "CShim", "Crypto", "Kerberos", "Logging", "Namespace", "Runtime", "SMBSupport", "TestSupport"]),
+        tests(
+            "SMB",
+            ["Bytes", "CShim", "Crypto", "Kerberos", "Logging", "Namespace", "Runtime", "SMBSupport", "TestSupport"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
         tests("Crypto", ["Bytes"]),
         tests(

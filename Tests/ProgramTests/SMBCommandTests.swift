@@ -49,7 +49,9 @@ import Testing
         // Each example of each help.
         for command in ["sessions", "opens", "locks"] {
             let help = try await run(["smb", command, "--help"], in: folder)
-            let examples = help.out.split(separator: "\n").drop { $0 != "Examples:" }.filter { $0.hasPrefix("  proxyfs ") }
+            let examples = help.out.split(separator: "\n").drop { $0 != "Examples:" }.filter {
+                $0.hasPrefix("  proxyfs ")
+            }
             #expect(help.status == 0 && examples.count == 2)
             for example in examples {
                 let words = example.split(separator: " ").dropFirst().map(String.init)

@@ -77,7 +77,8 @@ import Testing
         let more = try client.query(handle, 1, 15, max: 16_384).information
         #expect(more.count > whole.information.count && more.count < whole.information.count + 24)
         // An empty value is none.
-        #expect(try client.set(handle, 1, 15, Self.list([("color", []), ("gone", []), ("LONG", [])])).status == .success)
+        #expect(
+            try client.set(handle, 1, 15, Self.list([("color", []), ("gone", []), ("LONG", [])])).status == .success)
         #expect(try await attributes(site, file) == ["user.meta": [4]])
         try await site.close()
     }
@@ -119,7 +120,9 @@ import Testing
         let made = try client.open("f", opening(2, Self.list([("one", [1]), ("two", [2, 2])])))
         #expect(made.status == .success)
         let (volume, caller) = (site.volume, site.caller)
-        let file = try await site.done { Array("f".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) } }
+        let file = try await site.done {
+            Array("f".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) }
+        }
         #expect(try await attributes(site, file.file) == ["user.one": [1], "user.two": [2, 2]])
         #expect(try client.write(made.handle, "text").status == .success)
         // Opening what is there changes nothing, and a list that lies makes nothing.

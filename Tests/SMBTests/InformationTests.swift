@@ -66,14 +66,17 @@ import Testing
         let done = try client.control(handle, code, trim([(4096, 8192), (20_000, 1)]))
         #expect(done.status == .success && done.output == [2, 0, 0, 0])
         let (volume, caller) = (site.volume, site.caller)
-        let file = try await site.done { Array("f".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) } }
+        let file = try await site.done {
+            Array("f".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) }
+        }
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 60_000, alignment: 8)
         defer { bytes.deallocate() }
         let buffer = SendableBuffer(bytes)
         #expect(try await volume.readAll(file.file, at: 0, into: buffer) == 60_000)
-        #expect(bytes.enumerated().allSatisfy { index, byte in
-            byte == (4096..<12_288 ~= index || index == 20_000 ? 0 : UInt8(ascii: "x"))
-        })
+        #expect(
+            bytes.enumerated().allSatisfy { index, byte in
+                byte == (4096..<12_288 ~= index || index == 20_000 ? 0 : UInt8(ascii: "x"))
+            })
         for (input, status) in [
             (trim([]), NTStatus.invalidParameter), (trim([(0, 1)], key: 1), .invalidParameter),
             (trim([(0, 1)], count: 2), .invalidParameter), (trim([(.max, 2)]), .integerOverflow),
@@ -183,7 +186,9 @@ import Testing
         }
         #expect(try share(from, 0, 8192, 16_384) == .success)
         let (volume, caller) = (site.volume, site.caller)
-        let file = try await site.done { Array("to".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) } }
+        let file = try await site.done {
+            Array("to".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) }
+        }
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 60_000, alignment: 8)
         defer { bytes.deallocate() }
         #expect(try await volume.readAll(file.file, at: 0, into: SendableBuffer(bytes)) == 60_000)
@@ -192,10 +197,49 @@ import Testing
         for (source, offset, place, count, status) in [
             (from, 50_000, 0, 20_000, NTStatus.notSupported), (from, 0, 50_000, 20_000, .notSupported),
             (to, 0, 4096, 8192, .notSupported), (to, 0, 8192, 8192, .success),
-            (SMB.FileHandle(persistent: 1, volatile: 2), 0, 0, 1, .invalidHandle), (from, .max, 0, 1, .invalidParameter),
+            (SMB.FileHandle(persistent: 1, volatile: 2), 0, 0, 1, .invalidHandle),
+            (from, .max, 0, 1, .invalidParameter),
         ] as [(SMB.FileHandle, UInt64, UInt64, UInt64, NTStatus)] {
             #expect(try share(source, offset, place, count) == status, "\(offset) \(place)")
         }
+        try await site.close()
+    }
+
+    /// What a client has set stays, as long as it is the same handle that writes.
+    @Test func aWriteTimeThatWasSetStays() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        let handle = try client.open("f", .init(access: 0x1F_01FF, disposition: 2)).handle
+        func set(_ time: Int64) throws {
+            var wire = Wire()
+            wire.zeros(16)
+            wire.u64(UInt64(bitPattern: time))
+            wire.zeros(8)
+            wire.zeros(8)
+            #expect(try client.set(handle, 1, 4, wire.bytes).status == .success)
+        }
+        func time() throws -> UInt64 { try client.query(handle, 1, 4).u64(72 + 16) }
+        let old: Int64 = 131_000_000_000_000_000
+        try set(old)
+        #expect(try client.write(handle, "one").status == .success)
+        #expect(try time() == UInt64(old))
+        // Its size, too.
+        var size = Wire()
+        size.u64(100)
+        #expect(try client.set(handle, 1, 20, size.bytes).status == .success)
+        #expect(try time() == UInt64(old))
+        try set(-2)
+        #expect(try client.write(handle, "two").status == .success)
+        let now = try time()
+        #expect(now > UInt64(old))
+        try set(-1)
+        try await Task.sleep(for: .milliseconds(20))
+        #expect(try client.write(handle, "three").status == .success)
+        #expect(try time() == now)
+        // Another handle knows nothing of that.
+        let other = try client.open("f").handle
+        #expect(try client.write(other, "four").status == .success)
+        #expect(try time() > now)
         try await site.close()
     }
 }

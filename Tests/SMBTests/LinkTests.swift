@@ -98,7 +98,8 @@ import Testing
         let made = Guest.Opening(access: 0x13_019F, disposition: 2, options: 0x20_0000)
         let file = try client.open("l", made)
         #expect(file.status == .success)
-        #expect(try client.control(file.handle, Self.setReparse, Self.reparse("a\\ü\\..\\b", flags: 1)).status == .success)
+        #expect(
+            try client.control(file.handle, Self.setReparse, Self.reparse("a\\ü\\..\\b", flags: 1)).status == .success)
         #expect(try client.close(file.handle).status == .success)
         #expect(try await target(site, "l") == "a/ü/../b")
         let back = try client.open("l", Self.itself)
@@ -118,7 +119,8 @@ import Testing
             (Self.reparse(String(repeating: "x", count: 5000), flags: 1), .invalidReparseData),
         ] { #expect(try client.control(other.handle, Self.setReparse, bytes).status == status) }
         #expect(try client.write(other.handle, "full").status == .success)
-        #expect(try client.control(other.handle, Self.setReparse, Self.reparse("x", flags: 1)).status == .invalidParameter)
+        #expect(
+            try client.control(other.handle, Self.setReparse, Self.reparse("x", flags: 1)).status == .invalidParameter)
         #expect(try client.open("n").status == .success)
         // The link goes, and not what it leads to.
         let root = try client.open("", .init(access: 0x12_0089, options: 1))

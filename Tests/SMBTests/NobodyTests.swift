@@ -88,8 +88,9 @@ private let alice = SMBUser(
         old.peer.close()
         let new = try client()
         // Another lease, and one that does not say that it comes again, are somebody else's.
-        #expect(try again(new, Guest.Opening(share: 0, disposition: 2, lease: (key: 8, state: 7)).durable(77)).status
-            == .accessDenied)
+        #expect(
+            try again(new, Guest.Opening(share: 0, disposition: 2, lease: (key: 8, state: 7)).durable(77)).status
+                == .accessDenied)
         let back = try again(new, opening)
         #expect(back.status == .success && back.handle == made.handle && back.bytes[66] == 0xFF)
         #expect(back.bytes[68] == made.bytes[68])

@@ -180,7 +180,9 @@ extension Volume {
             let bytes = Array(name.utf8)
             let attempt = bytes.withUnsafeBytes { fileSystem.setExtendedAttribute(caller.request, file, $0, value) }
             // What can not be found now is not waited for after the fact.
-            if case .done = attempt, name.hasPrefix("user.") { try? notify(caller, modified: file, .extendedAttributes) }
+            if case .done = attempt, name.hasPrefix("user.") {
+                try? notify(caller, modified: file, .extendedAttributes)
+            }
             return attempt
         }
     }

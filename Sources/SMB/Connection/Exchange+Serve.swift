@@ -61,7 +61,9 @@ extension Exchange {
         if isRelated, session == nil { throw .status(.invalidParameter) }
         // What an earlier element or another message has ended meanwhile is gone for this one, too.
         if let session, stream.sessions[session.id] !== session { throw .status(.userSessionDeleted) }
-        guard let session, session.state != .inProgress, session.state != .over else { throw .status(.userSessionDeleted) }
+        guard let session, session.state != .inProgress, session.state != .over else {
+            throw .status(.userSessionDeleted)
+        }
         if let encryptedBy, encryptedBy !== session { throw .status(.accessDenied) }
         try checkSignature()
         let generation = server.generation

@@ -24,7 +24,9 @@ extension Exchange {
         var entries = try attributeEntries(open, volume)
         if !request.input.isEmpty {
             let names: [[UInt8]]
-            do throws(FullEA.Fault) { names = try FullEA.names(request.input) } catch { throw .status(Self.status(error)) }
+            do throws(FullEA.Fault) { names = try FullEA.names(request.input) } catch {
+                throw .status(Self.status(error))
+            }
             // What is not there has no value.
             entries = names.map { name in
                 entries.first { FullEA.isSame($0.name, name) } ?? FullEA.Entry(name: name, value: [])
@@ -83,7 +85,8 @@ extension Exchange {
 
     /// What a file is to have from its making on. The open is its session's already: whoever ends that ends it, too.
     func give(
-        _ entries: [FullEA.Entry], _ open: Open, _ volume: Volume, then answer: @escaping (Exchange, inout Writer) -> Void
+        _ entries: [FullEA.Entry], _ open: Open, _ volume: Volume,
+        then answer: @escaping (Exchange, inout Writer) -> Void
     ) -> SMBHalt {
         open.tree.session.opens[open.handle.volatile] = open
         let (caller, file) = (ownerCaller(open), open.subject)

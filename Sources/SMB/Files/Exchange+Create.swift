@@ -222,7 +222,8 @@ extension Exchange {
     ) throws(SMBHalt) -> NTStatus {
         let found = opening.found
         if let file = found.file { try check(opening, file) } else { try checkNew(opening) }
-        let attributes = try opening.contexts.attributes.map { (bytes) throws(SMBHalt) in try attributeList(bytes) } ?? []
+        let attributes =
+            try opening.contexts.attributes.map { (bytes) throws(SMBHalt) in try attributeList(bytes) } ?? []
         if opening.disposition.makes || opening.disposition.replaces, let wanted = opening.contexts.allocation {
             // What there is no room for is refused now, as if it had been reserved.
             let place = found.file?.file ?? found.parent?.file ?? volume.root

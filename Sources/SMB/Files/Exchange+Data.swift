@@ -105,6 +105,11 @@ extension Exchange {
             _ = try value(volume.write(caller, open.file, at: offset + UInt64(progress), piece), volume)
             progress += piece.count
         }
+        if let time = open.writeTime, !request.data.isEmpty {
+            var kept = NewAttributes()
+            kept.modified = time
+            _ = try value(volume.setAttributes(ownerCaller(open), open.subject, kept), volume)
+        }
         writer.u16LE(17)
         writer.u16LE(0)
         writer.u32LE(UInt32(request.data.count))

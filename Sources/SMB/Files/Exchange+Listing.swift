@@ -221,7 +221,8 @@ extension Exchange {
         }
         if case .refused(.noEntry) = attempt { return }
         let file = try value(attempt, volume)
-        if open.tree.share.hidesUnreadable, !(try value(volume.maximalAccess(caller, file, in: open.file), volume)).isSuperset(of: Self.visible)
+        if open.tree.share.hidesUnreadable,
+            !(try value(volume.maximalAccess(caller, file, in: open.file), volume)).isSuperset(of: Self.visible)
         {
             return
         }

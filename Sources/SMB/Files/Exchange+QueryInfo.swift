@@ -85,7 +85,9 @@ extension Exchange {
         let limit = Int(request.outputMax)
         if size > limit {
             // Security says how much it needs.
-            if request.type == 3 { throw .explained(.bufferTooSmall, data: withUnsafeBytes(of: UInt32(size).littleEndian) { Array($0) }) }
+            if request.type == 3 {
+                throw .explained(.bufferTooSmall, data: withUnsafeBytes(of: UInt32(size).littleEndian) { Array($0) })
+            }
             let fixed = Self.fixedBytes(request.type, request.level)
             guard limit >= fixed else { throw .status(.infoLengthMismatch) }
             status = .bufferOverflow

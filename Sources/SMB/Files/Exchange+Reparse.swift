@@ -58,7 +58,8 @@ extension Exchange {
         if file.type == .directory {
             caller.handle = held
             _ = try value(
-                place.name.withUnsafeBytes { volume.remove(caller, in: place.directory, $0, isDirectory: true) }, volume)
+                place.name.withUnsafeBytes { volume.remove(caller, in: place.directory, $0, isDirectory: true) }, volume
+            )
         }
         let renamed = name.withUnsafeBytes { name in
             place.name.withUnsafeBytes {

@@ -92,10 +92,16 @@ extension Exchange {
             throw .status(.invalidParameter)
         }
         var new = NewAttributes()
-        // 0 leaves a time as it is; so do -1 and -2, which speak of what later changes do to it.
+        // 0 leaves a time as it is; so do -1 and -2, which speak of what this handle's later writes do to it.
         if times[0] > 0 { new.born = NTTime.nanoseconds(UInt64(times[0])) }
         if times[1] > 0 { new.accessed = NTTime.nanoseconds(UInt64(times[1])) }
         if times[2] > 0 { new.modified = NTTime.nanoseconds(UInt64(times[2])) }
+        switch times[2] {
+        case -1: open.writeTime = try value(volume.attributes(caller(open), open.subject), volume).modified
+        case -2: open.writeTime = nil
+        case 1...: open.writeTime = new.modified
+        default: break
+        }
         if bits != 0 {
             let file = try value(volume.attributes(caller(open), open.subject), volume)
             let others = FileAttributes(rawValue: file.dos).subtracting(.kept)
@@ -115,9 +121,11 @@ extension Exchange {
     private func resize(_ open: Open, _ volume: Volume, to size: UInt64) throws(SMBHalt) {
         guard !open.isDirectory else { throw .status(.invalidParameter) }
         guard size <= Self.offsetMax else { throw .status(.invalidParameter) }
-        let caller = caller(open)
+        // A time that is kept is set with the size, whoever's the file is.
+        let caller = open.writeTime == nil ? self.caller(open) : ownerCaller(open)
         var wanted = NewAttributes()
         wanted.size = size
+        if open.stream == nil { wanted.modified = open.writeTime }
         let allowed = try value(volume.mayResize(caller, open.file, wanted), volume)
         let (file, now) = (open.file, caller.request)
         throw .later { (exchange) async throws(SMBHalt) in

@@ -22,7 +22,8 @@ package enum FullEA {
 
         /// Nil: it is none that could be said.
         init?(attribute name: [UInt8], _ value: [UInt8]) {
-            guard name.starts(with: FullEA.prefix), (1...FullEA.nameBytesMax).contains(name.count - FullEA.prefix.count),
+            guard name.starts(with: FullEA.prefix),
+                (1...FullEA.nameBytesMax).contains(name.count - FullEA.prefix.count),
                 value.count <= FullEA.valueBytesMax
             else { return nil }
             self.init(name: Array(name.dropFirst(FullEA.prefix.count)), value: value)

@@ -5,7 +5,9 @@
 package enum NameForms {
     /// The other ways to write a name; of what is plain or no text there are none.
     package static func others(_ name: [UInt8]) -> [[UInt8]] {
-        guard name.contains(where: { $0 >= 0x80 }), let text = String(validating: name, as: UTF8.self) else { return [] }
+        guard name.contains(where: { $0 >= 0x80 }), let text = String(validating: name, as: UTF8.self) else {
+            return []
+        }
         let (composed, decomposed) = (bytes(text._nfc), bytes(text._nfd))
         return [composed, decomposed].filter { $0 != name }
     }

@@ -45,6 +45,8 @@ final class Open: @unchecked Sendable {
     var channelSequence: UInt16 = 0
     /// What its client said that the file will take, for as long as it is open. Nothing is reserved: it is shown as taken.
     var allocation: UInt64 = 0
+    /// The time of the last write that was set by it: what it writes from then on changes that no more ([MS-FSCC] 2.4.7).
+    var writeTime: Int64?
     /// How it came to be, for a request that comes again.
     var action = CreateAction.opened
     /// Exchanges that wait for a lock.

@@ -36,7 +36,8 @@ extension Exchange {
     func writeNegotiation(_ writer: inout Writer) {
         guard let stream else { return }
         stream.negotiation.write(
-            server.terms, time: NTTime.now(server.world.clock), hint: SPNEGO.hint(takesTickets: server.options.kerberos != nil), salt: server.random(32),
+            server.terms, time: NTTime.now(server.world.clock),
+            hint: SPNEGO.hint(takesTickets: server.options.kerberos != nil), salt: server.random(32),
             into: &writer, from: 0)
     }
 
@@ -48,7 +49,9 @@ extension Exchange {
             throw .status(.invalidParameter)
         }
         let request = try parse { (element) throws(BytesError) in try SessionSetupRequest(reading: element) }
-        if server.protection.contains(.encryption), stream.negotiation.encryption == nil { throw .status(.accessDenied) }
+        if server.protection.contains(.encryption), stream.negotiation.encryption == nil {
+            throw .status(.accessDenied)
+        }
         let session: Session
         if header.sessionID == 0 {
             guard !request.isBinding else { throw .status(.userSessionDeleted) }
@@ -313,7 +316,8 @@ extension Exchange {
             throw .status(.badNetworkName)
         }
         // It proves to the server that nobody has touched the negotiation ([MS-SMB2] 3.3.5.7).
-        if stream?.negotiation.dialect == .v311, session.user != nil, encryptedBy == nil, !header.flags.contains(.signed)
+        if stream?.negotiation.dialect == .v311, session.user != nil, encryptedBy == nil,
+            !header.flags.contains(.signed)
         {
             stream?.end(because: "a tree connect that proves nothing")
             throw .status(.accessDenied)
