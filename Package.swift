@@ -74,7 +74,7 @@ let package = Package(
         room("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime"]),
         room("Kerberos", ["CShim", "Runtime"]),
         room("NFS", ["Bytes", "Kerberos", "Logging", "Metrics", "Namespace", "RPC", "Runtime"]),
-        room("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Metrics", "Namespace", "Runtime"]),
+        room("SMB", ["Bytes", "CShim", "Crypto", "Kerberos", "Logging", "Metrics", "Namespace", "Runtime"]),
         room("HTTP", ["Bytes", "Runtime"]),
         room("S3", ["Bytes", "Crypto", "HTTP", "JSON", "Logging", "Namespace", "Runtime", "XML"]),
         room("Admin", ["Bytes", "HTTP", "Logging", "Metrics", "Runtime"]),
@@ -189,7 +189,9 @@ let package = Package(
                 "Bytes", "CShim", "Kerberos", "Logging", "Namespace", "RPC", "Runtime", "Simulator", "TestSupport",
                 "WireSamples",
             ]),
-        tests("SMB", ["Bytes", "CShim", "Crypto", "Logging", "Namespace", "Runtime", "SMBSupport", "TestSupport"]),
+        tests(
+            "SMB",
+            ["Bytes", "CShim", "Crypto", "Kerberos", "Logging", "Namespace", "Runtime", "SMBSupport", "TestSupport"]),
         tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
         tests("Crypto", ["Bytes"]),
         tests(

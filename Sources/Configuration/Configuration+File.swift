@@ -59,6 +59,11 @@ extension Configuration {
             kerberos.keytab = section.optionalString("keytab")
             kerberos.realms = section.strings("realms", default: kerberos.realms, countMax: Self.realmsMax)
         }
+        root.section("smb") { section in
+            let words = [("offered", false), ("required", true)]
+            smb.requiresSigning = section.word("signing", default: smb.requiresSigning, words)
+            smb.requiresEncryption = section.word("encryption", default: smb.requiresEncryption, words)
+        }
         root.section("log") { section in
             let levels = LogLevel.allCases.map { ($0.name, $0) }
             log.level = section.word("level", default: log.level, levels)
@@ -123,6 +128,9 @@ extension Configuration {
             let isReadOnly = section.word("access", default: false, [("rw", false), ("ro", true)])
             let isHidden = section.boolean("hidden", default: false)
             let needsEncryption = section.boolean("encrypt", default: false)
+            let needsSigning = section.boolean("sign", default: false)
+            let allowsGuests = section.boolean("guest", default: false)
+            let hidesUnreadable = section.boolean("hide_unreadable", default: false)
             let durability = Self.durabilityOverride(&section)
             if !section.has("name") { return section.report("a share needs a name", at: "name") }
             if let other = shares.first(where: { $0.name.lowercased() == name.lowercased() }) {
@@ -131,7 +139,8 @@ extension Configuration {
             shares.append(
                 Share(
                     name: name, volume: volume, directory: directory, comment: comment, isReadOnly: isReadOnly,
-                    isHidden: isHidden, needsEncryption: needsEncryption, durability: durability,
+                    isHidden: isHidden, needsEncryption: needsEncryption, needsSigning: needsSigning,
+                    allowsGuests: allowsGuests, hidesUnreadable: hidesUnreadable, durability: durability,
                     place: section.place))
         }
     }

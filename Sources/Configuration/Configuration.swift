@@ -9,6 +9,7 @@ public struct Configuration: Sendable, Equatable {
     public var tlsClients = TLSClients()
     public var http = HTTP()
     public var kerberos = Kerberos()
+    public var smb = SMB()
     public var log = Log()
     public var engine = Engine()
     public var users: [User] = []
@@ -56,6 +57,12 @@ public struct Configuration: Sendable, Equatable {
         public var authorities: String?
         /// Refuses clients without a certificate.
         public var isRequired = false
+    }
+
+    /// What every SMB client has to do.
+    public struct SMB: Sendable, Equatable {
+        public var requiresSigning = false
+        public var requiresEncryption = false
     }
 
     public enum TLS: Sendable, Equatable {
@@ -127,6 +134,9 @@ public struct Configuration: Sendable, Equatable {
         public var isReadOnly: Bool
         public var isHidden: Bool
         public var needsEncryption: Bool
+        public var needsSigning: Bool
+        public var allowsGuests: Bool
+        public var hidesUnreadable: Bool
         public var durability: Durability?
         public var place: String
     }

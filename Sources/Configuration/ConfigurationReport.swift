@@ -23,6 +23,8 @@ extension LoadedConfiguration {
         row("http.region", c.http.region)
         row("kerberos.keytab", c.kerberos.keytab ?? "none")
         row("kerberos.realms", c.kerberos.realms.isEmpty ? "none" : c.kerberos.realms.joined(separator: ", "))
+        row("smb.signing", c.smb.requiresSigning ? "required" : "offered")
+        row("smb.encryption", c.smb.requiresEncryption ? "required" : "offered")
         row("log.level", c.log.level.name)
         row("log.format", c.log.format.rawValue)
         row("engine.flush_size", "\(c.engine.flushSize)")

@@ -58,6 +58,8 @@ import Testing
                 ExportRecord(path: "/default//a/", clients: [client], durability: .store), mustBeNew: true)
             var share = ShareRecord(name: "Papers", directory: "a")
             share.isHidden = true
+            share.allowsGuests = true
+            share.hidesUnreadable = true
             _ = try await registry.setShare(share, in: "default", mustBeNew: true)
             try await registry.setQuota(
                 QuotaRecord(subject: .user(user.uid), limit: QuotaLimit(hardBytes: 1 << 40)), in: "default")
@@ -83,6 +85,8 @@ import Testing
                 export.clients.first?.flavors == [.system, .kerberosPrivacy] && export.clients.first?.squash == .all)
             #expect(snapshot.share("PAPERS")?.share.isHidden == true && snapshot.share("Default")?.volume == "default")
             #expect(snapshot.shares.map(\.share.name) == ["Papers", "default"])
+            let papers = try #require(snapshot.share("papers")?.share)
+            #expect(papers.isHidden && papers.allowsGuests && papers.hidesUnreadable && !papers.needsSigning)
             #expect(snapshot.volumes["default"]?.quotas.first?.limit.hardBytes == 1 << 40)
             // A newcomer never gets the SID of somebody who was.
             let sid = snapshot.users.sid(uid: alice.uid)

@@ -9,6 +9,8 @@ package struct NTLMClient {
     package var hasProof = true
     package var breaksProof = false
     package var response: [UInt8]?
+    /// Of the channel that it believes to be in.
+    package var bindings: [UInt8]?
     package private(set) var session: [UInt8] = []
 
     package static func utf16(_ text: String) -> [UInt8] {
@@ -32,6 +34,7 @@ package struct NTLMClient {
         let offset = Int(challenge[44]) | Int(challenge[45]) << 8
         var info = Array(challenge[offset..<(offset + count)].dropLast(4))
         if hasProof { info += [6, 0, 4, 0, 2, 0, 0, 0] }
+        if let bindings { info += [10, 0, UInt8(bindings.count), 0] + bindings }
         info += [0, 0, 0, 0]
         let blob =
             [1, 1, 0, 0, 0, 0, 0, 0] + [UInt8](repeating: 3, count: 8) + [UInt8](repeating: 5, count: 8) + [0, 0, 0, 0]

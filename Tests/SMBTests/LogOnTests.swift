@@ -50,6 +50,15 @@ private func logOn(_ client: NTLMClient) -> (LogOn.Step, [UInt8]) {
         }
     }
 
+    /// Whoever was in a channel was talking to somebody else; what is all zeros says that there was none.
+    @Test func whatWasSaidInAChannelCountsForNothingHere() {
+        var client = NTLMClient()
+        client.bindings = [UInt8](repeating: 0, count: 16)
+        guard case .accepted = logOn(client).0 else { return #expect(Bool(false)) }
+        client.bindings?[9] = 1
+        guard case .refused = logOn(client).0 else { return #expect(Bool(false)) }
+    }
+
     @Test func aChallengeIsGoodForOneAnswer() {
         var client = NTLMClient()
         var logOn = LogOn(serverName: "HERE")

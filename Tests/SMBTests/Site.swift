@@ -9,10 +9,13 @@ import Testing
 /// What there is for whoever comes: a volume, a directory of it, and all of it again with a promise of its own.
 final class OpenCatalog: SMBCatalog {
     private let state: Guarded<(shares: [SMBShare], generation: UInt64)>
+    /// Those who may log on, by name.
+    private let known: [String: SMBUser]
     var shares: [SMBShare] { state.withLock { $0.shares } }
     var generation: UInt64 { state.withLock { $0.generation } }
 
-    init(_ volume: Volume) {
+    init(_ volume: Volume, _ known: [SMBUser]) {
+        self.known = Dictionary(known.map { ($0.name.lowercased(), $0) }) { first, _ in first }
         var whole = SMBShare(name: "default", volume: volume)
         whole.allowsGuests = true
         var below = whole
@@ -31,7 +34,11 @@ final class OpenCatalog: SMBCatalog {
         }
     }
 
-    func user(named name: String) -> SMBUser? { nil }
+    func user(named name: String) -> SMBUser? { known[name.lowercased()] }
+    func user(principal: String) -> SMBUser? {
+        principal.hasSuffix("@" + KeyDistributionCenter.realm)
+            ? known[principal.prefix { $0 != "@" }.lowercased()] : nil
+    }
     func share(named name: String) -> SMBShare? { shares.first { $0.name == name.lowercased() } }
     let identities = UserTable(domain: (1, 2, 3))
     func rights(of user: SMBUser, on volume: Volume) -> VolumeRights { [.read, .write] }
@@ -50,7 +57,7 @@ final class Site: @unchecked Sendable {
     var loop: EventLoop { world.loops[0] }
 
     /// `there`: where another one was.
-    init(_ there: String? = nil) async throws {
+    init(_ there: String? = nil, _ users: [SMBUser] = [], _ options: SMBOptions = SMBOptions()) async throws {
         folder = there ?? NSTemporaryDirectory() + "proxyfs-smb-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let world = try World.real(disk: RealDisk(path: folder), loops: 2)
@@ -60,9 +67,9 @@ final class Site: @unchecked Sendable {
         }.value
         self.hosted = hosted
         volume = hosted.volume
-        catalog = OpenCatalog(hosted.volume)
+        catalog = OpenCatalog(hosted.volume, users)
         server = SMBServer(
-            catalog, SMBOptions(), world: world,
+            catalog, options, world: world,
             logger: Logger(level: .error, format: .logfmt, wall: { 0 }, monotonic: { 0 }))
         listener = try server.listen(on: try #require(SocketAddress(numeric: "127.0.0.1", port: 0)))
         var mode = NewAttributes()

@@ -23,6 +23,8 @@ prepare() {
     folder=$(mktemp -d)
     # Thousands of small changes: what is tested here is the protocol, so nobody waits for the disk.
     printf '[[volume]]\nname = "default"\ndurability = "memory"\n' > "$folder/proxyfs.toml"
+    # A test of smbtorture's looks for a share of this name.
+    printf '[[share]]\nname = "hideunread"\nhide_unreadable = true\n' >> "$folder/proxyfs.toml"
     # Port 0 switches a front end off, so free ones are looked for.
     read -r port nfs_port http_port < <(python3 -c '
 import socket

@@ -72,7 +72,7 @@ extension LogFileSystem {
             return .refused(.stale)
         }
         let attempt = files.place(inner(request), in: home, name, id, seal: inner(seal), expected: wanted)
-        return flushed(outer(attempt, request.reader, id) { outer($0) }, request, expected)
+        return flushed(outer(attempt, request.reader) { outer($0) }, request, expected)
     }
 
     public func join(_ sources: [FileID], to file: FileID, now: Int64) async throws(FileError) -> UInt64 {

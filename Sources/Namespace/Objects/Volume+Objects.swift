@@ -178,8 +178,13 @@ extension Volume {
             let found = try attributes(caller, of: file)
             if caller.credential.uid != found.uid { try require(.write, caller, found) }
             if found.type != .directory { try requireFree(caller, found) }
-            let name = Array(name.utf8)
-            return name.withUnsafeBytes { fileSystem.setExtendedAttribute(caller.request, file, $0, value) }
+            let bytes = Array(name.utf8)
+            let attempt = bytes.withUnsafeBytes { fileSystem.setExtendedAttribute(caller.request, file, $0, value) }
+            // What can not be found now is not waited for after the fact.
+            if case .done = attempt, name.hasPrefix("user.") {
+                try? notify(caller, modified: file, .extendedAttributes)
+            }
+            return attempt
         }
     }
 

@@ -2,7 +2,8 @@
 public struct ShareRecord: Equatable, Sendable {
     public static let nameBytesMax = 80
     public static let commentBytesMax = 1024
-    static let version: UInt8 = 1
+    /// The second one knows signing, guests, and who sees what.
+    static let version: UInt8 = 2
 
     public var name: String
     /// Below the root of its volume; empty: the root.
@@ -12,6 +13,12 @@ public struct ShareRecord: Equatable, Sendable {
     /// Not in the list of shares; who knows the name connects.
     public var isHidden = false
     public var needsEncryption = false
+    /// Who neither signs nor encrypts is refused.
+    public var needsSigning = false
+    /// Whoever has no name here, or none at all, may use it as nobody.
+    public var allowsGuests = false
+    /// Listings leave out what their reader may not read.
+    public var hidesUnreadable = false
     public var durability: Durability?
 
     public init(name: String, directory: String = "") {
@@ -28,6 +35,9 @@ public struct ShareRecord: Equatable, Sendable {
         writer.flag(isHidden)
         writer.flag(needsEncryption)
         writer.number(Durability.number(durability))
+        writer.flag(needsSigning)
+        writer.flag(allowsGuests)
+        writer.flag(hidesUnreadable)
         return writer.bytes
     }
 
@@ -40,6 +50,11 @@ public struct ShareRecord: Equatable, Sendable {
         isHidden = try reader.flag()
         needsEncryption = try reader.flag()
         durability = try Durability.read(try reader.number())
+        if reader.version >= 2 {
+            needsSigning = try reader.flag()
+            allowsGuests = try reader.flag()
+            hidesUnreadable = try reader.flag()
+        }
         try reader.finish()
     }
 }

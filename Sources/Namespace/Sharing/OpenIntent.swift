@@ -30,6 +30,8 @@ public struct OpenIntent: Sendable {
     public var access: AccessMask
     /// Besides, whatever the caller has.
     public var wantsAll = false
+    /// Of that, what he only gets if he asks for it by name.
+    public var withheld: AccessMask = []
     /// What others may do with the data meanwhile.
     public var shared: DataAccess
     public var kind = Kind.any

@@ -9,7 +9,12 @@ final class ShelfGate: @unchecked Sendable {
 
     init() {
         lock = .allocate(capacity: 1)
-        let result = pthread_rwlock_init(lock, nil)
+        // Who wants it alone does not wait until nobody else wants it any more. So nobody may take it twice.
+        var attributes = pthread_rwlockattr_t()
+        pthread_rwlockattr_init(&attributes)
+        pthread_rwlockattr_setkind_np(&attributes, Int32(PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP))
+        let result = pthread_rwlock_init(lock, &attributes)
+        pthread_rwlockattr_destroy(&attributes)
         precondition(result == 0)
     }
 

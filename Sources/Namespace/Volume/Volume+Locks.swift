@@ -1,5 +1,8 @@
 /// Byte-range locks.
 extension Volume {
+    /// What an owner holds, for who shows it.
+    public func heldLocks(of owner: LockOwner) -> [LockHolder] { sharing.locks.locks(of: owner) }
+
     /// Asks for a lock. With a waiter, a request that can not be granted now waits, and the waiter is told once.
     public func lock(
         _ caller: Caller, _ file: FileID, _ range: LockRange, _ mode: LockMode, _ owner: LockOwner,

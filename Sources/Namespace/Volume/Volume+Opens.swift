@@ -148,7 +148,7 @@ extension Volume {
         guard has.isSuperset(of: wanted) else {
             throw .refused(caller.isReadOnly || isReadOnly ? .readOnly : .accessDenied)
         }
-        return intent.wantsAll ? has.union(intent.access) : intent.access
+        return intent.wantsAll ? has.subtracting(intent.withheld).union(intent.access) : intent.access
     }
 
     /// The rights that an open may have. What changes anything is nobody's where nothing may be changed.

@@ -16,8 +16,12 @@ extension S3Call {
         if let length = body.length, length > limits.putBytesMax { throw RequestBody.tooLarge(limits.putBytesMax) }
         let existing = try await checkPlace(bucket, key, actor)
         let expected = try Conditions(request).expected(existing)
-        if key.isDirectory { return try await putDirectory(bucket, key, metadata, actor, body) }
         try checkLock(metadata.lock, bucket, request.key, actor)
+        if key.isDirectory {
+            // A directory keeps its lock for good: nobody could take it away.
+            guard metadata.lock.retention == nil, !metadata.lock.isHeld else { throw S3Error(.invalidRequest) }
+            return try await putDirectory(bucket, key, metadata, actor, body)
+        }
         body.wantMD5()
         let placed = try await take(body, &metadata, bucket, key, actor, expected)
         var fields = ResponseFields()

@@ -39,6 +39,7 @@ package enum NTLM {
         static let domainDNS: UInt16 = 4
         static let flags: UInt16 = 6
         static let timestamp: UInt16 = 7
+        static let channelBindings: UInt16 = 10
         /// In `flags`: the client has added a proof over all three messages.
         static let hasProof: UInt32 = 2
     }

@@ -16,6 +16,8 @@ struct NTLMAcceptor {
     private var challenge: [UInt8] = []
     private var negotiateMessage: [UInt8] = []
     private var challengeMessage: [UInt8] = []
+    /// The name that was refused is nobody's.
+    private(set) var isStranger = false
     /// For the proofs of SPNEGO, once accepted.
     private(set) var seals: NTLMSeals?
 
@@ -80,6 +82,7 @@ struct NTLMAcceptor {
         guard let pairs = NTLM.pairs(message.response.dropFirst(NTLM.proofBytes + 28)) else { throw .malformed }
         // An unknown user costs what a known one costs.
         let user = find(name)
+        isStranger = user == nil
         let hash = user?.ntHash ?? [UInt8](repeating: 0, count: NTHash.count)
         let proof = message.response.prefix(NTLM.proofBytes)
         let blob = message.response.dropFirst(NTLM.proofBytes)
@@ -104,6 +107,10 @@ struct NTLMAcceptor {
             let expected = MessageCode.hmacMD5(session, negotiateMessage + challengeMessage + plain)
             guard Self.isSame(expected, sent[...]) else { return .refused(name: name) }
         }
+        // There is no channel around SMB here. Who says that he came through one was talking to another server, and somebody has
+        // passed his proof on to this one.
+        let bindings = pairs.first { $0.id == NTLM.Pair.channelBindings }?.value ?? []
+        guard bindings.allSatisfy({ $0 == 0 }) else { return .refused(name: name) }
         seals = NTLMSeals(session: session, flags: message.flags)
         return .accepted(user: user, name: name, key: session)
     }
@@ -114,7 +121,7 @@ struct NTLMAcceptor {
 }
 
 /// Signatures under a session's key, for the proof that nobody changed the list of mechanisms ([MS-NLMP] 3.4.4.2).
-package struct NTLMSeals {
+package struct NTLMSeals: MechanismSeals {
     private let session: [UInt8]
     private let flags: NTLM.Flags
 

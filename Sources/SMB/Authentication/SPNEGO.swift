@@ -4,6 +4,10 @@ package enum SPNEGO {
     static let identifier: [UInt8] = [0x2B, 6, 1, 5, 5, 2]
     /// 1.3.6.1.4.1.311.2.2.10
     package static let ntlm: [UInt8] = [0x2B, 6, 1, 4, 1, 0x82, 0x37, 2, 2, 0x0A]
+    /// 1.2.840.48018.1.2.2, which early Windows made of the other one by mistake and Windows still says first; 1.2.840.113554.1.2.2.
+    package static let kerberos: [[UInt8]] = [
+        [0x2A, 0x86, 0x48, 0x82, 0xF7, 0x12, 1, 2, 2], [0x2A, 0x86, 0x48, 0x86, 0xF7, 0x12, 1, 2, 2],
+    ]
     static let mechanismsMax = 16
 
     /// What a client begins with.
@@ -12,6 +16,7 @@ package enum SPNEGO {
         /// The list as it was encoded: the proof that nobody changed it is over these bytes.
         package var encodedMechanisms: [UInt8]
         package var token: [UInt8]
+        package var proof: [UInt8]?
     }
 
     package struct Continuation: Equatable {
@@ -50,15 +55,17 @@ package enum SPNEGO {
         }
     }
 
-    /// What a server that takes NTLM says before a client has begun.
-    package static let hint: [UInt8] = {
-        let list = DERWriter.element(DERReader.sequence, DERWriter.element(DERReader.objectIdentifier, ntlm))
+    /// What a server says before a client has begun: its mechanisms, the best one first.
+    package static func hint(takesTickets: Bool) -> [UInt8] {
+        let mechanisms = (takesTickets ? kerberos : []) + [ntlm]
+        let list = DERWriter.element(
+            DERReader.sequence, mechanisms.flatMap { DERWriter.element(DERReader.objectIdentifier, $0) })
         let sequence = DERWriter.element(DERReader.sequence, DERWriter.element(DERReader.context(0), list))
         return DERWriter.element(
             DERReader.application0,
             DERWriter.element(DERReader.objectIdentifier, identifier)
                 + DERWriter.element(DERReader.context(0), sequence))
-    }()
+    }
 
     package static func response(
         _ state: State, mechanism: [UInt8]? = nil, token: [UInt8] = [], proof: [UInt8]? = nil
@@ -98,10 +105,10 @@ extension SPNEGO.Initiation {
             mechanisms.append(Array(identifier))
         }
         while let field = fields.next() {
-            guard field.tag == DERReader.context(2) else { continue }
+            guard field.tag == DERReader.context(2) || field.tag == DERReader.context(3) else { continue }
             var value = DERReader(field.content)
             guard let bytes = value.content(DERReader.octetString) else { return nil }
-            token = Array(bytes)
+            if field.tag == DERReader.context(2) { token = Array(bytes) } else { proof = Array(bytes) }
         }
     }
 }

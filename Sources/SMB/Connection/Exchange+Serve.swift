@@ -1,5 +1,6 @@
 import Bytes
 import Namespace
+import Runtime
 
 /// Which element it is, and whether it may be served at all ([MS-SMB2] 3.3.5.2).
 extension Exchange {
@@ -60,12 +61,17 @@ extension Exchange {
         if isRelated, session == nil { throw .status(.invalidParameter) }
         // What an earlier element or another message has ended meanwhile is gone for this one, too.
         if let session, stream.sessions[session.id] !== session { throw .status(.userSessionDeleted) }
-        guard let session, session.state != .inProgress else { throw .status(.userSessionDeleted) }
+        guard let session, session.state != .inProgress, session.state != .over else {
+            throw .status(.userSessionDeleted)
+        }
         if let encryptedBy, encryptedBy !== session { throw .status(.accessDenied) }
         try checkSignature()
-        let generation = server.catalog.generation
+        let generation = server.generation
         if session.generation != generation { try review(session, stream, generation) }
-        if session.state == .expired, command != .logoff, command != .close, command != .lock, command != .oplockBreak {
+        if session.state == .valid, let end = session.end, server.world.clock.monotonic() >= end {
+            session.state = .expired
+        }
+        if session.state == .expired, command != .logoff, command != .close, command != .lock {
             throw .status(.networkSessionExpired)
         }
         if encryptedBy == nil, session.requiresEncryption { throw .status(.accessDenied) }
@@ -76,8 +82,12 @@ extension Exchange {
         if !isRelated { use(session.trees[header.treeID]) }
         guard let tree, session.trees[tree.id] === tree else { throw .status(.networkNameDeleted) }
         if encryptedBy == nil, tree.share.requiresEncryption { throw .status(.accessDenied) }
+        if tree.share.requiresSigning, !isProtected { throw .status(.accessDenied) }
         try checkCharge()
     }
+
+    /// The element is signed, which has been looked at, or was encrypted.
+    var isProtected: Bool { encryptedBy != nil || header.flags.contains(.signed) && session?.keys != nil }
 
     /// What is wrong here was changed on its way, or was never the client's: the connection ends behind the answer.
     func checkSignature() throws(SMBHalt) {

@@ -13,8 +13,8 @@ enum SMBHalt: Error {
     case later(@Sendable (Exchange) async throws(SMBHalt) -> SMBAnswer)
     /// Somebody will call `Exchange.finish` or `Exchange.again`.
     case pending
-    /// What was asked for needs so many bytes.
-    case tooSmall(UInt32)
+    /// An error that has more to say ([MS-SMB2] 2.2.2.2).
+    case explained(NTStatus, data: [UInt8])
     /// A status that has more to say than an error has.
     case answer(SMBAnswer)
 
@@ -240,8 +240,8 @@ final class Exchange: @unchecked Sendable {
         case .answer(let answer):
             write(answer)
             return .served
-        case .tooSmall(let bytes):
-            fail(.bufferTooSmall, needed: bytes)
+        case .explained(let status, let data):
+            fail(status, data: data)
             return .served
         case .pending:
             hold()
@@ -359,6 +359,13 @@ final class Exchange: @unchecked Sendable {
         stream.charge(charged)
     }
 
+    /// What a task takes for the element besides; it counts until the answer has left.
+    func charge(_ bytes: Int) {
+        guard isHeld, let stream else { return }
+        charged += bytes
+        stream.charge(bytes)
+    }
+
     /// Tells the client that the answer takes a while ([MS-SMB2] 3.3.4.2). What was answered before in the chain leaves first.
     func announce() {
         guard asyncID == nil, let stream else { return }
@@ -421,31 +428,34 @@ final class Exchange: @unchecked Sendable {
     func closeConnection() { closesConnection = true }
 
     /// [MS-SMB2] 2.2.2.
-    private func writeError(_ writer: inout Writer, needed: UInt32? = nil) {
+    private func writeError(_ writer: inout Writer, data: [UInt8] = []) {
         writer.u16LE(9)
         let isLatest = stream?.negotiation.dialect == .v311
-        writer.u16LE(needed != nil && isLatest ? 1 : 0)
-        guard let needed else {
+        writer.u16LE(!data.isEmpty && isLatest ? 1 : 0)
+        guard !data.isEmpty else {
             writer.u32LE(0)
             return writer.u8(0)
         }
-        writer.u32LE(isLatest ? 12 : 4)
+        writer.u32LE(UInt32(data.count + (isLatest ? 8 : 0)))
         if isLatest {
-            writer.u32LE(4)
+            writer.u32LE(UInt32(data.count))
             writer.u32LE(0)
         }
-        writer.u32LE(needed)
+        data.withUnsafeBytes { writer.bytes($0) }
     }
 
-    private func fail(_ status: NTStatus, needed: UInt32? = nil) {
-        if reply.capacity - reply.count < Header.bytes + 24 {
-            let larger = state.block(reply.count + 4096)
+    private func fail(_ status: NTStatus, data: [UInt8] = []) {
+        var data = data
+        // Errors of elements behind this one have their room, too.
+        if reply.count + data.count + 128 > SMBLimits.replyMax - SMBLimits.replyReserve { data = [] }
+        if reply.capacity - reply.count < Header.bytes + 24 + data.count {
+            let larger = state.block(reply.count + data.count + 4096)
             larger.append(reply.bytes)
             reply = larger
         }
         var writer = Writer(reply.free)
         writer.zeros(Header.bytes)
-        writeError(&writer, needed: needed)
+        writeError(&writer, data: data)
         complete(status, writer.position - Header.bytes)
     }
 

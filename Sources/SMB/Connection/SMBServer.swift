@@ -1,4 +1,5 @@
 import Bytes
+import Kerberos
 import Logging
 import Namespace
 import Runtime
@@ -16,6 +17,8 @@ public struct SMBShare: Sendable {
     public var durability: Namespace.Durability?
     public var isReadOnly = false
     public var requiresEncryption = false
+    /// Who neither signs nor encrypts is refused.
+    public var requiresSigning = false
     /// Whether somebody who has no name may use it, as `nobody`.
     public var allowsGuests = false
     /// Whether listings leave out what the user may not read.
@@ -31,6 +34,12 @@ public struct SMBShare: Sendable {
 /// Who and what there is to be served. Called from any loop, answers at once.
 public protocol SMBCatalog: Sendable {
     func user(named name: String) -> SMBUser?
+    /// Whose name in a Kerberos realm this is.
+    func user(principal: String) -> SMBUser?
+    /// Whether somebody has that name, whatever he may do.
+    func isKnown(_ name: String) -> Bool
+    /// Whether a name that nobody has is let in at all, as a guest's.
+    var takesGuests: Bool { get }
     /// Without regard to case.
     func share(named name: String) -> SMBShare?
     /// In the order in which they are listed.
@@ -42,13 +51,26 @@ public protocol SMBCatalog: Sendable {
     func rights(of user: SMBUser, on volume: Volume) -> VolumeRights
 }
 
+extension SMBCatalog {
+    public func user(principal: String) -> SMBUser? { nil }
+    public func isKnown(_ name: String) -> Bool { user(named: name) != nil }
+    public var takesGuests: Bool { shares.contains { $0.allowsGuests } }
+}
+
+/// What every session has to do; who can not is refused.
+public struct SMBProtection: OptionSet, Sendable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+    public static let signing = SMBProtection(rawValue: 1)
+    public static let encryption = SMBProtection(rawValue: 2)
+}
+
 public struct SMBOptions: Sendable {
     public var serverName = "PROXYFS"
     public var guid: UInt128 = 0
-    public var requiresSigning = false
-    /// Every session is to be encrypted; who can not is refused.
-    public var requiresEncryption = false
     public var connectionsMax = 10_000
+    /// Keys of this server's services; nil: nobody logs on by ticket.
+    public var kerberos: KerberosCredential?
 
     public init() {}
 }
@@ -61,7 +83,15 @@ enum SMBLimits {
     /// Of a message, until somebody has logged on.
     static let earlyMessageMax = 128 << 10
     static let pipesPerSession = 64
+    static let pipesPerConnection = 256
     static let treesPerSession = 4096
+    /// Of all connections together.
+    static let sessionsMax = 65_536
+    /// Of a session that nobody in particular has: whoever comes may have one.
+    static let treesOfNobody = 16
+    static let pipesOfNobody = 4
+    /// Of all connections, those on which nobody has logged on by his name: beyond that the oldest of them goes.
+    static func earlyMax(_ connections: Int, loops: Int) -> Int { max(connections / 2 / max(loops, 1), 16) }
     static let opensPerSession = 65_536
     /// Exchanges of one connection that are not answered yet: then nothing more is read.
     static let heldMax = MessageWindow.creditsMax
@@ -106,7 +136,20 @@ public final class SMBServer: Sendable {
     }
 
     var terms: Negotiation.Terms {
-        Negotiation.Terms(guid: options.guid, requiresSigning: options.requiresSigning, allowsEncryption: true)
+        Negotiation.Terms(guid: options.guid, requiresSigning: protection.contains(.signing), allowsEncryption: true)
+    }
+
+    private let protectionBits = Atomic<UInt8>(0)
+    private let protections = Atomic<UInt64>(0)
+    var protection: SMBProtection { SMBProtection(rawValue: protectionBits.load(ordering: .acquiring)) }
+
+    /// Rises when anything may have changed that was looked at when a session began.
+    var generation: UInt64 { catalog.generation &+ protections.load(ordering: .acquiring) }
+
+    /// From now on; sessions that are there have to do so from their next message on.
+    public func require(_ protection: SMBProtection) {
+        protectionBits.store(protection.rawValue, ordering: .releasing)
+        protections.wrappingAdd(1, ordering: .releasing)
     }
 
     public func listen(on address: SocketAddress) throws(Errno) -> Listener {
@@ -149,6 +192,43 @@ public final class SMBServer: Sendable {
 final class SMBLoop: @unchecked Sendable {
     let loop: EventLoop
     var heldBytes = 0
+    /// Connections that would take more than there is room for.
+    var paused: [ObjectIdentifier: SMBStream] = [:]
+    /// Connections on which nobody has logged on by his name, the oldest first; those that are gone are among them.
+    private var early: [EarlyStream] = []
+    private var earlyCount = 0
+
+    private struct EarlyStream {
+        weak var stream: SMBStream?
+    }
+
+    /// A connection has come. Many such must not keep those out who have a name.
+    func came(_ stream: SMBStream, limit: Int) {
+        early.append(EarlyStream(stream: stream))
+        earlyCount += 1
+        guard earlyCount > limit else { return }
+        while let first = early.first {
+            early.removeFirst()
+            guard let stream = first.stream, stream.isEarly else { continue }
+            return stream.giveWay()
+        }
+    }
+
+    /// It is gone, or somebody has logged on.
+    func went() {
+        earlyCount -= 1
+        guard early.count > 2 * earlyCount + 64 else { return }
+        early.removeAll { $0.stream?.isEarly != true }
+    }
+
+    /// There is room again.
+    func resume() {
+        guard !paused.isEmpty, heldBytes <= SMBLimits.heldBytesOfLoopMax / 2 else { return }
+        let waiting = paused.values
+        paused = [:]
+        for stream in waiting { stream.resume() }
+    }
+
     /// Exchanges to be used again.
     private var spare: [Exchange] = []
     private static let spareMax = 64
@@ -191,7 +271,14 @@ final class SessionRegistry: Sendable {
         table.withLock { $0[session.id] = Entry(session: session, loop: loop, terms: session.terms) }
     }
 
+    /// Those of a loop, each to be touched there only.
+    func all(on loop: EventLoop) -> [Kept] {
+        table.withLock { $0.values.filter { $0.loop === loop }.map { Kept(session: $0.session) } }
+    }
+
     func terms(_ id: UInt64) -> SessionTerms? { table.withLock { $0[id]?.terms } }
+
+    var count: Int { table.withLock { $0.count } }
 
     func remove(_ id: UInt64) { table.withLock { _ = $0.removeValue(forKey: id) } }
 
@@ -215,8 +302,8 @@ final class SessionRegistry: Sendable {
     }
 
     /// Touched on its own loop only.
-    private final class Kept: @unchecked Sendable {
-        weak var session: Session?
-        init(session: Session?) { self.session = session }
+    final class Kept: @unchecked Sendable {
+        private(set) weak var session: Session?
+        fileprivate init(session: Session?) { self.session = session }
     }
 }

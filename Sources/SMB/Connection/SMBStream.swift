@@ -23,24 +23,40 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     /// is known by them ([MS-SMB2] 3.3.5.9.10).
     @exclusivity(unchecked) var created: [UInt128: Open] = [:]
     @exclusivity(unchecked) var creating: [UInt128: UInt64] = [:]
+    private let number: UInt64
     private var lastAsync: UInt64 = 0
     private var heldBytes = 0
     private var isEnding = false
     private var isPaused = false
     /// Somebody has, at some time.
     var isLoggedOn = false
+    /// Nobody who has a name has logged on yet.
+    private(set) var isEarly = true
+    /// Somebody uses a volume, or might: messages may be long.
+    private var isTrusted = false
+    /// Of a message that is on its way.
+    private var filling = 0
 
     init(_ server: SMBServer, _ state: SMBLoop, _ connection: Connection) {
         self.server = server
+        number = server.world.random.next()
         self.state = state
         self.connection = connection
     }
 
     var loop: EventLoop { state.loop }
 
+    /// Whose opens and locks go together. Clients of the oldest dialect have no GUID: each connection is one of them.
+    var clientNumber: UInt64 {
+        let guid = negotiation.clientGUID
+        return guid == 0 ? number : UInt64(truncatingIfNeeded: guid ^ guid >> 64)
+    }
+
     // MARK: Framing
 
     func opened(_ connection: Connection) {
+        state.came(
+            self, limit: SMBLimits.earlyMax(server.options.connectionsMax, loops: server.world.loops.count))
         _ = loop.schedule(after: SMBLimits.setupNanoseconds) { [weak self] in
             guard let self, !self.isLoggedOn else { return }
             self.connection.close()
@@ -62,7 +78,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
                 offset += Self.frameBytes
                 continue
             }
-            let longest = isLoggedOn ? SMB2.messageMax : SMBLimits.earlyMessageMax
+            let longest = isTrusted ? SMB2.messageMax : SMBLimits.earlyMessageMax
             guard length >= 24, length <= longest else { return refuse("length of a message", bytes) }
             let begin = offset + Self.frameBytes
             if bytes.count - begin >= length {
@@ -72,6 +88,13 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
                 connection.require(Self.frameBytes + length)
                 return offset
             } else {
+                // What is begun is taken in; before that there has to be room.
+                guard state.heldBytes + length <= SMBLimits.heldBytesOfLoopMax else {
+                    pause()
+                    return offset
+                }
+                filling = length
+                state.heldBytes += length
                 connection.fill(state.block(length), count: length)
                 return begin
             }
@@ -79,7 +102,27 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
         return offset
     }
 
-    func filled(_ block: Block, on connection: Connection) { take(block.bytes, in: block) }
+    func filled(_ block: Block, on connection: Connection) {
+        take(block.bytes, in: block)
+        endFilling()
+    }
+
+    private func endFilling() {
+        state.heldBytes -= filling
+        filling = 0
+        state.resume()
+    }
+
+    /// Somebody has logged on by his name.
+    func becomeKnown() {
+        isTrusted = true
+        guard isEarly else { return }
+        isEarly = false
+        state.went()
+    }
+
+    /// Nobody in particular uses a volume that is open to such.
+    func becomeTrusted() { isTrusted = true }
 
     private func refuse(_ why: StaticString, _ bytes: UnsafeRawBufferPointer) -> Int {
         end(because: why)
@@ -92,6 +135,15 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
             "smb connection ended", [.init("peer", "\(connection.remoteAddress)"), .init("why", why.description)])
         isEnding = true
         connection.close()
+    }
+
+    /// Others need the place at once: whoever has it now may never end by himself.
+    func giveWay() {
+        server.logger.info(
+            "smb connection ended",
+            [.init("peer", "\(connection.remoteAddress)"), .init("why", "too many on which nobody has logged on")])
+        isEnding = true
+        connection.abort()
     }
 
     /// What was answered still leaves; nothing more is read.
@@ -128,6 +180,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
         guard keys.open(UnsafeMutableRawBufferPointer(mutating: packet)) else {
             return end(because: "encrypted message was changed")
         }
+        session.hasEncrypted = true
         let message = UnsafeRawBufferPointer(rebasing: packet[TransformHeader.bytes...])
         guard UInt32(littleEndian: message.loadUnaligned(as: UInt32.self)) == SMB2.protocolID else {
             return end(because: "protocol unknown inside encryption")
@@ -187,18 +240,28 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
             held.count >= SMBLimits.heldMax || heldBytes >= SMBLimits.heldBytesMax
                 || state.heldBytes >= SMBLimits.heldBytesOfLoopMax
         {
-            isPaused = true
-            connection.pauseReading()
+            pause()
         }
+    }
+
+    private func pause() {
+        isPaused = true
+        connection.pauseReading()
+        if state.heldBytes > SMBLimits.heldBytesOfLoopMax / 2 { state.paused[ObjectIdentifier(self)] = self }
+    }
+
+    /// There is room again, as far as others are concerned.
+    func resume() {
+        guard isPaused, heldBytes <= SMBLimits.heldBytesMax / 2 else { return }
+        isPaused = false
+        connection.resumeReading()
     }
 
     func release(_ bytes: Int) {
         heldBytes -= bytes
         state.heldBytes -= bytes
-        if isPaused, heldBytes <= SMBLimits.heldBytesMax / 2 {
-            isPaused = false
-            connection.resumeReading()
-        }
+        if state.paused[ObjectIdentifier(self)] == nil { resume() }
+        state.resume()
     }
 
     /// Credits for an answer: as many as were asked for, as long as the loop is not full of unanswered messages.
@@ -266,6 +329,12 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
 
     func closed(_ connection: Connection, _ reason: CloseReason) {
         isEnding = true
+        if filling > 0 { endFilling() }
+        state.paused[ObjectIdentifier(self)] = nil
+        if isEarly {
+            isEarly = false
+            state.went()
+        }
         // Before the leases are looked at: nothing can be told by this one any more.
         if negotiation.dialect != nil { server.clients.remove(self, of: negotiation.clientGUID) }
         for session in Array(sessions.values) { end(session, keepsDurable: true) }

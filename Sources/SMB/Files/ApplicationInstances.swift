@@ -25,11 +25,27 @@ final class ApplicationInstances: Sendable {
         fileprivate let volume: ObjectIdentifier
         fileprivate var client: UInt128
         fileprivate var loop: EventLoop
-        fileprivate let end: @Sendable (EventLoop) -> Void
-
-        /// Returns when the open has ended.
-        func ended() async { await loop.task { () async in self.end(self.loop) }.value }
+        /// False: the open is on another loop by now.
+        fileprivate let end: @Sendable (EventLoop) -> Bool
     }
+
+    private static let triesMax = 100
+    private static let pauseNanoseconds: UInt64 = 1_000_000
+
+    /// Returns when the open has ended. Its client may take it up again meanwhile, on another loop.
+    func end(_ member: Member, of instance: UInt128) async {
+        for _ in 0..<Self.triesMax {
+            guard let home = loop(of: member.number, instance) else { return }
+            if await home.task({ () async -> Bool in member.end(home) }).value { return }
+            await home.sleep(nanoseconds: Self.pauseNanoseconds)
+        }
+    }
+
+    private func loop(of number: UInt64, _ instance: UInt128) -> EventLoop? {
+        state.withLock { $0.members[instance]?.first { $0.number == number }?.loop }
+    }
+
+    func loop(of membership: Membership) -> EventLoop? { loop(of: membership.number, membership.instance) }
 
     private struct State {
         var members: [UInt128: [Member]] = [:]
@@ -41,7 +57,7 @@ final class ApplicationInstances: Sendable {
     /// `end` is called on the loop of the open's client, or on its last one.
     func add(
         _ instance: UInt128, _ file: FileID, in volume: Volume, client: UInt128, on loop: EventLoop,
-        end: @escaping @Sendable (EventLoop) -> Void
+        end: @escaping @Sendable (EventLoop) -> Bool
     ) -> Membership {
         state.withLock { state in
             state.next += 1
@@ -63,16 +79,13 @@ final class ApplicationInstances: Sendable {
         }
     }
 
-    /// Takes out those of other clients: they are about to end.
-    func takeOthers(_ instance: UInt128, _ file: FileID, in volume: Volume, than client: UInt128) -> [Member] {
+    /// Those of other clients.
+    func others(_ instance: UInt128, _ file: FileID, in volume: Volume, than client: UInt128) -> [Member] {
         state.withLock { state in
             let isOther = { (member: Member) in
                 member.file == file && member.volume == ObjectIdentifier(volume) && member.client != client
             }
-            let others = state.members[instance]?.filter(isOther) ?? []
-            state.members[instance]?.removeAll(where: isOther)
-            if state.members[instance]?.isEmpty == true { state.members[instance] = nil }
-            return others
+            return state.members[instance]?.filter(isOther) ?? []
         }
     }
 
@@ -93,12 +106,13 @@ extension Exchange {
             stream.negotiation.dialect?.isThree == true,
             try value(volume.maximalAccess(caller, file, in: found.parent?.file), volume).contains(.readData)
         else { return }
-        let others = server.applications.takeOthers(
+        let applications = server.applications
+        let others = applications.others(
             instance, file.file, in: volume, than: stream.negotiation.clientGUID)
         guard !others.isEmpty else { return }
         throw .lacks(
             Lack { () async throws(FileError) in
-                for member in others { await member.ended() }
+                for member in others { await applications.end(member, of: instance) }
             })
     }
 
@@ -110,18 +124,25 @@ extension Exchange {
         let (server, loop) = (server, loop)
         open.application = server.applications.add(
             instance, open.file, in: volume, client: stream.negotiation.clientGUID, on: loop
-        ) { [weak open] loop in open?.giveUp(server, on: loop) }
+        ) { [weak open] loop in open?.giveUp(server, on: loop) ?? true }
     }
 }
 
 extension Open {
-    /// Its application goes on at another client. On the loop of its session.
-    fileprivate func giveUp(_ server: SMBServer, on loop: EventLoop) {
-        application = nil
+    /// Its application goes on at another client. An open whose client is away is whose who takes it; one whose client is there is its
+    /// loop's. False: that is another loop.
+    fileprivate func giveUp(_ server: SMBServer, on loop: EventLoop) -> Bool {
+        if case .success = server.durables.take(handle.persistent, { _ in .success }) {
+            application = nil
+            end(on: loop)
+            return true
+        }
+        guard let application else { return true }
+        guard server.applications.loop(of: application) === loop else { return false }
+        self.application = nil
         if let stream = tree.session.stream, tree.session.opens.removeValue(forKey: handle.volatile) != nil {
             abandon(stream)
-        } else if case .success = server.durables.take(handle.persistent, { _ in .success }) {
-            end(on: loop)
         }
+        return true
     }
 }

@@ -39,13 +39,20 @@ final class DurableHandles: Sendable {
     final class Presence: Sendable {
         private let handles: DurableHandles
         private let persistent: UInt64
+        private let guid: UInt128?
 
-        fileprivate init(_ handles: DurableHandles, _ persistent: UInt64) {
+        fileprivate init(_ handles: DurableHandles, _ persistent: UInt64, _ guid: UInt128?) {
             self.handles = handles
             self.persistent = persistent
+            self.guid = guid
         }
 
-        deinit { handles.left(persistent) }
+        deinit { handles.left(persistent, guid) }
+    }
+
+    private struct Creation: Hashable {
+        let client: UInt128
+        let guid: UInt128
     }
 
     private struct State {
@@ -53,6 +60,21 @@ final class DurableHandles: Sendable {
         var next: UInt64 = 0
         /// Clients that have a handle now.
         var present: [UInt64: UInt128] = [:]
+        /// Handles by the numbers that their clients gave them, as long as they are in one of the two.
+        var created: [Creation: UInt64] = [:]
+        /// Handles in `entries` by their leases.
+        var leases: [LeaseKey: Set<UInt64>] = [:]
+
+        /// It has left `entries`.
+        mutating func forget(_ entry: Entry) {
+            if let key = entry.open.leaseKey {
+                leases[key]?.remove(entry.open.handle.persistent)
+                if leases[key]?.isEmpty == true { leases[key] = nil }
+            }
+            guard let guid = entry.open.durability?.guid else { return }
+            created[Creation(client: entry.client, guid: guid)] = nil
+        }
+
         /// Who has come for a handle before the end of its old connection was seen.
         var waiters: [UInt64: [UnsafeContinuation<Void, Never>]] = [:]
     }
@@ -62,9 +84,13 @@ final class DurableHandles: Sendable {
     /// How long the end of a client's old connection may come after it has made its new one.
     private static let patienceNanoseconds: UInt64 = 2_000_000_000
 
-    func present(_ persistent: UInt64, client: UInt128) -> Presence {
-        state.withLock { $0.present[persistent] = client }
-        return Presence(self, persistent)
+    /// `guid`: the number that its client gave it.
+    func present(_ persistent: UInt64, client: UInt128, guid: UInt128?) -> Presence {
+        state.withLock { state in
+            state.present[persistent] = client
+            if let guid { state.created[Creation(client: client, guid: guid)] = persistent }
+        }
+        return Presence(self, persistent, guid)
     }
 
     /// Whether this client has the handle, by a connection that it may have given up.
@@ -87,8 +113,18 @@ final class DurableHandles: Sendable {
         }
     }
 
-    private func left(_ persistent: UInt64) {
-        state.withLock { $0.present[persistent] = nil }
+    /// The handle that the client made by this request, wherever it is now.
+    func made(by client: UInt128, _ guid: UInt128) -> UInt64? {
+        state.withLock { $0.created[Creation(client: client, guid: guid)] }
+    }
+
+    private func left(_ persistent: UInt64, _ guid: UInt128?) {
+        state.withLock { state in
+            let client = state.present.removeValue(forKey: persistent)
+            guard state.entries[persistent] == nil, let client, let guid else { return }
+            let creation = Creation(client: client, guid: guid)
+            if state.created[creation] == persistent { state.created[creation] = nil }
+        }
         wake(persistent)
     }
 
@@ -103,18 +139,33 @@ final class DurableHandles: Sendable {
             guard state.entries.count < Self.countMax else { return nil }
             state.next += 1
             state.entries[open.handle.persistent] = Entry(open: open, user: user, client: client, number: state.next)
+            if let key = open.leaseKey { state.leases[key, default: []].insert(open.handle.persistent) }
             return state.next
         }
         open.presence = nil
         guard let number else { return false }
         _ = loop.schedule(after: UInt64(durability.milliseconds) * 1_000_000) { [self] in
-            purge(on: loop) { $0.number == number }
+            end(open.handle.persistent, number, on: loop)
         }
         return true
     }
 
+    /// The absence has lasted long enough, if it is that one still.
+    private func end(_ persistent: UInt64, _ number: UInt64, on loop: EventLoop) {
+        let entry = state.withLock { state -> Entry? in
+            guard state.entries[persistent]?.number == number else { return nil }
+            let entry = state.entries.removeValue(forKey: persistent)
+            if let entry { state.forget(entry) }
+            return entry
+        }
+        entry?.open.end(on: loop)
+    }
+
     /// Nil: there is no such handle, or its client is there.
     subscript(persistent: UInt64) -> Open? { state.withLock { $0.entries[persistent]?.open } }
+
+    /// All whose clients are away.
+    var all: [Entry] { state.withLock { Array($0.entries.values) } }
 
     /// Hands an open over to who has come for it; `fits` says whether it is his.
     func take(_ persistent: UInt64, _ fits: (Entry) -> NTStatus) -> Result<Open, Refusal> {
@@ -123,6 +174,8 @@ final class DurableHandles: Sendable {
             let status = fits(entry)
             guard status == .success else { return .failure(Refusal(status: status)) }
             state.entries[persistent] = nil
+            // Who takes it up again says so anew.
+            state.forget(entry)
             return .success(entry.open)
         }
     }
@@ -132,12 +185,10 @@ final class DurableHandles: Sendable {
     }
 
     /// Ends all opens of a lease that somebody else can not wait for.
-    func purge(_ key: LeaseKey, on loop: EventLoop) { purge(on: loop) { $0.open.leaseKey == key } }
-
-    private func purge(on loop: EventLoop, _ isDoomed: (Entry) -> Bool) {
+    func purge(_ key: LeaseKey, on loop: EventLoop) {
         let doomed = state.withLock { state -> [Entry] in
-            let doomed = state.entries.values.filter(isDoomed)
-            for entry in doomed { state.entries[entry.open.handle.persistent] = nil }
+            let doomed = (state.leases[key] ?? []).compactMap { state.entries.removeValue(forKey: $0) }
+            for entry in doomed { state.forget(entry) }
             return doomed
         }
         for entry in doomed { entry.open.end(on: loop) }

@@ -33,7 +33,17 @@ extension Exchange {
 
     /// A stream has its file's attributes, but for its size.
     func attributes(_ open: Open, _ caller: Caller, _ volume: Volume) throws(SMBHalt) -> Attributes {
-        try attributes(open.file, of: open.stream?.base, caller, volume)
+        Self.allocated(open, try attributes(open.file, of: open.stream?.base, caller, volume))
+    }
+
+    private static let allocationUnit: UInt64 = 4096
+
+    static func allocated(_ open: Open, _ file: Attributes) -> Attributes {
+        guard open.allocation > 0 else { return file }
+        var file = file
+        let bytes = min(max(open.allocation, file.size), offsetMax - allocationUnit)
+        file.allocated = max(file.allocated, (bytes + allocationUnit - 1) & ~(allocationUnit - 1))
+        return file
     }
 
     /// `base`: of a stream.

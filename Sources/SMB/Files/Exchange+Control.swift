@@ -18,7 +18,10 @@ enum ControlCode {
     static let duplicateExtents: UInt32 = 0x0009_8344
     static let setZeroData: UInt32 = 0x0009_80C8
     static let allocatedRanges: UInt32 = 0x0009_40CF
+    static let setReparsePoint: UInt32 = 0x0009_00A4
     static let getReparsePoint: UInt32 = 0x0009_00A8
+    static let deleteReparsePoint: UInt32 = 0x0009_00AC
+    static let trim: UInt32 = 0x0009_8208
     static let getCompression: UInt32 = 0x0009_003C
     static let setCompression: UInt32 = 0x0009_C040
     static let createObjectID: UInt32 = 0x0009_00C0
@@ -37,7 +40,7 @@ extension Exchange {
             // No share is in a tree of names of a domain.
             throw .status(.notFound)
         case ControlCode.validateNegotiate: return try validateNegotiate(request, &writer)
-        case ControlCode.networkInterfaces: throw .status(.invalidDeviceRequest)
+        case ControlCode.networkInterfaces: return try networkInterfaces(request, &writer)
         case ControlCode.pipeWait: throw .status(.notSupported)
         default: break
         }
@@ -86,7 +89,13 @@ extension Exchange {
             guard request.input.count >= 2 else { throw .status(.invalidParameter) }
             guard request.input[0] == 0, request.input[1] == 0 else { throw .status(.notSupported) }
             return answer(request, &writer) { _ in }
-        case ControlCode.getReparsePoint: throw .status(.notAReparsePoint)
+        case ControlCode.getReparsePoint: return try getReparsePoint(request, open, volume, &writer)
+        case ControlCode.setReparsePoint: return try setReparsePoint(request, open, volume, &writer)
+        case ControlCode.deleteReparsePoint:
+            // A link without its target would be nothing at all: clients remove it.
+            let tag = FileFacts(try attributes(open, caller(open), volume)).reparseTag
+            throw .status(tag == 0 ? .notAReparsePoint : .notSupported)
+        case ControlCode.trim: return try trim(request, open, volume)
         case ControlCode.getCompression:
             guard request.outputMax >= 2 else { throw .status(.bufferTooSmall) }
             return answer(request, &writer) { $0.u16LE(0) }
@@ -191,6 +200,77 @@ extension Exchange {
             return SMBAnswer { Self.write(code, handle, &$0) { _ in } }
         }
     }
+
+    /// The client needs those bytes no more ([MS-FSCC] 2.3.13). What is left of them then is the server's choice: they are a hole.
+    private func trim(_ request: IoctlRequest, _ open: Open, _ volume: Volume) throws(SMBHalt) -> NTStatus {
+        guard !open.isDirectory, stream?.negotiation.dialect?.isThree == true else {
+            throw .status(.invalidDeviceRequest)
+        }
+        guard open.granted.contains(.writeData) else { throw .status(.accessDenied) }
+        guard request.outputMax >= 4 else { throw .status(.invalidParameter) }
+        var ranges: [(offset: UInt64, count: UInt64)] = []
+        do throws(BytesError) {
+            var reader = Reader(request.input)
+            guard try reader.u32LE() == 0 else { throw .malformed }
+            let count = Int(try reader.u32LE())
+            guard (1...Self.trimsMax).contains(count) else { throw .tooLong }
+            for _ in 0..<count { ranges.append((try reader.u64LE(), try reader.u64LE())) }
+        } catch { throw .status(.invalidParameter) }
+        let caller = caller(open)
+        for range in ranges {
+            guard !range.offset.addingReportingOverflow(range.count).overflow else { throw .status(.integerOverflow) }
+            guard range.offset <= Self.offsetMax, range.count <= Self.offsetMax - range.offset else {
+                throw .status(.invalidParameter)
+            }
+            _ = try value(volume.mayWrite(caller, open.file, at: range.offset, count: range.count), volume)
+        }
+        let (file, code, handle, all) = (open.file, request.code, request.file, ranges)
+        throw .later { (exchange) async throws(SMBHalt) in
+            var done: UInt32 = 0
+            do throws(FileError) {
+                for range in all {
+                    let number = try await volume.punch(caller, file, at: range.offset, length: range.count)
+                    exchange.settle(number, volume)
+                    done += 1
+                }
+            } catch { if done == 0 { throw .status(NTStatus(error)) } }
+            let count = done
+            return SMBAnswer { Self.write(code, handle, &$0) { $0.u32LE(count) } }
+        }
+    }
+
+    private static let trimsMax = 1024
+
+    /// Where else this server can be reached ([MS-SMB2] 2.2.32.5): by the address that the client has come to, and no other. It is what
+    /// a client looks at that would make further connections; this server's sessions have one.
+    private func networkInterfaces(_ request: IoctlRequest, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {
+        guard let stream, stream.negotiation.dialect?.isThree == true else { throw .status(.invalidDeviceRequest) }
+        guard request.outputMax >= 152 else { throw .status(.bufferTooSmall) }
+        let address = stream.connection.localAddress
+        return answer(request, &writer) { writer in
+            writer.u32LE(0)
+            writer.u32LE(1)
+            writer.u32LE(0)
+            writer.u32LE(0)
+            writer.u64LE(Self.linkBitsPerSecond)
+            let start = writer.position
+            switch address {
+            case .ipv4(let host, _):
+                writer.u16LE(2)
+                writer.u16LE(0)
+                withUnsafeBytes(of: host.bigEndian) { writer.bytes($0) }
+            case .ipv6(let high, let low, _, _):
+                writer.u16LE(23)
+                writer.zeros(6)
+                withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) { writer.bytes($0) }
+            case .unix: break
+            }
+            writer.zeros(128 - (writer.position - start))
+        }
+    }
+
+    /// What is said of it is a guess: nothing depends on it.
+    private static let linkBitsPerSecond: UInt64 = 10_000_000_000
 
     /// A file that is not sparse shows no holes, whatever it has.
     private func allocatedRanges(

@@ -102,6 +102,7 @@ extension Exchange {
                 }
                 // Whatever can not be shared is copied.
             }
+            exchange.charge(Self.chunkBytesMax)
             let block = exchange.state.block(Self.chunkBytesMax)
             var done = 0
             var bytes = 0
@@ -149,10 +150,10 @@ extension Exchange {
             key = FileHandle(persistent: try reader.u64LE(), volatile: try reader.u64LE())
             (offset, place, count) = (try reader.u64LE(), try reader.u64LE(), try reader.u64LE())
         } catch { throw .status(.invalidParameter) }
-        guard let source = session?.opens[key.volatile], source.handle == key, source.volume === volume else {
+        guard let source = session?.opens[key.volatile], source.handle == key else { throw .status(.invalidHandle) }
+        guard source.volume === volume, !open.isDirectory, !source.isDirectory else {
             throw .status(.invalidParameter)
         }
-        guard !open.isDirectory, !source.isDirectory else { throw .status(.invalidParameter) }
         guard open.granted.contains(.writeData), source.granted.contains(.readData) else {
             throw .status(.accessDenied)
         }
@@ -161,7 +162,11 @@ extension Exchange {
         }
         let caller = caller(open)
         let size = try value(volume.attributes(caller, source.file), volume).size
-        guard count <= size, offset <= size - count else { throw .status(.invalidParameter) }
+        let room = try value(volume.attributes(caller, open.file), volume).size
+        // Clients set the size first; ranges that share bytes would be copied onto themselves ([MS-FSA] 2.1.5.9.4).
+        guard count <= size, offset <= size - count, count <= room, place <= room - count,
+            source.file != open.file || count == 0 || offset + count <= place || place + count <= offset
+        else { throw .status(.notSupported) }
         _ = try value(volume.mayRead(self.caller(source), source.file, at: offset, count: Int(count)), volume)
         _ = try value(volume.mayWrite(caller, open.file, at: place, count: count), volume)
         let (from, to, code, handle) = (source.file, open.file, request.code, request.file)

@@ -79,9 +79,8 @@ extension Exchange {
         if let reconnect = contexts.reconnect, let volume = tree.share.volume {
             return try self.reconnect(reconnect, request, contexts, tree, volume, &writer)
         }
-        // There are no earlier versions to be seen, and no extended attributes: neither is passed over in silence.
+        // There are no earlier versions to be seen: that is not passed over in silence.
         guard contexts.timewarp == nil else { throw .status(.objectNameNotFound) }
-        guard contexts.attributes?.isEmpty ?? true else { throw .status(.easNotSupported) }
         // That one is this server's own, for oplocks.
         guard contexts.lease?.key != Oplock.reservedKey else { throw .status(.invalidParameter) }
         guard request.impersonation <= 3 else { throw .status(NTStatus(rawValue: 0xC000_00A5)) }
@@ -94,7 +93,9 @@ extension Exchange {
         if let replayed = try replay(request, contexts, tree, volume, &writer) { return replayed }
         let path = try SMBPath(request.name)
         let caller = caller(tree)
-        let found = try resolve(path, caller, volume)
+        let found = try resolve(
+            path, caller, volume, stopsOnLinks: true, wantsForm: disposition == .create)
+        try stop(on: found, path, request, disposition, caller, volume)
         let opening = Opening(
             request: request, contexts: contexts, disposition: disposition, path: path, found: found)
         if path.stream == nil { try endOthers(of: contexts, found, caller, volume) }
@@ -136,6 +137,15 @@ extension Exchange {
         var path: SMBPath
         var found: Found
 
+        /// Without what lies in the message.
+        var settled: Opening {
+            let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+            var opening = self
+            (opening.request.name, opening.request.contexts) = (nothing, nothing)
+            (opening.contexts.attributes, opening.contexts.security) = (nil, nil)
+            return opening
+        }
+
         var wantsAll: Bool { request.access & Exchange.maximumAllowed != 0 }
         var isDirectory: Bool { request.options & CreateOptions.directory != 0 }
         var deletesOnClose: Bool { request.options & CreateOptions.deleteOnClose != 0 }
@@ -146,16 +156,30 @@ extension Exchange {
         }
     }
 
-    /// Walks to the file without regard to case.
-    func resolve(_ path: SMBPath, _ caller: Caller, _ volume: Volume) throws(SMBHalt) -> Found {
+    /// Walks to the file without regard to case, and to how its accents are written: unless one is to be made just so.
+    func resolve(
+        _ path: SMBPath, _ caller: Caller, _ volume: Volume, stopsOnLinks: Bool = false, wantsForm: Bool = false
+    ) throws(SMBHalt) -> Found {
         var place = try value(volume.attributes(caller, tree?.root ?? volume.root), volume)
         guard !path.components.isEmpty else { return Found(parent: nil, file: place) }
         for (index, component) in path.components.enumerated() {
             let isLast = index == path.components.count - 1
+            if place.type == .symlink, stopsOnLinks, index > 0 {
+                throw try stopped(on: place.file, unparsed: path.rests[index - 1], caller, volume)
+            }
             guard place.type == .directory else { throw .status(.objectPathNotFound) }
             var name = component
-            let attempt = component.withUnsafeBytes { bytes in
+            var attempt = component.withUnsafeBytes { bytes in
                 volume.lookupFolded(caller, in: place.file, bytes) { name = Array($0) }
+            }
+            if case .refused(.noEntry) = attempt, !isLast || !wantsForm {
+                for form in NameForms.others(component) {
+                    attempt = form.withUnsafeBytes { bytes in
+                        volume.lookupFolded(caller, in: place.file, bytes) { name = Array($0) }
+                    }
+                    if case .refused(.noEntry) = attempt { continue }
+                    break
+                }
             }
             switch attempt {
             case .done(let next, _):
@@ -172,6 +196,25 @@ extension Exchange {
         throw .status(.objectNameInvalid)
     }
 
+    /// The client goes on by itself: only it knows where its names begin.
+    private func stopped(
+        on link: FileID, unparsed: Int, _ caller: Caller, _ volume: Volume
+    ) throws(SMBHalt) -> SMBHalt {
+        let target = try value(volume.target(caller, of: link), volume)
+        return .explained(.stoppedOnSymlink, data: Reparse(target: target).error(unparsed: unparsed))
+    }
+
+    /// A link is opened itself only by who says so.
+    private func stop(
+        on found: Found, _ path: SMBPath, _ request: CreateRequest, _ disposition: CreateDisposition, _ caller: Caller,
+        _ volume: Volume
+    ) throws(SMBHalt) {
+        guard let file = found.file, file.type == .symlink, disposition != .create,
+            request.options & CreateOptions.reparsePoint == 0
+        else { return }
+        throw try stopped(on: file.file, unparsed: path.rests.last ?? 0, caller, volume)
+    }
+
     // MARK: Files
 
     private func openFile(
@@ -179,6 +222,15 @@ extension Exchange {
     ) throws(SMBHalt) -> NTStatus {
         let found = opening.found
         if let file = found.file { try check(opening, file) } else { try checkNew(opening) }
+        let attributes =
+            try opening.contexts.attributes.map { (bytes) throws(SMBHalt) in try attributeList(bytes) } ?? []
+        if opening.disposition.makes || opening.disposition.replaces, let wanted = opening.contexts.allocation {
+            // What there is no room for is refused now, as if it had been reserved.
+            let place = found.file?.file ?? found.parent?.file ?? volume.root
+            guard wanted <= (try value(volume.space(caller, at: place), volume)).bytesFree else {
+                throw .status(.diskFull)
+            }
+        }
         let handle = server.newHandle()
         let intent = try intent(opening, handle, volume, tree)
         let attempt =
@@ -187,6 +239,12 @@ extension Exchange {
             } else { volume.open(caller, tree.root ?? volume.root, intent) }
         let opened = try opened(attempt, opening, volume)
         let open = Open(handle, tree, volume, opened)
+        if !attributes.isEmpty, opened.action != .opened {
+            let settled = opening.settled
+            throw give(attributes, open, volume) { exchange, writer in
+                exchange.write(open, opened, opened.file, settled, caller, &writer)
+            }
+        }
         write(open, opened, opened.file, opening, caller, &writer)
         return .success
     }
@@ -236,9 +294,13 @@ extension Exchange {
         var intent = OpenIntent(
             opening.disposition.intended, access: AccessMask(generic: request.access),
             shared: DataAccess(rawValue: UInt8(truncatingIfNeeded: request.share & 7)), new: new,
-            client: UInt64(truncatingIfNeeded: guid ^ guid >> 64))
+            client: stream?.clientNumber ?? 0)
         intent.kind = isDirectory ? .directory : .any
         intent.wantsAll = opening.wantsAll
+        // Who asks for all that he may have of a file that is not to be changed may not change it.
+        if let file = opening.found.file, file.type != .directory, FileFacts(file).attributes.contains(.readOnly) {
+            intent.withheld = [.writeData, .appendData]
+        }
         intent.opensLinks = true
         intent.widensMode = true
         intent.deletesOnClose = opening.deletesOnClose
@@ -327,6 +389,8 @@ extension Exchange {
         }
         makeDurable(open, opening.contexts.durable)
         join(open, opening.contexts)
+        if opened.action != .opened, !open.isDirectory { open.allocation = opening.contexts.allocation ?? 0 }
+        let shown = Self.allocated(open, shown)
         write(open, shown, opening.contexts.wishes, maximalAccess(open, caller, opening.found.parent), lease, &writer)
     }
 

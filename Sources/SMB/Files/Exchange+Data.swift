@@ -58,7 +58,8 @@ extension Exchange {
     private func readSlowly(_ request: ReadRequest, _ open: Open, _ volume: Volume) -> SMBHalt {
         let count = Int(request.count)
         let (file, offset) = (open.file, request.offset)
-        return .later { [state] (_) async throws(SMBHalt) in
+        return .later { [state] (exchange) async throws(SMBHalt) in
+            exchange.charge(count)
             let block = state.block(max(count, 1))
             let buffer = SendableBuffer(UnsafeMutableRawBufferPointer(rebasing: block.free.prefix(count)))
             let got: Int
@@ -103,6 +104,11 @@ extension Exchange {
             let piece = UnsafeRawBufferPointer(rebasing: request.data[progress...].prefix(Self.pieceMax))
             _ = try value(volume.write(caller, open.file, at: offset + UInt64(progress), piece), volume)
             progress += piece.count
+        }
+        if let time = open.writeTime, !request.data.isEmpty {
+            var kept = NewAttributes()
+            kept.modified = time
+            _ = try value(volume.setAttributes(ownerCaller(open), open.subject, kept), volume)
         }
         writer.u16LE(17)
         writer.u16LE(0)

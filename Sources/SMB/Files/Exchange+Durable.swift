@@ -18,7 +18,8 @@ extension Exchange {
 
     private func noteDurable(_ open: Open) {
         guard let stream else { return }
-        open.presence = server.durables.present(open.handle.persistent, client: stream.negotiation.clientGUID)
+        open.presence = server.durables.present(
+            open.handle.persistent, client: stream.negotiation.clientGUID, guid: open.durability?.guid)
     }
 
     func mayBeDurable(_ request: CreateContexts.Durable) -> Bool {
@@ -50,12 +51,7 @@ extension Exchange {
         var returning = Returning(
             reconnect, client: stream.negotiation.clientGUID, user: session.user?.name ?? "", lease: lease?.key)
         let client = stream.negotiation.clientGUID
-        if !hasAwaitedAbsence, server.durables.isPresent(number, client: client) {
-            // The new connection may be served before the end of the old one is.
-            hasAwaitedAbsence = true
-            let (durables, loop) = (server.durables, loop)
-            throw .lacks(Lack { () async throws(FileError) in await durables.whenAway(number, on: loop) })
-        }
+        try awaitAbsence(of: number, client)
         let open: Open
         let file: Attributes
         if let away = server.durables[number], away.volume === volume {
@@ -64,9 +60,11 @@ extension Exchange {
             file = try attributes(away, caller, volume)
             let taken = server.durables.take(number) { entry in
                 guard entry.open.volume === volume else { return .objectNameNotFound }
-                return returning.status(
+                let status = returning.status(
                     client: entry.client, user: entry.user, guid: entry.open.durability?.guid,
                     lease: entry.open.oplock == Oplock.lease ? entry.open.leaseKey : nil)
+                if status == .success { moved(entry.open) }
+                return status
             }
             switch taken {
             case .failure(let refusal): throw .status(refusal.status)
@@ -76,9 +74,6 @@ extension Exchange {
             if let key = open.leaseKey { volume.reconnect(key, stream.leaseHolder(open.handle, session.id)) }
         } else {
             (open, file) = try reclaim(number, &returning, wanted, lease, tree, volume)
-        }
-        if let application = open.application {
-            server.applications.moved(application, client: stream.negotiation.clientGUID, to: loop)
         }
         session.opens[open.handle.volatile] = open
         open.action = .opened
@@ -220,6 +215,9 @@ extension Exchange {
             throw .status(isReplay ? .fileNotAvailable : .duplicateObjectID)
         }
         guard let open = stream.created[wish.guid] else {
+            if isReplay, let status = try replayElsewhere(wish.guid, request, contexts, tree, volume, &writer) {
+                return status
+            }
             creating = wish.guid
             return nil
         }
@@ -243,6 +241,55 @@ extension Exchange {
             open, file, contexts.wishes, maximalAccess(open, caller, nil), leaseAnswer(open, lease),
             oplockMax: min(request.oplock, open.oplock), &writer)
         return .success
+    }
+
+    /// The connection broke before the answer had come: what the request has made waits for its client.
+    private func replayElsewhere(
+        _ guid: UInt128, _ request: CreateRequest, _ contexts: CreateContexts, _ tree: Tree, _ volume: Volume,
+        _ writer: inout Writer
+    ) throws(SMBHalt) -> NTStatus? {
+        guard let stream, let session else { return nil }
+        let client = stream.negotiation.clientGUID
+        guard let number = server.durables.made(by: client, guid) else { return nil }
+        try awaitAbsence(of: number, client)
+        guard let away = server.durables[number], away.volume === volume, away.isUntouched else { return nil }
+        let lease = request.oplock == Oplock.lease ? contexts.lease : nil
+        let caller = caller(tree)
+        let file = try attributes(away, caller, volume)
+        let user = session.user?.name ?? ""
+        let taken = server.durables.take(number) { entry in
+            guard entry.user == user, entry.open.oplock != Oplock.lease || entry.open.leaseKey?.key == lease?.key else {
+                return .accessDenied
+            }
+            moved(entry.open)
+            return .success
+        }
+        guard case .success(let open) = taken else {
+            if case .failure(let refusal) = taken, refusal.status == .accessDenied { throw .status(.accessDenied) }
+            return nil
+        }
+        open.moved(to: tree)
+        if let key = open.leaseKey { volume.reconnect(key, stream.leaseHolder(open.handle, session.id)) }
+        noteDurable(open)
+        creating = guid
+        write(
+            open, file, contexts.wishes, maximalAccess(open, caller, nil), leaseAnswer(open, lease),
+            oplockMax: min(request.oplock, open.oplock), &writer)
+        return .success
+    }
+
+    /// Before anybody can find the open here: whoever wants its end asks its loop for it.
+    private func moved(_ open: Open) {
+        guard let application = open.application, let stream else { return }
+        server.applications.moved(application, client: stream.negotiation.clientGUID, to: loop)
+    }
+
+    /// The new connection may be served before the end of the old one is.
+    private func awaitAbsence(of number: UInt64, _ client: UInt128) throws(SMBHalt) {
+        guard !hasAwaitedAbsence, server.durables.isPresent(number, client: client) else { return }
+        hasAwaitedAbsence = true
+        let (durables, loop) = (server.durables, loop)
+        throw .lacks(Lack { () async throws(FileError) in await durables.whenAway(number, on: loop) })
     }
 
     func noteCreation(_ open: Open) {

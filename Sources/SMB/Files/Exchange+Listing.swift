@@ -20,6 +20,7 @@ enum DirectoryLevel: UInt8 {
     case idBoth = 37
     case idFull = 38
     case idExtended = 60
+    case idExtendedBoth = 63
 }
 
 /// QUERY_DIRECTORY ([MS-SMB2] 3.3.5.18).
@@ -120,6 +121,13 @@ extension Exchange {
             // No more than can be shown: what is fetched beyond that is fetched again for the next answer.
             let room = page.isSingle ? 1 : (page.limit - writer.position) / Self.entryBytesMin + 1
             let limit = pattern.isAll ? min(looks, room) : looks
+            if open.tree.share.hidesUnreadable {
+                let isOver = try fillVisible(&page, &progress, &looks, limit, open, volume, &writer) { scan = $0 }
+                guard let isOver else { return }
+                progress.isAtEnd = isOver && !page.isFull
+                if !isOver, progress.cookie == before, !page.isFull { break }
+                continue
+            }
             let attempt = withUnsafeMutablePointer(to: &page) { page in
                 withUnsafeMutablePointer(to: &writer) { writer in
                     volume.list(
@@ -150,6 +158,50 @@ extension Exchange {
         scan = progress
     }
 
+    /// Rights may have to be fetched.
+    private static let visibleMax = 256
+    /// Who has less can not read it.
+    private static let visible: AccessMask = [.readData, .readAttributes, .readNamedAttributes, .readACL]
+
+    /// The same for a share whose listings leave out what the user may not read: whose list it is asked, entry by entry. Nil: what there is is
+    /// an answer.
+    private func fillVisible(
+        _ page: inout Page, _ progress: inout DirectoryScan, _ looks: inout Int, _ limit: Int, _ open: Open,
+        _ volume: Volume, _ writer: inout Writer, keep: (DirectoryScan) -> Void
+    ) throws(SMBHalt) -> Bool? {
+        let caller = caller(open)
+        let pattern = progress.pattern
+        var found: [(file: Attributes?, name: [UInt8], cookie: UInt64)] = []
+        let attempt = volume.list(
+            caller, open.file, after: progress.cookie, limit: min(limit, Self.visibleMax), attributes: true
+        ) { entry, name in
+            found.append((pattern.matches(name) ? entry.attributes : nil, Array(name), entry.cookie))
+            return true
+        }
+        looks -= found.count
+        for entry in found {
+            if let file = entry.file {
+                let rights = volume.maximalAccess(caller, file, in: open.file)
+                if case .lacks(let lack) = rights {
+                    keep(progress)
+                    if page.last > 0 { return nil }
+                    throw .lacks(lack)
+                }
+                if try value(rights, volume).isSuperset(of: Self.visible) {
+                    guard entry.name.withUnsafeBytes({ Self.show(file, $0, &page, &writer) }) else { return false }
+                }
+            }
+            progress.cookie = entry.cookie
+            if page.isFull { return false }
+        }
+        if case .lacks(let lack) = attempt {
+            keep(progress)
+            if page.last > 0 { return nil }
+            throw .lacks(lack)
+        }
+        return try value(attempt, volume)
+    }
+
     private func showNamed(
         _ pattern: NamePattern, _ page: inout Page, _ open: Open, _ volume: Volume, _ caller: Caller,
         _ writer: inout Writer
@@ -158,11 +210,22 @@ extension Exchange {
         let isGood = pattern.text.withUnsafeBufferPointer { UTF16Name.append(component: $0, to: &name) }
         guard isGood else { throw .status(.objectNameInvalid) }
         var stored = name
-        let attempt = name.withUnsafeBytes { bytes in
+        var attempt = name.withUnsafeBytes { bytes in
             volume.lookupFolded(caller, in: open.file, bytes) { stored = Array($0) }
+        }
+        for form in NameForms.others(name) {
+            guard case .refused(.noEntry) = attempt else { break }
+            attempt = form.withUnsafeBytes { bytes in
+                volume.lookupFolded(caller, in: open.file, bytes) { stored = Array($0) }
+            }
         }
         if case .refused(.noEntry) = attempt { return }
         let file = try value(attempt, volume)
+        if open.tree.share.hidesUnreadable,
+            !(try value(volume.maximalAccess(caller, file, in: open.file), volume)).isSuperset(of: Self.visible)
+        {
+            return
+        }
         stored.withUnsafeBytes { _ = Self.show(file, $0, &page, &writer) }
     }
 
@@ -213,11 +276,12 @@ extension Exchange {
             writer.u32LE(facts.reparseTag)
             writer.u32LE(0)
             writer.u64LE(facts.index)
-        case .idExtended:
+        case .idExtended, .idExtendedBoth:
             writer.u32LE(0)
             writer.u32LE(facts.reparseTag)
             writer.u64LE(facts.index)
             writer.u64LE(0)
+            if level == .idExtendedBoth { writer.zeros(2 + 24) }
         }
         let bytes = UTF16Name.write(name, into: &writer)
         writer.patch(u32LE: UInt32(bytes), at: lengthPlace)

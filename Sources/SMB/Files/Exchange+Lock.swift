@@ -13,6 +13,10 @@ extension Exchange {
             throw .status(.invalidDeviceRequest)
         }
         guard let first = request.ranges.first else { throw .status(.invalidParameter) }
+        // What is locked may be given back, and nothing is locked any more.
+        guard session?.state != .expired || first.flags & LockRequest.unlock != 0 else {
+            throw .status(.networkSessionExpired)
+        }
         let place = request.sequence >> 4
         let number = UInt8(request.sequence & 15)
         let isCounted = Self.sequencePlaces ~= place && stream?.negotiation.dialect?.isThree == true

@@ -31,6 +31,9 @@ enum FileLevel {
     static let id: UInt8 = 59
     static let dispositionEx: UInt8 = 64
     static let renameEx: UInt8 = 65
+    static let stat: UInt8 = 68
+    static let statLinux: UInt8 = 70
+    static let caseSensitive: UInt8 = 71
 }
 
 /// QUERY_INFO ([MS-SMB2] 3.3.5.20).
@@ -60,14 +63,21 @@ extension Exchange {
         return status
     }
 
-    private static let scratchBytes = 128 << 10
+    /// What lists there may be take.
+    private static func scratchBytes(_ request: QueryInfoRequest) -> Int {
+        switch (request.type, request.level) {
+        case (1, FileLevel.fullEA): max(Int(request.outputMax), 128 << 10)
+        case (1, FileLevel.stream): 1 << 20
+        default: 128 << 10
+        }
+    }
 
     /// Writes into memory of its own first: the client's may be too small for the whole.
     private func withScratch(
         _ request: QueryInfoRequest, _ body: (inout Writer) throws(SMBHalt) -> NTStatus,
         copy: (UnsafeRawBufferPointer) -> Void
     ) throws(SMBHalt) -> (NTStatus, Int) {
-        let block = state.block(Self.scratchBytes)
+        let block = state.block(Self.scratchBytes(request))
         var scratch = Writer(block.free)
         var status = try body(&scratch)
         guard !scratch.overflowed else { throw .status(.insufficientResources) }
@@ -75,7 +85,9 @@ extension Exchange {
         let limit = Int(request.outputMax)
         if size > limit {
             // Security says how much it needs.
-            if request.type == 3 { throw .tooSmall(UInt32(size)) }
+            if request.type == 3 {
+                throw .explained(.bufferTooSmall, data: withUnsafeBytes(of: UInt32(size).littleEndian) { Array($0) })
+            }
             let fixed = Self.fixedBytes(request.type, request.level)
             guard limit >= fixed else { throw .status(.infoLengthMismatch) }
             status = .bufferOverflow
@@ -114,7 +126,7 @@ extension Exchange {
             basic(facts, &writer)
         case FileLevel.standard: standard(facts, open, &writer)
         case FileLevel.internal: writer.u64LE(facts.index)
-        case FileLevel.ea: writer.u32LE(0)
+        case FileLevel.ea: writer.u32LE(UInt32(FullEA.bytes(try attributeEntries(open, volume))))
         case FileLevel.access: writer.u32LE(open.granted.rawValue)
         case FileLevel.name:
             throw .status(.notSupported)
@@ -122,7 +134,7 @@ extension Exchange {
             guard stream?.negotiation.dialect == .v311 else { throw .status(.notSupported) }
             try name(open, isAbsolute: false, &writer)
         case FileLevel.position: writer.u64LE(open.position)
-        case FileLevel.fullEA: throw .status(.noEAsOnFile)
+        case FileLevel.fullEA: return try queryAttributes(request, open, volume, &writer)
         case FileLevel.mode: writer.u32LE(open.mode)
         case FileLevel.alignment: writer.u32LE(0)
         case FileLevel.all:
@@ -130,7 +142,7 @@ extension Exchange {
             basic(facts, &writer)
             standard(facts, open, &writer)
             writer.u64LE(facts.index)
-            writer.u32LE(0)
+            writer.u32LE(UInt32(FullEA.bytes(try attributeEntries(open, volume))))
             writer.u32LE(open.granted.rawValue)
             writer.u64LE(open.position)
             writer.u32LE(open.mode)
@@ -156,6 +168,18 @@ extension Exchange {
             writer.u64LE(volume.identity)
             writer.u64LE(facts.index)
             writer.u64LE(file.file.generation)
+        case FileLevel.stat, FileLevel.statLinux:
+            try needAttributes()
+            stat(facts, open, &writer)
+            guard request.level == FileLevel.statLinux else { break }
+            // All of the six that follow are meant.
+            writer.u32LE(0x3F)
+            writer.u32LE(file.uid)
+            writer.u32LE(file.gid)
+            writer.u32LE(file.type.modeBits | UInt32(file.mode))
+            writer.u32LE(file.major)
+            writer.u32LE(file.minor)
+        case FileLevel.caseSensitive: writer.u32LE(0)
         default: throw .status(.invalidInfoClass)
         }
         return .success
@@ -165,6 +189,17 @@ extension Exchange {
         facts.writeTimes(into: &writer)
         writer.u32LE(facts.attributes.rawValue)
         writer.u32LE(0)
+    }
+
+    private func stat(_ facts: FileFacts, _ open: Open, _ writer: inout Writer) {
+        writer.u64LE(facts.index)
+        facts.writeTimes(into: &writer)
+        writer.u64LE(facts.allocated)
+        writer.u64LE(facts.size)
+        writer.u32LE(facts.attributes.rawValue)
+        writer.u32LE(facts.reparseTag)
+        writer.u32LE(facts.links)
+        writer.u32LE(open.granted.rawValue)
     }
 
     private func standard(_ facts: FileFacts, _ open: Open, _ writer: inout Writer) {
@@ -249,12 +284,19 @@ extension Exchange {
             writer.u32LE(7)
             writer.u32LE(0x20)
         case 5:
-            // Case-preserving, Unicode, access lists, sparse files, named streams.
-            writer.u32LE(0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x4_0000)
+            // Case-sensitive searches and case-preserving names, Unicode, access lists, sparse files, reparse points; named streams,
+            // hard links, extended attributes, shared extents.
+            writer.u32LE(0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x80 | 0x4_0000 | 0x40_0000 | 0x80_0000 | 0x800_0000)
             writer.u32LE(255)
             let name = Array("NTFS".utf16)
             writer.u32LE(UInt32(name.count * 2))
             for unit in name { writer.u16LE(unit) }
+        case 6:
+            // Nobody's quota is kept in the way that this speaks of.
+            writer.zeros(24)
+            writer.u64LE(.max)
+            writer.u64LE(.max)
+            writer.u64LE(0)
         case 7:
             let space = try value(volume.space(caller, at: open.subject), volume)
             writer.u64LE(space.bytes / unit)
@@ -271,8 +313,8 @@ extension Exchange {
             writer.u32LE(UInt32(unit))
             writer.u32LE(UInt32(unit))
             writer.u32LE(UInt32(unit))
-            // Aligned, and its partition too.
-            writer.u32LE(3)
+            // Aligned, and its partition too; what is trimmed is given up.
+            writer.u32LE(0xB)
             writer.u32LE(0)
             writer.u32LE(0)
         default: throw .status(.invalidInfoClass)

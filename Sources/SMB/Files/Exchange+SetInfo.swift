@@ -44,7 +44,7 @@ extension Exchange {
             try setDisposition(flag != 0, open, volume)
         case FileLevel.dispositionEx:
             let flags = try information(request) { (reader) throws(BytesError) in try reader.u32LE() }
-            try setDisposition(flags & 1 != 0, open, volume)
+            try setDisposition(flags & 1 != 0, open, volume, ignoresReadOnly: flags & 0x10 != 0)
         case FileLevel.position:
             let position = try information(request) { (reader) throws(BytesError) in try reader.u64LE() }
             guard position <= Self.offsetMax else { throw .status(.invalidParameter) }
@@ -70,7 +70,7 @@ extension Exchange {
             let size = try information(request) { (reader) throws(BytesError) in try reader.u64LE() }
             let file = try value(volume.attributes(caller(open), open.file), volume)
             guard size <= file.size else { throw .status(.invalidParameter) }
-        case FileLevel.fullEA: throw .status(.easNotSupported)
+        case FileLevel.fullEA: try setAttributes(request, open, volume)
         default: throw .status(.invalidInfoClass)
         }
     }
@@ -92,10 +92,16 @@ extension Exchange {
             throw .status(.invalidParameter)
         }
         var new = NewAttributes()
-        // 0 leaves a time as it is; so do -1 and -2, which speak of what later changes do to it.
+        // 0 leaves a time as it is; so do -1 and -2, which speak of what this handle's later writes do to it.
         if times[0] > 0 { new.born = NTTime.nanoseconds(UInt64(times[0])) }
         if times[1] > 0 { new.accessed = NTTime.nanoseconds(UInt64(times[1])) }
         if times[2] > 0 { new.modified = NTTime.nanoseconds(UInt64(times[2])) }
+        switch times[2] {
+        case -1: open.writeTime = try value(volume.attributes(caller(open), open.subject), volume).modified
+        case -2: open.writeTime = nil
+        case 1...: open.writeTime = new.modified
+        default: break
+        }
         if bits != 0 {
             let file = try value(volume.attributes(caller(open), open.subject), volume)
             let others = FileAttributes(rawValue: file.dos).subtracting(.kept)
@@ -115,9 +121,11 @@ extension Exchange {
     private func resize(_ open: Open, _ volume: Volume, to size: UInt64) throws(SMBHalt) {
         guard !open.isDirectory else { throw .status(.invalidParameter) }
         guard size <= Self.offsetMax else { throw .status(.invalidParameter) }
-        let caller = caller(open)
+        // A time that is kept is set with the size, whoever's the file is.
+        let caller = open.writeTime == nil ? self.caller(open) : ownerCaller(open)
         var wanted = NewAttributes()
         wanted.size = size
+        if open.stream == nil { wanted.modified = open.writeTime }
         let allowed = try value(volume.mayResize(caller, open.file, wanted), volume)
         let (file, now) = (open.file, caller.request)
         throw .later { (exchange) async throws(SMBHalt) in
@@ -131,7 +139,9 @@ extension Exchange {
 
     // MARK: Names
 
-    private func setDisposition(_ deletes: Bool, _ open: Open, _ volume: Volume) throws(SMBHalt) {
+    private func setDisposition(
+        _ deletes: Bool, _ open: Open, _ volume: Volume, ignoresReadOnly: Bool = false
+    ) throws(SMBHalt) {
         try need(.delete, open)
         guard let held = open.held else { throw .status(.invalidParameter) }
         let caller = caller(open)
@@ -140,15 +150,19 @@ extension Exchange {
             return
         }
         let file = try value(volume.attributes(caller, open.file), volume)
-        if FileFacts(file).attributes.contains(.readOnly) { throw .status(.cannotDelete) }
+        if !ignoresReadOnly, FileFacts(file).attributes.contains(.readOnly) { throw .status(.cannotDelete) }
         guard open.file != volume.root, open.file != open.tree.root else { throw .status(.cannotDelete) }
         _ = try value(volume.setDeletePending(caller, held, true), volume)
     }
 
-    private func target(_ request: SetInfoRequest, _ open: Open) throws(SMBHalt) -> (replaces: Bool, path: SMBPath) {
+    private func target(
+        _ request: SetInfoRequest, _ open: Open
+    ) throws(SMBHalt) -> (replaces: Bool, ignoresReadOnly: Bool, path: SMBPath) {
+        var ignoresReadOnly = false
         let (replaces, root, name) = try information(request) {
             (reader) throws(BytesError) -> (Bool, UInt64, [UInt8]) in
             let flag = try reader.u8()
+            ignoresReadOnly = request.level == FileLevel.renameEx && flag & 0x40 != 0
             try reader.skip(7)
             let root = try reader.u64LE()
             let count = try reader.countLE(limit: SMB2.pathBytesMax)
@@ -161,12 +175,12 @@ extension Exchange {
         for index in stride(from: 0, to: name.count, by: 2) {
             units.append(UInt16(name[index]) | UInt16(name[index + 1]) << 8)
         }
-        return (replaces, try SMBPath(units))
+        return (replaces, ignoresReadOnly, try SMBPath(units))
     }
 
     private func rename(_ request: SetInfoRequest, _ open: Open, _ volume: Volume) throws(SMBHalt) {
         try need(.delete, open)
-        let (replaces, path) = try target(request, open)
+        let (replaces, ignoresReadOnly, path) = try target(request, open)
         guard path.stream == nil, !path.components.isEmpty else { throw .status(.notSupported) }
         guard let held = open.held, let old = volume.name(of: held) else { throw .status(.accessDenied) }
         let caller = caller(open)
@@ -181,6 +195,7 @@ extension Exchange {
             } else {
                 guard replaces else { throw .status(.objectNameCollision) }
                 if there.type == .directory || volume.isOpen(there.file) { throw .status(.accessDenied) }
+                if !ignoresReadOnly, FileFacts(there).attributes.contains(.readOnly) { throw .status(.accessDenied) }
             }
         }
         // Names in a directory stay as long as somebody may delete it by an open.
@@ -208,7 +223,7 @@ extension Exchange {
     }
 
     private func link(_ request: SetInfoRequest, _ open: Open, _ volume: Volume) throws(SMBHalt) {
-        let (replaces, path) = try target(request, open)
+        let (replaces, _, path) = try target(request, open)
         guard !open.isDirectory else { throw .status(.fileIsADirectory) }
         let caller = caller(open)
         let found = try resolve(path, caller, volume)

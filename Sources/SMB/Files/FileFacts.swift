@@ -22,6 +22,21 @@ struct FileAttributes: OptionSet, Sendable {
     static let known = FileAttributes(rawValue: 0x7FB7)
 }
 
+extension FileType {
+    /// As Linux has it in a mode.
+    var modeBits: UInt32 {
+        switch self {
+        case .fifo: 0o010000
+        case .characterDevice: 0o020000
+        case .directory: 0o040000
+        case .blockDevice: 0o060000
+        case .file: 0o100000
+        case .symlink: 0o120000
+        case .socket: 0o140000
+        }
+    }
+}
+
 /// A file's attributes in this protocol's terms.
 struct FileFacts {
     let created: UInt64

@@ -20,6 +20,8 @@ final class Open: @unchecked Sendable {
     var position: UInt64 = 0
     var mode: UInt32 = 0
     var scan: DirectoryScan?
+    /// Of its extended attributes, as far as they were asked for one by one.
+    var attributesShown = 0
     var pipe: Pipe?
     /// Set up by the first request for changes; it stays as it is until the handle is closed.
     var watch: WatchID?
@@ -41,6 +43,10 @@ final class Open: @unchecked Sendable {
     var lockSequences: [UInt32: UInt8] = [:]
     /// The latest that its client counted failures of connections to ([MS-SMB2] 3.3.5.2.10).
     var channelSequence: UInt16 = 0
+    /// What its client said that the file will take, for as long as it is open. Nothing is reserved: it is shown as taken.
+    var allocation: UInt64 = 0
+    /// The time of the last write that was set by it: what it writes from then on changes that no more ([MS-FSCC] 2.4.7).
+    var writeTime: Int64?
     /// How it came to be, for a request that comes again.
     var action = CreateAction.opened
     /// Exchanges that wait for a lock.

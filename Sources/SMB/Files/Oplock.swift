@@ -39,7 +39,7 @@ extension SMBStream {
     /// user, when this one is gone.
     func leaseHolder(_ handle: FileHandle, _ session: UInt64) -> LeaseHolder {
         let client = negotiation.clientGUID
-        let isEncrypted = sessions[session]?.requiresEncryption ?? false
+        let isEncrypted = sessions[session]?.isToldEncrypted ?? false
         let user = sessions[session]?.user?.name
         return LeaseHolder(
             loop: loop,
@@ -62,7 +62,7 @@ extension SMBStream {
     private func stand(in user: String?, _ isEncrypted: Bool) -> UInt64? {
         guard connection.isOpen else { return nil }
         return sessions.values.first {
-            $0.state == .valid && $0.user?.name == user && (!isEncrypted || $0.requiresEncryption)
+            $0.state == .valid && $0.user?.name == user && (!isEncrypted || $0.isToldEncrypted)
         }?.id
     }
 
@@ -93,9 +93,9 @@ extension SMBStream {
         }
     }
 
-    /// A message of the server's own accord: never signed, encrypted where its session demands it.
+    /// A message of the server's own accord: never signed, encrypted where its session is.
     private func send(_ header: Header, _ session: UInt64, _ body: (inout Writer) -> Void) {
-        let keys = sessions[session].flatMap { $0.requiresEncryption ? $0.keys : nil }
+        let keys = sessions[session].flatMap { $0.isToldEncrypted ? $0.keys : nil }
         var bytes = [UInt8](repeating: 0, count: 256)
         let count = bytes.withUnsafeMutableBytes { memory -> Int in
             let lead = Self.frameBytes + (keys == nil ? 0 : TransformHeader.bytes)

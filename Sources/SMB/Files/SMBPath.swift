@@ -6,6 +6,8 @@ struct SMBPath {
 
     /// In the bytes of the file system.
     var components: [[UInt8]] = []
+    /// Bytes of the client's text behind each component.
+    var rests: [Int] = []
     /// Of a named stream; nil: the file itself.
     var stream: [UInt8]?
     /// It said `::$DATA`, so that it can be no directory.
@@ -40,6 +42,7 @@ struct SMBPath {
             }
             if name.isEmpty, stream != nil || namesData, parts.count == 1 { continue }
             components.append(try Self.component(name))
+            rests.append((units.count - part.endIndex) * 2)
         }
     }
 

@@ -41,7 +41,10 @@ extension Exchange {
         guard let text = UTF16Name.string(request.name) else { throw .status(.objectNameInvalid) }
         let name = text.split(separator: "\\").last.map { $0.lowercased() } ?? ""
         let pipes = tree.session.opens.values.count { $0.pipe != nil }
-        guard pipes < SMBLimits.pipesPerSession else { throw .status(.insufficientResources) }
+        let limit = tree.session.user == nil ? SMBLimits.pipesOfNobody : SMBLimits.pipesPerSession
+        guard pipes < limit else { throw .status(.insufficientResources) }
+        let all = stream?.sessions.values.reduce(0) { $0 + $1.opens.values.count { $0.pipe != nil } } ?? 0
+        guard all < SMBLimits.pipesPerConnection else { throw .status(.insufficientResources) }
         guard Self.pipes.contains(name) else { throw .status(.objectNameNotFound) }
         let pipe = Pipe(name: name, service: Srvsvc(server.catalog, serverName: server.options.serverName))
         let open = Open(server.newHandle(), tree, pipe)

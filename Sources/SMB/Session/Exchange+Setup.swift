@@ -1,4 +1,5 @@
 import Bytes
+import Kerberos
 import Logging
 import Namespace
 import Runtime
@@ -35,7 +36,8 @@ extension Exchange {
     func writeNegotiation(_ writer: inout Writer) {
         guard let stream else { return }
         stream.negotiation.write(
-            server.terms, time: NTTime.now(server.world.clock), hint: SPNEGO.hint, salt: server.random(32),
+            server.terms, time: NTTime.now(server.world.clock),
+            hint: SPNEGO.hint(takesTickets: server.options.kerberos != nil), salt: server.random(32),
             into: &writer, from: 0)
     }
 
@@ -47,7 +49,9 @@ extension Exchange {
             throw .status(.invalidParameter)
         }
         let request = try parse { (element) throws(BytesError) in try SessionSetupRequest(reading: element) }
-        if server.options.requiresEncryption, stream.negotiation.encryption == nil { throw .status(.accessDenied) }
+        if server.protection.contains(.encryption), stream.negotiation.encryption == nil {
+            throw .status(.accessDenied)
+        }
         let session: Session
         if header.sessionID == 0 {
             guard !request.isBinding else { throw .status(.userSessionDeleted) }
@@ -69,57 +73,110 @@ extension Exchange {
                 }
                 throw .status(request.isBinding ? terms.refusal(stream.negotiation) : .userSessionDeleted)
             }
-            guard let known, !known.isRefused else { throw .status(.userSessionDeleted) }
+            guard let known, !known.isRefused, known.state != .over else { throw .status(.userSessionDeleted) }
             session = known
         }
         use(session)
         if session.state != .inProgress { try checkSignature() }
         if session.logOn == nil {
-            session.logOn = LogOn(serverName: server.options.serverName)
+            session.logOn = LogOn(serverName: server.options.serverName, takesTickets: server.options.kerberos != nil)
             if session.state != .inProgress { session.preauth = stream.negotiation.preauth }
         }
         if session.logOn?.isChallenged == true { try awaitTurn(session, stream) }
         if dialect == .v311 { session.preauth = NegotiationHash.next(session.preauth, element.bytes) }
         let catalog = server.catalog
         // Before the user is looked up: what changes from now on is reviewed.
-        if session.state == .inProgress { session.generation = catalog.generation }
+        if session.state == .inProgress { session.generation = server.generation }
         let step = session.logOn?.step(
             request.token, random: server.random(NTLM.challengeBytes), time: NTTime.now(server.world.clock)
         ) { catalog.user(named: $0) }
+        let terms = SetupTerms(mode: request.securityMode, previous: request.previousSessionID)
+        let answer = try conclude(step ?? .malformed, session, stream, terms)
+        answer.write?(&writer)
+        return answer.status
+    }
+
+    /// What a request said besides its token.
+    private struct SetupTerms {
+        let mode: SecurityMode
+        /// Of before the client's connection broke.
+        let previous: UInt64
+    }
+
+    private func conclude(
+        _ step: LogOn.Step, _ session: Session, _ stream: SMBStream, _ terms: SetupTerms
+    ) throws(SMBHalt) -> SMBAnswer {
         switch step {
         case .goesOn(let token):
-            if dialect == .v311 {
+            if stream.negotiation.dialect == .v311 {
                 onAnswer = { [weak session] answer in
                     guard let session else { return }
                     session.preauth = NegotiationHash.next(session.preauth, answer)
                 }
             }
-            write(token, session, &writer)
-            return .moreProcessingRequired
+            return Self.answer(.moreProcessingRequired, token, setupFlags(session))
         case .accepted(let token, let user, let key):
-            return try accept(session, stream, request, user, key, token, &writer)
-        case .refused(let name):
-            let (user, address, now) = (throttleKey(name), throttleKey(""), server.world.clock.monotonic())
-            let delay = server.throttle.withLock { throttle in
-                _ = throttle.failed(address, now: now)
-                return throttle.failed(user, now: now)
-            }
-            server.logger.warning(
-                "smb log-on refused", [.init("user", name), .init("peer", "\(stream.connection.remoteAddress)")])
-            guard delay > 0 else {
-                drop(session, stream)
-                throw .status(.logonFailure)
-            }
-            // Until then it counts among those of its connection that have begun.
-            session.isRefused = true
+            return try accept(session, stream, terms, user, key, token)
+        case .asks(let ticket):
+            guard let credential = server.options.kerberos else { throw .status(.invalidParameter) }
+            let handshake = session.handshake ?? KerberosHandshake(accepting: credential)
+            session.handshake = handshake
             throw .later { (exchange) async throws(SMBHalt) in
-                await exchange.loop.sleep(nanoseconds: delay)
-                exchange.drop(session, stream)
-                return SMBAnswer(.logonFailure)
+                let outcome = await exchange.server.world.blocking.run(on: exchange.loop) { () throws(Never) in
+                    TicketOutcome(handshake, ticket)
+                }
+                return try exchange.conclude(outcome, terms)
             }
-        case .malformed, nil:
+        case .refused(let name): return try refuse(name, session, stream, terms)
+        case .malformed:
             drop(session, stream)
             throw .status(.invalidParameter)
+        }
+    }
+
+    /// What became of a ticket; the connection or the session may have ended meanwhile.
+    private func conclude(_ outcome: TicketOutcome, _ terms: SetupTerms) throws(SMBHalt) -> SMBAnswer {
+        guard let stream, let session, stream.sessions[session.id] === session, var logOn = session.logOn else {
+            throw .status(.userSessionDeleted)
+        }
+        if case .refused(let why) = outcome {
+            server.logger.info(
+                "smb ticket refused",
+                [.init("why", why), .init("peer", "\(stream.connection.remoteAddress)")])
+        }
+        let catalog = server.catalog
+        let step = logOn.conclude(outcome) { catalog.user(principal: $0) }
+        session.logOn = logOn
+        return try conclude(step, session, stream, terms)
+    }
+
+    private func refuse(
+        _ name: String, _ session: Session, _ stream: SMBStream, _ terms: SetupTerms
+    ) throws(SMBHalt) -> SMBAnswer {
+        // A wrong secret of somebody who is known is never let in.
+        if let logOn = session.logOn, logOn.isStranger, session.state == .inProgress, server.catalog.takesGuests,
+            !server.catalog.isKnown(name)
+        {
+            session.isGuest = true
+            return try accept(session, stream, terms, nil, [], logOn.welcome)
+        }
+        let (user, address, now) = (throttleKey(name), throttleKey(""), server.world.clock.monotonic())
+        let delay = server.throttle.withLock { throttle in
+            let delay = throttle.failed(address, now: now)
+            return user == address ? delay : throttle.failed(user, now: now)
+        }
+        server.logger.warning(
+            "smb log-on refused", [.init("user", name), .init("peer", "\(stream.connection.remoteAddress)")])
+        guard delay > 0 else {
+            drop(session, stream)
+            throw .status(.logonFailure)
+        }
+        // Until then it counts among those of its connection that have begun.
+        session.isRefused = true
+        throw .later { (exchange) async throws(SMBHalt) in
+            await exchange.loop.sleep(nanoseconds: delay)
+            exchange.drop(session, stream)
+            return SMBAnswer(.logonFailure)
         }
     }
 
@@ -169,25 +226,34 @@ extension Exchange {
     }
 
     private func accept(
-        _ session: Session, _ stream: SMBStream, _ request: SessionSetupRequest, _ user: SMBUser?, _ key: [UInt8],
-        _ token: [UInt8], _ writer: inout Writer
-    ) throws(SMBHalt) -> NTStatus {
+        _ session: Session, _ stream: SMBStream, _ terms: SetupTerms, _ user: SMBUser?, _ key: [UInt8],
+        _ token: [UInt8]
+    ) throws(SMBHalt) -> SMBAnswer {
+        let ticketSeconds = session.logOn?.seconds
         session.logOn = nil
+        session.handshake = nil
         guard let dialect = stream.negotiation.dialect else { throw .status(.invalidParameter) }
         if let user { server.throttle.withLock { $0.succeeded(throttleKey(user.name)) } }
         if session.state == .inProgress {
+            let protection = server.protection
+            // Nobody in particular needs no more than one.
+            let isOneMore = user == nil && stream.sessions.values.contains { $0.state == .valid && $0.user == nil }
+            guard !isOneMore, server.sessions.count < SMBLimits.sessionsMax else {
+                drop(session, stream)
+                throw .status(.insufficientResources)
+            }
             session.user = user
             if user != nil {
-                let terms = SessionTerms(
+                let agreed = SessionTerms(
                     key: key, dialect: dialect, signing: stream.negotiation.signing,
                     encryption: stream.negotiation.encryption, preauth: session.preauth)
-                session.terms = terms
-                session.keys = terms.makeKeys()
+                session.terms = agreed
+                session.keys = agreed.makeKeys()
                 session.requiresSigning =
-                    server.options.requiresSigning
-                    || (request.securityMode.union(stream.negotiation.clientMode)).contains(.signingRequired)
-                session.requiresEncryption = server.options.requiresEncryption
-            } else if server.options.requiresEncryption || server.options.requiresSigning {
+                    protection.contains(.signing)
+                    || (terms.mode.union(stream.negotiation.clientMode)).contains(.signingRequired)
+                session.requiresEncryption = protection.contains(.encryption)
+            } else if !protection.isEmpty {
                 drop(session, stream)
                 throw .status(.accessDenied)
             }
@@ -197,47 +263,48 @@ extension Exchange {
             session.user = user
         }
         session.state = .valid
+        session.end = ticketSeconds.map { server.world.clock.monotonic() &+ UInt64($0) * 1_000_000_000 }
         stream.isLoggedOn = true
+        if user != nil { stream.becomeKnown() }
         isSigningSetup = session.keys != nil
-        let previous = request.previousSessionID
-        if previous != 0, previous != session.id {
-            let name = user?.name ?? ""
-            let flags = setupFlags(session)
-            let registry = server.sessions
-            let loop = loop
-            throw .later { (_) async throws(SMBHalt) in
-                await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
-                    registry.end(previous, of: name, on: loop) { continuation.resume() }
-                }
-                return SMBAnswer { Exchange.write(token, flags, &$0) }
+        let answer = Self.answer(.success, token, setupFlags(session))
+        let previous = terms.previous
+        guard previous != 0, previous != session.id else { return answer }
+        let name = user?.name ?? ""
+        let registry = server.sessions
+        let loop = loop
+        throw .later { (_) async throws(SMBHalt) in
+            await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+                registry.end(previous, of: name, on: loop) { continuation.resume() }
             }
+            return answer
         }
-        write(token, session, &writer)
-        return .success
     }
 
     private func setupFlags(_ session: Session) -> UInt16 {
         guard session.state == .valid else { return 0 }
-        if session.user == nil { return 2 }
+        if session.user == nil { return session.isGuest ? 1 : 2 }
         return session.requiresEncryption ? 4 : 0
     }
 
-    private func write(_ token: [UInt8], _ session: Session, _ writer: inout Writer) {
-        Self.write(token, setupFlags(session), &writer)
-    }
-
     /// [MS-SMB2] 2.2.6.
-    private static func write(_ token: [UInt8], _ flags: UInt16, _ writer: inout Writer) {
-        writer.u16LE(9)
-        writer.u16LE(flags)
-        writer.u16LE(UInt16(Header.bytes + 8))
-        writer.u16LE(UInt16(token.count))
-        token.withUnsafeBytes { writer.bytes($0) }
+    private static func answer(_ status: NTStatus, _ token: [UInt8], _ flags: UInt16) -> SMBAnswer {
+        SMBAnswer(status) { writer in
+            writer.u16LE(9)
+            writer.u16LE(flags)
+            writer.u16LE(UInt16(Header.bytes + 8))
+            writer.u16LE(UInt16(token.count))
+            token.withUnsafeBytes { writer.bytes($0) }
+        }
     }
 
     func logOff(_ stream: SMBStream, _ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         _ = try parse { (element) throws(BytesError) in try EmptyRequest(reading: element) }
-        if let session { afterReply { stream.end(session, keepsDurable: true) } }
+        if let session {
+            // Its keys are needed for the answer.
+            session.state = .over
+            afterReply { stream.end(session, keepsDurable: true) }
+        }
         return empty(&writer)
     }
 
@@ -257,6 +324,7 @@ extension Exchange {
         }
         let name = String(path[path.index(after: slash)...])
         let share = try share(named: name, for: session.user)
+        guard !share.requiresSigning || isProtected else { throw .status(.accessDenied) }
         if share.requiresEncryption {
             // This very request may come in the clear: its answer says that all others must not ([MS-SMB2] 3.3.5.7).
             guard stream?.negotiation.encryption != nil, session.keys?.canEncrypt == true else {
@@ -269,6 +337,7 @@ extension Exchange {
             throw .status(.insufficientResources)
         }
         use(tree)
+        if share.volume != nil { stream?.becomeTrusted() }
         writer.u16LE(16)
         writer.u8(share.volume == nil ? 2 : 1)
         writer.u8(0)
@@ -299,12 +368,17 @@ extension Exchange {
     /// given, as far as its share still has them.
     func review(_ session: Session, _ stream: SMBStream, _ generation: UInt64) throws(SMBHalt) {
         if let user = session.user {
-            guard let now = server.catalog.user(named: user.name), now.ntHash == user.ntHash else {
+            // A ticket was not got by the secret that this server knows.
+            guard let now = server.catalog.user(named: user.name), session.end != nil || now.ntHash == user.ntHash
+            else {
                 stream.end(session)
                 throw .status(.userSessionDeleted)
             }
             session.user = now
         }
+        // What all have to do now, those who are there have to do, too.
+        session.requiresSigning = session.requiresSigning || server.protection.contains(.signing)
+        session.requiresEncryption = session.requiresEncryption || server.protection.contains(.encryption)
         session.generation = generation
         for tree in Array(session.trees.values) {
             let now: SMBShare

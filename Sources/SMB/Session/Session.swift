@@ -1,3 +1,4 @@
+import Kerberos
 import Namespace
 import Runtime
 
@@ -8,6 +9,8 @@ final class Session: @unchecked Sendable {
         case valid
         /// It has to log on again before anything else.
         case expired
+        /// It was logged off by an element of the chain that is being answered.
+        case over
     }
 
     let id: UInt64
@@ -15,6 +18,14 @@ final class Session: @unchecked Sendable {
     weak var stream: SMBStream?
     var state = State.inProgress
     var logOn: LogOn?
+    /// Of a log-on by ticket, as long as it lasts.
+    var handshake: KerberosHandshake?
+    /// When the user's ticket ends, by the clock that only goes forward; nil: he needs none.
+    var end: UInt64?
+    /// A name that nobody here has was let in as nobody's: clients know that nothing of theirs is signed then.
+    var isGuest = false
+    /// Its client has encrypted a message.
+    var hasEncrypted = false
     /// Its log-on failed: it ends when that may be told.
     var isRefused = false
     /// Over this session's messages, while it logs on.
@@ -37,11 +48,14 @@ final class Session: @unchecked Sendable {
         self.preauth = preauth
     }
 
+    /// Whether what the server says of its own accord is encrypted, too.
+    var isToldEncrypted: Bool { keys?.canEncrypt == true && (requiresEncryption || hasEncrypted) }
+
     var credential: Credential { user?.credential ?? .nobody }
 
     /// `root`: nil for pipes.
     func addTree(_ share: SMBShare, root: FileID?, access: UInt32) -> Tree? {
-        guard trees.count < SMBLimits.treesPerSession else { return nil }
+        guard trees.count < (user == nil ? SMBLimits.treesOfNobody : SMBLimits.treesPerSession) else { return nil }
         repeat { lastTree &+= 1 } while lastTree == 0 || lastTree == SMB2.noTree || trees[lastTree] != nil
         let tree = Tree(lastTree, share, root, self, access: access)
         trees[lastTree] = tree

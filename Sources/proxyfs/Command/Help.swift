@@ -13,6 +13,7 @@ enum Help {
           share          add, change, remove, list: directories for SMB clients
           quota          set, list, remove: limits
           nfs            clients, locks, stats: who uses NFS
+          smb            sessions, opens, locks: who uses SMB
           explain        show what is known of one file
           store check    find out what an object store really does
           fsck           check a volume that nobody serves

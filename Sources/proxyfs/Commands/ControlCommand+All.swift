@@ -2,7 +2,7 @@ extension ControlCommand {
     private static let durability = Option("durability", .text)
 
     static let all: [ControlCommand] =
-        volumes + users + buckets + exports + shares + quotas + nfs + [
+        volumes + users + buckets + exports + shares + quotas + nfs + smb + [
             ControlCommand(
                 words: ["explain"], positional: ["PATH"], options: [Option("user", .text)], help: Help.explain)
         ]
@@ -105,7 +105,8 @@ extension ControlCommand {
 
     private static let shareOptions = [
         Option("directory", .text), Option("comment", .text), Option("access", .text), Option("hidden", .text),
-        Option("encrypt", .text), durability,
+        Option("encrypt", .text), Option("sign", .text), Option("guest", .text), Option("hide-unreadable", .text),
+        durability,
     ]
 
     private static let shares = [
@@ -118,7 +119,8 @@ extension ControlCommand {
             words: ["share", "list"],
             columns: [
                 ("name", "NAME"), ("volume", "VOLUME"), ("directory", "DIRECTORY"), ("access", "ACCESS"),
-                ("hidden", "HIDDEN"), ("encrypt", "ENCRYPT"), ("durability", "DURABILITY"), ("comment", "COMMENT"),
+                ("hidden", "HIDDEN"), ("encrypt", "ENCRYPT"), ("sign", "SIGN"), ("guest", "GUEST"),
+                ("hide_unreadable", "HIDE UNREADABLE"), ("durability", "DURABILITY"), ("comment", "COMMENT"),
                 ("declared", "DECLARED"),
             ], help: Help.shareList),
     ]
@@ -135,6 +137,27 @@ extension ControlCommand {
                 ("inode", "INODE"), ("first", "FIRST"), ("last", "LAST"),
             ], help: Help.nfsLocks),
         ControlCommand(words: ["nfs", "stats"], help: Help.nfsStats),
+    ]
+
+    private static let smb = [
+        ControlCommand(
+            words: ["smb", "sessions"],
+            columns: [
+                ("session", "SESSION"), ("user", "USER"), ("kind", "KIND"), ("address", "ADDRESS"),
+                ("dialect", "DIALECT"), ("protection", "PROTECTION"), ("shares", "SHARES"), ("opens", "OPENS"),
+            ], help: Help.smbSessions),
+        ControlCommand(
+            words: ["smb", "opens"],
+            columns: [
+                ("session", "SESSION"), ("user", "USER"), ("share", "SHARE"), ("path", "PATH"), ("access", "ACCESS"),
+                ("keeps", "KEEPS"), ("durable", "DURABLE"), ("inode", "INODE"),
+            ], help: Help.smbOpens),
+        ControlCommand(
+            words: ["smb", "locks"],
+            columns: [
+                ("session", "SESSION"), ("user", "USER"), ("share", "SHARE"), ("path", "PATH"), ("mode", "MODE"),
+                ("first", "FIRST"), ("last", "LAST"),
+            ], help: Help.smbLocks),
     ]
 
     private static let subject = [Option("tree", .text), Option("user", .text), Option("group", .text)]

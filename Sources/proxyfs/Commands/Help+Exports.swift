@@ -98,6 +98,10 @@ extension Help {
           --access ro|rw     rw is the default
           --hidden yes|no    not in the list of shares
           --encrypt yes|no   refuse clients that do not encrypt
+          --sign yes|no      refuse clients that neither sign nor encrypt
+          --guest yes|no     let in, as nobody, whoever has no name here
+          --hide-unreadable yes|no
+                             leave out of listings what the reader may not read
           --durability WORD  store, log or memory
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
@@ -110,6 +114,7 @@ extension Help {
         Examples:
           proxyfs share add archive papers --access ro --comment papers
           proxyfs share add default team --encrypt yes
+          proxyfs share add default lobby --guest yes --access ro --hide-unreadable yes
 
         """
 
@@ -125,6 +130,10 @@ extension Help {
           --access ro|rw     rw is the default
           --hidden yes|no    not in the list of shares
           --encrypt yes|no   refuse clients that do not encrypt
+          --sign yes|no      refuse clients that neither sign nor encrypt
+          --guest yes|no     let in, as nobody, whoever has no name here
+          --hide-unreadable yes|no
+                             leave out of listings what the reader may not read
           --durability WORD  store, log or memory
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.

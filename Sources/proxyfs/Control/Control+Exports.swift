@@ -100,7 +100,10 @@ extension Control {
             guard access == "ro" || access == "rw" else { throw .misuse("\"\(access)\": access is ro or rw") }
             share.isReadOnly = access == "ro"
         }
-        for (name, path) in [("hidden", \ShareRecord.isHidden), ("encrypt", \.needsEncryption)] {
+        for (name, path) in [
+            ("hidden", \ShareRecord.isHidden), ("encrypt", \.needsEncryption), ("sign", \.needsSigning),
+            ("guest", \.allowsGuests), ("hide-unreadable", \.hidesUnreadable),
+        ] {
             guard let word = try arguments.optional(name) else { continue }
             guard word == "yes" || word == "no" else { throw .misuse("\"\(word)\": \(name) is yes or no") }
             share[keyPath: path] = word == "yes"
@@ -155,6 +158,8 @@ extension Control {
                     "name": .string(share.name), "volume": .string(volume),
                     "directory": .string("/" + share.directory), "access": share.isReadOnly ? "ro" : "rw",
                     "hidden": .bool(share.isHidden), "encrypt": .bool(share.needsEncryption),
+                    "sign": .bool(share.needsSigning), "guest": .bool(share.allowsGuests),
+                    "hide_unreadable": .bool(share.hidesUnreadable),
                     "durability": .string(word(share.durability, volume)), "comment": .string(share.comment),
                     "declared": snapshot.place(ofShare: share.name).map { .string($0) } ?? .null,
                 ]

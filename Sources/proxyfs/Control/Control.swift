@@ -35,10 +35,14 @@ final class Control: Sendable {
     /// Mounts that are kept and could not be made: by volume and path, and why.
     let unmounted = Guarded<[String: [String: String]]>([:])
 
-    /// What the front end of NFS knows of its clients.
-    private let reports = Guarded<@Sendable (String) -> JSON?>({ _ in nil })
+    /// What a front end knows of its clients, by command.
+    typealias Report = @Sendable (String) async -> JSON?
+    /// By the commands' first word.
+    private let reports = Guarded<[String: Report]>([:])
 
-    func whenAsked(_ report: @escaping @Sendable (String) -> JSON?) { reports.withLock { $0 = report } }
+    func whenAsked(_ protocolName: String, _ report: @escaping Report) {
+        reports.withLock { $0[protocolName] = report }
+    }
 
     func whenChanged(_ settle: @escaping @Sendable () async -> Void) { self.settle.withLock { $0 = settle } }
 
@@ -90,6 +94,9 @@ final class Control: Sendable {
                 record.isReadOnly = share.isReadOnly
                 record.isHidden = share.isHidden
                 record.needsEncryption = share.needsEncryption
+                record.needsSigning = share.needsSigning
+                record.allowsGuests = share.allowsGuests
+                record.hidesUnreadable = share.hidesUnreadable
                 record.durability = share.durability.flatMap { VolumeHost.durability($0.rawValue) }
                 return DeclaredShare(record, volume: share.volume, place: share.place)
             }
@@ -167,20 +174,22 @@ final class Control: Sendable {
         case "quota set": return (true, setQuota)
         case "quota remove": return (true, removeQuota)
         case "quota list": return (false, listQuotas)
-        case "nfs clients", "nfs locks", "nfs stats":
-            return (
-                false,
-                { [self] (arguments) async throws(CommandFailure) in
-                    try arguments.finish()
-                    guard let answer = reports.withLock({ $0 })(command) else {
-                        throw .failure(
-                            "\(command): no server serves NFS here; start it, or name its data directory with --data")
-                    }
-                    return answer
-                }
-            )
+        case "nfs clients", "nfs locks", "nfs stats": return (false, report(command, "nfs"))
+        case "smb sessions", "smb opens", "smb locks": return (false, report(command, "smb"))
         case "explain": return (false, explain)
         default: throw .misuse("this server knows no command \"\(command)\"; is it of another version?")
+        }
+    }
+
+    private func report(_ command: String, _ name: String) -> Operation {
+        { [self] (arguments) async throws(CommandFailure) in
+            try arguments.finish()
+            guard let report = reports.withLock({ $0[name] }), let answer = await report(command) else {
+                throw .failure(
+                    "\(command): no server serves \(name.uppercased()) here; start it, or name its data directory "
+                        + "with --data")
+            }
+            return answer
         }
     }
 

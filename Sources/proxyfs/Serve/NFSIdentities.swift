@@ -70,8 +70,11 @@ final class Principals: PrincipalSource {
         self.map = map
     }
 
+    /// By the rules alone: nobody may have that name.
+    func name(of principal: String) -> String? { map.user(of: principal) }
+
     func credential(of principal: String) -> Credential? {
-        guard let name = map.user(of: principal), let user = registry.snapshot.users.user(name), !user.isDisabled else {
+        guard let name = name(of: principal), let user = registry.snapshot.users.user(name), !user.isDisabled else {
             return nil
         }
         return user.credential

@@ -166,7 +166,7 @@ final class Server {
         let (host, registry, loop) = (host, control.registry, control.loop)
         let settle: @Sendable () async -> Void = { await front.export(host, registry.snapshot, at: address) }
         control.whenChanged(settle)
-        control.whenAsked { front.report($0) }
+        control.whenAsked("nfs") { front.report($0) }
         Offline.wait(on: loop, settle)
         do throws(Errno) {
             let listener = try front.listen(on: address, world, connectionsMax: connectionsMax)
@@ -258,11 +258,13 @@ final class Server {
         let front: SMBFrontEnd
         do throws(SecretFile.Problem) {
             front = try SMBFrontEnd(
-                host.volumes, control.registry, world: world, logger: logger, connectionsMax: connectionsMax)
+                host.volumes, control.registry, configuration, world: world, logger: logger,
+                connectionsMax: connectionsMax)
         } catch {
             throw Self.failure(error, data.path + "/" + SMBFrontEnd.keyFile)
         }
         smb = front
+        control.whenAsked("smb") { await front.report($0) }
         do throws(Errno) {
             listeners.append(("smb", try front.listen(on: address)))
         } catch {
@@ -328,7 +330,8 @@ final class Server {
 
     /// Keys that hold as soon as they are read again.
     private static let changeable: Set<String> = [
-        "log.level", "tls.certificate", "tls.key", "tls.client_authorities", "tls.client_required",
+        "log.level", "tls.certificate", "tls.key", "tls.client_authorities", "tls.client_required", "smb.signing",
+        "smb.encryption",
     ]
 
     private func reload() {
@@ -355,6 +358,7 @@ final class Server {
         }
         logger.level = fresh.configuration.log.level
         reloadCertificate(fresh.configuration)
+        smb?.require(fresh.configuration.smb)
         // Not waited for: a volume that is frozen holds it up, and this thread hears the signal to stop.
         let (control, logger, found) = (control, logger, changes)
         control.loop.task {

@@ -19,6 +19,15 @@ try() {
     ln /mnt/s/d/moved /mnt/s/d/linked
     [ "$(cat /mnt/s/d/linked)" = 1 ]
     flock /mnt/s/d/moved true
+    python3 -c '
+import os
+path = "/mnt/s/d/moved"
+os.setxattr(path, "user.color", b"blue")
+os.setxattr(path, "user.long", b"x" * 3000)
+assert os.getxattr(path, "user.color") == b"blue" and os.getxattr(path, "user.long") == b"x" * 3000
+assert sorted(os.listxattr(path)) == ["user.color", "user.long"]
+os.removexattr(path, "user.long")
+assert os.listxattr(path) == ["user.color"]'
     df /mnt/s > /dev/null
     sync -f /mnt/s/d
     umount /mnt/s

@@ -1,23 +1,22 @@
 import CShim
 import Glibc
 import Runtime
-import Testing
 
 /// A Kerberos realm of its own on a loopback port, with a user's tickets and a service's keys in files; ends with its owner. The
 /// process's environment leads GSSAPI to it, so there is one at a time.
-final class KeyDistributionCenter {
+package final class KeyDistributionCenter {
     static let program = "/usr/sbin/krb5kdc"
-    static let realm = "TEST.PROXYFS"
-    static var isInstalled: Bool { access(program, X_OK) == 0 && access("/usr/bin/kinit", X_OK) == 0 }
+    package static let realm = "TEST.PROXYFS"
+    package static var isInstalled: Bool { access(program, X_OK) == 0 && access("/usr/bin/kinit", X_OK) == 0 }
 
-    struct Failed: Error { var what: String }
+    package struct Failed: Error { var what: String }
 
-    let folder: String
-    var keytab: String { folder + "/keytab" }
+    package let folder: String
+    package var keytab: String { folder + "/keytab" }
     private var process: pid_t = 0
 
-    /// `encryption`: the one that all its keys have.
-    init(encryption: String) throws {
+    /// `encryption`: the one that all its keys have. `service`: as in `nfs`, of this host.
+    package init(encryption: String, service: String = "nfs") throws {
         var template = Array("/tmp/kdc.XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Failed(what: "mkdtemp") }
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -32,6 +31,7 @@ final class KeyDistributionCenter {
             dns_canonicalize_hostname = false
             rdns = false
             udp_preference_limit = 1
+            clockskew = 2
             default_tkt_enctypes = \(encryption)
             default_tgs_enctypes = \(encryption)
             permitted_enctypes = \(encryption)
@@ -62,7 +62,8 @@ final class KeyDistributionCenter {
         setenv("KRB5RCACHEDIR", folder, 1)
         try run("kdb5_util create -s -r \(Self.realm) -P master")
         for query in [
-            "addprinc -pw secret alice", "addprinc -randkey nfs/localhost", "ktadd -k \(keytab) nfs/localhost",
+            "addprinc -pw secret alice", "addprinc -pw secret mallory", "addprinc -randkey \(service)/localhost",
+            "ktadd -k \(keytab) \(service)/localhost",
         ] {
             try run("kadmin.local -r \(Self.realm) -q '\(query)'")
         }
@@ -82,6 +83,11 @@ final class KeyDistributionCenter {
         }
         for name in ["KRB5_CONFIG", "KRB5_KDC_PROFILE", "KRB5CCNAME", "KRB5RCACHEDIR"] { unsetenv(name) }
         _ = try? run("rm -rf '\(folder)'")
+    }
+
+    /// Tickets of this user are the environment's from now on.
+    package func logIn(_ user: String, seconds: Int? = nil) throws {
+        try run("echo secret | kinit \(seconds.map { "-l \($0)s " } ?? "")\(user)")
     }
 
     private func write(_ name: String, _ text: String) throws {
@@ -111,6 +117,7 @@ final class KeyDistributionCenter {
         defer { loop.stop() }
         let listener = try EpollNetwork().listen(on: .loopback(port: 0), ListenerOptions(), loops: [loop]) { _ in nil }
         defer { listener.stopAccepting() }
-        return try #require(listener.address.port)
+        guard let port = listener.address.port else { throw Failed(what: "port") }
+        return port
     }
 }

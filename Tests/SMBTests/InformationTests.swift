@@ -1,0 +1,245 @@
+import Namespace
+import Runtime
+import SMB
+import SMBSupport
+import Testing
+
+/// What is said of files, in ways that no other test asks for.
+@Suite(.serialized) struct InformationTests {
+    @Test func namesAreFoundHoweverTheirAccentsAreWritten() async throws {
+        #expect(NameForms.others(Array("plain".utf8)).isEmpty)
+        #expect(NameForms.others([0xC3]).isEmpty)
+        #expect(NameForms.others(Array("\u{fc}".utf8)) == [Array("u\u{308}".utf8)])
+        #expect(NameForms.others(Array("u\u{308}".utf8)) == [Array("\u{fc}".utf8)])
+        let site = try await Site()
+        // As a Mac writes it over NFS.
+        let directory = try await site.make("Mu\u{308}ll", type: .directory)
+        _ = try await site.make("a\u{30a}", in: directory)
+        let client = try Guest(ready: site.listener.address)
+        #expect(try client.open("m\u{fc}ll\\\u{e5}").status == .success)
+        #expect(try client.open("mu\u{308}ll\\a\u{30a}").status == .success)
+        #expect(try client.open("m\u{fc}ll\\\u{e6}").status == .objectNameNotFound)
+        // What is there is taken, and nothing is made beside it.
+        #expect(try client.open("m\u{fc}ll\\\u{e5}", .init(disposition: 3)).bytes[68] == 1)
+        let handle = try client.open("m\u{fc}ll", .init(access: 0x12_0089, options: 1)).handle
+        #expect(try client.list(handle).names == [".", "..", "a\u{30a}"])
+        #expect(try client.list(handle, "\u{e5}").names.map { Array($0.unicodeScalars).count } == [2])
+        // Who wants it just so gets it so.
+        #expect(try client.open("m\u{fc}ll\\\u{e5}", .init(disposition: 2)).status == .success)
+        try await site.close()
+    }
+
+    @Test func roomThatWasAskedForIsShownAsTaken() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        func opening(_ bytes: UInt64, _ disposition: UInt32 = 2) -> Guest.Opening {
+            var wire = Wire()
+            wire.u64(bytes)
+            return .init(disposition: disposition, contexts: [(Array("AlSi".utf8), wire.bytes)])
+        }
+        let made = try client.open("f", opening(5000))
+        #expect(made.status == .success && made.u64(64 + 40) == 8192 && made.u64(64 + 48) == 0)
+        #expect(try client.query(made.handle, 1, 5).u64(72) == 8192)
+        #expect(try client.open("f", opening(1 << 20, 1)).u64(64 + 40) == 0)
+        #expect(try client.open("g", opening(1 << 62)).status == .diskFull)
+        #expect(try client.open("g").status == .objectNameNotFound)
+        try await site.close()
+    }
+
+    @Test func trimmedRangesAreHoles() async throws {
+        let site = try await Site()
+        _ = try await site.make("f")
+        let client = try Guest(ready: site.listener.address, dialect: 0x0302)
+        let handle = try client.open("f").handle
+        #expect(try client.write(handle, String(repeating: "x", count: 60_000)).status == .success)
+        func trim(_ ranges: [(UInt64, UInt64)], key: UInt32 = 0, count: UInt32? = nil) -> [UInt8] {
+            var wire = Wire()
+            wire.u32(key)
+            wire.u32(count ?? UInt32(ranges.count))
+            for (offset, length) in ranges {
+                wire.u64(offset)
+                wire.u64(length)
+            }
+            return wire.bytes
+        }
+        let code: UInt32 = 0x0009_8208
+        let done = try client.control(handle, code, trim([(4096, 8192), (20_000, 1)]))
+        #expect(done.status == .success && done.output == [2, 0, 0, 0])
+        let (volume, caller) = (site.volume, site.caller)
+        let file = try await site.done {
+            Array("f".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) }
+        }
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 60_000, alignment: 8)
+        defer { bytes.deallocate() }
+        let buffer = SendableBuffer(bytes)
+        #expect(try await volume.readAll(file.file, at: 0, into: buffer) == 60_000)
+        #expect(
+            bytes.enumerated().allSatisfy { index, byte in
+                byte == (4096..<12_288 ~= index || index == 20_000 ? 0 : UInt8(ascii: "x"))
+            })
+        for (input, status) in [
+            (trim([]), NTStatus.invalidParameter), (trim([(0, 1)], key: 1), .invalidParameter),
+            (trim([(0, 1)], count: 2), .invalidParameter), (trim([(.max, 2)]), .integerOverflow),
+            (trim([(1 << 63, 1)]), .invalidParameter),
+            (trim(Array(repeating: (0, 1), count: 1025)), .invalidParameter),
+        ] { #expect(try client.control(handle, code, input).status == status) }
+        let reader = try client.open("f", .init(access: 0x12_0089)).handle
+        #expect(try client.control(reader, code, trim([(0, 1)])).status == .accessDenied)
+        try await site.close()
+    }
+
+    /// Windows asks before it makes further connections.
+    @Test func theServerSaysWhereItIs() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address, dialect: 0x0302)
+        let found = try client.control(.previous, 0x0014_01FC, [])
+        #expect(found.status == .success && found.output.count == 152)
+        #expect(Array(found.output[24..<32]) == [2, 0, 0, 0, 127, 0, 0, 1])
+        #expect(try client.control(.previous, 0x0014_01FC, [], max: 100).status == .bufferTooSmall)
+        let old = try Guest(ready: site.listener.address)
+        #expect(try old.control(.previous, 0x0014_01FC, []).status == .invalidDeviceRequest)
+        try await site.close()
+    }
+
+    @Test func whatLinuxAndNewerWindowsAsk() async throws {
+        let site = try await Site()
+        let file = try await site.make("f")
+        let client = try Guest(ready: site.listener.address)
+        let handle = try client.open("f").handle
+        let stat = try client.query(handle, 1, 68)
+        #expect(stat.status == .success && stat.information.count == 72 && stat.u64(72) == file.inode)
+        let linux = try client.query(handle, 1, 70).information
+        #expect(linux.count == 96 && linux[84] == 0xB6 && linux[85] == 0x81)
+        #expect(try client.query(handle, 1, 71).information == [0, 0, 0, 0])
+        #expect(try client.query(handle, 2, 6).information.count == 48)
+        // Extents are shared, attributes and links kept: clients ask for nothing that is not said here.
+        #expect(try client.query(handle, 2, 5).u32(72) & 0x8C0_0080 == 0x8C0_0080)
+        let root = try client.open("", .init(access: 0x12_0089, options: 1)).handle
+        #expect(try client.list(root, "f", level: 63).says("f"))
+        try await site.close()
+    }
+
+    /// Who asks for all that he may have of a file that is not to be changed may not change it.
+    @Test func readOnlyFilesStayAsTheyAre() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        let made = try client.open("f", .init(access: 0x1F_01FF, disposition: 2))
+        #expect(made.status == .success)
+        var basic = Wire()
+        basic.zeros(32)
+        basic.u32(1)
+        basic.u32(0)
+        #expect(try client.set(made.handle, 1, 4, basic.bytes).status == .success)
+        #expect(try client.close(made.handle).status == .success)
+        let all = try client.open("f", .init(access: 0x0200_0000))
+        #expect(all.status == .success)
+        #expect(try client.write(all.handle, "x").status == .accessDenied)
+        // Nor does another take its place.
+        let other = try client.open("g", .init(access: 0x13_019F, disposition: 2))
+        func rename(_ level: UInt8, _ flags: UInt32) throws -> NTStatus {
+            var wire = Wire()
+            wire.u32(flags)
+            wire.zeros(4)
+            wire.u64(0)
+            wire.u32(2)
+            wire.u16(UInt16(UInt8(ascii: "f")))
+            return try client.set(other.handle, 1, level, wire.bytes + [0, 0, 0, 0]).status
+        }
+        #expect(try client.close(all.handle).status == .success)
+        #expect(try rename(10, 1) == .accessDenied)
+        #expect(try rename(65, 1 | 0x40) == .success)
+        try await site.close()
+    }
+
+    /// Of a chain, elements behind a log-off find no session.
+    @Test func aLogOffHoldsForTheRestOfItsChain() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        let first = client.nextMessage
+        let off = client.element(.logoff, [4, 0, 0, 0, 0, 0, 0, 0], next: 72)
+        client.send(frame: off + client.element(.create, Guest.create("f", .init(disposition: 2))))
+        let answer = try client.reply(to: first)
+        #expect(answer.status == .success)
+        #expect(NTStatus(rawValue: answer.u32(72 + 8)) == .userSessionDeleted)
+        let (volume, caller) = (site.volume, site.caller)
+        await #expect(throws: FileError.noEntry) {
+            try await site.done { Array("f".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) } }
+        }
+        try await site.close()
+    }
+
+    /// What is shared is not copied, and what can not be shared is said.
+    @Test func extentsAreShared() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address, dialect: 0x0302)
+        let from = try client.open("from", .init(access: 0x13_019F, disposition: 2)).handle
+        let to = try client.open("to", .init(access: 0x13_019F, disposition: 2)).handle
+        #expect(try client.write(from, String(repeating: "a", count: 60_000)).status == .success)
+        #expect(try client.write(to, String(repeating: "b", count: 60_000)).status == .success)
+        func share(_ source: SMB.FileHandle, _ offset: UInt64, _ place: UInt64, _ count: UInt64) throws -> NTStatus {
+            var wire = Wire()
+            wire.handle(source)
+            wire.u64(offset)
+            wire.u64(place)
+            wire.u64(count)
+            return try client.control(to, 0x0009_8344, wire.bytes).status
+        }
+        #expect(try share(from, 0, 8192, 16_384) == .success)
+        let (volume, caller) = (site.volume, site.caller)
+        let file = try await site.done {
+            Array("to".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) }
+        }
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 60_000, alignment: 8)
+        defer { bytes.deallocate() }
+        #expect(try await volume.readAll(file.file, at: 0, into: SendableBuffer(bytes)) == 60_000)
+        let letters = (UInt8(ascii: "a"), UInt8(ascii: "b"))
+        #expect(bytes.enumerated().allSatisfy { $1 == (8192..<24_576 ~= $0 ? letters.0 : letters.1) })
+        for (source, offset, place, count, status) in [
+            (from, 50_000, 0, 20_000, NTStatus.notSupported), (from, 0, 50_000, 20_000, .notSupported),
+            (to, 0, 4096, 8192, .notSupported), (to, 0, 8192, 8192, .success),
+            (SMB.FileHandle(persistent: 1, volatile: 2), 0, 0, 1, .invalidHandle),
+            (from, .max, 0, 1, .invalidParameter),
+        ] as [(SMB.FileHandle, UInt64, UInt64, UInt64, NTStatus)] {
+            #expect(try share(source, offset, place, count) == status, "\(offset) \(place)")
+        }
+        try await site.close()
+    }
+
+    /// What a client has set stays, as long as it is the same handle that writes.
+    @Test func aWriteTimeThatWasSetStays() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        let handle = try client.open("f", .init(access: 0x1F_01FF, disposition: 2)).handle
+        func set(_ time: Int64) throws {
+            var wire = Wire()
+            wire.zeros(16)
+            wire.u64(UInt64(bitPattern: time))
+            wire.zeros(8)
+            wire.zeros(8)
+            #expect(try client.set(handle, 1, 4, wire.bytes).status == .success)
+        }
+        func time() throws -> UInt64 { try client.query(handle, 1, 4).u64(72 + 16) }
+        let old: Int64 = 131_000_000_000_000_000
+        try set(old)
+        #expect(try client.write(handle, "one").status == .success)
+        #expect(try time() == UInt64(old))
+        // Its size, too.
+        var size = Wire()
+        size.u64(100)
+        #expect(try client.set(handle, 1, 20, size.bytes).status == .success)
+        #expect(try time() == UInt64(old))
+        try set(-2)
+        #expect(try client.write(handle, "two").status == .success)
+        let now = try time()
+        #expect(now > UInt64(old))
+        try set(-1)
+        try await Task.sleep(for: .milliseconds(20))
+        #expect(try client.write(handle, "three").status == .success)
+        #expect(try time() == now)
+        // Another handle knows nothing of that.
+        let other = try client.open("f").handle
+        #expect(try client.write(other, "four").status == .success)
+        #expect(try time() > now)
+        try await site.close()
+    }
+}

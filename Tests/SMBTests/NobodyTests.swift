@@ -1,0 +1,114 @@
+import Namespace
+import Runtime
+import SMB
+import SMBSupport
+import TestSupport
+import Testing
+
+private let alice = SMBUser(
+    name: "Alice", ntHash: NTHash.of("password"), credential: Credential(uid: 10_000, gid: 10_000))
+
+/// What somebody without a name can take from those who have one.
+@Suite(.serialized) struct NobodyTests {
+    @Test func nobodyHasOneSessionWithLittleInIt() async throws {
+        let site = try await Site(nil, [alice])
+        let client = try Guest(ready: site.listener.address)
+        let session = client.session
+        client.session = 0
+        #expect(try client.beginSession().status == .moreProcessingRequired)
+        #expect(try client.endSession().status == .insufficientResources)
+        client.session = session
+        var trees: [NTStatus] = []
+        for _ in 0..<20 { trees.append(try client.connect("default").status) }
+        #expect(trees.count { $0 == .success } == 15 && trees.last == .insufficientResources)
+        // Somebody who has a name has room on the same connection.
+        client.session = 0
+        #expect(try client.logOn(NTLMClient()).status == .success)
+        for _ in 0..<100 { #expect(try client.connect("default").status == .success) }
+        try await site.close()
+    }
+
+    @Test func pipesAreFew() async throws {
+        let site = try await Site(nil, [alice])
+        site.catalog.change { $0.append(SMBShare(name: "ipc$", volume: nil)) }
+        let client = try Guest(ready: site.listener.address)
+        #expect(try client.connect("ipc$").status == .success)
+        for _ in 0..<4 { #expect(try client.open("srvsvc").status == .success) }
+        #expect(try client.open("srvsvc").status == .insufficientResources)
+        // Nor may what it says be long, without a volume that it uses.
+        let other = try Guest(site.listener.address)
+        _ = try other.negotiate()
+        _ = try other.beginSession()
+        #expect(try other.endSession().status == .success)
+        other.peer.send([0, 0x10, 0, 0])
+        #expect(other.next(within: 5) == nil && other.peer.isClosed(within: 5))
+        try await site.close()
+    }
+
+    /// The oldest of those whom nobody knows go before somebody who has a name is kept out.
+    @Test func connectionsAreNotAllNobodys() async throws {
+        var options = SMBOptions()
+        options.connectionsMax = 80
+        let site = try await Site(nil, [alice], options)
+        let user = try Guest(site.listener.address)
+        _ = try user.negotiate()
+        #expect(try user.logOn(NTLMClient()).status == .success)
+        var idle: [Guest] = []
+        for _ in 0..<100 { idle.append(try Guest(ready: site.listener.address)) }
+        #expect(site.listener.active <= 42)
+        #expect(idle.first?.peer.isClosed(within: 5) == true)
+        #expect(try idle[99].connect("default").status == .success)
+        let late = try Guest(site.listener.address)
+        _ = try late.negotiate()
+        #expect(try late.logOn(NTLMClient()).status == .success)
+        #expect(try user.connect("default").status == .success)
+        try await site.close()
+    }
+
+    /// The connection broke before the answer came: the request comes again by another one, and gets what it had made.
+    @Test func aCreateThatComesAgainByAnotherConnection() async throws {
+        let site = try await Site(nil, [alice])
+        func client() throws -> Guest {
+            let client = try Guest(site.listener.address, guid: 5, dialect: 0x0302)
+            _ = try client.negotiate()
+            try #require(try client.logOn(NTLMClient()).status == .success)
+            try #require(try client.connect("default").status == .success)
+            return client
+        }
+        func again(_ client: Guest, _ opening: Guest.Opening) throws -> Reply {
+            var bytes = client.element(.create, Guest.create("f", opening))
+            bytes[19] |= 0x20
+            client.send(frame: bytes)
+            return try client.reply(to: client.nextMessage - 1)
+        }
+        let opening = Guest.Opening(share: 0, disposition: 2, lease: (key: 9, state: 7)).durable(77)
+        let old = try client()
+        let made = try old.open("f", opening)
+        #expect(made.status == .success)
+        old.peer.close()
+        let new = try client()
+        // Another lease, and one that does not say that it comes again, are somebody else's.
+        #expect(
+            try again(new, Guest.Opening(share: 0, disposition: 2, lease: (key: 8, state: 7)).durable(77)).status
+                == .accessDenied)
+        let back = try again(new, opening)
+        #expect(back.status == .success && back.handle == made.handle && back.bytes[66] == 0xFF)
+        #expect(back.bytes[68] == made.bytes[68])
+        #expect(try new.write(back.handle, "once").status == .success)
+        #expect(site.volume.openCount == 1)
+        // By now it has been used: the next one is another.
+        new.peer.close()
+        let third = try client()
+        #expect(try again(third, opening).status == .objectNameCollision)
+        try await site.close()
+    }
+}
+
+extension Peer {
+    /// The other side has ended, and has not just been silent.
+    fileprivate func isClosed(within seconds: Double) -> Bool {
+        let start = ContinuousClock.now
+        _ = receive(within: seconds) { _ in false }
+        return start.duration(to: .now) < .seconds(seconds - 0.5)
+    }
+}
