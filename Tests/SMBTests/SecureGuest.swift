@@ -32,12 +32,11 @@ final class GuardedCatalog: SMBCatalog {
 
 extension Site {
     /// Another server over the same volume, for users.
-    func guarded(_ change: (inout SMBOptions) -> Void = { _ in }) throws -> Listener {
-        var options = SMBOptions()
-        change(&options)
+    func guarded(_ protection: SMBProtection = []) throws -> Listener {
         let server = SMBServer(
-            GuardedCatalog(catalog), options, world: world,
+            GuardedCatalog(catalog), SMBOptions(), world: world,
             logger: Logger(level: .error, format: .logfmt, wall: { 0 }, monotonic: { 0 }))
+        server.require(protection)
         return try server.listen(on: try #require(SocketAddress(numeric: "127.0.0.1", port: 0)))
     }
 }

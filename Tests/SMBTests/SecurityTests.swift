@@ -10,11 +10,11 @@ import Testing
     private static let everything: UInt32 = 0x1F_01FF
 
     private func with(
-        _ change: (inout SMBOptions) -> Void = { _ in },
+        _ protection: SMBProtection = [],
         _ work: (Site, SocketAddress) async throws -> Void
     ) async throws {
         let site = try await Site()
-        let listener = try site.guarded(change)
+        let listener = try site.guarded(protection)
         try await work(site, listener.address)
         await listener.drain(within: 1_000_000_000)
         try await site.close()
@@ -101,7 +101,7 @@ import Testing
     }
 
     @Test func whatMustBeSignedIsRefusedUnsigned() async throws {
-        try await with({ $0.requiresSigning = true }) { _, address in
+        try await with(.signing) { _, address in
             let client = try SecureGuest(address)
             #expect(try client.connect("default").status == .success)
             client.signs = false
@@ -128,7 +128,7 @@ import Testing
             #expect(try client.open("f").status == .objectNameNotFound)
             #expect(try client.open("f", .init(disposition: 3)).status == .success)
         }
-        try await with({ $0.requiresEncryption = true }) { _, address in
+        try await with(.encryption) { _, address in
             let client = try SecureGuest(address)
             #expect(try client.connect("default").status == .accessDenied)
             client.seals = true
