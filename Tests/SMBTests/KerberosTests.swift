@@ -257,6 +257,11 @@ private let stranger: [UInt8] = [0x2B, 6, 1, 4, 1, 0x82, 0x37, 2, 2, 0x1E]
         #expect(try client.open("h", .init(disposition: 3)).status == .networkSessionExpired)
         #expect(try client.connect("default").status == .networkSessionExpired)
         client.tree = tree
+        // Nobody in particular makes it last no longer.
+        #expect(try client.beginSession().status == .moreProcessingRequired)
+        #expect(try client.endSession().status == .accessDenied)
+        #expect(try client.write(first.handle, "still").status == .networkSessionExpired)
+        #expect(try client.open("h", .init(disposition: 3)).status == .networkSessionExpired)
         // What is open may be closed.
         #expect(try client.close(try #require(extra)).status == .success)
         try center.logIn("alice")
