@@ -2,6 +2,7 @@ import Namespace
 import Runtime
 import SMB
 import SMBSupport
+import TestSupport
 import Testing
 
 /// Extended attributes as Windows and Linux clients say them, and as others see them.

@@ -90,10 +90,10 @@ private let alice = SMBUser(
             one.peer.send([0, 0x80, 0, 0])
             slow.append(one)
         }
-        for one in [other, nobody, try client("Bob"), try client(nil)] {
+        for (index, one) in [other, nobody, try client("Bob"), try client(nil)].enumerated() {
             #expect(try one.reply(to: long(one), within: 5).status == .success)
             #expect(try one.connect("default").status == .success)
-            let handle = try one.open("f", .init(disposition: 3)).handle
+            let handle = try one.open("f\(index)", .init(disposition: 2)).handle
             #expect(try one.write(handle, String(repeating: "w", count: 20_000)).status == .success)
         }
         // She has as many on their way as she may have, on each loop.
