@@ -118,9 +118,10 @@ private let alice = SMBUser(
         #expect(try client.endSession().status == .success)
         // What is open stays open; what was not does not open.
         #expect(try client.write(open.handle, "still").status == .success)
-        #expect(try client.open("f").status == .accessDenied)
+        let reading = Guest.Opening(access: 0x12_0089)
+        #expect(try client.open("f", reading).status == .accessDenied)
         #expect(try client.logOn(NTLMClient()).status == .success)
-        #expect(try client.open("f").status == .success)
+        #expect(try client.open("f", reading).status == .success)
         try await site.close()
     }
 
