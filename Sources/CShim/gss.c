@@ -12,14 +12,21 @@ static shim_gss_status status(OM_uint32 major, OM_uint32 minor) {
     return both;
 }
 
-shim_gss_status shim_gss_acquire(const char *keytab, void **credential) {
+shim_gss_status shim_gss_acquire(const char *keytab, const char *service, void **credential) {
     gss_key_value_element_desc element = {"keytab", keytab};
     gss_key_value_set_desc store = {1, &element};
     gss_OID_set_desc mechanisms = {1, (gss_OID)gss_mech_krb5};
     gss_cred_id_t found = GSS_C_NO_CREDENTIAL;
-    OM_uint32 minor = 0;
-    OM_uint32 major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE, &mechanisms, GSS_C_ACCEPT,
-                                            keytab ? &store : GSS_C_NO_CRED_STORE, &found, NULL, NULL);
+    gss_name_t name = GSS_C_NO_NAME;
+    OM_uint32 minor = 0, major = GSS_S_COMPLETE, ignored;
+    if (service) {
+        gss_buffer_desc text = {strlen(service), (void *)service};
+        major = gss_import_name(&minor, &text, GSS_C_NT_HOSTBASED_SERVICE, &name);
+    }
+    if (!GSS_ERROR(major))
+        major = gss_acquire_cred_from(&minor, name, GSS_C_INDEFINITE, &mechanisms, GSS_C_ACCEPT,
+                                      keytab ? &store : GSS_C_NO_CRED_STORE, &found, NULL, NULL);
+    if (name != GSS_C_NO_NAME) gss_release_name(&ignored, &name);
     *credential = found;
     return status(major, minor);
 }

@@ -5,10 +5,11 @@ public final class KerberosCredential: @unchecked Sendable {
     /// GSSAPI credentials may be used by several threads at a time.
     let raw: UnsafeMutableRawPointer?
 
-    /// From a keytab file; nil: the system's. Blocks.
-    public init(keytab: String?) throws(KerberosFailure) {
+    /// From a keytab file; nil: the system's. `service`: the only one whose tickets are taken, as `cifs` of any host;
+    /// nil: all that have keys. Blocks.
+    public init(keytab: String?, service: String? = nil) throws(KerberosFailure) {
         var found: UnsafeMutableRawPointer?
-        let status = shim_gss_acquire(keytab, &found)
+        let status = shim_gss_acquire(keytab, service, &found)
         guard KerberosFailure.isGood(status) else { throw KerberosFailure(status) }
         raw = found
     }

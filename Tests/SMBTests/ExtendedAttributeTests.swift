@@ -2,6 +2,7 @@ import Namespace
 import Runtime
 import SMB
 import SMBSupport
+import TestSupport
 import Testing
 
 /// Extended attributes as Windows and Linux clients say them, and as others see them.
@@ -133,6 +134,44 @@ import Testing
         // Nor does a name that is none leave an open behind.
         #expect(try client.open("h", opening(2, Self.list([("x\u{1}", [1])]))).status == .invalidEAName)
         #expect(try client.open("h").status == .objectNameNotFound)
+        try await site.close()
+    }
+
+    /// The session or the tree ends while the file gets them: then there is no handle, and nothing of it stays.
+    @Test(arguments: [Command.logoff, .treeDisconnect]) func whatEndsMeanwhileStaysEnded(_ end: Command) async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address, dialect: 0x0300)
+        let opening = Guest.Opening(
+            access: Self.all, disposition: 2, contexts: [(Array("ExtA".utf8), Self.list([("one", [1])]))])
+        let made = client.nextMessage
+        var both: [UInt8] = []
+        for message in [client.element(.create, Guest.create("f", opening)), client.element(end, [4, 0, 0, 0])] {
+            both += [0, 0, UInt8(message.count >> 8), UInt8(message.count & 0xFF)] + message
+        }
+        client.peer.send(both)
+        #expect(try client.reply(to: made + 1).status == .success)
+        #expect(try client.reply(to: made).status == .fileClosed)
+        #expect(await site.server.report().opens.isEmpty)
+        for _ in 0..<200 where site.volume.openCount > 0 { try await Task.sleep(for: .milliseconds(10)) }
+        #expect(site.volume.openCount == 0)
+        try await site.close()
+    }
+
+    @Test func aFileHasNoMoreThanAreLookedAt() async throws {
+        let site = try await Site()
+        _ = try await site.make("f")
+        let client = try Guest(ready: site.listener.address, dialect: 0x0300)
+        let handle = try client.open("f", .init(access: Self.all)).handle
+        func names(_ range: Range<Int>) -> [(String, [UInt8])] { range.map { ("n\($0)", [1]) } }
+        #expect(try client.set(handle, 1, 15, Self.list(names(0..<1000))).status == .success)
+        #expect(try client.set(handle, 1, 15, Self.list(names(1000..<1024))).status == .success)
+        #expect(try client.set(handle, 1, 15, Self.list(names(1024..<1025))).status == .eaTooLarge)
+        // What is there may change, and what goes makes room.
+        #expect(try client.set(handle, 1, 15, Self.list([("N7", [2])])).status == .success)
+        #expect(
+            try client.set(handle, 1, 15, Self.list([("n0", []), ("one", [1]), ("ONE", [2])])).status == .success)
+        #expect(try client.set(handle, 1, 15, Self.list([("two", [1])])).status == .eaTooLarge)
+        #expect(try client.query(handle, 1, 15, input: Self.wanted("one")).information == Self.list([("one", [2])]))
         try await site.close()
     }
 }

@@ -149,13 +149,13 @@ private let stranger: [UInt8] = [0x2B, 6, 1, 4, 1, 0x82, 0x37, 2, 2, 0x1E]
 
     private func site(_ center: KeyDistributionCenter) async throws -> Site {
         var options = SMBOptions()
-        options.kerberos = try KerberosCredential(keytab: center.keytab)
+        options.kerberos = try KerberosCredential(keytab: center.keytab, service: "cifs")
         return try await Site(nil, [alice], options)
     }
 
     /// Logs on with the tickets of the environment, and looks whether the server's answer is signed by the key that both share.
-    private func logOn(_ client: Guest) throws -> (reply: Reply, isSigned: Bool) {
-        let handshake = KerberosHandshake(initiating: "cifs@localhost")
+    private func logOn(_ client: Guest, service: String = "cifs") throws -> (reply: Reply, isSigned: Bool) {
+        let handshake = KerberosHandshake(initiating: "\(service)@localhost")
         guard case .continues(let token) = [UInt8]().withUnsafeBytes({ handshake.step($0) }) else {
             throw Missing.ticket
         }
@@ -233,6 +233,19 @@ private let stranger: [UInt8] = [0x2B, 6, 1, 4, 1, 0x82, 0x37, 2, 2, 0x1E]
         try await site.close()
     }
 
+    /// Whoever catches a ticket on its way to another service of this host has not logged on here.
+    @Test func aTicketForAnotherServiceIsNone() async throws {
+        let center = try KeyDistributionCenter(encryption: "aes256-cts-hmac-sha1-96", service: "cifs")
+        try center.add(service: "nfs")
+        let site = try await site(center)
+        let client = try Guest(site.listener.address)
+        _ = try client.negotiate()
+        #expect(try logOn(client, service: "nfs").reply.status == .logonFailure)
+        client.session = 0
+        #expect(try logOn(client).reply.status == .success)
+        try await site.close()
+    }
+
     /// [MS-SMB2] 3.3.5.2.9, 3.3.7.1.
     @Test func aSessionEndsWithItsTicketAndGoesOnWithTheNext() async throws {
         let center = try KeyDistributionCenter(encryption: "aes256-cts-hmac-sha1-96", service: "cifs")
@@ -257,6 +270,11 @@ private let stranger: [UInt8] = [0x2B, 6, 1, 4, 1, 0x82, 0x37, 2, 2, 0x1E]
         #expect(try client.open("h", .init(disposition: 3)).status == .networkSessionExpired)
         #expect(try client.connect("default").status == .networkSessionExpired)
         client.tree = tree
+        // Nobody in particular makes it last no longer.
+        #expect(try client.beginSession().status == .moreProcessingRequired)
+        #expect(try client.endSession().status == .accessDenied)
+        #expect(try client.write(first.handle, "still").status == .networkSessionExpired)
+        #expect(try client.open("h", .init(disposition: 3)).status == .networkSessionExpired)
         // What is open may be closed.
         #expect(try client.close(try #require(extra)).status == .success)
         try center.logIn("alice")

@@ -92,6 +92,59 @@ import Testing
         try await site.close()
     }
 
+    /// What follows a CREATE that made no open means no file of before it, and is told why.
+    @Test(arguments: [("none", NTStatus.objectNameNotFound), ("link", .stoppedOnSymlink)])
+    func aChainHasNoOtherFile(_ name: String, _ status: NTStatus) async throws {
+        let site = try await Site()
+        let file = try await site.make("f")
+        try await link(site, "link", "f")
+        let client = try Guest(ready: site.listener.address)
+        func part(_ command: Command, _ body: [UInt8], isRelated: Bool, isLast: Bool = false) -> [UInt8] {
+            let body = body + [UInt8](repeating: 0, count: -body.count & 7)
+            var bytes = client.element(command, body, next: isLast ? 0 : UInt32(64 + body.count))
+            if isRelated { bytes[16] |= 4 }
+            return bytes
+        }
+        var write = Wire()
+        write.u16(49)
+        write.u16(112)
+        write.u32(4)
+        write.u64(0)
+        write.handle(FileHandle(persistent: .max, volatile: .max))
+        write.zeros(16)
+        let first = client.nextMessage
+        client.send(
+            frame: part(.create, Guest.create("f", .init()), isRelated: false)
+                + part(.create, Guest.create(name, .init()), isRelated: true)
+                + part(.write, write.bytes + Array("text".utf8), isRelated: true, isLast: true))
+        let answer = try client.reply(to: first)
+        #expect(answer.status == .success)
+        var place = 0
+        var statuses: [UInt32] = []
+        while true {
+            statuses.append(answer.u32(place + 8))
+            let next = Int(answer.u32(place + 20))
+            guard next > 0 else { break }
+            place += next
+        }
+        #expect(statuses == [0, status.rawValue, status.rawValue])
+        let (volume, caller) = (site.volume, site.caller)
+        #expect(try await site.done { volume.attributes(caller, file) }.size == 0)
+        try await site.close()
+    }
+
+    /// The other way to write it is longer than a name may be.
+    @Test func aNameMayHaveNoOtherForm() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        let name = String(repeating: "한", count: 150)
+        #expect(try client.open(name, .init(disposition: 3)).status == .success)
+        #expect(try client.open(name).status == .success)
+        let root = try client.open("", .init(access: 0x12_0089, options: 1))
+        #expect(try client.list(root.handle, String(repeating: "힣", count: 150)).status == .noSuchFile)
+        try await site.close()
+    }
+
     @Test func aClientMakesThem() async throws {
         let site = try await Site()
         let client = try Guest(ready: site.listener.address, dialect: 0x0302)

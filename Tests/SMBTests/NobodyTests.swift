@@ -65,6 +65,66 @@ private let alice = SMBUser(
         try await site.close()
     }
 
+    /// Long messages that never come take the places of their own user, and of nobody else.
+    @Test func messagesThatNeverComeStopNobodyElse() async throws {
+        var bob = alice
+        bob.name = "Bob"
+        let site = try await Site(nil, [alice, bob])
+        func client(_ name: String?) throws -> Guest {
+            guard let name else { return try Guest(ready: site.listener.address) }
+            var user = NTLMClient()
+            user.user = name
+            let client = try Guest(site.listener.address)
+            _ = try client.negotiate()
+            try #require(try client.logOn(user).status == .success)
+            return client
+        }
+        func long(_ client: Guest) -> UInt64 {
+            client.send(.echo, [4, 0, 0, 0] + [UInt8](repeating: 0, count: 200_000))
+        }
+        // Some wait before, and are in the way of none.
+        let (waiting, other, nobody) = (try client("Alice"), try client("Bob"), try client(nil))
+        var slow: [Guest] = []
+        for _ in 0..<140 {
+            let one = try client("Alice")
+            one.peer.send([0, 0x80, 0, 0])
+            slow.append(one)
+        }
+        for (index, one) in [other, nobody, try client("Bob"), try client(nil)].enumerated() {
+            #expect(try one.reply(to: long(one), within: 5).status == .success)
+            #expect(try one.connect("default").status == .success)
+            let handle = try one.open("f\(index)", .init(disposition: 2)).handle
+            #expect(try one.write(handle, String(repeating: "w", count: 20_000)).status == .success)
+        }
+        // She has as many on their way as she may have, on each loop.
+        let late = long(waiting)
+        #expect(waiting.next(within: 0.5) == nil)
+        for one in slow { one.peer.close() }
+        #expect(try waiting.reply(to: late, within: 5).status == .success)
+        try await site.close()
+    }
+
+    /// Whose session it was, has trees of it that are not for those who come after him.
+    @Test func aTreeIsNotForNobody() async throws {
+        let site = try await Site(nil, [alice])
+        site.catalog.change { $0[0].allowsGuests = false }
+        let client = try Guest(site.listener.address)
+        _ = try client.negotiate()
+        #expect(try client.logOn(NTLMClient()).status == .success)
+        #expect(try client.connect("default").status == .success)
+        let open = try client.open("f", .init(disposition: 2))
+        #expect(open.status == .success)
+        #expect(try client.beginSession().status == .moreProcessingRequired)
+        #expect(try client.endSession().status == .success)
+        // What is open stays open; what was not does not open.
+        #expect(try client.write(open.handle, "still").status == .success)
+        let reading = Guest.Opening(access: 0x12_0089)
+        #expect(try client.open("f", reading).status == .accessDenied)
+        #expect(try client.logOn(NTLMClient()).status == .success)
+        #expect(try client.open("f", reading).status == .success)
+        try await site.close()
+    }
+
     /// The connection broke before the answer came: the request comes again by another one, and gets what it had made.
     @Test func aCreateThatComesAgainByAnotherConnection() async throws {
         let site = try await Site(nil, [alice])

@@ -53,7 +53,7 @@ private let alice = SMBUser(
         site.catalog.change { $0[0].requiresSigning = false }
         #expect(try plain.open("f", .init(disposition: 3)).status == .success)
         site.server.require(.signing)
-        _ = try plain.open("f", .init(disposition: 3))
+        #expect(try plain.open("f", .init(disposition: 3)).status == .accessDenied)
         #expect(try plain.open("f", .init(disposition: 3)).status == .accessDenied)
         let late = try Guest(site.listener.address)
         #expect(try late.negotiate().bytes[66] == 3)

@@ -85,6 +85,13 @@ package final class KeyDistributionCenter {
         _ = try? run("rm -rf '\(folder)'")
     }
 
+    /// Its keys are in the keytab, too.
+    package func add(service: String) throws {
+        for query in ["addprinc -randkey \(service)/localhost", "ktadd -k \(keytab) \(service)/localhost"] {
+            try run("kadmin.local -r \(Self.realm) -q '\(query)'")
+        }
+    }
+
     /// Tickets of this user are the environment's from now on.
     package func logIn(_ user: String, seconds: Int? = nil) throws {
         try run("echo secret | kinit \(seconds.map { "-l \($0)s " } ?? "")\(user)")

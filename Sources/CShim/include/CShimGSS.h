@@ -11,8 +11,8 @@ typedef struct {
     uint32_t minor;
 } shim_gss_status;
 
-/* The keys of all services in a keytab; NULL: the system's keytab. Blocks. */
-shim_gss_status shim_gss_acquire(const char *keytab, void **credential);
+/* The keys of a service on whatever host, or of all services (NULL), in a keytab; NULL: the system's keytab. Blocks. */
+shim_gss_status shim_gss_acquire(const char *keytab, const char *service, void **credential);
 void shim_gss_release(void *credential);
 
 /* What one token of a client brought. `principal` is its name when `complete`; both buffers are freed by

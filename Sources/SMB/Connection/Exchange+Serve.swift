@@ -67,7 +67,11 @@ extension Exchange {
         if let encryptedBy, encryptedBy !== session { throw .status(.accessDenied) }
         try checkSignature()
         let generation = server.generation
-        if session.generation != generation { try review(session, stream, generation) }
+        if session.generation != generation {
+            try review(session, stream, generation)
+            // What is wanted by now is wanted of this message, too.
+            if session.requiresSigning, !isProtected { throw .status(.accessDenied) }
+        }
         if session.state == .valid, let end = session.end, server.world.clock.monotonic() >= end {
             session.state = .expired
         }

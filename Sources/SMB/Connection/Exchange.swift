@@ -503,7 +503,11 @@ final class Exchange: @unchecked Sendable {
         stream.unhold(header.messageID)
         if creating != nil { creating = nil }
         hasAwaitedAbsence = false
-        if header.command == Command.create.rawValue { failure = status.isError ? status : nil }
+        if header.command == Command.create.rawValue {
+            failure = status == .success ? nil : status
+            // Related elements mean this file, and none before it.
+            if failure != nil { file = nil }
+        }
         // Elements begin at multiples of eight; of a chain the last one is filled up too, as Windows does it.
         if header.nextCommand != 0 || offset > 0 {
             while (reply.count - Self.lead) % 8 != 0, reply.count < reply.capacity {

@@ -98,6 +98,13 @@ enum SMBLimits {
     /// Their messages and their answers.
     static let heldBytesMax = 64 << 20
     static let heldBytesOfLoopMax = 512 << 20
+    /// Of a connection, whatever others hold.
+    static let heldBytesMin = 2 << 20
+    /// Long messages of one user that are on their way on one loop; what he sends beyond that waits.
+    static let fillsOfUserMax = 16
+    /// The same of somebody who has no name, by where he comes from, and of all such.
+    static let fillsOfHostMax = 8
+    static let fillsOfNobodyMax = 32
     /// A connection that has no session by then ends.
     static let setupNanoseconds: UInt64 = 45_000_000_000
     /// After that, who uses nothing goes.
@@ -188,6 +195,14 @@ public final class SMBServer: Sendable {
     }
 }
 
+/// Who sends a long message: others of the same have to wait for it, when there are many.
+enum FillOwner: Hashable {
+    case user(String)
+    case host(UInt64)
+
+    var hasName: Bool { if case .user = self { true } else { false } }
+}
+
 /// What the connections of one server share on one loop. Confined to the loop.
 final class SMBLoop: @unchecked Sendable {
     let loop: EventLoop
@@ -227,6 +242,46 @@ final class SMBLoop: @unchecked Sendable {
         let waiting = paused.values
         paused = [:]
         for stream in waiting { stream.resume() }
+    }
+
+    // MARK: Long messages on their way
+
+    private var fills: [FillOwner: Int] = [:]
+    private var fillsOfNobody = 0
+    private var waitingToFill: [ObjectIdentifier: (stream: SMBStream, owner: FillOwner)] = [:]
+
+    /// False: he has as many on their way as he may have.
+    func beginFilling(_ owner: FillOwner) -> Bool {
+        let count = fills[owner, default: 0]
+        switch owner {
+        case .user: guard count < SMBLimits.fillsOfUserMax else { return false }
+        case .host:
+            guard count < SMBLimits.fillsOfHostMax, fillsOfNobody < SMBLimits.fillsOfNobodyMax else { return false }
+            fillsOfNobody += 1
+        }
+        fills[owner] = count + 1
+        return true
+    }
+
+    func awaitFilling(_ stream: SMBStream, _ owner: FillOwner) {
+        waitingToFill[ObjectIdentifier(stream)] = (stream, owner)
+    }
+
+    func endFilling(_ owner: FillOwner) {
+        let count = fills[owner, default: 0]
+        fills[owner] = count > 1 ? count - 1 : nil
+        if !owner.hasName { fillsOfNobody -= 1 }
+        guard !waitingToFill.isEmpty else { return }
+        for (id, waiting) in waitingToFill where waiting.owner == owner || !waiting.owner.hasName && !owner.hasName {
+            waitingToFill[id] = nil
+            waiting.stream.resumeFilling()
+        }
+    }
+
+    /// The connection is gone.
+    func forget(_ stream: SMBStream) {
+        paused[ObjectIdentifier(stream)] = nil
+        waitingToFill[ObjectIdentifier(stream)] = nil
     }
 
     /// Exchanges to be used again.

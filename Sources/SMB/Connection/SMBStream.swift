@@ -34,8 +34,12 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     private(set) var isEarly = true
     /// Somebody uses a volume, or might: messages may be long.
     private var isTrusted = false
-    /// Of a message that is on its way.
-    private var filling = 0
+    /// Whose place a long message takes that is on its way.
+    private var filling: FillOwner?
+    /// A message is on its way into a block.
+    private var isFilling = false
+    /// It is paused until there is a place for its next message.
+    private var awaitsFill = false
 
     init(_ server: SMBServer, _ state: SMBLoop, _ connection: Connection) {
         self.server = server
@@ -88,13 +92,18 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
                 connection.require(Self.frameBytes + length)
                 return offset
             } else {
-                // What is begun is taken in; before that there has to be room.
-                guard state.heldBytes + length <= SMBLimits.heldBytesOfLoopMax else {
-                    pause()
-                    return offset
+                if length > SMBLimits.earlyMessageMax {
+                    let owner = fillOwner
+                    guard state.beginFilling(owner) else {
+                        state.awaitFilling(self, owner)
+                        awaitsFill = true
+                        isPaused = true
+                        connection.pauseReading()
+                        return offset
+                    }
+                    filling = owner
                 }
-                filling = length
-                state.heldBytes += length
+                isFilling = true
                 connection.fill(state.block(length), count: length)
                 return begin
             }
@@ -103,14 +112,34 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     }
 
     func filled(_ block: Block, on connection: Connection) {
-        take(block.bytes, in: block)
         endFilling()
+        take(block.bytes, in: block)
+        if !isPaused, isFull { pause() }
     }
 
     private func endFilling() {
-        state.heldBytes -= filling
-        filling = 0
-        state.resume()
+        isFilling = false
+        guard let owner = filling else { return }
+        filling = nil
+        state.endFilling(owner)
+    }
+
+    /// Who has to be content with fewer places when this one is slow.
+    private var fillOwner: FillOwner {
+        if let user = sessions.values.first(where: { $0.user != nil })?.user { return .user(user.name) }
+        return switch connection.remoteAddress {
+        case .ipv4(let host, _): .host(UInt64(host))
+        // The lower half is as its network likes.
+        case .ipv6(let high, _, _, _): .host(high)
+        case .unix: .host(0)
+        }
+    }
+
+    /// There is a place for a long message again.
+    func resumeFilling() {
+        awaitsFill = false
+        isPaused = false
+        if isFull { pause() } else { connection.resumeReading() }
     }
 
     /// Somebody has logged on by his name.
@@ -236,23 +265,27 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     func charge(_ bytes: Int) {
         heldBytes += bytes
         state.heldBytes += bytes
-        if !isPaused,
-            held.count >= SMBLimits.heldMax || heldBytes >= SMBLimits.heldBytesMax
-                || state.heldBytes >= SMBLimits.heldBytesOfLoopMax
-        {
-            pause()
-        }
+        // Who is in the middle of a message ends it first: while it waits, nobody would look whether it ever comes.
+        if !isPaused, !isFilling, isFull { pause() }
+    }
+
+    /// What others hold is in the way only of those who hold something themselves.
+    private var isFull: Bool {
+        held.count >= SMBLimits.heldMax || heldBytes >= SMBLimits.heldBytesMax
+            || state.heldBytes >= SMBLimits.heldBytesOfLoopMax && heldBytes > SMBLimits.heldBytesMin
     }
 
     private func pause() {
         isPaused = true
         connection.pauseReading()
-        if state.heldBytes > SMBLimits.heldBytesOfLoopMax / 2 { state.paused[ObjectIdentifier(self)] = self }
+        if state.heldBytes >= SMBLimits.heldBytesOfLoopMax { state.paused[ObjectIdentifier(self)] = self }
     }
 
-    /// There is room again, as far as others are concerned.
+    /// There may be room again.
     func resume() {
-        guard isPaused, heldBytes <= SMBLimits.heldBytesMax / 2 else { return }
+        guard isPaused, !awaitsFill, heldBytes <= SMBLimits.heldBytesMax / 2 else { return }
+        guard !isFull else { return state.paused[ObjectIdentifier(self)] = self }
+        state.paused[ObjectIdentifier(self)] = nil
         isPaused = false
         connection.resumeReading()
     }
@@ -260,7 +293,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     func release(_ bytes: Int) {
         heldBytes -= bytes
         state.heldBytes -= bytes
-        if state.paused[ObjectIdentifier(self)] == nil { resume() }
+        resume()
         state.resume()
     }
 
@@ -296,13 +329,12 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
         guard open.durability != nil, let volume = open.volume, let key = open.leaseKey else { return false }
         for (exchange, use) in open.locking where exchange.use == use { exchange.cancel(by: .connection) }
         forgetCreation(open)
-        guard
-            server.durables.keep(open, user: session.user?.name ?? "", client: negotiation.clientGUID, on: loop)
-        else { return false }
         if let watch = open.watch { volume.endWatch(watch) }
         open.watch = nil
+        // Before anybody can find the handle: from then on it may be another loop's.
         volume.disconnect(key)
-        return true
+        return server.durables.keep(
+            open, user: session.owner?.name ?? "", client: negotiation.clientGUID, on: loop)
     }
 
     func forgetCreation(_ open: Open) {
@@ -329,8 +361,8 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
 
     func closed(_ connection: Connection, _ reason: CloseReason) {
         isEnding = true
-        if filling > 0 { endFilling() }
-        state.paused[ObjectIdentifier(self)] = nil
+        endFilling()
+        state.forget(self)
         if isEarly {
             isEarly = false
             state.went()

@@ -33,6 +33,8 @@ final class DurableHandles: Sendable {
         let client: UInt128
         /// Tells this absence from a later one.
         let number: UInt64
+        /// As it was when its client went: the open itself is whose who takes it.
+        let shown: OpenSummary
     }
 
     /// Lives as long as the open does, and says whose it is while its client is there.
@@ -72,7 +74,9 @@ final class DurableHandles: Sendable {
                 if leases[key]?.isEmpty == true { leases[key] = nil }
             }
             guard let guid = entry.open.durability?.guid else { return }
-            created[Creation(client: entry.client, guid: guid)] = nil
+            // Its client may have given the number to a later one.
+            let creation = Creation(client: entry.client, guid: guid)
+            if created[creation] == entry.open.handle.persistent { created[creation] = nil }
         }
 
         /// Who has come for a handle before the end of its old connection was seen.
@@ -135,14 +139,19 @@ final class DurableHandles: Sendable {
     /// The client of the open is gone. False: there are too many.
     func keep(_ open: Open, user: String, client: UInt128, on loop: EventLoop) -> Bool {
         guard let durability = open.durability else { return false }
+        // Who waits for its end finds the handle: nothing of the open is changed here after that.
+        let presence = open.presence
+        open.presence = nil
+        let shown = OpenSummary(open)
         let number = state.withLock { state -> UInt64? in
             guard state.entries.count < Self.countMax else { return nil }
             state.next += 1
-            state.entries[open.handle.persistent] = Entry(open: open, user: user, client: client, number: state.next)
+            state.entries[open.handle.persistent] = Entry(
+                open: open, user: user, client: client, number: state.next, shown: shown)
             if let key = open.leaseKey { state.leases[key, default: []].insert(open.handle.persistent) }
             return state.next
         }
-        open.presence = nil
+        extendLifetime(presence)
         guard let number else { return false }
         _ = loop.schedule(after: UInt64(durability.milliseconds) * 1_000_000) { [self] in
             end(open.handle.persistent, number, on: loop)

@@ -11,10 +11,15 @@ extension Exchange {
         static let index: UInt32 = 4
     }
 
+    /// Others may have given the file more than can be looked at in one turn: those are not seen here.
     func attributeEntries(_ open: Open, _ volume: Volume) throws(SMBHalt) -> [FullEA.Entry] {
         let attempt = volume.extendedAttributes(caller(open), open.subject, prefixes: [FullEA.prefix])
         if case .refused(.notSupported) = attempt { return [] }
-        return try value(attempt, volume).compactMap { FullEA.Entry(attribute: $0.name, $0.value) }
+        return Self.entries(try value(attempt, volume))
+    }
+
+    private static func entries(_ attributes: [ExtendedAttribute]) -> [FullEA.Entry] {
+        attributes.prefix(FullEA.countMax).compactMap { FullEA.Entry(attribute: $0.name, $0.value) }
     }
 
     func queryAttributes(
@@ -28,9 +33,8 @@ extension Exchange {
                 throw .status(Self.status(error))
             }
             // What is not there has no value.
-            entries = names.map { name in
-                entries.first { FullEA.isSame($0.name, name) } ?? FullEA.Entry(name: name, value: [])
-            }
+            let known = Dictionary(entries.map { (FullEA.key($0.name), $0) }) { first, _ in first }
+            entries = names.map { known[FullEA.key($0)] ?? FullEA.Entry(name: $0, value: []) }
         } else {
             guard !entries.isEmpty else { throw .status(.noEAsOnFile) }
             if request.flags & ScanFlags.restart != 0 { open.attributesShown = 0 }
@@ -55,7 +59,8 @@ extension Exchange {
         guard open.granted.contains(.writeNamedAttributes) else { throw .status(.accessDenied) }
         let entries = try attributeList(request.data)
         let known = try attributeEntries(open, volume)
-        for change in Self.changes(entries, of: known) {
+        guard let changes = Self.changes(entries, of: known) else { throw .status(.eaTooLarge) }
+        for change in changes {
             _ = try self.value(
                 volume.setExtendedAttribute(ownerCaller(open), open.subject, change.name, change.value), volume)
         }
@@ -72,15 +77,25 @@ extension Exchange {
         }
     }
 
-    /// A name that is there in another case stays as it is.
+    /// A name that is there in another case stays as it is. Nil: the file would have more than are looked at.
     private static func changes(
         _ entries: [FullEA.Entry], of known: [FullEA.Entry]
-    ) -> [(name: String, value: [UInt8]?)] {
-        entries.compactMap { entry in
-            let there = known.first { FullEA.isSame($0.name, entry.name) }
-            if entry.value.isEmpty { return there.map { ($0.attribute, nil) } }
-            return ((there ?? entry).attribute, entry.value)
+    ) -> [(name: String, value: [UInt8]?)]? {
+        var names = Dictionary(known.map { (FullEA.key($0.name), $0.attribute) }) { first, _ in first }
+        var changes: [(name: String, value: [UInt8]?)] = []
+        for entry in entries {
+            let key = FullEA.key(entry.name)
+            let there = names[key]
+            if entry.value.isEmpty {
+                guard let there else { continue }
+                names[key] = nil
+                changes.append((there, nil))
+            } else {
+                names[key] = there ?? entry.attribute
+                changes.append((there ?? entry.attribute, entry.value))
+            }
         }
+        return names.count <= max(known.count, FullEA.countMax) ? changes : nil
     }
 
     /// What a file is to have from its making on. The open is its session's already: whoever ends that ends it, too.
@@ -88,30 +103,45 @@ extension Exchange {
         _ entries: [FullEA.Entry], _ open: Open, _ volume: Volume,
         then answer: @escaping (Exchange, inout Writer) -> Void
     ) -> SMBHalt {
-        open.tree.session.opens[open.handle.volatile] = open
+        let (session, number) = (open.tree.session, open.handle.volatile)
+        session.opens[number] = open
+        // Until then the request is at work: one that comes again is known by it.
+        if let creating { stream?.creating[creating] = header.messageID }
         let (caller, file) = (ownerCaller(open), open.subject)
         let answer = Answering(write: answer)
         return .later { (exchange) async throws(SMBHalt) in
-            for change in Self.changes(entries, of: []) {
-                do throws(FileError) {
-                    while true {
-                        let attempt = volume.setExtendedAttribute(caller, file, change.name, change.value)
-                        if case .lacks(let lack) = attempt {
-                            try await lack.supplied()
-                            continue
-                        }
-                        if case .refused(let error) = attempt { throw error }
-                        if case .done(_, let number) = attempt { exchange.settle(number, volume) }
-                        break
+            do throws(FileError) {
+                let known = Self.entries(
+                    try await Self.done { volume.extendedAttributes(caller, file, prefixes: [FullEA.prefix]) }.value)
+                guard let changes = Self.changes(entries, of: known) else { throw .tooManyAttributes }
+                for change in changes {
+                    let made = try await Self.done {
+                        volume.setExtendedAttribute(caller, file, change.name, change.value)
                     }
-                } catch {
-                    if open.tree.session.opens.removeValue(forKey: open.handle.volatile) != nil {
-                        open.end(on: exchange.loop)
-                    }
-                    throw .status(NTStatus(error))
+                    if made.number > 0 { exchange.settle(made.number, volume) }
                 }
+            } catch {
+                if session.opens.removeValue(forKey: number) != nil { open.end(on: exchange.loop) }
+                throw .status(NTStatus(error))
+            }
+            // Whoever ended the session, the tree or the open meanwhile has ended all of it.
+            guard session.opens[number] === open, exchange.stream?.sessions[session.id] === session else {
+                throw .status(.fileClosed)
             }
             return SMBAnswer { answer.write(exchange, &$0) }
+        }
+    }
+
+    /// Makes the call as often as it takes.
+    private static func done<Value>(
+        _ call: () -> Attempt<Value>
+    ) async throws(FileError) -> (value: Value, number: UInt64) {
+        while true {
+            switch call() {
+            case .done(let value, let number): return (value, number)
+            case .refused(let error): throw error
+            case .lacks(let lack): try await lack.supplied()
+            }
         }
     }
 

@@ -89,6 +89,8 @@ extension Exchange {
         guard let disposition = CreateDisposition(rawValue: request.disposition) else {
             throw .status(.invalidParameter)
         }
+        // The tree may be of somebody whose session it was.
+        guard session.user != nil || tree.share.allowsGuests else { throw .status(.accessDenied) }
         try check(request)
         if let replayed = try replay(request, contexts, tree, volume, &writer) { return replayed }
         let path = try SMBPath(request.name)
@@ -174,9 +176,12 @@ extension Exchange {
             }
             if case .refused(.noEntry) = attempt, !isLast || !wantsForm {
                 for form in NameForms.others(component) {
-                    attempt = form.withUnsafeBytes { bytes in
+                    let other = form.withUnsafeBytes { bytes in
                         volume.lookupFolded(caller, in: place.file, bytes) { name = Array($0) }
                     }
+                    // A form that is too long for a name is nobody's.
+                    if case .refused(.nameTooLong) = other { continue }
+                    attempt = other
                     if case .refused(.noEntry) = attempt { continue }
                     break
                 }

@@ -151,7 +151,7 @@ extension Exchange {
     func keepUpToDate(_ open: Open) throws(SMBHalt) {
         guard let volume = open.volume, let held = open.held, let durability = open.durability,
             let record = KeptHandle(
-                open, user: open.tree.session.user?.name ?? "", client: stream?.negotiation.clientGUID ?? 0, durability
+                open, user: open.tree.session.owner?.name ?? "", client: stream?.negotiation.clientGUID ?? 0, durability
             ).record
         else { return }
         _ = try value(volume.keep(caller(open), held, details: record), volume)
@@ -161,7 +161,7 @@ extension Exchange {
     func keepSoon(_ open: Open) {
         guard let volume = open.volume, let held = open.held, let durability = open.durability,
             let record = KeptHandle(
-                open, user: open.tree.session.user?.name ?? "", client: stream?.negotiation.clientGUID ?? 0, durability
+                open, user: open.tree.session.owner?.name ?? "", client: stream?.negotiation.clientGUID ?? 0, durability
             ).record
         else { return }
         Self.keepSoon(record, of: held, volume, caller(open), on: loop, tries: Self.keepTriesMax)

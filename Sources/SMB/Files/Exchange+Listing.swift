@@ -187,7 +187,8 @@ extension Exchange {
                     if page.last > 0 { return nil }
                     throw .lacks(lack)
                 }
-                if try value(rights, volume).isSuperset(of: Self.visible) {
+                // One that is gone meanwhile is not to be seen.
+                if case .done(let rights, _) = rights, rights.isSuperset(of: Self.visible) {
                     guard entry.name.withUnsafeBytes({ Self.show(file, $0, &page, &writer) }) else { return false }
                 }
             }
@@ -215,9 +216,12 @@ extension Exchange {
         }
         for form in NameForms.others(name) {
             guard case .refused(.noEntry) = attempt else { break }
-            attempt = form.withUnsafeBytes { bytes in
+            let other = form.withUnsafeBytes { bytes in
                 volume.lookupFolded(caller, in: open.file, bytes) { stored = Array($0) }
             }
+            // A form that is too long for a name is nobody's.
+            if case .refused(.nameTooLong) = other { continue }
+            attempt = other
         }
         if case .refused(.noEntry) = attempt { return }
         let file = try value(attempt, volume)

@@ -3,6 +3,7 @@ import Bytes
 /// Extended attributes as clients say them ([MS-FSCC] 2.4.15.1). `NAME` is the attribute `user.NAME` of the file for NFS and S3, too;
 /// as in NT, case makes no difference.
 package enum FullEA {
+    /// Of a list, and of those of a file that are looked at.
     package static let countMax = 1024
     package static let nameBytesMax = 250
     /// The length of a value has two bytes.
@@ -38,9 +39,8 @@ package enum FullEA {
         case badName
     }
 
-    static func isSame(_ a: [UInt8], _ b: [UInt8]) -> Bool {
-        a.count == b.count && zip(a, b).allSatisfy { upper($0) == upper($1) }
-    }
+    /// The same for all that are one name.
+    static func key(_ name: [UInt8]) -> [UInt8] { name.map { upper($0) } }
 
     private static func upper(_ byte: UInt8) -> UInt8 { 0x61...0x7A ~= byte ? byte - 0x20 : byte }
 

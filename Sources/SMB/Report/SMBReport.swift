@@ -67,7 +67,7 @@ extension SMBServer {
                 }.value)
         }
         for entry in durables.all where report.opens.count < SMBReport.rowsMax {
-            add(entry.open, entry.user, session: nil, on: world.loops[0], to: &report)
+            add(entry.shown, entry.user, session: nil, on: world.loops[0], to: &report)
         }
         report.sessions.sort { ($0.user ?? "", $0.id) < ($1.user ?? "", $1.id) }
         return report
@@ -86,18 +86,18 @@ extension SMBServer {
                 isSigned: session.requiresSigning, isEncrypted: session.isToldEncrypted,
                 shares: session.trees.values.map(\.share.name).sorted(), opens: session.opens.count))
         for open in session.opens.values where report.opens.count < SMBReport.rowsMax {
-            add(open, session.user?.name, session: session.id, on: loop, to: &report)
+            add(OpenSummary(open), session.user?.name, session: session.id, on: loop, to: &report)
         }
     }
 
     private func add(
-        _ open: Open, _ user: String?, session: UInt64?, on loop: EventLoop, to report: inout SMBReport
+        _ open: OpenSummary, _ user: String?, session: UInt64?, on loop: EventLoop, to report: inout SMBReport
     ) {
         let caller = Caller(.root, Request(reader: loop.index, now: world.clock.wall()))
         let file = SMBReport.OpenFile(
-            session: session, user: user, share: open.tree.share.name, path: path(of: open, caller),
-            inode: open.file.inode, access: open.granted.rawValue, keeps: keeps(open),
-            isDurable: open.durability != nil)
+            session: session, user: user, share: open.share, path: path(of: open, caller),
+            inode: open.file.inode, access: (open.held?.granted ?? .all).rawValue, keeps: keeps(open),
+            isDurable: open.isDurable)
         report.opens.append(file)
         guard let volume = open.volume, let held = open.held else { return }
         for lock in volume.heldLocks(of: held.lockOwner) where report.locks.count < SMBReport.rowsMax {
@@ -107,10 +107,10 @@ extension SMBServer {
         }
     }
 
-    private func path(of open: Open, _ caller: Caller) -> String {
-        if let pipe = open.pipe { return pipe.name }
+    private func path(of open: OpenSummary, _ caller: Caller) -> String {
+        if let pipe = open.pipe { return pipe }
         guard let volume = open.volume, let held = open.held else { return "" }
-        let root = open.tree.root ?? volume.root
+        let root = open.root ?? volume.root
         var names: [[UInt8]] = []
         if let base = open.stream?.base {
             if case .done(let path, _) = volume.path(caller, of: base, below: root) { names = path }
@@ -123,13 +123,13 @@ extension SMBServer {
         return "/" + names.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "/") + stream
     }
 
-    private func keeps(_ open: Open) -> String {
+    private func keeps(_ open: OpenSummary) -> String {
         switch open.oplock {
         case Oplock.second: return "level 2"
         case Oplock.exclusive: return "exclusive"
         case Oplock.batch: return "batch"
         case Oplock.lease:
-            guard let key = open.leaseKey, let state = open.volume?.lease(key) else { return "" }
+            guard let key = open.held?.lease, let state = open.volume?.lease(key) else { return "" }
             let letters: [(LeaseState, String)] = [(.read, "R"), (.write, "W"), (.handle, "H")]
             return letters.filter { state.contains($0.0) }.map(\.1).joined()
         default: return ""

@@ -259,9 +259,13 @@ extension Exchange {
             }
             server.sessions.add(session, on: loop)
         } else {
-            // Opens keep the rights that they were given; new ones are the new user's.
+            // What a ticket gave ends with it, unless its user goes on: nobody else can make it last.
+            guard session.end == nil || user?.name == session.user?.name else { throw .status(.accessDenied) }
+            // Opens keep the rights that they were given; new ones are the new user's, and so are trees, which are looked at again.
             session.user = user
+            if user != nil { session.generation = server.generation &- 1 }
         }
+        if let user { session.owner = user }
         session.state = .valid
         session.end = ticketSeconds.map { server.world.clock.monotonic() &+ UInt64($0) * 1_000_000_000 }
         stream.isLoggedOn = true
@@ -367,14 +371,15 @@ extension Exchange {
     /// Somebody changed users or shares: a session goes on as far as it could begin now. What is open keeps the rights that it was
     /// given, as far as its share still has them.
     func review(_ session: Session, _ stream: SMBStream, _ generation: UInt64) throws(SMBHalt) {
-        if let user = session.user {
+        if let user = session.owner {
             // A ticket was not got by the secret that this server knows.
             guard let now = server.catalog.user(named: user.name), session.end != nil || now.ntHash == user.ntHash
             else {
                 stream.end(session)
                 throw .status(.userSessionDeleted)
             }
-            session.user = now
+            session.owner = now
+            if session.user != nil { session.user = now }
         }
         // What all have to do now, those who are there have to do, too.
         session.requiresSigning = session.requiresSigning || server.protection.contains(.signing)
@@ -382,7 +387,7 @@ extension Exchange {
         session.generation = generation
         for tree in Array(session.trees.values) {
             let now: SMBShare
-            do throws(SMBHalt) { now = try share(named: tree.share.name, for: session.user) } catch {
+            do throws(SMBHalt) { now = try share(named: tree.share.name, for: session.owner) } catch {
                 stream.end(tree)
                 continue
             }

@@ -31,6 +31,8 @@ final class Session: @unchecked Sendable {
     /// Over this session's messages, while it logs on.
     var preauth: [UInt8]
     var user: SMBUser?
+    /// Who had it last of those who have a name: trees and opens are his, whoever it speaks for now.
+    var owner: SMBUser?
     /// Of the catalog, when user and trees were looked up.
     var generation: UInt64 = 0
     var keys: SessionKeys?

@@ -36,7 +36,8 @@ final class SMBFrontEnd: Sendable {
     /// Kerberos, where there is a keytab that can be used.
     private static func tickets(_ kerberos: Configuration.Kerberos, _ logger: Logger) -> KerberosCredential? {
         guard let keytab = kerberos.keytab else { return nil }
-        do throws(KerberosFailure) { return try KerberosCredential(keytab: keytab) } catch {
+        // A ticket for another service, caught on its way there, logs nobody on here.
+        do throws(KerberosFailure) { return try KerberosCredential(keytab: keytab, service: "cifs") } catch {
             logger.error("no Kerberos for SMB", [.init("keytab", keytab), .init("why", "\(error)")])
             return nil
         }
