@@ -167,7 +167,13 @@ struct Client: Sendable {
     func read(_ file: FileID, at offset: UInt64 = 0, count: Int = 64) async throws -> String {
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 8)
         defer { memory.deallocate() }
-        let got = try await done { files.read(request, file, at: offset, into: memory) }
+        let got: Int
+        switch files.read(request, file, at: offset, into: memory) {
+        case .done(let count, _): got = count
+        case .refused(let error): throw error
+        // What is not in memory is fetched, as whoever reads does.
+        case .lacks: got = try await files.readAll(file, at: offset, into: SendableBuffer(memory))
+        }
         return String(decoding: memory.prefix(got).map { $0 == 0 ? UInt8(ascii: "_") : $0 }, as: UTF8.self)
     }
 

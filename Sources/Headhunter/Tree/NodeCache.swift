@@ -48,6 +48,7 @@ package final class NodeCache {
     @exclusivity(unchecked) private var untouched: Int
     /// Frames below have memory behind them, or will have soon.
     @exclusivity(unchecked) private var backed = 0
+    @exclusivity(unchecked) private var hintsAreBacked = false
     @exclusivity(unchecked) private var clockHand = 0
     @exclusivity(unchecked) private var index: AddressIndex
     /// The epoch that changes made now belong to; raised by each freeze.
@@ -194,31 +195,34 @@ package final class NodeCache {
 
     // MARK: Memory
 
-    /// So many frames are to have memory behind them before they are used.
-    private static let backedAhead = (16 << 20) / Page.size
+    /// So many frames are to have memory behind them before they are used, as many as there are in a small volume.
+    private static let backedAheadMax = (16 << 20) / Page.size
     /// A volume with fewer than these takes its memory as it goes.
     private static let backedFrom = (1 << 20) / Page.size
+    private var backedAhead: Int { min(untouched, Self.backedAheadMax) }
 
     @inline(__always) package var wantsBacking: Bool {
-        untouched >= Self.backedFrom && backed < capacity && backed - untouched < Self.backedAhead / 2
+        untouched >= Self.backedFrom && backed < capacity && backed - untouched < backedAhead / 2
     }
 
     /// What is to have memory next: the caller has it made, where nobody waits for it.
     package func takeBacking() -> Backing {
-        let isFirst = backed == 0
+        let isLarge = !hintsAreBacked && untouched >= Self.backedAheadMax
+        if isLarge { hintsAreBacked = true }
         let start = max(backed, untouched)
-        backed = min(capacity, start + Self.backedAhead)
-        return Backing(cache: self, frames: start..<backed, isFirst: isFirst)
+        backed = min(capacity, start + backedAhead)
+        return Backing(cache: self, frames: start..<backed, hints: isLarge)
     }
 
     /// Touches nothing of the cache but its memory, which lives as long as this does.
     package struct Backing: @unchecked Sendable {
         fileprivate let cache: NodeCache
         package let frames: Range<Int>
-        fileprivate let isFirst: Bool
+        /// The table of guesses as well: a volume that is no longer small fills it from end to end.
+        fileprivate let hints: Bool
 
         package func make() {
-            if isFirst { cache.hints.back() }
+            if hints { cache.hints.back() }
             cache.memory.back((frames.lowerBound * Page.size)..<(frames.upperBound * Page.size))
         }
     }
