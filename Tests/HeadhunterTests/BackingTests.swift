@@ -1,6 +1,5 @@
-import Testing
-
 import Headhunter
+import Testing
 
 /// Memory for nodes is asked for ahead of them, each part once, and never behind the end.
 @Suite struct BackingTests {
