@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <net/if.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -462,6 +463,7 @@ int shim_thread_start(const char *name, void (*body)(void *), void *context, uin
     return 0;
 }
 void shim_thread_join(uint64_t thread) { pthread_join((pthread_t)thread, NULL); }
+void shim_thread_yield(void) { sched_yield(); }
 
 static __thread void *mark;
 void *shim_thread_mark(void) { return mark; }

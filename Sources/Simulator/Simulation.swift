@@ -405,4 +405,7 @@ final class SimulatedPool: BlockingPool, @unchecked Sendable {
                 simulation?.schedule(after: back, incarnation: incarnation, .closure(completion))
             })
     }
+
+    /// No time goes by while work runs.
+    func linger(until isThere: () -> Bool) { _ = isThere() }
 }

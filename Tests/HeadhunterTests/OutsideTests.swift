@@ -149,6 +149,32 @@ struct OutsideTests {
         let name = String(ranges[1].segment, radix: 16)
         let path = try #require(
             simulation.files(below: "store").map(\.path).first { $0.contains("segment") && $0.hasSuffix(name) })
+        let sound = try #require(
+            simulation.files(below: "store").map(\.path).first {
+                $0.contains("segment") && $0.hasSuffix(String(ranges[0].segment, radix: 16))
+            })
+        // One owner has files of both that were not deleted in time.
+        let left = [sound, path].map { "b/stage/" + ($0.split(separator: "/").last ?? "") + "-0.stage" }
+        try StoreRig.run(simulation) { world in
+            try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+                try world.disk.makeDirectory("b/stage")
+                for (source, copy) in zip([sound, path], left) {
+                    let from = try world.disk.open(source, [])
+                    let block = Block(capacity: Int(try from.size()))
+                    block.count = try from.read(
+                        into: UnsafeMutableRawBufferPointer(start: block.base, count: block.capacity), at: 0)
+                    let to = try world.disk.open(copy, [.write, .create, .exclusive])
+                    try to.write(block.bytes, at: 0)
+                    try to.sync()
+                    from.close()
+                    to.close()
+                    extendLifetime(block)
+                }
+                for directory in ["b/stage", "b"] { try world.disk.syncDirectory(directory) }
+            }
+            return nil
+        }
+        simulation.killAndRestart()
         #expect(simulation.flipBit(of: path, at: 100_000, bit: 3))
         for log in ["b", "c"] {
             try StoreRig.run(simulation) { world in
@@ -164,6 +190,9 @@ struct OutsideTests {
                 return nil
             }
             simulation.killAndRestart()
+            // The only good copy stays; the other one is of no more use.
+            let files = simulation.files(below: "b/stage").map(\.path)
+            #expect(files == [left[1]], "\(files)")
         }
     }
 

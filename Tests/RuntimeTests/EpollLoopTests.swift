@@ -55,6 +55,41 @@ import Testing
         #expect(await loop.perform { seen.disorder } == 0)
     }
 
+    /// Who lingers sees what comes, asks once at least, and does not stay for what does not come.
+    @Test func lingeringEnds() async throws {
+        let pool = try ThreadPool(threads: 2)
+        defer { pool.stop() }
+        var asked = 0
+        pool.linger {
+            asked += 1
+            return true
+        }
+        #expect(asked == 1)
+        // In vain, as often as it likes: each time it is asked, and most times no more than that.
+        asked = 0
+        let rounds = 1_000
+        let start = shim_clock_monotonic()
+        for _ in 0..<rounds {
+            pool.linger {
+                asked += 1
+                return false
+            }
+        }
+        #expect(asked >= rounds)
+        #expect(shim_clock_monotonic() - start < 1_000_000_000)
+        // What comes a moment later is met, once lingering has been seen to pay.
+        var met = 0
+        for _ in 0..<500 {
+            var left = 3
+            pool.linger {
+                left -= 1
+                return left == 0
+            }
+            if left == 0 { met += 1 }
+        }
+        #expect(met > 300)
+    }
+
     @Test func aSingleWakeIsNeverLost() async throws {
         let rig = try Rig()
         defer { rig.stop() }

@@ -77,6 +77,7 @@ int shim_random(void *buffer, size_t count);
 // Starts a thread whose name shows in the system's tools. All signals are blocked in it.
 int shim_thread_start(const char *name, void (*body)(void *), void *context, uint64_t *thread);
 void shim_thread_join(uint64_t thread);
+void shim_thread_yield(void);
 // What the calling thread was marked with; null by default.
 void *shim_thread_mark(void);
 void shim_thread_set_mark(void *mark);

@@ -23,15 +23,18 @@ final class LogBatch: @unchecked Sendable {
 
 /// Numbers records and gathers them into batches. A plain struct: the writer's lock is around it.
 struct LogAssembler {
-    private static let blockSizeFirst = 64 << 10
-    /// Blocks kept for the next batches.
-    private static let spareMax = 4
+    private static let blockSizeFirst = 16 << 10
+    /// Blocks kept for the next batches, as many as wait for one sync at the most: fresh memory costs more than what is written to it.
+    private static let spareMax = 512
+    private static let spareBlockMax = 256 << 10
+    private static let spareBytesMax = 16 << 20
 
     private(set) var next: UInt64
     private var open: LogBatch?
     private var closed: [LogBatch] = []
     private var rotate = true
     private var spare: [Block] = []
+    private var spareBytes = 0
     /// Bytes that nobody has taken yet: the volume's writers wait at a limit of it.
     private(set) var pendingBytes = 0
 
@@ -49,8 +52,7 @@ struct LogAssembler {
         if let open {
             batch = open
         } else {
-            batch = LogBatch(
-                block: spare.popLast() ?? Block(capacity: Self.blockSizeFirst), first: next, beginsFile: rotate)
+            batch = LogBatch(block: block(), first: next, beginsFile: rotate)
             rotate = false
             open = batch
         }
@@ -78,6 +80,12 @@ struct LogAssembler {
         return number
     }
 
+    private mutating func block() -> Block {
+        guard let block = spare.popLast() else { return Block(capacity: Self.blockSizeFirst) }
+        spareBytes -= block.capacity
+        return block
+    }
+
     private mutating func close() {
         if let open { closed.append(open) }
         open = nil
@@ -93,7 +101,7 @@ struct LogAssembler {
     /// at the begin of a file, whose header says as much.
     mutating func mark() -> LogBatch? {
         guard isEmpty, !rotate else { return nil }
-        return LogBatch(block: spare.popLast() ?? Block(capacity: Self.blockSizeFirst), first: next, beginsFile: false)
+        return LogBatch(block: block(), first: next, beginsFile: false)
     }
 
     /// Hands over all there is, in order.
@@ -107,7 +115,11 @@ struct LogAssembler {
 
     /// A batch is durable: its memory serves another one.
     mutating func recycle(_ batch: LogBatch) {
-        guard spare.count < Self.spareMax, batch.block.capacity <= 1 << 20 else { return }
+        let bytes = batch.block.capacity
+        guard spare.count < Self.spareMax, bytes <= Self.spareBlockMax, spareBytes + bytes <= Self.spareBytesMax else {
+            return
+        }
+        spareBytes += bytes
         spare.append(batch.block)
     }
 }

@@ -23,8 +23,10 @@ public final class ReplayLog: Sendable {
         public let cause: Errno
     }
 
-    /// Bytes written but not synced, in `memory` durability: more than this is synced on the side.
-    private static let unsyncedBytesMax = 32 << 20
+    /// Bytes written but not synced, in `memory` durability: more than this is synced on the side. Their batches are kept until then.
+    private static let unsyncedBytesMax = 8 << 20
+    /// The disk begins to write after so many, so that a sync on the side is short: others wait for its end.
+    private static let startBytes = 1 << 20
 
     /// How long the log rests before a mark.
     private static let markDelay: UInt64 = 2_000_000
@@ -51,6 +53,14 @@ public final class ReplayLog: Sendable {
         var files: [(sequence: UInt64, first: UInt64)]
         var syncs: UInt64 = 0
         var recordsSynced: UInt64 = 0
+
+        /// What is to be written for those who wait; `data` is durable up to there.
+        mutating func next(_ data: UInt64) -> Run? {
+            guard !waiters.isEmpty, failure == nil else { return nil }
+            marked = min(data, durable)
+            let sync = waiters.contains { $0.level == .durable }
+            return Run(batches: assembler.take(), sync: sync, durable: marked)
+        }
     }
 
     /// Touched by the one batch run in flight only.
@@ -72,6 +82,8 @@ public final class ReplayLog: Sendable {
         /// Batches since the last sync, to be written again if a sync fails.
         var unsynced: [LogBatch] = []
         var unsyncedBytes = 0
+        /// Where the system was last asked to begin.
+        var started: UInt64 = 0
 
         init(sequence: UInt64, chain: UInt32) {
             self.sequence = sequence
@@ -80,9 +92,13 @@ public final class ReplayLog: Sendable {
         }
     }
 
-    /// Touched on the log's loop only. (A closure behind a generic lock would be wrapped once more at each look.)
+    /// Set before anybody waits. (A closure behind a generic lock would be wrapped once more at each look.)
+    private final class Data: @unchecked Sendable {
+        var durable: (@Sendable (_ last: UInt64) -> UInt64)?
+    }
+
+    /// Touched on the log's loop only.
     private final class OnLoop: @unchecked Sendable {
-        var dataDurable: (@Sendable () -> UInt64)?
         var isMarkScheduled = false
     }
 
@@ -93,11 +109,12 @@ public final class ReplayLog: Sendable {
     private let epoch: UInt64
     /// Space is reserved in steps, so that most syncs change no metadata of the file.
     private let reserveStep: UInt64
-    private let shared: Mutex<Shared>
+    private let shared: Guarded<Shared>
+    /// Somebody does: seen without the lock by the thread that lingers.
+    private let hasWaiters = Atomic(false)
     private let writer: Writer
-    /// Answers up to which record the data is durable that records name; asked on the log's loop. A batch must not
-    /// say of a record that it was durable while its data was not.
     private let onLoop = OnLoop()
+    private let data = Data()
 
     /// `directory` exists. Files are numbered from `sequence` on, records from `next` on; `chain` is the checksum of
     /// the last batch that was recovered, and `files` what recovery found and checkpoints have yet to cut.
@@ -111,7 +128,7 @@ public final class ReplayLog: Sendable {
         self.volume = volume
         self.epoch = epoch
         reserveStep = max(reserveBytes, UInt64(LogFormat.fileHeaderSize))
-        shared = Mutex(
+        shared = Guarded(
             Shared(assembler: LogAssembler(next: next), written: next - 1, durable: next - 1, files: files))
         writer = Writer(sequence: sequence - 1, chain: chain)
     }
@@ -174,6 +191,7 @@ public final class ReplayLog: Sendable {
             if (level == .durable ? shared.durable : shared.written) >= number { return .now(nil) }
             if let failure = shared.failure { return .now(failure) }
             shared.waiters.append(Waiter(number: number, level: level, loop: loop, done: done))
+            hasWaiters.store(true, ordering: .releasing)
             if shared.isPumping { return .wait }
             shared.isPumping = true
             return .pump
@@ -197,11 +215,18 @@ public final class ReplayLog: Sendable {
         if let failure = box.withLock({ $0 }) { throw failure }
     }
 
-    func setDataDurable(_ ask: @escaping @Sendable () -> UInt64) { onLoop.dataDurable = ask }
+    /// `ask` answers up to which record the data is durable that records name, `last` being the newest record at that time. A batch
+    /// must not say of a record that it was durable while its data was not. Before anybody waits.
+    func setDataDurable(_ ask: @escaping @Sendable (_ last: UInt64) -> UInt64) { data.durable = ask }
 
-    /// Up to here everything is durable: records, and the data that they name. On the log's loop.
+    private func dataDurable() -> UInt64 {
+        guard let ask = data.durable else { return .max }
+        return ask(last)
+    }
+
+    /// Up to here everything is durable: records, and the data that they name.
     func confirmed() -> UInt64 {
-        let data = onLoop.dataDurable?() ?? .max
+        let data = dataDurable()
         return min(data, durable)
     }
 
@@ -231,53 +256,68 @@ public final class ReplayLog: Sendable {
 
     // MARK: Writing
 
+    private struct Run: Sendable {
+        let batches: [LogBatch]
+        let sync: Bool
+        let durable: UInt64
+    }
+
     /// On the log's loop. Takes what there is and has it written; comes back when that is done.
     private func pump(marking: Bool = false) {
-        struct Run: Sendable {
-            let batches: [LogBatch]
-            let sync: Bool
-            let durable: UInt64
-        }
-        let confirmed = confirmed()
+        let data = dataDurable()
         var wantsMark = false
         let run = shared.withLock { shared -> Run? in
-            guard !shared.waiters.isEmpty, shared.failure == nil else {
-                if marking, shared.failure == nil, confirmed > shared.marked {
-                    // Records that nobody waits for say it as well as a mark does.
-                    let batches = shared.assembler.mark().map { [$0] } ?? shared.assembler.take()
-                    if !batches.isEmpty {
-                        shared.marked = confirmed
-                        return Run(batches: batches, sync: false, durable: confirmed)
-                    }
+            if let run = shared.next(data) { return run }
+            let confirmed = min(data, shared.durable)
+            if marking, shared.failure == nil, confirmed > shared.marked {
+                // Records that nobody waits for say it as well as a mark does.
+                let batches = shared.assembler.mark().map { [$0] } ?? shared.assembler.take()
+                if !batches.isEmpty {
+                    shared.marked = confirmed
+                    return Run(batches: batches, sync: false, durable: confirmed)
                 }
-                shared.isPumping = false
-                wantsMark = shared.failure == nil && confirmed > shared.marked
-                return nil
             }
-            shared.marked = confirmed
-            let sync = shared.waiters.contains { $0.level == .durable }
-            return Run(batches: shared.assembler.take(), sync: sync, durable: confirmed)
+            shared.isPumping = false
+            wantsMark = shared.failure == nil && confirmed > shared.marked
+            return nil
         }
         guard let run else {
             if wantsMark { markSoon() }
             return
         }
-        let outcome = Mutex<Result<Outcome, Failure>?>(nil)
-        world.blocking.submit(
-            {
-                let result = self.write(run.batches, sync: run.sync, durable: run.durable)
-                outcome.withLock { $0 = result }
-            },
-            then: {
-                guard let result = outcome.withLock({ $0 }) else { preconditionFailure("a write without a result") }
-                self.finish(run.batches, result)
-            }, on: loop)
+        world.blocking.submit({ self.work(run) }, then: { self.pump() }, on: loop)
+    }
+
+    /// A thread of the pool goes on by itself so many times: who waits for one sync has the next one begin with it, and
+    /// other work has its turn.
+    private static let runsMax = 64
+
+    private func work(_ first: Run) {
+        var run = first
+        var count = 0
+        while true {
+            finish(run.batches, write(run.batches, sync: run.sync, durable: run.durable))
+            count += 1
+            guard count < Self.runsMax else { return }
+            var next: Run?
+            // Those who were told may want the next one very soon: waking a thread for that takes longer than waiting.
+            world.blocking.linger {
+                guard self.hasWaiters.load(ordering: .acquiring) else { return false }
+                let data = self.dataDurable()
+                next = self.shared.withLock { $0.next(data) }
+                return next != nil
+            }
+            guard let next else { return }
+            run = next
+        }
     }
 
     private struct Outcome: Sendable {
         /// Whether everything up to the last batch is synced.
         var synced: Bool
         var newFiles: [(sequence: UInt64, first: UInt64)]
+        /// Batches that need not be written again.
+        var recycled: [LogBatch]
     }
 
     /// On a thread of the pool. A failure is tried once more in a new file.
@@ -308,6 +348,7 @@ public final class ReplayLog: Sendable {
         // What is about to be written counts as not synced from here on, also when it fails half way.
         writer.unsynced.append(contentsOf: batches)
         var synced = false
+        var recycled: [LogBatch] = []
         do throws(Errno) {
             var index = 0
             while index < batches.count {
@@ -331,14 +372,19 @@ public final class ReplayLog: Sendable {
                 try file.write(pieces, at: writer.offset)
                 writer.offset += UInt64(bytes)
                 writer.unsyncedBytes += bytes
+                if writer.offset - writer.started >= Self.startBytes {
+                    file.startWriting(at: writer.started, Int(writer.offset - writer.started))
+                    writer.started = writer.offset
+                }
             }
             if sync || writer.unsyncedBytes > Self.unsyncedBytesMax {
                 try syncAll()
                 synced = true
+                swap(&recycled, &writer.unsynced)
             }
             let newFiles = writer.newFiles
             writer.newFiles.removeAll()
-            return .success(Outcome(synced: synced, newFiles: newFiles))
+            return .success(Outcome(synced: synced, newFiles: newFiles, recycled: recycled))
         } catch {
             return .failure(Failure(cause: error))
         }
@@ -362,6 +408,7 @@ public final class ReplayLog: Sendable {
         try file.write(header.bytes, at: 0)
         writer.reserved = reserveStep
         writer.offset = UInt64(header.count)
+        writer.started = 0
         writer.nameIsVolatile = true
         writer.file = file
     }
@@ -388,12 +435,12 @@ public final class ReplayLog: Sendable {
             try world.disk.syncDirectory(directory)
             writer.nameIsVolatile = false
         }
-        writer.unsynced.removeAll(keepingCapacity: true)
         writer.unsyncedBytes = 0
+        writer.started = writer.offset
         writer.chainDurable = writer.chain
     }
 
-    /// On the log's loop: tells those whose records have got there, and goes on.
+    /// Tells those whose records have got there.
     private func finish(_ batches: [LogBatch], _ result: Result<Outcome, Failure>) {
         var ready: [Waiter] = []
         var failure: Failure?
@@ -406,7 +453,7 @@ public final class ReplayLog: Sendable {
                     shared.syncs += 1
                     shared.recordsSynced += shared.written - shared.durable
                     shared.durable = shared.written
-                    for batch in batches { shared.assembler.recycle(batch) }
+                    for batch in outcome.recycled { shared.assembler.recycle(batch) }
                 }
             case .failure(let cause):
                 failure = cause
@@ -418,12 +465,24 @@ public final class ReplayLog: Sendable {
                 if failure != nil || reached >= waiter.number { ready.append(waiter) } else { left.append(waiter) }
             }
             shared.waiters = left
+            hasWaiters.store(!left.isEmpty, ordering: .releasing)
         }
-        let outcome = failure
+        tell(ready, failure)
+    }
+
+    /// Each loop once, for all of its own.
+    private func tell(_ ready: [Waiter], _ failure: Failure?) {
+        var groups: [(loop: EventLoop, waiters: [Waiter])] = []
         for waiter in ready {
-            if waiter.loop === loop { waiter.done(outcome) } else { waiter.loop.execute { waiter.done(outcome) } }
+            if let index = groups.firstIndex(where: { $0.loop === waiter.loop }) {
+                groups[index].waiters.append(waiter)
+            } else {
+                groups.append((waiter.loop, [waiter]))
+            }
         }
-        pump()
+        for (loop, waiters) in groups {
+            loop.execute { for waiter in waiters { waiter.done(failure) } }
+        }
     }
 
     // MARK: Cutting

@@ -19,8 +19,6 @@ struct DataState {
     var bytesSinceLook: UInt64 = 0
     /// The log record that tells the newest of the stored segments' checksums.
     var sealed: UInt64 = 0
-    /// The data of all records up to this number is durable.
-    var durable: UInt64
 
     /// A whole segment in the store, and what its blocks are.
     struct Unsealed {
@@ -156,11 +154,7 @@ extension Headhunter {
         }
     }
 
-    private func hasData(below level: LogLevel) -> Bool {
-        segments.state.withLock { state in
-            state.stages.values.contains { (level == .durable ? $0.synced : $0.written) < $0.size }
-        }
-    }
+    private func hasData(below level: LogLevel) -> Bool { segments.state.withLock { $0.hasData(below: level) } }
 
     private func waitForData(_ level: LogLevel, _ done: @escaping @Sendable (VolumeError?) -> Void) {
         data.waiters.append(DataState.Waiter(level: level, done: done))
@@ -169,14 +163,6 @@ extension Headhunter {
 
     func waitForData(_ level: LogLevel) async throws(VolumeError) {
         try await told { waitForData(level, $0) }
-    }
-
-    /// Up to which record the data is durable that records name. Data is appended before the record that names it gets
-    /// its number, so what is durable after a number was read covers that number.
-    func dataDurable() -> UInt64 {
-        let last = log.last
-        if !hasData(below: .durable) { data.durable = max(data.durable, last) }
-        return data.durable
     }
 
     // MARK: Writing
@@ -230,7 +216,7 @@ extension Headhunter {
                 let failure = outcome.withLock { $0 }.map { error -> VolumeError in
                     error == .canceled ? .closed : .unavailable("writing file data to \(self.stageDirectory): \(error)")
                 }
-                if failure == nil, sync, plan.isAll { self.data.durable = max(self.data.durable, last) }
+                if failure == nil, sync, plan.isAll { segments.state.withLock { $0.durable = max($0.durable, last) } }
                 for waiter in waiters { waiter.done(failure) }
                 self.log.mark()
                 // After a failure nobody is served by trying again at once: the next one who waits tries.

@@ -68,9 +68,15 @@ final class Segments: Sendable {
         var staged = 0
         /// Since the last call of the edge: it is asked once.
         var edgeIsAsked = false
+        /// The data of all records up to this number is durable.
+        var durable: UInt64
+
+        func hasData(below level: LogLevel) -> Bool {
+            stages.values.contains { (level == .durable ? $0.synced : $0.written) < $0.size }
+        }
     }
 
-    let state = Mutex(State())
+    let state: Mutex<State>
     let volume: VolumeIdentity
     let epoch: UInt64
     let flushBytes: Int
@@ -78,12 +84,25 @@ final class Segments: Sendable {
     /// Bytes that may wait for the store: the local disk is not to be filled by data that it can not take as fast.
     let stagedMax: Int
 
-    init(volume: VolumeIdentity, epoch: UInt64, flushBytes: Int, memoryMax: Int, stagedMax: Int) {
+    /// `durable`: the data that records up to this number name is.
+    init(
+        volume: VolumeIdentity, epoch: UInt64, flushBytes: Int, memoryMax: Int, stagedMax: Int, durable: UInt64
+    ) {
+        state = Mutex(State(durable: durable))
         self.volume = volume
         self.epoch = epoch
         self.flushBytes = min(max(flushBytes, Self.chunkSize), SegmentFormat.sizeMax)
         self.memoryMax = memoryMax
         self.stagedMax = max(stagedMax, 2 * self.flushBytes)
+    }
+
+    /// Up to which record the data is durable that records name, `last` being the newest. Data is appended before the record that
+    /// names it gets its number, so what is durable after a number was read covers that number.
+    func durable(of last: UInt64) -> UInt64 {
+        state.withLock { state in
+            if !state.hasData(below: .durable) { state.durable = max(state.durable, last) }
+            return state.durable
+        }
     }
 
     /// Nil: no memory or no number is left; the edge has to work first.

@@ -107,7 +107,7 @@ extension Headhunter {
             overlay: recovered.overlay.isEmpty ? nil : recovered.overlay, logBytes: recovered.ending.bytes,
             stageDirectory: stageDirectory(directory), place: place)
         try await headhunter.beginStoring(slots)
-        log.setDataDurable { [weak headhunter] in headhunter?.dataDurable() ?? 0 }
+        log.setDataDurable { [segments = headhunter.segments] in segments.durable(of: $0) }
         headhunter.segments.adopt(recovered.stage.chosen)
         headhunter.nonces.next = claim.nonces - options.nonceRange
         try await headhunter.publish(claim)

@@ -95,7 +95,7 @@ public final class Headhunter: @unchecked Sendable {
         self.place = place
         segments = Segments(
             volume: header.volume, epoch: header.epoch, flushBytes: options.flushBytes,
-            memoryMax: options.stageMemoryBytes, stagedMax: options.stagedBytesMax)
+            memoryMax: options.stageMemoryBytes, stagedMax: options.stagedBytesMax, durable: log.last)
         dataCache = DataCache(bytes: options.dataCacheBytes)
         gate = Gate(readers: world.loops.count)
         cache = NodeCache(budget: options.cacheBytes, epoch: header.treeEpoch + 1)
@@ -108,7 +108,7 @@ public final class Headhunter: @unchecked Sendable {
         logUncovered = logBytes
         nonces = Nonces(next: header.nonces, reserved: header.nonces, promised: header.nonces)
         checkpoints = CheckpointState(header: header)
-        data = DataState(durable: log.last)
+        data = DataState()
         loadPage = .allocate(byteCount: Page.size, alignment: 4096)
         for (id, root) in header.trees {
             while trees.count <= Int(id) { trees.append(nil) }

@@ -1,4 +1,5 @@
 import CShim
+import Synchronization
 
 /// Threads for calls that block, with a bounded queue in front.
 public final class ThreadPool: BlockingPool {
@@ -38,6 +39,8 @@ public final class ThreadPool: BlockingPool {
     ) {
         core.submit(Core.Job(work: work, completion: completion, loop: loop))
     }
+
+    public func linger(until isThere: () -> Bool) { core.linger(until: isThere) }
 
     /// Runs what was submitted, then ends the threads and waits for them. What comes later is dropped: a task of a loop
     /// that still wants something from the disk ends with its process, where it waits.
@@ -100,6 +103,39 @@ public final class ThreadPool: BlockingPool {
                 job.work()
                 job.loop.execute(job.completion)
             }
+        }
+
+        // One thread at a time waits awake, and not for long: about as long as putting it to sleep and waking it takes.
+        private static let lingerNanoseconds: UInt64 = 100_000
+        /// Waits in vain, after which nobody waits awake so many times.
+        private static let vainMax = 4
+        private static let pause = 64
+        private let isLingering = Atomic(false)
+        /// Of the one that lingers.
+        private var vain = 0
+
+        private var othersWait: Bool {
+            shim_monitor_enter(monitor)
+            defer { shim_monitor_exit(monitor) }
+            return queue.count > head
+        }
+
+        func linger(until isThere: () -> Bool) {
+            guard !othersWait, !isThere() else { return }
+            guard isLingering.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else { return }
+            defer { isLingering.store(false, ordering: .releasing) }
+            if vain >= Self.vainMax {
+                vain += 1
+                if vain < Self.vainMax + Self.pause { return }
+                vain = Self.vainMax - 1
+            }
+            let end = shim_clock_monotonic() + Self.lingerNanoseconds
+            repeat {
+                shim_thread_yield()
+                if isThere() { return vain = 0 }
+                if othersWait { return }
+            } while shim_clock_monotonic() < end
+            vain += 1
         }
 
         private func next() -> Job? {

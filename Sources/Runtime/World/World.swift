@@ -53,6 +53,10 @@ public protocol BlockingPool: AnyObject, Sendable {
     /// The queue is bounded: at the bound the caller's thread waits (real) or the simulation fails (simulated).
     func submit(
         _ work: @escaping @Sendable () -> Void, then completion: @escaping @Sendable () -> Void, on loop: EventLoop)
+
+    /// On a thread of the pool, whose next work may be there in a moment: asks until `isThere`, or until it no longer
+    /// pays. It is asked once at least, unless others wait for the thread.
+    func linger(until isThere: () -> Bool)
 }
 
 extension BlockingPool {
