@@ -107,12 +107,9 @@ public final class ThreadPool: BlockingPool {
 
         // One thread at a time waits awake, and not for long: about as long as putting it to sleep and waking it takes.
         private static let lingerNanoseconds: UInt64 = 100_000
-        /// Waits in vain, after which nobody waits awake so many times.
-        private static let vainMax = 4
-        private static let pause = 64
         private let isLingering = Atomic(false)
         /// Of the one that lingers.
-        private var vain = 0
+        private var patience = Patience()
 
         private var othersWait: Bool {
             shim_monitor_enter(monitor)
@@ -124,18 +121,14 @@ public final class ThreadPool: BlockingPool {
             guard !othersWait, !isThere() else { return }
             guard isLingering.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else { return }
             defer { isLingering.store(false, ordering: .releasing) }
-            if vain >= Self.vainMax {
-                vain += 1
-                if vain < Self.vainMax + Self.pause { return }
-                vain = Self.vainMax - 1
-            }
+            guard patience.pays() else { return }
             let end = shim_clock_monotonic() + Self.lingerNanoseconds
             repeat {
                 shim_thread_yield()
-                if isThere() { return vain = 0 }
+                if isThere() { return patience.ended(inVain: false) }
                 if othersWait { return }
             } while shim_clock_monotonic() < end
-            vain += 1
+            patience.ended(inVain: true)
         }
 
         private func next() -> Job? {
