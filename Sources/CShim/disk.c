@@ -79,6 +79,13 @@ ssize_t shim_disk_read(int fd, void *buffer, size_t count, uint64_t offset) {
     return (ssize_t)done;
 }
 
+int shim_disk_read_now(int fd, void *buffer, size_t count, uint64_t offset) {
+    struct iovec piece = {.iov_base = buffer, .iov_len = count};
+    ssize_t got;
+    AGAIN(got, preadv2(fd, &piece, 1, (off_t)offset, RWF_NOWAIT));
+    return got == (ssize_t)count;
+}
+
 int shim_disk_write(int fd, const struct shim_piece *pieces, size_t count, uint64_t offset, int push) {
     size_t skip = 0; // bytes of the first piece that are written
     uint64_t pushed = offset;

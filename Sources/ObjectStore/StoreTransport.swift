@@ -7,6 +7,12 @@ public protocol StoreTransport: AnyObject, Sendable {
     /// Answers what the store answered, whatever that is; `.failed` when no answer came, in which case the
     /// request may have been applied or not.
     func perform(_ request: StoreRequest) async -> StoreReply
+    /// The answer, if it is at hand and nothing has to be waited for.
+    func now(_ request: StoreRequest) -> StoreReply?
+}
+
+extension StoreTransport {
+    public func now(_ request: StoreRequest) -> StoreReply? { nil }
 }
 
 /// What a store really does; `proxyfs store check` proves it, a transport declares it.

@@ -188,6 +188,9 @@ final class SimulatedFile: DiskFile, @unchecked Sendable {
         return count
     }
 
+    /// Nothing is in memory: every read may fail, and takes its time.
+    func readNow(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Bool { false }
+
     func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(Errno) { try write([buffer], at: offset) }
 
     func write(_ buffers: [UnsafeRawBufferPointer], at offset: UInt64) throws(Errno) {

@@ -35,6 +35,8 @@ int shim_disk_open(int root, const char *path, unsigned options);
 void shim_disk_close(int fd);
 /// Reads until the buffer is full or the file ends.
 ssize_t shim_disk_read(int fd, void *buffer, size_t count, uint64_t offset);
+/// 1: the buffer was filled from the system's memory; 0: that takes a wait, or there is less.
+int shim_disk_read_now(int fd, void *buffer, size_t count, uint64_t offset);
 /// Writes all pieces, one after the other. With `push` the kernel is asked to begin writing back as the bytes come
 /// in, so that the sync that follows finds little left to do.
 int shim_disk_write(int fd, const struct shim_piece *pieces, size_t count, uint64_t offset, int push);

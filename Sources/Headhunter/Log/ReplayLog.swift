@@ -28,6 +28,9 @@ public final class ReplayLog: Sendable {
     /// The disk begins to write after so many, so that a sync on the side is short: others wait for its end.
     private static let startBytes = 1 << 20
 
+    /// So much is written though nobody waits: who comes to wait, or meets the bound of what may be pending, finds little left.
+    private static let pushBytes = 1 << 20
+
     /// How long the log rests before a mark.
     private static let markDelay: UInt64 = 2_000_000
 
@@ -46,6 +49,8 @@ public final class ReplayLog: Sendable {
         var written: UInt64
         var durable: UInt64
         var isPumping = false
+        /// The loop was asked to write what nobody waits for.
+        var isPushed = false
         /// What the newest batch says to be durable.
         var marked: UInt64 = 0
         var failure: Failure?
@@ -56,10 +61,11 @@ public final class ReplayLog: Sendable {
 
         /// What is to be written for those who wait; `data` is durable up to there.
         mutating func next(_ data: UInt64) -> Run? {
-            guard !waiters.isEmpty, failure == nil else { return nil }
+            isPushed = false
+            guard !waiters.isEmpty || assembler.pendingBytes >= pushBytes, failure == nil else { return nil }
             marked = min(data, durable)
             let sync = waiters.contains { $0.level == .durable }
-            return Run(batches: assembler.take(), sync: sync, durable: marked)
+            return Run(batches: assembler.take(), sync: sync, durable: marked, isAwaited: !waiters.isEmpty)
         }
     }
 
@@ -147,10 +153,15 @@ public final class ReplayLog: Sendable {
 
     /// Numbers a record. Calls are ordered by the caller's own lock: the order of the log is that of the changes.
     func append(_ record: UnsafeRawBufferPointer) -> UInt64 {
-        shared.withLock { shared in
+        let (number, pushes) = shared.withLock { shared in
             if shared.copies != nil { _ = shared.copies?.append(record) }
-            return shared.assembler.append(record)
+            let number = shared.assembler.append(record)
+            let pushes = shared.assembler.pendingBytes >= Self.pushBytes && !shared.isPumping && !shared.isPushed
+            if pushes { shared.isPushed = true }
+            return (number, pushes)
         }
+        if pushes { loop.execute { self.push() } }
+        return number
     }
 
     /// Later records go to a new file, and, with `copies`, are kept for the store; answers the number of the next one.
@@ -251,13 +262,17 @@ public final class ReplayLog: Sendable {
         }
     }
 
-    private func writeMark() {
-        let isIdle = shared.withLock { shared -> Bool in
+    private func writeMark() { if beginPumping() { pump(marking: true) } }
+
+    private func push() { if beginPumping() { pump() } }
+
+    /// False: somebody does already.
+    private func beginPumping() -> Bool {
+        shared.withLock { shared -> Bool in
             if shared.isPumping { return false }
             shared.isPumping = true
             return true
         }
-        if isIdle { pump(marking: true) }
     }
 
     // MARK: Writing
@@ -266,6 +281,7 @@ public final class ReplayLog: Sendable {
         let batches: [LogBatch]
         let sync: Bool
         let durable: UInt64
+        let isAwaited: Bool
     }
 
     /// On the log's loop. Takes what there is and has it written; comes back when that is done.
@@ -280,7 +296,7 @@ public final class ReplayLog: Sendable {
                 let batches = shared.assembler.mark().map { [$0] } ?? shared.assembler.take()
                 if !batches.isEmpty {
                     shared.marked = confirmed
-                    return Run(batches: batches, sync: false, durable: confirmed)
+                    return Run(batches: batches, sync: false, durable: confirmed, isAwaited: false)
                 }
             }
             shared.isPumping = false
@@ -309,7 +325,7 @@ public final class ReplayLog: Sendable {
                 runTime.store((before * 7 + (world.clock.monotonic() - start)) / 8, ordering: .relaxed)
             }
             count += 1
-            guard count < Self.runsMax else { return }
+            guard count < Self.runsMax, run.isAwaited else { return }
             var next: Run?
             // Those who were told may want the next one very soon: waking a thread for that takes longer than waiting.
             world.blocking.linger {

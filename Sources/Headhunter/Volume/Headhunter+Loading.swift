@@ -125,7 +125,7 @@ extension Headhunter {
 
     private func adopt(_ page: Page, _ address: NodeAddress, _ tree: UInt32) -> Adoption {
         gate.enterWrite()
-        defer { gate.leaveWrite() }
+        defer { leaveChange() }
         if cache.find(address) != nil { return .isIn }
         guard Int(tree) < trees.count, let current = trees[Int(tree)],
             current.leads(to: address, page)

@@ -193,7 +193,6 @@ extension Headhunter {
         return .more
     }
 
-    /// A last checkpoint, so that the next start finds no log to replay.
     /// Ends without a checkpoint, as a crash does: the log has what was promised. For whom the store does not answer.
     public func abandon() {
         checkpoints.isClosing = true
@@ -202,6 +201,7 @@ extension Headhunter {
         fail(.closed)
     }
 
+    /// A last checkpoint, so that the next start finds no log to replay.
     public func close() async throws(VolumeError) {
         if options.isReadOnly { return fail(.closed) }
         checkpoints.isClosing = true

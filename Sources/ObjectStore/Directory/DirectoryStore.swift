@@ -15,6 +15,7 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
     private let table: DirectoryTable
     private let temporary: String
     private var nextTemporary: UInt64 = 0
+    private var open = OpenObjects()
     /// A directory that others keep removing while we put: more tries would not end sooner.
     private static let namingsMax = 8
 
@@ -59,13 +60,23 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
 
     // MARK: Requests
 
+    public func now(_ request: StoreRequest) -> StoreReply? {
+        guard case .object(let name, .get(let range?)) = request.kind, UInt64(range.count) <= OpenObjects.bytesMax else {
+            return nil
+        }
+        return open.read(layout.place(name).path, range)
+    }
+
     public func perform(_ request: StoreRequest) async -> StoreReply {
         do throws(Errno) {
             switch request.kind {
             case .object(let name, .put(let body, let condition)): return try await put(name, body, condition)
             case .object(let name, .get(let range)):
                 let path = layout.place(name).path
-                return try await blocking { (store) throws(Errno) in try store.read(path, range) }
+                let version = open.version(path)
+                let (reply, file) = try await blocking { (store) throws(Errno) in try store.read(path, range) }
+                if let file { open.keep(file, size: reply.size ?? 0, at: path, version: version) }
+                return reply
             case .object(let name, .head):
                 let place = layout.place(name)
                 return try await blocking { (store) throws(Errno) in
@@ -121,6 +132,8 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
         _ name: ObjectName, _ body: ObjectBody, _ condition: PutCondition
     ) async throws(Errno) -> StoreReply {
         let place = layout.place(name)
+        open.forget(place.path)
+        defer { open.forget(place.path) }
         nextTemporary += 1
         let path = temporary + "/" + String(nextTemporary)
         do throws(Errno) {
@@ -270,6 +283,8 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
 
     private func delete(_ name: ObjectName) async throws(Errno) -> StoreReply {
         let place = layout.place(name)
+        open.forget(place.path)
+        defer { open.forget(place.path) }
         var isMissing = false
         do throws(Errno) {
             try await blocking { (store) throws(Errno) in try store.world.disk.remove(place.path) }
@@ -295,11 +310,15 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
         return StoreReply(status: isMissing ? 404 : 204)
     }
 
-    private func read(_ path: String, _ range: Range<UInt64>?) throws(Errno) -> StoreReply {
+    /// Also the file, left open, when more small reads of it may follow.
+    private func read(
+        _ path: String, _ range: Range<UInt64>?
+    ) throws(Errno) -> (reply: StoreReply, file: (any DiskFile)?) {
         let file = try world.disk.open(path, [])
-        defer { file.close() }
+        var staysOpen = false
+        defer { if !staysOpen { file.close() } }
         let size = try file.size()
-        if let range, range.lowerBound >= size { return StoreReply(status: 416) }
+        if let range, range.lowerBound >= size { return (StoreReply(status: 416), nil) }
         let wanted = range.map { $0.clamped(to: 0..<size) } ?? 0..<size
         let block = Block(capacity: Int(wanted.count))
         block.count = try file.read(
@@ -307,6 +326,7 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
         var reply = StoreReply(status: range == nil ? 200 : 206)
         reply.size = size
         reply.body = block
-        return reply
+        staysOpen = range != nil && UInt64(wanted.count) <= OpenObjects.bytesMax
+        return (reply, staysOpen ? file : nil)
     }
 }

@@ -36,6 +36,8 @@ public struct OpenOptions: OptionSet, Sendable {
 public protocol DiskFile: AnyObject, Sendable {
     /// Reads until the buffer is full or the file ends; answers the number of bytes.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(Errno) -> Int
+    /// Fills the buffer from what the system has in memory; false when it would have to wait for the disk, or the file ends before.
+    func readNow(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Bool
     /// Writes all of `buffer`, or throws; what a failed write left behind is undefined.
     func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(Errno)
     /// The same for several buffers, one after the other, in one system call where that is possible.

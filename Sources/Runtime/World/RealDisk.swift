@@ -110,6 +110,10 @@ final class RealFile: DiskFile {
         try check(shim_disk_read(fd, buffer.baseAddress, buffer.count, offset))
     }
 
+    func readNow(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Bool {
+        shim_disk_read_now(fd, buffer.baseAddress, buffer.count, offset) == 1
+    }
+
     func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(Errno) {
         var piece = shim_piece(base: buffer.baseAddress, length: buffer.count)
         try check(shim_disk_write(fd, &piece, 1, offset, pushes(buffer.count)))
