@@ -157,28 +157,27 @@ struct OutsideTests {
         let left = [sound, path].map { "b/stage/" + ($0.split(separator: "/").last ?? "") + "-0.stage" }
         try StoreRig.run(simulation) { world in
             try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
-                try world.disk.makeDirectory("b/stage")
-                for (source, copy) in zip([sound, path], left) {
+                for (index, source) in [sound, path].enumerated() {
                     let from = try world.disk.open(source, [])
                     let block = Block(capacity: Int(try from.size()))
                     block.count = try from.read(
                         into: UnsafeMutableRawBufferPointer(start: block.base, count: block.capacity), at: 0)
-                    let to = try world.disk.open(copy, [.write, .create, .exclusive])
+                    let to = try world.disk.open("kept-\(index)", [.write, .create, .exclusive])
                     try to.write(block.bytes, at: 0)
                     try to.sync()
                     from.close()
                     to.close()
                     extendLifetime(block)
                 }
-                for directory in ["b/stage", "b"] { try world.disk.syncDirectory(directory) }
+                try world.disk.syncDirectory("")
             }
             return nil
         }
         simulation.killAndRestart()
         #expect(simulation.flipBit(of: path, at: 100_000, bit: 3))
-        for log in ["b", "c"] {
+        for (log, takesOver) in [("b", true), ("b", false), ("c", true)] {
             try StoreRig.run(simulation) { world in
-                let volume = try await Bench.volume(world, log: log, takesOver: true)
+                let volume = try await Bench.volume(world, log: log, takesOver: takesOver)
                 guard volume.damage.count == 1, volume.damage[0].contains(name) else { return "\(volume.damage)" }
                 guard try await StoreRig.read(volume, ranges[0]) == bytes else { return "other bytes are wrong" }
                 do throws(VolumeError) {
@@ -190,10 +189,42 @@ struct OutsideTests {
                 return nil
             }
             simulation.killAndRestart()
+            if log == "b", takesOver {
+                try StoreRig.run(simulation) { world in
+                    try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+                        for (index, file) in left.enumerated() { try world.disk.rename("kept-\(index)", to: file) }
+                        for directory in ["b/stage", ""] { try world.disk.syncDirectory(directory) }
+                    }
+                    return nil
+                }
+                simulation.killAndRestart()
+                continue
+            }
             // The only good copy stays; the other one is of no more use.
             let files = simulation.files(below: "b/stage").map(\.path)
             #expect(files == [left[1]], "\(files)")
         }
+    }
+
+    /// What is put out of the way at a takeover takes nobody's place, when the takeover ended half way and comes again.
+    @Test func whatIsSetAsideStays() throws {
+        let simulation = Simulation(seed: 68)
+        try StoreRig.run(simulation) { world in
+            try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+                try world.disk.makeDirectory("log")
+                let directory = LogDirectory(disk: world.disk, path: "log")
+                for round: UInt8 in 1...3 {
+                    let file = try world.disk.open("log/0000000000000001.log", [.write, .create, .exclusive])
+                    try withUnsafeBytes(of: round) { (bytes) throws(Errno) in try file.write(bytes, at: 0) }
+                    file.close()
+                    try directory.setAside(7)
+                }
+            }
+            return nil
+        }
+        let files = simulation.files(below: "log").map(\.path).sorted()
+        #expect(
+            files == ["log/lost-7-1", "log/lost-7-2", "log/lost-7"].map { $0 + "/0000000000000001.log" }, "\(files)")
     }
 
     // MARK: The local disk
@@ -304,6 +335,29 @@ struct OutsideTests {
                 let found = try await StoreRig.get(first, 1)
                 return "the first owner answers \(String(describing: found))"
             } catch { return error == .fenced ? nil : "\(error)" }
+        }
+    }
+
+    /// What an owner has in its own log alone is nobody's change once another one has taken the volume over: it is not told to be
+    /// durable, also when the log made it so before.
+    @Test func anOwnerThatWasOvertakenPromisesNothing() throws {
+        try StoreRig.run(seed: 69) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let first = try await StoreRig.open(world, rig)
+            try await first.stored(try await StoreRig.put(first, 1, [1]))
+            let second = try await StoreRig.open(world, rig, "b") { $0.takesOver = true }
+            let lost = try await StoreRig.put(first, 1, [2])
+            try await first.commit(lost, .durable)
+            try await second.stored(try await StoreRig.put(second, 2, [2]))
+            await world.loops[0].sleep(nanoseconds: 25_000_000_000)
+            for level in [LogLevel.written, .durable] {
+                do throws(VolumeError) {
+                    try await first.commit(lost, level)
+                    return "the first owner says that its change is \(level)"
+                } catch { guard error == .fenced else { return "\(error)" } }
+            }
+            return nil
         }
     }
 }

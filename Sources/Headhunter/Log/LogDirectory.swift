@@ -5,11 +5,16 @@ import Runtime
 /// The directory of a volume's log on the local disk, as far as it is more than the log's files: a name of its own, which
 /// headers tell. A directory of an owner before, with records that somebody else has numbered anew since, is not taken for
 /// the one that goes on. Blocks; for threads of the pool.
-struct LogDirectory {
+package struct LogDirectory {
     private static let fileName = "place"
 
     let disk: any Disk
     let path: String
+
+    package init(disk: any Disk, path: String) {
+        self.disk = disk
+        self.path = path
+    }
 
     enum Name: Equatable, Sendable {
         case none
@@ -65,8 +70,7 @@ struct LogDirectory {
 
     /// Puts a log that does not count any more out of the way, and the data beside it. They are kept: they may be all that is
     /// left of changes that the store has not seen. `epoch` is the one that is taken over from.
-    func setAside(_ epoch: UInt64) throws(Errno) {
-        let lost = path + "/lost-" + String(epoch, radix: 16)
+    package func setAside(_ epoch: UInt64) throws(Errno) {
         var moves: [(from: String, name: String)] = []
         for folder in [path, Headhunter.stageDirectory(path)] {
             do throws(Errno) {
@@ -78,7 +82,7 @@ struct LogDirectory {
             } catch { guard error == .noEntry else { throw error } }
         }
         guard !moves.isEmpty else { return }
-        do throws(Errno) { try disk.makeDirectory(lost) } catch { guard error == .exists else { throw error } }
+        let lost = try makeLost(epoch)
         for move in moves { try disk.rename(move.from, to: lost + "/" + move.name) }
         try disk.syncDirectory(lost)
         try disk.syncDirectory(path)
@@ -86,4 +90,21 @@ struct LogDirectory {
             guard error == .noEntry else { throw error }
         }
     }
+
+    /// A directory of its own for each time: a takeover that ended half way comes again, and must not put its empty log in the place of
+    /// what it set aside before.
+    private func makeLost(_ epoch: UInt64) throws(Errno) -> String {
+        let first = path + "/lost-" + String(epoch, radix: 16)
+        var times = 0
+        while true {
+            let lost = times == 0 ? first : first + "-\(times)"
+            do throws(Errno) {
+                try disk.makeDirectory(lost)
+                return lost
+            } catch { guard error == .exists, times < Self.lostMax else { throw error } }
+            times += 1
+        }
+    }
+
+    private static let lostMax = 1_000
 }

@@ -117,7 +117,10 @@ extension Headhunter {
         _ number: UInt64, _ level: LogLevel, on target: EventLoop, _ done: @escaping @Sendable (VolumeError?) -> Void
     ) {
         if options.logIsInStore, level == .durable { return whenStored(number, on: target, done) }
-        whenLogged(number, level, on: target, done)
+        // What only this log has is lost when another owner went on without it.
+        whenLogged(number, level, on: target) { failure in
+            done(failure ?? (self.isOvertaken.load(ordering: .sequentiallyConsistent) ? .fenced : nil))
+        }
     }
 
     /// For the engine's own sake: durable on the local disk, wherever the log is that counts.

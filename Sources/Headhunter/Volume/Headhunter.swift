@@ -60,6 +60,9 @@ public final class Headhunter: @unchecked Sendable {
         var promised: UInt64
     }
 
+    /// Set before `isFenced`, and seen outside of the gate: no promise of this owner's own log is given from then on.
+    let isOvertaken = Atomic(false)
+
     /// Set: changes and data wait in `room` until `release`.
     let isFrozen = Atomic(false)
 
@@ -413,6 +416,7 @@ public final class Headhunter: @unchecked Sendable {
 
     /// Takes the volume out of service for writers; what is in memory can still be read.
     func fail(_ error: VolumeError) {
+        if error == .fenced { isOvertaken.store(true, ordering: .sequentiallyConsistent) }
         gate.enterWrite()
         if case .running = state { state = .failed(error) }
         if error == .fenced { isFenced = true }

@@ -112,12 +112,14 @@ final class VolumeHost: Sendable {
             return []
         }
         // A store that does not answer holds up none of the others, and is asked again later.
-        let gate = OpenGate(names.count)
+        let far = names.count { book.entries[$0]?.store != "directory" }
+        let gate = OpenGate(near: names.count - far, far: far)
         for name in names { loop.task { await self.openPatiently(name, gate) } }
         await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
             gate.continuation = continuation
+            _ = loop.schedule(after: Self.openFarNanoseconds) { gate.goWithoutFar() }
             _ = loop.schedule(after: Self.openNanoseconds) { gate.open() }
-            if gate.left == 0 { gate.open() }
+            gate.look()
         }
         for name in names where book.entries[name]?.hosted == nil && book.entries[name]?.problem == nil {
             book.entries[name]?.problem = "its store has not answered yet"
@@ -129,19 +131,33 @@ final class VolumeHost: Sendable {
     }
 
     private static let openNanoseconds: UInt64 = 60_000_000_000
+    /// For volumes whose store is elsewhere: those that are here do not wait for longer.
+    private static let openFarNanoseconds: UInt64 = 5_000_000_000
     private static let retryNanoseconds: ClosedRange<UInt64> = 2_000_000_000...60_000_000_000
 
     /// Waits for the first try of each volume. On the loop.
     private final class OpenGate: @unchecked Sendable {
-        var left: Int
+        private var near: Int
+        private var far: Int
+        private var waitsForFar = true
         var continuation: UnsafeContinuation<Void, Never>?
 
-        init(_ count: Int) { left = count }
-
-        func passed() {
-            left -= 1
-            if left == 0 { open() }
+        init(near: Int, far: Int) {
+            self.near = near
+            self.far = far
         }
+
+        func passed(isFar: Bool) {
+            if isFar { far -= 1 } else { near -= 1 }
+            look()
+        }
+
+        func goWithoutFar() {
+            waitsForFar = false
+            look()
+        }
+
+        func look() { if near == 0, far == 0 || !waitsForFar { open() } }
 
         func open() {
             continuation?.resume()
@@ -156,14 +172,14 @@ final class VolumeHost: Sendable {
         while let entry = book.entries[name], entry.hosted == nil {
             do throws(CommandFailure) {
                 try await open(entry: name)
-                if isFirst, !book.isServing { return gate.passed() }
+                if isFirst, !book.isServing { return gate.passed(isFar: entry.store != "directory") }
                 guard let hosted = book.entries[name]?.hosted else { return }
                 return await opened.withLock { $0 }(hosted)
             } catch {
                 book.entries[name]?.problem = error.message
                 logger.error("volume not open", [.init("name", name), .init("why", error.message)])
             }
-            if isFirst, !book.isServing { gate.passed() }
+            if isFirst, !book.isServing { gate.passed(isFar: entry.store != "directory") }
             isFirst = false
             guard book.entries[name]?.mayComeBack == true else { return }
             await loop.sleep(nanoseconds: pause)

@@ -64,7 +64,7 @@ enum FsckCommand {
             do throws(HostingError) {
                 let findings = try await HostedVolume.check(
                     name, folder: folder, world: world, loop: loop, options: options, readsData: readsData,
-                    connect: connected?.connect()
+                    connect: connected?.connect(creates: false)
                 ) { step in
                     progress.withLock { progress in
                         switch step {

@@ -21,10 +21,10 @@ final class ConnectedStore: Sendable {
             put: prices.put, get: prices.get, head: prices.head, delete: prices.delete, list: prices.list)
     }
 
-    /// Asked before anything is promised; on the volume's loop.
-    func connect() -> @Sendable () async throws(HostingError) -> ObjectStore {
+    /// Asked before anything is promised; on the volume's loop. `creates`: what the store keeps beside the objects may be made.
+    func connect(creates: Bool = true) -> @Sendable () async throws(HostingError) -> ObjectStore {
         { [self] () async throws(HostingError) in
-            do throws(StoreProblem) { try await connection.verify(creates: true) } catch {
+            do throws(StoreProblem) { try await connection.verify(creates: creates) } catch {
                 throw .store("the store \(description.address): \(error)")
             }
             return store

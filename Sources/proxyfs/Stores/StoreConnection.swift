@@ -31,6 +31,9 @@ final class StoreConnection: Sendable {
         options.authoritiesFile = description.authorities
         options.authoritiesDirectory = description.authoritiesDirectory
         options.proxy = description.proxy
+        // Silence is no failure before the time of an attempt is over.
+        options.silentSeconds = max(
+            options.silentSeconds, Int(clamping: description.attemptTime.nanoseconds / 1_000_000_000))
         do throws(TransferFailure) {
             options.connectionsMax = description.readConnections + Self.spareConnections
             reads = try TransferPool("store reads", options)
