@@ -84,7 +84,7 @@ public struct Configuration: Sendable, Equatable {
         public var flushTime = TimeSpan.seconds(10)
         public var checkpointInterval = TimeSpan.seconds(10)
         /// A checkpoint begins when the replay log has this many bytes, whatever the time.
-        public var logSize = ByteSize.mebi(256)
+        public var logSize = ByteSize.mebi(64)
         /// Data on the local disk that the store does not have yet; writers wait when it is more.
         public var stageSize = ByteSize.gibi(4)
         /// Names of objects that are reserved in one step; a start skips those left over.

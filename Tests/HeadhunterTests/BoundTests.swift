@@ -53,6 +53,33 @@ struct BoundTests {
         }
     }
 
+    /// What nobody waits for is written all the same, before much of it is pending, and survives the process.
+    @Test func theLogIsWrittenThoughNobodyWaits() throws {
+        let simulation = Simulation(seed: 108)
+        let set: @Sendable (inout HeadhunterOptions) -> Void = {
+            $0.logBytesMax = 1 << 40
+            $0.checkpointNanoseconds = Self.never
+            $0.cacheBytes = 64 << 20
+        }
+        try StoreRig.run(simulation) { world in
+            let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
+            let rig = StoreRig(world, directory)
+            try await StoreRig.prepare(world, rig)
+            let volume = try await StoreRig.open(world, rig, "a", set)
+            for key in 0..<1_000 { _ = try await StoreRig.put(volume, key, [UInt8](repeating: 7, count: 3_000)) }
+            await world.loops[0].sleep(nanoseconds: 100_000_000)
+            let pending = volume.log.pendingBytes
+            return pending < 1 << 20 ? nil : "\(pending) bytes are pending"
+        }
+        simulation.killAndRestart()
+        try StoreRig.run(simulation) { world in
+            let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
+            let volume = try await StoreRig.open(world, StoreRig(world, directory), "a", set)
+            let found = try await StoreRig.get(volume, 600)
+            return found?.count == 3_000 ? nil : "what was written is gone"
+        }
+    }
+
     private final class Tally: @unchecked Sendable {
         var made = 0
         var failed = false

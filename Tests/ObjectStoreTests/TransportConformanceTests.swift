@@ -212,6 +212,45 @@ struct TransportConformanceTests {
         }
     }
 
+    /// Small reads go on with files that are open: never with those of another object that had the name before.
+    @Test(arguments: Kind.allCases) func aNameIsReadAsItIs(_ kind: Kind) async throws {
+        try await run(kind) { store, world in
+            func read(_ store: any StoreTransport) async -> String? {
+                let request = StoreRequest(.object(name("a/00000000000000aa"), .get(1..<4)))
+                if let reply = store.now(request) { return reply.body?.text }
+                return await store.perform(request).body?.text
+            }
+            let object = name("a/00000000000000aa")
+            #expect(await store.put(object, "first").status == 201)
+            for _ in 0..<3 { #expect(await read(store) == "irs") }
+            if kind == .directoryOnRealDisk {
+                #expect(store.now(StoreRequest(.object(object, .get(1..<4))))?.body?.text == "irs", "it is open")
+                #expect(store.now(StoreRequest(.object(object, .get(1..<9)))) == nil, "there is less")
+            }
+            #expect(await store.put(object, "other").status == 201)
+            for _ in 0..<3 { #expect(await read(store) == "the") }
+            #expect(await store.delete(object).status == 204)
+            #expect(store.now(StoreRequest(.object(object, .get(1..<4)))) == nil)
+            #expect(await store.perform(StoreRequest(.object(object, .get(1..<4)))).status == 404)
+        }
+    }
+
+    /// More objects than may be open: each is read all the same.
+    @Test func manyObjectsAreRead() async throws {
+        try await run(.directoryOnRealDisk) { store, world in
+            let count = OpenObjects.countMax + 40
+            for index in 0..<count { _ = await store.put(name("m/" + digits(UInt64(index))), "object \(index)") }
+            for _ in 0..<2 {
+                for index in 0..<count {
+                    let request = StoreRequest(.object(name("m/" + digits(UInt64(index))), .get(7..<8)))
+                    var reply = store.now(request)
+                    if reply == nil { reply = await store.perform(request) }
+                    #expect(reply?.body?.text == String("\(index)".prefix(1)))
+                }
+            }
+        }
+    }
+
     @Test(arguments: Kind.allCases) func putAndDeleteInOneDirectory(_ kind: Kind) async throws {
         // The directory comes and goes with its last object while others put into it.
         try await run(kind) { store, world in

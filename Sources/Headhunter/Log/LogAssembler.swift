@@ -104,6 +104,9 @@ struct LogAssembler {
         return LogBatch(block: block(), first: next, beginsFile: false)
     }
 
+    /// Whether there is a batch, or can be a mark, to say something with.
+    var canSay: Bool { !isEmpty || !rotate }
+
     /// Hands over all there is, in order.
     mutating func take() -> [LogBatch] {
         close()

@@ -63,9 +63,11 @@ public final class ReplayLog: Sendable {
         mutating func next(_ data: UInt64) -> Run? {
             isPushed = false
             guard !waiters.isEmpty || assembler.pendingBytes >= pushBytes, failure == nil else { return nil }
-            marked = min(data, durable)
+            let known = min(data, durable)
             let sync = waiters.contains { $0.level == .durable }
-            return Run(batches: assembler.take(), sync: sync, durable: marked, isAwaited: !waiters.isEmpty)
+            let batches = assembler.take()
+            if !batches.isEmpty { marked = known }
+            return Run(batches: batches, sync: sync, durable: known, isAwaited: !waiters.isEmpty)
         }
     }
 
@@ -185,7 +187,7 @@ public final class ReplayLog: Sendable {
     var copiedBytes: Int { shared.withLock { $0.copies?.pendingBytes ?? 0 } }
 
     /// Bytes that are appended and not yet handed to the disk.
-    var pendingBytes: Int { shared.withLock { $0.assembler.pendingBytes } }
+    package var pendingBytes: Int { shared.withLock { $0.assembler.pendingBytes } }
     /// The last record that was appended.
     public var last: UInt64 { shared.withLock { $0.assembler.next - 1 } }
     public var durable: UInt64 { shared.withLock { $0.durable } }
@@ -300,7 +302,7 @@ public final class ReplayLog: Sendable {
                 }
             }
             shared.isPumping = false
-            wantsMark = shared.failure == nil && confirmed > shared.marked
+            wantsMark = shared.failure == nil && confirmed > shared.marked && shared.assembler.canSay
             return nil
         }
         guard let run else {

@@ -15,7 +15,7 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
     private let table: DirectoryTable
     private let temporary: String
     private var nextTemporary: UInt64 = 0
-    private var open = OpenObjects()
+    private let open = OpenObjects()
     /// A directory that others keep removing while we put: more tries would not end sooner.
     private static let namingsMax = 8
 
