@@ -256,6 +256,82 @@ import WireSamples
         #expect(host.with { $0.notices.last?.state } != notices[0].state)
     }
 
+    @Test func aVolumeThatComesBackHasItsGrace() async throws {
+        let host = try await FakeHost()
+        let rig = try LockRig(MemoryFileSystem(), host)
+        #expect(!rig.monitor.isAttached(Rig.volume))
+        await rig.attach()
+        #expect(rig.monitor.isAttached(Rig.volume))
+        let client = try rig.client()
+        let file = try made(client)
+        #expect(try client.lock(file, 1, 0, 10) == .granted)
+        // Nothing has happened to it.
+        await rig.attach()
+        #expect(try client.lock(file, 2, 20, 1) == .granted)
+        await rig.attach([])
+        #expect(!rig.monitor.isAttached(Rig.volume))
+        await rig.attach()
+        #expect(await eventually { host.with { $0.notices.count } >= 2 })
+        #expect(try client.lock(file, 3, 50, 1) == .deniedGrace)
+        #expect(try client.lock(file, 1, 0, 10, reclaim: true) == .granted)
+    }
+
+    /// A lock in another thread, as its call waits for the answer.
+    private func lockBeside(
+        _ rig: LockRig, _ file: [UInt8], _ process: Int32
+    ) -> Task<LockStatus, any Error> {
+        Task.detached {
+            let client = try rig.client()
+            return try client.lock(client.nfs.handle(client.nfs.keepBytes(file)), process)
+        }
+    }
+
+    @Test func copiesOfAFirstLockShareOneRecord() async throws {
+        let files = MemoryFileSystem()
+        let rig = try LockRig(files, try await FakeHost())
+        await rig.attach()
+        let file = Array(try made(try rig.client()).bytes)
+        files.with { state in
+            state.settingsMade = []
+            state.isSettingHeld = true
+        }
+        let locks = (0..<3).map { _ in lockBeside(rig, file, 1) }
+        #expect(await eventually { files.with { $0.settingsWaiting } > 0 })
+        try await Task.sleep(nanoseconds: 100_000_000)
+        files.with { $0.isSettingHeld = false }
+        for lock in locks { #expect(try await lock.value == .granted) }
+        #expect(files.with { $0.settingsMade.count } == 1)
+    }
+
+    /// A lock that comes while the record of its host is being removed, for it held nothing: it has one when it is granted.
+    @Test func aLockBesideTheRemovalOfItsRecordHasOne() async throws {
+        let files = MemoryFileSystem()
+        let host = try await FakeHost()
+        let file: [UInt8]
+        do {
+            let rig = try LockRig(files, host)
+            await rig.attach()
+            let client = try rig.client()
+            let made = try made(client)
+            file = Array(made.bytes)
+            #expect(try client.lock(made, 1) == .granted)
+        }
+        let rig = try LockRig(files, host, grace: 50_000_000)
+        await rig.attach()
+        files.with { state in
+            state.settingsMade = []
+            state.isSettingHeld = true
+        }
+        #expect(await eventually { files.with { $0.settingsWaiting } > 0 })
+        let lock = lockBeside(rig, file, 1)
+        try await Task.sleep(nanoseconds: 200_000_000)
+        files.with { $0.isSettingHeld = false }
+        #expect(try await lock.value == .granted)
+        let made = files.with { $0.settingsMade }.map { $0.split(separator: " ")[0] }
+        #expect(made == ["removed", "set"])
+        #expect(files.with { state in state.settings.keys.filter { $0.starts(with: "monitor/".utf8) }.count } == 2)
+    }
+
     @Test func sharesExcludeEachOther() async throws {
         let rig = try LockRig(MemoryFileSystem(), try await FakeHost())
         let client = try rig.client()

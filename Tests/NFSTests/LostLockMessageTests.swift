@@ -274,6 +274,8 @@ private final class LockingHost: RPCProgram, @unchecked Sendable {
 
     private func holds(_ process: LockingProcess) {
         process.state = .holds
+        // Called back: the request is answered, whatever becomes of its own answer. What is pending from here on is an unlock.
+        process.pending = nil
         book.takes(process, process.range)
     }
 
