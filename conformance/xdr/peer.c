@@ -1,6 +1,8 @@
 /* Reads samples from standard input: a type's name, and bytes that our encoder made. Each is decoded and encoded again by
  * libtirpc's XDR with what rpcgen makes of Protocols/*.x: all bytes must be taken, and the same must come out. */
+#include <gssapi/gssapi.h>
 #include <rpc/rpc.h>
+#include <rpc/auth_gss.h>
 #include <rpc/auth_unix.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +127,9 @@ static struct type types[] = {
     {"authunix_parms", (xdrproc_t)authunix, sizeof(struct authunix_parms), 0},
     {"rpc_msg_reply", (xdrproc_t)reply, sizeof(struct rpc_msg), 0},
     {"opaque_auth", (xdrproc_t)xdr_opaque_auth, sizeof(struct opaque_auth), 0},
+    {"rpc_msg_call", (xdrproc_t)xdr_callmsg, sizeof(struct rpc_msg), 0},
+    {"rpc_gss_cred", (xdrproc_t)xdr_rpc_gss_cred, sizeof(struct rpc_gss_cred), 0},
+    {"rpc_gss_init_res", (xdrproc_t)xdr_rpc_gss_init_res, sizeof(struct rpc_gss_init_res), 0},
 };
 enum { TYPES = sizeof types / sizeof *types };
 
