@@ -164,7 +164,7 @@ final class Server {
         }
         nfs = front
         let (host, registry, loop) = (host, control.registry, control.loop)
-        let settle: @Sendable () async -> Void = { await front.export(host, registry.snapshot, at: address) }
+        let settle: @Sendable () async -> Void = { await front.export(host, { registry.snapshot }, at: address) }
         control.whenChanged(settle)
         control.whenAsked("nfs") { front.report($0) }
         Offline.wait(on: loop, settle)
