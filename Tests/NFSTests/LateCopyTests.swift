@@ -47,9 +47,10 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        ("new", 0, false), ("longer", 5, false), ("there", 0, true), ("empty", 0, true), ("cut", 3, true),
-    ] as [(String, UInt64, Bool)])
+    @Test(
+        arguments: [
+            ("new", 0, false), ("longer", 5, false), ("there", 0, true), ("empty", 0, true), ("cut", 3, true),
+        ] as [(String, UInt64, Bool)])
     func aLateCreateCutsNothing(_ name: String, _ size: UInt64, _ isThere: Bool) throws {
         try LateClient.run { client in
             if isThere {
@@ -145,7 +146,8 @@ import Testing
         try LateClient.run { client in
             let message = client.message(.fileSystemInformation, .fileSystemInformation(client.handle(client.root)))
             let told = try #require(
-                try await client.call(message, NFS3Results.FileSystemInformation.self).success).fileSizeMax
+                try await client.call(message, NFS3Results.FileSystemInformation.self).success
+            ).fileSizeMax
             let file = try await client.made(client.create("f", .guarded(NFS3SetAttributes(mode: 0o644))))
             for (size, status) in [(told, NFS3Status.ok), (told + 1, .fileTooBig)] {
                 let set = client.setting(file, NFS3SetAttributes(size: size))
@@ -165,7 +167,8 @@ private final class LateClient: @unchecked Sendable {
     private init(_ server: SimulatedServer, _ host: SimulatedHost) { (self.server, self.host) = (server, host) }
 
     static func run(
-        _ body: @escaping @Sendable (LateClient) async throws -> Void, sourceLocation: SourceLocation = #_sourceLocation
+        _ body: @escaping @Sendable (LateClient) async throws -> Void,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         let simulation = Simulation(seed: 7)
         let host = SimulatedHost(simulation, "client", isStream: true)

@@ -55,7 +55,8 @@ private final class ToyHandshake: GSSHandshake {
             return rest ?? 0
         }
         guard rest == 0 else { return .continues(token: [UInt8(rest)]) }
-        return .complete(ToyContext(signatures: signatures), principal: "toy@REALM", lifetimeNanoseconds: lifetime, token: [])
+        return .complete(
+            ToyContext(signatures: signatures), principal: "toy@REALM", lifetimeNanoseconds: lifetime, token: [])
     }
 }
 

@@ -147,7 +147,8 @@ int main(void) {
     unsigned head[2];
     while (read_all(head, sizeof head)) {
         char name[64] = "";
-        unsigned char *bytes = malloc(head[1] + 4), *again = malloc(head[1] + 64);
+        /* libtirpc leaves the filling behind a credential as it finds it. */
+        unsigned char *bytes = malloc(head[1] + 4), *again = calloc(1, head[1] + 64);
         if (head[0] >= sizeof name || !read_all(name, head[0]) || !read_all(bytes, head[1])) {
             fprintf(stderr, "samples are cut short\n");
             return 1;

@@ -33,6 +33,9 @@ final class NFSFrontEnd: Sendable {
         let turns = TurnQueue(waitingMax: 1024)
         /// When names are looked up again, and what was not there is tried again.
         var again: LoopTimer?
+        /// When rpcbind is looked at again.
+        var look: LoopTimer?
+        var isEnding = false
     }
 
     /// So long a host's new address stays unknown here.
@@ -349,8 +352,33 @@ final class NFSFrontEnd: Sendable {
             [.init("program", name), .init("port", Int(port)), .init("is", what)])
     }
 
+    /// So long an rpcbind that starts later, or starts anew, does not know of us.
+    private static let rpcbindNanoseconds: UInt64 = 15_000_000_000
+
+    /// Tells rpcbind again whenever it has forgotten. On the first loop.
+    func watchRpcbind(_ address: SocketAddress) {
+        guard !held.isEnding else { return }
+        held.look = world.loops[0].schedule(after: Self.rpcbindNanoseconds) { [self] in
+            world.loops[0].task { [self] in
+                if await isForgotten(), !held.isEnding { _ = await register(address) }
+                watchRpcbind(address)
+            }
+        }
+    }
+
+    /// There is an rpcbind, and it leads nobody to any NFS.
+    private func isForgotten() async -> Bool {
+        let here = RPCTarget(.loopback(port: 0), program: NFS3.program, version: NFS3.version)
+        do throws(RPCClientError) {
+            _ = try await monitor.client.port(of: here, over: .tcp, asking: .tcp)
+            return false
+        } catch { return error == .notRegistered }
+    }
+
     /// Takes back what was told. On the first loop.
     func unregister() async {
+        held.isEnding = true
+        if let timer = held.look { world.loops[0].cancel(timer) }
         guard !held.entries.isEmpty else { return }
         if let failure = await rpcbind.unset(held.entries, on: world.loops[0]) {
             logger.warning("still registered with rpcbind", [.init("why", "\(failure)")])

@@ -171,7 +171,11 @@ final class Server {
         do throws(Errno) {
             let listener = try front.listen(on: address, world, connectionsMax: connectionsMax)
             listeners.append(("nfs", listener))
-            registration = Offline.wait(on: loop) { await front.register(listener.address) }
+            registration = Offline.wait(on: loop) {
+                let known = await front.register(listener.address)
+                front.watchRpcbind(listener.address)
+                return known
+            }
         } catch {
             throw .failure(
                 "can not listen on \(address) for nfs: \(error); stop whoever listens there, or choose another port "
