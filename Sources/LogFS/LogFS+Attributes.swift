@@ -9,6 +9,8 @@ public struct NewAttributes: Sendable {
     public var modified: Int64?
     public var born: Int64?
     public var attributes: UInt32?
+    /// In step with `mode`; see `setAccessList`.
+    public var accessList: [UInt8]?
     /// Refused unless the file was last changed at this time (NFS's guard).
     public var guardChanged: Int64?
 
@@ -82,6 +84,7 @@ extension LogFS {
             if try edit.answer(request) != nil { return try edit.inode(id) }
             var inode = try edit.inode(id)
             if let time = new.guardChanged, time != inode.changed { throw .refused(.invalid) }
+            if new.accessList != nil { try needSpace() }
             if let mode = new.mode { inode.mode = mode & 0o7777 }
             if let uid = new.uid { inode.uid = uid }
             if let gid = new.gid { inode.gid = gid }
@@ -89,6 +92,7 @@ extension LogFS {
             if let modified = new.modified { inode.modified = modified }
             if let born = new.born { inode.born = born }
             if let attributes = new.attributes { inode.attributes = attributes }
+            if let list = new.accessList { try edit.setAccessList(&inode, list) }
             edit.touch(&inode, request.now)
             edit.store(inode)
             try edit.remember(request, inode.number)

@@ -16,6 +16,8 @@ public struct NewFile {
     public var modified: Int64?
     /// Of a symbolic link.
     public var target: UnsafeRawBufferPointer?
+    /// Of a file: it begins as a hole.
+    public var size: UInt64 = 0
     /// Of a directory that is made only for what will lie in it.
     public var isImplied = false
 
@@ -89,7 +91,10 @@ extension LogFS {
                 guard target.count <= Limits.targetBytesMax else { throw .refused(.nameTooLong) }
                 inode.size = UInt64(target.count)
                 edit.putTarget(inode, target)
-            case .file, .fifo, .socket, .characterDevice, .blockDevice: break
+            case .file:
+                guard new.size <= Limits.fileBytesMax else { throw .refused(.fileTooBig) }
+                inode.size = new.size
+            case .fifo, .socket, .characterDevice, .blockDevice: break
             }
             edit.store(inode)
             edit.putEntry(home.number, name, Entry(inode: inode.number, cookie: inode.cookie, type: inode.type))

@@ -17,6 +17,7 @@ extension Passthrough {
     func set(_ new: NewAttributes, _ found: Named) throws(Halt) {
         let type = FileType(mode: found.status.mode)
         try host { () throws(HostError) in
+            if let acl = new.acl, let mode = new.mode { try Self.keep(acl, mode: mode, found) }
             let uid = new.uid ?? .max
             let gid = new.gid ?? .max
             if uid != .max && uid != found.status.uid || gid != .max && gid != found.status.gid {
@@ -70,16 +71,18 @@ extension Passthrough {
             let found = try find(file)
             let type = FileType(mode: found.status.mode)
             guard type == .file || type == .directory else { throw .refused(.notSupported) }
-            try host { () throws(HostError) in
-                var record = try Self.record(found)
-                record.acl = acl.map { ($0.bytes, mode & 0o7777) }
-                // Whichever comes first, nobody gets more by it than by both: a list holds for its own mode only.
-                try check(shim_host_chmod(found.file.descriptor, UInt32(mode & 0o7777) & found.status.mode))
-                try Self.keep(record, found.file)
-                try check(shim_host_chmod(found.file.descriptor, UInt32(mode & 0o7777)))
-            }
+            try host { () throws(HostError) in try Self.keep(acl, mode: mode, found) }
             return (Changed(before: nil, after: try again(found)), changed([file]))
         }
+    }
+
+    /// Whichever comes first, nobody gets more by it than by both: a list holds for its own mode only.
+    private static func keep(_ acl: ACL?, mode: UInt16, _ found: Named) throws(HostError) {
+        var record = try Self.record(found)
+        record.acl = acl.map { ($0.bytes, mode & 0o7777) }
+        try check(shim_host_chmod(found.file.descriptor, UInt32(mode & 0o7777) & found.status.mode))
+        try Self.keep(record, found.file)
+        try check(shim_host_chmod(found.file.descriptor, UInt32(mode & 0o7777)))
     }
 
     // MARK: Extended attributes

@@ -218,6 +218,10 @@ extension Passthrough {
                 try file.setAttribute(HostRecord.name, record.bytes)
                 if new.acl != nil { try check(shim_host_chmod(file.descriptor, mode)) }
             }
+            if new.size > 0 {
+                guard new.size <= UInt64(Int64.max) else { throw HostError(EFBIG) }
+                try check(shim_host_truncate(file.descriptor, new.size))
+            }
             if new.accessed != nil || new.modified != nil {
                 try check(shim_host_times(file.descriptor, new.accessed ?? .min, new.modified ?? .min))
             }

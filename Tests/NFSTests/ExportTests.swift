@@ -11,6 +11,9 @@ import Testing
     private final class Groups: GroupSource, Sendable {
         let asked = Guarded(0)
         let known = Guarded<[UInt32]?>(nil)
+        let all: [UInt32]
+
+        init(_ all: [UInt32] = [7, 4242]) { self.all = all }
 
         /// Knows one user, and has to look that one up first.
         func groups(of uid: UInt32) -> Attempt<[UInt32]?> {
@@ -19,7 +22,7 @@ import Testing
             return .lacks(
                 Lack { [self] () async throws(FileError) in
                     asked.withLock { $0 += 1 }
-                    known.withLock { $0 = [7, 4242] }
+                    known.withLock { [all] in $0 = all }
                 })
         }
     }
@@ -147,5 +150,29 @@ import Testing
         // Of somebody unknown here the client's word is all there is.
         #expect(try !mayRead(501, Array(1...16)))
         #expect(try mayRead(501, Array(1...15) + [4242]))
+    }
+
+    @Test func rootsGroupIsSquashedWhereverItComesFrom() throws {
+        let rig = try Rig(groups: Groups([0, 4242])) { $0.squash = .root }
+        let admin = try rig.client(uid: 9, gid: 4242)
+        let root = try admin.root()
+        let files = Dictionary(
+            uniqueKeysWithValues: try [UInt32(0), 4242].map { gid in
+                let how = NFS3CreateHow.unchecked(NFS3SetAttributes(mode: 0o040))
+                let file = try admin.made(try admin.create(root, "f\(gid)", how))
+                rig.files.setGroup("f\(gid)", gid)
+                return (gid, file)
+            })
+        func mayRead(_ gid: UInt32, _ list: [UInt32]) throws -> Bool {
+            let file = try #require(files[gid])
+            return try rig.client(uid: 500, gid: 1, groups: list).read(file, 0, 1).status == .ok
+        }
+        // The user's groups as the server knows them, with root's among them; the client's list is full, and has it, too.
+        for list in [Array(1...16), Array(0...15)] as [[UInt32]] {
+            #expect(try !mayRead(0, list))
+            #expect(try mayRead(4242, list))
+        }
+        #expect(try !mayRead(0, [0, 3]))
+        #expect(try mayRead(4242, [0, 4242]))
     }
 }

@@ -1,7 +1,4 @@
-import Bytes
 import Glibc
-import NFS
-import RPC
 import Testing
 import WireSamples
 
@@ -29,29 +26,36 @@ import WireSamples
     @Test func everyInputIsReadOrRefused() throws {
         let inputs = try inputs()
         #expect(inputs.count > 20)
-        let types = WireType.all + WireType.ours
         var requests = 0, headers = 0
         for input in inputs {
-            guard let choice = input.first else { continue }
-            input.dropFirst().withUnsafeBytes { message in
-                if Int(choice) < types.count {
-                    _ = try? types[Int(choice)].roundTrip(message)
-                } else if let procedure = NFS3Procedure(rawValue: UInt32(choice) &- 200) {
-                    var reader = Reader(message)
-                    if (try? NFS3Request(procedure, reading: &reader)) != nil { requests += 1 }
-                } else {
-                    var reader = Reader(message)
-                    if let header = try? CallHeader(reading: &reader) {
-                        headers += 1
-                        var body = Reader(header.credential.body)
-                        _ = try? GSSCredential(reading: &body)
-                    }
-                    var reply = Reader(message)
-                    _ = try? ReplyHeader(reading: &reply)
-                }
+            switch input.withUnsafeBytes({ WireCheck.check($0) }) {
+            case .nothing, .message: break
+            case .request: requests += 1
+            case .header: headers += 1
             }
         }
         // The seeds among them are whole.
         #expect(requests >= 5 && headers >= 5)
+    }
+
+    /// Messages of each type, whole, cut short, and with a bit turned.
+    @Test(arguments: [1, 2, 3] as [UInt64]) func messagesAreReadOrRefused(_ seed: UInt64) {
+        var random = SeededRandom(seed)
+        for (index, type) in WireCheck.types.enumerated() {
+            var whole = 0
+            // Some are rare in random words.
+            for _ in 0..<100_000 where whole < 20 {
+                guard let message = random.message(type) else { continue }
+                var input = [UInt8(index)] + message
+                let found = input.withUnsafeBytes { WireCheck.check($0) }
+                if found == .message { whole += 1 }
+                guard !message.isEmpty else { continue }
+                let place = 1 + Int(random.next() % UInt64(message.count))
+                input.prefix(place).withUnsafeBytes { _ = WireCheck.check($0) }
+                input[place] ^= 1 << UInt8(random.next() % 8)
+                input.withUnsafeBytes { _ = WireCheck.check($0) }
+            }
+            #expect(whole > 0, "\(type.name)")
+        }
     }
 }

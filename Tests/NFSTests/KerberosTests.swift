@@ -1,4 +1,5 @@
 import Bytes
+import Glibc
 import Kerberos
 import Logging
 import NFS
@@ -144,7 +145,8 @@ private final class GSSClient {
     }
 }
 
-@Suite(.serialized, .enabled(if: KeyDistributionCenter.isInstalled)) struct KerberosTests {
+@Suite(.serialized, .enabled(if: getenv("PROXYFS_WITHOUT_KDC") == nil, "PROXYFS_WITHOUT_KDC is set"))
+struct KerberosTests {
     private final class Users: PrincipalSource {
         func credential(of principal: String) -> Credential? {
             principal == "alice@" + KeyDistributionCenter.realm ? Credential(uid: 4321, gid: 99) : nil
@@ -189,7 +191,10 @@ private final class GSSClient {
         return nfs.handle(bytes)
     }
 
-    @Test(arguments: ["aes256-cts-hmac-sha1-96", "aes128-cts-hmac-sha1-96", "aes256-cts-hmac-sha384-192"])
+    @Test(arguments: [
+        "aes256-cts-hmac-sha1-96", "aes128-cts-hmac-sha1-96", "aes256-cts-hmac-sha384-192",
+        "aes128-cts-hmac-sha256-128",
+    ])
     func callsAreProtectedInEveryWay(_ encryption: String) throws {
         let center = try KeyDistributionCenter(encryption: encryption)
         let rig = try Rig(center)
@@ -262,12 +267,12 @@ private final class GSSClient {
             client.service = service
             var changed = try client.message(NFS3.program, 1, arguments)
             changed.arguments[40] ^= 1
-            #expect(nfs.peer.call(changed)?.status == .authError(.gssContextProblem))
+            #expect(nfs.peer.call(changed)?.status == .garbageArguments)
             // The arguments of one call do not serve for another.
             let other = try client.message(NFS3.program, 1, arguments)
             var mixed = try client.message(NFS3.program, 1, arguments)
             mixed.arguments = other.arguments
-            #expect(nfs.peer.call(mixed)?.status == .authError(.gssContextProblem))
+            #expect(nfs.peer.call(mixed)?.status == .garbageArguments)
             #expect(nfs.peer.call(try client.message(NFS3.program, 1, arguments))?.status == .success)
         }
         // Contexts that nobody made, tokens that are none.

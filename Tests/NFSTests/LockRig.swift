@@ -48,9 +48,11 @@ final class LockRig: Sendable {
     deinit { (loop as? EpollLoop)?.stop() }
 
     /// As the server's start does.
-    func attach() async {
-        let (monitor, volumes) = (monitor, volumes)
-        await loop.task { await monitor.attach(volumes.all) }.value
+    func attach() async { await attach(volumes.all) }
+
+    func attach(_ served: [Volume]) async {
+        let monitor = monitor
+        await loop.task { await monitor.attach(served) }.value
     }
 
     func client(_ name: String = "one") throws -> LockClient {

@@ -256,6 +256,93 @@ import WireSamples
         #expect(host.with { $0.notices.last?.state } != notices[0].state)
     }
 
+    @Test func aVolumeThatComesBackHasItsGrace() async throws {
+        let host = try await FakeHost()
+        let rig = try LockRig(MemoryFileSystem(), host)
+        #expect(!rig.monitor.isAttached(Rig.volume))
+        await rig.attach()
+        #expect(rig.monitor.isAttached(Rig.volume))
+        let client = try rig.client()
+        let file = try made(client)
+        #expect(try client.lock(file, 1, 0, 10) == .granted)
+        // Nothing has happened to it.
+        await rig.attach()
+        #expect(try client.lock(file, 2, 20, 1) == .granted)
+        await rig.attach([])
+        #expect(!rig.monitor.isAttached(Rig.volume))
+        await rig.attach()
+        #expect(await eventually { host.with { $0.notices.count } >= 2 })
+        #expect(try client.lock(file, 3, 50, 1) == .deniedGrace)
+        #expect(try client.lock(file, 1, 0, 10, reclaim: true) == .granted)
+    }
+
+    /// A lock whose answer is read later.
+    private func askFor(_ client: LockClient, _ file: [UInt8], _ process: Int32) {
+        let handle = client.nfs.handle(client.nfs.keepBytes(file))
+        let arguments = LockArguments(
+            cookie: client.nfs.keep("later"), mayBlock: false, isExclusive: true,
+            lock: client.description(handle, process, 0, 0, LockWidth64.self), isReclaim: false, state: 0)
+        let bytes = encoded { arguments.write(into: &$0) }
+        client.nfs.peer.send(client.nfs.message(LockManager.program, 4, LockProcedure.lock.rawValue, bytes))
+    }
+
+    private func answer(_ client: LockClient) throws -> LockStatus {
+        try client.nfs.results(client.nfs.peer.reply(), LockResult.self).status
+    }
+
+    @Test func copiesOfAFirstLockShareOneRecord() async throws {
+        let files = MemoryFileSystem()
+        let rig = try LockRig(files, try await FakeHost())
+        await rig.attach()
+        let client = try rig.client()
+        let file = Array(try made(client).bytes)
+        files.with { state in
+            state.settingsMade = []
+            state.isSettingHeld = true
+        }
+        let clients = try (0..<3).map { _ in try rig.client() }
+        for client in clients { askFor(client, file, 1) }
+        #expect(await eventually { files.with { $0.settingsWaiting } > 0 })
+        try await Task.sleep(nanoseconds: 100_000_000)
+        files.with { $0.isSettingHeld = false }
+        #expect(await eventually { files.with { $0.settingsMade.count } > 0 })
+        for client in clients { #expect(try answer(client) == .granted) }
+        #expect(files.with { $0.settingsMade.count } == 1)
+        // Handles live as long as the client that got them.
+        withExtendedLifetime(client) {}
+    }
+
+    /// A lock that comes while the record of its host is being removed, for it held nothing: it has one when it is granted.
+    @Test func aLockBesideTheRemovalOfItsRecordHasOne() async throws {
+        let files = MemoryFileSystem()
+        let host = try await FakeHost()
+        let file: [UInt8]
+        do {
+            let rig = try LockRig(files, host)
+            await rig.attach()
+            let client = try rig.client()
+            let made = try made(client)
+            file = Array(made.bytes)
+            #expect(try client.lock(made, 1) == .granted)
+        }
+        let rig = try LockRig(files, host, grace: 50_000_000)
+        await rig.attach()
+        files.with { state in
+            state.settingsMade = []
+            state.isSettingHeld = true
+        }
+        #expect(await eventually { files.with { $0.settingsWaiting } > 0 })
+        let client = try rig.client()
+        askFor(client, file, 1)
+        try await Task.sleep(nanoseconds: 200_000_000)
+        files.with { $0.isSettingHeld = false }
+        #expect(await eventually { files.with { $0.settingsMade.count } >= 2 })
+        #expect(try answer(client) == .granted)
+        let made = files.with { $0.settingsMade }.map { $0.split(separator: " ")[0] }
+        #expect(made == ["removed", "set"])
+        #expect(files.with { state in state.settings.keys.filter { $0.starts(with: "monitor/".utf8) }.count } == 2)
+    }
+
     @Test func sharesExcludeEachOther() async throws {
         let rig = try LockRig(MemoryFileSystem(), try await FakeHost())
         let client = try rig.client()

@@ -1,4 +1,5 @@
 import Bytes
+import Glibc
 import Logging
 import NFS
 import RPC
@@ -21,7 +22,11 @@ import WireSamples
         return mix
     }
 
-    @Test(arguments: 1...8 as ClosedRange<UInt64>) func nobodyHoldsWhatAnotherHolds(_ seed: UInt64) throws {
+    /// PROXYFS_LOCK_SEEDS: how many instead, for a longer look.
+    static let seeds: ClosedRange<UInt64> =
+        1...(getenv("PROXYFS_LOCK_SEEDS").flatMap { UInt64(String(cString: $0)) } ?? 8)
+
+    @Test(arguments: seeds) func nobodyHoldsWhatAnotherHolds(_ seed: UInt64) throws {
         let simulation = Simulation(seed: seed, faults: Self.mix())
         var random = WireSamples.SeededRandom(seed)
         let book = LockBook()
@@ -274,6 +279,8 @@ private final class LockingHost: RPCProgram, @unchecked Sendable {
 
     private func holds(_ process: LockingProcess) {
         process.state = .holds
+        // Called back: the request is answered, whatever becomes of its own answer. What is pending from here on is an unlock.
+        process.pending = nil
         book.takes(process, process.range)
     }
 

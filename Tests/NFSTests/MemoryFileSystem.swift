@@ -38,6 +38,10 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         var tokens: [RequestToken?] = []
         var clock: Int64 = 1_000_000_000_000
         var settings: [[UInt8]: [UInt8]] = [:]
+        /// Changes of settings wait; those that were made, in their order.
+        var isSettingHeld = false
+        var settingsWaiting = 0
+        var settingsMade: [String] = []
         var lists: [UInt64: ACL] = [:]
     }
 
@@ -127,6 +131,13 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         }
     }
 
+    func setGroup(_ name: String, _ gid: UInt32) {
+        with { state in
+            let entry = state.nodes[1]?.entries.first { $0.name == Array(name.utf8) }
+            if let entry { state.nodes[entry.file]?.attributes.gid = gid }
+        }
+    }
+
     // MARK: Settings and lists
 
     func setting(_ request: Request, _ name: UnsafeRawBufferPointer) -> Attempt<[UInt8]?> {
@@ -136,7 +147,19 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
     func setSetting(
         _ request: Request, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?
     ) -> Attempt<Void> {
-        run(isChange: true, request) { state throws(FileError) in state.settings[Array(name)] = value.map { Array($0) }
+        let isHeld = with { state in
+            if state.isSettingHeld { state.settingsWaiting += 1 }
+            return state.isSettingHeld
+        }
+        if isHeld {
+            return .lacks(
+                Lack { [self] () async throws(FileError) in
+                    while with({ $0.isSettingHeld }) { try? await Task.sleep(nanoseconds: 1_000_000) }
+                })
+        }
+        return run(isChange: true, request) { state throws(FileError) in
+            state.settings[Array(name)] = value.map { Array($0) }
+            state.settingsMade.append((value == nil ? "removed " : "set ") + String(decoding: name, as: UTF8.self))
         }
     }
 
@@ -246,7 +269,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
             attributes.uid = uid
             attributes.gid = gid
             attributes.links = new.type == .directory ? 2 : 1
-            attributes.size = UInt64(new.target.count)
+            attributes.size = UInt64(new.target.count) + new.size
             attributes.major = new.major
             attributes.minor = new.minor
             attributes.modified = new.modified ?? state.clock
@@ -254,6 +277,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
             attributes.changed = state.clock
             let node = Node(attributes, parent: directory.inode)
             node.target = new.target
+            node.data = [UInt8](repeating: 0, count: Int(new.size))
             if case .verified(let verifier) = disposition { node.verifier = verifier }
             state.nodes[inode] = node
             let changed = touched(home, &state) { home in
@@ -333,6 +357,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         run(isChange: true, request) { state throws(FileError) in
             let node = try node(state, file)
             if let time = new.ifChanged, time != node.attributes.changed { throw .notSynchronized }
+            if let acl = new.acl { state.lists[file.inode] = acl }
             return changed(node, &state) { $0.attributes.set(new) }
         }
     }

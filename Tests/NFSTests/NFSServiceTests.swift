@@ -321,10 +321,13 @@ import WireSamples
         let owner = try rig.client(uid: 10, gid: 20)
         let root = try owner.root()
         let file = try owner.made(try owner.create(root, "f", .guarded(NFS3SetAttributes(mode: 0o751))))
-        func access(_ client: NFSClient, _ handle: NFS3Handle) throws -> NFS3.Access? {
-            let arguments = NFS3AccessArguments(
-                object: client.handle(handle.bytes), access: NFS3.Access(rawValue: 0x3f))
-            return try client.call(.access, .access(arguments), NFS3Results.Access.self).success?.access
+        func access(
+            _ client: NFSClient, _ handle: NFS3Handle, _ asked: NFS3.Access = NFS3.Access(rawValue: 0x3f)
+        ) throws -> NFS3.Access? {
+            let arguments = NFS3AccessArguments(object: client.handle(handle.bytes), access: asked)
+            let found = try client.call(.access, .access(arguments), NFS3Results.Access.self).success
+            #expect(try found?.attributes == client.attributes(client.handle(handle.bytes)).success)
+            return found?.access
         }
         #expect(try access(owner, file) == [.read, .modify, .extend, .execute])
         #expect(try access(try rig.client(uid: 11, gid: 20), file) == [.read, .execute])
@@ -332,6 +335,13 @@ import WireSamples
         #expect(try access(try rig.client(uid: 11, gid: 1), file) == [.execute])
         #expect(try access(try rig.client(), file) == [.read, .modify, .extend, .execute])
         #expect(try access(owner, root) == [.read, .lookup, .modify, .extend, .delete])
+        // What was not asked is not answered, nor what is no right.
+        for bit in 0..<8 as Range<UInt32> {
+            let asked = NFS3.Access(rawValue: 1 << bit)
+            #expect(try access(owner, file, asked) == asked.intersection([.read, .modify, .extend, .execute]))
+            #expect(
+                try access(owner, root, asked) == asked.intersection([.read, .lookup, .modify, .extend, .delete]))
+        }
         // Who may look names up may not list them.
         let hidden = try owner.made(try owner.makeDirectory(root, "hidden"))
         #expect(try owner.set(hidden, NFS3SetAttributes(mode: 0o711)).status == .ok)
@@ -398,6 +408,12 @@ import WireSamples
         let other = try rig.client(uid: 9, gid: 9)
         #expect(try other.create(other.handle(root.bytes), "f").status == .ok)
         #expect(rig.files.with { $0.words } == [.store])
+        // The same for data, whichever way it comes.
+        let file = try other.made(try other.create(other.handle(root.bytes), "g"))
+        #expect(try other.write(file, 0, [1], .fileSync).status == .ok)
+        let commit = NFS3Request.commit(NFS3CommitArguments(file: file, offset: 0, count: 0))
+        #expect(try other.call(.commit, commit, NFS3Results.Commit.self).status == .ok)
+        #expect(rig.files.with { $0.words } == [.store, .store, .store, .store])
         let plain = try Rig()
         let anybody = try plain.client()
         #expect(try anybody.create(try anybody.root(), "f").status == .ok)
@@ -505,7 +521,13 @@ import WireSamples
             ).success)
         #expect(information.readMax == 1 << 20 && information.writeMax == 1 << 20)
         #expect(information.properties.rawValue == 0x1b)
+        // What offsets with a sign reach, as this file system says no other limit.
         #expect(information.fileSizeMax == UInt64(Int64.max))
+        #expect(information.readPreferred == 1 << 20 && information.readMultiple == 4096)
+        #expect(information.writePreferred == 1 << 20 && information.writeMultiple == 4096)
+        #expect(information.directoryPreferred == 32 << 10)
+        #expect(information.timeDelta == NFS3Time(seconds: 0, nanoseconds: 1))
+        #expect(try information.attributes == client.attributes(root).success)
         let paths = try #require(
             try client.call(.pathConfiguration, .pathConfiguration(root), NFS3Results.PathConfiguration.self).success)
         #expect(paths.nameMax == 255 && paths.refusesLongNames && !paths.ignoresCase && paths.preservesCase)
@@ -513,7 +535,11 @@ import WireSamples
             try client.call(
                 .fileSystemStatistics, .fileSystemStatistics(root), NFS3Results.FileSystemStatistics.self
             ).success)
-        #expect(space.bytes == 1 << 40 && space.bytesFree == 1 << 39 && space.filesAvailable == 1 << 19)
+        #expect(paths.linksMax == 65_000 && paths.restrictsOwners)
+        #expect(try paths.attributes == client.attributes(root).success)
+        #expect(space.bytes == 1 << 40 && space.bytesFree == 1 << 39 && space.bytesAvailable == 1 << 39)
+        #expect(space.files == 1 << 20 && space.filesFree == 1 << 19 && space.filesAvailable == 1 << 19)
+        #expect(try space.invariantSeconds == 0 && space.attributes == client.attributes(root).success)
     }
 
     /// Every procedure once more over a file system that has nothing in memory.

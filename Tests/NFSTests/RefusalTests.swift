@@ -179,7 +179,7 @@ import Testing
     @Test func quotas() throws {
         try Refusals.run { book in
             let volume = book.server.volume
-            let record = QuotaRecord(subject: .volume, limit: QuotaLimit(hardBytes: 40, hardFiles: 8))
+            let record = QuotaRecord(subject: .volume, limit: QuotaLimit(hardBytes: 40, hardFiles: 10))
             volume.setQuotas([record], loop: book.host.loop)
             while volume.quota(.volume)?.isCounted != true { await book.host.loop.sleep(nanoseconds: 1_000_000) }
             let bytes = [UInt8](repeating: 1, count: 64)
@@ -189,6 +189,20 @@ import Testing
             try await book.expect(
                 "a size", .setAttributes(book.setting(book.file, NFS3SetAttributes(size: 1 << 20))), [.quota])
             for request in book.makings(book.root, "x") { try await book.expect("files", request, [.quota]) }
+            // Nothing of a change that is refused is done: no mode, no list, no owner, and no file without its length.
+            let more = QuotaRecord(subject: .volume, limit: QuotaLimit(hardBytes: 40, hardFiles: 100))
+            volume.setQuotas([more], loop: book.host.loop)
+            while volume.quota(.volume)?.isCounted != true { await book.host.loop.sleep(nanoseconds: 1_000_000) }
+            let long = NFS3SetAttributes(mode: 0o600, size: 1 << 20)
+            for file in [book.file, book.listed] {
+                try await book.expect("a mode and a size", .setAttributes(book.setting(file, long)), [.quota])
+            }
+            for how in [NFS3CreateHow.unchecked(long), .guarded(long)] {
+                let making = NFS3CreateArguments(place: book.name(book.root, "x"), how: how)
+                try await book.expect("a file with a length", .create(making), [.quota])
+            }
+            book.uid = 1001
+            try await book.expect("bytes for a program", .write(book.writing(book.lent, bytes)), [.quota])
         }
     }
 
@@ -234,6 +248,9 @@ private final class Refusals: @unchecked Sendable {
     /// Everybody's, sticky, with a file of root's.
     private(set) var free: [UInt8] = []
     private(set) var gone: [UInt8] = []
+    /// Everybody's, with the set-user-ID bit; a file with a list.
+    private(set) var lent: [UInt8] = []
+    private(set) var listed: [UInt8] = []
     private var xid: UInt32 = 0
     private var before: [String] = []
 
@@ -289,10 +306,23 @@ private final class Refusals: @unchecked Sendable {
             .symlink(
                 NFS3SymlinkArguments(
                     place: name(root, "link"), attributes: NFS3SetAttributes(), target: keep(Array("file".utf8)))))
+        lent = try await file(root, "lent", mode: 0o4777)
+        listed = try await file(root, "listed", mode: 0o644)
+        try list("listed")
         gone = try await file(root, "gone", mode: 0o644)
         _ = try await call(message(.remove(name(root, "gone"))))
         _ = try await call(message(.write(writing(self.file, Array("0123456789".utf8), stability: .fileSync))))
         before = try await state()
+    }
+
+    private func list(_ name: String) throws {
+        let volume = server.volume
+        let caller = Caller(.root, Request(reader: host.loop.index, now: world.clock.wall()))
+        let list = PosixACL(owner: 6, users: [PosixACL.Named(id: 1001, digit: 6)], group: 4, mask: 6, other: 4)
+        guard
+            case .done(let found, _) = Array(name.utf8).withUnsafeBytes({ volume.lookup(caller, in: volume.root, $0) }),
+            case .done = volume.setPosixACL(caller, found.file, access: .list(list), passedOn: .unchanged)
+        else { throw NFS3Status.serverFault }
     }
 
     private func makeReadOnly() {
@@ -440,7 +470,40 @@ private final class Refusals: @unchecked Sendable {
             reply.status == .success && statuses.contains { $0.rawValue == status },
             "\(what), \(procedure): \(reply.status) \(NFS3Status(rawValue: status).map { "\($0)" } ?? "?")",
             sourceLocation: sourceLocation)
+        if status != 0 {
+            // What was refused has changed nothing: before and after are one, and there wherever the handle leads to a file.
+            let isFile = status != NFS3Status.badHandle.rawValue && status != NFS3Status.stale.rawValue
+            for weak in try weakData(request, reply) {
+                let after = weak.after.map {
+                    NFS3WeakAttributes(size: $0.size, modified: $0.modified, changed: $0.changed)
+                }
+                #expect(weak.before == after && (after != nil || !isFile), "\(what), \(procedure)")
+            }
+        }
         try await unchanged("\(what), \(procedure)", sourceLocation: sourceLocation)
+    }
+
+    /// Of a failure, in the order of its results.
+    private func weakData(_ request: NFS3Request, _ reply: RPCReply) throws -> [NFS3WeakData] {
+        func failure<Success, Failure>(_ type: NFS3Result<Success, Failure>.Type) throws -> Failure {
+            guard case .failed(_, let failure) = try host.results(reply, type) else { throw NFS3Status.ok }
+            return failure
+        }
+        switch request {
+        case .setAttributes: return [try failure(NFS3Results.SetAttributes.self)]
+        case .write: return [try failure(NFS3Results.Write.self)]
+        case .commit: return [try failure(NFS3Results.Commit.self)]
+        case .create, .makeDirectory, .symlink, .makeNode: return [try failure(NFS3Results.Create.self)]
+        case .remove, .removeDirectory: return [try failure(NFS3Results.Remove.self)]
+        case .rename:
+            let both = try failure(NFS3Results.Rename.self)
+            // One of the two may be the handle that is none.
+            return [both.from, both.to].filter { $0.after != nil || $0.before != nil }
+        case .link: return [try failure(NFS3Results.Link.self).directory].filter { $0.after != nil || $0.before != nil }
+        case .null, .getAttributes, .lookup, .access, .readLink, .read, .readDirectory, .readDirectoryPlus,
+            .fileSystemStatistics, .fileSystemInformation, .pathConfiguration:
+            return []
+        }
     }
 
     func expectGarbage(_ what: String, _ request: NFS3Request) async throws {

@@ -77,6 +77,7 @@ final class NFSClient: @unchecked Sendable {
         return UnsafeRawBufferPointer(copy)
     }
 
+    func keepBytes(_ bytes: [UInt8]) -> UnsafeRawBufferPointer { keep(bytes) }
     func keep(_ text: String) -> UnsafeRawBufferPointer { keep(Array(text.utf8)) }
     func handle(_ bytes: UnsafeRawBufferPointer) -> NFS3Handle { NFS3Handle(keep(Array(bytes))) }
 

@@ -166,4 +166,91 @@ import WireSamples
         call.credential.flavor = 6
         #expect(words { call.write(into: &$0) }[6] == 6)
     }
+
+    private func fields(_ message: some XDRMessage) -> [UInt32] {
+        let bytes = encoded { message.write(into: &$0) }
+        return stride(from: 0, to: bytes.count, by: 4).map { at in
+            bytes[at..<(at + 4)].reduce(0) { $0 << 8 | UInt32($1) }
+        }
+    }
+
+    /// What two of our own fields changed for each other would not show anywhere else.
+    @Test func fieldsOfResultsAreInTheOrderOfTheSpecification() {
+        func wide(_ low: UInt64) -> UInt64 { low << 32 | low + 1 }
+        let space = NFS3FileSystemStatisticsResults(
+            attributes: nil, bytes: wide(1), bytesFree: wide(3), bytesAvailable: wide(5), files: wide(7),
+            filesFree: wide(9),
+            filesAvailable: wide(11), invariantSeconds: 13)
+        #expect(fields(space) == [0] + Array(1...13))
+        let server = NFS3FileSystemInformationResults(
+            attributes: nil, readMax: 1, readPreferred: 2, readMultiple: 3, writeMax: 4, writePreferred: 5,
+            writeMultiple: 6,
+            directoryPreferred: 7, fileSizeMax: wide(8), timeDelta: NFS3Time(seconds: 10, nanoseconds: 11),
+            properties: NFS3.Properties(rawValue: 12))
+        #expect(fields(server) == [0] + Array(1...12))
+        for place in 0..<4 {
+            let flags = (0..<4).map { $0 == place }
+            let path = NFS3PathConfigurationResults(
+                attributes: nil, linksMax: 8, nameMax: 9, refusesLongNames: flags[0], restrictsOwners: flags[1],
+                ignoresCase: flags[2], preservesCase: flags[3])
+            #expect(fields(path) == [0, 8, 9] + flags.map { $0 ? 1 : 0 })
+        }
+        #expect(NFS3.Properties.hardLinks.rawValue == 1 && NFS3.Properties.symbolicLinks.rawValue == 2)
+        #expect(NFS3.Properties.isHomogeneous.rawValue == 8 && NFS3.Properties.canSetTime.rawValue == 16)
+        let before = NFS3WeakAttributes(
+            size: wide(1), modified: NFS3Time(seconds: 3, nanoseconds: 4), changed: NFS3Time(seconds: 5, nanoseconds: 6)
+        )
+        #expect(fields(NFS3WeakData(before: before)) == [1, 1, 2, 3, 4, 5, 6, 0])
+        let weak = NFS3WeakData(before: before)
+        let written = NFS3WriteResults(file: weak, count: 7, stability: .fileSync, verifier: wide(8))
+        #expect(fields(written) == fields(weak) + [7, 2, 8, 9])
+        #expect(fields(NFS3CommitResults(file: weak, verifier: wide(8))) == fields(weak) + [8, 9])
+        #expect(fields(NFS3RenameResults(from: weak, to: NFS3WeakData())) == fields(weak) + [0, 0])
+        #expect(fields(NFS3LinkResults(attributes: nil, directory: weak)) == [0] + fields(weak))
+        #expect(NFS3.Access.read.rawValue == 1 && NFS3.Access.lookup.rawValue == 2 && NFS3.Access.modify.rawValue == 4)
+        #expect(
+            NFS3.Access.extend.rawValue == 8 && NFS3.Access.delete.rawValue == 16 && NFS3.Access.execute.rawValue == 32)
+    }
+
+    @Test func fieldsOfArgumentsAreInTheOrderOfTheSpecification() {
+        func named(_ bytes: [UInt8], _ body: (UnsafeRawBufferPointer) -> Void) { bytes.withUnsafeBytes { body($0) } }
+        let set = NFS3SetAttributes(
+            mode: 2, uid: 3, gid: 4, size: 5 << 32 | 6, accessed: .clientTime(NFS3Time(seconds: 7, nanoseconds: 8)),
+            modified: .clientTime(NFS3Time(seconds: 9, nanoseconds: 10)))
+        #expect(fields(set) == [1, 2, 1, 3, 1, 4, 1, 5, 6, 2, 7, 8, 2, 9, 10])
+        #expect(fields(NFS3SetAttributes(accessed: .serverTime)) == [0, 0, 0, 0, 1, 0])
+        named([1, 2, 3, 4]) { one in
+            named([5, 6, 7, 8]) { two in
+                named([9, 10, 11, 12]) { three in
+                    let (a, b, c): (UInt32, UInt32, UInt32) = (0x0102_0304, 0x0506_0708, 0x090a_0b0c)
+                    let from = NFS3Name(directory: NFS3Handle(one), name: two)
+                    let to = NFS3Name(directory: NFS3Handle(two), name: three)
+                    #expect(fields(NFS3RenameArguments(from: from, to: to)) == [4, a, 4, b, 4, b, 4, c])
+                    #expect(fields(NFS3LinkArguments(file: NFS3Handle(three), place: from)) == [4, c, 4, a, 4, b])
+                    let holder = LockHolder<LockWidth64>(
+                        isExclusive: true, process: 2, owner: one, offset: 3 << 32 | 4, length: 5 << 32 | 6)
+                    #expect(fields(holder) == [1, 2, 4, a, 3, 4, 5, 6])
+                    let share = LockShareArguments(
+                        cookie: one, caller: two, file: three, owner: one, deny: .read, access: .write, isReclaim: true)
+                    #expect(fields(share) == [4, a, 4, b, 4, c, 4, a, 1, 2, 1])
+                    #expect(fields(LockShareResult(cookie: one, status: .granted, sequence: 7)) == [4, a, 0, 7])
+                    let lock = LockDescription<LockWidth64>(
+                        caller: one, file: two, owner: three, process: 1, offset: 0, length: 0)
+                    #expect(fields(lock) == [4, a, 4, b, 4, c, 1, 0, 0, 0, 0])
+                    let caller = MonitorCaller(name: two, program: 1, version: 2, procedure: 3)
+                    #expect(fields(caller) == [4, b, 1, 2, 3])
+                    #expect(fields(MonitorID(name: one, caller: caller)) == [4, a, 4, b, 1, 2, 3])
+                    #expect(fields(MonitorChange(name: one, state: 9)) == [4, a, 9])
+                    #expect(fields(MonitorStatusResult(answer: .failure, state: 5)) == [1, 5])
+                    #expect(fields(QuotaArguments(path: one, uid: 5)) == [4, a, 5])
+                    #expect(fields(QuotaArgumentsV2(path: one, kind: .group, id: 5)) == [4, a, 1, 5])
+                }
+            }
+        }
+        let limits = QuotaLimits(
+            blocksHard: 3, blocksSoft: 4, blocks: 5, filesHard: 6, filesSoft: 7, files: 8, blocksTime: 9, filesTime: 10)
+        #expect(
+            fields(QuotaResult.ok(QuotaReport(blockSize: 2, isActive: true, limits: limits))) == [1, 2, 1]
+                + Array(3...10))
+    }
 }

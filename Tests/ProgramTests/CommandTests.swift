@@ -530,6 +530,95 @@ import Testing
         return try results(port, 1, arguments).prefix(4).reduce(0) { $0 << 8 | Int($1) }
     }
 
+    /// A client that mounts, locks, and goes on after the server was killed.
+    @Test func clientsLocksAndCallsAreShown() async throws {
+        let folder = try Folder()
+        let port = try freePort()
+        func serve() async throws -> Program {
+            let server = try Program(
+                [
+                    "serve", "--nfs-port", "\(port)", "--admin-port", "\(try freePort())", "--smb-port", "0",
+                    "--http-port", "0",
+                ], in: folder)
+            #expect(await server.isReady(), "\(server.err)")
+            return server
+        }
+        func show(_ what: String) async throws -> Any {
+            let run = try Program(["nfs", what, "--json"], in: folder)
+            #expect(await run.status() == 0, "\(run.err)")
+            return try JSONSerialization.jsonObject(with: Data(run.out.utf8))
+        }
+        func rows(_ what: String) async throws -> [[String: Any]] {
+            try #require(try await show(what) as? [[String: Any]])
+        }
+        func call(_ peer: RPCPeer, _ program: UInt32, _ version: UInt32, _ procedure: UInt32, _ arguments: [UInt8])
+            -> [UInt8]
+        {
+            var message = RPCMessage(program, version, procedure, xid: procedure + program, arguments)
+            message.sign(uid: 0, gid: 0)
+            return peer.call(message)?.results ?? []
+        }
+        func opaque(_ bytes: [UInt8]) -> [UInt8] { encoded { writer in bytes.withUnsafeBytes { writer.opaque($0) } } }
+        func words(_ numbers: [UInt32]) -> [UInt8] {
+            encoded { writer in for number in numbers { writer.u32(number) } }
+        }
+        func handle(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
+            let count = bytes.prefix(4).reduce(0) { $0 << 8 | Int($1) }
+            return Array(bytes.dropFirst(4).prefix(count))
+        }
+
+        let server = try await serve()
+        #expect(try await rows("clients").isEmpty)
+        #expect(try await rows("locks").isEmpty)
+        let peer = try RPCPeer(.loopback(port: port))
+        let root = handle(call(peer, 100_005, 3, 1, opaque(Array("/default".utf8))).dropFirst(4))
+        #expect(root.count > 20)
+        // CREATE, unchecked, with no attributes.
+        let create = opaque(root) + opaque(Array("f".utf8)) + words([0, 0, 0, 0, 0, 0, 0])
+        let file = handle(call(peer, 100_003, 3, 8, create).dropFirst(8))
+        #expect(file.count == root.count)
+        // NLM4_LOCK of bytes 5 to 14 by process 77.
+        let lock =
+            opaque([1]) + words([0, 1]) + opaque(Array("one".utf8)) + opaque(file) + opaque([9]) + words([77])
+            + words([0, 5, 0, 10, 0, 0])
+        #expect(call(peer, 100_021, 4, 2, lock) == opaque([1]) + words([0]))
+        let clients = try await rows("clients")
+        #expect(clients.count == 1)
+        let client = try #require(clients.first)
+        #expect(client["address"] as? String == "127.0.0.1" && client["connections"] as? Int == 1)
+        #expect(client["mounts"] as? [String] == ["/default"] && client["lock_name"] as? String == "one")
+        #expect(client["locks"] as? Int == 1)
+        let locks = try await rows("locks")
+        #expect(locks.count == 1)
+        let held = try #require(locks.first)
+        #expect(held["address"] as? String == "127.0.0.1" && held["name"] as? String == "one")
+        #expect(held["process"] as? Int == 77 && held["mode"] as? String == "write")
+        #expect(held["first"] as? Int == 5 && held["last"] as? Int == 14)
+        var stats = try #require(try await show("stats") as? [String: Any])
+        #expect(stats["calls"] as? Int == 3 && stats["refused"] as? Int == 0 && stats["dropped"] as? Int == 0)
+        #expect(stats["clients"] as? Int == 1 && stats["locks"] as? Int == 1 && stats["waiting"] as? Int == 0)
+        #expect(stats["grace"] as? Bool == false)
+        _ = call(peer, 100_003, 3, 99, [])
+        stats = try #require(try await show("stats") as? [String: Any])
+        #expect(stats["calls"] as? Int == 4 && stats["refused"] as? Int == 1)
+        // As a table, too.
+        let table = try Program(["nfs", "clients"], in: folder)
+        #expect(await table.status() == 0 && table.out.contains("CONNECTIONS") && table.out.contains("/default"))
+
+        server.signal(SIGKILL)
+        _ = await server.status()
+        let next = try await serve()
+        let again = try RPCPeer(.loopback(port: port))
+        #expect(call(again, 100_003, 3, 1, opaque(file)).prefix(4) == [0, 0, 0, 0])
+        // He says nothing anew, and is shown all the same; his lock is his to claim.
+        let known = try #require(try await rows("clients").first)
+        #expect(
+            known["connections"] as? Int == 1 && known["locks"] as? Int == 0 && known["lock_name"] as? String == "one")
+        #expect(try #require(try await show("stats") as? [String: Any])["grace"] as? Bool == true)
+        next.signal(SIGTERM)
+        #expect(await next.status() == 0)
+    }
+
     @Test func changesReachClientsAtOnce() async throws {
         let folder = try Folder()
         let port = try freePort()

@@ -37,6 +37,8 @@ import Testing
 
     @Test func othersAreServedBesideTenThousand() async throws {
         let count = connectionsMax()
+        // Who has to run them with fewer open files says so.
+        if getenv("PROXYFS_SMALL_CROWD") == nil { #expect(count == Self.count, "the limit of open files is too low") }
         let rig = try Rig(loops: 2) { $0.recordPatience = 500_000_000 }
         let good = try rig.peer()
         #expect(good.call(message(TestProgram.Procedure.null))?.status == .success)

@@ -7,10 +7,20 @@ import Testing
 
 /// A mechanism without secrets: a signature is a sum, encryption turns bits.
 private final class ToyContext: GSSContext {
+    /// That it makes until it is at its end.
+    private let signatures: Mutex<Int>
+
+    init(signatures: Int = .max) { self.signatures = Mutex(signatures) }
+
     func verifies(_ message: UnsafeRawBufferPointer, _ signature: UnsafeRawBufferPointer) -> Bool {
         Array(signature) == Self.sum(Array(message))
     }
     func sign(_ message: UnsafeRawBufferPointer, into place: UnsafeMutableRawBufferPointer) -> Int? {
+        let mayGoOn = signatures.withLock { left in
+            left -= 1
+            return left >= 0
+        }
+        guard mayGoOn else { return nil }
         place.copyBytes(from: Self.sum(Array(message)))
         return 4
     }
@@ -34,8 +44,9 @@ private final class ToyContext: GSSContext {
 private final class ToyHandshake: GSSHandshake {
     private let rest = Mutex<Int?>(nil)
     private let lifetime: UInt64
+    private let signatures: Int
 
-    init(lifetime: UInt64) { self.lifetime = lifetime }
+    init(lifetime: UInt64, signatures: Int = .max) { (self.lifetime, self.signatures) = (lifetime, signatures) }
 
     func step(_ token: UnsafeRawBufferPointer) -> GSSStep {
         guard let first = token.first, first > 0 else { return .failed(major: 0x0009_0000, minor: 5, token: [9]) }
@@ -44,17 +55,20 @@ private final class ToyHandshake: GSSHandshake {
             return rest ?? 0
         }
         guard rest == 0 else { return .continues(token: [UInt8(rest)]) }
-        return .complete(ToyContext(), principal: "toy@REALM", lifetimeNanoseconds: lifetime, token: [])
+        return .complete(
+            ToyContext(signatures: signatures), principal: "toy@REALM", lifetimeNanoseconds: lifetime, token: [])
     }
 }
 
 @Suite(.serialized) struct GSSTests {
-    private func rig(lifetime: UInt64 = 3_600_000_000_000) throws -> (Rig, GSSFlavor, World) {
+    private func rig(
+        lifetime: UInt64 = 3_600_000_000_000, signatures: Int = .max
+    ) throws -> (Rig, GSSFlavor, World) {
         let world = try World.real(disk: try RealDisk(path: "/tmp"), loops: 1, blockingThreads: 1)
         let flavor = GSSFlavor(
             flavors: [1001, 1002, 1003], pool: world.blocking, clock: world.clock, random: world.random
         ) {
-            ToyHandshake(lifetime: lifetime)
+            ToyHandshake(lifetime: lifetime, signatures: signatures)
         }
         return (try Rig(flavors: [flavor]), flavor, world)
     }
@@ -132,6 +146,31 @@ private final class ToyHandshake: GSSHandshake {
         #expect(peer.call(call(0, .destroy, next.handle, 1))?.status == .success)
         #expect(flavor.contexts == 0)
         #expect(peer.call(call(0, .destroy, next.handle, 2))?.status == .authError(.gssCredentialProblem))
+    }
+
+    /// An answer without a signature is nobody's, so there is none that looks like one.
+    @Test func aContextThatCanSignNoMoreSaysSo() throws {
+        let (rig, _, world) = try rig(signatures: 1)
+        defer { world.stop() }
+        let peer = try rig.peer()
+        let made = try begin(peer, .begin, [], 1)
+        for (index, service) in GSS.Service.allCases.enumerated() {
+            let sequence = UInt32(index + 1)
+            let plain = encoded { $0.u32(sequence) }
+            let arguments: [UInt8] =
+                switch service {
+                case .none: []
+                case .integrity: opaque(plain) + opaque(ToyContext.sum(plain))
+                case .privacy: opaque(plain.map { $0 ^ 0x5a })
+                }
+            for procedure in [TestProgram.Procedure.null, 99] {
+                let number = sequence + (procedure == 99 ? 10 : 0)
+                let whole = procedure == 99 && service != .none ? [] : arguments
+                let asked = call(procedure, .data, made.handle, number, service, whole)
+                let reply = try #require(peer.call(asked))
+                #expect(reply.status == .authError(.gssContextProblem) && reply.verifier.isEmpty, "\(service)")
+            }
+        }
     }
 
     @Test func thereAreNotTooMany() {

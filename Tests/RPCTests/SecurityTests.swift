@@ -52,18 +52,21 @@ private final class ToyProtection: CallProtection {
         wrapsResults = wraps
     }
 
-    func unwrap(
-        _ arguments: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void
-    ) throws(AuthError) {
-        guard wrapsResults else { return body(arguments) }
-        guard arguments.count >= 4, arguments.loadUnaligned(as: UInt32.self).bigEndian == sequence else {
-            throw .gssContextProblem
+    func unwrap(_ arguments: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) -> Bool {
+        guard wrapsResults else {
+            body(arguments)
+            return true
         }
+        guard arguments.count >= 4, arguments.loadUnaligned(as: UInt32.self).bigEndian == sequence else { return false }
         Array(arguments.dropFirst(4)).map { $0 ^ 0x5a }.withUnsafeBytes { body($0) }
+        return true
     }
 
-    func writeVerifier(into writer: inout Writer) {
-        Authenticator(flavor: ToyFlavor.number, body: UnsafeRawBufferPointer(start: nil, count: 0)).write(into: &writer)
+    /// Numbers from 900 on can not be signed.
+    func withVerifier(_ body: (Authenticator) -> Void) -> Bool {
+        guard sequence < 900 else { return false }
+        encoded { $0.u32(sequence) }.withUnsafeBytes { body(Authenticator(flavor: ToyFlavor.number, body: $0)) }
+        return true
     }
 
     func wrap(_ results: UnsafeRawBufferPointer, into writer: inout Writer) {
@@ -75,9 +78,9 @@ private final class ToyProtection: CallProtection {
 @Suite(.serialized) struct SecurityTests {
     private func call(
         _ procedure: UInt32, _ sequence: UInt32, service: UInt32, kind: UInt32 = 0, sums: Bool = true,
-        _ arguments: [UInt8] = []
+        program: UInt32 = TestProgram.number, version: UInt32 = 3, _ arguments: [UInt8] = []
     ) -> RPCMessage {
-        var call = message(procedure, xid: sequence, arguments)
+        var call = RPCMessage(program, version, procedure, xid: sequence, arguments)
         call.flavor = ToyFlavor.number
         call.credential = encoded { for number in [kind, sequence, service] { $0.u32(number) } }
         if service == 2 { call.arguments = encoded { $0.u32(sequence) } + arguments.map { $0 ^ 0x5a } }
@@ -120,9 +123,39 @@ private final class ToyProtection: CallProtection {
         #expect(peer.call(call(0, 3, service: 1, sums: false))?.status == .authError(.gssCredentialProblem))
         var broken = call(0, 4, service: 2)
         broken.arguments[3] ^= 1
-        #expect(peer.call(broken)?.status == .authError(.gssContextProblem))
-        // Errors of the program are answered like all others.
-        #expect(peer.call(call(99, 5, service: 2))?.status == .procedureUnavailable)
-        #expect(rig.program.calls.load(ordering: .relaxed) == 3)
+        // The caller is who he says, so this is no matter of his context (RFC 2203 5.3.3.4.2).
+        let refused = try #require(peer.call(broken))
+        #expect(refused.status == .garbageArguments && refused.verifier == [0, 0, 0, 4])
+        #expect(rig.program.calls.load(ordering: .relaxed) == 2)
     }
+
+    /// Errors too: a client drops an answer that is not signed as somebody else's, and waits for the true one.
+    @Test func everyAnswerToACallThatWasAcceptedIsSigned() throws {
+        let rig = try Rig(flavors: [ToyFlavor()])
+        let peer = try rig.peer()
+        for service: UInt32 in [1, 2] {
+            let first = service * 10
+            let unknown = try #require(peer.call(call(99, first, service: service)))
+            #expect(unknown.status == .procedureUnavailable && unknown.verifier == [0, 0, 0, UInt8(first)])
+            for (program, version) in [(TestProgram.number, 99), (77, 1)] as [(UInt32, UInt32)] {
+                let sequence = first + (program == 77 ? 2 : 1)
+                let reply = try #require(
+                    peer.call(call(0, sequence, service: service, program: program, version: version)))
+                let isRight = program == 77 ? reply.status == .programUnavailable : reply.status.isMismatch
+                #expect(isRight && reply.verifier == [0, 0, 0, UInt8(sequence)])
+            }
+        }
+        // Who can sign nothing any more says so, in words that need no signature: results are not sent without one.
+        for service: UInt32 in [1, 2] {
+            for procedure in [TestProgram.Procedure.echo, TestProgram.Procedure.later, 99] {
+                let sequence = 900 + service * 10 + min(procedure, 9)
+                let reply = try #require(peer.call(call(procedure, sequence, service: service, opaque([1, 2]))))
+                #expect(reply.status == .authError(.gssContextProblem) && reply.results.isEmpty)
+            }
+        }
+    }
+}
+
+extension ReplyStatus {
+    fileprivate var isMismatch: Bool { if case .programMismatch = self { true } else { false } }
 }

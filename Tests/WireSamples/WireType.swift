@@ -13,14 +13,29 @@ public struct WireType: Sendable {
         roundTrip = { bytes throws(BytesError) in
             var reader = Reader(bytes)
             let message = try Message(reading: &reader)
-            // What was read is at most as long as what it was read from.
-            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 8)
-            defer { memory.deallocate() }
-            var writer = Writer(memory)
-            message.write(into: &writer)
-            precondition(!writer.overflowed, "a message is written longer than it was read")
-            return (reader.position, [UInt8](writer.written))
+            return (reader.position, Self.written(bytes.count) { message.write(into: &$0) })
         }
+    }
+
+    /// A call's header is refused in words of its own.
+    private init(call name: String) {
+        self.name = name
+        roundTrip = { bytes throws(BytesError) in
+            var reader = Reader(bytes)
+            let header: CallHeader
+            do throws(CallFault) { header = try CallHeader(reading: &reader) } catch { throw .malformed }
+            return (reader.position, Self.written(bytes.count) { header.write(into: &$0) })
+        }
+    }
+
+    /// What was read is at most as long as what it was read from.
+    private static func written(_ capacity: Int, _ write: (inout Writer) -> Void) -> [UInt8] {
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 8)
+        defer { memory.deallocate() }
+        var writer = Writer(memory)
+        write(&writer)
+        precondition(!writer.overflowed, "a message is written longer than it was read")
+        return [UInt8](writer.written)
     }
 
     /// All that go over the wire, by the names in Protocols/*.x and in libtirpc.
@@ -95,12 +110,13 @@ public struct WireType: Sendable {
         WireType("authunix_parms", SystemCredential.self),
         WireType("rpc_msg_reply", ReplyHeader.self),
         WireType("opaque_auth", Authenticator.self),
+        WireType(call: "rpc_msg_call"),
+        WireType("rpc_gss_cred", GSSCredential.self),
+        WireType("rpc_gss_init_res", GSSInitResult.self),
     ]
 
     /// What libtirpc has no routine for that others may call.
     public static let ours: [WireType] = [
-        WireType("rpc_gss_cred_t", GSSCredential.self),
-        WireType("rpc_gss_init_res", GSSInitResult.self),
         WireType("rpc_gss_integ_data", GSSSignedData.self),
         WireType("rpc_gss_priv_data", GSSEncryptedData.self),
         WireType("rpc_gss_data_t", GSSNumberedData.self),

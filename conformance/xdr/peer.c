@@ -1,6 +1,8 @@
 /* Reads samples from standard input: a type's name, and bytes that our encoder made. Each is decoded and encoded again by
  * libtirpc's XDR with what rpcgen makes of Protocols/*.x: all bytes must be taken, and the same must come out. */
+#include <gssapi/gssapi.h>
 #include <rpc/rpc.h>
+#include <rpc/auth_gss.h>
 #include <rpc/auth_unix.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +127,9 @@ static struct type types[] = {
     {"authunix_parms", (xdrproc_t)authunix, sizeof(struct authunix_parms), 0},
     {"rpc_msg_reply", (xdrproc_t)reply, sizeof(struct rpc_msg), 0},
     {"opaque_auth", (xdrproc_t)xdr_opaque_auth, sizeof(struct opaque_auth), 0},
+    {"rpc_msg_call", (xdrproc_t)xdr_callmsg, sizeof(struct rpc_msg), 0},
+    {"rpc_gss_cred", (xdrproc_t)xdr_rpc_gss_cred, sizeof(struct rpc_gss_cred), 0},
+    {"rpc_gss_init_res", (xdrproc_t)xdr_rpc_gss_init_res, sizeof(struct rpc_gss_init_res), 0},
 };
 enum { TYPES = sizeof types / sizeof *types };
 
@@ -142,7 +147,8 @@ int main(void) {
     unsigned head[2];
     while (read_all(head, sizeof head)) {
         char name[64] = "";
-        unsigned char *bytes = malloc(head[1] + 4), *again = malloc(head[1] + 64);
+        /* libtirpc leaves the filling behind a credential as it finds it. */
+        unsigned char *bytes = malloc(head[1] + 4), *again = calloc(1, head[1] + 64);
         if (head[0] >= sizeof name || !read_all(name, head[0]) || !read_all(bytes, head[1])) {
             fprintf(stderr, "samples are cut short\n");
             return 1;

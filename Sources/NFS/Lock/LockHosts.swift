@@ -89,6 +89,15 @@ struct LockHosts {
     }
 
     mutating func recorded(_ host: UInt64, in volume: UInt64) { hosts[host]?.volumes.insert(volume) }
+    mutating func unrecorded(_ host: UInt64, in volume: UInt64) { hosts[host]?.volumes.remove(volume) }
+    func isRecorded(_ host: UInt64, in volume: UInt64) -> Bool { hosts[host]?.volumes.contains(volume) ?? false }
+
+    /// Who knows what becomes of the records in volumes that are not here any more.
+    mutating func forget(volumesBut here: Set<UInt64>) {
+        for (number, host) in hosts where !host.volumes.isSubset(of: here) {
+            hosts[number]?.volumes.formIntersection(here)
+        }
+    }
 
     /// Remembers who an owner is, for those who ask who is in the way. False: too many hold locks.
     mutating func enter(

@@ -26,6 +26,7 @@ public final class LockService: RPCProgram {
         self.monitor = monitor
         self.logger = logger
         monitor.forgets = { [weak self] host in self?.forget(host) }
+        monitor.holdsMore = { [weak self] host in self?.shares.withLock { $0.holds(host: host) } ?? false }
     }
 
     var locks: ServerLocks { context.volumes.locks }
@@ -185,7 +186,8 @@ public final class LockService: RPCProgram {
             }
         }
         let owner: LockOwner
-        switch monitor.admit(work, place, isMonitored: work.procedure != .lockUnmonitored) {
+        let isMonitored = work.procedure != .lockUnmonitored
+        switch monitor.admit(work, place, isMonitored: isMonitored) {
         case .done(let found, _): owner = found
         case .refused(let error): return .refused(error)
         case .lacks(let lack): return .lacks(lack)
@@ -207,9 +209,18 @@ public final class LockService: RPCProgram {
         case .refused(let error): return .refused(error)
         case .lacks(let lack): return .lacks(lack)
         case .done(.granted, _):
+            // Its record may have been removed since it was looked for, because the host held nothing: then it is not granted.
+            if isMonitored, let lack = monitor.recording(owner.client, place.volume) {
+                _ = place.volume.unlock(place.file, request.range, owner)
+                return .lacks(lack)
+            }
             monitor.withGrants { $0.answered(key) }
             return .done(LockReply(.granted), number: 0)
         case .done(.waits(let wait), _):
+            if isMonitored, let lack = monitor.recording(owner.client, place.volume) {
+                if !place.volume.cancelLock(wait) { _ = place.volume.unlock(place.file, request.range, owner) }
+                return .lacks(lack)
+            }
             // Its outcome comes by this loop, so not before this.
             monitor.withGrants { $0.waits(wait, key, request, isMessage: work.procedure == .lockMessage) }
             return .done(LockReply(.blocked), number: 0)

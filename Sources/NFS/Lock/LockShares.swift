@@ -24,6 +24,8 @@ struct LockShares {
     mutating func take(_ key: Key) -> Share? { shares.removeValue(forKey: key) }
     mutating func put(_ share: Share, _ key: Key) { shares[key] = share }
 
+    func holds(host: UInt64) -> Bool { shares.keys.contains { $0.owner.client == host } }
+
     mutating func forget(host: UInt64) -> [Share] {
         let gone = shares.filter { $0.key.owner.client == host }
         for key in gone.keys { shares[key] = nil }

@@ -26,12 +26,39 @@ public final class HostMonitor: @unchecked Sendable {
     private let monitored = Guarded(MonitorTable())
     private let ports = Guarded<[Port: UInt16]>([:])
     private let state = Guarded(State())
+    private let turns = Turns()
     /// Everything of a host is to go. Set once, before anything is served.
     @exclusivity(unchecked) var forgets: @Sendable (UInt64) -> Void = { _ in }
+    /// Whether a host holds something beside locks. Set once, too.
+    @exclusivity(unchecked) var holdsMore: @Sendable (UInt64) -> Bool = { _ in false }
 
     private struct Port: Hashable {
         var target: RPCTarget
         var transport: Rpcbind.Transport
+    }
+
+    /// Records of a host are written and removed one after the other, as somebody counts on each. On the client's loop only.
+    private final class Turns: @unchecked Sendable {
+        static let waitingMax = 1024
+        private var queues: [UInt64: (queue: TurnQueue, users: Int)] = [:]
+
+        func enter(_ host: UInt64) async -> Bool {
+            let queue = queues[host]?.queue ?? TurnQueue(waitingMax: Self.waitingMax)
+            queues[host, default: (queue, 0)].users += 1
+            if await queue.enter() { return true }
+            forget(host)
+            return false
+        }
+
+        func leave(_ host: UInt64) {
+            queues[host]?.queue.leave()
+            forget(host)
+        }
+
+        private func forget(_ host: UInt64) {
+            queues[host]?.users -= 1
+            if queues[host]?.users == 0 { queues[host] = nil }
+        }
     }
 
     private struct State {
@@ -68,36 +95,47 @@ public final class HostMonitor: @unchecked Sendable {
     func admit(_ work: LockWork, _ place: NFSPlace, isMonitored: Bool) -> Attempt<LockOwner> {
         let request = work.request
         let locks = volumes.locks
-        let volume = place.volume
-        let entered = hosts.withLock { hosts -> (LockOwner, LockHosts.Host, hasRestarted: Bool)? in
+        let entered = hosts.withLock { hosts -> (LockOwner, hasRestarted: Bool)? in
             guard
-                let number = hosts.enter(request.caller, work.address, work.local, holds: { locks.holds(client: $0) }),
-                let host = hosts.hosts[number]
+                let number = hosts.enter(
+                    request.caller, work.address, work.local, holds: { locks.holds(client: $0) || holdsMore($0) })
             else { return nil }
             let owner = hosts.owner(number, request.process, request.owner)
             guard hosts.enter(owner, request.process, request.owner, holds: { locks.holds($0) }) else { return nil }
-            return (owner, host, hosts.saw(request.state, of: number))
+            return (owner, hosts.saw(request.state, of: number))
         }
-        guard let (owner, host, hasRestarted) = entered else { return .refused(.tooManyLocks) }
+        guard let (owner, hasRestarted) = entered else { return .refused(.tooManyLocks) }
         if hasRestarted { forgets(owner.client) }
-        guard isMonitored, !host.volumes.contains(volume.identity), !volume.isReadOnly else {
-            return .done(owner, number: 0)
+        if isMonitored, let lack = recording(owner.client, place.volume) { return .lacks(lack) }
+        return .done(owner, number: 0)
+    }
+
+    /// What a lock of the host lacks: that it is written down with the volume. Nil: it is, or can not be.
+    func recording(_ host: UInt64, _ volume: Volume) -> Lack? {
+        guard !volume.isReadOnly, !hosts.withLock({ $0.isRecorded(host, in: volume.identity) }) else { return nil }
+        let loop = client.loop
+        return Lack { [self] () async throws(FileError) in
+            let written = loop.task { [self] () async -> FileError? in
+                do throws(FileError) { try await record(host, volume) } catch { return error }
+                return nil
+            }
+            if let error = await written.value { throw error }
         }
-        let (hosts, clock, loop) = (hosts, clock, work.caller.loop)
-        var record = HostRecord(host)
-        record.state = request.state
-        let bytes = record.bytes
-        return .lacks(
-            Lack { () async throws(FileError) in
-                do throws(FileError) {
-                    let settings = VolumeSettings(volume, clock: clock, loop: loop)
-                    try await settings.set(Self.name(of: owner.client), bytes)
-                } catch {
-                    // A file system that keeps nothing beside its files: locks end with the server.
-                    guard error == .notSupported else { throw error }
-                }
-                hosts.withLock { $0.recorded(owner.client, in: volume.identity) }
-            })
+    }
+
+    /// All who need the record at once share one writing. On the client's loop.
+    private func record(_ number: UInt64, _ volume: Volume) async throws(FileError) {
+        guard await turns.enter(number) else { throw .tooManyLocks }
+        defer { turns.leave(number) }
+        guard let host = withHosts({ $0.hosts[number] }), !host.volumes.contains(volume.identity) else { return }
+        do throws(FileError) {
+            let settings = VolumeSettings(volume, clock: clock, loop: client.loop)
+            try await settings.set(Self.name(of: number), HostRecord(host).bytes)
+        } catch {
+            // A file system that keeps nothing beside its files: locks end with the server.
+            guard error == .notSupported else { throw error }
+        }
+        withHosts { $0.recorded(number, in: volume.identity) }
     }
 
     static func name(of host: UInt64) -> String {
@@ -121,13 +159,19 @@ public final class HostMonitor: @unchecked Sendable {
 
     // MARK: Restarts of ours
 
+    /// Whether those who held locks in the volume are known, and may reclaim them. Before that nobody may lock there.
+    public func isAttached(_ volume: UInt64) -> Bool { state.withLock { $0.attached.contains(volume) } }
+
     /// Takes note of the volumes that are served. Of one that is new here, the hosts that held locks in it are told that
-    /// they are gone, and may claim them again. On the client's loop.
+    /// they are gone, and may claim them again; one that was here before and was away is new. On the client's loop.
     public func attach(_ served: [Volume]) async {
-        for volume in served where state.withLock({ !$0.attached.contains(volume.identity) }) {
+        let here = Set(served.map(\.identity))
+        state.withLock { $0.attached.formIntersection(here) }
+        withHosts { $0.forget(volumesBut: here) }
+        for volume in served where !isAttached(volume.identity) {
             do throws(FileError) {
                 let found = try await restore(volume)
-                state.withLock { _ = $0.attached.insert(volume.identity) }
+                defer { state.withLock { _ = $0.attached.insert(volume.identity) } }
                 guard !found.isEmpty else { continue }
                 volumes.locks.beginGrace(nanoseconds: graceNanoseconds, clients: found)
                 logger.info(
@@ -135,7 +179,10 @@ public final class HostMonitor: @unchecked Sendable {
                     [.init("volume", volume.name), .init("clients", found.count)])
                 for host in found { client.loop.task { [self] in await notify(host, volume) } }
             } catch {
-                if error == .notSupported { continue }
+                if error == .notSupported {
+                    state.withLock { _ = $0.attached.insert(volume.identity) }
+                    continue
+                }
                 logger.error(
                     "lock clients of a volume are not known",
                     [.init("volume", volume.name), .init("why", "\(error)")])
@@ -200,20 +247,22 @@ public final class HostMonitor: @unchecked Sendable {
     /// another word of it, need not be told of the next restart.
     private func settle(_ number: UInt64, _ volume: Volume) async {
         await client.loop.sleep(nanoseconds: graceNanoseconds + 1_000_000_000)
-        guard !volumes.locks.holds(client: number), !withGrants({ $0.concerns(host: number) }),
-            volumes[volume.identity] != nil
-        else { return }
-        withHosts { $0.forget(number) }
+        guard !concerns(number), volumes[volume.identity] != nil, await turns.enter(number) else { return }
+        defer { turns.leave(number) }
+        // Who locks from here on finds no record, and waits for its turn to write one; who has just locked is seen here.
+        withHosts { $0.unrecorded(number, in: volume.identity) }
+        guard !concerns(number) else { return withHosts { $0.recorded(number, in: volume.identity) } }
         do throws(FileError) {
             let settings = VolumeSettings(volume, clock: clock, loop: client.loop)
             try await settings.set(Self.name(of: number), nil)
-            // It may have come back meanwhile, and rely on the record that it wrote.
-            if let host = withHosts({ $0.hosts[number] }), host.volumes.contains(volume.identity) {
-                try await settings.set(Self.name(of: number), HostRecord(host).bytes)
-            }
+            if !concerns(number) { withHosts { $0.forget(number) } }
         } catch {
             logger.warning("record of a lock client stays", [.init("volume", volume.name), .init("why", "\(error)")])
         }
+    }
+
+    private func concerns(_ host: UInt64) -> Bool {
+        volumes.locks.holds(client: host) || holdsMore(host) || withGrants { $0.concerns(host: host) }
     }
 
     /// As if this server had crashed: all locks of hosts go, and they are told (X/Open XNFS 11.3.5).

@@ -139,41 +139,59 @@ public final class MountService: RPCProgram {
 
     // MARK: Showing
 
-    /// As many as fit: a list that is cut is of more use than none.
     private func dump(_ results: inout Results) -> Outcome {
-        results.provide(results.inPlaceMax)
-        for entry in mounts.all {
-            let position = results.writer.position
-            results.writer.bool(true)
-            results.writer.opaque(text: entry.host)
-            results.writer.opaque(text: entry.path)
-            guard results.writer.remaining >= 4, !results.writer.overflowed else {
-                results.writer.rewind(to: position)
-                break
-            }
+        list(mounts.all, &results) { entry, writer in
+            writer.opaque(text: entry.host)
+            writer.opaque(text: entry.path)
         }
-        results.writer.bool(false)
-        return .done
     }
 
     private func export(_ results: inout Results) -> Outcome {
-        results.provide(results.inPlaceMax)
-        for export in context.exports.snapshot.exports {
-            let position = results.writer.position
-            results.writer.bool(true)
-            results.writer.opaque(text: export.path)
+        list(context.exports.snapshot.exports, &results) { export, writer in
+            writer.opaque(text: export.path)
             for client in export.clients {
-                results.writer.bool(true)
-                results.writer.opaque(text: client.hosts.description)
+                writer.bool(true)
+                writer.opaque(text: client.hosts.description)
             }
-            results.writer.bool(false)
-            guard results.writer.remaining >= 4, !results.writer.overflowed else {
-                results.writer.rewind(to: position)
+            writer.bool(false)
+        }
+    }
+
+    /// What a list may take: the longest record of ours.
+    static let listBytesMax = NFS3.dataMax
+
+    /// As many as fit: a list that is cut is of more use than none.
+    private func list<Entry>(
+        _ entries: [Entry], _ results: inout Results, _ write: (Entry, inout Writer) -> Void
+    ) -> Outcome {
+        results.provide(results.inPlaceMax)
+        guard !Self.write(entries, into: &results.writer, write), results.takesBlocks else { return .done }
+        results.clear()
+        let block = results.makeBlock(Self.listBytesMax)
+        var writer = Writer(UnsafeMutableRawBufferPointer(rebasing: block.free.prefix(Self.listBytesMax)))
+        _ = Self.write(entries, into: &writer, write)
+        block.count = writer.position
+        results.attach(block, count: block.count)
+        return .done
+    }
+
+    /// False: not all fit.
+    private static func write<Entry>(
+        _ entries: [Entry], into writer: inout Writer, _ write: (Entry, inout Writer) -> Void
+    ) -> Bool {
+        var isWhole = true
+        for entry in entries {
+            let position = writer.position
+            writer.bool(true)
+            write(entry, &writer)
+            guard writer.remaining >= 4, !writer.overflowed else {
+                writer.rewind(to: position)
+                isWhole = false
                 break
             }
         }
-        results.writer.bool(false)
-        return .done
+        writer.bool(false)
+        return isWhole
     }
 }
 

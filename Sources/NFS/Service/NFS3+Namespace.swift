@@ -142,5 +142,6 @@ extension NewFile {
         gid = new.gid
         accessed = new.accessed
         modified = new.modified
+        if type == .file { size = new.size ?? 0 }
     }
 }

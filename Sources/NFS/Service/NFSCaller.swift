@@ -54,26 +54,32 @@ struct NFSCaller {
 
     private func credential(_ client: Export.Client) throws(NFSHalt) -> Credential {
         if client.squash == .all { return client.anonymous }
+        let found: Credential
         switch identity.kind {
         case .anonymous: return client.anonymous
         case .system(let uid, let gid, let groups):
-            if client.squash == .root, uid == 0 || gid == 0 || groups.first == 0 {
-                if uid == 0 { return client.anonymous }
-                return Credential(
-                    uid: uid, gid: gid == 0 ? client.anonymous.gid : gid, groups: groups.filter { $0 != 0 })
-            }
-            // A credential has room for so many; whoever fills it may have more.
-            if groups.count == SystemCredential.groupsMax, let source = context.groups {
-                switch source.groups(of: uid) {
-                case .done(let known?, _): return Credential(uid: uid, gid: gid, groups: known)
-                case .done(nil, _), .refused: break
-                case .lacks(let lack): throw .lacks(lack)
-                }
-            }
-            return Credential(uid: uid, gid: gid, groups: groups)
+            if client.squash == .root, uid == 0 { return client.anonymous }
+            found = Credential(uid: uid, gid: gid, groups: try allGroups(of: uid, groups))
         case .principal(let name):
-            guard let found = context.principals?.credential(of: name) else { return client.anonymous }
-            return client.squash == .root && found.uid == 0 ? client.anonymous : found
+            guard let known = context.principals?.credential(of: name) else { return client.anonymous }
+            found = known
+        }
+        // Wherever root's group comes from: the client, or what this server knows of the user.
+        guard client.squash == .root, found.uid == 0 || found.gid == 0 || found.groups.first == 0 else { return found }
+        if found.uid == 0 { return client.anonymous }
+        return Credential(
+            uid: found.uid, gid: found.gid == 0 ? client.anonymous.gid : found.gid,
+            groups: found.groups.filter { $0 != 0 }, sids: found.sids)
+    }
+
+    /// A credential has room for so many; whoever fills it may have more.
+    @inline(__always)
+    private func allGroups(of uid: UInt32, _ groups: [UInt32]) throws(NFSHalt) -> [UInt32] {
+        guard groups.count == SystemCredential.groupsMax, let source = context.groups else { return groups }
+        switch source.groups(of: uid) {
+        case .done(let known, _): return known ?? groups
+        case .refused: return groups
+        case .lacks(let lack): throw .lacks(lack)
         }
     }
 }

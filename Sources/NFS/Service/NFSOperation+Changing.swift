@@ -54,6 +54,7 @@ extension NFSOperation {
 
     private func newFile(_ type: FileType, _ attributes: NFS3SetAttributes) throws(NFSHalt) -> NewFile {
         guard let new = NewFile(type, attributes, now: now) else { throw .status(.invalid) }
+        if new.size > Self.fileSizeMax { throw .status(.fileTooBig) }
         return new
     }
 
@@ -77,10 +78,8 @@ extension NFSOperation {
 
     func create(_ arguments: NFS3CreateArguments, _ results: inout Results) throws(NFSHalt) -> NFSStep {
         let place = try place(arguments.place.directory)
-        // A file that is made with a length needs two changes, and its making must not be tried twice.
-        if let size = arguments.how.size, size > 0 { throw .waits }
         let created = try done(try create(arguments, place))
-        if created.value.resizes(to: arguments.how.size) { throw .waits }
+        if !created.value.isNew, arguments.how.size != nil { throw .waits }
         put(created.value, place, &results)
         return settles(created.number, place)
     }
@@ -99,17 +98,15 @@ extension NFSOperation {
         }
     }
 
+    /// A file that is there is cut, whatever its size is: the call is remembered so, and a late copy of it cuts off nothing that
+    /// was written since. One that was made by this call has its size from the beginning.
     func createSlowly(_ arguments: NFS3CreateArguments, _ held: RPCCall) async throws(NFSHalt) {
         let place = try place(arguments.place.directory)
-        if let size = arguments.how.size, size > Self.fileSizeMax { throw .status(.fileTooBig) }
         var (created, number) = try await supplied { () throws(NFSHalt) in try create(arguments, place) }
-        if created.resizes(to: arguments.how.size) {
+        if !created.isNew, let size = arguments.how.size {
             var new = NewAttributes()
-            new.size = arguments.how.size
-            // The token stands for the making alone.
-            var caller = place.caller
-            caller.request.token = nil
-            created.file = try await resize(place, caller, created.file.file, new).after
+            new.size = size
+            created.file = try await resize(place, place.caller, created.file.file, new).after
         } else if number > 0 {
             do throws(FileError) {
                 try await place.volume.settled(number, place.durability, on: loop)
@@ -225,11 +222,6 @@ extension NFSOperation {
             }
         }
     }
-}
-
-extension Created {
-    /// Whether the file has to be cut, because it was there, or lengthened.
-    fileprivate func resizes(to size: UInt64?) -> Bool { size.map { $0 != file.size } ?? false }
 }
 
 extension NFS3CreateHow {

@@ -116,7 +116,7 @@ extension NFSOperation {
                 file: place.weak(changed), count: arguments.count,
                 stability: arguments.stability == .unstable ? .unstable : .fileSync, verifier: verifier)
         ).write(into: &results.writer)
-        return arguments.stability == .unstable ? .done : .flushes(place.file, place.volume)
+        return arguments.stability == .unstable ? .done : .flushes(place.file, place.volume, place.durability)
     }
 
     /// The whole file is flushed, whatever part of it was asked for.
@@ -126,8 +126,9 @@ extension NFSOperation {
         guard file.type == .file else { throw .status(file.type == .directory ? .isDirectory : .invalid) }
         // From before the flush: data that was written under another verifier has to be sent again.
         NFS3Results.Commit.ok(
-            NFS3CommitResults(file: NFS3WeakData(after: place.attributes(file)), verifier: place.volume.writeVerifier)
+            NFS3CommitResults(
+                file: place.weak(Changed(before: Fingerprint(file), after: file)), verifier: place.volume.writeVerifier)
         ).write(into: &results.writer)
-        return .flushes(place.file, place.volume)
+        return .flushes(place.file, place.volume, place.durability)
     }
 }

@@ -73,7 +73,7 @@ extension NFSOperation {
         return .done
     }
 
-    /// Longest file that clients are told of: offsets of theirs have a sign.
+    /// Clients' offsets have a sign: no file is longer, wherever it is kept.
     static let fileSizeMax = UInt64(Int64.max)
     static let directoryPreferred: UInt32 = 32 << 10
 
@@ -86,7 +86,8 @@ extension NFSOperation {
             NFS3FileSystemInformationResults(
                 attributes: place.attributes(found), readMax: dataMax, readPreferred: dataMax, readMultiple: 4096,
                 writeMax: dataMax, writePreferred: dataMax, writeMultiple: 4096,
-                directoryPreferred: Self.directoryPreferred, fileSizeMax: Self.fileSizeMax,
+                directoryPreferred: Self.directoryPreferred,
+                fileSizeMax: min(place.volume.fileBytesMax(at: place.file), Self.fileSizeMax),
                 timeDelta: NFS3Time(seconds: 0, nanoseconds: 1),
                 properties: [.hardLinks, .symbolicLinks, .isHomogeneous, .canSetTime])
         ).write(into: &results.writer)

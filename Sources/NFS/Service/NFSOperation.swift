@@ -9,7 +9,7 @@ enum NFSHalt: Error {
     case auth(AuthError)
     case lacks(Lack)
     case waits
-    case flushes(FileID, Volume)
+    case flushes(FileID, Volume, Durability)
 
     init(_ halt: Halt) {
         switch halt {
@@ -89,7 +89,7 @@ struct NFSOperation {
             case .auth(let error): return .refused(.authError(error))
             case .lacks(let lack): return .lacks(lack)
             case .waits: return .waits
-            case .flushes(let file, let volume): return .flushes(file, volume)
+            case .flushes(let file, let volume, let durability): return .flushes(file, volume, durability)
             }
         }
     }
@@ -122,11 +122,12 @@ struct NFSOperation {
         }
     }
 
-    /// Writes a failure with the attributes of the files that it concerns, as far as they are at hand.
-    func fail(_ status: NFS3Status, _ results: inout Results) -> Outcome {
+    /// Writes a failure with the attributes of the files that it concerns, as far as they are at hand. What was refused has
+    /// changed nothing, so before and after are the same; `isChanged`: it was made, and is not safe.
+    func fail(_ status: NFS3Status, _ results: inout Results, isChanged: Bool = false) -> Outcome {
         results.writer.u32(status.rawValue)
-        func post(_ handle: NFS3Handle) { results.writer.optional(attributesAtHand(handle)) }
-        func weak(_ handle: NFS3Handle) { NFS3WeakData(after: attributesAtHand(handle)).write(into: &results.writer) }
+        func post(_ handle: NFS3Handle) { results.writer.optional(weakAtHand(handle, isChanged: isChanged).after) }
+        func weak(_ handle: NFS3Handle) { weakAtHand(handle, isChanged: isChanged).write(into: &results.writer) }
         switch request {
         case .null, .getAttributes: break
         case .readLink(let handle), .fileSystemStatistics(let handle), .fileSystemInformation(let handle),
@@ -155,7 +156,13 @@ struct NFSOperation {
         return .done
     }
 
-    private func attributesAtHand(_ handle: NFS3Handle) -> NFS3Attributes? {
-        do throws(NFSHalt) { return try place(handle).attributesAtHand } catch { return nil }
+    private func weakAtHand(_ handle: NFS3Handle, isChanged: Bool) -> NFS3WeakData {
+        do throws(NFSHalt) {
+            let place = try place(handle)
+            guard case .done(let found, _) = place.volume.attributes(place.caller, place.file) else {
+                return NFS3WeakData()
+            }
+            return place.weak(Changed(before: isChanged ? nil : Fingerprint(found), after: found))
+        } catch { return NFS3WeakData() }
     }
 }

@@ -9,6 +9,8 @@ public struct NFSReport: Sendable {
 
     public struct Client: Sendable {
         public var address: String
+        /// That it has now.
+        public var connections = 0
         /// By what it says itself.
         public var mounts: [String]
         /// Its name as the lock manager knows it; nil: it has not locked anything.
@@ -32,8 +34,14 @@ public struct NFSReport: Sendable {
     /// Requests for locks that wait, and grants that are still to be told.
     public var waiting: Int
 
-    public init(_ mounts: MountService, _ monitor: HostMonitor, _ locks: ServerLocks) {
+    /// `connections`: by host. Who goes on with a mount of before this server's start is known by them alone.
+    public init(
+        _ mounts: MountService, _ monitor: HostMonitor, _ locks: ServerLocks, connections: [SocketAddress: Int] = [:]
+    ) {
         var clients: [String: Client] = [:]
+        for (host, count) in connections {
+            clients[host.host] = Client(address: host.host, connections: count, mounts: [], locks: 0)
+        }
         for (host, path) in mounts.mounted {
             clients[host, default: Client(address: host, mounts: [], locks: 0)].mounts.append(path)
         }

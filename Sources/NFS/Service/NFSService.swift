@@ -94,13 +94,14 @@ public final class NFSService: RPCProgram {
                 case .settles(let number, let volume, let durability):
                     try await volume.settled(number, durability, on: loop)
                     return held.replyKept()
-                case .flushes(let file, let volume):
-                    try await volume.flush(file, on: loop)
+                case .flushes(let file, let volume, let durability):
+                    try await volume.flush(file, durability, on: loop)
                     return held.replyKept()
                 case .lacks(let lack): try await lack.supplied()
                 }
             } catch {
-                return held.reply { operation.fail(NFS3Status(error), &$0) }
+                let isChanged = if case .settles = step { true } else { false }
+                return held.reply { operation.fail(NFS3Status(error), &$0, isChanged: isChanged) }
             }
             held.reply { results in
                 step = operation.perform(&results)
@@ -138,7 +139,7 @@ enum NFSStep: Sendable {
     /// They are written, and may be sent when this change is safe.
     case settles(UInt64, Volume, Durability)
     /// They are written, and may be sent when the file has been flushed.
-    case flushes(FileID, Volume)
+    case flushes(FileID, Volume, Durability)
     case lacks(Lack)
     /// Only a task can do it: `performSlowly`.
     case waits

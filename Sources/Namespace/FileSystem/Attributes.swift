@@ -142,6 +142,8 @@ public struct NewAttributes: Sendable {
     public var ifChanged: Int64?
     /// Whose lease a change of size does not end: it is his own.
     package var actor: LeaseKey?
+    /// The file's list in step with `mode`: both change, or neither.
+    package var acl: ACL?
 
     public init() {}
 
@@ -166,6 +168,8 @@ public struct NewFile: Sendable {
     public var minor: UInt32 = 0
     /// Of a symbolic link.
     public var target: [UInt8] = []
+    /// Of a file: it begins as a hole.
+    public var size: UInt64 = 0
     /// Nil: what the directory passes on, with the mode applied to it.
     public var acl: ACL?
     /// The mode counts only if the directory passes no list on: the client did not name one.

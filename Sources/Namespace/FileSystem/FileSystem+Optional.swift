@@ -9,6 +9,9 @@ extension FileSystem {
     public func guest(of file: FileID, orFormer: Bool) -> GuestVolume? { nil }
     public var guests: [Volume] { [] }
 
+    /// Where nothing else is known, what offsets with a sign reach.
+    public func fileBytesMax(at file: FileID) -> UInt64 { UInt64(Int64.max) }
+
     public func isRepeated(_ request: Request) -> Attempt<Bool> { .done(false, number: 0) }
 
     public func usage(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals> {

@@ -102,6 +102,8 @@ public protocol FileSystem: ObjectFiles, VersionedFiles, AnyObject, Sendable {
     func space(_ request: Request) -> Attempt<Space>
     /// Where this file is kept.
     func space(_ request: Request, at file: FileID) -> Attempt<Space>
+    /// How long a file may be where this one is kept.
+    func fileBytesMax(at file: FileID) -> UInt64
     /// Whether a request with this token was made before: then it gets its first answer, whatever has become of its names.
     func isRepeated(_ request: Request) -> Attempt<Bool>
     /// All names below a directory and the bytes of files that have their first name there, with those of their streams and

@@ -66,6 +66,7 @@ extension LogFileSystem {
         file.accessed = new.accessed
         file.modified = new.modified
         file.accessList = new.acl?.bytes
+        file.size = new.size
         var mayExist = false
         var stamp: (accessed: Int64, modified: Int64)?
         switch disposition {
@@ -164,6 +165,7 @@ extension LogFileSystem {
         attributes.modified = new.modified
         attributes.born = new.born
         attributes.attributes = new.dos
+        attributes.accessList = new.acl?.bytes
         attributes.guardChanged = new.ifChanged
         return attributes
     }

@@ -1,6 +1,8 @@
 import LogFS
 
 extension LogFileSystem {
+    public func fileBytesMax(at file: FileID) -> UInt64 { Limits.fileBytesMax }
+
     public func isRepeated(_ request: Request) -> Attempt<Bool> {
         outer(files.isRepeated(inner(request)), request.reader) { $0 }
     }

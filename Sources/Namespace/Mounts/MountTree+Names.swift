@@ -72,6 +72,8 @@ extension MountTree {
         asked(file) { $0.space(request) }
     }
 
+    public func fileBytesMax(at file: FileID) -> UInt64 { (home(file) ?? base).fileBytesMax(at: file) }
+
     public func isRepeated(_ request: Request) -> Attempt<Bool> { base.isRepeated(request) }
 
     /// Mounts below it have sums of their own.

@@ -28,10 +28,12 @@ extension Volume {
     ) throws(Halt) -> Attempt<Created> {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
-            guard let places = try state.clientPlaces(request, directory, name) else { return make() }
+            guard let places = try state.clientPlaces(request, directory, name), try !isRepeated(request) else {
+                return make()
+            }
             let owners = QuotaMeter.Owner(uid: uid, gid: gid).subjects
             do throws(Halt) {
-                try state.admit(request, places + owners, bytes: UInt64(new.target.count), files: 1)
+                try state.admit(request, places + owners, bytes: UInt64(new.target.count) + new.size, files: 1)
             } catch {
                 // What is there already may be opened, or is refused for that.
                 guard case .done = fileSystem.lookup(request, in: directory, name) else { throw error }
@@ -61,10 +63,10 @@ extension Volume {
     ) throws(Halt) -> Attempt<Removed> {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
-            let found = fileSystem.lookup(request, in: directory, name)
-            if try isRepeated(caller, found) {
+            if try isRepeated(request) {
                 return fileSystem.remove(request, in: directory, name, isDirectory: isDirectory)
             }
+            let found = fileSystem.lookup(request, in: directory, name)
             let loss = try state.loss(request, try found.get(), in: directory, name)
             let attempt = fileSystem.remove(request, in: directory, name, isDirectory: isDirectory)
             if case .done(let removed, let number) = attempt, number > 0, let loss {
@@ -93,6 +95,9 @@ extension Volume {
     ) throws(Halt) -> Attempt<Renamed> {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
+            if try isRepeated(request) {
+                return fileSystem.rename(request, from: old.directory, old.name, to: new.directory, new.name, mode)
+            }
             let moving = try fileSystem.lookup(request, in: old.directory, old.name).get()
             let other: Attributes?
             switch fileSystem.lookup(request, in: new.directory, new.name) {
@@ -174,7 +179,7 @@ extension Volume {
         guard counts(directory) else { return fileSystem.link(caller.request, file, in: directory, name) }
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
-            guard let places = try state.clientPlaces(request, directory, name) else {
+            guard let places = try state.clientPlaces(request, directory, name), try !isRepeated(request) else {
                 return fileSystem.link(request, file, in: directory, name)
             }
             try state.admit(request, places, bytes: 0, files: 1)
@@ -200,7 +205,8 @@ extension Volume {
         return try meter.change { (state) throws(Halt) in
             let found = try attributes(caller, of: file)
             // What has no name does not count, a stream goes with its file, and the root is nobody's.
-            guard !found.isStream, file != root, let old = try state.account(request, found) else {
+            guard !found.isStream, file != root, try !isRepeated(request), let old = try state.account(request, found)
+            else {
                 return fileSystem.setAttributes(request, file, new)
             }
             try requireStill(state, file)
@@ -231,6 +237,18 @@ extension Volume {
         guard !isBeyond else { throw .refused(.fileTooBig) }
         return try meteredSize(caller, file, end: bytes.isEmpty ? 0 : end) {
             fileSystem.write(caller.request, file, at: offset, bytes)
+        }
+    }
+
+    /// Whether quotas let so much be written. Nothing is counted or reserved.
+    func admitWrite(_ caller: Caller, _ file: FileID, at offset: UInt64, count: Int) throws(Halt) {
+        guard counts(file), count > 0 else { return }
+        let (end, isBeyond) = offset.addingReportingOverflow(UInt64(count))
+        guard !isBeyond else { throw .refused(.fileTooBig) }
+        let request = caller.request
+        try meter.change { (state) throws(Halt) in
+            let found = try attributes(caller, of: file)
+            _ = try state.account(request, try state.whole(request, found), from: found.size, growingTo: end)
         }
     }
 

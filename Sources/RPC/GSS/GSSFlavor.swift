@@ -73,8 +73,9 @@ public final class GSSFlavor: SecurityFlavor {
         guard call.header.procedure == 0 else { return .rejected(.badCredential) }
         table.withLock { $0.remove(id) }
         return .handshake { held in
-            let verifier = protection.signature
-            verifier.withUnsafeBytes { held.reply(verifier: Authenticator(flavor: AuthFlavor.gss, body: $0)) { _ in } }
+            if !protection.withVerifier({ held.reply(verifier: $0) { _ in } }) {
+                held.refuse(.authError(.gssContextProblem))
+            }
         }
     }
 
@@ -114,6 +115,9 @@ public final class GSSFlavor: SecurityFlavor {
         }
     }
 
+    /// `GSS_S_FAILURE`
+    private static let failure: UInt32 = 13 << 16
+
     private func answer(_ held: RPCCall, _ step: GSSStep, _ handshake: any GSSHandshake, _ id: UInt64) {
         // RFC 2744 3.9.1.
         let isComplete: UInt32 = 0
@@ -125,13 +129,16 @@ public final class GSSFlavor: SecurityFlavor {
             table.withLock { $0.put(handshake, id) }
             reply(held, id, isToBeContinued, 0, token, signature: nil)
         case .complete(let context, let principal, let lifetime, let token):
+            let window = UInt32(SequenceWindow.size)
+            guard let signature = GSSProtection.sign(window, context) else {
+                return reply(held, nil, Self.failure, 0, [], signature: nil)
+            }
             let now = clock.monotonic()
             let end = now.addingReportingOverflow(lifetime)
             let session = GSSSession(
                 id, context, principal: principal, end: end.overflow ? .max : end.partialValue, flavors: flavors)
             table.withLock { $0.insert(session, now: now) }
-            let window = UInt32(SequenceWindow.size)
-            reply(held, id, isComplete, 0, token, signature: GSSProtection.sign(window, context))
+            reply(held, id, isComplete, 0, token, signature: signature)
         }
     }
 

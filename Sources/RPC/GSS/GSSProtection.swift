@@ -12,20 +12,26 @@ final class GSSProtection: CallProtection {
         self.service = service
     }
 
-    /// Of a number as it travels.
-    static func sign(_ number: UInt32, _ context: any GSSContext) -> [UInt8] {
-        withUnsafeBytes(of: number.bigEndian) { message in
-            [UInt8](unsafeUninitializedCapacity: GSS.signatureMax) { place, count in
-                count = context.sign(message, into: UnsafeMutableRawBufferPointer(place)) ?? 0
-            }
-        }
+    /// Of a number as it travels. Nil: the context has ended.
+    static func sign(_ number: UInt32, _ context: any GSSContext) -> [UInt8]? {
+        withUnsafeBytes(of: number.bigEndian) { sign($0, context) }
     }
 
-    var signature: [UInt8] { Self.sign(sequence, context) }
+    private static func sign(_ message: UnsafeRawBufferPointer, _ context: any GSSContext) -> [UInt8]? {
+        var isSigned = false
+        let signature = [UInt8](unsafeUninitializedCapacity: GSS.signatureMax) { place, count in
+            let signed = context.sign(message, into: UnsafeMutableRawBufferPointer(place))
+            isSigned = signed != nil
+            count = signed ?? 0
+        }
+        return isSigned ? signature : nil
+    }
 
-    func unwrap(_ arguments: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) throws(AuthError) {
+    func unwrap(_ arguments: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) -> Bool {
         switch service {
-        case .none: body(arguments)
+        case .none:
+            body(arguments)
+            return true
         case .integrity:
             var reader = Reader(arguments)
             do throws(BytesError) {
@@ -34,7 +40,8 @@ final class GSSProtection: CallProtection {
                     throw BytesError.malformed
                 }
                 try show(signed.data, body)
-            } catch { throw .gssContextProblem }
+                return true
+            } catch { return false }
         case .privacy:
             var reader = Reader(arguments)
             var isGood = false
@@ -47,8 +54,8 @@ final class GSSProtection: CallProtection {
                         isGood = true
                     } catch { return }
                 }
-                guard isOurs, isGood else { throw BytesError.malformed }
-            } catch { throw .gssContextProblem }
+                return isOurs && isGood
+            } catch { return false }
         }
     }
 
@@ -60,13 +67,16 @@ final class GSSProtection: CallProtection {
         body(numbered.arguments)
     }
 
-    func writeVerifier(into writer: inout Writer) {
-        signature.withUnsafeBytes { Authenticator(flavor: AuthFlavor.gss, body: $0).write(into: &writer) }
+    func withVerifier(_ body: (Authenticator) -> Void) -> Bool {
+        guard let signature = Self.sign(sequence, context) else { return false }
+        signature.withUnsafeBytes { body(Authenticator(flavor: AuthFlavor.gss, body: $0)) }
+        return true
     }
 
     var wrapsResults: Bool { service != .none }
     var wrappedOverheadMax: Int { 2 * GSS.signatureMax + 16 }
 
+    /// What can not be signed or encrypted is not sent: it overflows, and the answer is a failure.
     func wrap(_ results: UnsafeRawBufferPointer, into writer: inout Writer) {
         let plain = Block(capacity: 4 + results.count)
         var inner = Writer(plain.free)
@@ -77,14 +87,11 @@ final class GSSProtection: CallProtection {
             writer.patch(u32: UInt32(inner.position), at: place)
             writer.bytes(inner.written)
             writer.align(to: 4)
-            let signature = [UInt8](unsafeUninitializedCapacity: GSS.signatureMax) { room, count in
-                count = context.sign(inner.written, into: UnsafeMutableRawBufferPointer(room)) ?? 0
-            }
+            guard let signature = Self.sign(inner.written, context) else { return writer.zeros(writer.remaining + 1) }
             return signature.withUnsafeBytes { writer.opaque($0) }
         }
         let capacity = inner.position + GSS.signatureMax
         let wrapped = Block(capacity: capacity)
-        // What can not be encrypted is not sent: the answer is a failure of the server then.
         guard let count = context.wrap(inner.written, into: wrapped.free) else {
             writer.zeros(writer.remaining + 1)
             return

@@ -24,6 +24,15 @@ public enum ReplyStatus: Equatable, Sendable {
     case systemError
     case rpcMismatch(low: UInt32, high: UInt32)
     case authError(AuthError)
+
+    /// The call was let in: the reply has a verifier.
+    var isAccepted: Bool {
+        switch self {
+        case .success, .programUnavailable, .programMismatch, .procedureUnavailable, .garbageArguments, .systemError:
+            true
+        case .rpcMismatch, .authError: false
+        }
+    }
 }
 
 /// The beginning of a reply (RFC 5531 9, `reply_body`); the results follow.

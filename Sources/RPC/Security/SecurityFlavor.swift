@@ -33,13 +33,12 @@ public enum Admission {
 
 /// How one call and its answer are protected: a context, the call's sequence number and its service.
 public protocol CallProtection: AnyObject, Sendable {
-    /// The plain arguments (RFC 2203 5.3.2). `body` is answered with them, in memory of any kind.
-    func unwrap(
-        _ arguments: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void
-    ) throws(AuthError)
+    /// The plain arguments (RFC 2203 5.3.2). `body` is answered with them, in memory of any kind. False: they are not what the
+    /// client protected, and are refused as garbage (RFC 2203 5.3.3.4.2, 5.3.3.4.3).
+    func unwrap(_ arguments: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) -> Bool
 
-    /// The verifier of the answer: its flavor and body (RFC 2203 5.3.3.2).
-    func writeVerifier(into writer: inout Writer)
+    /// The verifier of the answer (RFC 2203 5.3.3.2). False: there can be none any more, `body` was not called.
+    func withVerifier(_ body: (Authenticator) -> Void) -> Bool
 
     /// Whether results are wrapped; without it they go out as they were written.
     var wrapsResults: Bool { get }

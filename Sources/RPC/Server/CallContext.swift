@@ -113,8 +113,8 @@ public final class RPCCall: @unchecked Sendable {
         var results = Results(sink, protection)
         switch write(&results) {
         case .done:
-            if !results.send(xid) { sink.refuse(xid, .systemError) }
-        case .refused(let status): sink.refuse(xid, status)
+            if !results.send(xid) { sink.refuse(xid, .systemError, protection) }
+        case .refused(let status): sink.refuse(xid, status, protection)
         case .dropped: sink.state.counters.dropped.count()
         case .held: return
         }

@@ -49,7 +49,7 @@ struct RPCDispatcher: Sendable {
         let program: any RPCProgram
         switch registry.find(header.program, header.version) {
         case .program(let found): program = found
-        case .nothing(let status): return sink.refuse(header.xid, status)
+        case .nothing(let status): return sink.refuse(header.xid, status, protection)
         }
         let call = CallContext(
             xid: header.xid, program: header.program, version: header.version, procedure: header.procedure,
@@ -58,8 +58,8 @@ struct RPCDispatcher: Sendable {
         var reader = Reader(arguments)
         switch program.serve(call, &reader, &results) {
         case .done:
-            if !results.send(header.xid) { sink.refuse(header.xid, .systemError) }
-        case .refused(let status): sink.refuse(header.xid, status)
+            if !results.send(header.xid) { sink.refuse(header.xid, .systemError, protection) }
+        case .refused(let status): sink.refuse(header.xid, status, protection)
         case .held: break
         case .dropped: sink.state.counters.dropped.count()
         }
@@ -80,12 +80,11 @@ struct RPCDispatcher: Sendable {
             arguments: UnsafeRawBufferPointer(rebasing: record[position...]))
         switch flavor.admit(secured) {
         case .accepted(let identity, let protection):
-            do throws(AuthError) {
-                try protection.unwrap(secured.arguments) { plain in
-                    // The memory is the flavor's: a call that is held copies it.
-                    serve(header, identity, plain, nil, sink, protection)
-                }
-            } catch { sink.refuse(header.xid, .authError(error)) }
+            let isOurs = protection.unwrap(secured.arguments) { plain in
+                // The memory is the flavor's: a call that is held copies it.
+                serve(header, identity, plain, nil, sink, protection)
+            }
+            if !isOurs { sink.refuse(header.xid, .garbageArguments, protection) }
         case .rejected(let error): sink.refuse(header.xid, .authError(error))
         case .dropped: sink.state.counters.dropped.count()
         case .handshake(let answer):

@@ -15,6 +15,7 @@ public final class RPCServer: Sendable {
     let limits: RPCLimits
     let logger: Logger
     private let states: [RPCLoop]
+    private let peers = Guarded<[SocketAddress: Int]>([:])
 
     public init(
         programs: [any RPCProgram], flavors: [any SecurityFlavor] = [], on loops: [EventLoop],
@@ -28,6 +29,18 @@ public final class RPCServer: Sendable {
         self.limits = limits
         self.logger = logger
         states = loops.map { RPCLoop($0, limits) }
+    }
+
+    func connected(_ remote: SocketAddress) {
+        peers.withLock { $0[remote.unmapped.with(port: 0), default: 0] += 1 }
+    }
+
+    func disconnected(_ remote: SocketAddress) {
+        let host = remote.unmapped.with(port: 0)
+        peers.withLock { peers in
+            let left = (peers[host] ?? 0) - 1
+            peers[host] = left > 0 ? left : nil
+        }
     }
 
     private func state(_ loop: EventLoop) -> RPCLoop {
@@ -57,6 +70,9 @@ public final class RPCServer: Sendable {
     }
 
     /// Records that were taken in, whatever became of them.
+    /// Connections by the host that made them, without a port.
+    public var connections: [SocketAddress: Int] { peers.withLock { $0 } }
+
     public var calls: UInt64 { states.reduce(0) { $0 + $1.counters.calls.value } }
     /// Calls that were answered later.
     public var held: UInt64 { states.reduce(0) { $0 + $1.counters.held.value } }

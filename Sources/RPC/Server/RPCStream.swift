@@ -45,6 +45,7 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
         super.init(
             state, remote: connection.remoteAddress, local: connection.localAddress, markBytes: RecordMark.bytes,
             messageMax: RPCServer.streamMessageMax, takesBlocks: true)
+        server.connected(connection.remoteAddress)
     }
 
     // MARK: Records
@@ -286,6 +287,7 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
     }
 
     func closed(_ connection: Connection, _ reason: CloseReason) {
+        server.disconnected(remoteAddress)
         releaseRecord()
         state.forgetWriter(self)
         if isWaitingForRoom { state.forget(self) }

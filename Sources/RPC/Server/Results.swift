@@ -109,7 +109,7 @@ public struct Results: ~Copyable {
         output.u32(xid)
         output.u32(MessageType.reply.rawValue)
         output.u32(0)
-        protection.writeVerifier(into: &output)
+        guard protection.withVerifier({ $0.write(into: &output) }) else { return false }
         output.u32(0)
         if protection.wrapsResults { protection.wrap(plain, into: &output) } else { output.bytes(plain) }
         guard !output.overflowed else { return false }
@@ -168,12 +168,21 @@ class ReplySink: @unchecked Sendable {
 
     private func abstract() -> Never { preconditionFailure("ReplySink is abstract") }
 
-    final func refuse(_ xid: UInt32, _ status: ReplyStatus) {
+    /// Who signs his calls believes no answer without a signature, errors of calls that were accepted included (RFC 2203
+    /// 5.3.3.2); where there can be none any more, his context is at fault (5.3.3.4.1).
+    final func refuse(_ xid: UInt32, _ status: ReplyStatus, _ protection: (any CallProtection)? = nil) {
         state.counters.refused.count()
         let memory = reserve(markBytes + ReplyHeader.bytesMax)
         var writer = Writer(memory)
         let mark = markBytes > 0 ? writer.reserve(RecordMark.bytes) : 0
-        ReplyHeader(xid: xid, status: status).write(into: &writer)
+        if let protection, status.isAccepted {
+            let isSigned = protection.withVerifier { verifier in
+                ReplyHeader(xid: xid, status: status, verifier: verifier).write(into: &writer)
+            }
+            if !isSigned { ReplyHeader(xid: xid, status: .authError(.gssContextProblem)).write(into: &writer) }
+        } else {
+            ReplyHeader(xid: xid, status: status).write(into: &writer)
+        }
         if markBytes > 0 {
             writer.patch(u32: RecordMark(length: writer.position - RecordMark.bytes, isLast: true).word, at: mark)
         }

@@ -128,7 +128,11 @@ extension ControlCommand {
     private static let nfs = [
         ControlCommand(
             words: ["nfs", "clients"],
-            columns: [("address", "ADDRESS"), ("mounts", "MOUNTS"), ("lock_name", "LOCK NAME"), ("locks", "LOCKS")],
+            columns: [
+                ("address", "ADDRESS"), ("connections", "CONNECTIONS"), ("mounts", "MOUNTS"),
+                ("lock_name", "LOCK NAME"),
+                ("locks", "LOCKS"),
+            ],
             help: Help.nfsClients),
         ControlCommand(
             words: ["nfs", "locks"],

@@ -1,11 +1,12 @@
 /// Of the commands on NFS.
 extension Help {
     static let nfsClients = """
-        proxyfs nfs clients: show who has mounted what, and holds how many locks.
+        proxyfs nfs clients: show who is connected, has mounted what, and holds how many locks.
 
         Usage: proxyfs nfs clients
 
-        Mounts are what clients say, and few of them say when they end one.
+        Mounts are what clients have said since this server's start, and few of them say when they end one. Who uses a mount
+        has a connection.
 
         Where: a running server over DATA/control.socket, or one elsewhere with --admin.
           --data DIR         the data directory (./data)

@@ -4,7 +4,8 @@ import Runtime
 
 /// Addresses of hosts by name, and of a netgroup's hosts. Blocks: on a thread that may.
 enum HostNames {
-    static let addressesMax = 256
+    /// One more is looked up, so that it shows.
+    static let addressesMax = 1024
 
     /// This host's.
     static var own: String {
@@ -17,8 +18,8 @@ enum HostNames {
     static func addresses(_ name: String) -> [SocketAddress] {
         guard name.hasPrefix("@") else { return lookUp(name) }
         var found: [SocketAddress] = []
-        for host in members(String(name.dropFirst())) where found.count < addressesMax { found += lookUp(host) }
-        return Array(found.prefix(addressesMax))
+        for host in members(String(name.dropFirst())) where found.count <= addressesMax { found += lookUp(host) }
+        return found
     }
 
     private static func lookUp(_ name: String) -> [SocketAddress] {
@@ -30,7 +31,7 @@ enum HostNames {
         defer { freeaddrinfo(list) }
         var found: [SocketAddress] = []
         var next = list
-        while let item = next, found.count < addressesMax {
+        while let item = next, found.count <= addressesMax {
             next = item.pointee.ai_next
             var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
             guard
@@ -51,7 +52,7 @@ enum HostNames {
         var host: UnsafeMutablePointer<CChar>?
         var user: UnsafeMutablePointer<CChar>?
         var domain: UnsafeMutablePointer<CChar>?
-        while names.count < addressesMax, getnetgrent(&host, &user, &domain) == 1 {
+        while names.count <= addressesMax, getnetgrent(&host, &user, &domain) == 1 {
             // Without a host the entry is of users.
             if let host { names.append(String(cString: host)) }
         }

@@ -31,7 +31,17 @@ final class NFSFrontEnd: Sendable {
         var datagrams: DatagramSocket?
         var entries: [Rpcbind.Entry] = []
         let turns = TurnQueue(waitingMax: 1024)
+        /// When names are looked up again, and what was not there is tried again.
+        var again: LoopTimer?
+        /// When rpcbind is looked at again.
+        var look: LoopTimer?
+        var isEnding = false
     }
+
+    /// So long a host's new address stays unknown here.
+    private static let namesNanoseconds: UInt64 = 300_000_000_000
+    /// While a name is unknown, or a volume does not tell who held locks in it.
+    private static let retryNanoseconds: UInt64 = 15_000_000_000
 
     init(
         _ volumes: Volumes, _ registry: Registry, _ kerberos: Configuration.Kerberos, world: World, logger: Logger,
@@ -77,10 +87,14 @@ final class NFSFrontEnd: Sendable {
     /// Serves what the registry says from now on. On a loopback address every volume is exported to this host's own
     /// clients besides, without root squash, to any port, unless an export of its path says otherwise; on any other
     /// one nothing is exported until an export names its clients. On the first loop.
-    func export(_ host: VolumeHost, _ snapshot: RegistrySnapshot, at address: SocketAddress) async {
+    func export(
+        _ host: VolumeHost, _ latest: @escaping @Sendable () -> RegistrySnapshot, at address: SocketAddress
+    ) async {
         guard await held.turns.enter() else { return }
         defer { held.turns.leave() }
+        let snapshot = latest()
         var all: [Export] = []
+        var names = Names()
         var paths: Set<String> = []
         for (name, record) in snapshot.exports {
             guard let volume = host.volumes[name] else { continue }
@@ -93,7 +107,15 @@ final class NFSFrontEnd: Sendable {
                 continue
             }
             var clients: [Export.Client] = []
-            for client in record.clients { clients += await Self.clients(client, world, logger) }
+            for client in record.clients { clients += await Self.clients(client, &names, world, logger) }
+            if clients.count > ExportTable.clientsMax {
+                logger.warning(
+                    "export has too many clients",
+                    [
+                        .init("path", record.path), .init("clients", clients.count),
+                        .init("served", ExportTable.clientsMax),
+                    ])
+            }
             paths.insert(record.path)
             // Whoever had a volume mounted before its export was made keeps the handles.
             let isWhole = record.directory.isEmpty
@@ -116,10 +138,31 @@ final class NFSFrontEnd: Sendable {
                 all.append(export)
             }
         }
+        // Nobody locks in a volume before those who held locks there may reclaim them.
+        replace(all.filter { monitor.isAttached($0.volume) })
+        await monitor.attach(host.volumes.all)
+        let known = all.filter { monitor.isAttached($0.volume) }
+        replace(known)
+        if let timer = held.again { world.loops[0].cancel(timer) }
+        held.again = nil
+        guard names.areSome || known.count < all.count else { return }
+        let isWhole = known.count == all.count && !names.hasUnknown
+        held.again = world.loops[0].schedule(after: isWhole ? Self.namesNanoseconds : Self.retryNanoseconds) { [self] in
+            held.again = nil
+            world.loops[0].task { [self] in await export(host, latest, at: address) }
+        }
+    }
+
+    private func replace(_ all: [Export]) {
         if !exports.replace(all) {
             logger.error("exports not changed", [.init("why", "too many, or two of one path or number")])
         }
-        await monitor.attach(host.volumes.all)
+    }
+
+    /// What became of names that exports know clients by.
+    private struct Names {
+        var areSome = false
+        var hasUnknown = false
     }
 
     /// The same at every start: it is in the clients' handles.
@@ -127,18 +170,27 @@ final class NFSFrontEnd: Sendable {
         UInt32(truncatingIfNeeded: volume.identity ^ volume.identity >> 32)
     }
 
-    /// As addresses: names are looked up now, and again whenever something changes and at SIGHUP.
+    /// As addresses: names are looked up now, and again from time to time, whenever something changes, and at SIGHUP.
     private static func clients(
-        _ client: ExportRecord.Client, _ world: World, _ logger: Logger
+        _ client: ExportRecord.Client, _ names: inout Names, _ world: World, _ logger: Logger
     ) async -> [Export.Client] {
         var hosts: [Hosts]
         if let plain = Hosts(client.hosts) {
             hosts = [plain]
         } else {
             let name = client.hosts
+            names.areSome = true
             hosts = await world.blocking.run(on: world.loops[0]) { () throws(Never) in HostNames.addresses(name) }
                 .map { .network($0, bits: { if case .ipv4 = $0 { 32 } else { 128 } }($0)) }
-            if hosts.isEmpty { logger.warning("export names an unknown host", [.init("name", name)]) }
+            if hosts.isEmpty {
+                names.hasUnknown = true
+                logger.warning("export names an unknown host", [.init("name", name)])
+            }
+            if hosts.count > HostNames.addressesMax {
+                hosts = Array(hosts.prefix(HostNames.addressesMax))
+                logger.warning(
+                    "export names more hosts than are served", [.init("name", name), .init("served", hosts.count)])
+            }
         }
         return hosts.map { hosts in
             var plain = Export.Client(hosts)
@@ -168,13 +220,14 @@ final class NFSFrontEnd: Sendable {
 
     /// The answers to `nfs clients`, `nfs locks` and `nfs stats`.
     func report(_ what: String) -> JSON? {
-        let report = NFSReport(mounts, monitor, locks)
+        let report = NFSReport(mounts, monitor, locks, connections: server.connections)
         switch what {
         case "nfs clients":
             return .array(
                 report.clients.map { client in
                     [
-                        "address": .string(client.address), "mounts": .array(client.mounts.map { .string($0) }),
+                        "address": .string(client.address), "connections": .number(client.connections),
+                        "mounts": .array(client.mounts.map { .string($0) }),
                         "lock_name": client.lockName.map { .string($0) } ?? .null, "locks": .number(client.locks),
                     ]
                 })
@@ -299,8 +352,33 @@ final class NFSFrontEnd: Sendable {
             [.init("program", name), .init("port", Int(port)), .init("is", what)])
     }
 
+    /// So long an rpcbind that starts later, or starts anew, does not know of us.
+    private static let rpcbindNanoseconds: UInt64 = 15_000_000_000
+
+    /// Tells rpcbind again whenever it has forgotten. On the first loop.
+    func watchRpcbind(_ address: SocketAddress) {
+        guard !held.isEnding else { return }
+        held.look = world.loops[0].schedule(after: Self.rpcbindNanoseconds) { [self] in
+            world.loops[0].task { [self] in
+                if await isForgotten(), !held.isEnding { _ = await register(address) }
+                watchRpcbind(address)
+            }
+        }
+    }
+
+    /// There is an rpcbind, and it leads nobody to any NFS.
+    private func isForgotten() async -> Bool {
+        let here = RPCTarget(.loopback(port: 0), program: NFS3.program, version: NFS3.version)
+        do throws(RPCClientError) {
+            _ = try await monitor.client.port(of: here, over: .tcp, asking: .tcp)
+            return false
+        } catch { return error == .notRegistered }
+    }
+
     /// Takes back what was told. On the first loop.
     func unregister() async {
+        held.isEnding = true
+        if let timer = held.look { world.loops[0].cancel(timer) }
         guard !held.entries.isEmpty else { return }
         if let failure = await rpcbind.unset(held.entries, on: world.loops[0]) {
             logger.warning("still registered with rpcbind", [.init("why", "\(failure)")])

@@ -164,14 +164,18 @@ final class Server {
         }
         nfs = front
         let (host, registry, loop) = (host, control.registry, control.loop)
-        let settle: @Sendable () async -> Void = { await front.export(host, registry.snapshot, at: address) }
+        let settle: @Sendable () async -> Void = { await front.export(host, { registry.snapshot }, at: address) }
         control.whenChanged(settle)
         control.whenAsked("nfs") { front.report($0) }
         Offline.wait(on: loop, settle)
         do throws(Errno) {
             let listener = try front.listen(on: address, world, connectionsMax: connectionsMax)
             listeners.append(("nfs", listener))
-            registration = Offline.wait(on: loop) { await front.register(listener.address) }
+            registration = Offline.wait(on: loop) {
+                let known = await front.register(listener.address)
+                front.watchRpcbind(listener.address)
+                return known
+            }
         } catch {
             throw .failure(
                 "can not listen on \(address) for nfs: \(error); stop whoever listens there, or choose another port "

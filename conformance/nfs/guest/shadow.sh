@@ -1,4 +1,4 @@
-# Random operations on files beside shadows of them, for SHADOW_SECONDS seconds, by two mounts of one machine that share nothing
+# Random operations on files beside shadows of them, for SHADOW_SECONDS seconds or SHADOW_STEPS operations, by two mounts of one machine that share nothing
 # in the client: what one has written and closed the other one reads. The seed is printed.
 set -eu
 mount_it() {
@@ -7,11 +7,13 @@ mount_it() {
 mkdir -p /run/other
 mount_it /mnt
 mount_it /run/other
-echo "seed $SEED, $SHADOW_SECONDS s"
-python3 - "$SEED" "$SHADOW_SECONDS" <<'P'
+steps=${SHADOW_STEPS:-0}
+if [ "$steps" -gt 0 ]; then echo "seed $SEED, $steps operations"; else echo "seed $SEED, $SHADOW_SECONDS s"; fi
+python3 - "$SEED" "$SHADOW_SECONDS" "$steps" <<'P'
 import mmap, os, random, sys, time
 r = random.Random(int(sys.argv[1]))
-end = time.monotonic() + float(sys.argv[2])
+start = time.monotonic()
+end, steps = start + float(sys.argv[2]), int(sys.argv[3])
 os.makedirs("/mnt/shadow", exist_ok=True)
 LONGEST = 400000
 class File:
@@ -27,7 +29,7 @@ def compare(got, file, at, step):
     if got != want: raise SystemExit(f"shadow: FAILED: step {step}: {file.name} from {at}: {len(got)} bytes differ from the shadow")
 files = [File(n) for n in range(6)]
 step, counts = 0, {}
-while time.monotonic() < end:
+while step < steps or (steps == 0 and time.monotonic() < end):
     step += 1
     file = r.choice(files)
     kind = r.choices(["write", "append", "read", "truncate", "sync", "forget", "other", "map", "rename", "new", "copy"],
@@ -91,7 +93,7 @@ for file in files:
     file.again()
     with open(file.path("/run/other"), "rb") as f: compare(f.read(), file, 0, step)
     os.close(file.fd)
-print(step, "steps:", counts)
+print(f"{step} operations in {time.monotonic() - start:.0f} s:", counts)
 P
 rm -r /mnt/shadow
 umount /run/other /mnt
