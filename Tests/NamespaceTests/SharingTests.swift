@@ -195,6 +195,7 @@ import Testing
             #expect(await rig.writeError(file, "x", by: rig.caller(7)) == .sharingViolation)
             #expect(await rig.removeError("a", in: rig.root, by: rig.caller()) == .sharingViolation)
             _ = try await rig.close(open.handle)
+            await rig.loop.sleep(nanoseconds: 40 * second)
             // Of bytes that are locked, only these very ones prove anything.
             let locker = try await rig.open("a", Self.intent(.open))
             let range = LockRange(accessed: 0, count: 10)!

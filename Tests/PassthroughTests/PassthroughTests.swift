@@ -208,11 +208,17 @@ import Testing
         }
         // Behind all of that.
         files.observe(home, isRecursive: false, isOn: true)
-        try await Self.until { files.watchedDirectories == 1 } doing: {}
+        try await Self.until {
+            files.watchedDirectories == 1
+        } doing: {
+        }
         await rig.loop.sleep(nanoseconds: 100_000_000)
         #expect(files.watchedDirectories == 1)
         files.observe(home, isRecursive: false, isOn: false)
-        try await Self.until { files.watchedDirectories == 0 } doing: {}
+        try await Self.until {
+            files.watchedDirectories == 0
+        } doing: {
+        }
     }
 
     /// Others may have changed something before the watch was in place: then the watcher is told to look anew.
@@ -229,7 +235,10 @@ import Testing
         }
         files.observe(deep, isRecursive: false, isOn: true)
         files.observe(files.root, isRecursive: true, isOn: true)
-        try await Self.until { files.watchedDirectories == 3 } doing: {}
+        try await Self.until {
+            files.watchedDirectories == 3
+        } doing: {
+        }
         await rig.loop.sleep(nanoseconds: 50_000_000)
         #expect(told.withLock { $0 } == [])
         for isRecursive in [true, false] {
@@ -238,7 +247,10 @@ import Testing
         // As if the pool came to it a moment later.
         rig.put("x", rig.served + "/home/deep/x")
         files.observe(files.root, isRecursive: true, isOn: true)
-        try await Self.until { told.withLock { $0 } == ["overrun"] } doing: {}
+        try await Self.until {
+            told.withLock { $0 } == ["overrun"]
+        } doing: {
+        }
     }
 
     /// What a search goes through beside the file that it is for need not be remembered.

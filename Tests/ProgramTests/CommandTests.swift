@@ -57,7 +57,12 @@ import Testing
     private func words(_ example: Substring, in folder: Folder, key: () -> String) throws -> [String] {
         try FileManager.default.createDirectory(atPath: folder.path + "/import", withIntermediateDirectories: true)
         return example.split(separator: " ").dropFirst().map {
-            $0 == "KEY" ? key() : $0 == "/srv/import" ? folder.path + "/import" : String($0)
+            switch $0 {
+            case "KEY": key()
+            case "/srv/import": folder.path + "/import"
+            case "/srv/proxyfs": folder.path + "/data"
+            default: String($0)
+            }
         }
     }
 
@@ -81,7 +86,8 @@ import Testing
             _ = try await examples(command, in: folder)
             let words = command.split(separator: " ").map(String.init)
             let line = overview.split(separator: "\n").first {
-                $0.hasPrefix("  " + words[0] + " ") && $0.contains(words.dropFirst().joined(separator: " "))
+                $0.hasPrefix("  " + words[0] + " ")
+                    && (words.count == 1 || $0.contains(words[1...].joined(separator: " ")))
             }
             #expect(line != nil, "\(command) is not in the overview")
         }

@@ -191,8 +191,8 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
         terminal.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
         terminal.currentDirectoryURL = URL(fileURLWithPath: folder.path)
         terminal.arguments = [
-            "-c", script, Program.path, "serve", "--nfs-port", "\(ports[0])", "--smb-port", "\(ports[1])", "--http-port",
-            "\(ports[2])", "--admin-port", "\(ports[3])",
+            "-c", script, Program.path, "serve", "--nfs-port", "\(ports[0])", "--smb-port", "\(ports[1])",
+            "--http-port", "\(ports[2])", "--admin-port", "\(ports[3])",
         ]
         let file = folder.path + "/out"
         _ = FileManager.default.createFile(atPath: file, contents: nil)
@@ -201,7 +201,7 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
         try terminal.run()
         defer { terminal.terminate() }
         func text() -> String { (try? String(contentsOfFile: file, encoding: .utf8)) ?? "" }
-        #expect(await eventually { text().contains("Make a user for that: ") && text().hasSuffix("\n") })
+        #expect(await eventually { text().contains("Make a user for that: ") && text().last?.isNewline == true })
         let shown = text().split(whereSeparator: \.isNewline).map(String.init)
         #expect(shown.contains("proxyfs: ready"))
         let nfs = "tcp,port=\(ports[0]),mountport=\(ports[0]) 127.0.0.1:/default /mnt"

@@ -36,8 +36,7 @@ step "restart of the server"
 cd /mnt/mounted
 sha256sum host/d/f4096 guest/d/f4096 bind/d/f4096 > /tmp/sums
 exec 3< host/d/f4096
-python3 - 2> /dev/null || true
-printf '' | nc -w 60 "$HOST" "$CONTROL_PORT" > /tmp/back 2> /dev/null || true
+python3 -c 'import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2]))).recv(1)' "$HOST" "$CONTROL_PORT"
 forget
 sha256sum --quiet -c /tmp/sums
 [ "$(cat <&3 | wc -c)" = 4096 ]
