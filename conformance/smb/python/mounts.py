@@ -67,7 +67,7 @@ def objects_of_every_size():
         objects.put_object(Bucket="mounted", Key=f"{kind}/new/way/7", Body=b"R" * 400_000)
         equal(nfs.get(f"/mounted/{kind}/new/way/7"), b"R" * 400_000)
         upload = objects.create_multipart_upload(Bucket="mounted", Key=f"{kind}/parts")["UploadId"]
-        where = {"Bucket": "m", "Key": f"{kind}/parts", "UploadId": upload}
+        where = {"Bucket": "mounted", "Key": f"{kind}/parts", "UploadId": upload}
         bodies = [os.urandom(5 << 20), os.urandom(100_000)]
         parts = [{"PartNumber": n, "ETag": objects.upload_part(**where, PartNumber=n, Body=b)["ETag"]}
                  for n, b in enumerate(bodies, 1)]
