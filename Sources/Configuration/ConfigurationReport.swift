@@ -40,7 +40,9 @@ extension LoadedConfiguration {
         row("engine.nonce_range", "\(c.engine.nonceRange)")
         row("engine.node_cache", "\(c.engine.nodeCache)")
         row("engine.data_cache", "\(c.engine.dataCache)")
-        for volume in c.volumes { rows.append(("volume \(volume.name)", "\(volume.durability.rawValue), \(volume.size)", volume.place)) }
+        for volume in c.volumes {
+            rows.append(("volume \(volume.name)", "\(volume.durability.rawValue), \(volume.size)", volume.place))
+        }
         for user in c.users {
             rows.append(("user \(user.name)", "on \(user.volumes.joined(separator: ", "))", user.place))
         }

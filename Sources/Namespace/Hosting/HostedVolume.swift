@@ -59,7 +59,8 @@ public final class HostedVolume: Sendable {
     public static func open(
         _ name: String, folder: String, durability: Durability, world: World, loop: EventLoop,
         locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions(), mayMake: Bool = true,
-        isServed: Bool = true, shownBytes: UInt64 = LogFileSystem.shownBytesDefault, connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
+        isServed: Bool = true, shownBytes: UInt64 = LogFileSystem.shownBytesDefault,
+        connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
     ) async throws(HostingError) -> HostedVolume {
         let disk = world.disk
         let locked: Result<any DiskFile, HostingError> = await world.blocking.run(on: loop) { () throws(Never) in

@@ -31,7 +31,8 @@ extension Sharing {
             request: OpenRequest(
                 file: file, name: number, client: intent.client,
                 share: ShareMode(access: access, shared: intent.shared), granted: entrance.granted.rawValue,
-                isDeleteOnClose: intent.deletesOnClose && number != 0, leaseKey: shared?.key ?? 0, replaced: intent.replaced?.id),
+                isDeleteOnClose: intent.deletesOnClose && number != 0, leaseKey: shared?.key ?? 0,
+                replaced: intent.replaced?.id),
             place: entrance.name,
             operation: entrance.replaces ? .openReplacing : Self.operation(entrance.granted), actor: actor,
             shared: shared)

@@ -52,7 +52,8 @@ extension Control {
     }
 
     /// Who has the file knows: this volume, one that is mounted in it, or the host.
-    private func stored(_ file: Attributes, _ path: String, _ hosted: HostedVolume) async throws(CommandFailure) -> JSON {
+    private func stored(_ file: Attributes, _ path: String, _ hosted: HostedVolume) async throws(CommandFailure) -> JSON
+    {
         let (id, subvolume) = (file.file, file.file.subvolume)
         if let mount = hosted.tree.mounts.first(where: { $0.number == subvolume && !$0.isBind }), mount.guest == nil {
             let directory = (mount.fileSystem as? Passthrough)?.path
