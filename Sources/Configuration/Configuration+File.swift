@@ -58,6 +58,9 @@ extension Configuration {
         root.section("kerberos") { section in
             kerberos.keytab = section.optionalString("keytab")
             kerberos.realms = section.strings("realms", default: kerberos.realms, countMax: Self.realmsMax)
+            kerberos.instances = section.strings("instances", default: kerberos.instances, countMax: Self.realmsMax)
+            kerberos.everybody = Self.mapped("everybody", "REALM", countMax: Self.realmsMax, &section)
+            kerberos.principals = Self.mapped("principals", "PRINCIPAL@REALM", countMax: Self.principalsMax, &section)
         }
         root.section("smb") { section in
             let words = [("offered", false), ("required", true)]
@@ -78,13 +81,15 @@ extension Configuration {
             let words = Durability.allCases.map { ($0.rawValue, $0) }
             let durability = section.word("durability", default: .log, words)
             let log = section.word("log", default: .local, LogPlace.allCases.map { ($0.rawValue, $0) })
+            let size = section.quantity("size", default: Volume.standardSize, in: Volume.sizes)
             if !section.has("name") { return section.report("a volume needs a name", at: "name") }
             if let fault = Self.fault(inVolumeName: name) { section.report(fault, at: "name") }
             if let other = volumes.first(where: { $0.name == name }) {
                 section.report("\(quoted(name)) is declared already, at \(other.place)", at: "name")
             }
             if let fault = fault(inStore: store) { section.report(fault, at: "store") }
-            volumes.append(Volume(name: name, durability: durability, store: store, log: log, place: section.place))
+            volumes.append(
+                Volume(name: name, durability: durability, store: store, log: log, size: size, place: section.place))
         }
         readExports(&root)
         readShares(&root)
@@ -96,6 +101,28 @@ extension Configuration {
                 users.append(user)
             }
         }
+    }
+
+    /// `NAME:USER`, the user behind the last colon: no user's name has one.
+    private static func mapped(
+        _ key: String, _ what: String, countMax: Int, _ section: inout Section
+    ) -> [Kerberos.Mapped] {
+        var found: [Kerberos.Mapped] = []
+        for text in section.strings(key, default: [], countMax: countMax) {
+            guard let colon = text.lastIndex(of: ":"), colon > text.startIndex,
+                fault(inUserName: String(text[text.index(after: colon)...])) == nil
+            else {
+                section.report("\(quoted(text)) is not \(what):USER", at: key)
+                continue
+            }
+            let entry = Kerberos.Mapped(
+                name: String(text[..<colon]), user: String(text[text.index(after: colon)...]))
+            if found.contains(where: { $0.name == entry.name }) {
+                section.report("\(quoted(entry.name)) is there twice", at: key)
+            }
+            found.append(entry)
+        }
+        return found
     }
 
     private static func durabilityOverride(_ section: inout Section) -> Durability? {

@@ -49,6 +49,18 @@ public struct Configuration: Sendable, Equatable {
         public var keytab: String?
         /// `NAME@REALM` of these is user NAME.
         public var realms: [String] = []
+        /// `NAME/INSTANCE@REALM` of these is user NAME.
+        public var instances: [String] = []
+        /// Everybody of a realm that no other word names is this user.
+        public var everybody: [Mapped] = []
+        /// Before all rules: a principal, and which user it is.
+        public var principals: [Mapped] = []
+
+        public struct Mapped: Sendable, Equatable {
+            /// A principal, or a realm.
+            public var name: String
+            public var user: String
+        }
     }
 
     /// What clients of https have to show.
@@ -103,8 +115,13 @@ public struct Configuration: Sendable, Equatable {
         /// `directory`, the name of a store, or a store's address.
         public var store = "directory"
         public var log = LogPlace.local
+        /// What clients are shown where no quota says less.
+        public var size = Self.standardSize
         /// Where the file declares it; commands can not change it then.
         public var place: String
+
+        public static let standardSize = ByteSize.tebi(1024)
+        public static let sizes = ByteSize.mebi(1)...ByteSize.tebi(1 << 20)
     }
 
     public struct User: Sendable, Equatable {
@@ -152,6 +169,7 @@ public struct Configuration: Sendable, Equatable {
     public static let usersMax = 4096
     public static let domainsMax = 64
     public static let realmsMax = 64
+    public static let principalsMax = 4096
     public static let exportsMax = 1024
     public static let clientsMax = 256
     public static let sharesMax = 1024

@@ -23,6 +23,11 @@ extension LoadedConfiguration {
         row("http.region", c.http.region)
         row("kerberos.keytab", c.kerberos.keytab ?? "none")
         row("kerberos.realms", c.kerberos.realms.isEmpty ? "none" : c.kerberos.realms.joined(separator: ", "))
+        row("kerberos.instances", c.kerberos.instances.isEmpty ? "none" : c.kerberos.instances.joined(separator: ", "))
+        for (key, list) in [("everybody", c.kerberos.everybody), ("principals", c.kerberos.principals)] {
+            let words = list.map { "\($0.name):\($0.user)" }.joined(separator: ", ")
+            row("kerberos.\(key)", words.isEmpty ? "none" : words)
+        }
         row("smb.signing", c.smb.requiresSigning ? "required" : "offered")
         row("smb.encryption", c.smb.requiresEncryption ? "required" : "offered")
         row("log.level", c.log.level.name)
@@ -35,7 +40,9 @@ extension LoadedConfiguration {
         row("engine.nonce_range", "\(c.engine.nonceRange)")
         row("engine.node_cache", "\(c.engine.nodeCache)")
         row("engine.data_cache", "\(c.engine.dataCache)")
-        for volume in c.volumes { rows.append(("volume \(volume.name)", volume.durability.rawValue, volume.place)) }
+        for volume in c.volumes {
+            rows.append(("volume \(volume.name)", "\(volume.durability.rawValue), \(volume.size)", volume.place))
+        }
         for user in c.users {
             rows.append(("user \(user.name)", "on \(user.volumes.joined(separator: ", "))", user.place))
         }

@@ -17,7 +17,13 @@ struct WatchedDirectories {
     private var byWatch: [Int32: Directory] = [:]
     private var byFile: [FileID: Int32] = [:]
     private var roots: [FileID: Int] = [:]
+    /// Observers whom there was no room for: they take nobody's watch with them.
+    private var refused: [FileID: Int] = [:]
 
+    func isWatched(_ file: FileID) -> Bool { byFile[file] != nil }
+    mutating func refuse(_ file: FileID) { refused[file, default: 0] += 1 }
+
+    var count: Int { byWatch.count }
     var isFull: Bool { byWatch.count >= Self.directoriesMax }
     func file(of watch: Int32) -> FileID? { byWatch[watch]?.file }
     func roots(of watch: Int32) -> Set<FileID> { byWatch[watch]?.roots ?? [] }
@@ -51,6 +57,10 @@ struct WatchedDirectories {
     }
 
     mutating func remove(_ file: FileID) -> [Int32] {
+        if let count = refused[file] {
+            refused[file] = count > 1 ? count - 1 : nil
+            return []
+        }
         guard let watch = byFile[file] else { return [] }
         byWatch[watch]?.observers -= 1
         return forgetIdle(watch) ? [watch] : []
@@ -78,6 +88,17 @@ final class HostWatcher: Sendable {
         var directories = WatchedDirectories()
         var tell: (@Sendable (ForeignChange) -> Void)?
         var isReading = false
+        /// What is to be watched and what no more, in the order in which it was said.
+        var wishes: [Wish] = []
+        var isObserving = false
+    }
+
+    private struct Wish {
+        var directory: FileID
+        var isRecursive: Bool
+        var isOn: Bool
+        /// When it was said, by the host's clock.
+        var time: Int64
     }
 
     private let state = Guarded(State())
@@ -100,6 +121,8 @@ final class HostWatcher: Sendable {
         }
     }
 
+    var watched: Int { state.withLock { $0.directories.count } }
+
     func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) { state.withLock { $0.tell = tell } }
 
     /// On the loop: who is told asks file systems, as nobody of the pool may.
@@ -108,20 +131,55 @@ final class HostWatcher: Sendable {
         loop.execute { tell(change) }
     }
 
-    /// In the pool.
+    /// In the pool, one after the other: an end never overtakes its beginning.
     func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool, _ host: Passthrough) {
-        guard isOn else {
-            return state.withLock { state in
-                let idle = isRecursive ? state.directories.removeRoot(directory) : state.directories.remove(directory)
-                for watch in idle { shim_host_unwatch(state.descriptor, watch) }
-            }
+        let wish = Wish(directory: directory, isRecursive: isRecursive, isOn: isOn, time: world.clock.wall())
+        let begins = state.withLock { state in
+            state.wishes.append(wish)
+            defer { state.isObserving = true }
+            return !state.isObserving
         }
-        guard begin(host) else { return tell(.overrun) }
-        guard isRecursive else { return add(directory, below: nil, host) }
-        if state.withLock({ $0.directories.addRoot(directory) }) {
-            addAll(from: directory, root: directory, host, isNew: false)
+        guard begins else { return }
+        world.blocking.submit({ self.carryOut(host) }, then: {}, on: loop)
+    }
+
+    private func nextWish() -> Wish? {
+        state.withLock { state in
+            if state.wishes.isEmpty { state.isObserving = false }
+            return state.wishes.isEmpty ? nil : state.wishes.removeFirst()
         }
     }
+
+    private func carryOut(_ host: Passthrough) {
+        while let wish = nextWish() {
+            guard wish.isOn else {
+                state.withLock { state in
+                    let idle =
+                        wish.isRecursive
+                        ? state.directories.removeRoot(wish.directory) : state.directories.remove(wish.directory)
+                    for watch in idle { shim_host_unwatch(state.descriptor, watch) }
+                }
+                continue
+            }
+            let isNew =
+                !wish.isRecursive || state.withLock { $0.directories.addRoot(wish.directory) }
+            guard begin(host) else {
+                if !wish.isRecursive { state.withLock { $0.directories.refuse(wish.directory) } }
+                tell(.overrun)
+                continue
+            }
+            // What others changed before the watch was there is not known one by one.
+            let since = wish.time - Self.clockNanoseconds
+            let isLate =
+                wish.isRecursive
+                ? isNew && addAll(from: wish.directory, root: wish.directory, host, isNew: false, since: since)
+                : add(wish.directory, below: nil, host, since: since)
+            if isLate { tell(.overrun) }
+        }
+    }
+
+    /// Times of files come from a clock that moves in steps.
+    private static let clockNanoseconds: Int64 = 10_000_000
 
     /// False: the system has no notices to give.
     private func begin(_ host: Passthrough) -> Bool {
@@ -144,35 +202,57 @@ final class HostWatcher: Sendable {
         }
     }
 
-    private func add(_ directory: FileID, below root: FileID?, _ host: Passthrough) {
-        guard
-            case .success(let found) = Passthrough.settled({ () throws(Halt) in
-                try host.directory(directory, .waiting)
-            })
-        else { return }
+    /// Answers whether the directory has changed since then.
+    @discardableResult
+    private func add(_ directory: FileID, below root: FileID?, _ host: Passthrough, since: Int64 = .max) -> Bool {
+        func find() -> Passthrough.Named? {
+            try? Passthrough.settled({ () throws(Halt) in try host.directory(directory, .waiting) }).get()
+        }
+        let found = find()
         let isAdded = state.withLock { state -> Bool in
-            guard !state.directories.isFull else { return false }
-            let watch = shim_host_watch(state.descriptor, found.file.descriptor)
-            guard watch >= 0 else { return false }
-            state.directories.add(watch, directory, below: root)
-            return true
+            // Nobody wants it any more.
+            if let root, !state.directories.isRoot(root) { return true }
+            if let found, state.directories.isWatched(directory) || !state.directories.isFull {
+                let watch = shim_host_watch(state.descriptor, found.file.descriptor)
+                if watch >= 0 {
+                    state.directories.add(watch, directory, below: root)
+                    return true
+                }
+            }
+            if root == nil { state.directories.refuse(directory) }
+            // One that is gone is told of by the one above it.
+            return found == nil
         }
         if !isAdded { tell(.overrun) }
+        guard since < .max, found != nil, let now = find() else { return false }
+        return now.status.changed >= since
     }
 
-    /// The directory and all below it. What was in new ones before they were watched is told as new.
-    private func addAll(from directory: FileID, root: FileID, _ host: Passthrough, isNew: Bool) {
+    /// The directory and all below it. What was in new ones before they were watched is told as new. Answers whether others have
+    /// changed anything since then.
+    @discardableResult
+    private func addAll(
+        from directory: FileID, root: FileID, _ host: Passthrough, isNew: Bool, since: Int64 = .max
+    ) -> Bool {
         var open = [directory]
+        var isLate = false
         while let next = open.popLast() {
-            guard !state.withLock({ $0.directories.isFull }) else { return tell(.overrun) }
-            add(next, below: root, host)
+            let (isWanted, isFull) = state.withLock { ($0.directories.isRoot(root), $0.directories.isFull) }
+            guard isWanted else { return false }
+            guard !isFull else {
+                tell(.overrun)
+                return false
+            }
+            if add(next, below: root, host, since: since) { isLate = true }
             try? host.forEachEntry(of: next) { (found, name) throws(Halt) in
                 let type = FileType(mode: found.status.mode)
                 host.see(found, in: next, name)
                 if isNew { tell(.changed(.added, Self.names(type == .directory), directory: next, name: name)) }
+                if found.status.changed >= since { isLate = true }
                 if type == .directory { open.append(FileID(found.status, subvolume: host.subvolume)) }
             }
         }
+        return isLate
     }
 
     private static func names(_ isDirectory: Bool) -> WatchFilter { isDirectory ? .directoryName : .fileName }
@@ -317,7 +397,9 @@ extension Passthrough {
     public func whenChanged(_ tell: @escaping @Sendable (ForeignChange) -> Void) { watcher.whenChanged(tell) }
 
     public func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool) {
-        world.blocking.submit(
-            { self.watcher.observe(directory, isRecursive: isRecursive, isOn: isOn, self) }, then: {}, on: loop)
+        watcher.observe(directory, isRecursive: isRecursive, isOn: isOn, self)
     }
+
+    /// Directories that the kernel watches for somebody.
+    public var watchedDirectories: Int { watcher.watched }
 }

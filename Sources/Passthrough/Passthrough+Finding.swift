@@ -154,18 +154,22 @@ extension Passthrough {
         guard mayBegin else { return }
         var isFound = false
         var seen = 0
+        // Directories are remembered as the way to what lies in them; files only as long as that leaves room.
         var open = [root]
         var next = 0
-        while next < open.count, !isFound, seen < PlaceTable.placesMax / 2 {
+        while next < open.count, !isFound, open.count < PlaceTable.placesMax / 2 {
             let home = open[next]
             next += 1
             // What can not be read is not there; what was removed meanwhile neither.
             try? forEachEntry(of: home) { (found, name) throws(Halt) in
-                see(found, in: home, name)
-                seen += 1
                 let id = FileID(found.status, subvolume: subvolume)
+                let isDirectory = FileType(mode: found.status.mode) == .directory
                 if id == file { isFound = true }
-                if FileType(mode: found.status.mode) == .directory { open.append(id) }
+                if isDirectory { open.append(id) }
+                if isDirectory || id == file || seen < searchSeenMax {
+                    see(found, in: home, name)
+                    seen += 1
+                }
             }
         }
         let now = world.clock.monotonic()

@@ -71,10 +71,14 @@ public final class Passthrough: FileSystem {
     /// Where the pool's work ends.
     let loop: EventLoop
     let watcher: HostWatcher
+    /// Files that a search remembers beside the one that it is for.
+    let searchSeenMax: Int
     private let firstVerifier: UInt64
 
     /// Serves the directory at `path`; `subvolume` is in the identities of its files. Not on a loop that must not wait.
-    public init(path: String, subvolume: UInt32, world: World) throws(Failure) {
+    public init(
+        path: String, subvolume: UInt32, world: World, searchSeenMax: Int = 1 << 18
+    ) throws(Failure) {
         func attempt<Value>(_ doing: String, _ body: () throws(HostError) -> Value) throws(Failure) -> Value {
             do throws(HostError) { return try body() } catch { throw .host(Errno(error.code), doing: doing) }
         }
@@ -87,6 +91,7 @@ public final class Passthrough: FileSystem {
         self.base = base
         self.path = path
         self.subvolume = subvolume
+        self.searchSeenMax = searchSeenMax
         self.world = world
         loop = world.loops[0]
         device = status.device

@@ -1,4 +1,5 @@
 import Glibc
+import JSON
 
 @main
 enum Program {
@@ -15,6 +16,11 @@ enum Program {
         }
         if ["--help", "-h", "help"].contains(first), words.count == 1 {
             Terminal.print(Help.overview)
+            return .success
+        }
+        if ["--help", "help"].contains(first), words.dropFirst() == ["--json"] {
+            let rows = Command.all.map { JSON.string($0.words.joined(separator: " ")) }
+            Terminal.print(JSON.array(rows).description + "\n")
             return .success
         }
         let words = words == ["--version"] ? ["version"] : words

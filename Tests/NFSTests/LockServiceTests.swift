@@ -355,6 +355,14 @@ import WireSamples
         #expect(try client.share(file, "b", .both, deny: .none) == .granted)
         try client.restarted(3)
         #expect(try client.share(file, "c", .both, deny: .both) == .granted)
+        // Sharing anew takes the place of the old share, which is not in its way.
+        #expect(try client.share(file, "c", .both, deny: .write) == .granted)
+        #expect(try client.share(file, "d", .read, deny: .none) == .granted)
+        // One that is refused leaves the old one as it was.
+        #expect(try client.share(file, "c", .both, deny: .both) == .denied)
+        #expect(try client.share(file, "e", .write, deny: .none) == .denied)
+        #expect(try client.share(file, "c", .both, deny: .none, .unshare) == .granted)
+        #expect(try client.share(file, "e", .write, deny: .none) == .granted)
     }
 
     @Test func theMonitorAnswersThisMachine() async throws {

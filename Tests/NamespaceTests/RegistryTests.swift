@@ -20,9 +20,10 @@ import Testing
             seal: SealingKey(key: key, random: world.random))
     }
 
-    private static func change(_ secret: String) -> UserChange {
+    private static func change(_ secret: String?, groups: [String]? = nil) -> UserChange {
         var change = UserChange()
-        change.secret = Secret(secret)
+        change.secret = secret.map { Secret($0) }
+        change.groups = groups
         return change
     }
 
@@ -324,7 +325,22 @@ import Testing
             await #expect(throws: RegistryError.declared("user hugo", place: Registry.hostPlace)) {
                 _ = try await registry.addKey("hugo", "default")
             }
+            // Groups likewise; the names of groups that are kept with a user's record are this server's own.
+            _ = try await registry.addUser("bob", Self.change("x", groups: ["staff"]), rights: ["default": .read])
+            let staff = try #require(registry.snapshot.users.group("staff"))
+            let groups = [
+                Group(name: "sudo", gid: 27), Group(name: "staff", gid: 50), Group(name: "other", gid: staff.gid),
+            ]
+            #expect(try await registry.setHostUsers(host, groups: groups) == 1)
+            let named = registry.snapshot.users
+            #expect(named.group(gid: 27)?.name == "sudo" && named.group("sudo")?.gid == 27)
+            #expect(named.group("staff") == staff && named.group(gid: 50) == nil && named.group("other") == nil)
+            #expect(named.sid(gid: 27) == .unknownGroup(27))
+            _ = try await registry.changeUser("bob", Self.change(nil, groups: ["sudo"]))
+            #expect(registry.snapshot.users.user("bob")?.groups == [27])
+            try await registry.removeUser("bob")
             #expect(try await registry.setHostUsers([]) == 0)
+            #expect(registry.snapshot.users.group("sudo") == nil && registry.snapshot.users.group("staff") != nil)
             #expect(registry.snapshot.users.allUsers.map(\.name) == ["alice"])
             let settings = VolumeSettings(volume.volume, clock: world.clock, loop: world.loops[0])
             #expect(try await settings.names("user/") == ["user/alice"])

@@ -175,6 +175,62 @@ import Testing
         }
     }
 
+    /// What others do with the file, and other uses of it, take nobody's patience from him, nor use it up.
+    @Test func everyClientHasAPatienceOfItsOwn() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("a")
+            let open = try await rig.open(
+                "a", OpenIntent(.open, access: .readData, shared: .read, client: 1))
+            let second: UInt64 = 1_000_000_000
+            var other = rig.caller()
+            other.client = 2
+            for _ in 0..<7 {
+                #expect(await rig.writeError(file, "x", by: rig.caller()) == .sharingViolation)
+                #expect(try await rig.read(file, by: rig.caller()) == "")
+                #expect(try await rig.read(file, by: other) == "")
+                await rig.loop.sleep(nanoseconds: 5 * second)
+            }
+            #expect(await rig.writeError(file, "x", by: rig.caller()) == .accessDenied)
+            #expect(await rig.writeError(file, "x", by: other) == .sharingViolation)
+            #expect(await rig.writeError(file, "x", by: rig.caller(7)) == .sharingViolation)
+            #expect(await rig.removeError("a", in: rig.root, by: rig.caller()) == .sharingViolation)
+            _ = try await rig.close(open.handle)
+            await rig.loop.sleep(nanoseconds: 40 * second)
+            // Of bytes that are locked, only these very ones prove anything.
+            let locker = try await rig.open("a", Self.intent(.open))
+            let range = LockRange(accessed: 0, count: 10)!
+            _ = try await rig.done {
+                rig.volume.lock(rig.caller(0, locker.handle), file, range, .exclusive, locker.handle.lockOwner)
+            }
+            for _ in 0..<7 {
+                #expect(await rig.writeError(file, "x", by: other) == .locked)
+                try await rig.write(file, "x", at: 20, by: other)
+                await rig.loop.sleep(nanoseconds: 5 * second)
+            }
+            #expect(await rig.writeError(file, "x", by: other) == .accessDenied)
+            _ = try await rig.close(locker.handle)
+        }
+    }
+
+    @Test func whoMayOnlyAppendChangesNothingThatIsThere() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("a")
+            try await rig.write(file, "0123456789", by: rig.caller())
+            let open = try await rig.open("a", OpenIntent(.open, access: [.readData, .appendData], client: 1))
+            let caller = rig.caller(0, open.handle)
+            for offset: UInt64 in [0, 5, 9] {
+                #expect(await rig.writeError(file, "x", at: offset, by: caller) == .accessDenied)
+                #expect(await rig.error { rig.volume.mayWrite(caller, file, at: offset, count: 1) } == .accessDenied)
+            }
+            var shorter = NewAttributes()
+            shorter.size = 9
+            #expect(await rig.error { rig.volume.mayResize(caller, file, shorter) } == .accessDenied)
+            try await rig.write(file, "ab", at: 10, by: caller)
+            #expect(try await rig.read(file, by: caller) == "0123456789ab")
+            _ = try await rig.close(open.handle)
+        }
+    }
+
     @Test func shareModesBindEverybody() {
         VolumeRig.run { rig in
             let opened = try await rig.open("a", Self.intent(.create, shared: .read))

@@ -74,6 +74,54 @@ import Testing
         }
     }
 
+    /// A server that is started again and again enforces soft limits all the same.
+    @Test func graceGoesOnOverARestart() {
+        let day: UInt64 = 24 * 3600 * 1_000_000_000
+        let subjects: [QuotaSubject] = [.volume, .user(7)]
+        let limits = [QuotaSubject.volume, .user(7)].reduce(into: [QuotaSubject: QuotaLimit]()) {
+            $0[$1] = QuotaLimit(softBytes: 10, graceNanoseconds: 7 * day)
+        }
+        let done = Simulation(seed: 5).perform { world -> Bool in
+            do {
+                var ends: [[UInt64?]] = []
+                for life in 0..<4 {
+                    let hosted = try await HostedVolume.open(
+                        "v", folder: "v", durability: .log, world: world, loop: world.loops[0])
+                    let rig = VolumeRig(world: world, hosted: hosted)
+                    let file =
+                        life == 0
+                        ? try await rig.make("f")
+                        : try await rig.done { with("f") { rig.volume.lookup(rig.caller(), in: rig.root, $0) } }.file
+                    if life == 0 {
+                        var owner = NewAttributes()
+                        owner.uid = 7
+                        _ = try await rig.set(file, owner)
+                    }
+                    try await rig.set(quotas: limits)
+                    if life == 0 {
+                        try await rig.write(file, "0123456789ab", by: rig.caller())
+                    } else if life < 3 {
+                        // Three days of it are over with each start.
+                        try await rig.write(file, "0123456789abc", by: rig.caller())
+                    } else {
+                        #expect(await rig.writeError(file, "x", at: 20, by: rig.caller()) == .quotaExceeded)
+                        // Once below, it is forgotten.
+                        #expect(await rig.resizeError(file, to: 5) == nil)
+                        try await rig.write(file, "0123456789ab", by: rig.caller())
+                    }
+                    ends.append(subjects.map { rig.volume.quota($0)?.bytesGraceEnd })
+                    await rig.loop.sleep(nanoseconds: day / 24)
+                    try await hosted.close()
+                    await rig.loop.sleep(nanoseconds: 3 * day)
+                }
+                #expect(ends[0].allSatisfy { $0 != nil } && ends[1] == ends[0] && ends[2] == ends[0])
+                #expect(zip(ends[3], ends[0]).allSatisfy { $0.0! > $0.1! })
+            } catch { Issue.record("\(error)") }
+            return true
+        }
+        #expect(done == true)
+    }
+
     @Test func aDirectoryMovesWithAllThatIsInIt() {
         VolumeRig.run { rig in
             let tree = try await rig.make("t", type: .directory, mode: 0o777)

@@ -20,20 +20,20 @@ struct Conformance {
         if expected != got { seen.append("\(what): \(got), not \(expected)") }
     }
 
-    private mutating func expect<Value: Equatable>(
+    mutating func expect<Value: Equatable>(
         _ what: String, _ expected: Value, _ body: () async throws -> Value
     ) async {
         do { record(what, "\(expected)", "\(try await body())") } catch { record(what, "\(expected)", "\(error)") }
     }
 
-    private mutating func refuses(_ what: String, _ expected: FileError, _ body: () async throws -> Void) async {
+    mutating func refuses(_ what: String, _ expected: FileError, _ body: () async throws -> Void) async {
         do {
             try await body()
             record(what, "\(expected)", "done")
         } catch { record(what, "\(expected)", "\(error)") }
     }
 
-    private mutating func does(_ what: String, _ body: () async throws -> Void) async {
+    mutating func does(_ what: String, _ body: () async throws -> Void) async {
         do {
             try await body()
             record(what, "done", "done")
@@ -53,6 +53,7 @@ struct Conformance {
         try await program.objects()
         try await program.opens()
         try await program.promises()
+        try await program.members()
         return program
     }
 

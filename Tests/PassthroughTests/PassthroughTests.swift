@@ -194,6 +194,85 @@ import Testing
         volume.endWatch(one)
     }
 
+    /// Who begins and ends watching in a loop leaves nothing behind, whatever the pool does first.
+    @Test func watchesThatEndAreGone() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let files = try rig.passthrough()
+        let client = Client(files: files, world: rig.world)
+        let home = try await client.directory("home")
+        for index in 0..<50 { _ = try await client.directory("d\(index)", in: home) }
+        for round in 0..<200 {
+            files.observe(files.root, isRecursive: round % 2 == 0, isOn: true)
+            files.observe(files.root, isRecursive: round % 2 == 0, isOn: false)
+        }
+        // Behind all of that.
+        files.observe(home, isRecursive: false, isOn: true)
+        try await Self.until {
+            files.watchedDirectories == 1
+        } doing: {
+        }
+        await rig.loop.sleep(nanoseconds: 100_000_000)
+        #expect(files.watchedDirectories == 1)
+        files.observe(home, isRecursive: false, isOn: false)
+        try await Self.until {
+            files.watchedDirectories == 0
+        } doing: {
+        }
+    }
+
+    /// Others may have changed something before the watch was in place: then the watcher is told to look anew.
+    @Test func changesBeforeTheWatchAreNotLost() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let files = try rig.passthrough()
+        let client = Client(files: files, world: rig.world)
+        let deep = try await client.directory("deep", in: try await client.directory("home"))
+        await rig.loop.sleep(nanoseconds: 50_000_000)
+        let told = Guarded<[String]>([])
+        files.whenChanged { change in
+            if case .overrun = change { told.withLock { $0.append("overrun") } }
+        }
+        files.observe(deep, isRecursive: false, isOn: true)
+        files.observe(files.root, isRecursive: true, isOn: true)
+        try await Self.until {
+            files.watchedDirectories == 3
+        } doing: {
+        }
+        await rig.loop.sleep(nanoseconds: 50_000_000)
+        #expect(told.withLock { $0 } == [])
+        for isRecursive in [true, false] {
+            files.observe(isRecursive ? files.root : deep, isRecursive: isRecursive, isOn: false)
+        }
+        // As if the pool came to it a moment later.
+        rig.put("x", rig.served + "/home/deep/x")
+        files.observe(files.root, isRecursive: true, isOn: true)
+        try await Self.until {
+            told.withLock { $0 } == ["overrun"]
+        } doing: {
+        }
+    }
+
+    /// What a search goes through beside the file that it is for need not be remembered.
+    @Test func filesOfLargeDirectoriesAreFound() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        for directory in 0..<20 {
+            mkdir(rig.served + "/d\(directory)", 0o755)
+            for file in 0..<20 { rig.put("\(directory) \(file)", rig.served + "/d\(directory)/f\(file)") }
+        }
+        var wanted: [(FileID, String)] = []
+        let first = Client(files: try rig.passthrough(), world: rig.world)
+        for directory in [0, 9, 19] {
+            let home = try await first.lookup("d\(directory)").file
+            wanted.append((try await first.lookup("f19", in: home).file, "\(directory) 19"))
+        }
+        // As after a restart.
+        let files = try Passthrough(path: rig.served, subvolume: 9, world: rig.world, searchSeenMax: 10)
+        let second = Client(files: files, world: rig.world)
+        for (file, text) in wanted { #expect(try await second.read(file) == text) }
+    }
+
     private static func path(_ text: String) -> [[UInt8]] { text.split(separator: "/").map { Array($0.utf8) } }
 
     private static func events(_ volume: Volume, _ watch: WatchID) -> [WatchEvent] {

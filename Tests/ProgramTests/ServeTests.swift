@@ -170,6 +170,57 @@ private func get(_ port: UInt16, _ path: String, token: String? = nil) throws ->
         #expect(run.err.contains(text) && run.out == "")
     }
 
+    /// Who starts it by hand is told what to paste for each front end, and can.
+    @Test func aTerminalIsToldWhatToPaste() async throws {
+        let folder = try Folder()
+        let ports = try (0..<4).map { _ in try freePort() }
+        let script = """
+            import os, pty, sys
+            pid, out = pty.fork()
+            if pid == 0: os.execv(sys.argv[1], sys.argv[1:])
+            print(pid, flush=True)
+            try:
+                while True:
+                    text = os.read(out, 4096)
+                    if not text: break
+                    os.write(1, text)
+            except OSError: pass
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            """
+        let terminal = Process()
+        terminal.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+        terminal.currentDirectoryURL = URL(fileURLWithPath: folder.path)
+        terminal.arguments = [
+            "-c", script, Program.path, "serve", "--nfs-port", "\(ports[0])", "--smb-port", "\(ports[1])",
+            "--http-port", "\(ports[2])", "--admin-port", "\(ports[3])",
+        ]
+        let file = folder.path + "/out"
+        _ = FileManager.default.createFile(atPath: file, contents: nil)
+        terminal.standardOutput = FileHandle(forWritingAtPath: file)
+        terminal.standardError = FileHandle.nullDevice
+        try terminal.run()
+        defer { terminal.terminate() }
+        func text() -> String { (try? String(contentsOfFile: file, encoding: .utf8)) ?? "" }
+        #expect(await eventually { text().contains("Make a user for that: ") && text().last?.isNewline == true })
+        let shown = text().split(whereSeparator: \.isNewline).map(String.init)
+        #expect(shown.contains("proxyfs: ready"))
+        let nfs = "tcp,port=\(ports[0]),mountport=\(ports[0]) 127.0.0.1:/default /mnt"
+        #expect(shown.contains { $0.hasPrefix("    mount -t nfs -o vers=3,nolock,") && $0.hasSuffix(nfs) }, "\(shown)")
+        #expect(shown.contains { $0.hasPrefix("  nolock: ") })
+        for line in [
+            "    mount -t cifs -o vers=3.1.1,port=\(ports[1]),username=NAME //127.0.0.1/default /mnt",
+            "  without mounting: smbclient -p \(ports[1]) -U NAME //127.0.0.1/default",
+            "    aws --endpoint-url http://127.0.0.1:\(ports[2]) s3 mb s3://papers",
+        ] { #expect(shown.contains(line), "\(shown)") }
+        let line = try #require(shown.first { $0.hasPrefix("Make a user for that: proxyfs ") })
+        let words = line.split(separator: " ").drop { $0 != "proxyfs" }.dropFirst().map(String.init)
+        let pasted = try Program(words.map { $0 == "NAME" ? "alice" : $0 }, in: folder)
+        #expect(await pasted.status() == 0, "\(pasted.err)")
+        let server = try #require(shown.first.flatMap { Int32($0) })
+        kill(server, SIGTERM)
+        #expect(await eventually(within: 30) { !terminal.isRunning } && terminal.terminationStatus == 0)
+    }
+
     @Test func usersOfTheEnvironmentAreChecked() async throws {
         let run = try Program(["config", "check"], in: Folder(), environment: ["PROXYFS_USERS": "a:s\nbad"])
         #expect(await run.status() == 1)

@@ -46,6 +46,40 @@ import Testing
         try await site.close()
     }
 
+    /// Copies on the server are writes, too.
+    @Test func copiesDoNotOverwriteWhatMayOnlyGrow() async throws {
+        let site = try await Site()
+        _ = try await site.make("f")
+        _ = try await site.make("log")
+        let client = try Guest(ready: site.listener.address)
+        let source = try client.open("f").handle
+        #expect(try client.write(source, "forged").status == .success)
+        let log = try client.open("log").handle
+        #expect(try client.write(log, "entry").status == .success)
+        let open = try client.open("log", .init(access: 0x12_0004)).handle
+        func copy(to offset: UInt64) throws -> NTStatus {
+            var wire = Wire()
+            wire.handle(source)
+            wire.u64(0)
+            wire.u32(1)
+            wire.u32(0)
+            wire.u64(0)
+            wire.u64(offset)
+            wire.u32(6)
+            wire.u32(0)
+            return try client.control(open, 0x0014_80F2, wire.bytes).status
+        }
+        #expect(try copy(to: 0) == .accessDenied)
+        #expect(try copy(to: 4) == .accessDenied)
+        #expect(try client.query(log, 1, 5).u64(80) == 5)
+        #expect(try copy(to: 5) == .success)
+        #expect(try client.query(log, 1, 5).u64(80) == 11)
+        // A write goes to the end, whatever it says.
+        #expect(try client.write(open, "x").status == .success)
+        #expect(try client.query(log, 1, 5).u64(80) == 12)
+        try await site.close()
+    }
+
     @Test func trimmedRangesAreHoles() async throws {
         let site = try await Site()
         _ = try await site.make("f")

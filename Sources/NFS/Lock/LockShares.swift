@@ -22,7 +22,10 @@ struct LockShares {
     var isFull: Bool { shares.count >= Self.countMax }
 
     mutating func take(_ key: Key) -> Share? { shares.removeValue(forKey: key) }
-    mutating func put(_ share: Share, _ key: Key) { shares[key] = share }
+    subscript(key: Key) -> Share? { shares[key] }
+
+    /// Answers the share that was there.
+    mutating func put(_ share: Share, _ key: Key) -> Share? { shares.updateValue(share, forKey: key) }
 
     func holds(host: UInt64) -> Bool { shares.keys.contains { $0.owner.client == host } }
 
@@ -53,14 +56,13 @@ extension LockService {
         var shared = DataAccess.all
         if request.deny.reads { shared.remove(.read) }
         if request.deny.writes { shared.remove(.write) }
-        // The same process shares anew: its old share must not be in the way of its new one.
-        let old = shares.withLock { $0.take(key) }
-        if let old { close(old) }
-        let intent = OpenIntent(.open, access: access, shared: shared, client: owner.client)
+        var intent = OpenIntent(.open, access: access, shared: shared, client: owner.client)
+        // The same process shares anew: its old share is not in the way of its new one, and stays until that is granted.
+        intent.replaced = shares.withLock { $0[key] }?.handle
         switch place.volume.open(place.caller, place.file, intent) {
         case .done(let opened, _):
             let share = LockShares.Share(volume: place.volume, handle: opened.handle, caller: place.caller)
-            shares.withLock { $0.put(share, key) }
+            if let old = shares.withLock({ $0.put(share, key) }) { close(old) }
             return .done(LockReply(.granted), number: 0)
         case .refused(let error): return .refused(error)
         case .lacks(let lack): return .lacks(lack)

@@ -45,6 +45,7 @@ struct NFSCaller {
         var caller = Caller(
             try credential(client), Request(reader: loop.index, now: now, token: token),
             isReadOnly: client.isReadOnly, isStateless: true)
+        caller.client = remote.host
         if !export.restricted.isEmpty, let rights = export.restricted[caller.credential.uid] {
             guard rights.contains(.read) else { throw .status(.access) }
             if !rights.contains(.write) { caller.isReadOnly = true }
@@ -106,6 +107,17 @@ struct NFSPlace {
         if case .done(let found, _) = volume.attributes(caller, file) { attributes(found) } else { nil }
     }
     var attributesAtHand: NFS3Attributes? { attributesAtHand(file) }
+}
+
+extension SocketAddress {
+    /// A number of the host, whatever the port.
+    fileprivate var host: UInt64 {
+        switch self {
+        case .ipv4(let host, _): UInt64(host)
+        case .ipv6(let high, let low, _, _): high &* 0x9e37_79b9_7f4a_7c15 ^ low
+        case .unix: 0
+        }
+    }
 }
 
 /// All groups of a user, for credentials that have no room for them.

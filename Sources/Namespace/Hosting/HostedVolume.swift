@@ -59,7 +59,8 @@ public final class HostedVolume: Sendable {
     public static func open(
         _ name: String, folder: String, durability: Durability, world: World, loop: EventLoop,
         locks: ServerLocks? = nil, options: HeadhunterOptions = HeadhunterOptions(), mayMake: Bool = true,
-        isServed: Bool = true, connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
+        isServed: Bool = true, shownBytes: UInt64 = LogFileSystem.shownBytesDefault,
+        connect: (@Sendable () async throws(HostingError) -> ObjectStore)? = nil
     ) async throws(HostingError) -> HostedVolume {
         let disk = world.disk
         let locked: Result<any DiskFile, HostingError> = await world.blocking.run(on: loop) { () throws(Never) in
@@ -123,7 +124,9 @@ public final class HostedVolume: Sendable {
             if isServed { files.start() }
             let identity = headhunter.volume.high ^ headhunter.volume.low
             let tree = MountTree(
-                LogFileSystem(files, world: world, number: MountTree.number(ofVolume: identity)), loops: world.loops)
+                LogFileSystem(
+                    files, world: world, number: MountTree.number(ofVolume: identity), shownBytes: shownBytes),
+                loops: world.loops)
             let volume = Volume(
                 name, identity: identity,
                 tree, durability: durability, clock: world.clock, random: world.random,

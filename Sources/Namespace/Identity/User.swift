@@ -14,8 +14,6 @@ public struct VolumeRights: OptionSet, Hashable, Sendable {
 
     public static let read = VolumeRights(rawValue: 1)
     public static let write = VolumeRights(rawValue: 2)
-    /// Exports, shares, quotas, other users' rights.
-    public static let manage = VolumeRights(rawValue: 4)
 }
 
 /// A further pair of access key and secret, for S3 and Swift, good for one volume.

@@ -135,13 +135,13 @@ public struct UserTable: Sendable {
         guard nameOfGID[group.gid] == nil else { throw .gidTaken }
         groups[name] = group
         nameOfGID[group.gid] = name
-        holderOfRID[group.rid] = .group(name)
+        if group.rid != 0 { holderOfRID[group.rid] = .group(name) }
     }
 
     public mutating func remove(group name: String) throws(Refusal) {
         guard let old = groups.removeValue(forKey: Self.folded(name)) else { throw .unknown }
         nameOfGID[old.gid] = nil
-        holderOfRID[old.rid] = nil
+        if old.rid != 0 { holderOfRID[old.rid] = nil }
     }
 
     /// A user whose record a volume kept: the RID stays, unless somebody else has it by now.
@@ -172,6 +172,14 @@ public struct UserTable: Sendable {
         guard users.count < Self.usersMax else { throw .tooMany }
         try check(user, besides: nil)
         insert(user)
+    }
+
+    /// The same of a group.
+    mutating func addForeign(_ group: Group) throws(Refusal) {
+        guard groups.count < Self.groupsMax else { throw .tooMany }
+        var group = group
+        group.rid = 0
+        try insert(group)
     }
 
     /// None below `next` is given to a newcomer.
@@ -225,7 +233,7 @@ public struct UserTable: Sendable {
     }
 
     public func sid(gid: UInt32) -> SID {
-        guard let group = group(gid: gid) else { return .unknownGroup(gid) }
+        guard let group = group(gid: gid), group.rid != 0 else { return .unknownGroup(gid) }
         return .domain(domain.0, domain.1, domain.2, group.rid)
     }
 

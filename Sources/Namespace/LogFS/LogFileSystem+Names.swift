@@ -50,7 +50,9 @@ extension LogFileSystem {
             let used = UInt64(clamping: totals.bytes &+ totals.streams)
             let names = UInt64(clamping: totals.files &+ totals.directories)
             return Space(
-                bytes: shownBytes, bytesFree: max(shownBytes - min(used, shownBytes), 1 << 30), files: 1 << 40,
+                bytes: shownBytes,
+                // A volume takes more than it shows: clients that look before they write are never told 0.
+                bytesFree: max(shownBytes - min(used, shownBytes), min(shownBytes >> 10, 1 << 30)), files: 1 << 40,
                 filesFree: max((1 << 40) - min(names, 1 << 40), 1 << 20))
         }
     }

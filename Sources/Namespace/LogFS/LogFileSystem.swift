@@ -12,9 +12,11 @@ public final class LogFileSystem: FileSystem {
     /// Raised by each flush that failed: what was written and not flushed may be lost.
     private let failures = Atomic<UInt64>(0)
     /// What the volume shows as its size when no quota says otherwise.
+    public static let shownBytesDefault: UInt64 = 1 << 50
+    /// The size that clients are shown; it limits nothing.
     let shownBytes: UInt64
 
-    public init(_ files: LogFS, world: World, number: UInt32? = nil, shownBytes: UInt64 = 1 << 50) {
+    public init(_ files: LogFS, world: World, number: UInt32? = nil, shownBytes: UInt64 = shownBytesDefault) {
         self.files = files
         self.number = number ?? files.subvolume
         self.world = world

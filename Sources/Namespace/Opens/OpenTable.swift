@@ -174,7 +174,7 @@ public struct OpenTable {
         let known = slot(request.file)
         if let known {
             if request.name != 0, isPending(known, request.name) { return .deletePending }
-            if let other = blocker(known, request.share) { return .sharingViolation(other) }
+            if let other = blocker(known, request.share, besides: request.replaced) { return .sharingViolation(other) }
             guard files[known].count < Self.opensPerFileMax else { return .tooMany }
         }
         let client = slot(client: request.client)
@@ -318,16 +318,17 @@ public struct OpenTable {
 
     // MARK: Sharing
 
-    private func blocker(_ file: UInt32, _ share: ShareMode) -> OpenID? {
+    private func blocker(_ file: UInt32, _ share: ShareMode, besides replaced: OpenID? = nil) -> OpenID? {
         let isFree =
             share.access.isDisjoint(with: files[file].denying.some)
             && share.denied.isDisjoint(with: files[file].accessing.some)
         if isFree { return nil }
         var place = files[file].first
         while place != Self.none {
-            if opens[place].share.conflicts(with: share) { return opens[place].id }
+            if opens[place].share.conflicts(with: share), opens[place].id != replaced { return opens[place].id }
             place = opens[place].nextOfFile
         }
+        if replaced != nil { return nil }
         preconditionFailure("a file's sums are those of its opens")
     }
 
@@ -339,8 +340,8 @@ public struct OpenTable {
     }
 
     /// Whether an open of this kind would be refused by others.
-    public func conflicts(_ file: FileID, _ share: ShareMode) -> Bool {
-        slot(file).map { blocker($0, share) != nil } ?? false
+    public func conflicts(_ file: FileID, _ share: ShareMode, besides replaced: OpenID? = nil) -> Bool {
+        slot(file).map { blocker($0, share, besides: replaced) != nil } ?? false
     }
 
     public func isOpen(_ file: FileID) -> Bool { slot(file).map { files[$0].count > 0 } ?? false }

@@ -53,10 +53,12 @@ public struct OpenRequest: Sendable {
     public var isDeleteOnClose: Bool
     /// Opens of one lease key count as one when somebody asks who else has the file open. 0: none.
     public var leaseKey: UInt128
+    /// It goes when this one is there, and is not in the way.
+    public var replaced: OpenID?
 
     public init(
         file: FileID, name: UInt64, client: UInt64, share: ShareMode, granted: UInt32 = 0,
-        isDeleteOnClose: Bool = false, leaseKey: UInt128 = 0
+        isDeleteOnClose: Bool = false, leaseKey: UInt128 = 0, replaced: OpenID? = nil
     ) {
         self.file = file
         self.name = name
@@ -65,6 +67,7 @@ public struct OpenRequest: Sendable {
         self.granted = granted
         self.isDeleteOnClose = isDeleteOnClose
         self.leaseKey = leaseKey
+        self.replaced = replaced
     }
 }
 

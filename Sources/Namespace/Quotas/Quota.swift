@@ -5,6 +5,16 @@ public enum QuotaSubject: Hashable, Sendable {
     case tree(FileID)
     case user(UInt32)
     case group(UInt32)
+
+    /// Of settings that are kept for it.
+    var key: String {
+        switch self {
+        case .volume: "volume"
+        case .tree(let file): "tree/\(file.subvolume)/\(file.inode)/\(file.generation)"
+        case .user(let uid): "user/\(uid)"
+        case .group(let gid): "group/\(gid)"
+        }
+    }
 }
 
 /// How much there may be. 0 stands for no limit.
@@ -31,17 +41,14 @@ public struct QuotaLimit: Equatable, Sendable {
     }
 }
 
-/// How much there is. Bytes that were written and are in no safe place yet count from the moment of the write: `unstable` is
-/// their part of `bytes`.
+/// How much there is. Bytes that were written and are in no safe place yet count from the moment of the write.
 public struct QuotaUsage: Equatable, Sendable {
     public var bytes: UInt64 = 0
     public var files: UInt64 = 0
-    public var unstable: UInt64 = 0
 
-    public init(bytes: UInt64 = 0, files: UInt64 = 0, unstable: UInt64 = 0) {
+    public init(bytes: UInt64 = 0, files: UInt64 = 0) {
         self.bytes = bytes
         self.files = files
-        self.unstable = unstable
     }
 }
 
@@ -78,18 +85,13 @@ public struct Quota: Equatable, Sendable {
         return now < passed || now - passed < grace
     }
 
+    var grace: QuotaGrace { QuotaGrace(bytes: softBytesPassed, files: softFilesPassed) }
+
     /// Notes when a soft limit begins and ceases to be passed.
     mutating func note(_ now: UInt64) {
         let bytes = limit.softBytes != 0 && usage.bytes > limit.softBytes
         softBytesPassed = bytes ? softBytesPassed ?? now : nil
         let files = limit.softFiles != 0 && usage.files > limit.softFiles
         softFilesPassed = files ? softFilesPassed ?? now : nil
-    }
-
-    /// What a client is shown as free of `room` bytes.
-    public func bytesFree(of room: UInt64) -> UInt64 {
-        let limit = limit.hardBytes != 0 ? limit.hardBytes : limit.softBytes
-        if limit == 0 { return room }
-        return min(room, limit > usage.bytes ? limit - usage.bytes : 0)
     }
 }

@@ -37,6 +37,9 @@ final class QuotaMeter: Sendable {
         var uncounted: Set<QuotaSubject> = []
         var count: Count?
         var isCounting = false
+        /// Graces as the volume has them.
+        var kept: [QuotaSubject: QuotaGrace] = [:]
+        var isKeeping = false
         /// What `places` found.
         var placesAbove: [FileID: Places?] = [:]
         /// Files that grow or shrink in several steps: the bytes that have been counted, those of their streams among them.
@@ -141,16 +144,22 @@ final class QuotaMeter: Sendable {
     func set(_ quotas: [QuotaRecord], clock: any WorldClock, loop: EventLoop) {
         place.withLock { $0 = (clock, loop) }
         if set(quotas, now: UInt64(clamping: clock.wall())) { loop.task { await self.count(clock, loop) } }
+        // What is kept of quotas that are gone goes, too.
+        change { _ in }
     }
 
     /// Makes a change behind the guard. What it lacks it says before anything has changed.
     func change<Value, Failure: Error>(_ body: (inout State) throws(Failure) -> Value) throws(Failure) -> Value {
         var waiters: [UnsafeContinuation<Bool, Never>] = []
         var mustCount = false
+        var mustKeep = false
         defer {
             for waiter in waiters { waiter.resume(returning: false) }
             if mustCount, let (clock, loop) = place.withLock({ $0 }) {
                 loop.task { await self.count(clock, loop) }
+            }
+            if mustKeep, let (clock, loop) = place.withLock({ $0 }) {
+                loop.task { await self.keepGraces(clock, loop) }
             }
         }
         return try state.withLock { (state) throws(Failure) in
@@ -159,6 +168,10 @@ final class QuotaMeter: Sendable {
                 if !state.uncounted.isEmpty, !state.isCounting {
                     state.isCounting = true
                     mustCount = true
+                }
+                if !state.table.graceChanges.isEmpty, !state.isKeeping {
+                    state.isKeeping = true
+                    mustKeep = true
                 }
             }
             return try body(&state)
@@ -191,6 +204,7 @@ final class QuotaMeter: Sendable {
                 case .user, .group: parts.1.insert(subject)
                 }
             }
+            for subject in next { await recall(subject, clock, loop) }
             for subject in sums { await sum(subject, clock, loop) }
             if !owners.isEmpty { await goThrough(owners, clock, loop) }
         }
@@ -226,7 +240,7 @@ final class QuotaMeter: Sendable {
                     // Refused: the directory is gone.
                     if case .lacks(let lack) = error { return lack }
                 }
-                state.uncounted.remove(subject)
+                state.bind(subject)
                 isDone = true
                 return nil
             }
@@ -259,7 +273,7 @@ final class QuotaMeter: Sendable {
                         return Lack { () async throws(FileError) in await self.when { $0.held.isEmpty } }
                     }
                     isDone = true
-                    state.uncounted.subtract(count.subjects)
+                    for subject in count.subjects { state.bind(subject) }
                     state.count = nil
                     return nil
                 }
@@ -292,7 +306,7 @@ final class QuotaMeter: Sendable {
         change { $0.wantsQuiet = false }
     }
 
-    private func supply(_ lack: Lack?, _ loop: EventLoop) async {
+    func supply(_ lack: Lack?, _ loop: EventLoop) async {
         guard let lack else { return await Task.yield() }
         // A volume that can not be read now is asked again in a while.
         do throws(FileError) { try await lack.supplied() } catch {

@@ -8,6 +8,8 @@ public struct QuotaTable {
     public static let subjectsPerChargeMax = 4096
 
     private var quotas: [QuotaSubject: Quota] = [:]
+    /// Subjects whose grace began or ended, until it is kept.
+    var graceChanges: Set<QuotaSubject> = []
 
     public init() {}
 
@@ -20,19 +22,33 @@ public struct QuotaTable {
     public mutating func setLimit(_ subject: QuotaSubject, _ limit: QuotaLimit, now: UInt64) -> Bool {
         guard quotas[subject] != nil || quotas.count < Self.subjectsMax else { return false }
         quotas[subject, default: Quota()].limit = limit
-        quotas[subject]?.note(now)
+        update(subject, now) { _ in true }
         return true
     }
 
     /// What was counted, when a quota is new or when sums are made anew.
     public mutating func setUsage(_ subject: QuotaSubject, _ usage: QuotaUsage, now: UInt64) -> Bool {
         guard quotas[subject] != nil || quotas.count < Self.subjectsMax else { return false }
-        quotas[subject, default: Quota()].usage = usage
-        quotas[subject]?.note(now)
+        if quotas[subject] == nil { quotas[subject] = Quota() }
+        update(subject, now) { known in
+            known = usage
+            return true
+        }
         return true
     }
 
-    public mutating func remove(_ subject: QuotaSubject) { quotas[subject] = nil }
+    public mutating func remove(_ subject: QuotaSubject) {
+        if quotas.removeValue(forKey: subject) != nil { graceChanges.insert(subject) }
+    }
+
+    /// A grace that began in an earlier life of the server goes on, if the limit still is passed.
+    mutating func resume(_ subject: QuotaSubject, _ grace: QuotaGrace?) {
+        guard var quota = quotas[subject] else { return }
+        quota.softBytesPassed = quota.softBytesPassed.map { min($0, grace?.bytes ?? $0) }
+        quota.softFilesPassed = quota.softFilesPassed.map { min($0, grace?.files ?? $0) }
+        quotas[subject] = quota
+        graceChanges.insert(subject)
+    }
 
     // MARK: Charging
 
@@ -47,23 +63,6 @@ public struct QuotaTable {
             if !quota.allows(bytes: bytes, files: files, now: now) { return subject }
             // Without a limit, too, the sum is one that 64 bits hold.
             if quota.usage.files.addingReportingOverflow(files).overflow { return subject }
-        }
-        return nil
-    }
-
-    /// The same, and charges all of them when none refuses. Subjects without an entry are not counted.
-    /// `isUnstable`: the bytes were written and not flushed.
-    public mutating func charge(
-        _ subjects: [QuotaSubject], bytes: UInt64, files: UInt64 = 0, isUnstable: Bool = false, now: UInt64
-    ) -> QuotaSubject? {
-        if let refusal = refusal(subjects, bytes: bytes, files: files, now: now) { return refusal }
-        for subject in subjects {
-            update(subject, now) { usage in
-                usage.bytes += bytes
-                usage.files += files
-                if isUnstable { usage.unstable += bytes }
-                return true
-            }
         }
         return nil
     }
@@ -83,47 +82,19 @@ public struct QuotaTable {
 
     /// Gives back. False: there was less than that.
     public mutating func refund(
-        _ subjects: [QuotaSubject], bytes: UInt64, files: UInt64 = 0, isUnstable: Bool = false, now: UInt64
+        _ subjects: [QuotaSubject], bytes: UInt64, files: UInt64 = 0, now: UInt64
     ) -> Bool {
         var isWhole = true
         for subject in subjects {
             let had = update(subject, now) { usage in
-                let isCovered = usage.bytes >= bytes && usage.files >= files && (!isUnstable || usage.unstable >= bytes)
+                let isCovered = usage.bytes >= bytes && usage.files >= files
                 usage.bytes -= min(usage.bytes, bytes)
                 usage.files -= min(usage.files, files)
-                if isUnstable { usage.unstable -= min(usage.unstable, bytes) }
-                usage.unstable = min(usage.unstable, usage.bytes)
                 return isCovered
             }
             isWhole = isWhole && had
         }
         return isWhole
-    }
-
-    /// Unstable bytes are in a safe place now. False: there were fewer.
-    public mutating func settle(_ subjects: [QuotaSubject], bytes: UInt64, now: UInt64) -> Bool {
-        var isWhole = true
-        for subject in subjects {
-            let had = update(subject, now) { usage in
-                let isCovered = usage.unstable >= bytes
-                usage.unstable -= min(usage.unstable, bytes)
-                return isCovered
-            }
-            isWhole = isWhole && had
-        }
-        return isWhole
-    }
-
-    /// A file goes from one owner, group or tree to another: `to` is asked, `from` never says no. Subjects that are in both stay as
-    /// they are.
-    public mutating func move(
-        from: [QuotaSubject], to: [QuotaSubject], bytes: UInt64, files: UInt64, now: UInt64
-    ) -> QuotaSubject? {
-        let leaving = from.filter { !to.contains($0) }
-        let coming = to.filter { !from.contains($0) }
-        if let refusal = charge(coming, bytes: bytes, files: files, now: now) { return refusal }
-        _ = refund(leaving, bytes: bytes, files: files, now: now)
-        return nil
     }
 
     /// Subjects that are not counted are covered.
@@ -131,15 +102,10 @@ public struct QuotaTable {
     private mutating func update(_ subject: QuotaSubject, _ now: UInt64, _ change: (inout QuotaUsage) -> Bool) -> Bool {
         guard var quota = quotas[subject] else { return true }
         let isCovered = change(&quota.usage)
+        let grace = quota.grace
         quota.note(now)
+        if quota.grace != grace { graceChanges.insert(subject) }
         quotas[subject] = quota
         return isCovered
-    }
-
-    // MARK: Showing
-
-    /// What is free for a caller of `room` bytes: the least that any of the subjects leaves.
-    public func bytesFree(_ subjects: [QuotaSubject], of room: UInt64) -> UInt64 {
-        subjects.reduce(room) { free, subject in quotas[subject].map { $0.bytesFree(of: free) } ?? free }
     }
 }

@@ -14,14 +14,7 @@ public struct QuotaRecord: Equatable, Sendable {
     }
 
     /// Of the setting, behind `quota/`.
-    var key: String {
-        switch subject {
-        case .volume: "volume"
-        case .tree(let file): "tree/\(file.subvolume)/\(file.inode)/\(file.generation)"
-        case .user(let uid): "user/\(uid)"
-        case .group(let gid): "group/\(gid)"
-        }
-    }
+    var key: String { subject.key }
 
     func record() -> [UInt8] {
         var writer = RecordWriter(version: Self.version)

@@ -180,11 +180,18 @@ extension Registry {
 
     /// The host's own users, all of them, from now on: numbers get names by them, but nobody of them is let in, for
     /// there is no secret. Who has a name or a number here already stays who he is. Answers how many were taken.
-    public func setHostUsers(_ users: [User]) async throws(RegistryError) -> Int {
+    public func setHostUsers(_ users: [User], groups: [Group] = []) async throws(RegistryError) -> Int {
         try await change { (state) async throws(RegistryError) -> Int in
             for name in state.metas.filter(\.value.isHost).keys {
                 try? state.table.remove(user: name)
                 state.metas[name] = nil
+            }
+            for group in state.hostGroups { try? state.table.remove(group: group) }
+            state.hostGroups.removeAll()
+            for group in groups {
+                // Who is here already keeps name and number.
+                do throws(UserTable.Refusal) { try state.table.addForeign(group) } catch { continue }
+                state.hostGroups.append(group.name)
             }
             var taken = 0
             for user in users {

@@ -37,6 +37,8 @@ public final class Registry: Sendable {
         /// Of the configuration: kept nowhere, and before what is kept.
         var declaredExports: [DeclaredExport] = []
         var declaredShares: [DeclaredShare] = []
+        /// Names of groups that are the host's own: kept nowhere here.
+        var hostGroups: [String] = []
         /// The configuration has said who its users are.
         var hasDeclaredUsers = false
 
@@ -258,7 +260,15 @@ public final class Registry: Sendable {
     private func adopt(_ record: UserRecord, of volume: String, _ state: inout State) throws(UserTable.Refusal) {
         let name = UserTable.folded(record.user.name)
         // One whose name another group has stays a number.
-        for group in record.groups where state.table.group(gid: group.gid) == nil { try? state.table.adopt(group) }
+        for group in record.groups {
+            for known in [state.table.group(gid: group.gid), state.table.group(group.name)] {
+                guard let known, known.rid == 0 else { continue }
+                // The host's gives way to one that is kept.
+                try? state.table.remove(group: known.name)
+                state.hostGroups.removeAll { $0 == known.name }
+            }
+            if state.table.group(gid: group.gid) == nil { try? state.table.adopt(group) }
+        }
         var user = record.user
         if let known = state.table.user(name), let meta = state.metas[name] {
             let isOther = record.madeAt > meta.madeAt
@@ -312,7 +322,8 @@ public final class Registry: Sendable {
         var homes = Set(user.rights.keys).union(user.keys.map(\.volume)).intersection(state.volumes.keys)
         if let leaving { homes.remove(leaving) }
         if homes.isEmpty, let any = state.volumes.keys.filter({ $0 != leaving }).min() { homes = [any] }
-        let groups = (user.groups + [user.gid]).compactMap { state.table.group(gid: $0) }
+        // Names of the host's groups are its own.
+        let groups = (user.groups + [user.gid]).compactMap { state.table.group(gid: $0) }.filter { $0.rid != 0 }
         let record = UserRecord(
             revision: meta.revision, madeAt: meta.madeAt, isDeclared: meta.isDeclared, user: user, groups: groups)
         for volume in homes.sorted() {

@@ -2,7 +2,7 @@ import Runtime
 
 /// What is kept with a volume beside its files, as tasks use it: small records under names. On `loop` only.
 ///
-/// Who keeps what: `identity`, `user/NAME`, `export/ID`, `share/NAME`, `quota/SUBJECT` are the registry's. Under
+/// Who keeps what: `identity`, `user/NAME`, `export/ID`, `share/NAME`, `quota/SUBJECT` are the registry's. `grace/SUBJECT` is a quota's. Under
 /// `handle/` are opens that outlive the server, under `monitor/` the clients to be told of a restart.
 public struct VolumeSettings: Sendable {
     public static let handles = "handle/"

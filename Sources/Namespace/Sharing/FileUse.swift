@@ -23,6 +23,13 @@ enum FileUse {
         }
     }
 
+    var range: LockRange? {
+        switch self {
+        case .read(let range), .write(let range): range
+        case .attributes, .remove, .rename, .link, .replace: nil
+        }
+    }
+
     var operation: LeaseOperation {
         switch self {
         case .read: .read
@@ -31,6 +38,12 @@ enum FileUse {
         case .remove, .rename, .link: .rename
         case .replace: .replace
         }
+    }
+}
+
+extension Sharing.RefusedUse {
+    fileprivate init(_ file: FileID, _ caller: Caller, _ use: FileUse) {
+        self.init(file: file, client: caller.client, uid: caller.credential.uid, access: use.access)
     }
 }
 
@@ -63,7 +76,7 @@ extension Sharing {
                 let mustWait = state.leases.mustWait(file, by: handle?.lease, use.operation, now: now)
                 return (mustWait ? use.operation : nil, false)
             }
-            if isDenied { throw .refused(refusal(caller, file, .sharingViolation)) }
+            if isDenied { throw .refused(refusal(caller, file, use, nil, .sharingViolation)) }
             if let blocking { throw .lacks(lack(file, handle?.lease, blocking)) }
         }
         switch use {
@@ -71,37 +84,55 @@ extension Sharing {
             var isWrite = false
             if case .write = use { isWrite = true }
             let blocker = locks.blocker(locked(file), range, isWrite: isWrite, handle: handle?.lockOwner)
-            if blocker != nil { throw .refused(refusal(caller, file, .locked)) }
+            if blocker != nil { throw .refused(refusal(caller, file, use, range, .locked)) }
         case .replace:
             if locks.isLocked(locked(file), by: { $0 != handle?.lockOwner }) { throw .refused(.locked) }
         case .read(nil), .write(nil), .attributes, .remove, .rename, .link: break
         }
-        if handle == nil, caller.isStateless { admitted(file) }
+        if handle == nil, Self.hasPatience(caller) { admitted(caller, file, use) }
     }
 
     /// So long a client without opens is told to come again.
     static let patienceNanoseconds: UInt64 = 35_000_000_000
     private static let refusalsMax = 1024
 
+    private static func hasPatience(_ caller: Caller) -> Bool {
+        caller.isStateless && caller.handle == nil && !caller.isServer
+    }
+
     /// Such a client comes again and again as long as it is told to: when its patience is over, it is told that it may not.
     /// Object clients decide that for themselves.
-    private func refusal(_ caller: Caller, _ file: FileID, _ error: FileError) -> FileError {
-        guard caller.isStateless, caller.handle == nil, !caller.isServer else { return error }
+    private func refusal(
+        _ caller: Caller, _ file: FileID, _ use: FileUse, _ range: LockRange?, _ error: FileError
+    ) -> FileError {
+        guard Self.hasPatience(caller) else { return error }
+        let key = RefusedUse(file, caller, use)
         return change { state, now in
-            guard let known = state.refusals[file], now - known.last < Self.patienceNanoseconds else {
+            guard let known = state.refusals[key], now - known.last < Self.patienceNanoseconds else {
                 if state.refusals.count >= Self.refusalsMax {
                     state.refusals = state.refusals.filter { now - $0.value.last < Self.patienceNanoseconds }
                 }
                 // Beyond the limit nobody's patience is counted: he comes again.
-                if state.refusals.count < Self.refusalsMax { state.refusals[file] = Refusals(first: now, last: now) }
+                if state.refusals.count < Self.refusalsMax {
+                    state.refusals[key] = Refusals(first: now, last: now, range: range)
+                }
                 return error
             }
-            state.refusals[file]?.last = now
+            state.refusals[key]?.last = now
             return now - known.first < Self.patienceNanoseconds ? error : .accessDenied
         }
     }
 
-    private func admitted(_ file: FileID) { look { state in _ = state.refusals.removeValue(forKey: file) } }
+    /// What was refused is over only when the same is let in: others who use the file, and other uses, prove nothing.
+    private func admitted(_ caller: Caller, _ file: FileID, _ use: FileUse) {
+        look { state in
+            guard !state.refusals.isEmpty else { return }
+            let key = RefusedUse(file, caller, use)
+            guard let known = state.refusals[key] else { return }
+            if let locked = known.range, let range = use.range, !range.overlaps(locked) { return }
+            state.refusals[key] = nil
+        }
+    }
 
     /// Data was changed. A lease that was granted between the look and the change is told now; its holder is not waited for, as he
     /// came while the change was made.

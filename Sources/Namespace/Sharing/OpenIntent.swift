@@ -46,6 +46,8 @@ public struct OpenIntent: Sendable {
     /// Whose opens end together.
     public var client: UInt64
     public var lease: LeaseWish?
+    /// An open that the caller closes when he has this one: it is not in the way.
+    public var replaced: OpenHandle?
     /// To be found again after a restart of the server.
     public var keep: KeepWish?
 

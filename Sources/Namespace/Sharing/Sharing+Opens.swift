@@ -31,7 +31,8 @@ extension Sharing {
             request: OpenRequest(
                 file: file, name: number, client: intent.client,
                 share: ShareMode(access: access, shared: intent.shared), granted: entrance.granted.rawValue,
-                isDeleteOnClose: intent.deletesOnClose && number != 0, leaseKey: shared?.key ?? 0),
+                isDeleteOnClose: intent.deletesOnClose && number != 0, leaseKey: shared?.key ?? 0,
+                replaced: intent.replaced?.id),
             place: entrance.name,
             operation: entrance.replaces ? .openReplacing : Self.operation(entrance.granted), actor: actor,
             shared: shared)
@@ -51,7 +52,7 @@ extension Sharing {
         if entry.request.name != 0, state.opens.isDeletePending(file, entry.request.name) {
             return .refused(.deletePending)
         }
-        if state.opens.conflicts(file, share) {
+        if state.opens.conflicts(file, share, besides: entry.request.replaced) {
             let isKept = state.leases.mustWait(file, by: entry.actor, .openUnshared, now: now)
             return isKept ? .waits(.openUnshared) : .refused(.sharingViolation)
         }

@@ -26,8 +26,8 @@ final class Sharing: Sendable {
         var nextRequest: UInt64 = 1
         /// What is left to do for opens that are closed.
         var leftovers: [OpenID: Leftover] = [:]
-        /// Files that clients without opens were refused, and since when.
-        var refusals: [FileID: Refusals] = [:]
+        /// What clients without opens were refused, and since when.
+        var refusals: [RefusedUse: Refusals] = [:]
         /// When the next look at deadlines is due, once somebody has arranged for it.
         var alarm = UInt64.max
         /// Opens that are kept over a restart, and those of before it whose clients have not come yet.
@@ -61,9 +61,18 @@ final class Sharing: Sendable {
         var isKept = false
     }
 
+    struct RefusedUse: Hashable {
+        var file: FileID
+        var client: UInt64
+        var uid: UInt32
+        var access: DataAccess
+    }
+
     struct Refusals {
         var first: UInt64
         var last: UInt64
+        /// The bytes, if a lock on them was in the way.
+        var range: LockRange?
     }
 
     struct Uses: OptionSet {

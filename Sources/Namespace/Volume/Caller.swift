@@ -9,6 +9,8 @@ public struct Caller: Sendable {
     public var isStateless: Bool
     /// The open that is used; nil for protocols that have none.
     public var handle: OpenHandle?
+    /// Tells clients apart where the protocol knows them by their address only.
+    public var client: UInt64 = 0
     /// Sees what the server keeps for itself in a volume (`Volume.ownName`).
     public var isServer: Bool
 

@@ -32,14 +32,17 @@ extension Volume {
         guard try access(caller, file, wanted).isSuperset(of: wanted) else { throw .refused(.accessDenied) }
     }
 
-    /// Rights to the data of a file that a caller without opens names.
-    func requireData(_ wanted: Rights, _ caller: Caller, _ file: Attributes) throws(Halt) {
+    /// Rights to the data of a file that a caller without opens names. Who may only append writes from the end on.
+    func requireData(
+        _ wanted: Rights, _ caller: Caller, _ file: Attributes, from offset: UInt64 = 0
+    ) throws(Halt) {
         if let handle = caller.handle, handle.file == file.file {
             // What an open was granted stays with it, whatever becomes of mode and list.
             let has = handle.granted
             let suffices =
                 (!wanted.contains(.read) || !has.isDisjoint(with: [.readData, .execute]))
-                && (!wanted.contains(.write) || !has.isDisjoint(with: [.writeData, .appendData]))
+                && (!wanted.contains(.write) || has.contains(.writeData)
+                    || has.contains(.appendData) && offset >= file.size)
             guard suffices else { throw .refused(.accessDenied) }
             return
         }
@@ -92,7 +95,7 @@ extension Volume {
             try require(Rights.write, caller, file)
         }
         if new.dos != nil, !isOwner { try require(Rights.write, caller, file) }
-        if new.size != nil { try requireData(.write, caller, file) }
+        if let size = new.size { try requireData(.write, caller, file, from: size) }
         let gid = new.gid ?? file.gid
         if let mode = new.mode, mode & 0o2000 != 0, file.type != .directory, credential.uid != 0,
             !credential.isMember(of: gid)

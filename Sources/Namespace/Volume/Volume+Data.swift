@@ -67,7 +67,7 @@ extension Volume {
         return attempt { () throws(Halt) in
             try requireWritable(caller)
             let found = try regular(caller, file)
-            try requireData(.write, caller, found)
+            try requireData(.write, caller, found, from: offset)
             try requireFree(caller, found)
             try sharing.admit(caller, file, .write(LockRange(accessed: offset, count: count)))
             return .done((), number: 0)
@@ -88,7 +88,7 @@ extension Volume {
         return attempt { () throws(Halt) in
             try requireWritable(caller)
             let found = try regular(caller, file)
-            try requireData(.write, caller, found)
+            try requireData(.write, caller, found, from: offset)
             try requireFree(caller, found)
             try sharing.admit(caller, file, .write(LockRange(accessed: offset, count: UInt64(bytes.count))))
             let trail = try trails(caller, of: file)

@@ -3,7 +3,7 @@ import Namespace
 import XML
 
 /// A top-level directory of the volume.
-struct Bucket: Sendable {
+package struct Bucket: Sendable {
     let name: String
     let directory: Attributes
     var settings = BucketSettings()
@@ -29,7 +29,7 @@ struct Bucket: Sendable {
     }
 
     /// Whether a directory of the volume's root is shown as a bucket.
-    static func isShown(_ name: [UInt8]) -> Bool {
+    package static func isShown(_ name: [UInt8]) -> Bool {
         name.first != UInt8(ascii: ".") && name.count <= 255 && String(validating: name, as: UTF8.self) != nil
     }
 }

@@ -23,7 +23,7 @@ extension S3Call {
         let existing = try await checkPlace(bucket, key, actor)
         let expected = try Conditions(request).expected(existing)
         let (parts, metadata, seal) = try await check(named, upload)
-        let file = try await nameless(bucket, actor)
+        let file = try await nameless(bucket, key, actor)
         let placed: StoredObject
         do throws(S3Error) {
             do throws(FileError) {

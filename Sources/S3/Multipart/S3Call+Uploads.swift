@@ -169,7 +169,7 @@ extension S3Call {
             range = part
         }
         guard range.length <= limits.putBytesMax else { throw RequestBody.tooLarge(limits.putBytesMax) }
-        let file = try await nameless(upload.place, .root)
+        let file = try await nameless(upload.place, nil, .root)
         let digest = Digest(.md5)
         var checksum = upload.algorithm.map { Checksum($0) }
         let placed: StoredObject

@@ -28,6 +28,12 @@ package struct ObjectKey: Sendable {
         self.names = names
     }
 
+    /// Whether a request can name it, and it is a file's.
+    package static func check(_ key: [UInt8]) throws(S3Error) {
+        guard key.count <= S3Request.keyBytesMax else { throw S3Error(.keyTooLong) }
+        _ = try ObjectKey(key)
+    }
+
     /// Keys that can not be a file's are no object's: looking for one finds nothing.
     package static func ifPath(_ key: [UInt8]) throws(S3Error) -> ObjectKey {
         do throws(S3Error) { return try ObjectKey(key) } catch { throw S3Error(.noSuchKey) }

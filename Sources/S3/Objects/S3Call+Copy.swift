@@ -134,7 +134,7 @@ extension S3Call {
                 metadata.record.partSums = []
             }
         }
-        let file = try await nameless(bucket, actor)
+        let file = try await nameless(bucket, key, actor)
         do throws(S3Error) {
             try await clone(source.file, ByteRange(offset: 0, length: source.file.size), to: file)
             var seal = source.file.seal

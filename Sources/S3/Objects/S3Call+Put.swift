@@ -57,7 +57,7 @@ extension S3Call {
                     first, metadata, EntityTag.seal(body.md5Value), bucket, key, actor, expected)
             }
         }
-        let file = try await nameless(bucket, actor)
+        let file = try await nameless(bucket, key, actor)
         do throws(S3Error) {
             var offset: UInt64 = 0
             for block in [first, second] {
@@ -128,12 +128,20 @@ extension S3Call {
 
     // MARK: Files without a name
 
-    /// A file that goes away unless it is placed; open until `close`.
-    func nameless(_ bucket: Bucket, _ actor: Credential) async throws(S3Error) -> FileID {
+    /// A file that goes away unless it is placed; open until `close`. It is made where it can get the key's name: what is
+    /// mounted on the way has files of its own.
+    func nameless(_ bucket: Bucket, _ key: ObjectKey?, _ actor: Credential) async throws(S3Error) -> FileID {
         let volume = volume
+        var home = bucket.file
+        for name in key?.parents ?? [] {
+            guard let next = try await locate(home, [name], ownCaller), next.type == .directory else { break }
+            home = next.file
+        }
+        let isMounted = home.subvolume != bucket.file.subvolume
+        let (near, maker) = isMounted ? (home, ownCaller) : (bucket.file, caller(bucket.owner))
         return try await value {
             // Whether the caller may put it in its place is asked there.
-            volume.createNameless(caller(bucket.owner), near: bucket.file, NewFile(type: .file, mode: 0o644))
+            volume.createNameless(maker, near: near, NewFile(type: .file, mode: 0o644))
         }.file
     }
 
@@ -158,7 +166,7 @@ extension S3Call {
             let name = String(decoding: attribute.name, as: UTF8.self)
             _ = try await value { volume.setExtendedAttribute(ownCaller, file, name, attribute.value) }
         }
-        if bucket.directory.uid != actor.uid {
+        if bucket.directory.uid != actor.uid || file.subvolume != bucket.file.subvolume {
             var owner = NewAttributes()
             owner.uid = actor.uid
             owner.gid = bucket.directory.mode & 0o2000 != 0 ? bucket.directory.gid : actor.gid

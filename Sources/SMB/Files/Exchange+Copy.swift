@@ -70,7 +70,8 @@ extension Exchange {
         let caller = caller(open)
         let (sourceFile, targetFile, code, handle) = (source.file, open.file, request.code, request.file)
         let list = chunks
-        var run = from === volume ? Self.run(chunks) : nil
+        // Who may only append writes where the end is by then: that is looked at chunk by chunk, too.
+        var run = from === volume && open.granted.contains(.writeData) ? Self.run(chunks) : nil
         if let known = run {
             // What a source has not is not shared: that is told chunk by chunk.
             let size = try value(volume.attributes(caller, sourceFile), volume).size

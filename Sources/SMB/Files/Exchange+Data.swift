@@ -75,6 +75,30 @@ extension Exchange {
         }
     }
 
+    /// False: others have appended since the look at the end, and who may do no more than that looks again.
+    private func writePieces(
+        _ request: WriteRequest, _ open: Open, _ volume: Volume, _ caller: Caller, at offset: UInt64, isAppending: Bool
+    ) throws(SMBHalt) -> Bool {
+        func isOvertaken() throws(SMBHalt) -> Bool {
+            guard isAppending, !open.granted.contains(.writeData) else { return false }
+            return try value(volume.attributes(caller, open.file), volume).size > offset + UInt64(progress)
+        }
+        // Of what is written in pieces, all is allowed before the first.
+        if progress == 0, request.data.count > Self.pieceMax {
+            let allowed = volume.mayWrite(caller, open.file, at: offset, count: UInt64(request.data.count))
+            if case .refused(.accessDenied) = allowed, try isOvertaken() { return false }
+            _ = try value(allowed, volume)
+        }
+        while progress < request.data.count {
+            let piece = UnsafeRawBufferPointer(rebasing: request.data[progress...].prefix(Self.pieceMax))
+            let written = volume.write(caller, open.file, at: offset + UInt64(progress), piece)
+            if case .refused(.accessDenied) = written, try isOvertaken() { return false }
+            _ = try value(written, volume)
+            progress += piece.count
+        }
+        return true
+    }
+
     func write(_ writer: inout Writer) throws(SMBHalt) -> NTStatus {
         let request = try parse { (element) throws(BytesError) in try WriteRequest(reading: element) }
         let open = try open(request.file)
@@ -85,26 +109,18 @@ extension Exchange {
         guard !open.granted.isDisjoint(with: [.writeData, .appendData]) else { throw .status(.accessDenied) }
         let caller = caller(open)
         var offset = request.offset
-        // "At the end", as clients that only append say it, and whatever one says who may do no more than that. Others may have
-        // appended since the last attempt.
-        if offset == .max || !open.granted.contains(.writeData) {
-            offset = try value(volume.attributes(caller, open.file), volume).size
-            // It has grown by what is written already.
-            offset -= min(offset, UInt64(progress))
-        }
-        guard offset <= Self.offsetMax, UInt64(request.data.count) <= Self.offsetMax - offset else {
-            throw .status(.invalidParameter)
-        }
-        // Of what is written in pieces, all is allowed before the first.
-        if progress == 0, request.data.count > Self.pieceMax {
-            _ = try value(
-                volume.mayWrite(caller, open.file, at: offset, count: UInt64(request.data.count)), volume)
-        }
-        while progress < request.data.count {
-            let piece = UnsafeRawBufferPointer(rebasing: request.data[progress...].prefix(Self.pieceMax))
-            _ = try value(volume.write(caller, open.file, at: offset + UInt64(progress), piece), volume)
-            progress += piece.count
-        }
+        // "At the end", as clients that only append say it, and whatever one says who may do no more than that.
+        let isAppending = offset == .max || !open.granted.contains(.writeData)
+        repeat {
+            if isAppending {
+                offset = try value(volume.attributes(caller, open.file), volume).size
+                // It has grown by what is written already.
+                offset -= min(offset, UInt64(progress))
+            }
+            guard offset <= Self.offsetMax, UInt64(request.data.count) <= Self.offsetMax - offset else {
+                throw .status(.invalidParameter)
+            }
+        } while try !writePieces(request, open, volume, caller, at: offset, isAppending: isAppending)
         if let time = open.writeTime, !request.data.isEmpty {
             var kept = NewAttributes()
             kept.modified = time

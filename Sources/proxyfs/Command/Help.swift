@@ -22,7 +22,7 @@ enum Help {
           doctor         check this machine
           version        print the version
 
-        proxyfs COMMAND --help has the options and examples of each.
+        proxyfs COMMAND --help has the options and examples of each; proxyfs --help --json names them all.
         Exit status: 0 success, 1 failure, 2 misuse.
 
         """

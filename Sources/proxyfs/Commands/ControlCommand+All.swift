@@ -10,11 +10,12 @@ extension ControlCommand {
     private static let volumes = [
         ControlCommand(
             words: ["volume", "create"], positional: ["NAME"],
-            options: [durability, Option("store", .text), Option("log", .text)],
+            options: [durability, Option("store", .text), Option("log", .text), Option("size", .size)],
             help: Help.volumeCreate),
         ControlCommand(
             words: ["volume", "take"], positional: ["NAME"],
-            options: [durability, Option("store", .text), Option("log", .text)], help: Help.volumeTake),
+            options: [durability, Option("store", .text), Option("log", .text), Option("size", .size)],
+            help: Help.volumeTake),
         ControlCommand(
             words: ["volume", "list"],
             columns: [
@@ -179,6 +180,7 @@ extension ControlCommand {
                 ("volume", "VOLUME"), ("subject", "SUBJECT"), ("used", "USED"), ("soft", "SOFT"), ("hard", "HARD"),
                 ("used_files", "FILES"),
                 ("soft_files", "SOFT FILES"), ("hard_files", "HARD FILES"), ("grace_seconds", "GRACE (S)"),
+                ("grace_left", "LEFT (S)"),
             ], help: Help.quotaList),
         ControlCommand(words: ["quota", "remove"], positional: ["VOLUME"], options: subject, help: Help.quotaRemove),
     ]

@@ -12,7 +12,7 @@ extension Help {
           --uid N              without it the first free one from 10000 on
           --gid N              without it the uid
           --group NAME|GID     a further group, any number of times; an unknown name makes a group
-          --volume V[:RIGHTS]  rights ro, rw (the default) or manage; without any: default:rw
+          --volume V[:RIGHTS]  rights ro or rw (the default); without any: default:rw
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
           --data DIR         the data directory (./data)
@@ -93,7 +93,7 @@ extension Help {
         """
 
     static let userGrant = """
-        proxyfs user grant: give a user rights on a volume: ro, rw (the default) or manage.
+        proxyfs user grant: give a user rights on a volume: ro or rw (the default).
 
         Usage: proxyfs user grant NAME VOLUME[:RIGHTS]
 

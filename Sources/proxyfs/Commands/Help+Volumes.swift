@@ -11,6 +11,7 @@ extension Help {
                              swift://CONTAINER/PREFIX?KEY=VALUE&...: proxyfs store check --help says more
           --log PLACE        local (the default), or store: what is durable is in the store then, and another server
                              can go on with all of it
+          --size SIZE        1PiB (the default): what clients are shown where no quota says less; it limits nothing
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
           --data DIR         the data directory (./data)
@@ -21,7 +22,7 @@ extension Help {
 
         Examples:
           proxyfs volume create archive
-          proxyfs volume create scratch --durability memory
+          proxyfs volume create scratch --durability memory --size 100GiB
           proxyfs volume create ledger --durability store --store directory
 
         """
@@ -37,6 +38,7 @@ extension Help {
           --store STORE      where its objects are, when this server does not know the volume
           --durability WORD  store, log (the default) or memory, likewise
           --log PLACE        local (the default) or store, likewise
+          --size SIZE        what clients are shown, likewise
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
           --data DIR         the data directory (./data)

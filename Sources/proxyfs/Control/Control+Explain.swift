@@ -1,7 +1,9 @@
 import Configuration
 import JSON
 import Namespace
+import Passthrough
 import Runtime
+import S3
 
 /// What is to be known of one file.
 extension Control {
@@ -36,14 +38,9 @@ extension Control {
             .init("modified", .integer(found.modified)), .init("change", .number(found.change)),
         ]
         if found.type == .file {
-            let file = found.file
-            let ranges = try await care("finding where \(path) is stored", hosted) {
-                (hosted) async throws(HostingError) in try await hosted.layout(file, limit: Self.rangesMax)
-            }
-            members.append(.init("stored", Self.stored(ranges, found.size)))
+            members.append(.init("stored", try await stored(found, path, hosted)))
         }
-        members.append(
-            .init("names", ProtocolNames(volume: volume, parts: names, isDirectory: found.type == .directory).json))
+        members.append(.init("names", ProtocolNames(volume: volume, parts: names, type: found.type).json))
         if let acl { members.append(.init("list", .array(acl.entries.map { .string(Self.words($0, users)) }))) }
         members.append(.init("access", try access(found, acl, volume, userName)))
         return .object(members)
@@ -52,6 +49,24 @@ extension Control {
     private static func octal(_ mode: UInt16) -> String {
         let digits = String(mode, radix: 8)
         return String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+    }
+
+    /// Who has the file knows: this volume, one that is mounted in it, or the host.
+    private func stored(_ file: Attributes, _ path: String, _ hosted: HostedVolume) async throws(CommandFailure) -> JSON
+    {
+        let (id, subvolume) = (file.file, file.file.subvolume)
+        if let mount = hosted.tree.mounts.first(where: { $0.number == subvolume && !$0.isBind }), mount.guest == nil {
+            let directory = (mount.fileSystem as? Passthrough)?.path
+            return .string("on the host" + (directory.map { ", in \($0)" } ?? ""))
+        }
+        guard
+            let home = host.entries.lazy.compactMap(\.hosted).first(where: { $0.volume.root.subvolume == subvolume })
+        else { return "in a volume that is not open any more" }
+        let ranges = try await care("finding where \(path) is stored", home) {
+            (home) async throws(HostingError) in try await home.layout(id, limit: Self.rangesMax)
+        }
+        let shown = Self.stored(ranges, file.size)
+        return home === hosted ? shown : ["volume": .string(home.volume.name), "ranges": shown]
     }
 
     private static func stored(_ ranges: [HostedVolume.StoredRange]?, _ size: UInt64) -> JSON {
@@ -149,11 +164,9 @@ extension Control {
 struct ProtocolNames {
     let volume: String
     let parts: [String]
-    let isDirectory: Bool
+    let type: FileType
 
-    var json: JSON {
-        ["nfs": .string(nfs), "smb": .string(smb), "s3": .string(s3), "swift": .string(swift)]
-    }
+    var json: JSON { ["nfs": .string(nfs), "smb": .string(smb), "s3": .string(s3)] }
 
     private var nfs: String {
         if let long = parts.first(where: { $0.utf8.count > 255 }) {
@@ -178,25 +191,22 @@ struct ProtocolNames {
 
     private var s3: String {
         guard let bucket = parts.first else { return "the buckets of \(volume)" }
-        guard parts.count > 1 || isDirectory else { return "not shown: a file at the root of a volume is in no bucket" }
-        let isGood =
-            (3...63).contains(bucket.utf8.count)
-            && bucket.utf8.allSatisfy {
-                (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d || $0 == 0x2e
-            }
-        guard isGood else {
-            return "not shown: \"\(bucket)\" is no bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens"
+        guard parts.count > 1 || type == .directory else {
+            return "not shown: a file at the root of a volume is in no bucket"
         }
-        return "s3://\(bucket)/" + parts.dropFirst().joined(separator: "/")
-            + (isDirectory && parts.count > 1 ? "/" : "")
-    }
-
-    private var swift: String {
-        guard let container = parts.first else { return "/v1/AUTH_\(volume)" }
-        guard parts.count > 1 || isDirectory else {
-            return "not shown: a file at the root of a volume is in no container"
+        guard Bucket.isShown(Array(bucket.utf8)) else {
+            return "not shown: \"\(bucket)\" is no bucket's name: it begins with a dot, or is longer than 255 bytes"
         }
-        let rest = parts.dropFirst().joined(separator: "/")
-        return "/v1/AUTH_\(volume)/\(container)" + (rest.isEmpty ? "" : "/" + rest)
+        switch type {
+        case .file, .directory: break
+        case .symlink, .fifo, .socket, .characterDevice, .blockDevice:
+            return "not shown: only files and directories are objects"
+        }
+        guard parts.count > 1 else { return "s3://\(bucket)/" }
+        let key = parts.dropFirst().joined(separator: "/") + (type == .directory ? "/" : "")
+        do throws(S3Error) { try ObjectKey.check(Array(key.utf8)) } catch {
+            return "not by this name, of \(key.utf8.count) bytes: \(error.message)"
+        }
+        return "s3://\(bucket)/\(key)"
     }
 }

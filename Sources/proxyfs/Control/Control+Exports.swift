@@ -244,10 +244,19 @@ extension Control {
                     "soft": .number(quota.limit.softBytes), "hard": .number(quota.limit.hardBytes),
                     "soft_files": .number(quota.limit.softFiles), "hard_files": .number(quota.limit.hardFiles),
                     "grace_seconds": .number(quota.limit.graceNanoseconds / 1_000_000_000),
+                    "grace_left": graceLeft(report),
                 ])
             }
         }
         return .array(rows)
+    }
+
+    /// Seconds until the first soft limit that is passed binds; null: none is passed.
+    private func graceLeft(_ report: QuotaReport?) -> JSON {
+        let ends = [report?.bytesGraceEnd, report?.filesGraceEnd].compactMap { $0 }
+        guard let end = ends.min() else { return .null }
+        let now = UInt64(clamping: world.clock.wall())
+        return .number(end > now ? (end - now) / 1_000_000_000 : 0)
     }
 
     private func name(_ quota: QuotaRecord) -> String {

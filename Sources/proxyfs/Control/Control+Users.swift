@@ -3,19 +3,18 @@ import Logging
 import Namespace
 
 extension Control {
-    /// `VOLUME`, `VOLUME:ro`, `VOLUME:rw` or `VOLUME:manage`.
+    /// `VOLUME`, `VOLUME:ro` or `VOLUME:rw`. Who manages a server is its own user, root, or whoever has its token.
     private static func rights(_ text: String) throws(CommandFailure) -> (volume: String, rights: VolumeRights) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         switch parts.count == 2 ? parts[1] : "rw" {
         case "ro": return (parts[0], .read)
         case "rw": return (parts[0], [.read, .write])
-        case "manage": return (parts[0], [.read, .write, .manage])
-        default: throw .misuse("\"\(text)\": rights are VOLUME:ro, VOLUME:rw or VOLUME:manage")
+        default: throw .misuse("\"\(text)\": rights are VOLUME:ro or VOLUME:rw")
         }
     }
 
     private static func word(_ rights: VolumeRights) -> String {
-        rights.contains(.manage) ? "manage" : rights.contains(.write) ? "rw" : "ro"
+        rights.contains(.write) ? "rw" : "ro"
     }
 
     private func describe(_ user: User) -> JSON {

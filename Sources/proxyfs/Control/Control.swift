@@ -107,9 +107,13 @@ final class Control: Sendable {
                 logger.error("user not as declared", [.init("name", problem.name), .init("why", "\(problem.why)")])
             }
             if settings.configuration.hostUsers {
-                let users = await world.blocking.run(on: loop) { () throws(Never) in HostUsers.all() }
-                let taken = try await registry.setHostUsers(users)
-                logger.info("host's users", [.init("found", users.count), .init("taken", taken)])
+                let (users, groups) = await world.blocking.run(on: loop) { () throws(Never) in
+                    (HostUsers.all(), HostUsers.groups())
+                }
+                let taken = try await registry.setHostUsers(users, groups: groups)
+                logger.info(
+                    "host's users",
+                    [.init("found", users.count), .init("taken", taken), .init("groups", groups.count)])
             }
         } catch { logger.error("not as the configuration says", [.init("why", "\(error)")]) }
         await settled()
@@ -235,14 +239,25 @@ final class Control: Sendable {
         let durability = try durability(&arguments) ?? .log
         let store = try arguments.optional("store") ?? "directory"
         let logIsInStore = try logPlace(&arguments)
+        let size = try size(&arguments)
         try arguments.finish()
-        let wasThere = try await host.create(name, durability, store: store, logIsInStore: logIsInStore)
+        let wasThere = try await host.create(
+            name, durability, store: store, logIsInStore: logIsInStore, size: size)
         guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         try await attach(hosted.volume)
         return Self.message(
             wasThere
                 ? "volume \(name): there was one in its folder already; it is served again, durability \(durability)"
                 : "volume \(name) made, durability \(durability)")
+    }
+
+    private func size(_ arguments: inout Arguments) throws(CommandFailure) -> ByteSize {
+        guard let bytes: UInt64 = try arguments.number("size") else { return Configuration.Volume.standardSize }
+        let (size, sizes) = (ByteSize(amount: bytes), Configuration.Volume.sizes)
+        guard sizes.contains(size) else {
+            throw .misuse("a volume's size is \(sizes.lowerBound) to \(sizes.upperBound), not \(size)")
+        }
+        return size
     }
 
     private func logPlace(_ arguments: inout Arguments) throws(CommandFailure) -> Bool {
@@ -258,9 +273,11 @@ final class Control: Sendable {
         let durability = try durability(&arguments) ?? .log
         let store = try arguments.optional("store")
         let logIsInStore = try logPlace(&arguments)
+        let size = try size(&arguments)
         try arguments.finish()
         if let store, host[name] == nil {
-            _ = try await host.create(name, durability, store: store, logIsInStore: logIsInStore, takesOver: true)
+            _ = try await host.create(
+                name, durability, store: store, logIsInStore: logIsInStore, size: size, takesOver: true)
         } else {
             _ = try await host.take(name)
         }
@@ -289,6 +306,7 @@ final class Control: Sendable {
         var members: [JSON.Member] = [
             .init("name", .string(entry.name)), .init("durability", .string("\(entry.durability)")),
             .init("store", .string(entry.store)), .init("log", .string(entry.logIsInStore ? "store" : "local")),
+            .init("size", .number(entry.size.bytes)),
         ]
         if let hosted = entry.hosted {
             let (totals, isFrozen) = try await care("counting volume \(entry.name)", hosted) {

@@ -27,6 +27,8 @@ final class VolumeHost: Sendable {
         var hosted: HostedVolume?
         /// The log that counts is the one in the store.
         var logIsInStore = false
+        /// What clients are shown.
+        var size = Configuration.Volume.standardSize
         /// To a store elsewhere.
         var connected: ConnectedStore?
         /// Why it is not open.
@@ -89,13 +91,14 @@ final class VolumeHost: Sendable {
         for volume in configuration.volumes {
             book.entries[volume.name] = Entry(
                 name: volume.name, durability: Self.durability(volume.durability), store: volume.store,
-                place: volume.place, logIsInStore: volume.log == .store)
+                place: volume.place, logIsInStore: volume.log == .store, size: volume.size)
         }
         for (name, descriptor) in try await found() where book.entries[name] == nil {
             switch descriptor {
-            case .good(let durability, let store, let logIsInStore):
+            case .good(let durability, let store, let logIsInStore, let size):
                 book.entries[name] = Entry(
-                    name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore)
+                    name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore,
+                    size: size)
             case .bad(let why):
                 // It is there, and said to be: nobody is to take its name, or it for deleted.
                 book.entries[name] = Entry(name: name, durability: .log, place: nil, problem: why)
@@ -220,7 +223,8 @@ final class VolumeHost: Sendable {
                 return .success(
                     try await HostedVolume.open(
                         name, folder: folder, durability: entry.durability, world: world, loop: loop, locks: locks,
-                        options: settings, mayMake: mayMake && !takesOver, connect: connected?.connect()))
+                        options: settings, mayMake: mayMake && !takesOver, shownBytes: entry.size.bytes,
+                        connect: connected?.connect()))
             } catch { return .failure(error) }
         }.value
         switch result {
@@ -320,7 +324,7 @@ final class VolumeHost: Sendable {
     /// Answers whether there was a volume in the folder already, which is served again then.
     func create(
         _ name: String, _ durability: Durability, store: String = "directory", logIsInStore: Bool = false,
-        takesOver: Bool = false
+        size: ByteSize = Configuration.Volume.standardSize, takesOver: Bool = false
     ) async throws(CommandFailure) -> Bool {
         if let fault = book.configuration.fault(inStore: store) { throw .misuse(fault) }
         if let fault = Configuration.fault(inVolumeName: name) { throw .misuse("\"\(name)\": \(fault)") }
@@ -333,14 +337,15 @@ final class VolumeHost: Sendable {
         let disk = world.disk
         let isThere = await blocking { (try? disk.status(Self.folder + "/" + name + "/log")) != nil }
         book.entries[name] = Entry(
-            name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore, isNew: true)
+            name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore, size: size,
+            isNew: true)
         do throws(CommandFailure) {
             try await open(entry: name, takesOver: takesOver)
             book.entries[name]?.isNew = false
             // Last: a crash before it leaves a folder that the same command completes.
             let text = JSON.object([
                 .init("durability", .string("\(durability)")), .init("store", .string(store)),
-                .init("log", .string(logIsInStore ? "store" : "local")),
+                .init("log", .string(logIsInStore ? "store" : "local")), .init("size", .number(size.bytes)),
             ])
             let failure = await blocking { () -> Errno? in
                 do throws(Errno) {
@@ -436,7 +441,7 @@ final class VolumeHost: Sendable {
     /// What the file `volume.json` of a folder says.
     private enum Descriptor: Sendable {
         case none
-        case good(Durability, store: String, logIsInStore: Bool)
+        case good(Durability, store: String, logIsInStore: Bool, size: ByteSize)
         case deleting(store: String)
         case bad(String)
     }
@@ -482,7 +487,7 @@ final class VolumeHost: Sendable {
     static func store(of name: String, _ configuration: Configuration, _ disk: any Disk) -> String {
         if let declared = configuration.volumes.first(where: { $0.name == name }) { return declared.store }
         let path = folder + "/" + name + "/" + descriptor
-        if case .good(_, let store, _) = read(path, disk, data: configuration.data) { return store }
+        if case .good(_, let store, _, _) = read(path, disk, data: configuration.data) { return store }
         return "directory"
     }
 
@@ -499,7 +504,8 @@ final class VolumeHost: Sendable {
         else { return .bad("\(data)/\(path) is damaged: write {\"durability\":\"log\",\"store\":\"directory\"} to it") }
         let store = json["store"]?.text ?? "directory"
         if json["deleting"] == true { return .deleting(store: store) }
-        return .good(durability, store: store, logIsInStore: json["log"]?.text == "store")
+        let size = json["size"]?.unsigned.map { ByteSize(amount: $0) } ?? Configuration.Volume.standardSize
+        return .good(durability, store: store, logIsInStore: json["log"]?.text == "store", size: size)
     }
 
     private static func write(_ text: String, to path: String, _ disk: any Disk) throws(Errno) {

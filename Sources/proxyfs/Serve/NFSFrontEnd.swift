@@ -53,7 +53,7 @@ final class NFSFrontEnd: Sendable {
         }
         let context = NFSContext(
             volumes: volumes, exports: exports, clock: world.clock, key: KeyedHash(first, second),
-            groups: UserGroups(registry, world), principals: Principals(registry, realms: kerberos.realms))
+            groups: UserGroups(registry, world), principals: Principals(registry, kerberos))
         let client = RPCClient(network: world.network, loop: world.loops[0], random: world.random)
         monitor = HostMonitor(context, client: client, random: world.random, logger: logger, name: HostNames.own)
         mounts = MountService(context)

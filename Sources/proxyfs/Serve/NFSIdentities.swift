@@ -58,15 +58,19 @@ final class UserGroups: GroupSource {
     }
 }
 
-/// Which user a Kerberos principal is: by the configuration's realms, then by name in the registry.
+/// Which user a Kerberos principal is: by the configuration's table and rules, then by name in the registry.
 final class Principals: PrincipalSource {
     private let registry: Registry
     private let map: PrincipalMap
 
-    init(_ registry: Registry, realms: [String]) {
+    init(_ registry: Registry, _ kerberos: Configuration.Kerberos) {
         self.registry = registry
+        // No list of the configuration's is longer than the map takes.
         var map = PrincipalMap()
-        for realm in realms { _ = map.add(.name(realm: realm)) }
+        for entry in kerberos.principals { _ = map.set(entry.name, to: entry.user) }
+        for realm in kerberos.realms { _ = map.add(.name(realm: realm)) }
+        for realm in kerberos.instances { _ = map.add(.firstPart(realm: realm)) }
+        for entry in kerberos.everybody { _ = map.add(.everybody(realm: entry.name, user: entry.user)) }
         self.map = map
     }
 

@@ -27,7 +27,7 @@ final class SMBFrontEnd: Sendable {
         options.connectionsMax = connectionsMax
         options.guid = words.prefix(4).reduce(0) { $0 << 32 | UInt128($1) }
         options.kerberos = Self.tickets(configuration.kerberos, logger)
-        let principals = Principals(registry, realms: configuration.kerberos.realms)
+        let principals = Principals(registry, configuration.kerberos)
         let catalog = Catalog(volumes: volumes, registry: registry, principals: principals)
         server = SMBServer(catalog, options, world: world, logger: logger)
         require(configuration.smb)

@@ -229,13 +229,36 @@ final class Server {
         }
     }
 
-    /// What to paste.
+    /// What to paste: a line for each front end.
     var welcome: String {
-        guard let nfs = listeners.first(where: { $0.name == "nfs" })?.listener.address, let port = nfs.port else {
-            return ""
+        let name = host.volumes.all.map(\.name).sorted { $0 == "default" && $1 != "default" }.first ?? "default"
+        var text = ""
+        if let (address, port, shown) = place("nfs") { text += mounting(name, address, port, shown) }
+        if let (_, port, shown) = place("smb") {
+            text += "\nMount it over SMB, as root, for user NAME:\n"
+            text += "    mount -t cifs -o vers=3.1.1,port=\(port),username=NAME //\(shown)/\(name) /mnt\n"
+            text += "  without mounting: smbclient -p \(port) -U NAME //\(shown)/\(name)\n"
         }
-        let name = host.volumes.all.first?.name ?? "default"
-        let shown = nfs.isLoopback ? settings.configuration.address : "THIS-HOST"
+        for scheme in ["http", "https"] {
+            guard let (_, port, shown) = place(scheme) else { continue }
+            let host = shown.contains(":") ? "[\(shown)]" : shown
+            text += "\nUse it over S3, with access key \(name == "default" ? "" : name + ":")NAME and NAME's secret:\n"
+            text += "    aws --endpoint-url \(scheme)://\(host):\(port) s3 mb s3://papers\n"
+        }
+        if place("smb") != nil || place("http") != nil || place("https") != nil {
+            text += "\nMake a user for that: proxyfs user add NAME --random --volume \(name) --data \(data.path)\n"
+        }
+        return text
+    }
+
+    /// Where clients find a front end, and how it is called there; nil: it is off.
+    private func place(_ front: String) -> (SocketAddress, UInt16, String)? {
+        guard let address = listeners.first(where: { $0.name == front })?.listener.address, let port = address.port
+        else { return nil }
+        return (address, port, address.isLoopback ? settings.configuration.address : "THIS-HOST")
+    }
+
+    private func mounting(_ name: String, _ nfs: SocketAddress, _ port: UInt16, _ shown: String) -> String {
         var text = "\nMount it over NFS, as root:\n"
         let ports = "tcp,port=\(port),mountport=\(port)"
         if registration.hasLocks, !nfs.isLoopback {
@@ -248,7 +271,7 @@ final class Server {
             text +=
                 "  first name its clients: proxyfs export add '/\(name)' --client 'NETWORK(rw)' --data \(data.path)\n"
         }
-        return text + "Users for SMB, S3 and Swift: proxyfs user add NAME --data \(data.path)\n"
+        return text
     }
 
     private var lockHindrance: String {

@@ -5,6 +5,7 @@ import os
 import queue
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ PORT = int(os.environ["SMB_PORT"])
 NFS_PORT = os.environ["NFS_PORT"]
 ENDPOINT = os.environ["ENDPOINT"]
 SERVER = int(os.environ["SERVER_PID"])
+PROGRAM, DATA = os.environ["PROGRAM"], os.environ["DATA"]
 USER, SECRET = "torture", "secret"
 OTHER, OTHER_SECRET = "other", "secret2"
 HOST = "127.0.0.1"
@@ -67,6 +69,11 @@ def eventually(what, seconds=10):
             return True
         time.sleep(0.02)
     return False
+
+
+def proxyfs(*words):
+    """What a command on the running server prints."""
+    return subprocess.run([PROGRAM, *words, "--data", DATA], check=True, capture_output=True, timeout=60, text=True).stdout
 
 
 def memory(which="VmHWM"):
