@@ -105,6 +105,10 @@ import Testing
         }
         #expect(last == .eaTooLarge)
         #expect(try await attributes(site, file).count == 17)
+        // All of a list or nothing of it.
+        #expect(try client.set(handle, 1, 15, Self.list([("b", [1]), ("c", long)])).status == .eaTooLarge)
+        #expect(try await attributes(site, file).count == 17)
+        #expect(try client.set(handle, 1, 15, Self.list([("n0", []), ("c", long)])).status == .success)
         // Who may not, can not.
         let reader = try client.open("f", .init(access: 0x80)).handle
         #expect(try client.set(reader, 1, 15, good).status == .accessDenied)
@@ -134,6 +138,10 @@ import Testing
         // Nor does a name that is none leave an open behind.
         #expect(try client.open("h", opening(2, Self.list([("x\u{1}", [1])]))).status == .invalidEAName)
         #expect(try client.open("h").status == .objectNameNotFound)
+        // More than a file has.
+        let many = (0..<18).map { ("n\($0)", [UInt8](repeating: 1, count: 60_000)) }
+        #expect(try client.open("i", opening(2, Self.list(many))).status == .eaTooLarge)
+        #expect(try client.open("i").status == .objectNameNotFound)
         try await site.close()
     }
 
