@@ -114,6 +114,7 @@ extension Connection {
                 input.move(to: block, limit: fillEnd)
                 guard block.count == fillEnd else { break }
                 fillBlock = nil
+                partialSince = activeAt
                 handler.filled(block, on: self)
                 continue
             }

@@ -150,7 +150,10 @@ extension Exchange {
             try name(open, isAbsolute: true, &writer)
         case FileLevel.alternateName: throw .status(.objectNameNotFound)
         case FileLevel.stream:
-            guard try streams(file, facts, open, limit: Int(request.outputMax), &writer) else { return .bufferOverflow }
+            let limit = Int(request.outputMax)
+            if try streams(file, facts, open, limit: limit, &writer) { break }
+            guard limit >= Self.fixedBytes(request.type, request.level) else { throw .status(.infoLengthMismatch) }
+            return .bufferOverflow
         case FileLevel.compression:
             writer.u64LE(facts.size)
             writer.zeros(8)

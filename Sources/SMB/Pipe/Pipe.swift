@@ -49,7 +49,12 @@ final class Pipe {
         guard answers.count < Self.answersMax, unread < SMBLimits.pipeBytesMax else { return .pipeNotAvailable }
         let more = rpc.take(bytes, limit: Self.answersMax - answers.count, bytesMax: SMBLimits.pipeBytesMax)
         let size = more.reduce(0) { $0 + $1.count }
-        guard note(unread + size + rpc.heldBytes) else { return .insufficientResources }
+        guard note(unread + size + rpc.heldBytes) else {
+            // Nothing of it is kept that was not noted.
+            rpc.forget()
+            _ = note(unread)
+            return .insufficientResources
+        }
         unread += size
         answers += more
         return nil

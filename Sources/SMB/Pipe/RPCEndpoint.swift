@@ -35,6 +35,8 @@ struct RPCEndpoint {
     /// Of requests that are not complete.
     var heldBytes: Int { stub.count }
 
+    mutating func forget() { stub = [] }
+
     /// Takes one or several fragments; answers what is to be read, one element a message. What comes behind `limit` answers, or
     /// behind so many bytes of them, is lost.
     mutating func take(_ bytes: UnsafeRawBufferPointer, limit: Int, bytesMax: Int) -> [[UInt8]] {
