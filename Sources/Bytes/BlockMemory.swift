@@ -36,13 +36,19 @@ enum BlockMemory {
     static func give(_ memory: UnsafeMutableRawPointer, _ capacity: Int) {
         guard let length = length(capacity) else { return memory.deallocate() }
         let given = Loose(memory: memory)
-        let isKept = spare.withLock { spare -> Bool in
-            guard spare.bytes + lengths[length] <= spareMax else { return false }
+        // What is given now is wanted again sooner than what has lain there for long.
+        let gone = spare.withLock { spare -> [Loose] in
+            var gone: [Loose] = []
             spare.memory[length].append(given.memory)
             spare.bytes += lengths[length]
-            return true
+            while spare.bytes > spareMax {
+                let other = spare.memory.indices.first { $0 != length && !spare.memory[$0].isEmpty } ?? length
+                gone.append(Loose(memory: spare.memory[other].removeFirst()))
+                spare.bytes -= lengths[other]
+            }
+            return gone
         }
-        if !isKept { memory.deallocate() }
+        for each in gone { each.memory.deallocate() }
     }
 
     private struct Loose: @unchecked Sendable { let memory: UnsafeMutableRawPointer }

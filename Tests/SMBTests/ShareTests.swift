@@ -217,11 +217,11 @@ import Testing
         try await withThrowingTaskGroup(of: Void.self) { group in
             for (index, client) in clients.enumerated() {
                 let work = Work(client: client, handle: handles[index])
-                group.addTask {
+                group.addTask { () async throws -> Void in
                     for number in 0..<count {
                         let text = "\(index):\(String(repeating: "x", count: number % 7))\n"
-                        #expect(
-                            try work.client.write(work.handle, text, at: number % 2 == 0 ? .max : 0).status == .success)
+                        let answer = try work.client.write(work.handle, text, at: number % 2 == 0 ? .max : 0)
+                        #expect(answer.status == .success)
                     }
                 }
             }
@@ -240,6 +240,6 @@ import Testing
     /// Used by one task.
     private struct Work: @unchecked Sendable {
         let client: Guest
-        let handle: FileHandle
+        let handle: SMB.FileHandle
     }
 }

@@ -113,8 +113,8 @@ extension Exchange {
         func status(client: UInt128, user: String, share: String, guid: UInt128?, lease: LeaseKey?) -> NTStatus {
             // Each share has rules of its own.
             guard share == self.share else { return .objectNameNotFound }
-            // A handle of the first version has no number of its client's; one of the second is had by it alone.
-            guard isVersion2 ? guid ?? 0 == self.guid : guid == nil else { return .objectNameNotFound }
+            // A handle of the first version has no number of its client's.
+            if isVersion2, guid ?? 0 != self.guid { return .objectNameNotFound }
             if let lease {
                 guard client == self.client, let key = self.lease, lease == LeaseKey(client: client, key: key) else {
                     return .objectNameNotFound
