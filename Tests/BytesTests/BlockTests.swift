@@ -1,6 +1,5 @@
-import Testing
-
 import Bytes
+import Testing
 
 /// Long blocks take over the memory of those that are gone.
 @Suite(.serialized) struct BlockTests {
