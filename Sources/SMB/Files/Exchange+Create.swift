@@ -228,8 +228,6 @@ extension Exchange {
         if let file = found.file { try check(opening, file) } else { try checkNew(opening) }
         let attributes =
             try opening.contexts.attributes.map { (bytes) throws(SMBHalt) in try attributeList(bytes) } ?? []
-        // Before anything is made.
-        guard FullEA.bytes(attributes) <= FullEA.bytesMax else { throw .status(.eaTooLarge) }
         if opening.disposition.makes || opening.disposition.replaces, let wanted = opening.contexts.allocation {
             // What there is no room for is refused now, as if it had been reserved.
             let place = found.file?.file ?? found.parent?.file ?? volume.root
