@@ -14,13 +14,23 @@ struct Durability {
     var guid: UInt128?
 }
 
+struct Share {
+    var name: String
+}
+
+struct Tree {
+    var share: Share
+}
+
 final class Open {
     let handle: FileHandle
+    let tree: Tree
     let mode: UInt32
     let lockSequences: [UInt32: UInt8]
 
     init(_ kept: KeptHandle) {
         handle = FileHandle(persistent: 0, volatile: kept.volatile)
+        tree = Tree(share: Share(name: kept.share))
         mode = kept.mode
         lockSequences = kept.lockSequences
     }
@@ -31,13 +41,17 @@ final class Open {
 public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let input = Array(UnsafeRawBufferPointer(start: data, count: count))
     guard let kept = KeptHandle(input) else { return 0 }
-    precondition(kept.user.utf8.count <= 1024 && kept.lockSequences.count <= KeptHandle.sequencesMax)
+    precondition(
+        kept.user.utf8.count <= 1024 && kept.share.utf8.count <= 1024
+            && kept.lockSequences.count <= KeptHandle.sequencesMax)
     let open = KeptHandle(Open(kept), user: kept.user, client: kept.client, Durability(guid: kept.guid))
     precondition(open == kept, "another handle than the one that was kept")
     guard let record = kept.record else { preconditionFailure("what was read can not be written") }
     precondition(KeptHandle(record) == kept, "it changes from time to time")
     // Longer names are nobody's.
-    let long = KeptHandle(volatile: 1, client: 2, user: String(repeating: "u", count: 1025), guid: nil, mode: 0)
-    precondition(long.record == nil)
+    let name = String(repeating: "u", count: 1025)
+    for (user, share) in [(name, "s"), ("u", name)] {
+        precondition(KeptHandle(volatile: 1, client: 2, user: user, share: share, guid: nil, mode: 0).record == nil)
+    }
     return 0
 }

@@ -10,7 +10,7 @@ public final class Block: @unchecked Sendable {
     /// Aligned to the page, so that it can be written to disk directly.
     public init(capacity: Int) {
         precondition(capacity >= 0)
-        base = .allocate(byteCount: max(capacity, 1), alignment: 4096)
+        base = BlockMemory.take(capacity)
         self.capacity = capacity
         count = 0
     }
@@ -20,7 +20,10 @@ public final class Block: @unchecked Sendable {
         append(bytes)
     }
 
-    deinit { base.deallocate() }
+    deinit { BlockMemory.give(base, capacity) }
+
+    /// Long blocks that are gone leave their memory to those to come, until nobody needs any.
+    public static func giveBackMemory() { BlockMemory.trim() }
 
     /// The bytes in use. The pointer does not keep the block alive, and a block may go right after its last mention:
     /// `defer { extendLifetime(block) }` where the block is a local constant.

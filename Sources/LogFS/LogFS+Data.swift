@@ -98,6 +98,7 @@ extension LogFS {
         _ id: FileID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) async throws(Failure) -> Int {
         var failures = 0
+        let isPassing = buffer.count >= Self.passingBytes
         while true {
             let (pieces, state, step) = files.snapshot(id.inode)
             var plan = ReadPlan(offset: offset, buffer: buffer)
@@ -107,12 +108,14 @@ extension LogFS {
             guard files.isStill(id.inode, state, step) else { continue }
             do throws(VolumeError) {
                 for part in plan.parts where !part.isInMemory {
-                    try await headhunter.readData(segment: part.segment, offset: part.offset, into: part.target)
+                    try await headhunter.readData(
+                        segment: part.segment, offset: part.offset, into: part.target, isPassing: isPassing)
                 }
                 // Pieces over each other, some of them in segments: each in its turn.
                 for piece in pieces {
                     guard let part = plan.lay(piece) else { continue }
-                    try await headhunter.readData(segment: part.segment, offset: part.offset, into: part.target)
+                    try await headhunter.readData(
+                        segment: part.segment, offset: part.offset, into: part.target, isPassing: isPassing)
                 }
                 return plan.count
             } catch {
@@ -124,6 +127,8 @@ extension LogFS {
     }
 
     private static let readFailuresMax = 3
+    /// Who reads so much at once goes through the file.
+    private static let passingBytes = 2 << 20
 }
 
 /// What a read has to fetch, and to where.

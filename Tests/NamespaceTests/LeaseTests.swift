@@ -154,7 +154,7 @@ struct Row: Sendable {
         expect(table.acknowledge(key(1), readHandle, now: 5) == .accepted(readHandle))
         expect(
             table.takeActions() == [
-                .sendBreak(key(1), from: readHandle, to: .read, epoch: 3, mustAcknowledge: true)
+                .sendBreak(key(1), from: readHandle, to: .read, epoch: 2, mustAcknowledge: true)
             ])
         // Less than allowed is fine.
         expect(table.acknowledge(key(1), [], now: 6) == .accepted([]))
@@ -181,12 +181,12 @@ struct Row: Sendable {
         expect(table.acknowledge(key(1), readHandle, now: 1) == .accepted(readHandle))
         expect(
             table.takeActions() == [
-                .sendBreak(key(1), from: readHandle, to: .read, epoch: 3, mustAcknowledge: true)
+                .sendBreak(key(1), from: readHandle, to: .read, epoch: 2, mustAcknowledge: true)
             ])
         expect(table.acknowledge(key(1), .read, now: 2) == .accepted(.read))
         expect(
             table.takeActions() == [
-                .sendBreak(key(1), from: .read, to: [], epoch: 4, mustAcknowledge: false), .resume(1), .resume(2),
+                .sendBreak(key(1), from: .read, to: [], epoch: 2, mustAcknowledge: false), .resume(1), .resume(2),
             ])
         expect(table.state(key(1)) == [])
     }

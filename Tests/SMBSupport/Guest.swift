@@ -351,14 +351,18 @@ package final class Guest {
     }
 
     package func write(_ handle: FileHandle, _ text: String, at offset: UInt64 = 0) throws -> Reply {
+        try write(handle, Array(text.utf8), at: offset)
+    }
+
+    package func write(_ handle: FileHandle, _ bytes: [UInt8], at offset: UInt64 = 0) throws -> Reply {
         var wire = Wire()
         wire.u16(49)
         wire.u16(112)
-        wire.u32(UInt32(text.utf8.count))
+        wire.u32(UInt32(bytes.count))
         wire.u64(offset)
         wire.handle(handle)
         wire.zeros(16)
-        return try ask(.write, wire.bytes + Array(text.utf8))
+        return try ask(.write, wire.bytes + bytes)
     }
 
     package static func lock(_ handle: FileHandle, count: UInt16, _ ranges: [(UInt64, UInt64, UInt32)]) -> [UInt8] {

@@ -105,6 +105,10 @@ import Testing
         }
         #expect(last == .eaTooLarge)
         #expect(try await attributes(site, file).count == 17)
+        // All of a list or nothing of it.
+        #expect(try client.set(handle, 1, 15, Self.list([("b", [1]), ("c", long)])).status == .eaTooLarge)
+        #expect(try await attributes(site, file).count == 17)
+        #expect(try client.set(handle, 1, 15, Self.list([("n0", []), ("c", long)])).status == .success)
         // Who may not, can not.
         let reader = try client.open("f", .init(access: 0x80)).handle
         #expect(try client.set(reader, 1, 15, good).status == .accessDenied)

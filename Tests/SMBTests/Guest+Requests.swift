@@ -21,6 +21,17 @@ extension Guest {
         return try ask(.queryInfo, wire.bytes + input)
     }
 
+    func read(_ handle: FileHandle, _ count: UInt32, at offset: UInt64 = 0) throws -> Reply {
+        var wire = Wire()
+        wire.u16(49)
+        wire.u16(0)
+        wire.u32(count)
+        wire.u64(offset)
+        wire.handle(handle)
+        wire.zeros(17)
+        return try ask(.read, wire.bytes)
+    }
+
     func set(_ handle: FileHandle, _ type: UInt8, _ level: UInt8, _ data: [UInt8]) throws -> Reply {
         var wire = Wire()
         wire.u16(33)

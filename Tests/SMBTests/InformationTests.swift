@@ -24,8 +24,47 @@ import Testing
         let handle = try client.open("m\u{fc}ll", .init(access: 0x12_0089, options: 1)).handle
         #expect(try client.list(handle).names == [".", "..", "a\u{30a}"])
         #expect(try client.list(handle, "\u{e5}").names.map { Array($0.unicodeScalars).count } == [2])
-        // Who wants it just so gets it so.
-        #expect(try client.open("m\u{fc}ll\\\u{e5}", .init(disposition: 2)).status == .success)
+        // Both forms are one name: nobody makes another file beside it.
+        #expect(try client.open("m\u{fc}ll\\\u{e5}", .init(disposition: 2)).status == .objectNameCollision)
+        try await site.close()
+    }
+
+    /// What does not fit is not shown in part.
+    @Test func streamsAreShownWhole() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        let handle = try client.open("f", .init(disposition: 2)).handle
+        for name in ["one", "two", "three"] {
+            #expect(try client.open("f:" + name, .init(disposition: 2)).status == .success)
+        }
+        let whole = try client.query(handle, 1, 22)
+        #expect(whole.status == .success)
+        var ends: [Int] = []
+        var place = 0
+        while true {
+            let next = Int(whole.u32(72 + place))
+            ends.append(place + 24 + Int(whole.u32(72 + place + 4)))
+            guard next > 0 else { break }
+            place += next
+        }
+        #expect(ends.count == 4 && ends[3] == whole.information.count)
+        for (index, end) in ends.enumerated().dropLast() {
+            for room in [end, ends[index + 1] - 1] {
+                let part = try client.query(handle, 1, 22, max: UInt32(room))
+                #expect(part.status == .bufferOverflow && part.information.count == end, "\(room)")
+                // The last one that is shown says that it is the last.
+                let last = index == 0 ? 0 : (ends[index - 1] + 7) & ~7
+                #expect(part.u32(72 + last) == 0)
+            }
+        }
+        try await site.close()
+    }
+
+    /// Scanners and indexers say so of files that lie on tapes elsewhere.
+    @Test func nothingHasToBeRecalled() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        #expect(try client.open("f", .init(disposition: 3, options: 0x40_0000)).status == .success)
         try await site.close()
     }
 

@@ -181,4 +181,25 @@ import Testing
         #expect(names.says("l") && names.says("m") && !names.says("~link"))
         try await site.close()
     }
+
+    /// What is refused leaves all as it was.
+    @Test func whatHasSomethingInItStays() async throws {
+        let site = try await Site()
+        let directory = try await site.make("d", type: .directory)
+        _ = try await site.make("f", in: directory)
+        let client = try Guest(ready: site.listener.address, dialect: 0x0302)
+        let root = try client.open("", .init(access: 0x12_0089, options: 1)).handle
+        let link = Self.reparse("x", flags: 1)
+        let full = try client.open("d", .init(access: 0x13_019F, options: 0x20_0001)).handle
+        #expect(try client.control(full, Self.setReparse, link).status == .directoryNotEmpty)
+        // A stream is something, too.
+        let file = try client.open("s", .init(access: 0x13_019F, disposition: 2, options: 0x20_0000)).handle
+        let stream = try client.open("s:more", .init(disposition: 2)).handle
+        #expect(try client.write(stream, "text").status == .success)
+        #expect(try client.control(file, Self.setReparse, link).status == .invalidParameter)
+        #expect(try client.list(root).names == [".", "..", "d", "s"])
+        #expect(try client.open("d\\f").status == .success)
+        #expect(try client.open("s:more").status == .success)
+        try await site.close()
+    }
 }

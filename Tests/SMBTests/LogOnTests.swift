@@ -1,6 +1,7 @@
 import Bytes
 import Crypto
 import Namespace
+import Runtime
 import SMB
 import SMBSupport
 import Testing
@@ -176,5 +177,26 @@ private func logOn(_ client: NTLMClient) -> (LogOn.Step, [UInt8]) {
         for _ in 0..<LogOnThrottle.waitingMax { throttle.waited(1) }
         #expect(throttle.wait(1, now: 1000 + LogOnThrottle.delayMax) == 0)
         #expect(throttle.wait(1, now: 1000 + LogOnThrottle.forgiveness) == 0)
+    }
+
+    @Test func ticketsAreLookedAtAFewAtATime() async {
+        let desk = TicketDesk()
+        for _ in 0..<TicketDesk.workingMax {
+            let isLetIn = await desk.begin()
+            #expect(isLetIn)
+        }
+        let isLetIn = Guarded(false)
+        let late = Task {
+            _ = await desk.begin()
+            isLetIn.withLock { $0 = true }
+        }
+        try? await Task.sleep(for: .milliseconds(50))
+        #expect(!isLetIn.withLock { $0 })
+        desk.end()
+        await late.value
+        #expect(isLetIn.withLock { $0 })
+        for _ in 0..<TicketDesk.workingMax { desk.end() }
+        let isFree = await desk.begin()
+        #expect(isFree)
     }
 }

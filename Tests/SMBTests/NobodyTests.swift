@@ -10,10 +10,16 @@ private let alice = SMBUser(
 
 /// What somebody without a name can take from those who have one.
 @Suite(.serialized) struct NobodyTests {
-    @Test func nobodyHasOneSessionWithLittleInIt() async throws {
+    @Test func nobodyHasFewSessionsWithLittleInThem() async throws {
         let site = try await Site(nil, [alice])
         let client = try Guest(ready: site.listener.address)
         let session = client.session
+        // Several users of one machine may come as guests.
+        for _ in 0..<3 {
+            client.session = 0
+            #expect(try client.beginSession().status == .moreProcessingRequired)
+            #expect(try client.endSession().status == .success)
+        }
         client.session = 0
         #expect(try client.beginSession().status == .moreProcessingRequired)
         #expect(try client.endSession().status == .insufficientResources)
@@ -42,6 +48,92 @@ private let alice = SMBUser(
         #expect(try other.endSession().status == .success)
         other.peer.send([0, 0x10, 0, 0])
         #expect(other.next(within: 5) == nil && other.peer.isClosed(within: 5))
+        try await site.close()
+    }
+
+    /// What was answered and not read is bounded by its bytes, and is given back with the pipe.
+    @Test func aPipeKeepsLittleForThoseWhoDoNotRead() async throws {
+        let site = try await Site(nil, [alice])
+        site.catalog.change { shares in
+            let comment = String(repeating: "long ", count: 50)
+            for index in 0..<200 { shares.append(SMBShare(name: "s\(index)", comment: comment, volume: nil)) }
+            shares.append(SMBShare(name: "ipc$", volume: nil))
+        }
+        let client = try Guest(ready: site.listener.address)
+        #expect(try client.connect("ipc$").status == .success)
+        func rpc(_ kind: UInt8, _ body: [UInt8]) -> [UInt8] {
+            var wire = Wire()
+            wire.bytes = [5, 0, kind, 3, 0x10, 0, 0, 0]
+            wire.u16(UInt16(16 + body.count))
+            wire.u16(0)
+            wire.u32(1)
+            return wire.bytes + body
+        }
+        var bind = Wire()
+        bind.u16(4280)
+        bind.u16(4280)
+        bind.u32(0)
+        bind.u32(1)
+        bind.u16(0)
+        bind.u16(1)
+        bind.bytes += [
+            0xC8, 0x4F, 0x32, 0x4B, 0x70, 0x16, 0xD3, 0x01, 0x12, 0x78, 0x5A, 0x47, 0xBF, 0x6E, 0xE1, 0x88, 3, 0, 0, 0,
+            0x04, 0x5D, 0x88, 0x8A, 0xEB, 0x1C, 0xC9, 0x11, 0x9F, 0xE8, 0x08, 0x00, 0x2B, 0x10, 0x48, 0x60, 2, 0, 0, 0,
+        ]
+        // NetrShareEnum of level 1, for as much as there is.
+        var list = Wire()
+        list.u32(0)
+        list.u16(0)
+        list.u16(15)
+        list.u32(0)
+        list.u32(1)
+        list.u32(1)
+        list.u32(4)
+        list.u32(0)
+        list.u32(0)
+        list.u32(.max)
+        list.u32(0)
+        func fill() throws -> (handle: FileHandle, taken: Int, last: NTStatus) {
+            let handle = try client.open("srvsvc").handle
+            #expect(try send(rpc(11, bind.bytes), handle) == .success)
+            for taken in 0..<60 {
+                let status = try send(rpc(0, list.bytes), handle)
+                if status != .success { return (handle, taken, status) }
+            }
+            return (handle, 60, .success)
+        }
+        func send(_ bytes: [UInt8], _ handle: FileHandle) throws -> NTStatus {
+            try client.write(handle, bytes).status
+        }
+        let (handle, taken, last) = try fill()
+        #expect(taken > 1 && taken < 20 && last == .pipeNotAvailable)
+        // Who reads has room again.
+        for _ in 0..<taken { while try client.read(handle, 65_536).status == .bufferOverflow {} }
+        #expect(try send(rpc(0, list.bytes), handle) == .success)
+        #expect(try client.close(handle).status == .success)
+        // All of nobody's pipes have a bound, too; those that were closed are not among them.
+        for _ in 0..<40 { #expect(try client.close(fill().handle).status == .success) }
+        try await site.close()
+    }
+
+    /// Where no share is for such, nobody in particular is not let in; nor does he see the list of shares when that changes.
+    @Test func nobodyHasToBeWanted() async throws {
+        let site = try await Site(nil, [alice])
+        site.catalog.change { $0.append(SMBShare(name: "ipc$", volume: nil)) }
+        let early = try Guest(ready: site.listener.address)
+        #expect(try early.connect("ipc$").status == .success)
+        #expect(try early.open("srvsvc").status == .success)
+        site.catalog.change { shares in for index in shares.indices { shares[index].allowsGuests = false } }
+        #expect(try early.open("srvsvc").status == .networkNameDeleted)
+        #expect(try early.connect("ipc$").status == .accessDenied)
+        let late = try Guest(site.listener.address)
+        _ = try late.negotiate()
+        _ = try late.beginSession()
+        #expect(try late.endSession().status == .logonFailure)
+        let user = try Guest(site.listener.address)
+        _ = try user.negotiate()
+        #expect(try user.logOn(NTLMClient()).status == .success)
+        #expect(try user.connect("ipc$").status == .success)
         try await site.close()
     }
 

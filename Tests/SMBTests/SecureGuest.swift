@@ -144,7 +144,8 @@ final class SecureGuest {
     func signed(_ element: [UInt8]) -> [UInt8] {
         var bytes = element
         bytes[16] |= 8
-        let nonce = Array(bytes[24..<32]) + [0, 0, 0, 0]
+        // [MS-SMB2] 3.1.4.1: a request to cancel shares the number of what it cancels.
+        let nonce = Array(bytes[24..<32]) + [bytes[12] == Command.cancel.rawValue ? 2 : 0, 0, 0, 0]
         let code = GaloisCode(key: signing)
         var signature = [UInt8](repeating: 0, count: GaloisCode.count)
         bytes.withUnsafeBytes { bytes in

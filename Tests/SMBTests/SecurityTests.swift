@@ -153,6 +153,87 @@ import Testing
         }
     }
 
+    /// Whoever is on the way has an account of his own: with that he is not let into another's session.
+    @Test func aGuardedSessionIsLoggedOnAgainByItsClientOnly() async throws {
+        try await with { site, address in
+            func tryAll(_ client: SecureGuest, _ isProtected: () -> Void) throws {
+                let token = SecureGuest.setup(NTLMClient.negotiate)
+                (client.signs, client.seals) = (false, false)
+                #expect(try client.ask(.sessionSetup, token).status == .accessDenied)
+                isProtected()
+                #expect(try client.open("f", .init(disposition: 3)).status == .success)
+                #expect(try client.ask(.sessionSetup, token).status == .moreProcessingRequired)
+            }
+            let free = try SecureGuest(address)
+            #expect(try free.connect("default").status == .success)
+            free.signs = false
+            let token = SecureGuest.setup(NTLMClient.negotiate)
+            #expect(try free.ask(.sessionSetup, token).status == .moreProcessingRequired)
+            // Another's session of the same connection is not logged on by what is sealed for one's own.
+            let client = try SecureGuest(address)
+            client.seals = true
+            #expect(try client.connect("default").status == .success)
+            let first = client.guest.session
+            try client.logOn("bob", "word")
+            var element = client.guest.element(.sessionSetup, token)
+            for index in 0..<8 { element[40 + index] = UInt8(truncatingIfNeeded: first >> (8 * UInt64(index))) }
+            client.guest.send(frame: client.sealed(element))
+            #expect(try client.received().status == .accessDenied)
+            for requires in [\SMBShare.requiresEncryption, \SMBShare.requiresSigning] {
+                site.catalog.change { shares in
+                    for index in shares.indices {
+                        shares[index].requiresEncryption = false
+                        shares[index].requiresSigning = false
+                        shares[index][keyPath: requires] = true
+                    }
+                }
+                let client = try SecureGuest(address)
+                #expect(try client.connect("default").status == .success)
+                try tryAll(client) { (client.signs, client.seals) = (true, requires == \.requiresEncryption) }
+            }
+        }
+        try await with(.encryption) { _, address in
+            let client = try SecureGuest(address)
+            client.seals = true
+            #expect(try client.connect("default").status == .success)
+            client.seals = false
+            client.signs = false
+            let token = SecureGuest.setup(NTLMClient.negotiate)
+            #expect(try client.ask(.sessionSetup, token).status == .accessDenied)
+            client.seals = true
+            #expect(try client.open("f", .init(disposition: 3)).status == .success)
+        }
+    }
+
+    @Test func whatMustBeSignedIsNotCancelledUnsigned() async throws {
+        try await with(.signing) { _, address in
+            let client = try SecureGuest(address)
+            #expect(try client.connect("default").status == .success)
+            let root = try client.open("", .init(access: 0x12_0089, options: 1)).handle
+            var wire = Wire()
+            wire.u16(32)
+            wire.u16(0)
+            wire.u32(4096)
+            wire.handle(root)
+            wire.u32(0xFFF)
+            wire.u32(0)
+            let number = client.send(.changeNotify, wire.bytes)
+            #expect(try client.received().status == .pending)
+            func cancel() -> [UInt8] {
+                let next = client.guest.nextMessage
+                defer { client.guest.nextMessage = next }
+                client.guest.nextMessage = number
+                return client.guest.element(.cancel, [4, 0, 0, 0])
+            }
+            client.guest.send(frame: cancel())
+            // It waits on: what is answered next is something else.
+            #expect(try client.ask(.echo, [4, 0, 0, 0]).status == .success)
+            client.guest.send(frame: client.signed(cancel()))
+            let answer = try client.received()
+            #expect(answer.header.messageID == number && answer.status == .cancelled)
+        }
+    }
+
     @Test func noNonceIsUsedTwice() async throws {
         try await with { _, address in
             let client = try SecureGuest(address)
@@ -248,6 +329,24 @@ import Testing
             #expect(try back.connect("default").status == .success)
             let returned = try back.open("f", again)
             #expect(returned.status == .success && returned.handle.persistent == handle.persistent)
+        }
+    }
+
+    /// Each share has rules of its own.
+    @Test func aHandleComesBackByItsShare() async throws {
+        try await with { _, address in
+            var opening = Guest.Opening(access: Self.everything, disposition: 3)
+            opening.oplock = 9
+            let one = try SecureGuest(address)
+            #expect(try one.connect("safe").status == .success)
+            let handle = try one.open("f", opening.durable(77)).handle
+            one.guest.peer.close()
+            let plain = Guest.Opening(access: Self.everything, disposition: 3)
+            let back = try SecureGuest(address)
+            #expect(try back.connect("default").status == .success)
+            #expect(try back.open("f", plain.reconnecting(handle, 77)).status == .objectNameNotFound)
+            #expect(try back.connect("safe").status == .success)
+            #expect(try back.open("f", plain.reconnecting(handle, 77)).status == .success)
         }
     }
 

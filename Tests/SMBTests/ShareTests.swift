@@ -185,4 +185,61 @@ import Testing
         #expect(try new.write(back.handle, "on").status == .success)
         try await site.close()
     }
+
+    /// More than are looked at in one turn; only what is asked for.
+    @Test func allIsReportedThatIsOpen() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        for index in 0..<150 {
+            let handle = try client.open("f\(index)", .init(disposition: 2)).handle
+            guard index % 50 == 0 else { continue }
+            #expect(try client.ask(.lock, Guest.lock(handle, count: 1, [(0, 10, 18)])).status == .success)
+        }
+        let whole = await site.server.report()
+        #expect(whole.sessions.map(\.opens) == [150])
+        #expect(Set(whole.opens.map(\.path)) == Set((0..<150).map { "/f\($0)" }))
+        #expect(Set(whole.locks.map(\.file.path)) == ["/f0", "/f50", "/f100"])
+        let locks = await site.server.report([.locks])
+        #expect(locks.locks.count == 3 && locks.opens.isEmpty && locks.sessions.isEmpty)
+        let sessions = await site.server.report([.sessions])
+        #expect(sessions.sessions.count == 1 && sessions.opens.isEmpty && sessions.locks.isEmpty)
+        try await site.close()
+    }
+
+    /// Two clients, each on a loop of its own: nobody's record is lost.
+    @Test func appendsOfSeveralStandBehindEachOther() async throws {
+        let site = try await Site()
+        let file = try await site.make("log")
+        let appending = Guest.Opening(access: 0x12_0084)
+        let clients = try (0..<4).map { try Guest(ready: site.listener.address, guid: UInt128($0 + 1)) }
+        let handles = try clients.map { try $0.open("log", appending).handle }
+        let count = 300
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for (index, client) in clients.enumerated() {
+                let work = Work(client: client, handle: handles[index])
+                group.addTask { () async throws -> Void in
+                    for number in 0..<count {
+                        let text = "\(index):\(String(repeating: "x", count: number % 7))\n"
+                        let answer = try work.client.write(work.handle, text, at: number % 2 == 0 ? .max : 0)
+                        #expect(answer.status == .success)
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        let (volume, caller) = (site.volume, site.caller)
+        let size = Int(try await site.done { volume.attributes(caller, file) }.size)
+        let reader = try clients[0].open("log").handle
+        let all = try clients[0].read(reader, UInt32(size)).bytes.suffix(size)
+        let lines = String(decoding: all, as: UTF8.self).split(separator: "\n")
+        #expect(lines.count == 4 * count)
+        for index in 0..<4 { #expect(lines.count { $0.hasPrefix("\(index):") } == count) }
+        try await site.close()
+    }
+
+    /// Used by one task.
+    private struct Work: @unchecked Sendable {
+        let client: Guest
+        let handle: SMB.FileHandle
+    }
 }

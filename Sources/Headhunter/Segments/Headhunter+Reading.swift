@@ -18,17 +18,20 @@ extension Headhunter {
     }
 
     /// Reads data of a segment, wherever it is; what comes from the store has been checked. On the volume's loop.
+    ///
+    /// `isPassing`: it is part of a long read, and would only push others out of the cache. What comes from afar stays there all the same.
     public func readData(
-        segment: UInt64, offset: UInt32, into buffer: UnsafeMutableRawBufferPointer
+        segment: UInt64, offset: UInt32, into buffer: UnsafeMutableRawBufferPointer, isPassing: Bool = false
     ) async throws(VolumeError) {
+        let isKept = !isPassing || !store.capabilities.adoptsFiles
         guard buffer.count > 0 else { return }
         while true {
             if tryReadData(segment: segment, offset: offset, into: buffer) { return }
             guard let stage = segments.stage(segment) else { break }
-            guard try await readStage(stage, Int(offset), buffer) else { continue }
+            guard try await readStage(stage, Int(offset), buffer, isKept) else { continue }
             return
         }
-        try await readObject(segment, Int(offset), buffer)
+        try await readObject(segment, Int(offset), buffer, isKept)
     }
 
     private struct Target: @unchecked Sendable { let buffer: UnsafeMutableRawBufferPointer }
@@ -44,7 +47,7 @@ extension Headhunter {
 
     /// From the stage file. False when the segment has moved on meanwhile.
     private func readStage(
-        _ stage: Segments.Stage, _ offset: Int, _ buffer: UnsafeMutableRawBufferPointer
+        _ stage: Segments.Stage, _ offset: Int, _ buffer: UnsafeMutableRawBufferPointer, _ isKept: Bool
     ) async throws(VolumeError) -> Bool {
         let size = SegmentFormat.blockSize
         let (file, checksums, end, isWhole) = segments.state.withLock { _ in
@@ -82,7 +85,7 @@ extension Headhunter {
         try check(block.bytes, against: checksums[wanted], "\(stage.path)", from)
         // A block that may still grow is not kept, nor one with bytes that are not what the log says: nobody looks at those again.
         let kept = isWhole ? count : count / size * size
-        if !isWrong(from..<(from + count)) {
+        if isKept, !isWrong(from..<(from + count)) {
             dataCache.insert(
                 stage.number, first: wanted.lowerBound, UnsafeRawBufferPointer(rebasing: block.bytes[..<kept]))
         }
@@ -105,7 +108,7 @@ extension Headhunter {
 
     /// From the store: whole blocks, each compared with the table before a byte of it is given to anybody.
     private func readObject(
-        _ segment: UInt64, _ offset: Int, _ buffer: UnsafeMutableRawBufferPointer
+        _ segment: UInt64, _ offset: Int, _ buffer: UnsafeMutableRawBufferPointer, _ isKept: Bool
     ) async throws(VolumeError) {
         let size = SegmentFormat.blockSize
         let name = objectName(ObjectNaming.segment, segment)
@@ -138,7 +141,7 @@ extension Headhunter {
         }
         defer { extendLifetime(block) }
         try check(block.bytes, against: checksums[...], "\(name)", start)
-        dataCache.insert(segment, first: wanted.lowerBound, block.bytes)
+        if isKept { dataCache.insert(segment, first: wanted.lowerBound, block.bytes) }
         buffer.baseAddress?.copyMemory(from: block.base + (offset - start), byteCount: buffer.count)
     }
 

@@ -266,13 +266,15 @@ final class Segments: Sendable {
 
     /// The segment is in the store.
     func forget(_ stage: Stage) {
-        state.withLock { state in
+        let isLast = state.withLock { state -> Bool in
             state.stages[stage.number] = nil
             state.staged -= stage.size
             for chunk in stage.chunks where chunk != nil { state.memory -= Self.chunkSize }
             stage.chunks.removeAll()
             // Not closed here: a read may be under way, and its file must not become another one's.
             stage.file = nil
+            return state.stages.isEmpty
         }
+        if isLast { Block.giveBackMemory() }
     }
 }

@@ -227,11 +227,13 @@ public struct LeaseTable {
         leases[place].demanded = leases[place].demanded.intersection(target).normal
     }
 
-    private mutating func startBreak(_ place: UInt32, to target: LeaseState, _ now: UInt64) {
+    /// `goesOn`: the client was told of it with the step before.
+    private mutating func startBreak(_ place: UInt32, to target: LeaseState, _ now: UInt64, goesOn: Bool = false) {
         let lease = leases[place]
         // Who only read has nothing to bring back; who is away has opens that must end.
         let mustAcknowledge = !lease.isConnected || lease.kind == .delegation || lease.state != .read
         if lease.isConnected {
+            if leases[place].hasEpoch, !goesOn { leases[place].epoch &+= 1 }
             sendBreak(place, to: target, mustAcknowledge)
         } else if !lease.isAwaited {
             actions.append(.closeDisconnected(lease.key))
@@ -255,7 +257,6 @@ public struct LeaseTable {
     }
 
     private mutating func sendBreak(_ place: UInt32, to target: LeaseState, _ mustAcknowledge: Bool) {
-        if leases[place].hasEpoch { leases[place].epoch &+= 1 }
         let lease = leases[place]
         actions.append(
             .sendBreak(lease.key, from: lease.state, to: target, epoch: lease.epoch, mustAcknowledge: mustAcknowledge))
@@ -281,7 +282,7 @@ public struct LeaseTable {
         }
         endBreak(place, state.normal)
         if !state.normal.isSubset(of: lease.demanded) {
-            startBreak(place, to: next(lease.kind, state.normal, lease.demanded), now)
+            startBreak(place, to: next(lease.kind, state.normal, lease.demanded), now, goesOn: true)
             leases[place].demanded = lease.demanded
         }
         // Who waits does so until the client has given up all that was asked of it ([MS-FSA] 2.1.5.18.2).
@@ -342,7 +343,9 @@ public struct LeaseTable {
         guard let place = slots[key], !leases[place].isConnected else { return }
         leases[place].isConnected = true
         leases[place].isAwaited = false
-        if let target = leases[place].breakTo { sendBreak(place, to: target, true) }
+        guard let target = leases[place].breakTo else { return }
+        if leases[place].hasEpoch { leases[place].epoch &+= 1 }
+        sendBreak(place, to: target, true)
     }
 
     // MARK: After a restart

@@ -417,13 +417,13 @@ extension Volume {
         }
     }
 
-    /// Whether somebody has it open with the right to delete it.
-    public func isOpenToDelete(_ file: FileID) -> Bool {
-        if let guest = guest(file) { return guest.volume.isOpenToDelete(file) }
+    /// Whether the client has it open with the right to delete it.
+    public func isOpenToDelete(_ file: FileID, by client: UInt64) -> Bool {
+        if let guest = guest(file) { return guest.volume.isOpenToDelete(file, by: client) }
         return sharing.look { state in
             var isFound = false
             state.opens.forEach(of: file) { open in
-                isFound = open.share.access.contains(.delete)
+                isFound = open.client == client && open.share.access.contains(.delete)
                 return !isFound
             }
             return isFound

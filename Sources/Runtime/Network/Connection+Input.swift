@@ -29,9 +29,13 @@ extension Connection {
         guard flags.isDisjoint(with: [.closed, .closing]) else { return }
         fillBlock = block
         fillEnd = block.count + count
-        partialSince = loop.now
+        // A long message has longer to come.
+        partialSince = loop.now &+ UInt64(count) * Self.slowNanosecondsPerByte
         if !flags.contains(.busy) { lookAgain() }
     }
+
+    /// 16 KiB a second.
+    private static let slowNanosecondsPerByte: UInt64 = 1_000_000_000 / (16 << 10)
 
     private var wantsInput: Bool { flags.isDisjoint(with: [.paused, .throttled, .ended, .closed, .closing, .opening]) }
 
@@ -110,6 +114,7 @@ extension Connection {
                 input.move(to: block, limit: fillEnd)
                 guard block.count == fillEnd else { break }
                 fillBlock = nil
+                partialSince = activeAt
                 handler.filled(block, on: self)
                 continue
             }

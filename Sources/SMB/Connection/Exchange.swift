@@ -90,6 +90,8 @@ final class Exchange: @unchecked Sendable {
     var creating: UInt128? {
         didSet { if let oldValue, creating == nil { stream?.creating[oldValue] = nil } }
     }
+    /// The end of the file that the element writes at, and where that was.
+    private(set) var appending: (place: AppendTurns.Place, start: UInt64)?
     /// The element has waited once for the end of its client's old connection.
     var hasAwaitedAbsence = false
     /// Told when nobody wants the answer any more.
@@ -308,6 +310,20 @@ final class Exchange: @unchecked Sendable {
         reply = larger
     }
 
+    /// Where the body of an answer goes that a task makes, behind so many bytes: it stays there until then. Nil: the element has its answer.
+    ///
+    /// `use`, `message`: of the element.
+    func room(_ use: UInt64, _ message: UInt64, behind lead: Int, _ count: Int) -> (
+        block: Block, bytes: SendableBuffer
+    )? {
+        guard self.use == use, !isDone, header.messageID == message else { return nil }
+        prepare()
+        let place = Header.bytes + lead
+        return (
+            reply, SendableBuffer(UnsafeMutableRawBufferPointer(rebasing: reply.free[place..<(place + count)]))
+        )
+    }
+
     /// The element is served again from its start: what it waited for is there.
     func again() {
         guard !isDone else { return }
@@ -502,6 +518,7 @@ final class Exchange: @unchecked Sendable {
         }
         stream.unhold(header.messageID)
         if creating != nil { creating = nil }
+        endAppending()
         hasAwaitedAbsence = false
         if header.command == Command.create.rawValue {
             failure = status == .success ? nil : status
@@ -651,12 +668,40 @@ final class Exchange: @unchecked Sendable {
         onAnswer = nil
         borrowedKeys = nil
         if creating != nil { creating = nil }
+        endAppending()
         signers.removeAll(keepingCapacity: true)
         header = Header()
         self.stream = nil
         state.giveBack(self)
         for each in work { each() }
         if closes { stream.endAfterReply() }
+    }
+
+    // MARK: Appending
+
+    /// Where the file ends, from now on for this element alone; others that append to it wait.
+    func beginAppending(
+        to file: FileID, of volume: Volume, _ end: () throws(SMBHalt) -> UInt64
+    ) throws(SMBHalt) -> UInt64 {
+        if let appending { return appending.start }
+        let (turns, place) = (server.appends, AppendTurns.Place(volume: volume.identity, file: file))
+        guard turns.take(place) else {
+            throw .lacks(Lack { () async throws(FileError) in await turns.whenFree(place) })
+        }
+        do throws(SMBHalt) {
+            let start = try end()
+            appending = (place, start)
+            return start
+        } catch {
+            turns.give(place)
+            throw error
+        }
+    }
+
+    func endAppending() {
+        guard let place = appending?.place else { return }
+        appending = nil
+        stream?.server.appends.give(place)
     }
 
     // MARK: Who and where

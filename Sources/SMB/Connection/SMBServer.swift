@@ -89,7 +89,14 @@ enum SMBLimits {
     static let sessionsMax = 65_536
     /// Of a session that nobody in particular has: whoever comes may have one.
     static let treesOfNobody = 16
+    /// On one connection: several users of a terminal server may come as guests.
+    static let sessionsOfNobody = 4
     static let pipesOfNobody = 4
+    /// Of a pipe, what was answered and not read: beyond that it takes nothing more.
+    static let pipeBytesMax = 256 << 10
+    /// Of all pipes.
+    static let pipesBytesMax = 64 << 20
+    static let pipesBytesOfNobodyMax = 8 << 20
     /// Of all connections, those on which nobody has logged on by his name: beyond that the oldest of them goes.
     static func earlyMax(_ connections: Int, loops: Int) -> Int { max(connections / 2 / max(loops, 1), 16) }
     static let opensPerSession = 65_536
@@ -124,6 +131,8 @@ public final class SMBServer: Sendable {
     let sessions = SessionRegistry()
     let clients = ClientConnections()
     let throttle = Guarded(LogOnThrottle())
+    let tickets = TicketDesk()
+    let pipeRoom = PipeRoom()
     let hash: KeyedHash
     let started: Int64
     private let handleMask: UInt64
@@ -181,6 +190,7 @@ public final class SMBServer: Sendable {
 
     let durables = DurableHandles()
     let applications = ApplicationInstances()
+    let appends = AppendTurns()
     private let lastHandle = Atomic<UInt64>(0)
 
     func newHandle() -> FileHandle {
@@ -332,6 +342,8 @@ final class SessionRegistry: Sendable {
     }
 
     func terms(_ id: UInt64) -> SessionTerms? { table.withLock { $0[id]?.terms } }
+
+    func contains(_ id: UInt64) -> Bool { table.withLock { $0[id] != nil } }
 
     var count: Int { table.withLock { $0.count } }
 

@@ -220,7 +220,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     private func serve(_ message: UnsafeRawBufferPointer, in block: Block?, encryptedBy session: Session?) {
         guard message.count >= Header.bytes else { return end(because: "message too short") }
         let command = UInt16(littleEndian: message.loadUnaligned(fromByteOffset: 12, as: UInt16.self))
-        if command == Command.cancel.rawValue { return cancel(message, isEncrypted: session != nil) }
+        if command == Command.cancel.rawValue { return cancel(message, encryptedBy: session) }
         let exchange = state.exchange()
         exchange.begin(self, message, block, session)
     }
@@ -235,18 +235,24 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     }
 
     /// [MS-SMB2] 3.3.5.16: there is no answer.
-    private func cancel(_ message: UnsafeRawBufferPointer, isEncrypted: Bool) {
+    private func cancel(_ message: UnsafeRawBufferPointer, encryptedBy sender: Session?) {
         var reader = Reader(message)
         let header: Header
         do throws(BytesError) { header = try Header(reading: &reader) } catch { return end(because: "header") }
-        if header.flags.contains(.signed), !isEncrypted, let keys = sessions[header.sessionID]?.keys,
-            !keys.isSigned(message)
-        {
-            return
-        }
         let exchange =
             header.flags.contains(.async) ? asynchronous[header.asyncID] : held[header.messageID]
-        exchange?.cancel()
+        guard let exchange, let session = exchange.session, session.id == header.sessionID else { return }
+        if let sender {
+            guard sender === session else { return }
+        } else if header.flags.contains(.signed), let keys = session.keys {
+            guard keys.isSigned(message) else { return }
+        } else {
+            // Somebody else on the way could have said it.
+            guard !session.requiresSigning, !session.requiresEncryption,
+                exchange.tree?.share.requiresSigning != true, exchange.tree?.share.requiresEncryption != true
+            else { return }
+        }
+        exchange.cancel()
     }
 
     // MARK: Exchanges that wait

@@ -77,30 +77,35 @@ extension Exchange {
         }
     }
 
-    /// A name that is there in another case stays as it is. Nil: the file would have more than are looked at.
+    /// All of them are made, or none. A name that is there in another case stays as it is. Nil: the file would have more than it may, or
+    /// more than are looked at.
     private static func changes(
         _ entries: [FullEA.Entry], of known: [FullEA.Entry]
     ) -> [(name: String, value: [UInt8]?)]? {
-        var names = Dictionary(known.map { (FullEA.key($0.name), $0.attribute) }) { first, _ in first }
+        var all = Dictionary(known.map { (FullEA.key($0.name), $0) }) { first, _ in first }
         var changes: [(name: String, value: [UInt8]?)] = []
         for entry in entries {
             let key = FullEA.key(entry.name)
-            let there = names[key]
+            let there = all[key]
             if entry.value.isEmpty {
                 guard let there else { continue }
-                names[key] = nil
-                changes.append((there, nil))
+                all[key] = nil
+                changes.append((there.attribute, nil))
             } else {
-                names[key] = there ?? entry.attribute
-                changes.append((there ?? entry.attribute, entry.value))
+                all[key] = FullEA.Entry(name: there?.name ?? entry.name, value: entry.value)
+                changes.append(((there ?? entry).attribute, entry.value))
             }
         }
-        return names.count <= max(known.count, FullEA.countMax) ? changes : nil
+        let sum = all.values.reduce(0) { $0 + $1.bytes }
+        guard all.count <= max(known.count, FullEA.countMax), sum <= max(FullEA.bytes(known), FullEA.bytesMax) else {
+            return nil
+        }
+        return changes
     }
 
     /// What a file is to have from its making on. The open is its session's already: whoever ends that ends it, too.
     func give(
-        _ entries: [FullEA.Entry], _ open: Open, _ volume: Volume,
+        _ entries: [FullEA.Entry], _ open: Open, _ volume: Volume, isNew: Bool,
         then answer: @escaping (Exchange, inout Writer) -> Void
     ) -> SMBHalt {
         let (session, number) = (open.tree.session, open.handle.volatile)
@@ -121,6 +126,14 @@ extension Exchange {
                     if made.number > 0 { exchange.settle(made.number, volume) }
                 }
             } catch {
+                // A file that is not what it was to be is not left.
+                if isNew, let held = open.held, let place = volume.name(of: held) {
+                    _ = try? await Self.done {
+                        place.name.withUnsafeBytes {
+                            volume.remove(caller, in: place.directory, $0, isDirectory: open.isDirectory)
+                        }
+                    }
+                }
                 if session.opens.removeValue(forKey: number) != nil { open.end(on: exchange.loop) }
                 throw .status(NTStatus(error))
             }
@@ -133,7 +146,7 @@ extension Exchange {
     }
 
     /// Makes the call as often as it takes.
-    private static func done<Value>(
+    static func done<Value>(
         _ call: () -> Attempt<Value>
     ) async throws(FileError) -> (value: Value, number: UInt64) {
         while true {

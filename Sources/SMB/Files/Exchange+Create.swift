@@ -15,7 +15,7 @@ enum CreateOptions {
     static let byID: UInt32 = 0x2000
     static let reparsePoint: UInt32 = 0x20_0000
     /// Bits that mean something that no file system of ours does.
-    static let unsupported: UInt32 = 0x0010_0000 | 0x0000_2000 | 0x0040_0000
+    static let unsupported: UInt32 = 0x0010_0000 | 0x0000_2000
     static let invalid: UInt32 = 0xFF00_0000
 }
 
@@ -95,8 +95,7 @@ extension Exchange {
         if let replayed = try replay(request, contexts, tree, volume, &writer) { return replayed }
         let path = try SMBPath(request.name)
         let caller = caller(tree)
-        let found = try resolve(
-            path, caller, volume, stopsOnLinks: true, wantsForm: disposition == .create)
+        let found = try resolve(path, caller, volume, stopsOnLinks: true)
         try stop(on: found, path, request, disposition, caller, volume)
         let opening = Opening(
             request: request, contexts: contexts, disposition: disposition, path: path, found: found)
@@ -111,10 +110,10 @@ extension Exchange {
         let both = CreateOptions.directory | CreateOptions.notDirectory
         guard request.options & both != both else { throw .status(.invalidParameter) }
         guard request.share & ~7 == 0 else { throw .status(.invalidParameter) }
+        guard request.access != 0, request.access & Self.accessInvalid == 0 else { throw .status(.accessDenied) }
         guard FileAttributes(rawValue: request.attributes).isSubset(of: .known) else {
             throw .status(.invalidParameter)
         }
-        guard request.access != 0, request.access & Self.accessInvalid == 0 else { throw .status(.accessDenied) }
         guard request.access & Self.systemSecurity == 0 else { throw .status(.privilegeNotHeld) }
         if request.options & CreateOptions.deleteOnClose != 0 {
             let mask = AccessMask(generic: request.access)
@@ -158,9 +157,9 @@ extension Exchange {
         }
     }
 
-    /// Walks to the file without regard to case, and to how its accents are written: unless one is to be made just so.
+    /// Walks to the file without regard to case, and to how its accents are written.
     func resolve(
-        _ path: SMBPath, _ caller: Caller, _ volume: Volume, stopsOnLinks: Bool = false, wantsForm: Bool = false
+        _ path: SMBPath, _ caller: Caller, _ volume: Volume, stopsOnLinks: Bool = false
     ) throws(SMBHalt) -> Found {
         var place = try value(volume.attributes(caller, tree?.root ?? volume.root), volume)
         guard !path.components.isEmpty else { return Found(parent: nil, file: place) }
@@ -174,7 +173,7 @@ extension Exchange {
             var attempt = component.withUnsafeBytes { bytes in
                 volume.lookupFolded(caller, in: place.file, bytes) { name = Array($0) }
             }
-            if case .refused(.noEntry) = attempt, !isLast || !wantsForm {
+            if case .refused(.noEntry) = attempt {
                 for form in NameForms.others(component) {
                     let other = form.withUnsafeBytes { bytes in
                         volume.lookupFolded(caller, in: place.file, bytes) { name = Array($0) }
@@ -246,7 +245,7 @@ extension Exchange {
         let open = Open(handle, tree, volume, opened)
         if !attributes.isEmpty, opened.action != .opened {
             let settled = opening.settled
-            throw give(attributes, open, volume) { exchange, writer in
+            throw give(attributes, open, volume, isNew: opened.action == .created) { exchange, writer in
                 exchange.write(open, opened, opened.file, settled, caller, &writer)
             }
         }
@@ -319,8 +318,8 @@ extension Exchange {
         guard let wish = opening.contexts.durable, mayBeDurable(wish) else { return nil }
         let durability = Durability(wish)
         let kept = KeptHandle(
-            volatile: handle.volatile, client: client, user: tree.session.user?.name ?? "", guid: durability.guid,
-            mode: opening.request.options & Self.modeBits)
+            volatile: handle.volatile, client: client, user: tree.session.user?.name ?? "", share: tree.share.name,
+            guid: durability.guid, mode: opening.request.options & Self.modeBits)
         return kept.record.map {
             KeepWish(number: handle.persistent, milliseconds: durability.milliseconds, details: $0)
         }

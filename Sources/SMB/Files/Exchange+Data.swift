@@ -54,28 +54,33 @@ extension Exchange {
         writer.u32LE(0)
     }
 
-    /// What is not in memory is read by a task, into memory of its own: the answer's may move meanwhile.
+    /// What is not in memory is read by a task, to where it is sent from.
     private func readSlowly(_ request: ReadRequest, _ open: Open, _ volume: Volume) -> SMBHalt {
         let count = Int(request.count)
-        let (file, offset) = (open.file, request.offset)
-        return .later { [state] (exchange) async throws(SMBHalt) in
+        let (file, offset, use, message) = (open.file, request.offset, use, header.messageID)
+        return .later { (exchange) async throws(SMBHalt) in
+            guard let (block, buffer) = exchange.room(use, message, behind: Self.readFrame, count) else {
+                throw .status(.cancelled)
+            }
             exchange.charge(count)
-            let block = state.block(max(count, 1))
-            let buffer = SendableBuffer(UnsafeMutableRawBufferPointer(rebasing: block.free.prefix(count)))
             let got: Int
             do throws(FileError) { got = try await volume.readAll(file, at: offset, into: buffer) } catch {
                 throw .status(NTStatus(error))
             }
             let status = try Self.status(got, request)
             return SMBAnswer(status) { writer in
-                guard let frame = writer.space(Self.readFrame) else { return }
+                defer { extendLifetime(block) }
+                guard let frame = writer.space(Self.readFrame), let data = writer.space(got) else { return }
+                // An announcement of an earlier attempt may have left meanwhile: then the answer has another place.
+                if data.baseAddress != buffer.bytes.baseAddress {
+                    data.copyMemory(from: UnsafeRawBufferPointer(rebasing: buffer.bytes[..<got]))
+                }
                 Self.write(got, frame)
-                writer.bytes(UnsafeRawBufferPointer(start: block.base, count: got))
             }
         }
     }
 
-    /// False: others have appended since the look at the end, and who may do no more than that looks again.
+    /// False: others, who do not come by SMB, have appended since the look at the end, and who may do no more than that looks again.
     private func writePieces(
         _ request: WriteRequest, _ open: Open, _ volume: Volume, _ caller: Caller, at offset: UInt64, isAppending: Bool
     ) throws(SMBHalt) -> Bool {
@@ -111,16 +116,21 @@ extension Exchange {
         var offset = request.offset
         // "At the end", as clients that only append say it, and whatever one says who may do no more than that.
         let isAppending = offset == .max || !open.granted.contains(.writeData)
-        repeat {
+        var isWritten = false
+        while !isWritten {
             if isAppending {
-                offset = try value(volume.attributes(caller, open.file), volume).size
-                // It has grown by what is written already.
-                offset -= min(offset, UInt64(progress))
+                offset = try beginAppending(to: open.file, of: volume) { () throws(SMBHalt) in
+                    let size = try value(volume.attributes(caller, open.file), volume).size
+                    // It has grown by what is written already.
+                    return size - min(size, UInt64(progress))
+                }
             }
             guard offset <= Self.offsetMax, UInt64(request.data.count) <= Self.offsetMax - offset else {
                 throw .status(.invalidParameter)
             }
-        } while try !writePieces(request, open, volume, caller, at: offset, isAppending: isAppending)
+            isWritten = try writePieces(request, open, volume, caller, at: offset, isAppending: isAppending)
+            endAppending()
+        }
         if let time = open.writeTime, !request.data.isEmpty {
             var kept = NewAttributes()
             kept.modified = time

@@ -49,7 +49,8 @@ extension Exchange {
         let caller = caller(tree)
         let number = reconnect.file.persistent
         var returning = Returning(
-            reconnect, client: stream.negotiation.clientGUID, user: session.user?.name ?? "", lease: lease?.key)
+            reconnect, client: stream.negotiation.clientGUID, user: session.user?.name ?? "", share: tree.share.name,
+            lease: lease?.key)
         let client = stream.negotiation.clientGUID
         try awaitAbsence(of: number, client)
         let open: Open
@@ -61,7 +62,8 @@ extension Exchange {
             let taken = server.durables.take(number) { entry in
                 guard entry.open.volume === volume else { return .objectNameNotFound }
                 let status = returning.status(
-                    client: entry.client, user: entry.user, guid: entry.open.durability?.guid,
+                    client: entry.client, user: entry.user, share: entry.shown.share,
+                    guid: entry.open.durability?.guid,
                     lease: entry.open.oplock == Oplock.lease ? entry.open.leaseKey : nil)
                 if status == .success { moved(entry.open) }
                 return status
@@ -93,20 +95,24 @@ extension Exchange {
         let guid: UInt128
         let client: UInt128
         let user: String
+        let share: String
         let lease: UInt128?
         /// The name that he says is the handle's.
         var isThere = false
 
-        init(_ reconnect: CreateContexts.Reconnect, client: UInt128, user: String, lease: UInt128?) {
+        init(_ reconnect: CreateContexts.Reconnect, client: UInt128, user: String, share: String, lease: UInt128?) {
             isVersion2 = reconnect.isVersion2
             guid = reconnect.guid
             self.client = client
             self.user = user
+            self.share = share
             self.lease = lease
         }
 
         /// `lease`: the key, unless it is an oplock's.
-        func status(client: UInt128, user: String, guid: UInt128?, lease: LeaseKey?) -> NTStatus {
+        func status(client: UInt128, user: String, share: String, guid: UInt128?, lease: LeaseKey?) -> NTStatus {
+            // Each share has rules of its own.
+            guard share == self.share else { return .objectNameNotFound }
             // A handle of the first version has no number of its client's.
             if isVersion2, guid ?? 0 != self.guid { return .objectNameNotFound }
             if let lease {
@@ -132,7 +138,8 @@ extension Exchange {
         returning.isThere = Self.isSame(place, wanted)
         let isLease = !Oplock.isOplock(awaited.lease)
         let status = returning.status(
-            client: kept.client, user: kept.user, guid: kept.guid, lease: isLease ? awaited.lease : nil)
+            client: kept.client, user: kept.user, share: kept.share, guid: kept.guid,
+            lease: isLease ? awaited.lease : nil)
         guard status == .success else { throw .status(status) }
         let handle = FileHandle(persistent: number, volatile: kept.volatile)
         let file = try attributes(awaited.handle.file, of: awaited.stream?.base, caller(tree), volume)
@@ -258,7 +265,9 @@ extension Exchange {
         let file = try attributes(away, caller, volume)
         let user = session.user?.name ?? ""
         let taken = server.durables.take(number) { entry in
-            guard entry.user == user, entry.open.oplock != Oplock.lease || entry.open.leaseKey?.key == lease?.key else {
+            guard entry.user == user, entry.shown.share == tree.share.name,
+                entry.open.oplock != Oplock.lease || entry.open.leaseKey?.key == lease?.key
+            else {
                 return .accessDenied
             }
             moved(entry.open)

@@ -149,7 +149,11 @@ extension Exchange {
             writer.u32LE(0)
             try name(open, isAbsolute: true, &writer)
         case FileLevel.alternateName: throw .status(.objectNameNotFound)
-        case FileLevel.stream: try streams(file, facts, open, &writer)
+        case FileLevel.stream:
+            let limit = Int(request.outputMax)
+            if try streams(file, facts, open, limit: limit, &writer) { break }
+            guard limit >= Self.fixedBytes(request.type, request.level) else { throw .status(.infoLengthMismatch) }
+            return .bufferOverflow
         case FileLevel.compression:
             writer.u64LE(facts.size)
             writer.zeros(8)
@@ -227,31 +231,37 @@ extension Exchange {
         writer.patch(u32LE: UInt32(writer.position - start), at: place)
     }
 
-    private func streams(_ file: Attributes, _ facts: FileFacts, _ open: Open, _ writer: inout Writer) throws(SMBHalt) {
+    /// Whole entries only. False: there are more than there is room for.
+    private func streams(
+        _ file: Attributes, _ facts: FileFacts, _ open: Open, limit: Int, _ writer: inout Writer
+    ) throws(SMBHalt) -> Bool {
         let volume = try volume(open)
         let caller = caller(open)
         var last: Int?
-        func show(_ name: [UInt8], _ stream: FileFacts) {
+        func show(_ name: [UInt8], _ stream: FileFacts) -> Bool {
+            let units = Array(String(decoding: [UInt8(ascii: ":")] + name, as: UTF8.self).utf16) + ":$DATA".utf16
+            let begin = last == nil ? writer.position : (writer.position + 7) & ~7
+            guard begin + 24 + units.count * 2 <= limit else { return false }
             if let last {
                 writer.align(to: 8)
                 writer.patch(u32LE: UInt32(writer.position - last), at: last)
             }
             last = writer.position
-            let units = Array(String(decoding: [UInt8(ascii: ":")] + name, as: UTF8.self).utf16) + ":$DATA".utf16
             writer.u32LE(0)
             writer.u32LE(UInt32(units.count * 2))
             writer.u64LE(stream.size)
             writer.u64LE(stream.allocated)
             for unit in units { writer.u16LE(unit) }
+            return true
         }
         let base = open.stream == nil ? file : try value(volume.attributes(caller, open.subject), volume)
-        if base.type != .directory { show([], FileFacts(base)) }
+        if base.type != .directory, !show([], FileFacts(base)) { return false }
         var after: [UInt8] = []
         while true {
             let found = try value(
                 after.withUnsafeBytes { volume.streams(caller, of: open.subject, after: $0) }, volume)
-            guard let end = found.last else { return }
-            for entry in found { show(entry.name, FileFacts(entry.stream)) }
+            guard let end = found.last else { return true }
+            for entry in found where !show(entry.name, FileFacts(entry.stream)) { return false }
             after = end.name
         }
     }

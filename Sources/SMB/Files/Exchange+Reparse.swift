@@ -36,7 +36,7 @@ extension Exchange {
         guard open.stream == nil, let held = open.held, let place = volume.name(of: held) else {
             throw .status(.invalidParameter)
         }
-        var caller = caller(open)
+        let caller = caller(open)
         let file = try value(volume.attributes(caller, open.file), volume)
         switch file.type {
         case .file: guard file.size == 0 else { throw .status(.invalidParameter) }
@@ -45,31 +45,83 @@ extension Exchange {
         case .symlink: break
         case .fifo, .socket, .characterDevice, .blockDevice: throw .status(.reparseTagMismatch)
         }
+        if file.type == .directory { try requireEmpty(open, volume) }
         var new = NewFile(type: .symlink, mode: 0o777)
         new.target = link.target
-        // It comes in one step, under a name that nobody waits for.
-        let name = [UInt8]("~link-\(String(open.handle.volatile, radix: 16))".utf8)
-        let made = name.withUnsafeBytes { volume.create(caller, in: place.directory, $0, new, .exclusive) }
-        if case .refused(.exists) = made {
-            // An attempt before this one has come so far.
-        } else {
-            _ = try value(made, volume)
+        let change = LinkChange(
+            caller: caller, volume: volume, file: file, place: place, new: new,
+            // It comes under a name that nobody waits for.
+            passing: [UInt8]("~link-\(String(open.handle.volatile, radix: 16))".utf8))
+        let (code, handle) = (request.code, request.file)
+        throw .later { (exchange) async throws(SMBHalt) in
+            do throws(FileError) { exchange.settle(try await change.make(), volume) } catch {
+                throw .status(NTStatus(error))
+            }
+            return SMBAnswer { Self.write(code, handle, &$0) { _ in } }
         }
-        if file.type == .directory {
-            caller.handle = held
-            _ = try value(
-                place.name.withUnsafeBytes { volume.remove(caller, in: place.directory, $0, isDirectory: true) }, volume
-            )
+    }
+
+    private func requireEmpty(_ open: Open, _ volume: Volume) throws(SMBHalt) {
+        var isEmpty = true
+        var caller = ownerCaller(open)
+        caller.handle = nil
+        let listed = volume.list(caller, open.file, after: 0, limit: 1, attributes: false) { _, _ in
+            isEmpty = false
+            return false
         }
-        let renamed = name.withUnsafeBytes { name in
-            place.name.withUnsafeBytes {
-                volume.rename(caller, from: place.directory, name, to: place.directory, $0, .replace)
+        _ = try value(listed, volume)
+        guard isEmpty else { throw .status(.directoryNotEmpty) }
+    }
+}
+
+/// A file or directory that gives its name to a link. Used on one loop.
+private struct LinkChange: @unchecked Sendable {
+    let caller: Caller
+    let volume: Volume
+    let file: Attributes
+    let place: (directory: FileID, name: [UInt8])
+    let new: NewFile
+    let passing: [UInt8]
+
+    /// The number of the last change.
+    func make() async throws(FileError) -> UInt64 {
+        _ = try await Exchange.done {
+            passing.withUnsafeBytes { volume.create(caller, in: place.directory, $0, new, .exclusive) }
+        }
+        do throws(FileError) { return try await replace() } catch {
+            _ = try? await Exchange.done {
+                passing.withUnsafeBytes { volume.remove(caller, in: place.directory, $0, isDirectory: false) }
+            }
+            throw error
+        }
+    }
+
+    private func replace() async throws(FileError) -> UInt64 {
+        if file.type != .symlink {
+            let streams = try await Exchange.done {
+                [UInt8]().withUnsafeBytes { volume.streams(caller, of: file.file, after: $0) }
+            }
+            guard streams.value.isEmpty else { throw .invalid }
+        }
+        // Others may have changed it meanwhile, or what has its name.
+        let now = try await Exchange.done {
+            place.name.withUnsafeBytes { volume.lookup(caller, in: place.directory, $0) }
+        }.value
+        guard now.file == file.file, now.type != .file || now.size == 0 else { throw .sharingViolation }
+        let isDirectory = file.type == .directory
+        if isDirectory {
+            _ = try await Exchange.done {
+                place.name.withUnsafeBytes { volume.remove(caller, in: place.directory, $0, isDirectory: true) }
             }
         }
-        if case .refused = renamed {
-            _ = name.withUnsafeBytes { volume.remove(caller, in: place.directory, $0, isDirectory: false) }
-        }
-        _ = try value(renamed, volume)
-        return answer(request, &writer) { _ in }
+        return try await Exchange.done {
+            passing.withUnsafeBytes { passing in
+                place.name.withUnsafeBytes {
+                    volume.rename(
+                        caller, from: place.directory, passing, to: place.directory, $0,
+                        isDirectory ? .noReplace : .replace)
+                }
+            }
+        }.number
     }
 }

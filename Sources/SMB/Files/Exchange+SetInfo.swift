@@ -11,7 +11,8 @@ extension Exchange {
         let volume = try volume(open)
         switch request.type {
         case 1: try setFile(request, open, volume)
-        case 2: throw .status(.invalidInfoClass)
+        // Quotas and the object's number, which could be set elsewhere; all else can be nowhere.
+        case 2: throw .status([6, 8].contains(request.level) ? .invalidParameter : .invalidInfoClass)
         case 3: try setSecurity(request, open, volume)
         case 4: throw .status(.notSupported)
         default: throw .status(.invalidParameter)
@@ -198,9 +199,12 @@ extension Exchange {
                 if !ignoresReadOnly, FileFacts(there).attributes.contains(.readOnly) { throw .status(.accessDenied) }
             }
         }
-        // Names in a directory stay as long as somebody may delete it by an open.
-        for directory in [old.directory, parent.file] where directory != open.file {
-            guard !volume.isOpenToDelete(directory) else { throw .status(.sharingViolation) }
+        // Nothing comes into a directory that its own client may be about to delete. What others have open is in nobody's way: it
+        // goes when it is empty, or not at all.
+        if parent.file != open.file, let client = stream?.clientNumber,
+            volume.isOpenToDelete(parent.file, by: client)
+        {
+            throw .status(.sharingViolation)
         }
         if open.isDirectory, try value(volume.hasOpens(caller, below: open.file), volume) {
             throw .status(.accessDenied)

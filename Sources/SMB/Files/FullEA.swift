@@ -8,6 +8,8 @@ package enum FullEA {
     package static let nameBytesMax = 250
     /// The length of a value has two bytes.
     package static let valueBytesMax = 65_535
+    /// Of a list: a file has no more altogether.
+    static let bytesMax = 1 << 20
     static let prefix: [UInt8] = Array("user.".utf8)
     static let needed: UInt8 = 0x80
 

@@ -32,12 +32,18 @@ struct RPCEndpoint {
 
     init(service: Srvsvc) { self.service = service }
 
-    /// Takes one or several fragments; answers what is to be read, one element a message. What comes behind `limit` answers
-    /// is lost.
-    mutating func take(_ bytes: UnsafeRawBufferPointer, limit: Int) -> [[UInt8]] {
+    /// Of requests that are not complete.
+    var heldBytes: Int { stub.count }
+
+    mutating func forget() { stub = [] }
+
+    /// Takes one or several fragments; answers what is to be read, one element a message. What comes behind `limit` answers, or
+    /// behind so many bytes of them, is lost.
+    mutating func take(_ bytes: UnsafeRawBufferPointer, limit: Int, bytesMax: Int) -> [[UInt8]] {
         var answers: [[UInt8]] = []
+        var size = 0
         var rest = bytes
-        while rest.count >= Self.headerBytes, answers.count < limit {
+        while rest.count >= Self.headerBytes, answers.count < limit, size < bytesMax {
             let length = Int(rest[8]) | Int(rest[9]) << 8
             guard rest[0] == 5, rest[4] & 0x10 != 0, length >= Self.headerBytes, length <= rest.count else {
                 return answers + [Self.fault(0, 0x1C01_000B)]
@@ -45,6 +51,7 @@ struct RPCEndpoint {
             do throws(BytesError) {
                 if let answer = try fragment(UnsafeRawBufferPointer(rebasing: rest[..<length])) {
                     answers.append(answer)
+                    size += answer.count
                 }
             } catch { answers.append(Self.fault(0, 0x1C01_000B)) }
             rest = UnsafeRawBufferPointer(rebasing: rest[length...])
@@ -122,8 +129,10 @@ struct RPCEndpoint {
         guard stub.count + part.byteCount <= Self.requestMax else { throw .tooLong }
         stub += part.array()
         guard flags & Self.last != 0 else { return nil }
+        let whole = stub
+        stub = []
         guard context == self.context else { return Self.fault(call, 0x1C01_0003) }
-        guard let answer = service.call(operation, stub) else { return Self.fault(call, 0x1C01_0002) }
+        guard let answer = service.call(operation, whole) else { return Self.fault(call, 0x1C01_0002) }
         return response(answer, call, context)
     }
 

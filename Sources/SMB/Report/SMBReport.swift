@@ -6,6 +6,12 @@ public struct SMBReport: Sendable {
     /// Of each kind, that are shown at most.
     public static let rowsMax = 10_000
 
+    public enum Part: CaseIterable, Sendable {
+        case sessions
+        case opens
+        case locks
+    }
+
     public struct Session: Sendable {
         public var id: UInt64
         /// Nil: a guest, or nobody in particular.
@@ -54,52 +60,86 @@ public struct SMBReport: Sendable {
 }
 
 extension SMBServer {
+    /// So many opens are looked at in one turn of a loop: then others have theirs.
+    private static let opensPerTurn = 64
+
+    private struct Shown: Sendable {
+        let open: OpenSummary
+        let user: String?
+        /// Nil: its client is away.
+        let session: UInt64?
+    }
+
     /// What there is at the moment of the question, loop by loop.
-    public func report() async -> SMBReport {
+    public func report(_ parts: Set<SMBReport.Part> = Set(SMBReport.Part.allCases)) async -> SMBReport {
         var report = SMBReport()
         for loop in world.loops {
             let here = sessions.all(on: loop)
             report.add(
                 await loop.task { [self] () async -> SMBReport in
                     var report = SMBReport()
-                    for box in here { if let session = box.session { add(session, on: loop, to: &report) } }
+                    var shown: [Shown] = []
+                    for box in here { if let session = box.session { add(session, parts, to: &report, &shown) } }
+                    await add(shown, parts, on: loop, to: &report)
                     return report
                 }.value)
         }
-        for entry in durables.all where report.opens.count < SMBReport.rowsMax {
-            add(entry.shown, entry.user, session: nil, on: world.loops[0], to: &report)
+        if !parts.isDisjoint(with: [.opens, .locks]) {
+            let room = SMBReport.rowsMax - report.opens.count
+            let away = durables.all.prefix(room).map { Shown(open: $0.shown, user: $0.user, session: nil) }
+            let loop = world.loops[0]
+            report.add(
+                await loop.task { [self] () async -> SMBReport in
+                    var report = SMBReport()
+                    await add(away, parts, on: loop, to: &report)
+                    return report
+                }.value)
         }
         report.sessions.sort { ($0.user ?? "", $0.id) < ($1.user ?? "", $1.id) }
         return report
     }
 
-    /// On the session's loop.
-    private func add(_ session: Session, on loop: EventLoop, to report: inout SMBReport) {
+    /// On the session's loop. Of its opens only what does not change: they may go while others have their turns.
+    private func add(
+        _ session: Session, _ parts: Set<SMBReport.Part>, to report: inout SMBReport, _ shown: inout [Shown]
+    ) {
         guard let stream = session.stream, session.state != .inProgress else { return }
-        let negotiation = stream.negotiation
-        let dialect = negotiation.dialect?.rawValue ?? 0
-        report.sessions.append(
-            SMBReport.Session(
-                id: session.id, user: session.user?.name, isGuest: session.isGuest, byTicket: session.end != nil,
-                address: "\(stream.connection.remoteAddress)",
-                dialect: "\(dialect >> 8).\(dialect >> 4 & 0xF)" + (dialect & 0xF == 0 ? "" : ".\(dialect & 0xF)"),
-                isSigned: session.requiresSigning, isEncrypted: session.isToldEncrypted,
-                shares: session.trees.values.map(\.share.name).sorted(), opens: session.opens.count))
-        for open in session.opens.values where report.opens.count < SMBReport.rowsMax {
-            add(OpenSummary(open), session.user?.name, session: session.id, on: loop, to: &report)
+        if parts.contains(.sessions) {
+            let dialect = stream.negotiation.dialect?.rawValue ?? 0
+            report.sessions.append(
+                SMBReport.Session(
+                    id: session.id, user: session.user?.name, isGuest: session.isGuest, byTicket: session.end != nil,
+                    address: "\(stream.connection.remoteAddress)",
+                    dialect: "\(dialect >> 8).\(dialect >> 4 & 0xF)" + (dialect & 0xF == 0 ? "" : ".\(dialect & 0xF)"),
+                    isSigned: session.requiresSigning, isEncrypted: session.isToldEncrypted,
+                    shares: session.trees.values.map(\.share.name).sorted(), opens: session.opens.count))
+        }
+        guard !parts.isDisjoint(with: [.opens, .locks]) else { return }
+        for open in session.opens.values.prefix(SMBReport.rowsMax - shown.count) {
+            shown.append(Shown(open: OpenSummary(open), user: session.user?.name, session: session.id))
         }
     }
 
     private func add(
-        _ open: OpenSummary, _ user: String?, session: UInt64?, on loop: EventLoop, to report: inout SMBReport
+        _ shown: [Shown], _ parts: Set<SMBReport.Part>, on loop: EventLoop, to report: inout SMBReport
+    ) async {
+        for (index, one) in shown.enumerated() {
+            if index > 0, index % Self.opensPerTurn == 0 { await loop.task { () async in }.value }
+            add(one.open, one.user, session: one.session, parts, on: loop, to: &report)
+        }
+    }
+
+    private func add(
+        _ open: OpenSummary, _ user: String?, session: UInt64?, _ parts: Set<SMBReport.Part>, on loop: EventLoop,
+        to report: inout SMBReport
     ) {
         let caller = Caller(.root, Request(reader: loop.index, now: world.clock.wall()))
         let file = SMBReport.OpenFile(
             session: session, user: user, share: open.share, path: path(of: open, caller),
             inode: open.file.inode, access: (open.held?.granted ?? .all).rawValue, keeps: keeps(open),
             isDurable: open.isDurable)
-        report.opens.append(file)
-        guard let volume = open.volume, let held = open.held else { return }
+        if parts.contains(.opens) { report.opens.append(file) }
+        guard parts.contains(.locks), let volume = open.volume, let held = open.held else { return }
         for lock in volume.heldLocks(of: held.lockOwner) where report.locks.count < SMBReport.rowsMax {
             report.locks.append(
                 SMBReport.Lock(

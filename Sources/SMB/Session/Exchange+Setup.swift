@@ -77,7 +77,7 @@ extension Exchange {
             session = known
         }
         use(session)
-        if session.state != .inProgress { try checkSignature() }
+        if session.state != .inProgress { try admitAgain(session) }
         if session.logOn == nil {
             session.logOn = LogOn(serverName: server.options.serverName, takesTickets: server.options.kerberos != nil)
             if session.state != .inProgress { session.preauth = stream.negotiation.preauth }
@@ -94,6 +94,16 @@ extension Exchange {
         let answer = try conclude(step ?? .malformed, session, stream, terms)
         answer.write?(&writer)
         return answer.status
+    }
+
+    /// A session that is there logs on again: whoever says so must be its client, where its messages have to prove that.
+    private func admitAgain(_ session: Session) throws(SMBHalt) {
+        if let encryptedBy, encryptedBy !== session { throw .status(.accessDenied) }
+        try checkSignature()
+        let isGuarded =
+            session.requiresSigning || session.requiresEncryption
+            || session.trees.values.contains { $0.share.requiresEncryption || $0.share.requiresSigning }
+        guard isProtected || !isGuarded else { throw .status(.accessDenied) }
     }
 
     /// What a request said besides its token.
@@ -121,8 +131,16 @@ extension Exchange {
             guard let credential = server.options.kerberos else { throw .status(.invalidParameter) }
             let handshake = session.handshake ?? KerberosHandshake(accepting: credential)
             session.handshake = handshake
+            let (server, address) = (server, throttleKey(""))
+            let wait = try turn(of: address, session, stream)
             throw .later { (exchange) async throws(SMBHalt) in
-                let outcome = await exchange.server.world.blocking.run(on: exchange.loop) { () throws(Never) in
+                if wait > 0 {
+                    await exchange.loop.sleep(nanoseconds: wait)
+                    server.throttle.withLock { $0.waited(address) }
+                }
+                guard await server.tickets.begin() else { throw .status(.requestNotAccepted) }
+                defer { server.tickets.end() }
+                let outcome = await server.world.blocking.run(on: exchange.loop) { () throws(Never) in
                     TicketOutcome(handshake, ticket)
                 }
                 return try exchange.conclude(outcome, terms)
@@ -185,17 +203,21 @@ extension Exchange {
         guard progress == 0 else { return }
         progress = 1
         let (server, address) = (server, throttleKey(""))
-        let wait = server.throttle.withLock { $0.wait(address, now: server.world.clock.monotonic()) }
-        guard let wait else {
-            drop(session, stream)
-            throw .status(.requestNotAccepted)
-        }
+        let wait = try turn(of: address, session, stream)
         guard wait > 0 else { return }
         throw .later { (exchange) async throws(SMBHalt) in
             await exchange.loop.sleep(nanoseconds: wait)
             server.throttle.withLock { $0.waited(address) }
             throw .pause
         }
+    }
+
+    /// How long it waits for that. Who waits says so to the throttle.
+    private func turn(of address: UInt64, _ session: Session, _ stream: SMBStream) throws(SMBHalt) -> UInt64 {
+        let now = server.world.clock.monotonic()
+        if let wait = server.throttle.withLock({ $0.wait(address, now: now) }) { return wait }
+        drop(session, stream)
+        throw .status(.requestNotAccepted)
     }
 
     /// Of the name and the address that it is tried from; without a name, of the address.
@@ -212,9 +234,12 @@ extension Exchange {
         return bytes.withUnsafeBytes { server.hash($0) }
     }
 
+    /// Clients take no more of it than this for their own.
     private func newIdentity() -> UInt64 {
         var id: UInt64
-        repeat { id = server.world.random.next() >> 1 } while id == 0 || stream?.sessions[id] != nil
+        repeat {
+            id = server.world.random.next() >> 32
+        } while id == 0 || stream?.sessions[id] != nil || server.sessions.contains(id)
         return id
     }
 
@@ -235,9 +260,14 @@ extension Exchange {
         guard let dialect = stream.negotiation.dialect else { throw .status(.invalidParameter) }
         if let user { server.throttle.withLock { $0.succeeded(throttleKey(user.name)) } }
         if session.state == .inProgress {
+            // Where no share is for such, nobody in particular has nothing to look for.
+            guard user != nil || server.catalog.takesGuests else {
+                drop(session, stream)
+                throw .status(.logonFailure)
+            }
             let protection = server.protection
-            // Nobody in particular needs no more than one.
-            let isOneMore = user == nil && stream.sessions.values.contains { $0.state == .valid && $0.user == nil }
+            let others = stream.sessions.values.count { $0.state == .valid && $0.user == nil }
+            let isOneMore = user == nil && others >= SMBLimits.sessionsOfNobody
             guard !isOneMore, server.sessions.count < SMBLimits.sessionsMax else {
                 drop(session, stream)
                 throw .status(.insufficientResources)
@@ -359,7 +389,9 @@ extension Exchange {
     private func share(named name: String, for user: SMBUser?) throws(SMBHalt) -> SMBShare {
         guard var share = server.catalog.share(named: name) else { throw .status(.badNetworkName) }
         // Nobody in particular may look at the list of shares, and use what is open to guests.
-        guard user != nil || share.volume == nil || share.allowsGuests else { throw .status(.accessDenied) }
+        guard user != nil || (share.volume == nil ? server.catalog.takesGuests : share.allowsGuests) else {
+            throw .status(.accessDenied)
+        }
         if let user, let volume = share.volume {
             let rights = server.catalog.rights(of: user, on: volume)
             guard rights.contains(.read) else { throw .status(.accessDenied) }

@@ -55,9 +55,9 @@ final class SMBFrontEnd: Sendable {
 
     /// The answers to `smb sessions`, `smb opens` and `smb locks`.
     func report(_ what: String) async -> JSON? {
-        let report = await server.report()
         switch what {
         case "smb sessions":
+            let report = await server.report([.sessions])
             return .array(
                 report.sessions.map { session in
                     [
@@ -72,8 +72,9 @@ final class SMBFrontEnd: Sendable {
                         "shares": .array(session.shares.map { .string($0) }), "opens": .number(session.opens),
                     ]
                 })
-        case "smb opens": return .array(report.opens.map { .object(Self.members($0)) })
+        case "smb opens": return .array(await server.report([.opens]).opens.map { .object(Self.members($0)) })
         case "smb locks":
+            let report = await server.report([.locks])
             return .array(
                 report.locks.map { lock in
                     .object(

@@ -1,4 +1,7 @@
 """One file system by several ways: what one client holds binds those of the other protocols, and what they do is told to it."""
+import os
+import subprocess
+import tempfile
 import threading
 
 from botocore.exceptions import ClientError
@@ -41,7 +44,7 @@ def an_nfs_write_breaks_a_lease():
     with Client() as client:
         client.put("bucket\\leased", b"0123456789")
         file = leased(client, "bucket\\leased")
-        assert broken(client, 7, 0, lambda: nfs.write("/bucket/leased", b"NFS", 2)) or True
+        equal(broken(client, 7, 0, lambda: nfs.write("/bucket/leased", b"NFS", 2)), 1)
         equal(file.read(10), b"01NFS56789")
         equal(nfs.get("/bucket/leased"), b"01NFS56789")
 
@@ -144,6 +147,33 @@ def an_s3_put_wakes_a_watch():
         assert (1, "by-nfs") in told(lambda: nfs.put("/bucket/by-nfs", b""))
         assert (4, "by-nfs") in told(lambda: nfs.rename("/bucket/by-nfs", "/bucket/moved"))
         folder.close()
+
+
+@case
+def smbclient_has_what_others_made():
+    """And they have what it makes."""
+    data = os.urandom(3 << 20)
+    nfs.put("/bucket/by nfs", data)
+    objects.put_object(Bucket="bucket", Key="by/s3", Body=data)
+    with tempfile.TemporaryDirectory() as folder:
+        def smbclient(*commands):
+            run = subprocess.run(
+                ["smbclient", "//127.0.0.1/default", "-p", os.environ["SMB_PORT"], "-U", "torture%secret", "-D", "bucket",
+                 "-c", "; ".join(commands)],
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+            assert run.returncode == 0, run.stdout + run.stderr
+            return run.stdout
+
+        def made(name):
+            with open(os.path.join(folder, name), "rb") as file:
+                return file.read()
+
+        smbclient("lcd " + folder, 'get "by nfs" one', "get by\\s3 two", "put one back", 'rename "by nfs" renamed')
+        equal(made("one"), data)
+        equal(made("two"), data)
+        assert "renamed" in smbclient("ls")
+    equal(nfs.get("/bucket/renamed"), data)
+    equal(objects.get_object(Bucket="bucket", Key="back")["Body"].read(), data)
 
 
 @case
