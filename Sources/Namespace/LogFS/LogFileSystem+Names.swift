@@ -66,6 +66,7 @@ extension LogFileSystem {
         file.accessed = new.accessed
         file.modified = new.modified
         file.accessList = new.acl?.bytes
+        file.own = new.own.map { LogFS::Attribute(name: $0.name, value: $0.value) }
         var mayExist = false
         var stamp: (accessed: Int64, modified: Int64)?
         switch disposition {

@@ -22,6 +22,7 @@ extension S3Call {
             throw S3Error(.invalidArgument, "Bucket POST must contain a field named 'key'.")
         }
         form["bucket"] = request.bucket
+        self.form = form
         let policy = try signIn(form)
         let name = Array(pattern.replacing("${filename}", with: fileName).utf8)
         let (bucket, actor) = try await open(.putObject, key: name)
@@ -29,6 +30,7 @@ extension S3Call {
         guard !key.isDirectory else { throw S3Error(.invalidArgument, "The key of a form's file is no directory's.") }
         var metadata = try Metadata(form: form, fileType: fileType, limits: limits)
         try checkLock(metadata.lock, bucket, name, actor)
+        try checkMetadata(metadata.record, bucket, name)
         _ = try await checkPlace(bucket, key, actor)
         if let policy { try body.whenComplete { (length) throws(S3Error) in try policy.check(length: length) } }
         let placed = try await take(body, &metadata, bucket, key, actor, .anything)
@@ -82,7 +84,7 @@ extension S3Call {
         let tag = EntityTag.quoted(stored.file)
         fields.add("etag", tag)
         addVersion(stored.version, to: &fields)
-        let location = "http://\(request.head.host)/\(bucket.name)/\(path)"
+        let location = address + (request.isVirtualHost ? "/\(path)" : "/\(bucket.name)/\(path)")
         fields.add("location", location)
         if let address = form["success_action_redirect"] ?? form["redirect"], address.hasPrefix("http") {
             var redirect = ResponseFields()

@@ -88,8 +88,8 @@ struct Authenticator {
     }
 
     func checkToken(_ grant: AccessGrant, _ token: String?) throws(S3Error) {
-        guard let expected = grant.sessionToken else { return }
-        guard let token, isEqualInConstantTime(Array(token.utf8), Array(expected.utf8)) else {
+        guard grant.sessionToken != nil || token != nil else { return }
+        guard let token, let expected = grant.sessionToken, isEqualInConstantTime(Array(token.utf8), Array(expected.utf8)) else {
             throw S3Error(.invalidToken, "The provided token is malformed or otherwise invalid.")
         }
     }

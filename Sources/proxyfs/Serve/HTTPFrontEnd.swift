@@ -43,8 +43,11 @@ final class HTTPFrontEnd: RequestHandler {
             on: address, network: world.network, loops: world.loops, tls: tls)
     }
 
-    static func options(_ configuration: Configuration) throws(CommandFailure) -> TLSServerOptions {
-        var options = try certificate(configuration)
+    /// `made`: a certificate of our own making, which stays as long as the server runs.
+    private static func options(
+        _ configuration: Configuration, _ made: inout TLSCertificate?
+    ) throws(CommandFailure) -> TLSServerOptions {
+        var options = try certificate(configuration, &made)
         if let authorities = configuration.tlsClients.authorities {
             options.clientAuthorities = String(
                 decoding: try Settings.read(authorities, "the authorities of clients"), as: UTF8.self)
@@ -54,13 +57,20 @@ final class HTTPFrontEnd: RequestHandler {
     }
 
     /// The certificate that the configuration names, or one of our own making.
-    private static func certificate(_ configuration: Configuration) throws(CommandFailure) -> TLSServerOptions {
+    private static func certificate(
+        _ configuration: Configuration, _ made: inout TLSCertificate?
+    ) throws(CommandFailure) -> TLSServerOptions {
         switch configuration.tls {
         case .off: throw .failure("there is no certificate for https")
         case .selfSigned:
-            let names = ["localhost", configuration.address] + configuration.http.domains
+            if let made { return TLSServerOptions(certificates: [made]) }
+            // A bucket's name may stand before the domain's.
+            let domains = ["localhost"] + configuration.http.domains
+            let names = domains + domains.map { "*." + $0 } + [configuration.address]
             do throws(TLSFailure) {
-                return TLSServerOptions(certificates: [try .selfSigned(names: names)])
+                let certificate = try TLSCertificate.selfSigned(names: names)
+                made = certificate
+                return TLSServerOptions(certificates: [certificate])
             } catch { throw unusable(error) }
         case .files(let chain, let key):
             return TLSServerOptions(certificates: [
@@ -71,13 +81,17 @@ final class HTTPFrontEnd: RequestHandler {
         }
     }
 
-    static func tls(_ configuration: Configuration) throws(CommandFailure) -> TLSServer {
-        let options = try options(configuration)
+    static func tls(
+        _ configuration: Configuration, _ made: inout TLSCertificate?
+    ) throws(CommandFailure) -> TLSServer {
+        let options = try options(configuration, &made)
         do throws(TLSFailure) { return try TLSServer(options) } catch { throw unusable(error) }
     }
 
-    static func reload(_ server: TLSServer, _ configuration: Configuration) throws(CommandFailure) {
-        let options = try options(configuration)
+    static func reload(
+        _ server: TLSServer, _ configuration: Configuration, _ made: inout TLSCertificate?
+    ) throws(CommandFailure) {
+        let options = try options(configuration, &made)
         do throws(TLSFailure) { try server.reload(options) } catch { throw unusable(error) }
     }
 
