@@ -51,13 +51,19 @@ private func requests(_ bytes: UnsafeRawBufferPointer, step: Int) -> [String] {
                 case .body(let range):
                     body += range.count
                     place += range.upperBound
+                    // As a connection does that has paused behind the last piece.
+                    guard step <= bytes.count, parser.isRequestComplete else { continue }
+                    parser.takeEnd()
+                    precondition(parser.isBetweenRequests && parser.bodyRemaining == 0)
+                    told.append("\(body)")
                 case .end(let consumed):
                     told.append("\(body)")
                     place += consumed
                 }
             }
         } catch {
-            return told + ["\(error)"]
+            // Which of two faults of a line is met first depends on how much of it has come.
+            return told + ["refused"]
         }
         start += place
         if end == bytes.count { return told }

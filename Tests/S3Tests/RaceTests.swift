@@ -182,6 +182,7 @@ import Testing
         let site = try await Site()
         set(site, Self.start)
         let isShelved = Guarded(false)
+        let wasShelved = Guarded(false)
         try await beforeEachStep(site) { key in
             try site.versioned("bkt-\(key)")
             _ = try site.put("/bkt-\(key)/other", "other")
@@ -224,7 +225,9 @@ import Testing
                             caller, in: bucket, $0, expected: .file(file.file, change: file.change), to: place)
                     }
                 }
-                if case .done = attempt { isShelved.withLock { $0 = true } }
+                guard case .done = attempt else { return }
+                isShelved.withLock { $0 = true }
+                wasShelved.withLock { $0 = true }
             }
         } request: { key in
             try site.request("DELETE", "/bkt-\(key)")
@@ -232,7 +235,7 @@ import Testing
             #expect(answer.code == "BucketNotEmpty", "\(key) \(answer.text)")
             #expect(try site.request("HEAD", "/bkt-\(key)").status == 200)
         }
-        #expect(isShelved.withLock { $0 } == false)
+        #expect(wasShelved.withLock { $0 })
         try await site.close()
     }
 
@@ -564,7 +567,8 @@ import Testing
             let isEach = answers.allSatisfy { $0.status == 200 || $0.code == "OperationAborted" }
             #expect(isEach, "\(answers.map(\.text))")
             #expect(answers.contains { $0.status == 200 })
-            #expect(try site.versions("/bkt?versions&prefix=k\(round)").filter { $0.hasPrefix("k\(round) ") }.count == 1)
+            #expect(
+                try site.versions("/bkt?versions&prefix=k\(round)").filter { $0.hasPrefix("k\(round) ") }.count == 1)
             let again = try site.request("POST", "/bkt/k\(round)?uploadId=\(upload.uppercased())", body: list)
             #expect(again.status == 200, "\(again.text)")
         }
@@ -661,6 +665,15 @@ import Testing
         let stream = try await site.files { volume, caller in
             name.withUnsafeBytes { volume.createStream(caller, of: file, $0) }
         }.file
+        // What the trees know of.
+        @Sendable func used(_ volume: Volume, _ caller: Caller) -> Attempt<UInt64> {
+            switch volume.fileSystem.space(caller.request) {
+            case .done(let space, _): .done(space.bytes - space.bytesFree, number: 0)
+            case .refused(let error): .refused(error)
+            case .lacks(let lack): .lacks(lack)
+            }
+        }
+        let empty = try await site.files(used)
         _ = try await site.files { volume, caller in
             name.withUnsafeBytes { volume.write(caller, stream, at: 9, $0) }
         }
@@ -669,12 +682,64 @@ import Testing
         #expect(try site.request("PUT", "/bkt/k?legal-hold", body: hold).status == 200)
         let locked = try await site.find("bkt/k")
         #expect(locked.change > before)
-        // What is in the tree counts, and nothing else is there to come.
-        let (volume, bucket) = (site.volume, try await site.find("bkt").file)
-        let sums = try await site.files(uid: 0) { _, caller in
-            volume.fileSystem.totals(caller.request, below: bucket)
+        // Nothing is left to come.
+        #expect(try await site.files(used) == empty + 10)
+        try await site.close()
+    }
+
+    private final class Counts: Sendable {
+        let isAlone = Atomic(false)
+        let together = Atomic(0)
+        let mostTogether = Atomic(0)
+        let broken = Atomic(0)
+        let rounds = Atomic(0)
+        let isOver = Atomic(false)
+    }
+
+    /// Who changes a bucket's word is alone with it and gets his turn, however many go by it; those do so together.
+    @Test func wordsAreChangedAlone() async throws {
+        let site = try await Site()
+        let volume = site.volume
+        let counts = Counts()
+        let readers = (0..<3).map { _ in
+            Thread {
+                while !counts.isOver.load(ordering: .relaxed) {
+                    _ = volume.goingByVersions { () -> Attempt<Void> in
+                        let count = counts.together.add(1, ordering: .sequentiallyConsistent).newValue
+                        if counts.isAlone.load(ordering: .sequentiallyConsistent) {
+                            counts.broken.add(1, ordering: .relaxed)
+                        }
+                        if count > 1 { counts.mostTogether.store(count, ordering: .relaxed) }
+                        usleep(200)
+                        counts.together.subtract(1, ordering: .sequentiallyConsistent)
+                        return .done((), number: 0)
+                    }
+                }
+            }
         }
-        #expect(sums.bytes == 17, "\(sums)")
+        let writer = Thread {
+            while counts.rounds.load(ordering: .relaxed) < 100 {
+                _ = volume.changingVersions { () -> Attempt<Void> in
+                    counts.isAlone.store(true, ordering: .sequentiallyConsistent)
+                    if counts.together.load(ordering: .sequentiallyConsistent) > 0 {
+                        counts.broken.add(1, ordering: .relaxed)
+                    }
+                    usleep(200)
+                    counts.isAlone.store(false, ordering: .sequentiallyConsistent)
+                    return .done((), number: 0)
+                }
+                counts.rounds.add(1, ordering: .relaxed)
+            }
+        }
+        for thread in readers + [writer] { thread.start() }
+        for _ in 0..<500 where counts.rounds.load(ordering: .relaxed) < 100 {
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        counts.isOver.store(true, ordering: .relaxed)
+        #expect(counts.rounds.load(ordering: .relaxed) == 100, "it did not get its turn")
+        #expect(counts.broken.load(ordering: .relaxed) == 0)
+        #expect(counts.mostTogether.load(ordering: .relaxed) > 1)
+        while !(readers + [writer]).allSatisfy(\.isFinished) { try await Task.sleep(for: .milliseconds(5)) }
         try await site.close()
     }
 }

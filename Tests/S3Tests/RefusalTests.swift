@@ -50,7 +50,8 @@ import Testing
         }
         for element in ["<Size>1</Size>", "<LastModifiedTime>x</LastModifiedTime>"] {
             let list = Array("<Delete><Object><Key>k</Key>\(element)</Object></Delete>".utf8)
-            #expect(try site.request("POST", "/bkt?delete", [("content-md5", Site.md5(list))], body: list).status == 501)
+            #expect(
+                try site.request("POST", "/bkt?delete", [("content-md5", Site.md5(list))], body: list).status == 501)
         }
         #expect(try site.request("GET", "/bkt/k").text == "content")
         #expect(try site.request("PUT", "/bkt?acl", [("x-amz-acl", "public-read-write")]).status == 200)
@@ -71,12 +72,9 @@ import Testing
     /// A token is of a temporary key: one that comes with another key is not passed over.
     @Test func tokensOfOtherKeys() async throws {
         let site = try await Site()
-        #expect(try site.request("GET", "/", [("x-amz-security-token", "x")]).code == "InvalidToken")
-        #expect(
-            try site.request(
-                "GET", "/", [("x-amz-security-token", "token/with=signs")], key: "session", secret: "session-secret"
-            ).status == 200)
-        #expect(try site.request("GET", "/", key: "session", secret: "session-secret").code == "InvalidToken")
+        for text in ["x", "eA==", String(repeating: "A", count: 100), String(repeating: "A", count: 4000)] {
+            #expect(try site.request("GET", "/", [("x-amz-security-token", text)]).code == "InvalidToken")
+        }
         try await site.close()
     }
 

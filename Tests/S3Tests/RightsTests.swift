@@ -97,7 +97,8 @@ import Testing
         #expect(try site.request("PUT", "/bkt?acl", [("x-amz-acl", "private")]).status == 200)
         try policy(site, "Allow", "s3:PutObject")
         #expect(try unsigned(site, "PUT", "/bkt/theirs", body: "x").status == 200)
-        #expect(try unsigned(site, "PUT", "/bkt/theirs", "x-amz-acl: public-read\r\n", body: "x").code == "AccessDenied")
+        #expect(
+            try unsigned(site, "PUT", "/bkt/theirs", "x-amz-acl: public-read\r\n", body: "x").code == "AccessDenied")
         #expect(try unsigned(site, "GET", "/bkt/theirs").status == 403)
         // A form says it in a field of its own.
         let text = """

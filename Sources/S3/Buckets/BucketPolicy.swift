@@ -155,7 +155,8 @@ package struct BucketPolicy: Sendable {
                 users.append(name)
                 continue
             }
-            guard parts.count == 6, parts[2] == "iam", parts[5].hasPrefix("user/"), let user = parts[5].split(separator: "/").last,
+            guard parts.count == 6, parts[2] == "iam", parts[5].hasPrefix("user/"),
+                let user = parts[5].split(separator: "/").last,
                 user != "user"
             else { throw fault("Invalid principal in policy") }
             users.append(String(user))

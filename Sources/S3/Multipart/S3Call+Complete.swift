@@ -175,6 +175,11 @@ extension S3Call {
         _ named: [Named], _ parts: [UploadedPart], _ upload: Upload, _ record: inout ObjectRecord
     ) async throws(S3Error) {
         guard let algorithm = upload.algorithm else { return }
+        if let word = request.value("x-amz-checksum-type")?.uppercased(),
+            word != (upload.isComposite ? "COMPOSITE" : "FULL_OBJECT")
+        {
+            throw S3Error(.invalidRequest, "The upload was begun with another type of checksum than \(word).")
+        }
         var sums: [(value: [UInt8], length: UInt64)] = []
         for (name, part) in zip(named, parts) {
             guard let sum = try await sum(ofPart: part.file.file), sum.algorithm == algorithm else {

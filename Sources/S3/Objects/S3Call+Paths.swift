@@ -45,10 +45,14 @@ extension FileWork {
             }
             guard isKept else { continue }
             try await keep(home)
-            let there = try await supplied {
-                name.withUnsafeBytes { volume.lookup(ownCaller, in: above, $0) }
-            }.value
-            guard there.file == home else { throw .stale }
+            let there: Attributes?
+            do throws(FileError) {
+                there = try await supplied { name.withUnsafeBytes { volume.lookup(ownCaller, in: above, $0) } }.value
+            } catch {
+                guard error == .noEntry else { throw error }
+                there = nil
+            }
+            guard there?.file == home else { throw .stale }
         }
         return home
     }

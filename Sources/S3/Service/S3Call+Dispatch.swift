@@ -85,7 +85,9 @@ extension S3Call {
         "torrent", "restore", "select", "select-type", "renameObject", "encryption", "annotation", "append",
     ]
     /// As of buckets.
-    private static let objectParts: [StaticString] = ["acl", "tagging", "attributes", "retention", "legal-hold", "uploads"]
+    private static let objectParts: [StaticString] = [
+        "acl", "tagging", "attributes", "retention", "legal-hold", "uploads",
+    ]
 
     private func dispatchObject() async throws(S3Error) {
         for part in Self.unservedObjectParts where query.has(part) { throw S3Error(.notImplemented) }

@@ -421,7 +421,11 @@ extension FileWork {
             if version.isMark, current == nil, let newest = try await newestShelved(bucket, key.bytes),
                 newest.id == id, let before = try await shelvedBehind(home, newest), !before.isMark
             {
-                try await bringBack(before, bucket, key, actor, expected: .nothing)
+                do throws(S3Error) { try await bringBack(before, bucket, key, actor, expected: .nothing) } catch {
+                    // The way to it has changed.
+                    guard error.code == .conditionalRequestConflict else { throw error }
+                    continue
+                }
             }
             // It may be the key's file again by now.
             guard let number = try await removeShelved(home, version) else { continue }

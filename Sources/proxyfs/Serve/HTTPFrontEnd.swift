@@ -48,6 +48,7 @@ final class HTTPFrontEnd: RequestHandler {
         _ configuration: Configuration, _ made: inout TLSCertificate?
     ) throws(CommandFailure) -> TLSServerOptions {
         var options = try certificate(configuration, &made)
+        for more in configuration.certificates { options.certificates.append(try read(more.certificate, more.key)) }
         if let authorities = configuration.tlsClients.authorities {
             options.clientAuthorities = String(
                 decoding: try Settings.read(authorities, "the authorities of clients"), as: UTF8.self)
@@ -73,12 +74,14 @@ final class HTTPFrontEnd: RequestHandler {
                 return TLSServerOptions(certificates: [certificate])
             } catch { throw unusable(error) }
         case .files(let chain, let key):
-            return TLSServerOptions(certificates: [
-                TLSCertificate(
-                    chain: String(decoding: try Settings.read(chain, "the certificate"), as: UTF8.self),
-                    key: String(decoding: try Settings.read(key, "the certificate's key"), as: UTF8.self))
-            ])
+            return TLSServerOptions(certificates: [try read(chain, key)])
         }
+    }
+
+    private static func read(_ chain: String, _ key: String) throws(CommandFailure) -> TLSCertificate {
+        TLSCertificate(
+            chain: String(decoding: try Settings.read(chain, "the certificate"), as: UTF8.self),
+            key: String(decoding: try Settings.read(key, "the certificate's key"), as: UTF8.self))
     }
 
     static func tls(

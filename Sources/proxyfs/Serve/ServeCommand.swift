@@ -355,7 +355,7 @@ final class Server {
             if key.hasPrefix("tls."), tls != nil, !isCertified {
                 // It is looked at again by the next reload.
                 logger.warning("configuration change does not hold yet", fields)
-            } else if Self.changeable.contains(key) {
+            } else if Self.changeable.contains(key) || key.hasPrefix("tls.certificate.") {
                 logger.info("configuration changed", fields)
                 running[key] = new[key]
             } else {
