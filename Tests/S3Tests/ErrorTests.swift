@@ -1,9 +1,11 @@
 import Crypto
 import Foundation
+import HTTP
 import Logging
 import Namespace
 import Runtime
 import S3
+import Synchronization
 import TestSupport
 import Testing
 
@@ -196,10 +198,11 @@ import Testing
         #expect(try site.request("GET", "/bkt/k").body == [4])
         // Refused, and nothing has changed.
         #expect(try site.request("GET", "/bkt?list-type=2").elements("Key") == before)
-        for (error, code) in [
-            (FileError.inputOutput, S3Error.Code.internalError), (.quotaExceeded, .quotaExceeded),
-            (.offline, .serviceUnavailable), (.noSpace, .storageFull),
-        ] {
+        let refusals: [(FileError, S3Error.Code)] = [
+            (.inputOutput("test"), .internalError), (.quotaExceeded, .quotaExceeded), (.offline, .serviceUnavailable),
+            (.noSpace, .storageFull),
+        ]
+        for (error, code) in refusals {
             #expect(S3Error(file: error).code == code)
             tested.insert(code)
         }
