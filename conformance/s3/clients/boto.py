@@ -441,7 +441,7 @@ def keys_for_a_while():
     def session(token):
         return boto3.client(
             "s3", endpoint_url=ENDPOINT, aws_access_key_id=key["access_key"], aws_secret_access_key=key["secret_key"],
-            aws_session_token=token, config=Config(retries={"max_attempts": 1}))
+            aws_session_token=token, config=Config(retries={"max_attempts": 1}, signature_version="s3v4"))
 
     mine = session(key["session_token"])
     mine.put_object(Bucket=b, Key="k", Body=b"1")
