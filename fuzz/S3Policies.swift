@@ -5,7 +5,7 @@
 // with: Sources/S3/Buckets/BucketPolicy.swift Sources/S3/Buckets/S3Action.swift Sources/S3/Signature/PostPolicy.swift Sources/S3/Message/S3Error.swift
 // inputs: 5000000
 // lines: 95
-// covers: Sources/S3/Buckets/BucketPolicy.swift Sources/S3/Signature/PostPolicy.swift
+// covers: Sources/JSON/JSONParser.swift Sources/S3/Buckets/BucketPolicy.swift Sources/S3/Signature/PostPolicy.swift
 import Crypto
 import Runtime
 

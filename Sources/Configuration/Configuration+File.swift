@@ -51,6 +51,14 @@ extension Configuration {
             tlsClients.authorities = $0.optionalString("client_authorities")
             tlsClients.isRequired = $0.boolean("client_required", default: false)
         }
+        root.sections("certificate", countMax: Self.certificatesMax) { section in
+            let certificate = section.string("certificate", default: "")
+            let key = section.string("key", default: "")
+            for key in ["certificate", "key"] where !section.has(key) {
+                section.report("a certificate needs a \(key)", at: key)
+            }
+            certificates.append(Certificate(certificate: certificate, key: key))
+        }
         root.section("http") { section in
             http.domains = section.strings("domains", default: http.domains, countMax: Self.domainsMax)
             http.region = section.string("region", default: http.region, lengthMax: 64)
@@ -238,6 +246,11 @@ extension Configuration {
             report(
                 "certificates of clients are required, but no authority for them is named: set tls.client_authorities",
                 "tls.client_required")
+        }
+        if !certificates.isEmpty, tls == .off {
+            report(
+                "there are further certificates, but none for clients that ask for no name: set tls.certificate and "
+                    + "tls.key, or tls.self_signed", "certificate.certificate", "certificate")
         }
         let listeners = ports.named.filter { $0.port != 0 }
         if listeners.isEmpty { report("every port is 0: there is nothing to serve", "ports.nfs") }

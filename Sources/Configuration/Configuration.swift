@@ -6,6 +6,7 @@ public struct Configuration: Sendable, Equatable {
     public var ports = Ports()
     public var data = "./data"
     public var tls = TLS.off
+    public var certificates: [Certificate] = []
     public var tlsClients = TLSClients()
     public var http = HTTP()
     public var kerberos = Kerberos()
@@ -82,6 +83,12 @@ public struct Configuration: Sendable, Equatable {
         /// A certificate of our own making: encrypts, proves nothing.
         case selfSigned
         case files(certificate: String, key: String)
+    }
+
+    /// A further certificate, for clients that ask for a name that it carries.
+    public struct Certificate: Sendable, Equatable {
+        public var certificate: String
+        public var key: String
     }
 
     public struct Log: Sendable, Equatable {
@@ -167,6 +174,7 @@ public struct Configuration: Sendable, Equatable {
     public static let volumesMax = 1024
     public static let storesMax = 256
     public static let usersMax = 4096
+    public static let certificatesMax = 64
     public static let domainsMax = 64
     public static let realmsMax = 64
     public static let principalsMax = 4096

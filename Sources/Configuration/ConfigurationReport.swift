@@ -17,6 +17,9 @@ extension LoadedConfiguration {
             row("tls.certificate", certificate)
             row("tls.key", key)
         }
+        for (index, certificate) in c.certificates.enumerated() {
+            row("tls.certificate.\(index + 2)", "\(certificate.certificate) \(certificate.key)")
+        }
         row("tls.client_authorities", c.tlsClients.authorities ?? "none")
         row("tls.client_required", "\(c.tlsClients.isRequired)")
         row("http.domains", c.http.domains.isEmpty ? "none" : c.http.domains.joined(separator: ", "))

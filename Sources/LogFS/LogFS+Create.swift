@@ -10,6 +10,8 @@ public struct NewFile {
     public var attributes: UInt32 = 0
     /// See `setAccessList`.
     public var accessList: [UInt8]?
+    /// Extended attributes that it has from the first moment on.
+    public var own: [Attribute] = []
     /// Of a device.
     public var device: UInt64 = 0
     public var accessed: Int64?
@@ -78,6 +80,7 @@ extension LogFS {
             inode.fork = inode.number
             inode.cookie = edit.cookie(&home)
             if let list = new.accessList { try edit.setAccessList(&inode, list) }
+            try edit.putAttributes(&inode, new.own)
             switch new.type {
             case .directory:
                 guard edit.writer.totals.depth(slot) < Limits.depthMax else { throw .refused(.tooDeep) }

@@ -172,10 +172,10 @@ extension Editing {
         }
     }
 
-    /// Attributes of a file that has none.
-    fileprivate func putAttributes(_ inode: inout Inode, _ attributes: [Attribute]) throws(Halt) {
+    /// Attributes of a file that has none of these names.
+    func putAttributes(_ inode: inout Inode, _ attributes: [Attribute]) throws(Halt) {
         guard !attributes.isEmpty else { return }
-        inode.extras = try fork()
+        if inode.extras == 0 { inode.extras = try fork() }
         for attribute in attributes {
             guard attribute.value.count <= Limits.xattrValueBytesMax else { throw .refused(.attributeTooBig) }
             let result = attribute.name.withUnsafeBytes { name in

@@ -22,10 +22,11 @@ public struct Renamed: Sendable {
 
 extension LogFS {
     /// A file that comes for another one brings its data along: `.busy` while it has some that is not flushed. `expected`: of
-    /// what has the new name.
+    /// what has the new name. `movesLocked`: a lock keeps no name, as of what comes back from a shelf.
     public func rename(
         _ request: Request, from source: FileID, _ name: UnsafeRawBufferPointer, to target: FileID,
-        _ newName: UnsafeRawBufferPointer, _ mode: RenameMode = .replace, expected: Expected = .anything
+        _ newName: UnsafeRawBufferPointer, _ mode: RenameMode = .replace, expected: Expected = .anything,
+        movesLocked: Bool = false
     ) -> Attempt<Renamed> {
         let glance = glance
         if glance.isDirty, mode == .replace {
@@ -46,7 +47,7 @@ extension LogFS {
                     target: try edit.directory(target))
             }
             var move = try Move(edit, source, name, target, newName)
-            try move.check(edit, mode)
+            try move.check(edit, mode, movesLocked: movesLocked)
             try expected.check(move.other)
             // Two names of one file: nothing happens.
             if let there = move.there, there.inode == move.entry.inode {
@@ -104,8 +105,11 @@ private struct Move {
         targetSlot = try edit.slot(target.inode)
     }
 
-    func check(_ edit: Editing, _ mode: RenameMode) throws(Halt) {
+    func check(_ edit: Editing, _ mode: RenameMode, movesLocked: Bool) throws(Halt) {
         guard source.links > 0, target.links > 0 else { throw .refused(.stale) }
+        // Whoever asked whether it has one may have asked before it came.
+        guard movesLocked || !inode.has(Inode.isLocked) else { throw .refused(.locked) }
+        if mode == .exchange, let other, other.has(Inode.isLocked) { throw .refused(.locked) }
         switch mode {
         case .refuseIfThere: guard there == nil else { throw .refused(.exists) }
         case .exchange: guard there != nil else { throw .refused(.noEntry) }

@@ -31,12 +31,44 @@ extension LogFS {
         return attempt ?? busy(reader, inode)
     }
 
+    /// The same of a file with its streams. One that is made meanwhile moves the file's counter, which `change` looks at.
+    func stoppingAll<Value>(_ reader: Int, _ id: FileID, _ change: () -> Attempt<Value>) -> Attempt<Value> {
+        let streams: [UInt64]
+        switch streamNumbers(reader, id) {
+        case .done(let found, _): streams = found
+        case .refused(let error): return .refused(error)
+        case .missing: return .missing
+        case .full: return .full
+        case .busy: return .busy
+        case .failed(let error): return .failed(error)
+        }
+        for stream in streams { files.claim(stream) }
+        defer { for stream in streams { files.unclaim(stream) } }
+        for stream in streams where files.isDirty(stream) { return busy(reader, stream) }
+        return stopping(reader, id.inode, change)
+    }
+
+    private func streamNumbers(_ reader: Int, _ id: FileID) -> Attempt<[UInt64]> {
+        read(reader) { (records) throws(Halt) -> [UInt64] in
+            let file = try records.inode(id)
+            guard file.streams > 0, file.extras != 0 else { return [] }
+            var found: [UInt64] = []
+            let first = UnsafeRawBufferPointer(start: nil, count: 0)
+            _ = try records.names(file.extras, .stream, after: first, limit: Limits.streamsMax) {
+                (_, value) throws(Halt) in
+                guard let number = value.recordNumber else { throw .wrong(file.extras | KeyLayout.forkSpace, .stream) }
+                found.append(number)
+            }
+            return found
+        }
+    }
+
     /// The same of a change by which a file goes to a shelf.
     func shelving<Value>(
         _ reader: Int, _ shelf: Shelf?, _ expected: Expected, _ change: () -> Attempt<Value>
     ) -> Attempt<Value> {
         guard shelf != nil, let compared = expected.compared else { return change() }
-        return stopping(reader, compared.id.inode, change)
+        return stoppingAll(reader, compared.id, change)
     }
 
     /// Takes a name away from a file that is expected there; it goes to the shelf if there is one and the file is a regular

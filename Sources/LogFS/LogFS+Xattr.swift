@@ -115,7 +115,7 @@ extension LogFS {
     /// Sets, replaces or takes away a file's lock, if nothing has happened to the file since its counter was `changed`. `.busy` while
     /// it has data that is not flushed: what is locked is what was seen.
     public func setLock(_ request: Request, _ id: FileID, _ value: [UInt8]?, since changed: UInt64) -> Attempt<Inode> {
-        stopping(request.reader, id.inode) {
+        stoppingAll(request.reader, id) {
             change(request.reader) { (edit) throws(Halt) -> Inode in
                 var inode = try edit.regularFile(id)
                 guard inode.change == changed else { throw .refused(.stale) }

@@ -329,6 +329,23 @@ private final class Rig: Sendable {
         #expect(rig.service.abandoned.load(ordering: .relaxed) == 1)
     }
 
+    /// Single bytes do not keep a connection; what comes slowly and steadily does.
+    @Test func aBodyByBytesEnds() async throws {
+        let rig = try Rig {
+            $0.bodyTimeout = 1_000_000_000
+            $0.bodyBytesMin = 300
+        }
+        let slow = try rig.peer(), steady = try rig.peer()
+        for peer in [slow, steady] { peer.send("PUT /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n") }
+        for _ in 0..<20 {
+            slow.send("x")
+            steady.send(String(repeating: "y", count: 100))
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        #expect(slow.receiveAll().hasPrefix("HTTP/1.1 408"))
+        #expect(steady.receive(through: "\r\n\r\n").hasPrefix("HTTP/1.1 200"))
+    }
+
     @Test func theConnectionBeyondTheLimitIsClosed() async throws {
         let rig = try Rig { $0.connectionsMax = 3 }
         let request = "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n"

@@ -454,6 +454,40 @@ struct FeatureTests {
         }
     }
 
+    /// Whoever asked whether a file has a lock may have asked before it came: the engine looks itself.
+    @Test func whatIsLockedKeepsItsName() {
+        Bench.files { files, _ in
+            let made = try await outcome(files) { request in
+                with(Array("locked".utf8)) {
+                    files.create(request, in: files.rootID, $0, NewFile(type: .file, mode: 0o644, uid: 0, gid: 0))
+                }
+            }.get().inode
+            _ = try await make(files, "other")
+            _ = try await outcome(files) { files.setLock($0, made.id, [1], since: made.change) }.get()
+            func rename(
+                _ old: String, _ new: String, _ mode: RenameMode = .replace, movesLocked: Bool = false
+            ) async throws -> FileError? {
+                let result = try await outcome(files) { request in
+                    with(Array(old.utf8)) { old in
+                        with(Array(new.utf8)) {
+                            files.rename(
+                                request, from: files.rootID, old, to: files.rootID, $0, mode, movesLocked: movesLocked)
+                        }
+                    }
+                }
+                if case .failure(let error) = result { return error }
+                return nil
+            }
+            #expect(try await rename("locked", "new") == .locked)
+            #expect(try await rename("locked", "other", .exchange) == .locked)
+            #expect(try await rename("other", "locked", .exchange) == .locked)
+            #expect(try await rename("other", "locked") == .locked)
+            #expect(try await rename("locked", "new", movesLocked: true) == nil)
+            #expect(try await rename("other", "locked") == nil)
+            try await expectSound(files)
+        }
+    }
+
     @Test func tokens() {
         Bench.files { files, _ in
             func create(_ name: String, _ id: UInt64, _ digest: UInt64, now: Int64 = 1) async throws -> Result<

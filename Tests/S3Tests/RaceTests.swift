@@ -1,3 +1,4 @@
+import Crypto
 import Foundation
 import Namespace
 import Runtime
@@ -181,6 +182,7 @@ import Testing
         let site = try await Site()
         set(site, Self.start)
         let isShelved = Guarded(false)
+        let wasShelved = Guarded(false)
         try await beforeEachStep(site) { key in
             try site.versioned("bkt-\(key)")
             _ = try site.put("/bkt-\(key)/other", "other")
@@ -223,7 +225,9 @@ import Testing
                             caller, in: bucket, $0, expected: .file(file.file, change: file.change), to: place)
                     }
                 }
-                if case .done = attempt { isShelved.withLock { $0 = true } }
+                guard case .done = attempt else { return }
+                isShelved.withLock { $0 = true }
+                wasShelved.withLock { $0 = true }
             }
         } request: { key in
             try site.request("DELETE", "/bkt-\(key)")
@@ -231,7 +235,7 @@ import Testing
             #expect(answer.code == "BucketNotEmpty", "\(key) \(answer.text)")
             #expect(try site.request("HEAD", "/bkt-\(key)").status == 200)
         }
-        #expect(isShelved.withLock { $0 } == false)
+        #expect(wasShelved.withLock { $0 })
         try await site.close()
     }
 
@@ -415,6 +419,327 @@ import Testing
         #expect(try site.request("GET", "/bkt/k?versionId=\(id)").text == "answered")
         #expect(try site.request("GET", "/bkt/k?versionId=null").text == "before")
         #expect(try site.request("GET", "/bkt/k?retention&versionId=\(newest)").element("Mode") == "GOVERNANCE")
+        try await site.close()
+    }
+
+    /// What is read is what the answer speaks of, also while a file client writes in place.
+    @Test(arguments: [1000, 300_000, 3_000_000])
+    func readsAgainstWritesInPlace(_ size: Int) async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        _ = try site.request("PUT", "/bkt")
+        let old = [UInt8](repeating: 1, count: size)
+        let new = [UInt8](repeating: 2, count: size)
+        try await beforeEachStep(site) { key in
+            #expect(try site.request("PUT", "/bkt/\(key)", body: old).status == 200)
+            let file = try await site.find("bkt/\(key)").file
+            return { volume, caller in
+                // From the end on, so that a change of the first bytes alone is not what shows.
+                for start in stride(from: 0, to: size, by: 500_000).reversed() {
+                    new[start..<min(size, start + 500_000)].withUnsafeBytes {
+                        _ = volume.write(caller, file, at: UInt64(start), $0)
+                    }
+                }
+            }
+        } request: { key in
+            try site.request("GET", "/bkt/\(key)")
+        } check: { (key: String, answer: Answer) async throws in
+            guard answer.body.count == size else {
+                // It broke off: nobody takes it for a whole one.
+                #expect(answer.status == 200 && size > 1_000_000, "\(key) \(answer.status)")
+                return
+            }
+            let isSealed = answer.field("etag") == "\"\(Hexadecimal.encode(Digest.of(.md5, old)))\""
+            #expect(answer.body == (isSealed ? old : new), "\(key)")
+        }
+        try await site.close()
+    }
+
+    /// S3 has no opens: it is let in and kept out as others without a handle are (docs/sharing.md).
+    @Test func readsAgainstOpens() async throws {
+        let site = try await Site()
+        _ = try site.request("PUT", "/bkt")
+        _ = try site.put("/bkt/k", "content")
+        let file = try await site.find("bkt/k").file
+        let opened = try await site.files { volume, caller in
+            volume.open(caller, file, OpenIntent(.open, access: [.readData], shared: [.write, .delete], client: 1))
+        }
+        for fields in [[], [("range", "bytes=0-1")]] {
+            let answer = try site.request("GET", "/bkt/k", fields)
+            #expect(answer.status == 409 && answer.code == "OperationAborted", "\(answer.status)")
+        }
+        #expect(try site.request("PUT", "/bkt/c", [("x-amz-copy-source", "/bkt/k")]).status == 409)
+        #expect(try site.request("HEAD", "/bkt/k").status == 200)
+        let handle = opened.handle
+        _ = try await site.files { volume, caller in
+            var caller = caller
+            caller.handle = handle
+            return volume.close(caller, handle)
+        }
+        #expect(try site.request("GET", "/bkt/k").text == "content")
+        try await site.close()
+    }
+
+    /// An upload that is given up meanwhile is no upload, whatever the step.
+    @Test(arguments: [10, 400_000])
+    func partsAgainstTheirEnd(_ size: Int) async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        _ = try site.request("PUT", "/bkt")
+        let ids = Guarded<[String: String]>([:])
+        try await beforeEachStep(site) { key in
+            let id = try #require(try site.request("POST", "/bkt/\(key)?uploads").element("UploadId"))
+            ids.withLock { $0[key] = id }
+            return { volume, caller in
+                guard let home = Self.uploads(volume, caller) else { return }
+                _ = Array(id.utf8).withUnsafeBytes { volume.remove(caller, in: home, $0, isDirectory: true) }
+            }
+        } request: { key in
+            let id = ids.withLock { $0[key] ?? "" }
+            return try site.request(
+                "PUT", "/bkt/\(key)?partNumber=1&uploadId=\(id)", body: [UInt8](repeating: 1, count: size))
+        } check: { (key: String, answer: Answer) async throws in
+            #expect(answer.status == 200 || answer.code == "NoSuchUpload", "\(key) \(answer.code)")
+        }
+        try await site.close()
+    }
+
+    /// The directory of the only bucket's uploads.
+    private static func uploads(_ volume: Volume, _ caller: Caller) -> FileID? {
+        var place = volume.root
+        for name in [Volume.ownName, "uploads"] {
+            guard case .done(let found, _) = Array(name.utf8).withUnsafeBytes({ volume.lookup(caller, in: place, $0) })
+            else { return nil }
+            place = found.file
+        }
+        var home: FileID?
+        _ = volume.list(caller, place, after: 0, limit: 1, attributes: true) { entry, _ in
+            home = entry.attributes?.file
+            return false
+        }
+        return home
+    }
+
+    /// An upload is given up though a part of it comes in the same moment.
+    @Test func endsAgainstParts() async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        _ = try site.request("PUT", "/bkt")
+        let ids = Guarded<[String: String]>([:])
+        try await beforeEachStep(site) { key in
+            let id = try #require(try site.request("POST", "/bkt/\(key)?uploads").element("UploadId"))
+            ids.withLock { $0[key] = id }
+            return { volume, caller in
+                guard let home = Self.uploads(volume, caller),
+                    case .done(let upload, _) = Array(id.utf8).withUnsafeBytes({ volume.lookup(caller, in: home, $0) })
+                else { return }
+                _ = Array("00001".utf8).withUnsafeBytes {
+                    volume.place(
+                        caller, in: upload.file, $0, UnsafeRawBufferPointer(start: nil, count: 0),
+                        NewFile(type: .file, mode: 0o600), seal: nil)
+                }
+            }
+        } request: { key in
+            try site.request("DELETE", "/bkt/\(key)?uploadId=\(ids.withLock { $0[key] ?? "" })")
+        } check: { (key: String, answer: Answer) async throws in
+            #expect(answer.status == 204, "\(key) \(answer.text)")
+            #expect(try site.request("GET", "/bkt?uploads").elements("UploadId").isEmpty, "\(key)")
+        }
+        try await site.close()
+    }
+
+    /// One object, or version, comes of an upload, however often its completion is asked for.
+    @Test func completionsAgainstEachOther() async throws {
+        let site = try await Site()
+        try site.versioned("bkt")
+        for round in 0..<20 {
+            let upload = try #require(try site.request("POST", "/bkt/k\(round)?uploads").element("UploadId"))
+            let target = "/bkt/k\(round)?partNumber=1&uploadId=\(upload)"
+            let tag = try site.request("PUT", target, body: [1]).field("etag") ?? ""
+            let list = Array(
+                "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>\(tag)</ETag></Part></CompleteMultipartUpload>"
+                    .utf8)
+            let peers = try (0..<4).map { _ in try Peer(site.listener.address) }
+            for peer in peers {
+                peer.send(Array(site.signed("POST", "/bkt/k\(round)?uploadId=\(upload)", body: list).utf8) + list)
+            }
+            let answers = peers.map { Site.answer($0) }
+            let isEach = answers.allSatisfy { $0.status == 200 || $0.code == "OperationAborted" }
+            #expect(isEach, "\(answers.map(\.text))")
+            #expect(answers.contains { $0.status == 200 })
+            #expect(
+                try site.versions("/bkt?versions&prefix=k\(round)").filter { $0.hasPrefix("k\(round) ") }.count == 1)
+            let again = try site.request("POST", "/bkt/k\(round)?uploadId=\(upload.uppercased())", body: list)
+            #expect(again.status == 200, "\(again.text)")
+        }
+        try await site.close()
+    }
+
+    /// From the first moment on a bucket has the lock that it is made with.
+    @Test func bucketsHaveTheirLockFromTheBeginning() async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        let isBare = Guarded(false)
+        try await beforeEachStep(site) { key in
+            { volume, caller in
+                let found = Array("bkt-\(key)".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) }
+                guard case .done(let bucket, _) = found,
+                    case .done(let settings, _) = volume.extendedAttributes(
+                        caller, bucket.file, prefixes: [Array("proxyfs.bucket.lock".utf8)])
+                else { return }
+                if settings.isEmpty { isBare.withLock { $0 = true } }
+            }
+        } request: { key in
+            try site.request("PUT", "/bkt-\(key)", [("x-amz-bucket-object-lock-enabled", "true")])
+        } check: { (key: String, answer: Answer) async throws in
+            #expect(answer.status == 200)
+            #expect(!isBare.withLock { $0 }, "\(key)")
+        }
+        try await site.close()
+    }
+
+    /// The way to a locked object keeps its names, whatever comes between: also when the object comes back to its key.
+    @Test(arguments: ["PUT", "retention", "undelete"])
+    func locksAgainstRenames(_ what: String) async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        try site.versioned("bkt", lock: true)
+        let until = Timestamp.extended(nanoseconds: Self.start + 1000 * Self.second)
+        let fields = [("x-amz-object-lock-mode", "COMPLIANCE"), ("x-amz-object-lock-retain-until-date", until)]
+        let marks = Guarded<[String: String]>([:])
+        let bucket = try await site.find("bkt").file
+        try await beforeEachStep(site) { key in
+            switch what {
+            case "PUT": break
+            case "retention": _ = try site.put("/bkt/\(key)/k", "content")
+            default:
+                #expect(try site.request("PUT", "/bkt/\(key)/k", fields, body: [1]).status == 200)
+                let mark = try #require(try site.request("DELETE", "/bkt/\(key)/k").field("x-amz-version-id"))
+                marks.withLock { $0[key] = mark }
+            }
+            return { volume, caller in
+                var caller = caller
+                caller.isServer = false
+                Array(key.utf8).withUnsafeBytes { name in
+                    Array("away-\(key)".utf8).withUnsafeBytes {
+                        _ = volume.rename(caller, from: bucket, name, to: bucket, $0)
+                    }
+                }
+            }
+        } request: { key in
+            switch what {
+            case "PUT": try site.request("PUT", "/bkt/\(key)/k", fields, body: [1])
+            case "retention":
+                try site.request(
+                    "PUT", "/bkt/\(key)/k?retention", body: retention("COMPLIANCE", Self.start + 1000 * Self.second))
+            default: try site.request("DELETE", "/bkt/\(key)/k?versionId=\(marks.withLock { $0[key] ?? "" })")
+            }
+        } check: { (key: String, answer: Answer) async throws in
+            guard answer.status < 300 else {
+                #expect(answer.status == 404 || answer.status == 409, "\(key) \(answer.text)")
+                return
+            }
+            #expect(try site.request("GET", "/bkt/\(key)/k").field("x-amz-object-lock-mode") == "COMPLIANCE", "\(key)")
+            let refusal = await #expect(throws: FileError.self) {
+                _ = try await site.files(uid: 0) { volume, caller in
+                    Array(key.utf8).withUnsafeBytes { name in
+                        Array("later-\(key)".utf8).withUnsafeBytes {
+                            volume.rename(caller, from: bucket, name, to: bucket, $0)
+                        }
+                    }
+                }
+            }
+            #expect(refusal == .notPermitted, "\(key)")
+        }
+        try await site.close()
+    }
+
+    /// What was written to a stream and not flushed is a part of what is locked.
+    @Test func locksAgainstUnflushedStreams() async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        try site.versioned("bkt", lock: true)
+        _ = try site.put("/bkt/k", "content")
+        let file = try await site.find("bkt/k").file
+        let name = Array("s".utf8)
+        let stream = try await site.files { volume, caller in
+            name.withUnsafeBytes { volume.createStream(caller, of: file, $0) }
+        }.file
+        // What the trees know of.
+        @Sendable func used(_ volume: Volume, _ caller: Caller) -> Attempt<UInt64> {
+            switch volume.fileSystem.space(caller.request) {
+            case .done(let space, _): .done(space.bytes - space.bytesFree, number: 0)
+            case .refused(let error): .refused(error)
+            case .lacks(let lack): .lacks(lack)
+            }
+        }
+        let empty = try await site.files(used)
+        _ = try await site.files { volume, caller in
+            name.withUnsafeBytes { volume.write(caller, stream, at: 9, $0) }
+        }
+        let before = try await site.find("bkt/k").change
+        let hold = Array("<LegalHold><Status>ON</Status></LegalHold>".utf8)
+        #expect(try site.request("PUT", "/bkt/k?legal-hold", body: hold).status == 200)
+        let locked = try await site.find("bkt/k")
+        #expect(locked.change > before)
+        // Nothing is left to come.
+        #expect(try await site.files(used) == empty + 10)
+        try await site.close()
+    }
+
+    private final class Counts: Sendable {
+        let isAlone = Atomic(false)
+        let together = Atomic(0)
+        let mostTogether = Atomic(0)
+        let broken = Atomic(0)
+        let rounds = Atomic(0)
+        let isOver = Atomic(false)
+    }
+
+    /// Who changes a bucket's word is alone with it and gets his turn, however many go by it; those do so together.
+    @Test func wordsAreChangedAlone() async throws {
+        let site = try await Site()
+        let volume = site.volume
+        let counts = Counts()
+        let readers = (0..<3).map { _ in
+            Thread {
+                while !counts.isOver.load(ordering: .relaxed) {
+                    _ = volume.goingByVersions { () -> Attempt<Void> in
+                        let count = counts.together.add(1, ordering: .sequentiallyConsistent).newValue
+                        if counts.isAlone.load(ordering: .sequentiallyConsistent) {
+                            counts.broken.add(1, ordering: .relaxed)
+                        }
+                        if count > 1 { counts.mostTogether.store(count, ordering: .relaxed) }
+                        usleep(200)
+                        counts.together.subtract(1, ordering: .sequentiallyConsistent)
+                        return .done((), number: 0)
+                    }
+                }
+            }
+        }
+        let writer = Thread {
+            while counts.rounds.load(ordering: .relaxed) < 100 {
+                _ = volume.changingVersions { () -> Attempt<Void> in
+                    counts.isAlone.store(true, ordering: .sequentiallyConsistent)
+                    if counts.together.load(ordering: .sequentiallyConsistent) > 0 {
+                        counts.broken.add(1, ordering: .relaxed)
+                    }
+                    usleep(200)
+                    counts.isAlone.store(false, ordering: .sequentiallyConsistent)
+                    return .done((), number: 0)
+                }
+                counts.rounds.add(1, ordering: .relaxed)
+            }
+        }
+        for thread in readers + [writer] { thread.start() }
+        for _ in 0..<500 where counts.rounds.load(ordering: .relaxed) < 100 {
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        counts.isOver.store(true, ordering: .relaxed)
+        #expect(counts.rounds.load(ordering: .relaxed) == 100, "it did not get its turn")
+        #expect(counts.broken.load(ordering: .relaxed) == 0)
+        #expect(counts.mostTogether.load(ordering: .relaxed) > 1)
+        while !(readers + [writer]).allSatisfy(\.isFinished) { try await Task.sleep(for: .milliseconds(5)) }
         try await site.close()
     }
 }

@@ -117,11 +117,6 @@ let emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85
         #expect(try site.request("GET", "/", key: "nobody").code == "InvalidAccessKeyId")
         #expect(try site.request("GET", "/", secret: "x").code == "SignatureDoesNotMatch")
         #expect(try site.request("GET", "/", hash: "x").code == "InvalidArgument")
-        #expect(try site.request("GET", "/", key: "session", secret: "session-secret").code == "InvalidToken")
-        #expect(
-            try site.request(
-                "GET", "/", [("x-amz-security-token", "token/with=signs")], key: "session", secret: "session-secret"
-            ).status == 200)
         // A header of the API that is not signed may have been added by somebody else.
         let head = site.signed("GET", "/").replacingOccurrences(
             of: "\r\n\r\n", with: "\r\nx-amz-acl: public-read\r\n\r\n")

@@ -27,7 +27,7 @@ final class TestClock: WorldClock {
     }
 }
 
-/// Two users of the published examples' form and one with a session token.
+/// Users of the published examples' form.
 final class TestCredentials: CredentialSource {
     static let exampleKey = "AKIAIOSFODNN7EXAMPLE"
     static let exampleSecret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -42,10 +42,6 @@ final class TestCredentials: CredentialSource {
             AccessGrant(
                 user: "other", credential: Credential(uid: 10_001, gid: 10_001), volume: "default",
                 secret: Secret("other-secret"))
-        case "session":
-            AccessGrant(
-                user: "example", credential: Credential(uid: 10_000, gid: 10_000), volume: "default",
-                secret: Secret("session-secret"), sessionToken: "token/with=signs")
         case "reader":
             AccessGrant(
                 user: "reader", credential: Credential(uid: 10_000, gid: 10_000), volume: "default",

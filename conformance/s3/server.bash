@@ -52,6 +52,7 @@ read -r NFS_PORT HTTP_PORT HTTPS_PORT <<< "$(free_ports 3)"
 umask 077
 printf 'alice:alice-secret\nbob:bob-secret\n' > "$folder/users"
 export NFS_PORT HTTP_PORT HTTPS_PORT
+export SERVER=$server SERVER_DATA=$folder/data
 export ENDPOINT=http://127.0.0.1:$HTTP_PORT SECURE_ENDPOINT=https://127.0.0.1:$HTTPS_PORT
 export AWS_ACCESS_KEY_ID=alice AWS_SECRET_ACCESS_KEY=alice-secret AWS_DEFAULT_REGION=us-east-1
 export AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null

@@ -17,6 +17,8 @@ public struct HTTPLimits: Sendable {
     public var headTimeout: UInt64 = 30_000_000_000
     /// Between two pieces of a body that the server waits for.
     public var bodyTimeout: UInt64 = 30_000_000_000
+    /// So much of a body, or all that is left of it, comes within that time: single bytes do not keep a connection.
+    public var bodyBytesMin = 4 << 10
     /// Between an answer and the next request.
     public var idleTimeout: UInt64 = 75_000_000_000
     /// The peer takes no byte of an answer.

@@ -25,9 +25,22 @@ public struct ResponseFields: Sendable {
         return true
     }
 
-    private mutating func append(_ value: String) {
+    /// The same for a value that need not be text.
+    @discardableResult
+    public mutating func add(name: String, bytes value: [UInt8]) -> Bool {
+        guard !name.isEmpty, name.utf8.allSatisfy(ASCII.isToken), value.allSatisfy(ASCII.isFieldContent) else {
+            return false
+        }
+        bytes.append(contentsOf: name.utf8)
+        append(value)
+        return true
+    }
+
+    private mutating func append(_ value: String) { append(value.utf8) }
+
+    private mutating func append(_ value: some Collection<UInt8>) {
         bytes.append(contentsOf: ": ".utf8)
-        bytes.append(contentsOf: value.utf8)
+        bytes.append(contentsOf: value)
         bytes.append(contentsOf: "\r\n".utf8)
     }
 }

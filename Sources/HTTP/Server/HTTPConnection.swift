@@ -18,6 +18,9 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
     private var discarded = 0
     /// Since when we wait for the peer: for a request, or for the rest of a body.
     private var waitingSince: UInt64
+    /// What has come of a body since then, while we wait for it.
+    private var paced = 0
+    private var pacedSince: UInt64
     private var cachedDate = (second: Int64.min, text: "")
 
     init(_ server: HTTPServer, _ stream: Connection) {
@@ -25,6 +28,7 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
         self.stream = stream
         parser = RequestParser(server.limits)
         waitingSince = stream.loop.now
+        pacedSince = waitingSince
     }
 
     var date: String {
@@ -37,6 +41,10 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
 
     func received(_ bytes: UnsafeRawBufferPointer, on connection: Connection) -> Int {
         waitingSince = stream.loop.now
+        guard keepsPace(bytes.count) else {
+            timeOut()
+            return bytes.count
+        }
         var offset = 0
         do throws(RequestFault) {
             while wantsInput {
@@ -59,6 +67,21 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
             return bytes.count
         }
         return offset
+    }
+
+    private func keepsPace(_ count: Int) -> Bool {
+        paced += count
+        guard paced < server.limits.bodyBytesMin, isBodyWanted else {
+            (paced, pacedSince) = (0, waitingSince)
+            return true
+        }
+        return waitingSince &- pacedSince < server.limits.bodyTimeout
+    }
+
+    /// Whether it is the client's turn to send more of a body.
+    private var isBodyWanted: Bool {
+        guard let exchange else { return false }
+        return !exchange.isRequestComplete && (!exchange.isBodyPaused || exchange.response == .ended)
     }
 
     /// Between requests, or in a body that is not held back.
@@ -93,6 +116,7 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
 
     private func resume() {
         waitingSince = stream.loop.now
+        (paced, pacedSince) = (0, waitingSince)
         guard wantsInput, stream.isReadingPaused else { return }
         guard parser.isRequestComplete else { return stream.resumeReading() }
         // The piece that paused was the last one: no byte will come behind it to tell the end.
@@ -219,13 +243,16 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
     func idle(_ connection: Connection) -> Bool {
         let waited = stream.loop.now &- waitingSince
         guard let exchange else { return waited >= server.limits.idleTimeout }
-        // It is our turn: to take more of the body, or to answer.
-        if exchange.isRequestComplete || (exchange.isBodyPaused && exchange.response != .ended) { return false }
-        guard waited >= server.limits.bodyTimeout else { return false }
-        guard exchange.response == .none else { return true }
+        // Else it is our turn: to take more of the body, or to answer.
+        guard isBodyWanted, waited >= server.limits.bodyTimeout else { return false }
+        if exchange.response == .none { timeOut() }
+        return true
+    }
+
+    private func timeOut() {
+        guard let exchange, exchange.response == .none else { return stream.close() }
         abandon(exchange)
         lastWord(.requestTimeout, "the rest of the body did not come\n")
-        return true
     }
 
     func draining(_ connection: Connection) {

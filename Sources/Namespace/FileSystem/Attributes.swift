@@ -172,6 +172,8 @@ public struct NewFile: Sendable {
     public var size: UInt64 = 0
     /// Nil: what the directory passes on, with the mode applied to it.
     public var acl: ACL?
+    /// What the server keeps of it from the first moment on. Of a directory; a file system of the host takes none.
+    public var own: [ExtendedAttribute] = []
     /// The mode counts only if the directory passes no list on: the client did not name one.
     public var isModeDefault = false
 

@@ -69,6 +69,7 @@ extension LogFileSystem {
         file.modified = new.modified
         file.accessList = new.acl?.bytes
         file.size = new.size
+        file.own = new.own.map { LogFS::Attribute(name: $0.name, value: $0.value) }
         var mayExist = false
         var stamp: (accessed: Int64, modified: Int64)?
         switch disposition {

@@ -73,7 +73,8 @@ extension LogFileSystem {
             return .refused(.stale)
         }
         let attempt = shelf.name.withUnsafeBytes {
-            files.rename(inner(request), from: from, $0, to: to, name, .replace, expected: wanted)
+            files.rename(
+                inner(request), from: from, $0, to: to, name, .replace, expected: wanted, movesLocked: true)
         }
         return flushed(outer(attempt, request.reader) { outer($0) }, request, expected)
     }

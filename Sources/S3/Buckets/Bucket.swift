@@ -7,6 +7,14 @@ package struct Bucket: Sendable {
     let name: String
     let directory: Attributes
     var settings = BucketSettings()
+    /// Of the upload whose parts are put here, if it is one's.
+    var upload: String?
+
+    /// What there is to say when it was there and is not any more.
+    var isGone: S3Error {
+        upload.map { S3Error(.noSuchUpload, details: [("UploadId", $0)]) }
+            ?? S3Error(.noSuchBucket, details: [("BucketName", name)])
+    }
 
     var file: FileID { directory.file }
     var owner: Credential { Credential(uid: directory.uid, gid: directory.gid) }
@@ -101,25 +109,45 @@ extension S3Call {
     /// The bucket, and in whose name the request may do this in it. Users act in their own name, and the files' rights
     /// decide; who is let in by the bucket's access list acts in its owner's.
     func open(
-        _ action: S3Action, _ name: String? = nil, key: [UInt8]? = nil
+        _ action: S3Action, key: [UInt8]? = nil
     ) async throws(S3Error) -> (bucket: Bucket, actor: Credential) {
-        let bucket = try await findBucket(name ?? request.bucket)
-        if name == nil {
-            if let owner = request.value("x-amz-expected-bucket-owner"), owner != "\(bucket.directory.uid)",
-                owner != service.credentials.userName(uid: bucket.directory.uid)
-            {
-                throw S3Error(.accessDenied)
-            }
-            if let origin = request.value("origin"), !bucket.settings.corsText.isEmpty {
-                let rules = try CORSRules(try XMLElement(bucket.settings.corsText))
-                crossOrigin = rules.rule(origin, request.method.name).map { ($0, origin) }
-            }
-        }
-        return (bucket, try actor(action, bucket, key ?? request.key))
+        let bucket = try await openBucket()
+        return (bucket, try actor(action, bucket, key ?? request.key, ofVersion: hasVersion))
     }
 
-    func actor(_ action: S3Action, _ bucket: Bucket, _ key: [UInt8]) throws(S3Error) -> Credential {
-        switch try decide(action, bucket, key) {
+    /// The same of what a copy is made of, which the request's own query says nothing of.
+    func openSource(
+        _ name: String, _ key: [UInt8], ofVersion: Bool
+    ) async throws(S3Error) -> (bucket: Bucket, actor: Credential) {
+        let bucket = try await findBucket(name)
+        try requireOwner(bucket.directory.uid, as: "x-amz-source-expected-bucket-owner")
+        return (bucket, try actor(.getObject, bucket, key, ofVersion: ofVersion))
+    }
+
+    /// The request's bucket, if it is whose the client takes it for.
+    func openBucket() async throws(S3Error) -> Bucket {
+        let bucket = try await findBucket(request.bucket)
+        try requireOwner(bucket.directory.uid, as: "x-amz-expected-bucket-owner")
+        if let origin = request.value("origin"), !bucket.settings.corsText.isEmpty {
+            let rules = try CORSRules(try XMLElement(bucket.settings.corsText))
+            crossOrigin = rules.rule(origin, request.method.name).map { ($0, origin) }
+        }
+        return bucket
+    }
+
+    func requireOwner(_ uid: UInt32, as field: String) throws(S3Error) {
+        guard let owner = request.value(field), owner != "\(uid)", owner != service.credentials.userName(uid: uid)
+        else { return }
+        throw S3Error(.accessDenied)
+    }
+
+    /// Whether the request names a version.
+    var hasVersion: Bool { query["versionId"]?.isEmpty == false }
+
+    func actor(
+        _ action: S3Action, _ bucket: Bucket, _ key: [UInt8], ofVersion: Bool = false
+    ) throws(S3Error) -> Credential {
+        switch try decide(action, bucket, key, ofVersion: ofVersion) {
         case .deny: throw S3Error(.accessDenied, "A statement of the bucket's policy denies this.")
         case .allow: return bucket.owner
         case .none: break
@@ -128,7 +156,7 @@ extension S3Call {
         let isListing =
             action == .listBucket || action == .listBucketVersions || action == .listBucketMultipartUploads
         // A version goes for good by its owner's word only, whatever else everybody may write.
-        let isWriting = action == .putObject || action == .deleteObject
+        let isWriting = action == .putObject || action == .deleteObject && !ofVersion
         if let grant {
             if acl == .publicReadWrite && (isListing || isWriting) { return bucket.owner }
             if (acl == .publicRead || acl == .authenticatedRead) && isListing { return bucket.owner }
@@ -142,14 +170,14 @@ extension S3Call {
     }
 
     func decide(
-        _ action: S3Action, _ bucket: Bucket, _ key: [UInt8]
+        _ action: S3Action, _ bucket: Bucket, _ key: [UInt8], ofVersion: Bool = false
     ) throws(S3Error) -> BucketPolicy.Decision {
         guard !bucket.settings.policyText.isEmpty else { return .none }
         if action.isOfPolicy, let grant, grant.credential.uid == bucket.directory.uid { return .none }
         var values: [String: String] = [:]
         values["aws:referer"] = request.field("referer")
         values["aws:useragent"] = request.field("user-agent")
-        values["s3:x-amz-acl"] = request.value("x-amz-acl")
+        values["s3:x-amz-acl"] = form?["acl"] ?? request.value("x-amz-acl")
         if action == .listBucket || action == .listBucketVersions {
             values["s3:prefix"] = query["prefix"] ?? ""
             values["s3:delimiter"] = query["delimiter"]
@@ -161,8 +189,26 @@ extension S3Call {
         return policy.decide(
             BucketPolicy.Context(
                 user: grant?.user, uid: grant?.credential.uid, action: action.rawValue,
-                actionOfVersion: query.has("versionId") ? action.nameOfVersion : nil, resource: resource,
+                actionOfVersion: ofVersion ? action.nameOfVersion : nil, resource: resource,
                 address: exchange.remoteAddress, isSecure: exchange.isSecure, values: values))
+    }
+
+    /// Refuses an access list or tags that who asks may not give to what he makes: whom a policy lets in may do what it says.
+    func checkMetadata(_ record: ObjectRecord, _ bucket: Bucket, _ key: [UInt8]) throws(S3Error) {
+        guard !bucket.settings.policyText.isEmpty else { return }
+        var actions: [S3Action] = []
+        if record.acl != .private { actions.append(.putObjectAcl) }
+        if !record.tags.isEmpty { actions.append(.putObjectTagging) }
+        for action in actions {
+            switch try decide(action, bucket, key) {
+            case .deny: throw S3Error(.accessDenied, "A statement of the bucket's policy denies this.")
+            case .allow: continue
+            case .none:
+                let isRuler = grant.map { $0.credential.uid == bucket.directory.uid || $0.credential.uid == 0 } ?? false
+                if isRuler { continue }
+                guard try decide(.putObject, bucket, key) != .allow else { throw S3Error(.accessDenied) }
+            }
+        }
     }
 
     /// Whether the object may be read by who asks, when it is found.

@@ -15,7 +15,8 @@ package struct BucketPolicy: Sendable {
         var user: String?
         var uid: UInt32?
         var action: String
-        /// The same of a version of an object, when one was named: a statement may mean either.
+        /// The same of a version of an object, when one was named: a denial may mean either, and who may do it may not do it
+        /// to every version.
         var actionOfVersion: String?
         /// `arn:aws:s3:::BUCKET/KEY`
         var resource: String
@@ -146,10 +147,21 @@ package struct BucketPolicy: Sendable {
             let names = texts(members[0].value)
         else { throw fault("Invalid principal in policy") }
         if names.contains("*") { return nil }
-        // `arn:aws:iam::ANY:user/NAME` is our user NAME.
-        return names.map { name in
-            name.hasPrefix("arn:aws:iam:") ? String(name.split(separator: "/").last ?? "") : name
+        // `arn:aws:iam::ANY:user/NAME` is our user NAME; there are no roles or groups.
+        var users: [String] = []
+        for name in names {
+            let parts = name.split(separator: ":", omittingEmptySubsequences: false)
+            guard name.hasPrefix("arn:") else {
+                users.append(name)
+                continue
+            }
+            guard parts.count == 6, parts[2] == "iam", parts[5].hasPrefix("user/"),
+                let user = parts[5].split(separator: "/").last,
+                user != "user"
+            else { throw fault("Invalid principal in policy") }
+            users.append(String(user))
         }
+        return users
     }
 
     private static func conditions(_ value: JSON?) throws(S3Error) -> [Condition] {
@@ -207,7 +219,10 @@ package struct BucketPolicy: Sendable {
             guard let user = context.user else { return false }
             guard principals.contains(where: { $0 == user || $0 == context.uid.map(String.init) }) else { return false }
         }
-        let names = [context.action, context.actionOfVersion].compactMap { $0?.lowercased() }
+        let names =
+            statement.isAllowing
+            ? [(context.actionOfVersion ?? context.action).lowercased()]
+            : [context.action, context.actionOfVersion].compactMap { $0?.lowercased() }
         let isMeant = names.contains { name in
             statement.actions.contains { matches($0, name) } != statement.isActionNegated
         }

@@ -20,7 +20,6 @@ enum S3Action: String, CaseIterable, Sendable {
     case getObject = "s3:GetObject"
     case putObject = "s3:PutObject"
     case deleteObject = "s3:DeleteObject"
-    case deleteObjectVersion = "s3:DeleteObjectVersion"
     case getObjectTagging = "s3:GetObjectTagging"
     case putObjectTagging = "s3:PutObjectTagging"
     case deleteObjectTagging = "s3:DeleteObjectTagging"

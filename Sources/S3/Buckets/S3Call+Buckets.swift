@@ -28,7 +28,7 @@ extension S3Call {
                     return true
                 }
             }
-            if isAll || cookie == from || buckets.count >= limits.bucketsMax { break }
+            if isAll || cookie == from { break }
             await othersTurn()
         }
         buckets.sort { $0.name.lexicographicallyPrecedes($1.name) }
@@ -62,8 +62,9 @@ extension S3Call {
     }
 
     func createBucket() async throws(S3Error) {
-        guard grant != nil else { throw S3Error(.accessDenied) }
+        guard let grant else { throw S3Error(.accessDenied) }
         try Bucket.check(request.bucket)
+        try requireOwner(grant.credential.uid, as: "x-amz-expected-bucket-owner")
         let acl = try CannedACL(request)
         let isLocking = request.value("x-amz-bucket-object-lock-enabled").map { $0.lowercased() != "false" } ?? false
         if let text = request.value("x-amz-object-ownership"), text != "ObjectWriter" {
@@ -73,41 +74,54 @@ extension S3Call {
             let bytes = try await body.whole(max: limits.documentBytesMax)
             if !bytes.isEmpty { try checkLocation(try XMLElement(bytes)) }
         }
-        let name = Array(request.bucket.utf8)
-        let volume = volume
-        let made: (value: Created, number: UInt64)
-        do throws(FileError) {
-            made = try await supplied {
-                name.withUnsafeBytes {
-                    volume.create(caller, in: volume.root, $0, NewFile(type: .directory, mode: 0o755))
-                }
-            }
-        } catch .exists {
-            let bucket = try await findBucket(request.bucket)
-            guard let grant, bucket.directory.uid == grant.credential.uid || grant.credential.uid == 0 else {
+        guard !isLocking || !volume.fileSystem.isForeign(volume.root) else {
+            throw S3Error(.notImplemented, "A directory that is mounted into the volume keeps no versions.")
+        }
+        var settings: [ExtendedAttribute] = []
+        if acl != .private { settings.append(ExtendedAttribute(BucketSettings.acl, Array(acl.rawValue.utf8))) }
+        if isLocking {
+            settings.append(
+                ExtendedAttribute(BucketSettings.versioning, Array(Versioning.enabled.rawValue.utf8)))
+            settings.append(ExtendedAttribute(BucketSettings.lock, BucketLock().encoded))
+        }
+        let isPrivate = acl == .private && request.value("x-amz-acl") != nil
+        let number: UInt64
+        do throws(FileError) { number = try await makeBucket(settings, isPrivate ? 0o700 : 0o755) } catch {
+            guard error == .exists else { throw S3Error(file: error) }
+            let bucket = try await openBucket()
+            guard bucket.directory.uid == grant.credential.uid || grant.credential.uid == 0 else {
                 throw S3Error(.bucketAlreadyExists)
             }
-            guard service.region == "us-east-1" else { throw S3Error(.bucketAlreadyOwnedByYou) }
+            // Who asks for locks must not take a bucket without them for his.
+            guard service.region == "us-east-1", !isLocking || bucket.settings.lock != nil else {
+                throw S3Error(.bucketAlreadyOwnedByYou)
+            }
             try await settleAll()
             return respondCreated()
-        } catch { throw S3Error(file: error) }
-        var number = made.number
-        if acl != .private {
-            number = try await done {
-                volume.setExtendedAttribute(caller, made.value.file.file, BucketSettings.acl, Array(acl.rawValue.utf8))
-            }.number
-        }
-        if isLocking {
-            for (name, value) in [
-                (BucketSettings.versioning, Array(Versioning.enabled.rawValue.utf8)),
-                (BucketSettings.lock, BucketLock().encoded),
-            ] {
-                number = try await done { volume.setExtendedAttribute(caller, made.value.file.file, name, value) }
-                    .number
-            }
         }
         try await settle(number)
         respondCreated()
+    }
+
+    /// With its settings in one change: there is no bucket that has only some of them.
+    private func makeBucket(_ settings: [ExtendedAttribute], _ mode: UInt16) async throws(FileError) -> UInt64 {
+        let (volume, name) = (volume, Array(request.bucket.utf8))
+        var new = NewFile(type: .directory, mode: mode)
+        let isForeign = volume.fileSystem.isForeign(volume.root)
+        if !isForeign { new.own = settings }
+        let file = new
+        let made = try await supplied {
+            name.withUnsafeBytes { volume.create(caller, in: volume.root, $0, file) }
+        }
+        var number = made.number
+        // A directory of the host gets them one by one; it keeps no versions.
+        for setting in settings where isForeign {
+            let name = String(decoding: setting.name, as: UTF8.self)
+            number = try await supplied {
+                volume.setExtendedAttribute(caller, made.value.file.file, name, setting.value)
+            }.number
+        }
+        return number
     }
 
     private func checkLocation(_ root: XMLElement) throws(S3Error) {
@@ -284,6 +298,7 @@ extension S3Call {
         let acl = try await requestedACL(bucket.directory.uid)
         try await set(
             BucketSettings.acl, acl == .private ? nil : Array(acl.rawValue.utf8), bucket, actor)
+        try await set(acl, bucket.directory, actor)
         respond()
     }
 

@@ -218,10 +218,23 @@ extension S3Call {
     }
 
     private func write(_ page: KeyPage, _ wanted: Wanted, withOwner: Bool, _ xml: inout XMLWriter) {
+        // Most of a page came in few seconds, and from few users.
+        var time = (second: Int64(-1), text: "")
         for case .object(let key, let file) in page.items {
+            if file.modified < 0 || file.modified / 1_000_000_000 != time.second {
+                time = (
+                    file.modified < 0 ? -1 : file.modified / 1_000_000_000,
+                    Timestamp.extended(nanoseconds: file.modified)
+                )
+            }
+            let modified = time.text
             xml.element("Contents") { xml in
-                xml.element("Key", bytes: wanted.text(key))
-                xml.element("LastModified", Timestamp.extended(nanoseconds: file.modified))
+                if wanted.isURL {
+                    xml.element("Key", bytes: wanted.text(key))
+                } else {
+                    xml.element("Key", bytes: key)
+                }
+                xml.element("LastModified", modified)
                 xml.element("ETag", EntityTag.quoted(file))
                 xml.element("Size", file.type == .file ? file.size : 0)
                 if withOwner { writeOwner(file.uid, "Owner", &xml) }

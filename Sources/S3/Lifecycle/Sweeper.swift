@@ -104,7 +104,9 @@ final class Sweeper: FileWork, @unchecked Sendable {
 
     private func expire(_ key: [UInt8], _ file: Attributes, _ bucket: Bucket) async throws(S3Error) {
         do throws(S3Error) {
-            _ = try await deleteNewest(bucket, try ObjectKey(key), .root, match: nil, only: file)
+            let key = try ObjectKey(key)
+            guard try await isAtHome(key, bucket) else { return }
+            _ = try await deleteNewest(bucket, key, .root, match: nil, only: file)
         } catch {
             // It is another one by now, is open, or is locked: the next round looks again.
             switch error.code {
@@ -112,6 +114,19 @@ final class Sweeper: FileWork, @unchecked Sendable {
             default: throw error
             }
         }
+    }
+
+    /// Whether its directories lie in the bucket, and are not bound there: what lies elsewhere in the volume has other rules.
+    private func isAtHome(_ key: ObjectKey, _ bucket: Bucket) async throws(S3Error) -> Bool {
+        let volume = volume
+        guard var place = try await locate(bucket.file, key.parents, ownCaller)?.file else { return false }
+        for name in key.parents.reversed() {
+            let here = place
+            let above = try await found { volume.fileSystem.whereabouts(ownCaller.request, of: here) }
+            guard let above = above ?? nil, above.name == name else { return false }
+            place = above.directory
+        }
+        return place == bucket.file
     }
 
     /// What is known of the key whose versions are passing.

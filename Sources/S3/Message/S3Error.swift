@@ -20,7 +20,6 @@ public struct S3Error: Error, Sendable {
     /// A word of the API; its raw value is what clients see.
     public enum Code: String, CaseIterable, Sendable {
         case accessDenied = "AccessDenied"
-        case accessControlListNotSupported = "AccessControlListNotSupported"
         case authorizationHeaderMalformed = "AuthorizationHeaderMalformed"
         case authorizationQueryParametersError = "AuthorizationQueryParametersError"
         case badDigest = "BadDigest"
@@ -30,6 +29,7 @@ public struct S3Error: Error, Sendable {
         case conditionalRequestConflict = "ConditionalRequestConflict"
         case entityTooLarge = "EntityTooLarge"
         case entityTooSmall = "EntityTooSmall"
+        case expiredToken = "ExpiredToken"
         case illegalLocationConstraint = "IllegalLocationConstraintException"
         case incompleteBody = "IncompleteBody"
         case internalError = "InternalError"
@@ -58,9 +58,7 @@ public struct S3Error: Error, Sendable {
         case metadataTooLarge = "MetadataTooLarge"
         case methodNotAllowed = "MethodNotAllowed"
         case missingContentLength = "MissingContentLength"
-        case missingFields = "MissingFields"
         case missingRequestBody = "MissingRequestBodyError"
-        case missingSecurityHeader = "MissingSecurityHeader"
         case noSuchBucket = "NoSuchBucket"
         case noSuchBucketPolicy = "NoSuchBucketPolicy"
         case noSuchCORSConfiguration = "NoSuchCORSConfiguration"
@@ -81,14 +79,11 @@ public struct S3Error: Error, Sendable {
         case operationAborted = "OperationAborted"
         case preconditionFailed = "PreconditionFailed"
         case quotaExceeded = "QuotaExceeded"
-        case requestTimeout = "RequestTimeout"
         case requestTimeTooSkewed = "RequestTimeTooSkewed"
         case serviceUnavailable = "ServiceUnavailable"
         case signatureDoesNotMatch = "SignatureDoesNotMatch"
         case slowDown = "SlowDown"
         case storageFull = "StorageFull"
-        case tooManyBuckets = "TooManyBuckets"
-        case unexpectedContent = "UnexpectedContent"
         case xAmzContentSHA256Mismatch = "XAmzContentSHA256Mismatch"
 
         public var status: Status {
@@ -163,7 +158,7 @@ public struct S3Error: Error, Sendable {
     }
 
     /// What a file system refused, for a request about an object.
-    init(file error: FileError) {
+    package init(file error: FileError) {
         switch error {
         case .noEntry, .stale, .deletePending: self.init(.noSuchKey)
         case .exists: self.init(.preconditionFailed)

@@ -26,10 +26,33 @@ extension FileWork {
 
     /// The parts first: what a crash leaves is an upload with fewer parts, which can be given up again.
     func removeUpload(_ directory: FileID, _ id: String, _ bucket: FileID) async throws(S3Error) -> UInt64 {
+        for _ in 0..<Self.triesMax {
+            try await removeParts(directory)
+            guard let home = try await uploads(of: bucket, make: false) else { return 0 }
+            do throws(FileError) {
+                return try await supplied {
+                    Array(id.lowercased().utf8).withUnsafeBytes {
+                        volume.remove(ownCaller, in: home.file, $0, isDirectory: true)
+                    }
+                }.number
+            } catch {
+                switch error {
+                case .noEntry, .stale: return 0
+                // A part that was on its way has come: it goes, too.
+                case .notEmpty: continue
+                default: throw S3Error(file: error)
+                }
+            }
+        }
+        // Somebody sends parts without an end: what is left goes with the sweeper.
+        return 0
+    }
+
+    private func removeParts(_ directory: FileID) async throws(S3Error) {
         let volume = volume
         while true {
             var names: [[UInt8]] = []
-            let isAll = try await value {
+            let isAll = try await found {
                 names.removeAll()
                 return volume.list(ownCaller, directory, after: 0, limit: 256, attributes: false) { _, name in
                     names.append(Array(name))
@@ -42,18 +65,7 @@ extension FileWork {
                     name.withUnsafeBytes { volume.remove(ownCaller, in: directory, $0, isDirectory: false) }
                 }
             }
-            if isAll || names.isEmpty { break }
-        }
-        guard let home = try await uploads(of: bucket, make: false) else { return 0 }
-        do throws(FileError) {
-            return try await supplied {
-                Array(id.lowercased().utf8).withUnsafeBytes {
-                    volume.remove(ownCaller, in: home.file, $0, isDirectory: true)
-                }
-            }.number
-        } catch {
-            guard error == .noEntry || error == .stale else { throw S3Error(file: error) }
-            return 0
+            if isAll != false || names.isEmpty { return }
         }
     }
 

@@ -1,6 +1,7 @@
 import Crypto
 import HTTP
 import Namespace
+import Runtime
 import XML
 
 /// The end of an upload: a file that has the parts' bytes, one behind the other, takes the object's name in one change.
@@ -20,10 +21,19 @@ extension S3Call {
             guard error.code == .noSuchUpload, try await answerAgain(bucket, key, actor) else { throw error }
             return
         }
+        guard service.completing.withLock({ $0.insert(upload.directory.file).inserted }) else {
+            throw S3Error(.operationAborted, "This upload is being completed.")
+        }
+        defer { service.completing.withLock { _ = $0.remove(upload.directory.file) } }
+        // A crash came between the object and the end of its upload.
+        if try await answerAgain(bucket, key, actor) {
+            _ = try? await removeUpload(upload.directory.file, upload.id, bucket.file)
+            return
+        }
         let existing = try await checkPlace(bucket, key, actor)
         let expected = try Conditions(request).expected(existing)
         let (parts, metadata, seal) = try await check(named, upload)
-        let file = try await nameless(bucket, key, actor)
+        let file = try await nameless(bucket, key, metadata.mode)
         let placed: StoredObject
         do throws(S3Error) {
             do throws(FileError) {
@@ -54,7 +64,9 @@ extension S3Call {
             volume.extendedAttributes(ownCaller, file.file, prefixes: Metadata.prefixes)
         }
         let record = Metadata(found).record
-        guard record.uploadID == id else { return false }
+        guard record.uploadID == id.lowercased() else { return false }
+        // It is there, and perhaps not safe yet.
+        try await settleAll(bucket)
         let version = CurrentVersion(file: file, record: record).id
         respondComplete(bucket, file, record, bucket.settings.versioning == .none ? nil : version)
         return true
@@ -65,7 +77,7 @@ extension S3Call {
     ) {
         var xml = XMLWriter()
         xml.root("CompleteMultipartUploadResult") { xml in
-            xml.element("Location", "http://\(request.head.host)\(request.head.path)")
+            xml.element("Location", address + request.head.path)
             xml.element("Bucket", bucket.name)
             xml.element("Key", bytes: request.key)
             xml.element("ETag", EntityTag.quoted(file))
@@ -163,6 +175,11 @@ extension S3Call {
         _ named: [Named], _ parts: [UploadedPart], _ upload: Upload, _ record: inout ObjectRecord
     ) async throws(S3Error) {
         guard let algorithm = upload.algorithm else { return }
+        if let word = request.value("x-amz-checksum-type")?.uppercased(),
+            word != (upload.isComposite ? "COMPOSITE" : "FULL_OBJECT")
+        {
+            throw S3Error(.invalidRequest, "The upload was begun with another type of checksum than \(word).")
+        }
         var sums: [(value: [UInt8], length: UInt64)] = []
         for (name, part) in zip(named, parts) {
             guard let sum = try await sum(ofPart: part.file.file), sum.algorithm == algorithm else {

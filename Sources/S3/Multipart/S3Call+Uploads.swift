@@ -14,6 +14,7 @@ extension S3Call {
         }
         let metadata = try Metadata(request, limits: limits)
         try checkLock(metadata.lock, bucket, request.key, actor)
+        try checkMetadata(metadata.record, bucket, request.key)
         _ = try await checkPlace(bucket, key, actor)
         let volume = volume
         var sum: [UInt8]?
@@ -45,6 +46,7 @@ extension S3Call {
         }
         var attributes = metadata.stored + [ExtendedAttribute(Upload.key, request.key)]
         if let sum { attributes.append(ExtendedAttribute(Upload.algorithm, sum)) }
+        if metadata.isPrivate { attributes.append(ExtendedAttribute(Upload.access, [1])) }
         for attribute in attributes {
             let name = String(decoding: attribute.name, as: UTF8.self)
             _ = try await value { volume.setExtendedAttribute(ownCaller, made.file.file, name, attribute.value) }
@@ -103,12 +105,12 @@ extension S3Call {
 
     /// The upload that the request names.
     func findUpload(_ bucket: Bucket) async throws(S3Error) -> Upload {
-        guard let id = query["uploadId"], Upload.isID(id) else {
+        guard let id = query["uploadId"]?.lowercased(), Upload.isID(id) else {
             throw S3Error(.noSuchUpload, details: [("UploadId", query["uploadId"] ?? "")])
         }
         let missing = S3Error(.noSuchUpload, details: [("UploadId", id)])
         guard let home = try await uploads(of: bucket.file, make: false),
-            let directory = try await locate(home.file, [Array(id.lowercased().utf8)], ownCaller)
+            let directory = try await locate(home.file, [Array(id.utf8)], ownCaller)
         else { throw missing }
         let volume = volume
         let found = try await self.found {
@@ -169,7 +171,7 @@ extension S3Call {
             range = part
         }
         guard range.length <= limits.putBytesMax else { throw RequestBody.tooLarge(limits.putBytesMax) }
-        let file = try await nameless(upload.place, nil, .root)
+        let file = try await nameless(upload.place, nil, 0o600)
         let digest = Digest(.md5)
         var checksum = upload.algorithm.map { Checksum($0) }
         let placed: StoredObject
@@ -207,8 +209,9 @@ extension S3Call {
     func abortUpload() async throws(S3Error) {
         let (bucket, actor) = try await open(.abortMultipartUpload)
         let upload = try await ruledUpload(bucket, actor)
-        let number = try await removeUpload(upload.directory.file, upload.id, bucket.file)
-        try await settle(number)
+        // First nobody finds it any more, so no further part comes.
+        let number = try await end(upload)
+        try await settle(max(number, try await removeUpload(upload.directory.file, upload.id, bucket.file)))
         respond(.noContent)
     }
 

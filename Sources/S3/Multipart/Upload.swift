@@ -7,6 +7,8 @@ struct Upload: Sendable {
     static let prefixes = Metadata.prefixes
     static let key = prefix + "key"
     static let algorithm = prefix + "checksum"
+    /// The object is for nobody else.
+    static let access = prefix + "private"
     static let idBytes = 16
 
     let id: String
@@ -25,7 +27,9 @@ struct Upload: Sendable {
         self.id = id
         self.directory = directory
         self.key = key
-        metadata = Metadata(found)
+        var metadata = Metadata(found)
+        metadata.isPrivate = value(Self.access) != nil
+        self.metadata = metadata
         let sum = value(Self.algorithm) ?? []
         algorithm = sum.count == 2 ? ChecksumAlgorithm(rawValue: sum[0]) : nil
         isComposite = sum.count == 2 && sum[1] == 1
@@ -42,7 +46,7 @@ struct Upload: Sendable {
     }
 
     /// As the place where `S3Call.take` puts a part.
-    var place: Bucket { Bucket(name: id, directory: directory) }
+    var place: Bucket { Bucket(name: id, directory: directory, upload: id) }
 }
 
 /// A part as it lies there.

@@ -16,8 +16,13 @@ struct Metadata: Sendable {
     var attributes: [ExtendedAttribute] = []
     /// What keeps the version from going.
     var lock = FileLock()
+    /// The client says that nobody else may read it.
+    var isPrivate = false
 
     init() {}
+
+    /// The file's.
+    var mode: UInt16 { isPrivate ? 0o600 : 0o644 }
 
     /// From the request that makes an object.
     init(_ request: S3Request, limits: S3Limits) throws(S3Error) {
@@ -54,6 +59,7 @@ struct Metadata: Sendable {
         }
         if let text = request.value("x-amz-tagging") { record.tags = try Tag.parse(text) }
         record.acl = try CannedACL(request)
+        isPrivate = record.acl == .private && request.value("x-amz-acl") != nil
         lock = try FileLock(request.value)
     }
 
@@ -64,7 +70,9 @@ struct Metadata: Sendable {
             if name.hasPrefix("x-amz-server-side-encryption") {
                 throw S3Error(.notImplemented, "Encryption is a property of the volume here, not of a request.")
             }
-            if name == "x-amz-website-redirect-location" { throw S3Error(.notImplemented) }
+            if name == "x-amz-website-redirect-location" || name == "x-amz-write-offset-bytes" {
+                throw S3Error(.notImplemented)
+            }
         }
         if let storage = request.value("x-amz-storage-class"), storage != "STANDARD" {
             throw S3Error(
@@ -78,6 +86,10 @@ struct Metadata: Sendable {
         for (name, text) in form.sorted(by: { $0.key < $1.key }) {
             if name.hasPrefix("x-amz-server-side-encryption") { throw S3Error(.notImplemented) }
             if name == "x-amz-storage-class", text != "STANDARD" { throw S3Error(.notImplemented) }
+            // What is not compared must not be believed.
+            if name.hasPrefix("x-amz-checksum-") || name == "content-md5" || name == "x-amz-website-redirect-location" {
+                throw S3Error(.notImplemented)
+            }
             if name.hasPrefix(Self.prefix) {
                 let key = Array(name.utf8.dropFirst(Self.prefix.utf8.count))
                 bytes += key.count + text.utf8.count
@@ -100,6 +112,7 @@ struct Metadata: Sendable {
                 throw S3Error(.invalidArgument, details: [("ArgumentName", "acl"), ("ArgumentValue", word)])
             }
             record.acl = acl
+            isPrivate = acl == .private
         }
     }
 
@@ -155,7 +168,7 @@ struct Metadata: Sendable {
                 Self.prefix + String(decoding: attribute.name.dropFirst(Self.attributePrefix.count), as: UTF8.self)
             let value = attribute.value
             let isShort = value.count <= 8 << 10
-            if !isShort || !fields.add(name: name.lowercased(), String(decoding: value, as: UTF8.self)) { missing += 1 }
+            if !isShort || !fields.add(name: name.lowercased(), bytes: value) { missing += 1 }
         }
         if missing > 0 { fields.add("x-amz-missing-meta", "\(missing)") }
         lock.add(to: &fields)

@@ -1,6 +1,7 @@
 import Bytes
 import Crypto
 import HTTP
+import Namespace
 import XML
 
 /// What an object has beside its bytes and its clients' metadata. Kept in the file's extended attribute
@@ -182,6 +183,7 @@ package struct ObjectRecord: Equatable, Sendable {
     }
 
     private static let partsMax = 10_000
+    private static let bytesMax: UInt64 = 5 << 40
 
     private static func decodeSizes(_ bytes: [UInt8]) -> [UInt64]? {
         var sizes: [UInt64] = []
@@ -197,8 +199,12 @@ package struct ObjectRecord: Equatable, Sendable {
             (value, shift) = (0, 0)
         }
         guard shift == 0, numbers.count % 2 == 0 else { return nil }
+        var left = bytesMax
         for index in stride(from: 0, to: numbers.count, by: 2) {
-            guard numbers[index] <= UInt64(partsMax - sizes.count) else { return nil }
+            guard numbers[index] <= UInt64(partsMax - sizes.count), numbers[index + 1] <= bytesMax,
+                numbers[index] * numbers[index + 1] <= left
+            else { return nil }
+            left -= numbers[index] * numbers[index + 1]
             sizes += Array(repeating: numbers[index + 1], count: Int(numbers[index]))
         }
         return sizes
@@ -311,6 +317,13 @@ package enum CannedACL: String, Sendable {
     case authenticatedRead = "authenticated-read"
     case bucketOwnerRead = "bucket-owner-read"
     case bucketOwnerFullControl = "bucket-owner-full-control"
+
+    /// Of a file or directory that gets this list: `private` is the owner's alone. The owner of the bucket reads as the users
+    /// of the volume do.
+    func mode(_ file: Attributes) -> UInt16 {
+        let others: UInt16 = file.type == .directory ? 0o055 : 0o044
+        return self == .private ? file.mode & ~0o077 : file.mode | others
+    }
 
     init(_ request: S3Request) throws(S3Error) {
         for index in 0..<request.head.fields.count where request.head.fields.hasPrefix("x-amz-grant-", at: index) {

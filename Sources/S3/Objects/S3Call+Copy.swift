@@ -38,15 +38,25 @@ extension S3Call {
                 .invalidArgument, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
         }
         let name = Array(path[(slash + 1)...])
-        let (bucket, actor) = try await open(.getObject, String(decoding: path[..<slash], as: UTF8.self), key: name)
+        let (bucket, actor) = try await openSource(
+            String(decoding: path[..<slash], as: UTF8.self), name, ofVersion: wanted?.isEmpty == false)
         let key = try ObjectKey.ifPath(name)
         let volume = volume
-        let found = try await version(bucket, key, actor, wanted)
-        let (file, metadata) = (found.file, found.metadata)
-        try checkRead(metadata.record, actor)
-        if file.type == .file { _ = try await value { volume.mayRead(caller(actor), file.file) } }
-        try Conditions(request, prefix: "x-amz-copy-source-").check(file, isCopy: true)
-        return CopySource(bucket: bucket, file: file, metadata: metadata, version: found.id)
+        for _ in 0..<Self.triesMax {
+            let found = try await version(bucket, key, actor, wanted)
+            let (file, metadata) = (found.file, found.metadata)
+            try checkRead(metadata.record, actor)
+            if file.type == .file {
+                _ = try await value { volume.mayRead(caller(actor), file.file) }
+                // Who kept writes to himself may have had some.
+                guard try await admitReader(file.file, ByteRange(offset: 0, length: file.size)),
+                    try await isSame(file)
+                else { continue }
+            }
+            try Conditions(request, prefix: "x-amz-copy-source-").check(file, isCopy: true)
+            return CopySource(bucket: bucket, file: file, metadata: metadata, version: found.id)
+        }
+        throw S3Error(.operationAborted, "The source changed meanwhile.")
     }
 
     func copyObject() async throws(S3Error) {
@@ -65,6 +75,7 @@ extension S3Call {
         }
         let expected = try Conditions(request).expected(existing)
         try checkLock(metadata.lock, bucket, request.key, actor)
+        try checkMetadata(metadata.record, bucket, request.key)
         guard !key.isDirectory, source.file.type == .file else {
             throw S3Error(.notImplemented, "Directories are made by PUT; they are not copied.")
         }
@@ -134,7 +145,7 @@ extension S3Call {
                 metadata.record.partSums = []
             }
         }
-        let file = try await nameless(bucket, key, actor)
+        let file = try await nameless(bucket, key, metadata.mode)
         do throws(S3Error) {
             try await clone(source.file, ByteRange(offset: 0, length: source.file.size), to: file)
             var seal = source.file.seal

@@ -13,6 +13,9 @@ extension S3Call {
     }
 
     func deleteObject() async throws(S3Error) {
+        for field in ["x-amz-if-match-size", "x-amz-if-match-last-modified-time"] where request.value(field) != nil {
+            throw S3Error(.notImplemented, "Objects are removed by their ETag alone.")
+        }
         let (bucket, actor) = try await open(.deleteObject)
         let removal: Removal
         do throws(S3Error) {
@@ -42,7 +45,8 @@ extension S3Call {
             return try await remove(key, bucket, actor, version)
         }
         if key.isDirectory { return Removal(number: try await removeDirectory(key, bucket, actor, match)) }
-        if bucket.settings.versioning != .none { try await checkRemoval(bucket, key, actor) }
+        // Before anybody learns whether there is something.
+        try await checkRemoval(bucket, key, actor)
         let gone = try await deleteNewest(bucket, key, actor, match: match)
         return Removal(version: gone.mark, isMark: gone.mark != nil, number: gone.number)
     }
@@ -104,7 +108,7 @@ extension S3Call {
     static var deletesMax: Int { 1000 }
 
     func deleteObjects() async throws(S3Error) {
-        let bucket = try await findBucket(request.bucket)
+        let bucket = try await openBucket()
         guard grant != nil || !bucket.settings.policyText.isEmpty || bucket.settings.cannedACL == .publicReadWrite
         else {
             throw S3Error(.accessDenied)
@@ -120,6 +124,9 @@ extension S3Call {
         let isQuiet = root.text("Quiet") == "true"
         var keys: [(key: String, match: String?, version: String?)] = []
         for object in objects {
+            guard object["Size"] == nil, object["LastModifiedTime"] == nil else {
+                throw S3Error(.notImplemented, "Objects are removed by their ETag alone.")
+            }
             guard let key = object.text("Key"), !key.isEmpty else { throw S3Error(.malformedXML) }
             keys.append((key, object.text("ETag"), object.text("VersionId")))
         }
@@ -131,9 +138,8 @@ extension S3Call {
             var removal = Removal(number: 0)
             do throws(S3Error) {
                 let name = Array(key.utf8)
-                let action = version.map { !$0.isEmpty } == true ? S3Action.deleteObjectVersion : .deleteObject
-                removal = try await remove(
-                    name, bucket, try actor(action, bucket, name), match: match, version: version)
+                let actor = try actor(.deleteObject, bucket, name, ofVersion: version?.isEmpty == false)
+                removal = try await remove(name, bucket, actor, match: match, version: version)
                 number = max(number, removal.number)
             } catch {
                 guard error.code == .noSuchKey, match == nil else {
@@ -145,6 +151,8 @@ extension S3Call {
                     }
                     continue
                 }
+                // Whose removal that was may not be safe yet.
+                number = max(number, volume.newestChange(at: bucket.file))
             }
             guard !isQuiet else { continue }
             xml.element("Deleted") { xml in

@@ -41,13 +41,18 @@ extension S3Call {
         try Conditions(request).check(file)
         let size = file.type == .file ? file.size : 0
         let (range, status, more) = try part(file, metadata, size, fields)
+        if request.method != .head {
+            guard try await admitReader(file.file, range) else { return false }
+        }
         if request.method == .head || range.length == 0 {
+            // Nothing but the head is said, and it is said of what was found.
+            if request.method != .head, try await !isSame(file) { return false }
             begin(status, more, range)
             exchange.end()
             return true
         }
-        if range.length <= Self.wholeBytes { return try await getWhole(file.file, range, status, more) }
-        return try await stream(file.file, range, status, more)
+        if range.length <= Self.wholeBytes { return try await getWhole(file, range, status, more) }
+        return try await stream(file, range, status, more)
     }
 
     private func head(_ file: Attributes, _ metadata: Metadata) throws(S3Error) -> ResponseFields {
@@ -74,13 +79,18 @@ extension S3Call {
             guard request.value("range") == nil else {
                 throw S3Error(.invalidRequest, "Cannot specify both Range header and partNumber query parameter")
             }
-            let isMultipart = parts > 0 && record.partSizes.count == parts
+            let isMultipart =
+                parts > 0 && record.partSizes.count == parts && record.partSizes.reduce(0, +) == size
             guard number >= 1, number <= (isMultipart ? parts : 1) else {
                 throw S3Error(
                     .invalidPartNumber, "The requested partnumber is not satisfiable",
                     details: [("ActualPartCount", "\(max(parts, 1))"), ("PartNumberRequested", "\(number)")])
             }
-            guard isMultipart else { return (ByteRange(offset: 0, length: size), .partialContent, fields) }
+            guard isMultipart else {
+                let range = ByteRange(offset: 0, length: size)
+                if size > 0 { addContentRange(range, size, &fields) }
+                return (range, .partialContent, fields)
+            }
             let offset = record.partSizes[..<(number - 1)].reduce(0, +)
             let range = ByteRange(offset: offset, length: record.partSizes[number - 1])
             fields.add("x-amz-mp-parts-count", "\(parts)")
@@ -115,13 +125,39 @@ extension S3Call {
         exchange.begin(status, fields, length: .bytes(range.length))
     }
 
-    /// All of it is there before the answer begins. False: the file is gone.
+    /// Waits for who keeps writes to himself, and refuses what others have locked or deny: docs/sharing.md. Rights have been
+    /// asked for. False: the file is gone.
+    func admitReader(_ file: FileID, _ range: ByteRange) async throws(S3Error) -> Bool {
+        let volume = volume
+        do throws(FileError) {
+            _ = try await supplied {
+                volume.mayRead(ownCaller, file, at: range.offset, count: Int(clamping: range.length))
+            }
+            return true
+        } catch {
+            if error == .stale { return false }
+            throw S3Error(file: error)
+        }
+    }
+
+    /// Whether what was read is what the answer's head speaks of.
+    func isSame(_ file: Attributes) async throws(S3Error) -> Bool {
+        let volume = volume
+        guard let now = try await found({ volume.attributes(ownCaller, file.file) }) else { return false }
+        // Its rights or times may be others: the content is what the seal says.
+        if let seal = file.seal { return now.seal == seal && now.size == file.size }
+        return now.change == file.change
+    }
+
+    /// All of it is there before the answer begins. False: it is another content by now.
     private func getWhole(
-        _ file: FileID, _ range: ByteRange, _ status: Status, _ fields: ResponseFields
+        _ file: Attributes, _ range: ByteRange, _ status: Status, _ fields: ResponseFields
     ) async throws(S3Error) -> Bool {
         let block = Block(capacity: Int(range.length))
         defer { extendLifetime(block) }
-        guard let count = try await read(file, range.offset, into: block), count == block.capacity else { return false }
+        guard let count = try await read(file.file, range.offset, into: block), count == block.capacity,
+            try await isSame(file)
+        else { return false }
         begin(status, fields, range)
         exchange.write(block, count: count)
         exchange.end()
@@ -150,31 +186,41 @@ extension S3Call {
         }
     }
 
-    /// While it is open the file stays, also when another one gets its name. False: it is gone already.
+    /// While it is open the file stays, also when another one gets its name. False: it is another content already.
     private func stream(
-        _ file: FileID, _ range: ByteRange, _ status: Status, _ fields: ResponseFields
+        _ file: Attributes, _ range: ByteRange, _ status: Status, _ fields: ResponseFields
     ) async throws(S3Error) -> Bool {
         let volume = volume
-        do throws(FileError) { _ = try await supplied { volume.open(ownCaller, file) } } catch {
+        do throws(FileError) { _ = try await supplied { volume.open(ownCaller, file.file) } } catch {
             if error == .stale { return false }
             throw S3Error(file: error)
         }
-        begin(status, fields, range)
         var offset = range.offset
         let end = range.offset + range.length
         while offset < end, !isAbandoned {
             let block = Block(capacity: Int(min(end - offset, Self.blockBytes)))
-            let count: Int?
-            do throws(S3Error) { count = try await read(file, offset, into: block) } catch { count = nil }
-            // Shorter than it was, or unreadable: the client sees the answer break off.
+            var count: Int?
+            do throws(S3Error) {
+                count = try await read(file.file, offset, into: block)
+                // A file client may write in place: the answer is one version, or it has no end.
+                if try await !isSame(file) { count = nil }
+            } catch {
+                if !exchange.hasBegun {
+                    await close(file.file)
+                    throw error
+                }
+            }
+            // Shorter than it was, changed or unreadable: the client sees the answer break off.
             guard let count, count == block.capacity else { break }
+            if offset == range.offset { begin(status, fields, range) }
             exchange.write(block, count: count)
             offset += UInt64(count)
             await outputRoom()
         }
-        exchange.end()
-        await close(file)
-        return true
+        let hasBegun = exchange.hasBegun
+        if hasBegun { exchange.end() }
+        await close(file.file)
+        return hasBegun
     }
 
     /// Reads a range of a file in pieces, for who needs its bytes here.

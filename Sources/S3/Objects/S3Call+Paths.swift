@@ -23,13 +23,16 @@ extension FileWork {
         }
     }
 
-    /// The directory that a key lies in, with those on the way made that are missing.
+    /// The directory that a key lies in, with those on the way made that are missing. `isKept`: they keep their names from
+    /// here on, and `.stale` says that one of them had another by then.
     func makeParents(
-        _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential
+        _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential, isKept: Bool = false
     ) async throws(FileError) -> FileID {
         let volume = volume
         var home = bucket.file
+        if isKept { try await keep(home) }
         for name in key.parents {
+            let above = home
             do throws(FileError) {
                 let found = try await supplied {
                     name.withUnsafeBytes { volume.lookup(caller(actor), in: home, $0) }
@@ -40,8 +43,27 @@ extension FileWork {
                 guard error == .noEntry else { throw error }
                 home = try await makeDirectory(name, in: home, actor)
             }
+            guard isKept else { continue }
+            try await keep(home)
+            let there: Attributes?
+            do throws(FileError) {
+                there = try await supplied { name.withUnsafeBytes { volume.lookup(ownCaller, in: above, $0) } }.value
+            } catch {
+                guard error == .noEntry else { throw error }
+                there = nil
+            }
+            guard there?.file == home else { throw .stale }
         }
         return home
+    }
+
+    /// A directory on the way to something locked keeps its name.
+    private func keep(_ directory: FileID) async throws(FileError) {
+        let volume = volume
+        let found = try await supplied { volume.attributes(ownCaller, directory) }.value
+        guard !found.isLocked else { return }
+        let mark = FileLock().encoded
+        _ = try await supplied { volume.setExtendedAttribute(ownCaller, directory, FileLock.name, mark) }
     }
 
     private func makeDirectory(

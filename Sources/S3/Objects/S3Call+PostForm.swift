@@ -22,6 +22,7 @@ extension S3Call {
             throw S3Error(.invalidArgument, "Bucket POST must contain a field named 'key'.")
         }
         form["bucket"] = request.bucket
+        self.form = form
         let policy = try signIn(form)
         let name = Array(pattern.replacing("${filename}", with: fileName).utf8)
         let (bucket, actor) = try await open(.putObject, key: name)
@@ -29,6 +30,7 @@ extension S3Call {
         guard !key.isDirectory else { throw S3Error(.invalidArgument, "The key of a form's file is no directory's.") }
         var metadata = try Metadata(form: form, fileType: fileType, limits: limits)
         try checkLock(metadata.lock, bucket, name, actor)
+        try checkMetadata(metadata.record, bucket, name)
         _ = try await checkPlace(bucket, key, actor)
         if let policy { try body.whenComplete { (length) throws(S3Error) in try policy.check(length: length) } }
         let placed = try await take(body, &metadata, bucket, key, actor, .anything)
@@ -39,6 +41,7 @@ extension S3Call {
     private func signIn(_ form: [String: String]) throws(S3Error) -> PostPolicy? {
         guard let text = form["policy"] else { return nil }
         let authenticator = service.authenticator(on: loop, now: now)
+        let token = form["x-amz-security-token"].flatMap { $0.isEmpty ? nil : $0 }
         let wanted: String
         let given: String
         let grant: AccessGrant
@@ -53,7 +56,7 @@ extension S3Call {
                 parts[parts.count - 3] == authenticator.region
             else { throw S3Error(.invalidArgument, "The form's credential is malformed.") }
             let accessKey = parts[..<(parts.count - 4)].joined(separator: "/")
-            grant = try authenticator.grant(accessKey)
+            grant = try authenticator.grant(accessKey, token: token)
             let key = authenticator.keys.key(
                 accessKey, grant.secret.revealed, day: String(parts[parts.count - 4]), region: authenticator.region)
             wanted = Hexadecimal.encode(HMAC.of(.sha256, key: key, text))
@@ -62,11 +65,10 @@ extension S3Call {
             guard let accessKey = form["awsaccesskeyid"], let signature = form["signature"] else {
                 throw S3Error(.accessDenied, "A form with a policy needs its signature.")
             }
-            grant = try authenticator.grant(accessKey)
+            grant = try authenticator.grant(accessKey, token: token)
             wanted = Base64.encode(HMAC.of(.sha1, key: Array(grant.secret.revealed.utf8), text))
             given = signature
         }
-        try authenticator.checkToken(grant, form["x-amz-security-token"])
         guard isEqualInConstantTime(Array(wanted.utf8), Array(given.utf8)) else {
             throw S3Error(.signatureDoesNotMatch, details: [("StringToSign", text), ("SignatureProvided", given)])
         }
@@ -82,7 +84,7 @@ extension S3Call {
         let tag = EntityTag.quoted(stored.file)
         fields.add("etag", tag)
         addVersion(stored.version, to: &fields)
-        let location = "http://\(request.head.host)/\(bucket.name)/\(path)"
+        let location = address + (request.isVirtualHost ? "/\(path)" : "/\(bucket.name)/\(path)")
         fields.add("location", location)
         if let address = form["success_action_redirect"] ?? form["redirect"], address.hasPrefix("http") {
             var redirect = ResponseFields()

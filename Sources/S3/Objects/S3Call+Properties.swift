@@ -94,8 +94,22 @@ extension S3Call {
     func putObjectACL() async throws(S3Error) {
         let (file, _, actor, fields) = try await described(.putObjectAcl)
         let acl = try await requestedACL(file.uid)
+        // Less first: no moment lets in more than both.
+        if acl == .private { try await set(acl, file, actor) }
         try await edit(file, actor) { $0.acl = acl }
+        if acl != .private { try await set(acl, file, actor) }
         respond(.ok, fields)
+    }
+
+    /// Gives a file or a directory the mode that the list speaks of: users of the volume are let in by that alone.
+    func set(_ acl: CannedACL, _ file: Attributes, _ actor: Credential) async throws(S3Error) {
+        let wanted = acl.mode(file)
+        guard file.mode != wanted else { return }
+        let volume = volume
+        var new = NewAttributes()
+        new.mode = wanted
+        let change = new
+        try await settle(try await done { volume.setAttributes(caller(actor), file.file, change) }.number)
     }
 
     func getObjectAttributes() async throws(S3Error) {

@@ -14,9 +14,12 @@ extension S3Call {
         var metadata = try Metadata(request, limits: limits)
         guard let body else { throw S3Error(.missingContentLength) }
         if let length = body.length, length > limits.putBytesMax { throw RequestBody.tooLarge(limits.putBytesMax) }
-        let existing = try await checkPlace(bucket, key, actor)
+        var existing = try await checkPlace(bucket, key, actor)
+        // One that is there only for what lies in it is no object.
+        if existing?.isImplied == true { existing = nil }
         let expected = try Conditions(request).expected(existing)
         try checkLock(metadata.lock, bucket, request.key, actor)
+        try checkMetadata(metadata.record, bucket, request.key)
         if key.isDirectory {
             // A directory keeps its lock for good: nobody could take it away.
             guard metadata.lock.retention == nil, !metadata.lock.isHeld else { throw S3Error(.invalidRequest) }
@@ -57,7 +60,7 @@ extension S3Call {
                     first, metadata, EntityTag.seal(body.md5Value), bucket, key, actor, expected)
             }
         }
-        let file = try await nameless(bucket, key, actor)
+        let file = try await nameless(bucket, key, metadata.mode)
         do throws(S3Error) {
             var offset: UInt64 = 0
             for block in [first, second] {
@@ -91,13 +94,11 @@ extension S3Call {
     ) async throws(S3Error) -> StoredObject {
         let volume = volume
         let name = key.name
-        var lock = FileLock()
         let placed = try await placing(bucket, key, actor, expected: expected, lock: metadata.lock) {
             (home, version, bucket) async throws(FileError) in
-            lock = version.lock
             let stored = metadata.stored(as: version)
             let bytes = content?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
-            let new = NewFile(type: .file, mode: 0o644)
+            let new = NewFile(type: .file, mode: metadata.mode)
             let (own, asking) = (ownCaller, caller(actor))
             return try await supplied {
                 going(by: bucket, own) {
@@ -115,22 +116,15 @@ extension S3Call {
             }
         }
         extendLifetime(content)
-        try await settle(try await lockedWay(lock, bucket, key, placed.number))
+        try await settle(placed.number)
         return placed.value
-    }
-
-    /// The number to wait for when the way to a locked object has been told to stay.
-    private func lockedWay(
-        _ lock: FileLock, _ bucket: Bucket, _ key: ObjectKey, _ number: UInt64
-    ) async throws(S3Error) -> UInt64 {
-        lock.isEmpty ? number : max(number, try await keepWay(bucket, key))
     }
 
     // MARK: Files without a name
 
     /// A file that goes away unless it is placed; open until `close`. It is made where it can get the key's name: what is
     /// mounted on the way has files of its own.
-    func nameless(_ bucket: Bucket, _ key: ObjectKey?, _ actor: Credential) async throws(S3Error) -> FileID {
+    func nameless(_ bucket: Bucket, _ key: ObjectKey?, _ mode: UInt16) async throws(S3Error) -> FileID {
         let volume = volume
         var home = bucket.file
         for name in key?.parents ?? [] {
@@ -139,10 +133,17 @@ extension S3Call {
         }
         let isMounted = home.subvolume != bucket.file.subvolume
         let (near, maker) = isMounted ? (home, ownCaller) : (bucket.file, caller(bucket.owner))
-        return try await value {
-            // Whether the caller may put it in its place is asked there.
-            volume.createNameless(maker, near: near, NewFile(type: .file, mode: 0o644))
-        }.file
+        do throws(FileError) {
+            return try await supplied {
+                // Whether the caller may put it in its place is asked there.
+                volume.createNameless(maker, near: near, NewFile(type: .file, mode: mode))
+            }.value.file
+        } catch {
+            switch error {
+            case .stale, .noEntry: throw bucket.isGone
+            default: throw S3Error(file: error)
+            }
+        }
     }
 
     func write(_ block: Block, to file: FileID, at offset: UInt64, _ actor: Credential) async throws(S3Error) {
@@ -175,13 +176,15 @@ extension S3Call {
         do throws(FileError) { _ = try await volume.flushed(file) } catch { throw S3Error(file: error) }
         let name = key.name
         var lock = FileLock()
+        var record = metadata.record
         let placed = try await placing(bucket, key, actor, expected: expected, lock: metadata.lock) {
             (home, version, bucket) async throws(FileError) in
-            if let stamp = version.stamp {
-                var record = metadata.record
-                record.version = stamp
+            // A try before this one may have given it another.
+            if version.stamp != record.version {
+                record.version = version.stamp
                 _ = try await supplied {
-                    volume.setExtendedAttribute(ownCaller, file, ObjectRecord.name, record.encoded)
+                    volume.setExtendedAttribute(
+                        ownCaller, file, ObjectRecord.name, record.isEmpty ? nil : record.encoded)
                 }
             }
             if version.lock != lock {
@@ -208,7 +211,7 @@ extension S3Call {
                 }
             }
         }
-        var number = try await lockedWay(lock, bucket, key, placed.number)
+        var number = placed.number
         if let upload { number = max(number, try await end(upload)) }
         try await settle(number)
         return placed.value

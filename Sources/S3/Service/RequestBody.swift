@@ -247,7 +247,7 @@ final class RequestBody {
         }
     }
 
-    func abandoned() { fail(S3Error(.requestTimeout, "The connection ended within the body.")) }
+    func abandoned() { fail(S3Error(.incompleteBody, "The connection ended within the body.")) }
 
     private func fail(_ error: S3Error) {
         guard failure == nil, !isEnded else { return }

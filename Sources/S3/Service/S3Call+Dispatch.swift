@@ -19,8 +19,18 @@ extension S3Call {
     private static let unservedBucketParts: [StaticString] = [
         "accelerate", "analytics", "encryption", "intelligent-tiering", "inventory", "logging",
         "metrics", "notification", "ownershipControls", "publicAccessBlock",
-        "replication", "requestPayment", "website", "metadataTable", "session",
+        "replication", "requestPayment", "website", "metadataTable", "session", "abac", "metadataConfiguration",
+        "metadataInventoryTable", "metadataJournalTable",
     ]
+    /// Those that are served, each by its own methods: by no other one is the bucket itself meant.
+    private static let bucketParts: [StaticString] = [
+        "location", "acl", "tagging", "uploads", "versions", "policy", "policyStatus", "cors", "versioning",
+        "object-lock", "lifecycle", "delete",
+    ]
+
+    private func refuse(_ parts: [StaticString]) throws(S3Error) {
+        for part in parts where query.has(part) { throw S3Error(.methodNotAllowed) }
+    }
 
     private func dispatchBucket() async throws(S3Error) {
         switch request.method {
@@ -37,6 +47,7 @@ extension S3Call {
             if query.has("object-lock") { return try await getBucketLock() }
             if query.has("lifecycle") { return try await getLifecycle() }
             for part in Self.unservedBucketParts where query.has(part) { return try await getUnserved(part) }
+            try refuse(Self.bucketParts)
             try await listObjects()
         case .head: try await headBucket()
         case .put:
@@ -48,6 +59,7 @@ extension S3Call {
             if query.has("object-lock") { return try await putBucketLock() }
             if query.has("lifecycle") { return try await putLifecycle() }
             for part in Self.unservedBucketParts where query.has(part) { throw S3Error(.notImplemented) }
+            try refuse(Self.bucketParts)
             try await createBucket()
         case .delete:
             if query.has("tagging") { return try await deleteBucketTagging() }
@@ -57,9 +69,12 @@ extension S3Call {
                 return try await deleteDocument(BucketSettings.lifecycle, .putLifecycleConfiguration)
             }
             for part in Self.unservedBucketParts where query.has(part) { return try await deleteUnserved(part) }
+            try refuse(Self.bucketParts)
             try await deleteBucket()
         case .post:
             if query.has("delete") { return try await deleteObjects() }
+            for part in Self.unservedBucketParts where query.has(part) { throw S3Error(.notImplemented) }
+            try refuse(Self.bucketParts)
             try await postForm()
         case .options: try await preflight()
         default: throw S3Error(.methodNotAllowed)
@@ -67,7 +82,11 @@ extension S3Call {
     }
 
     private static let unservedObjectParts: [StaticString] = [
-        "torrent", "restore", "select", "select-type", "renameObject",
+        "torrent", "restore", "select", "select-type", "renameObject", "encryption", "annotation", "append",
+    ]
+    /// As of buckets.
+    private static let objectParts: [StaticString] = [
+        "acl", "tagging", "attributes", "retention", "legal-hold", "uploads",
     ]
 
     private func dispatchObject() async throws(S3Error) {
@@ -80,6 +99,7 @@ extension S3Call {
             if query.has("attributes") { return try await getObjectAttributes() }
             if query.has("retention") { return try await getRetention() }
             if query.has("legal-hold") { return try await getLegalHold() }
+            try refuse(Self.objectParts)
             try await getObject()
         case .head: try await getObject()
         case .put:
@@ -88,6 +108,10 @@ extension S3Call {
             if query.has("tagging") { return try await putObjectTagging() }
             if query.has("retention") { return try await putRetention() }
             if query.has("legal-hold") { return try await putLegalHold() }
+            try refuse(Self.objectParts)
+            guard !query.has("versionId") else {
+                throw S3Error(.invalidArgument, "This operation does not accept a version-id.")
+            }
             if request.value("x-amz-copy-source") != nil { return try await copyObject() }
             try await putObject()
         case .post:
@@ -97,6 +121,7 @@ extension S3Call {
         case .delete:
             if query.has("uploadId") { return try await abortUpload() }
             if query.has("tagging") { return try await deleteObjectTagging() }
+            try refuse(Self.objectParts)
             try await deleteObject()
         case .options: try await preflight()
         default: throw S3Error(.methodNotAllowed)

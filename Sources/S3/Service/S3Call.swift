@@ -18,6 +18,8 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
     private(set) var body: RequestBody?
     private var outputWaiter: UnsafeContinuation<Void, Never>?
     private var servedVolume: Volume?
+    /// The fields of a form, by their names in lower case.
+    var form: [String: String]?
     /// For a browser, when the bucket lets its page at the answer.
     var crossOrigin: (rule: CORSRules.Rule, origin: String)?
 
@@ -133,6 +135,9 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
         fields.add("content-type", "application/xml")
         exchange.respond(status, fields, xml.bytes)
     }
+
+    /// Where the client has found the server.
+    var address: String { "\(exchange.isSecure ? "https" : "http")://\(request.head.host)" }
 
     // MARK: Files
 

@@ -43,6 +43,8 @@ public final class S3Service: RequestHandler {
     private let keys: [SigningKeys]
     /// Held while an object's record is read, changed and stored: it is one attribute of many things.
     let records = Guarded(())
+    /// Uploads that are becoming objects: of two requests at a time only one does it.
+    let completing = Guarded<Set<FileID>>([])
 
     /// The volume that requests without a signature are for.
     static let anonymousVolume = "default"

@@ -80,18 +80,13 @@ struct Authenticator {
         }
     }
 
-    func grant(_ accessKey: String) throws(S3Error) -> AccessGrant {
+    /// Whose key it is: one that is kept, or a temporary one, which is known by its token.
+    func grant(_ accessKey: String, token: String?) throws(S3Error) -> AccessGrant {
+        if let token { return try SessionKey.grant(accessKey, token, now: now, source) }
         guard let grant = source.grant(accessKey: accessKey) else {
             throw S3Error(.invalidAccessKeyId, details: [("AWSAccessKeyId", accessKey)])
         }
         return grant
-    }
-
-    func checkToken(_ grant: AccessGrant, _ token: String?) throws(S3Error) {
-        guard let expected = grant.sessionToken else { return }
-        guard let token, isEqualInConstantTime(Array(token.utf8), Array(expected.utf8)) else {
-            throw S3Error(.invalidToken, "The provided token is malformed or otherwise invalid.")
-        }
     }
 
     /// Requests of another time may be ones that somebody has overheard.

@@ -9,19 +9,13 @@ public struct AccessGrant: Sendable {
     public var volume: String
     public var secret: Secret
     public var isReadOnly: Bool
-    /// Of temporary keys: what the request has to bring as `x-amz-security-token`.
-    public var sessionToken: String?
 
-    public init(
-        user: String, credential: Credential, volume: String, secret: Secret, isReadOnly: Bool = false,
-        sessionToken: String? = nil
-    ) {
+    public init(user: String, credential: Credential, volume: String, secret: Secret, isReadOnly: Bool = false) {
         self.user = user
         self.credential = credential
         self.volume = volume
         self.secret = secret
         self.isReadOnly = isReadOnly
-        self.sessionToken = sessionToken
     }
 }
 

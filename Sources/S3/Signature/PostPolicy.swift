@@ -81,7 +81,7 @@ package struct PostPolicy {
             }
         }
         for name in form.keys.sorted() where !Self.exempt.contains(name) && !name.hasPrefix("x-ignore-") {
-            guard named.contains(name) || name == "bucket" else {
+            guard named.contains(name) else {
                 throw S3Error(.accessDenied, "Invalid according to Policy: Extra input fields: \(name)")
             }
         }

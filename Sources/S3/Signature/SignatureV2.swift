@@ -15,11 +15,11 @@ struct SignatureV2 {
 
     /// Parameters that are part of what is signed.
     private static let signedParameters: Set<String> = [
-        "acl", "cors", "delete", "lifecycle", "location", "logging", "notification", "partNumber", "policy",
-        "requestPayment", "response-cache-control", "response-content-disposition", "response-content-encoding",
-        "response-content-language", "response-content-type", "response-expires", "restore", "tagging", "torrent",
-        "uploadId", "uploads", "versionId", "versioning", "versions", "website", "object-lock", "retention",
-        "legal-hold", "encryption",
+        "accelerate", "acl", "analytics", "cors", "defaultObjectAcl", "delete", "inventory", "lifecycle", "location",
+        "logging", "metrics", "notification", "object-lock", "partNumber", "policy", "replication", "requestPayment",
+        "response-cache-control", "response-content-disposition", "response-content-encoding",
+        "response-content-language", "response-content-type", "response-expires", "restore", "select", "select-type",
+        "storageClass", "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning", "versions", "website",
     ]
 
     func header(_ authorization: String) throws(S3Error) -> Authentication {
@@ -58,8 +58,7 @@ struct SignatureV2 {
     private func verify(
         _ accessKey: String, _ signature: String, _ date: String, token: String?
     ) throws(S3Error) -> AccessGrant {
-        let grant = try authenticator.grant(accessKey)
-        try authenticator.checkToken(grant, token)
+        let grant = try authenticator.grant(accessKey, token: token)
         let toSign = self.toSign(date)
         let wanted = Base64.encode(HMAC.of(.sha1, key: Array(grant.secret.revealed.utf8), toSign))
         guard isEqualInConstantTime(Array(wanted.utf8), Array(signature.utf8)) else {

@@ -56,8 +56,7 @@ struct SignatureV4 {
         }
         let names = Self.names(signed)
         try check(names)
-        let grant = try authenticator.grant(scope.accessKey)
-        try authenticator.checkToken(grant, request.value("x-amz-security-token"))
+        let grant = try authenticator.grant(scope.accessKey, token: request.value("x-amz-security-token"))
         let key = authenticator.keys.key(
             scope.accessKey, grant.secret.revealed, day: scope.day, region: scope.region)
         try verify(names, hash, scope, text, key, String(signature), isQuery: false)
@@ -96,8 +95,7 @@ struct SignatureV4 {
         guard authenticator.now <= time + Int64(seconds) else { throw authenticator.expired(time + Int64(seconds)) }
         let names = Self.names(Substring(signed))
         try check(names)
-        let grant = try authenticator.grant(scope.accessKey)
-        try authenticator.checkToken(grant, query["X-Amz-Security-Token"])
+        let grant = try authenticator.grant(scope.accessKey, token: query["X-Amz-Security-Token"])
         let key = authenticator.keys.key(scope.accessKey, grant.secret.revealed, day: scope.day, region: scope.region)
         let hash = request.value("x-amz-content-sha256") ?? query["X-Amz-Content-Sha256"] ?? "UNSIGNED-PAYLOAD"
         try verify(names, hash, scope, text, key, signature, isQuery: true)

@@ -163,7 +163,7 @@ extension FileWork {
         let found = try await found {
             volume.extendedAttributes(ownCaller, bucket.file, prefixes: BucketSettings.prefixBytes)
         }
-        guard let found else { throw S3Error(.noSuchBucket, details: [("BucketName", bucket.name)]) }
+        guard let found else { throw bucket.isGone }
         var bucket = bucket
         bucket.settings = BucketSettings(found)
         return bucket
@@ -243,7 +243,8 @@ extension FileWork {
             version.lock = try bucket.lock(lock, now)
             var placed: (value: PlacedFile, number: UInt64)
             do throws(FileError) {
-                placed = try await place(try await makeParents(bucket, key, actor), version, bucket)
+                let home = try await makeParents(bucket, key, actor, isKept: !version.lock.isEmpty)
+                placed = try await place(home, version, bucket)
             } catch {
                 switch error {
                 case .exists where expected == .nothing: throw Conditions.failed("If-None-Match")
@@ -420,7 +421,11 @@ extension FileWork {
             if version.isMark, current == nil, let newest = try await newestShelved(bucket, key.bytes),
                 newest.id == id, let before = try await shelvedBehind(home, newest), !before.isMark
             {
-                try await bringBack(before, bucket, key, actor, expected: .nothing)
+                do throws(S3Error) { try await bringBack(before, bucket, key, actor, expected: .nothing) } catch {
+                    // The way to it has changed.
+                    guard error.code == .conditionalRequestConflict else { throw error }
+                    continue
+                }
             }
             // It may be the key's file again by now.
             guard let number = try await removeShelved(home, version) else { continue }
@@ -468,7 +473,7 @@ extension FileWork {
         }
         let name = key.name
         do throws(FileError) {
-            let home = try await makeParents(bucket, key, actor)
+            let home = try await makeParents(bucket, key, actor, isKept: version.file.isLocked)
             return try await supplied {
                 name.withUnsafeBytes { volume.unshelve(caller(actor), place, to: home, $0, expected: expected) }
             }.number

@@ -52,8 +52,11 @@ struct BucketLock: Equatable, Sendable {
     /// Nil: there is none.
     init?(_ bytes: [UInt8]) {
         guard bytes.count == 5 else { return nil }
-        guard let mode = FileLock.Mode(rawValue: bytes[1]) else { return }
-        standard = Standard(mode: mode, count: Int(bytes[3]) | Int(bytes[4]) << 8, isYears: bytes[2] == 1)
+        let (count, isYears) = (Int(bytes[3]) | Int(bytes[4]) << 8, bytes[2] == 1)
+        guard let mode = FileLock.Mode(rawValue: bytes[1]), count <= (isYears ? Self.yearsMax : Self.daysMax) else {
+            return
+        }
+        standard = Standard(mode: mode, count: count, isYears: isYears)
     }
 
     func write(into xml: inout XMLWriter) {
@@ -212,14 +215,14 @@ extension S3Call {
 
     private func locked(
         _ action: S3Action
-    ) async throws(S3Error) -> (bucket: Bucket, file: Attributes, lock: FileLock, actor: Credential) {
+    ) async throws(S3Error) -> (bucket: Bucket, found: FoundVersion, lock: FileLock, actor: Credential) {
         let (bucket, actor) = try await open(action)
         guard bucket.settings.lock != nil else {
             throw S3Error(.invalidRequest, "Bucket is missing Object Lock Configuration")
         }
         let found = try await version(bucket, try ObjectKey.ifPath(request.key), actor)
         guard found.file.type == .file else { throw S3Error(.invalidRequest, "Directories have no locks.") }
-        return (bucket, found.file, try await lock(found.file), actor)
+        return (bucket, found, try await lock(found.file), actor)
     }
 
     /// Changes a version's lock as it is found, and looks again when it is another one by then.
@@ -227,7 +230,8 @@ extension S3Call {
         _ action: S3Action, _ change: (inout FileLock, Bucket) throws(S3Error) -> Void
     ) async throws(S3Error) {
         for _ in 0..<Self.triesMax {
-            var (bucket, file, lock, actor) = try await locked(action)
+            var (bucket, found, lock, actor) = try await locked(action)
+            let file = found.file
             try requireWriter(file, actor, bucket)
             let known = lock
             try change(&lock, bucket)
@@ -236,7 +240,13 @@ extension S3Call {
                 try await settleAll(bucket)
                 return respond()
             }
-            var number = lock.isEmpty ? 0 : try await keepWay(bucket, try ObjectKey.ifPath(request.key))
+            let key = try ObjectKey.ifPath(request.key)
+            var number: UInt64 = 0
+            if !lock.isEmpty {
+                number = try await keepWay(bucket, key)
+                // A directory on the way may have got another name before it was told to keep it.
+                if found.isNewest, try await locate(bucket.file, key.names, ownCaller)?.file != file.file { continue }
+            }
             guard let set = try await setLock(lock, file) else { continue }
             number = max(number, set)
             try await settle(number)

@@ -9,6 +9,8 @@ struct FoundVersion: Sendable {
     var metadata: Metadata
     /// Nil: the bucket was never told of versions.
     var id: VersionID?
+    /// It has its key's name, and does not lie on the shelf.
+    var isNewest = true
 }
 
 /// Versions as requests name them.
@@ -78,7 +80,9 @@ extension S3Call {
                 let here = found(file, metadata, bucket)
                 if here.id ?? .null == id { return here }
             }
-            guard let shelved = try await shelved(bucket, key.bytes, id) else {
+            let shelved = try await shelved(bucket, key.bytes, id)
+            if shelved?.isMark != false, isStranger(bucket, actor) { throw S3Error(.accessDenied) }
+            guard let shelved else {
                 throw S3Error(.noSuchVersion, details: [("VersionId", wanted)])
             }
             // Who may not go there by name does not get there by number.
@@ -93,7 +97,7 @@ extension S3Call {
                 throw error
             }
             guard let metadata = try await metadata(of: shelved.file) else { continue }
-            return FoundVersion(file: shelved.file, metadata: metadata, id: id)
+            return FoundVersion(file: shelved.file, metadata: metadata, id: id, isNewest: false)
         }
         throw S3Error(.operationAborted)
     }
@@ -114,14 +118,16 @@ extension S3Call {
     private func missing(
         _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential
     ) async throws(S3Error) -> S3Error {
-        if grant == nil, actor == .nobody, ![.publicRead, .publicReadWrite].contains(bucket.settings.cannedACL) {
-            return S3Error(.accessDenied)
-        }
+        if isStranger(bucket, actor) { return S3Error(.accessDenied) }
         var error = S3Error(.noSuchKey)
         if let newest = try await newestShelved(bucket, key.bytes), newest.isMark {
             error.fields = [("x-amz-delete-marker", "true"), ("x-amz-version-id", newest.id.text)]
         }
         return error
+    }
+
+    private func isStranger(_ bucket: Bucket, _ actor: Credential) -> Bool {
+        grant == nil && actor == .nobody && ![.publicRead, .publicReadWrite].contains(bucket.settings.cannedACL)
     }
 
     func addVersion(_ id: VersionID?, to fields: inout ResponseFields) {

@@ -82,7 +82,8 @@ extension ControlCommand {
         ControlCommand(words: ["user", "grant"], positional: ["NAME", "VOLUME"], help: Help.userGrant),
         ControlCommand(words: ["user", "revoke"], positional: ["NAME", "VOLUME"], help: Help.userRevoke),
         ControlCommand(
-            words: ["user", "key", "add"], positional: ["NAME", "[VOLUME]"], help: Help.userKeyAdd),
+            words: ["user", "key", "add"], positional: ["NAME", "[VOLUME]"], options: [Option("for", .span)],
+            help: Help.userKeyAdd),
         ControlCommand(
             words: ["user", "key", "list"], positional: ["[NAME]"],
             columns: [("access_key", "ACCESS KEY"), ("user", "USER"), ("volume", "VOLUME")], help: Help.userKeyList),

@@ -131,9 +131,12 @@ extension Help {
     static let userKeyAdd = """
         proxyfs user key add: make a further access key for S3 and Swift, good for one volume (default).
 
-        Usage: proxyfs user key add NAME [VOLUME]
+        Usage: proxyfs user key add NAME [VOLUME] [--for TIME]
 
-        The secret is shown this once.
+        The secret is shown this once. With --for it is a key of S3 that ends after that time (1m to 7d), or when the
+        user's secret changes: requests bring its session token along. Such keys are not listed.
+
+          --for TIME         how long it is good
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
           --data DIR         the data directory (./data)
@@ -145,6 +148,7 @@ extension Help {
         Examples:
           proxyfs user key add alice
           proxyfs user key add alice archive --json
+          proxyfs user key add alice --for 1h --json
 
         """
 

@@ -54,7 +54,8 @@ extension Control {
     private func describe(
         _ name: String, _ file: Attributes, _ volume: Volume, _ paths: FilePath
     ) async throws(FileError) -> JSON {
-        let totals = try await paths.run { volume.fileSystem.totals($0, below: file.file) }
+        // With what is written and not flushed, as a listing has it.
+        let totals = try await paths.run { volume.fileSystem.usage($0, below: file.file) }
         var older = DirectoryTotals(files: 0, directories: 0, bytes: 0)
         let shelf = [Array(Volume.ownName.utf8), Volume.shelvesName, Volume.shelfName(of: file.file)]
             .map { String(decoding: $0, as: UTF8.self) }.joined(separator: "/")
@@ -105,6 +106,7 @@ extension Control {
                         .exclusive)
                 }
             }
+            try await paths.settle()
             return Self.message("bucket \(name) made in volume \(volume.name), owner \(owner ?? "root")")
         }
     }

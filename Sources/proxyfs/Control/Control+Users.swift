@@ -1,6 +1,8 @@
 import JSON
 import Logging
 import Namespace
+import Runtime
+import S3
 
 extension Control {
     /// `VOLUME`, `VOLUME:ro` or `VOLUME:rw`. Who manages a server is its own user, root, or whoever has its token.
@@ -112,13 +114,37 @@ extension Control {
     func addKey(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         let name = try arguments.text("name")
         let volume = try arguments.optional("volume") ?? "default"
+        let span: UInt64? = try arguments.number("for")
         try arguments.finish()
+        if let span { return try addSession(name, volume, seconds: span / 1_000_000_000) }
         let key = try await registry("adding a key to user \(name)") { () async throws(RegistryError) in
             try await registry.addKey(name, volume)
         }
         return [
             "user": .string(name), "volume": .string(volume), "access_key": .string(key.id),
             "secret_key": .string(key.secret.revealed), "note": "the secret is shown this once",
+        ]
+    }
+
+    /// A key that ends by itself; nothing is kept of it.
+    private func addSession(_ name: String, _ volume: String, seconds: UInt64) throws(CommandFailure) -> JSON {
+        guard (60...SessionKey.secondsMax).contains(seconds) else {
+            throw .misuse("a key is good for 1m to 7d, or without an end")
+        }
+        let parent = volume == "default" ? name : "\(volume):\(name)"
+        let snapshot = registry.snapshot
+        guard let holder = snapshot.holder(accessKey: parent),
+            !snapshot.rights(of: holder.user, on: holder.volume).isEmpty
+        else { throw .failure("adding a key to user \(name): no such user has rights on volume \(volume)") }
+        var salt = [UInt8](repeating: 0, count: SessionKey.saltBytes)
+        salt.withUnsafeMutableBytes { world.random.fill($0) }
+        let until = world.clock.wall() / 1_000_000_000 + Int64(seconds)
+        let key = SessionKey(of: parent, holder.secret, until: until, salt: salt)
+        return [
+            "user": .string(name), "volume": .string(volume), "access_key": .string(key.accessKey),
+            "secret_key": .string(key.secret.revealed), "session_token": .string(key.token),
+            "until": .string(Timestamp.extended(seconds: until)),
+            "note": "the secret is shown this once; the key ends earlier when the user's secret changes",
         ]
     }
 

@@ -6,12 +6,13 @@ struct FilePath {
     private static let attemptsMax = 1000
     static let partsMax = 4096
 
-    private let fileSystem: any FileSystem
+    private let volume: Volume
+    private var fileSystem: any FileSystem { volume.fileSystem }
     private let clock: any WorldClock
     private let loop: EventLoop
 
     init(_ volume: Volume, clock: any WorldClock, loop: EventLoop) {
-        fileSystem = volume.fileSystem
+        self.volume = volume
         self.clock = clock
         self.loop = loop
     }
@@ -47,6 +48,12 @@ struct FilePath {
         } catch .exists {
             guard try await find(path).type == .directory else { throw .notDirectory }
         }
+        try await settle()
+    }
+
+    /// Returns when all that was done here is as safe as the volume's word says.
+    func settle() async throws(FileError) {
+        try await volume.settled(volume.newestChange, volume.durability, on: loop)
     }
 
     /// The access list of a file that has one.

@@ -43,8 +43,12 @@ final class HTTPFrontEnd: RequestHandler {
             on: address, network: world.network, loops: world.loops, tls: tls)
     }
 
-    static func options(_ configuration: Configuration) throws(CommandFailure) -> TLSServerOptions {
-        var options = try certificate(configuration)
+    /// `made`: a certificate of our own making, which stays as long as the server runs.
+    private static func options(
+        _ configuration: Configuration, _ made: inout TLSCertificate?
+    ) throws(CommandFailure) -> TLSServerOptions {
+        var options = try certificate(configuration, &made)
+        for more in configuration.certificates { options.certificates.append(try read(more.certificate, more.key)) }
         if let authorities = configuration.tlsClients.authorities {
             options.clientAuthorities = String(
                 decoding: try Settings.read(authorities, "the authorities of clients"), as: UTF8.self)
@@ -54,30 +58,43 @@ final class HTTPFrontEnd: RequestHandler {
     }
 
     /// The certificate that the configuration names, or one of our own making.
-    private static func certificate(_ configuration: Configuration) throws(CommandFailure) -> TLSServerOptions {
+    private static func certificate(
+        _ configuration: Configuration, _ made: inout TLSCertificate?
+    ) throws(CommandFailure) -> TLSServerOptions {
         switch configuration.tls {
         case .off: throw .failure("there is no certificate for https")
         case .selfSigned:
-            let names = ["localhost", configuration.address] + configuration.http.domains
+            if let made { return TLSServerOptions(certificates: [made]) }
+            // A bucket's name may stand before the domain's.
+            let domains = ["localhost"] + configuration.http.domains
+            let names = domains + domains.map { "*." + $0 } + [configuration.address]
             do throws(TLSFailure) {
-                return TLSServerOptions(certificates: [try .selfSigned(names: names)])
+                let certificate = try TLSCertificate.selfSigned(names: names)
+                made = certificate
+                return TLSServerOptions(certificates: [certificate])
             } catch { throw unusable(error) }
         case .files(let chain, let key):
-            return TLSServerOptions(certificates: [
-                TLSCertificate(
-                    chain: String(decoding: try Settings.read(chain, "the certificate"), as: UTF8.self),
-                    key: String(decoding: try Settings.read(key, "the certificate's key"), as: UTF8.self))
-            ])
+            return TLSServerOptions(certificates: [try read(chain, key)])
         }
     }
 
-    static func tls(_ configuration: Configuration) throws(CommandFailure) -> TLSServer {
-        let options = try options(configuration)
+    private static func read(_ chain: String, _ key: String) throws(CommandFailure) -> TLSCertificate {
+        TLSCertificate(
+            chain: String(decoding: try Settings.read(chain, "the certificate"), as: UTF8.self),
+            key: String(decoding: try Settings.read(key, "the certificate's key"), as: UTF8.self))
+    }
+
+    static func tls(
+        _ configuration: Configuration, _ made: inout TLSCertificate?
+    ) throws(CommandFailure) -> TLSServer {
+        let options = try options(configuration, &made)
         do throws(TLSFailure) { return try TLSServer(options) } catch { throw unusable(error) }
     }
 
-    static func reload(_ server: TLSServer, _ configuration: Configuration) throws(CommandFailure) {
-        let options = try options(configuration)
+    static func reload(
+        _ server: TLSServer, _ configuration: Configuration, _ made: inout TLSCertificate?
+    ) throws(CommandFailure) {
+        let options = try options(configuration, &made)
         do throws(TLSFailure) { try server.reload(options) } catch { throw unusable(error) }
     }
 

@@ -50,6 +50,7 @@ final class Server {
     private var registration = NFSFrontEnd.Registration()
     private var smb: SMBFrontEnd?
     private var tls: TLSServer?
+    private var madeCertificate: TLSCertificate?
     /// Of one listener: all of them together leave the volumes the files that they need.
     private let connectionsMax: Int
     private var listeners: [(name: String, listener: Listener)] = []
@@ -190,7 +191,7 @@ final class Server {
             host.volumes, registry: control.registry, configuration, world: world, logger: logger)
         for (name, port) in [("http", ports.http), ("https", ports.https)] where port != 0 {
             let address = try Self.address(configuration, port)
-            if name == "https" { tls = try HTTPFrontEnd.tls(configuration) }
+            if name == "https" { tls = try HTTPFrontEnd.tls(configuration, &madeCertificate) }
             do throws(Errno) {
                 listeners.append(
                     (
@@ -370,13 +371,18 @@ final class Server {
             return
         }
         let new = Self.values(fresh)
+        // Before it is said what holds.
+        let isCertified = reloadCertificate(fresh.configuration)
         var changes = 0
         for key in Set(running.keys).union(new.keys).sorted() where running[key] != new[key] {
             changes += 1
             let fields: [LogField] = [
                 .init("key", key), .init("from", running[key] ?? "none"), .init("to", new[key] ?? "none"),
             ]
-            if Self.changeable.contains(key) {
+            if key.hasPrefix("tls."), tls != nil, !isCertified {
+                // It is looked at again by the next reload.
+                logger.warning("configuration change does not hold yet", fields)
+            } else if Self.changeable.contains(key) || key.hasPrefix("tls.certificate.") {
                 logger.info("configuration changed", fields)
                 running[key] = new[key]
             } else {
@@ -384,7 +390,6 @@ final class Server {
             }
         }
         logger.level = fresh.configuration.log.level
-        reloadCertificate(fresh.configuration)
         smb?.require(fresh.configuration.smb)
         // Not waited for: a volume that is frozen holds it up, and this thread hears the signal to stop.
         let (control, logger, found) = (control, logger, changes)
@@ -394,15 +399,18 @@ final class Server {
         }
     }
 
-    /// The files may be others under the same names. Connections that live keep the certificate that they began with.
-    private func reloadCertificate(_ configuration: Configuration) {
-        guard let tls, configuration.tls != .off else { return }
-        // One of our own making stays, unless there is something else to read.
-        if case .selfSigned = configuration.tls, configuration.tlsClients.authorities == nil { return }
+    /// The files may be others under the same names. Connections that live keep the certificate that they began with. False:
+    /// what is configured does not hold.
+    private func reloadCertificate(_ configuration: Configuration) -> Bool {
+        guard let tls else { return true }
         do throws(CommandFailure) {
-            try HTTPFrontEnd.reload(tls, configuration)
+            try HTTPFrontEnd.reload(tls, configuration, &madeCertificate)
             logger.info("certificate read again")
-        } catch { logger.error("certificate not changed", [.init("why", error.message)]) }
+            return true
+        } catch {
+            logger.error("certificate not changed", [.init("why", error.message)])
+            return false
+        }
     }
 
     private static func values(_ settings: Settings) -> [String: String] {

@@ -4,6 +4,8 @@ import datetime
 import hashlib
 import json
 import os
+import socket
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -407,6 +409,74 @@ def who_may_what():
     equal(anonymous.list_objects_v2(Bucket=b)["KeyCount"], 2)
     s3.put_bucket_acl(Bucket=b, ACL="private")
     refused("AccessDenied", 403, anonymous.list_objects_v2, Bucket=b)
+    # Who is signed in reads what the volume's users may, and nothing that is said to be private.
+    b = bucket("rights-of-users")
+    s3.put_object(Bucket=b, Key="usual", Body=b"3")
+    s3.put_object(Bucket=b, Key="private", Body=b"4", ACL="private")
+    equal(bob.get_object(Bucket=b, Key="usual")["Body"].read(), b"3")
+    refused("AccessDenied", 403, bob.get_object, Bucket=b, Key="private")
+    equal(s3.get_object(Bucket=b, Key="private")["Body"].read(), b"4")
+
+
+@case
+def versions_for_good():
+    b = bucket("versions-for-good")
+    s3.put_bucket_versioning(Bucket=b, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_acl(Bucket=b, ACL="public-read-write")
+    v = s3.put_object(Bucket=b, Key="k", Body=b"1")["VersionId"]
+    refused("AccessDenied", 403, anonymous.delete_object, Bucket=b, Key="k", VersionId=v)
+    answer = anonymous.delete_objects(Bucket=b, Delete={"Objects": [{"Key": "k", "VersionId": v}]})
+    equal([e["Code"] for e in answer["Errors"]], ["AccessDenied"])
+    equal(s3.get_object(Bucket=b, Key="k", VersionId=v)["Body"].read(), b"1")
+
+
+@case
+def keys_for_a_while():
+    b = bucket("keys-for-a-while")
+    made = subprocess.run(
+        [os.environ["SERVER"], "user", "key", "add", "alice", "--for", "1h", "--json", "--data", os.environ["SERVER_DATA"]],
+        check=True, capture_output=True, timeout=20)
+    key = json.loads(made.stdout)
+
+    def session(token):
+        return boto3.client(
+            "s3", endpoint_url=ENDPOINT, aws_access_key_id=key["access_key"], aws_secret_access_key=key["secret_key"],
+            aws_session_token=token, config=Config(retries={"max_attempts": 1}, signature_version="s3v4"))
+
+    mine = session(key["session_token"])
+    mine.put_object(Bucket=b, Key="k", Body=b"1")
+    equal(s3.get_object(Bucket=b, Key="k")["Body"].read(), b"1")
+    address = mine.generate_presigned_url("get_object", Params={"Bucket": b, "Key": "k"})
+    equal(urllib.request.urlopen(address, timeout=20).read(), b"1")
+    refused("InvalidAccessKeyId", 403, session(None).list_buckets)
+    refused("InvalidToken", 400, session(key["session_token"][:-4] + "AAA=").list_buckets)
+
+
+@case
+def buckets_as_hosts():
+    b = bucket("as-a-host")
+    look_up = socket.getaddrinfo
+
+    def found(host, *rest, **more):
+        # Not every machine knows that all below `localhost` is itself.
+        name = host.decode() if isinstance(host, bytes) else host
+        return look_up("127.0.0.1" if name.endswith(".localhost") else host, *rest, **more)
+
+    socket.getaddrinfo = found
+    try:
+        virtual = client(
+            endpoint=ENDPOINT.replace("127.0.0.1", "localhost"), s3={"addressing_style": "virtual"})
+        virtual.put_object(Bucket=b, Key="d/k", Body=b"1")
+        equal(virtual.get_object(Bucket=b, Key="d/k")["Body"].read(), b"1")
+        equal([o["Key"] for o in virtual.list_objects_v2(Bucket=b)["Contents"]], ["d/k"])
+        made = virtual.create_multipart_upload(Bucket=b, Key="m")["UploadId"]
+        tag = virtual.upload_part(Bucket=b, Key="m", UploadId=made, PartNumber=1, Body=b"2")["ETag"]
+        done = virtual.complete_multipart_upload(
+            Bucket=b, Key="m", UploadId=made, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": tag}]})
+        assert done["Location"].endswith("/m") and f"{b}.localhost" in done["Location"], done["Location"]
+    finally:
+        socket.getaddrinfo = look_up
+    equal(s3.get_object(Bucket=b, Key="d/k")["Body"].read(), b"1")
 
 
 @case

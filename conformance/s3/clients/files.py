@@ -1,13 +1,17 @@
 """The same files over S3 and NFS: what one side does the other one sees, at once and whole."""
 import hashlib
 import os
+import io
 import shutil
 import subprocess
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
-from support import ENDPOINT, NFS_PORT, case, equal, run
+import nfsfiles
+from support import ENDPOINT, NFS_PORT, absent, case, equal, run
 
 s3 = boto3.client("s3", endpoint_url=ENDPOINT, config=Config(retries={"max_attempts": 1}))
 
@@ -53,6 +57,47 @@ def files_are_objects():
     equal(put["ETag"], f'"{hashlib.md5(b"again").hexdigest()}"')
 
 
-if shutil.which("nfs-cat") and shutil.which("nfs-cp"):
+@case
+def large_objects_and_copies_are_files():
+    s3.create_bucket(Bucket="shared")
+    body = os.urandom(11 << 20)
+    s3.upload_fileobj(
+        io.BytesIO(body), "shared", "parts/whole",
+        Config=TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20))
+    assert s3.head_object(Bucket="shared", Key="parts/whole")["ETag"].endswith('-3"')
+    equal(nfs_cat("shared/parts/whole"), body)
+    s3.copy_object(Bucket="shared", Key="copies/whole", CopySource={"Bucket": "shared", "Key": "parts/whole"})
+    equal(nfs_cat("shared/copies/whole"), body)
+    files = nfsfiles.Files(NFS_PORT)
+    equal(files.truncate("shared/copies/whole", 1000), 0)
+    equal(s3.get_object(Bucket="shared", Key="copies/whole")["Body"].read(), body[:1000])
+    equal(nfs_cat("shared/parts/whole"), body)
+    # What has lost its content's tag is copied, and read in parts, as any other.
+    s3.copy_object(Bucket="shared", Key="copies/cut", CopySource={"Bucket": "shared", "Key": "copies/whole"})
+    equal(nfs_cat("shared/copies/cut"), body[:1000])
+
+
+@case
+def what_goes_is_gone():
+    s3.create_bucket(Bucket="shared")
+    files = nfsfiles.Files(NFS_PORT)
+    for key in ["gone/a/one", "gone/a/two", "gone/three"]:
+        s3.put_object(Bucket="shared", Key=key, Body=b"x", Metadata={"colour": "red"})
+    s3.delete_object(Bucket="shared", Key="gone/a/one")
+    assert subprocess.run(["nfs-cat", url("shared/gone/a/one")], capture_output=True, timeout=20).returncode != 0
+    equal(files.unlink("shared/gone/a/two"), 0)
+    try:
+        s3.head_object(Bucket="shared", Key="gone/a/two")
+    except ClientError as error:
+        equal(error.response["ResponseMetadata"]["HTTPStatusCode"], 404)
+    else:
+        raise AssertionError("what NFS has removed is still an object")
+    equal([o["Key"] for o in s3.list_objects_v2(Bucket="shared", Prefix="gone/")["Contents"]], ["gone/three"])
+    # The metadata go with the file, under whatever name.
+    equal(files.rename("shared/gone/three", "shared/gone/four"), 0)
+    equal(s3.head_object(Bucket="shared", Key="gone/four")["Metadata"], {"colour": "red"})
+
+
+if shutil.which("nfs-cat") and shutil.which("nfs-cp") and nfsfiles.is_here():
     run()
-print("files.py: libnfs's tools are not here: nothing was compared")
+absent("libnfs with its tools")

@@ -87,6 +87,43 @@ def an_s3_put_breaks_a_lease():
 
 
 @case
+def an_s3_read_breaks_a_lease_to_write():
+    with Client() as client:
+        client.put("bucket\\cached-by-s3", b"0123456789")
+        objects.copy_object(Bucket="bucket", Key="copied", CopySource="bucket/cached-by-s3")
+        for read in (
+            lambda: objects.get_object(Bucket="bucket", Key="cached-by-s3")["Body"].read(),
+            lambda: objects.copy_object(Bucket="bucket", Key="copied", CopySource="bucket/cached-by-s3"),
+        ):
+            file = leased(client, "bucket\\cached-by-s3")
+            found = []
+            broken(client, 7, 3, lambda: found.append(read()))
+            equal(len(found), 1)
+            file.close()
+        equal(objects.get_object(Bucket="bucket", Key="copied")["Body"].read(), b"0123456789")
+
+
+def refused(work):
+    try:
+        work()
+    except ClientError as failure:
+        equal(failure.response["ResponseMetadata"]["HTTPStatusCode"], 409)
+    else:
+        raise AssertionError("a request came through")
+
+
+@case
+def a_denied_read_holds_off_s3():
+    with Client() as client:
+        client.put("bucket\\kept", b"0123456789")
+        file = client.create("bucket\\kept", GENERIC_READ, share=0)
+        refused(lambda: objects.get_object(Bucket="bucket", Key="kept"))
+        refused(lambda: objects.copy_object(Bucket="bucket", Key="other", CopySource="bucket/kept"))
+        file.close()
+        equal(objects.get_object(Bucket="bucket", Key="kept")["Body"].read(), b"0123456789")
+
+
+@case
 def a_denied_write_holds_off_nfs_and_s3():
     with Client() as client:
         client.put("bucket\\denied", b"0123456789")
@@ -124,6 +161,10 @@ def a_lock_holds_off_others():
             equal(failure.response["ResponseMetadata"]["HTTPStatusCode"], 409)
         else:
             raise AssertionError("a PUT went over a lock")
+        # Bytes 2 to 4 are somebody's alone; the others are everybody's.
+        refused(lambda: objects.get_object(Bucket="bucket", Key="locked"))
+        refused(lambda: objects.get_object(Bucket="bucket", Key="locked", Range="bytes=0-2"))
+        equal(objects.get_object(Bucket="bucket", Key="locked", Range="bytes=5-9")["Body"].read(), b"56789")
         file.close()
         objects.put_object(Bucket="bucket", Key="locked", Body=b"S3")
 
