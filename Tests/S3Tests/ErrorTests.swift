@@ -96,7 +96,9 @@ import Testing
             Trial(.invalidPart, "POST", "/bkt/u?uploadId=\(upload)", [], complete([(1, "\"x\"")])),
             Trial(.invalidPartNumber, "GET", "/bkt/k?partNumber=2"),
             Trial(.invalidPartOrder, "POST", "/bkt/u?uploadId=\(upload)", [], complete(parts.reversed())),
-            Trial(.invalidPolicyDocument, "POST", "/bkt", [form.field], form.body).with { $0.hash = "UNSIGNED-PAYLOAD" },
+            Trial(.invalidPolicyDocument, "POST", "/bkt", [form.field], form.body).with {
+                $0.hash = "UNSIGNED-PAYLOAD"
+            },
             Trial(.invalidRange, "GET", "/bkt/k", [("range", "bytes=100-")]),
             Trial(.invalidRequest, "GET", "/bkt/k?partNumber=1", [("range", "bytes=0-1")]),
             Trial(.invalidRetentionPeriod, "PUT", "/locked?object-lock", [], lock + days + end),
