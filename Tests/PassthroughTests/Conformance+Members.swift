@@ -285,6 +285,7 @@ extension Conformance {
         let client = client
         let files = client.files
         await expect("it is nobody else's", false) { files.isForeign(client.root) }
+        await expect("files may be long", true) { files.fileBytesMax(at: client.root) >= 1 << 62 }
         let told = Guarded<[[UInt8]]>([])
         files.whenChanged { change in
             if case .changed(_, _, _, let name) = change { told.withLock { $0.append(name) } }

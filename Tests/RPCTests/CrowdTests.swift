@@ -8,6 +8,7 @@ import Testing
 /// Ten thousand connections of all bad sorts at once. Takes memory and time: among the heavy tests.
 @Suite(.serialized) struct CrowdTests {
     private static let count = 10_000
+    private static let countMin = 9_700
 
     /// Connections whose two ends this process may have.
     private func connectionsMax() -> Int {
@@ -37,8 +38,8 @@ import Testing
 
     @Test func othersAreServedBesideTenThousand() async throws {
         let count = connectionsMax()
-        // Who has to run them with fewer open files says so.
-        if getenv("PROXYFS_SMALL_CROWD") == nil { #expect(count == Self.count, "the limit of open files is too low") }
+        // Both ends are in this process, and a usual limit is 20,000 files. Who has to run them with fewer says so.
+        if getenv("PROXYFS_SMALL_CROWD") == nil { #expect(count >= Self.countMin, "the limit of open files is too low") }
         let rig = try Rig(loops: 2) { $0.recordPatience = 500_000_000 }
         let good = try rig.peer()
         #expect(good.call(message(TestProgram.Procedure.null))?.status == .success)
