@@ -37,10 +37,12 @@ import Testing
         @Sendable func ask(_ round: Int) {
             guard round < rounds else { return }
             loop.awaitSoon(nanoseconds: round % 3 == 0 ? 150_000 : 20_000)
-            pool.submit({}, then: {
-                told.withLock { $0 += 1 }
-                ask(round + 1)
-            }, on: loop)
+            pool.submit(
+                {},
+                then: {
+                    told.withLock { $0 += 1 }
+                    ask(round + 1)
+                }, on: loop)
         }
         loop.execute { ask(0) }
         #expect(await eventually { told.withLock { $0 } == rounds })

@@ -365,7 +365,8 @@ private struct Benchmark {
             missed += 1
         }
         Limits.tell(
-            "getattr, warm, \(what)", "memory", missed > 0 ? 0 : Double(rounds) / (own() - start), "/s of a core", .least(least),
+            "getattr, warm, \(what)", "memory", missed > 0 ? 0 : Double(rounds) / (own() - start), "/s of a core",
+            .least(least),
             missed > 0 ? "\(missed) missed" : "")
         var names: [UInt8] = []
         var ends: [Int] = [0]
@@ -384,7 +385,8 @@ private struct Benchmark {
             }
         }
         Limits.tell(
-            "lookup, warm, \(what)", "memory", missed > 0 ? 0 : Double(rounds) / (own() - start), "/s of a core", .least(least),
+            "lookup, warm, \(what)", "memory", missed > 0 ? 0 : Double(rounds) / (own() - start), "/s of a core",
+            .least(least),
             missed > 0 ? "\(missed) missed" : "")
     }
 }

@@ -61,7 +61,8 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
     // MARK: Requests
 
     public func now(_ request: StoreRequest) -> StoreReply? {
-        guard case .object(let name, .get(let range?)) = request.kind, UInt64(range.count) <= OpenObjects.bytesMax else {
+        guard case .object(let name, .get(let range?)) = request.kind, UInt64(range.count) <= OpenObjects.bytesMax
+        else {
             return nil
         }
         return open.read(layout.place(name).path, range)

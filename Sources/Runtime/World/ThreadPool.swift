@@ -119,7 +119,9 @@ public final class ThreadPool: BlockingPool {
 
         func linger(until isThere: () -> Bool) {
             guard !othersWait, !isThere() else { return }
-            guard isLingering.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else { return }
+            guard isLingering.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else {
+                return
+            }
             defer { isLingering.store(false, ordering: .releasing) }
             guard patience.pays() else { return }
             let end = shim_clock_monotonic() + Self.lingerNanoseconds
