@@ -9,6 +9,8 @@ end() {
 }
 trap end EXIT
 start() {
+    # Not what the server before said.
+    : > "$folder/log"
     "$program" serve --config "$folder/proxyfs.toml" --data "$folder/data" --admin-port 0 --smb-port "$port" \
         --user torture:secret --user other:secret2 "$@" > "$folder/log" 2>&1 < /dev/null &
     server=$!
