@@ -135,6 +135,12 @@ final class HostWatcher: Sendable {
     func observe(_ directory: FileID, isRecursive: Bool, isOn: Bool, _ host: Passthrough) {
         let wish = Wish(directory: directory, isRecursive: isRecursive, isOn: isOn, time: world.clock.wall())
         let begins = state.withLock { state in
+            // What has not begun needs no end: so there are no more wishes than watches, however fast they come and go.
+            let same = { (other: Wish) in other.directory == directory && other.isRecursive == isRecursive }
+            if !isOn, let last = state.wishes.lastIndex(where: same), state.wishes[last].isOn {
+                state.wishes.remove(at: last)
+                return false
+            }
             state.wishes.append(wish)
             defer { state.isObserving = true }
             return !state.isObserving

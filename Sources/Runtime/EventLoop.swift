@@ -27,10 +27,6 @@ open class EventLoop: TaskExecutor, @unchecked Sendable {
     /// On the loop only. Harmless when the timer has fired already.
     open func cancel(_ timer: LoopTimer) { abstract() }
 
-    /// What this loop waits for will most likely be told within `nanoseconds`: less than it takes to put a thread to sleep and
-    /// to wake it. A hint; on the loop only.
-    open func awaitSoon(nanoseconds: UInt64) {}
-
     /// Swift's concurrency hands over jobs here. Callable from any thread.
     open func enqueue(_ job: consuming ExecutorJob) { abstract() }
 

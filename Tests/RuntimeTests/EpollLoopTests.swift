@@ -24,38 +24,6 @@ import Testing
         #expect(fired.withLock { $0 } == [1, 2, 0])
     }
 
-    /// A loop that waits awake hears what threads tell it, sockets and timers, and goes to sleep when nothing comes.
-    @Test func aLoopWaitsAwake() async throws {
-        let rig = try Rig()
-        defer { rig.stop() }
-        let pool = try ThreadPool(threads: 1)
-        defer { pool.stop() }
-        let loop = rig.loop
-        let told = Guarded(0)
-        let rounds = 20_000
-        /// Each round is begun by the answer to the one before: one that is lost ends them all.
-        @Sendable func ask(_ round: Int) {
-            guard round < rounds else { return }
-            loop.awaitSoon(nanoseconds: round % 3 == 0 ? 150_000 : 20_000)
-            pool.submit(
-                {},
-                then: {
-                    told.withLock { $0 += 1 }
-                    ask(round + 1)
-                }, on: loop)
-        }
-        loop.execute { ask(0) }
-        #expect(await eventually { told.withLock { $0 } == rounds })
-        let fired = Guarded(0)
-        await loop.perform {
-            for _ in 0..<10 {
-                loop.awaitSoon(nanoseconds: 200_000)
-                _ = loop.schedule(after: millisecond) { fired.withLock { $0 += 1 } }
-            }
-        }
-        #expect(await eventually { fired.withLock { $0 } == 10 })
-    }
-
     @Test func nothingHandedOverByOtherThreadsIsLostAndEachThreadsOrderIsKept() async throws {
         let rig = try Rig()
         defer { rig.stop() }

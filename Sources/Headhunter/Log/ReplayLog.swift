@@ -118,8 +118,6 @@ public final class ReplayLog: Sendable {
     /// Space is reserved in steps, so that most syncs change no metadata of the file.
     private let reserveStep: UInt64
     private let shared: Guarded<Shared>
-    /// What a run with a sync takes, by the last ones, in nanoseconds.
-    private let runTime = Atomic<UInt64>(0)
     /// Somebody does: seen without the lock by the thread that lingers.
     private let hasWaiters = Atomic(false)
     private let writer: Writer
@@ -202,13 +200,11 @@ public final class ReplayLog: Sendable {
         for number: UInt64, _ level: LogLevel, on loop: EventLoop, _ done: @escaping @Sendable (Failure?) -> Void
     ) {
         enum Next { case wait, pump, now(Failure?) }
-        var isAlone = false
         let next = shared.withLock { shared -> Next in
             if (level == .durable ? shared.durable : shared.written) >= number { return .now(nil) }
             if let failure = shared.failure { return .now(failure) }
             shared.waiters.append(Waiter(number: number, level: level, loop: loop, done: done))
             hasWaiters.store(true, ordering: .releasing)
-            isAlone = level == .durable && shared.waiters.count == 1
             if shared.isPumping { return .wait }
             shared.isPumping = true
             return .pump
@@ -218,8 +214,6 @@ public final class ReplayLog: Sendable {
         case .now(let failure): if loop.isCurrent { done(failure) } else { loop.execute { done(failure) } }
         case .pump: if self.loop.isCurrent { pump() } else { self.loop.execute { self.pump() } }
         }
-        // Of many who wait for one sync each has something else to do.
-        if isAlone, loop.isCurrent { loop.awaitSoon(nanoseconds: runTime.load(ordering: .relaxed) * 3 / 2) }
     }
 
     /// The same for tasks.
@@ -320,12 +314,7 @@ public final class ReplayLog: Sendable {
         var run = first
         var count = 0
         while true {
-            let start = world.clock.monotonic()
             finish(run.batches, write(run.batches, sync: run.sync, durable: run.durable))
-            if run.sync {
-                let before = runTime.load(ordering: .relaxed)
-                runTime.store((before * 7 + (world.clock.monotonic() - start)) / 8, ordering: .relaxed)
-            }
             count += 1
             guard count < Self.runsMax, run.isAwaited else { return }
             var next: Run?

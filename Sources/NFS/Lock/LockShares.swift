@@ -63,6 +63,11 @@ extension LockService {
         case .done(let opened, _):
             let share = LockShares.Share(volume: place.volume, handle: opened.handle, caller: place.caller)
             if let old = shares.withLock({ $0.put(share, key) }) { close(old) }
+            // As with locks: its record may have been removed since it was looked for.
+            if let lack = monitor.recording(owner.client, place.volume) {
+                if let mine = shares.withLock({ $0.take(key) }) { close(mine) }
+                return .lacks(lack)
+            }
             return .done(LockReply(.granted), number: 0)
         case .refused(let error): return .refused(error)
         case .lacks(let lack): return .lacks(lack)

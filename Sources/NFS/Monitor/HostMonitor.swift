@@ -250,12 +250,18 @@ public final class HostMonitor: @unchecked Sendable {
         guard !concerns(number), volumes[volume.identity] != nil, await turns.enter(number) else { return }
         defer { turns.leave(number) }
         // Who locks from here on finds no record, and waits for its turn to write one; who has just locked is seen here.
-        withHosts { $0.unrecorded(number, in: volume.identity) }
+        let isLeaving = withHosts { hosts in
+            if concerns(number) { return false }
+            hosts.unrecorded(number, in: volume.identity)
+            return true
+        }
+        guard isLeaving else { return }
         guard !concerns(number) else { return withHosts { $0.recorded(number, in: volume.identity) } }
         do throws(FileError) {
             let settings = VolumeSettings(volume, clock: clock, loop: client.loop)
             try await settings.set(Self.name(of: number), nil)
-            if !concerns(number) { withHosts { $0.forget(number) } }
+            // One who locks meanwhile finds himself unrecorded, and comes again.
+            withHosts { hosts in if !concerns(number) { hosts.forget(number) } }
         } catch {
             logger.warning("record of a lock client stays", [.init("volume", volume.name), .init("why", "\(error)")])
         }

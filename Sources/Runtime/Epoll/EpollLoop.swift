@@ -1,5 +1,4 @@
 import CShim
-import Synchronization
 
 /// The machine's event loop: one thread that waits in epoll.
 ///
@@ -15,8 +14,6 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
     private let wake: Int32
     private let thread = Guarded<UInt64?>(nil)
     private let mailbox = Guarded(Mailbox())
-    /// Seen without the lock by the thread while it waits awake.
-    private let hasMail = Atomic(false)
 
     // Confined to the thread.
     @exclusivity(unchecked) private var clock: UInt64 = shim_clock_monotonic()
@@ -24,8 +21,6 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
     @exclusivity(unchecked) private var sources: [Source] = []
     @exclusivity(unchecked) private var jobs: [LoopJob] = []
     @exclusivity(unchecked) private var nextJob = 0
-    @exclusivity(unchecked) private var awakeUntil: UInt64 = 0
-    @exclusivity(unchecked) private var patience = Patience()
     private let events = UnsafeMutablePointer<shim_event>.allocate(capacity: Int(SHIM_EVENTS_MAX))
 
     private struct Source {
@@ -89,7 +84,6 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
             // Another loop, or a thread of the pool, may not know yet that this one has ended.
             guard !box.isStopped else { return false }
             box.jobs.append(job)
-            hasMail.store(true, ordering: .releasing)
             defer { box.isWaiting = false }
             return box.isWaiting
         }
@@ -100,14 +94,6 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
         precondition(isCurrent, "timers belong to their loop")
         let (deadline, overflow) = clock.addingReportingOverflow(nanoseconds)
         return timers.add(deadline: overflow ? .max : deadline, work)
-    }
-
-    /// Nobody waits awake for longer.
-    private static let awakeMax: UInt64 = 200_000
-
-    public override func awaitSoon(nanoseconds: UInt64) {
-        guard nanoseconds <= Self.awakeMax else { return }
-        awakeUntil = shim_clock_monotonic() + nanoseconds
     }
 
     public override func cancel(_ timer: LoopTimer) {
@@ -163,7 +149,6 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
     private func run() {
         shim_thread_set_mark(Unmanaged.passUnretained(self).toOpaque())
         while true {
-            if awakeUntil != 0 { waitAwake() }
             let count = shim_epoll_wait(epoll, events, waitTime())
             precondition(count >= 0, "epoll_wait fails only by a bug")
             clock = shim_clock_monotonic()
@@ -176,28 +161,6 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
         }
         timers = TimerQueue()
         shim_thread_set_mark(nil)
-    }
-
-    /// Descriptors are looked at after so many looks at the mailbox.
-    private static let looksMax = 16
-    /// Whoever was let go first ran for that long: the processor is wanted elsewhere.
-    private static let giveUp: UInt64 = 30_000
-
-    private func waitAwake() {
-        defer { awakeUntil = 0 }
-        guard nextJob == jobs.count, !io.hasWork, patience.pays() else { return }
-        var last = shim_clock_monotonic()
-        var looks = 0
-        while last < awakeUntil {
-            if hasMail.load(ordering: .acquiring) { return patience.ended(inVain: false) }
-            looks += 1
-            if looks % Self.looksMax == 0, shim_epoll_wait(epoll, events, 0) != 0 { return }
-            shim_thread_yield()
-            let now = shim_clock_monotonic()
-            guard now - last < Self.giveUp else { break }
-            last = now
-        }
-        patience.ended(inVain: true)
     }
 
     private func waitTime() -> Int32 {
@@ -236,7 +199,6 @@ public final class EpollLoop: EventLoop, @unchecked Sendable {
             nextJob = 0
             mailbox.withLock { box in
                 box.isWaiting = false
-                hasMail.store(false, ordering: .relaxed)
                 swap(&box.jobs, &jobs)
             }
         }

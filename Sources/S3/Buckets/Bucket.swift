@@ -177,7 +177,7 @@ extension S3Call {
         var values: [String: String] = [:]
         values["aws:referer"] = request.field("referer")
         values["aws:useragent"] = request.field("user-agent")
-        values["s3:x-amz-acl"] = form?["acl"] ?? request.value("x-amz-acl")
+        values["s3:x-amz-acl"] = form.map { $0["acl"] } ?? request.value("x-amz-acl")
         if action == .listBucket || action == .listBucketVersions {
             values["s3:prefix"] = query["prefix"] ?? ""
             values["s3:delimiter"] = query["delimiter"]

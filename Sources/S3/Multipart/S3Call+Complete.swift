@@ -66,7 +66,7 @@ extension S3Call {
         let record = Metadata(found).record
         guard record.uploadID == id.lowercased() else { return false }
         // It is there, and perhaps not safe yet.
-        try await settleAll(bucket)
+        try await settle(volume.newestChange(at: file.file))
         let version = CurrentVersion(file: file, record: record).id
         respondComplete(bucket, file, record, bucket.settings.versioning == .none ? nil : version)
         return true

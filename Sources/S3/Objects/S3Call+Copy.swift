@@ -75,7 +75,6 @@ extension S3Call {
         }
         let expected = try Conditions(request).expected(existing)
         try checkLock(metadata.lock, bucket, request.key, actor)
-        try checkMetadata(metadata.record, bucket, request.key)
         guard !key.isDirectory, source.file.type == .file else {
             throw S3Error(.notImplemented, "Directories are made by PUT; they are not copied.")
         }
@@ -84,6 +83,7 @@ extension S3Call {
             metadata.record.headers = source.metadata.record.headers
         }
         if !takesTags { metadata.record.tags = source.metadata.record.tags }
+        try checkMetadata(metadata.record, bucket, request.key)
         let placed = try await copy(source, &metadata, bucket, key, actor, expected)
         var xml = XMLWriter()
         xml.root("CopyObjectResult") { xml in

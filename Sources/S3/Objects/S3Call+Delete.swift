@@ -24,7 +24,7 @@ extension S3Call {
         } catch {
             // What can not be there is not there.
             guard error.code == .noSuchKey, request.value("if-match") == nil else { throw error }
-            removal = Removal(number: volume.newestChange(at: bucket.file))
+            removal = Removal(number: try await newestChange(bucket, try? ObjectKey.ifPath(request.key)))
         }
         try await settle(removal.number)
         var fields = ResponseFields()
@@ -68,9 +68,9 @@ extension S3Call {
         let gone = try await deleteVersion(bucket, key, actor, id, bypasses: bypasses)
         // Without versions each object is its null version, and nothing is said of it.
         let shown = bucket.settings.versioning == .none ? nil : id
-        return Removal(
-            version: shown, isMark: gone?.wasMark ?? false,
-            number: gone?.number ?? volume.newestChange(at: bucket.file))
+        let number: UInt64
+        if let gone { number = gone.number } else { number = try await newestChange(bucket, key) }
+        return Removal(version: shown, isMark: gone?.wasMark ?? false, number: number)
     }
 
     /// Who may put something there may remove what was there.
@@ -152,7 +152,7 @@ extension S3Call {
                     continue
                 }
                 // Whose removal that was may not be safe yet.
-                number = max(number, volume.newestChange(at: bucket.file))
+                number = max(number, try await newestChange(bucket, try? ObjectKey.ifPath(Array(key.utf8))))
             }
             guard !isQuiet else { continue }
             xml.element("Deleted") { xml in

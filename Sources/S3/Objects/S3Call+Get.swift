@@ -209,6 +209,7 @@ extension S3Call {
                     await close(file.file)
                     throw error
                 }
+                count = nil
             }
             // Shorter than it was, changed or unreadable: the client sees the answer break off.
             guard let count, count == block.capacity else { break }

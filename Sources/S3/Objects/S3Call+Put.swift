@@ -122,15 +122,26 @@ extension S3Call {
 
     // MARK: Files without a name
 
-    /// A file that goes away unless it is placed; open until `close`. It is made where it can get the key's name: what is
-    /// mounted on the way has files of its own.
-    func nameless(_ bucket: Bucket, _ key: ObjectKey?, _ mode: UInt16) async throws(S3Error) -> FileID {
-        let volume = volume
+    /// The deepest directory of the key's way that is there.
+    private func home(_ bucket: Bucket, _ key: ObjectKey?) async throws(S3Error) -> FileID {
         var home = bucket.file
         for name in key?.parents ?? [] {
             guard let next = try await locate(home, [name], ownCaller), next.type == .directory else { break }
             home = next.file
         }
+        return home
+    }
+
+    /// What an answer has to wait for that says of this key only what somebody else has changed.
+    func newestChange(_ bucket: Bucket, _ key: ObjectKey?) async throws(S3Error) -> UInt64 {
+        volume.newestChange(at: try await home(bucket, key))
+    }
+
+    /// A file that goes away unless it is placed; open until `close`. It is made where it can get the key's name: what is
+    /// mounted on the way has files of its own.
+    func nameless(_ bucket: Bucket, _ key: ObjectKey?, _ mode: UInt16) async throws(S3Error) -> FileID {
+        let volume = volume
+        let home = try await home(bucket, key)
         let isMounted = home.subvolume != bucket.file.subvolume
         let (near, maker) = isMounted ? (home, ownCaller) : (bucket.file, caller(bucket.owner))
         do throws(FileError) {
@@ -212,7 +223,11 @@ extension S3Call {
             }
         }
         var number = placed.number
-        if let upload { number = max(number, try await end(upload)) }
+        if let upload {
+            // Of two file systems the one that has the object comes first: who asks again after a crash finds one or the other.
+            if file.subvolume != bucket.file.subvolume { try await settle(number) }
+            number = max(number, try await end(upload))
+        }
         try await settle(number)
         return placed.value
     }

@@ -91,7 +91,7 @@ final class Exchange: @unchecked Sendable {
         didSet { if let oldValue, creating == nil { stream?.creating[oldValue] = nil } }
     }
     /// The end of the file that the element writes at, and where that was.
-    private(set) var appending: (place: AppendTurns.Place, start: UInt64)?
+    private(set) var appending: FileID?
     /// The element has waited once for the end of its client's old connection.
     var hasAwaitedAbsence = false
     /// Told when nobody wants the answer any more.
@@ -679,29 +679,23 @@ final class Exchange: @unchecked Sendable {
 
     // MARK: Appending
 
-    /// Where the file ends, from now on for this element alone; others that append to it wait.
-    func beginAppending(
-        to file: FileID, of volume: Volume, _ end: () throws(SMBHalt) -> UInt64
-    ) throws(SMBHalt) -> UInt64 {
-        if let appending { return appending.start }
-        let (turns, place) = (server.appends, AppendTurns.Place(volume: volume.identity, file: file))
-        guard turns.take(place) else {
-            throw .lacks(Lack { () async throws(FileError) in await turns.whenFree(place) })
+    /// Where the file ends; others that append to it by SMB wait. Asked for anew at each attempt: who writes elsewhere than at the end takes no
+    /// turn, and may have made the file longer while this one waited for something.
+    func beginAppending(to file: FileID, _ end: () throws(SMBHalt) -> UInt64) throws(SMBHalt) -> UInt64 {
+        if appending == nil {
+            let turns = server.appends
+            guard turns.take(file) else {
+                throw .lacks(Lack { () async throws(FileError) in await turns.whenFree(file) })
+            }
+            appending = file
         }
-        do throws(SMBHalt) {
-            let start = try end()
-            appending = (place, start)
-            return start
-        } catch {
-            turns.give(place)
-            throw error
-        }
+        return try end()
     }
 
     func endAppending() {
-        guard let place = appending?.place else { return }
+        guard let file = appending else { return }
         appending = nil
-        stream?.server.appends.give(place)
+        stream?.server.appends.give(file)
     }
 
     // MARK: Who and where

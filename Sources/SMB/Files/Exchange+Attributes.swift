@@ -128,8 +128,15 @@ extension Exchange {
             } catch {
                 // A file that is not what it was to be is not left.
                 if isNew, let held = open.held, let place = volume.name(of: held) {
-                    _ = try? await Self.done {
-                        place.name.withUnsafeBytes {
+                    _ = try? await Self.done { () -> Attempt<Removed> in
+                        // Unless somebody has written to it already.
+                        switch volume.attributes(caller, file) {
+                        case .done(let now, _):
+                            guard open.isDirectory || now.size == 0 else { return .refused(.sharingViolation) }
+                        case .refused(let error): return .refused(error)
+                        case .lacks(let lack): return .lacks(lack)
+                        }
+                        return place.name.withUnsafeBytes {
                             volume.remove(caller, in: place.directory, $0, isDirectory: open.isDirectory)
                         }
                     }

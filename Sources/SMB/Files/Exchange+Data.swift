@@ -119,7 +119,7 @@ extension Exchange {
         var isWritten = false
         while !isWritten {
             if isAppending {
-                offset = try beginAppending(to: open.file, of: volume) { () throws(SMBHalt) in
+                offset = try beginAppending(to: open.file) { () throws(SMBHalt) in
                     let size = try value(volume.attributes(caller, open.file), volume).size
                     // It has grown by what is written already.
                     return size - min(size, UInt64(progress))

@@ -114,8 +114,19 @@ private struct LinkChange: @unchecked Sendable {
                 place.name.withUnsafeBytes { volume.remove(caller, in: place.directory, $0, isDirectory: true) }
             }
         }
-        return try await Exchange.done {
-            passing.withUnsafeBytes { passing in
+        return try await Exchange.done { () -> Attempt<Renamed> in
+            // Once more in the same attempt: it may have waited for another client's lease, who wrote to the file meanwhile.
+            if !isDirectory {
+                switch place.name.withUnsafeBytes({ volume.lookup(caller, in: place.directory, $0) }) {
+                case .done(let now, _):
+                    guard now.file == file.file, now.type != .file || now.size == 0 else {
+                        return .refused(.sharingViolation)
+                    }
+                case .refused(let error): return .refused(error)
+                case .lacks(let lack): return .lacks(lack)
+                }
+            }
+            return passing.withUnsafeBytes { passing in
                 place.name.withUnsafeBytes {
                     volume.rename(
                         caller, from: place.directory, passing, to: place.directory, $0,

@@ -138,7 +138,12 @@ extension Exchange {
                     await exchange.loop.sleep(nanoseconds: wait)
                     server.throttle.withLock { $0.waited(address) }
                 }
-                guard await server.tickets.begin() else { throw .status(.requestNotAccepted) }
+                guard await server.tickets.begin() else {
+                    if let stream = exchange.stream, let session = exchange.session {
+                        exchange.giveUp(session, stream)
+                    }
+                    throw .status(.requestNotAccepted)
+                }
                 defer { server.tickets.end() }
                 let outcome = await server.world.blocking.run(on: exchange.loop) { () throws(Never) in
                     TicketOutcome(handshake, ticket)
@@ -216,8 +221,15 @@ extension Exchange {
     private func turn(of address: UInt64, _ session: Session, _ stream: SMBStream) throws(SMBHalt) -> UInt64 {
         let now = server.world.clock.monotonic()
         if let wait = server.throttle.withLock({ $0.wait(address, now: now) }) { return wait }
-        drop(session, stream)
+        giveUp(session, stream)
         throw .status(.requestNotAccepted)
+    }
+
+    /// Of a log-on that nobody has looked at: a session that lives goes on as it was, and the next try begins anew.
+    private func giveUp(_ session: Session, _ stream: SMBStream) {
+        guard session.state != .inProgress else { return drop(session, stream) }
+        session.logOn = nil
+        session.handshake = nil
     }
 
     /// Of the name and the address that it is tried from; without a name, of the address.
