@@ -19,7 +19,7 @@ from support import *
 
 nfs = NFS()
 objects = s3()
-nfs.mkdir("/work")
+nfs.mkdir("/trial")
 objects.create_bucket(Bucket="bucket")
 nfs.chmod("/bucket", 0o777)
 # Of no bytes, of some, of more than one message holds.
@@ -69,7 +69,7 @@ def impacket_does_what_its_users_do():
         client = impacket_client(dialect)
         equal(client.getDialect(), dialect)
         assert "default" in [share["shi1_netname"][:-1] for share in client.listShares()]
-        folder = f"work\\impacket-{dialect:x}"
+        folder = f"trial\\impacket-{dialect:x}"
         client.createDirectory("default", folder)
         for index, body in enumerate(BODIES):
             client.putFile("default", f"{folder}\\file{index}", io.BytesIO(body).read)
@@ -80,7 +80,7 @@ def impacket_does_what_its_users_do():
         names = {entry.get_longname(): entry.get_filesize() for entry in client.listPath("default", f"{folder}\\*")}
         equal({name: size for name, size in names.items() if name not in (".", "..")},
               {"file0": 0, "renamed": len(BODIES[1]), "file2": len(BODIES[2])})
-        same_everywhere(f"work/impacket-{dialect:x}/file2", BODIES[2])
+        same_everywhere(f"trial/impacket-{dialect:x}/file2", BODIES[2])
         for name in ("file0", "renamed", "file2"):
             client.deleteFile("default", f"{folder}\\{name}")
         client.deleteDirectory("default", folder)
@@ -103,20 +103,20 @@ def impacket_reads_what_others_made():
 def impacket_has_streams_and_access_lists():
     client = impacket_client()
     tree = client.connectTree("default")
-    stream = client.createFile(tree, "work\\with:notes")
+    stream = client.createFile(tree, "trial\\with:notes")
     client.writeFile(tree, stream, b"beside")
     client.closeFile(tree, stream)
-    file = client.createFile(tree, "work\\with", creationDisposition=1)
+    file = client.createFile(tree, "trial\\with", creationDisposition=1)
     equal(client.readFile(tree, file), b"")
     raw = client.getSMBServer()
     descriptor = SR_SECURITY_DESCRIPTOR(data=raw.queryInfo(tree, file, infoType=3, fileInfoClass=0, additionalInformation=7))
     assert descriptor["OwnerSid"].formatCanonical().startswith("S-1-5-21-"), descriptor["OwnerSid"].formatCanonical()
     assert len(descriptor["Dacl"]["Data"]) > 0
     client.closeFile(tree, file)
-    stream = client.createFile(tree, "work\\with:NOTES", creationDisposition=1)
+    stream = client.createFile(tree, "trial\\with:NOTES", creationDisposition=1)
     equal(client.readFile(tree, stream), b"beside")
     client.closeFile(tree, stream)
-    client.deleteFile("default", "work\\with")
+    client.deleteFile("default", "trial\\with")
     client.close()
 
 
@@ -145,34 +145,34 @@ def pysmb_does_what_its_users_do():
     client = pysmb_client()
     assert client.isUsingSMB2
     assert "default" in [share.name for share in client.listShares()]
-    client.createDirectory("default", "work/pysmb")
+    client.createDirectory("default", "trial/pysmb")
     for index, body in enumerate(BODIES):
-        equal(client.storeFile("default", f"work/pysmb/file{index}", io.BytesIO(body)), len(body))
+        equal(client.storeFile("default", f"trial/pysmb/file{index}", io.BytesIO(body)), len(body))
         back = io.BytesIO()
-        client.retrieveFile("default", f"work/pysmb/FILE{index}", back)
+        client.retrieveFile("default", f"trial/pysmb/FILE{index}", back)
         equal(back.getvalue(), body)
-    client.rename("default", "work/pysmb/file1", "work/pysmb/renamed")
-    found = {entry.filename: entry.file_size for entry in client.listPath("default", "work/pysmb")}
+    client.rename("default", "trial/pysmb/file1", "trial/pysmb/renamed")
+    found = {entry.filename: entry.file_size for entry in client.listPath("default", "trial/pysmb")}
     equal({name: size for name, size in found.items() if name not in (".", "..")},
           {"file0": 0, "renamed": len(BODIES[1]), "file2": len(BODIES[2])})
-    same_everywhere("work/pysmb/file2", BODIES[2])
-    equal(client.getAttributes("default", "work/pysmb/renamed").file_size, len(BODIES[1]))
-    client.setLastWriteTime("default", "work/pysmb/renamed", 1_000_000_000)
-    equal(nfs.stat("/work/pysmb/renamed").mtime, 1_000_000_000)
-    assert client.getSecurity("default", "work/pysmb/renamed").owner is not None
+    same_everywhere("trial/pysmb/file2", BODIES[2])
+    equal(client.getAttributes("default", "trial/pysmb/renamed").file_size, len(BODIES[1]))
+    client.setLastWriteTime("default", "trial/pysmb/renamed", 1_000_000_000)
+    equal(nfs.stat("/trial/pysmb/renamed").mtime, 1_000_000_000)
+    assert client.getSecurity("default", "trial/pysmb/renamed").owner is not None
     equal(client.echo(b"hello"), b"hello")
-    client.storeFile("default", "work/pysmb/renamed:notes", io.BytesIO(b"beside"))
+    client.storeFile("default", "trial/pysmb/renamed:notes", io.BytesIO(b"beside"))
     back = io.BytesIO()
-    client.retrieveFile("default", "work/pysmb/renamed:notes", back)
+    client.retrieveFile("default", "trial/pysmb/renamed:notes", back)
     equal(back.getvalue(), b"beside")
     try:
-        client.retrieveFile("default", "work/pysmb/nothing", io.BytesIO())
+        client.retrieveFile("default", "trial/pysmb/nothing", io.BytesIO())
     except OperationFailure:
         pass
     else:
         raise AssertionError("a file that is not there was read")
-    client.deleteFiles("default", "work/pysmb/*")
-    client.deleteDirectory("default", "work/pysmb")
+    client.deleteFiles("default", "trial/pysmb/*")
+    client.deleteDirectory("default", "trial/pysmb")
     client.close()
     pysmb_client("wrong").close()
 
@@ -198,7 +198,7 @@ WAY = {"username": USER, "password": SECRET, "port": PORT, "auth_protocol": "ntl
 
 @case
 def smbprotocol_does_what_its_users_do():
-    folder = ROOT + r"\work\smbprotocol"
+    folder = ROOT + r"\trial\smbprotocol"
     smbclient.mkdir(folder, **WAY)
     for index, body in enumerate(BODIES):
         with smbclient.open_file(rf"{folder}\file{index}", mode="wb", **WAY) as file:
@@ -207,20 +207,20 @@ def smbprotocol_does_what_its_users_do():
             equal(file.read(), body)
     smbclient.rename(folder + r"\file1", folder + r"\renamed", **WAY)
     equal(sorted(smbclient.listdir(folder, **WAY)), ["file0", "file2", "renamed"])
-    same_everywhere("work/smbprotocol/file2", BODIES[2])
+    same_everywhere("trial/smbprotocol/file2", BODIES[2])
     found = smbclient.stat(folder + r"\file2", **WAY)
-    by_nfs = nfs.stat("/work/smbprotocol/file2")
+    by_nfs = nfs.stat("/trial/smbprotocol/file2")
     equal((found.st_size, int(found.st_mtime), found.st_ino), (by_nfs.size, by_nfs.mtime, by_nfs.ino))
     smbclient.utime(folder + r"\file2", times=(1_200_000_000, 1_300_000_000), **WAY)
-    equal((nfs.stat("/work/smbprotocol/file2").atime, nfs.stat("/work/smbprotocol/file2").mtime), (1_200_000_000, 1_300_000_000))
+    equal((nfs.stat("/trial/smbprotocol/file2").atime, nfs.stat("/trial/smbprotocol/file2").mtime), (1_200_000_000, 1_300_000_000))
     smbclient.truncate(folder + r"\file2", 10, **WAY)
-    equal(nfs.get("/work/smbprotocol/file2"), BODIES[2][:10])
+    equal(nfs.get("/trial/smbprotocol/file2"), BODIES[2][:10])
     smbclient.link(folder + r"\file2", folder + r"\linked", **WAY)
-    equal(nfs.stat("/work/smbprotocol/linked").nlink, 2)
+    equal(nfs.stat("/trial/smbprotocol/linked").nlink, 2)
     smbclient.replace(folder + r"\linked", folder + r"\renamed", **WAY)
     with smbclient.open_file(folder + r"\renamed:notes", mode="wb", **WAY) as file:
         file.write(b"beside")
-    equal(nfs.get("/work/smbprotocol/renamed"), BODIES[2][:10])
+    equal(nfs.get("/trial/smbprotocol/renamed"), BODIES[2][:10])
     try:
         smbclient.stat(folder + r"\nothing", **WAY)
     except SMBOSError as failure:
@@ -250,26 +250,26 @@ def every_dialect_and_cipher():
                 continue
             with Client(dialect=dialect, encrypt=encrypt) as client:
                 equal(client.line.dialect, dialect)
-                client.put("work\\d", BODIES[2] if dialect > Dialects.SMB_2_0_2 else BODIES[1])
-                assert client.get("work\\D")
-                client.remove("work\\d")
+                client.put("trial\\d", BODIES[2] if dialect > Dialects.SMB_2_0_2 else BODIES[1])
+                assert client.get("trial\\D")
+                client.remove("trial\\d")
     for cipher in (1, 2, 3, 4):
         with Client(encrypt=True, encryption=[cipher]) as client:
             equal(client.line.cipher_id, cipher)
-            client.put("work\\c", BODIES[2])
-            equal(client.get("work\\c"), BODIES[2])
+            client.put("trial\\c", BODIES[2])
+            equal(client.get("trial\\c"), BODIES[2])
     for algorithm in (0, 1, 2):
         with Client(signing=[algorithm]) as client:
             equal(client.line.signing_algorithm_id, algorithm)
-            client.put("work\\c", BODIES[2])
-            equal(client.get("work\\c"), BODIES[2])
+            client.put("trial\\c", BODIES[2])
+            equal(client.get("trial\\c"), BODIES[2])
 
 
 @case
 def locks_bind_and_wait():
     with Client() as one, Client() as two:
-        one.put("work\\locked", b"0123456789")
-        mine, theirs = one.create("work\\locked"), two.create("work\\locked")
+        one.put("trial\\locked", b"0123456789")
+        mine, theirs = one.create("trial\\locked"), two.create("trial\\locked")
         one.ask(LOCK, lock(mine.handle, (0, 5, 2 | 16)))
         equal(two.status(LOCK, lock(theirs.handle, (4, 1, 2 | 16))), LOCK_NOT_GRANTED)
         equal(two.status(READ, read(theirs.handle, 5, 0)), FILE_LOCK_CONFLICT)
@@ -278,7 +278,7 @@ def locks_bind_and_wait():
         # The library's own message, which waits.
         waiting = SMB2LockElement()
         waiting["offset"], waiting["length"], waiting["flags"] = 0, 5, LockFlags.SMB2_LOCKFLAG_EXCLUSIVE_LOCK
-        opened = Opened(two.tree, "work\\locked")
+        opened = Opened(two.tree, "trial\\locked")
         opened._connected, opened.file_id = True, theirs.handle
         request, _ = opened.lock([waiting], send=False)
         asked = two.line.send(request, two.session.session_id, two.tree.tree_connect_id)
@@ -287,23 +287,23 @@ def locks_bind_and_wait():
         equal(two.answer(asked)[0], 0)
         theirs.write(b"x", 4)
         # Others neither read nor write what is locked, by whatever way they come.
-        equal(Calls().read("/work/locked", 5), Calls.JUKEBOX)
-        equal(Calls().write("/work/locked", b"y"), Calls.JUKEBOX)
+        equal(Calls().read("/trial/locked", 5), Calls.JUKEBOX)
+        equal(Calls().write("/trial/locked", b"y"), Calls.JUKEBOX)
         theirs.close()
-        equal(nfs.get("/work/locked"), b"0123x56789")
+        equal(nfs.get("/trial/locked"), b"0123x56789")
 
 
 @case
 def watches_tell():
     with Client() as one, Client() as two:
-        one.mkdir("work\\watched")
-        one.mkdir("work\\watched\\deep")
-        place = Opened(one.tree, "work\\watched")
-        watched_place = one.create("work\\watched", GENERIC_READ, OPEN, DIRECTORY)
+        one.mkdir("trial\\watched")
+        one.mkdir("trial\\watched\\deep")
+        place = Opened(one.tree, "trial\\watched")
+        watched_place = one.create("trial\\watched", GENERIC_READ, OPEN, DIRECTORY)
         place._connected, place.file_id = True, watched_place.handle
         watcher = FileSystemWatcher(place)
         watcher.start(CompletionFilter.FILE_NOTIFY_CHANGE_FILE_NAME, ChangeNotifyFlags.SMB2_WATCH_TREE)
-        two.put("work\\watched\\deep\\file", b"x")
+        two.put("trial\\watched\\deep\\file", b"x")
         found = watcher.wait()
         equal([(each["action"].get_value(), each["file_name"].get_value()) for each in found], [(1, "deep\\file")])
 
@@ -311,9 +311,9 @@ def watches_tell():
 @case
 def access_lists_bind_and_agree():
     with Client() as one, Client(user=OTHER, secret=OTHER_SECRET) as two:
-        one.put("work\\guarded", b"secret")
-        two.get("work\\guarded")
-        file = one.create("work\\guarded", READ_CONTROL | WRITE_DAC | READ_ATTRIBUTES)
+        one.put("trial\\guarded", b"secret")
+        two.get("trial\\guarded")
+        file = one.create("trial\\guarded", READ_CONTROL | WRITE_DAC | READ_ATTRIBUTES)
         descriptor = SR_SECURITY_DESCRIPTOR(data=file.info(0, kind=3, additional=7))
         owner = descriptor["OwnerSid"].formatCanonical()
         # Of the owner alone.
@@ -326,14 +326,14 @@ def access_lists_bind_and_agree():
               [(0, ALL, owner)])
         file.close()
         try:
-            two.get("work\\guarded")
+            two.get("trial\\guarded")
         except Status as failure:
             equal(failure.status, ACCESS_DENIED)
         else:
             raise AssertionError("the list of a file was not asked")
-        equal(nfs.stat("/work/guarded").mode & 0o077, 0)
+        equal(nfs.stat("/trial/guarded").mode & 0o077, 0)
         try:
-            NFS(uid=54321).get("/work/guarded")
+            NFS(uid=54321).get("/trial/guarded")
         except PermissionError:
             pass
         else:
