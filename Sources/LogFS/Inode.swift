@@ -21,7 +21,7 @@ public struct FileID: Hashable, Sendable {
 ///
 /// ```
 /// 0 version  1 type  2 mode u16  4 uid u32  8 gid u32  12 links u32  16 attributes u32  20 flags u32
-/// 24 device u64  32 size u64  40 allocated u64  48 accessed i64  56 modified i64  64 changed i64  72 born i64
+/// 24 device, or shown change i64  32 size u64  40 allocated u64  48 accessed i64  56 modified i64  64 changed i64  72 born i64
 /// 80 change u64  88 generation u64  96 parent u64  104 cookie u64  112 fork u64  120 extras u64  128 xattr bytes u32
 /// 132 streams u32, and of a directory: 136 next cookie u64  144 next inode u64  152 inodes' end u64
 /// 160 files u64  168 directories u64  176 bytes u64  184 bytes of streams u64; of a sealed file: 136 digest 16 bytes
@@ -38,8 +38,8 @@ public struct Inode: Equatable, Sendable {
     /// DOS attribute bits.
     public var attributes: UInt32 = 0
     var flags: UInt32 = 0
-    /// Of a device.
-    public var device: UInt64 = 0
+    /// `device` or `shownChange`.
+    private var deviceOrChange: UInt64 = 0
     public var size: UInt64 = 0
     public var allocated: UInt64 = 0
     /// Nanoseconds since 1970.
@@ -94,6 +94,8 @@ public struct Inode: Equatable, Sendable {
 
     /// An older version of a file: its content does not change any more.
     static let isShelved: UInt32 = 256
+    /// Shows another time of the last change, which stands in a device's place.
+    static let showsChange: UInt32 = 512
     /// Has the attribute `LogFS.lockName`.
     static let isLocked: UInt32 = 128
 
@@ -105,6 +107,23 @@ public struct Inode: Equatable, Sendable {
     /// What the file counts for in the directory that has its first name.
     var load: Totals {
         isDirectory ? Totals() : Totals(bytes: Int64(clamping: size), streams: Int64(truncatingIfNeeded: streamBytes))
+    }
+
+    private var isDevice: Bool { type == .characterDevice || type == .blockDevice }
+
+    public var device: UInt64 {
+        get { isDevice ? deviceOrChange : 0 }
+        set { if isDevice { deviceOrChange = newValue } }
+    }
+
+    /// What a client said that the last change's time is. Of the change that sets it; the next one, whoever makes it, ends it.
+    public var shownChange: Int64? {
+        get { has(Self.showsChange) && !isDevice ? Int64(bitPattern: deviceOrChange) : nil }
+        set {
+            guard let newValue, !isDevice else { return }
+            flags |= Self.showsChange
+            deviceOrChange = UInt64(bitPattern: newValue)
+        }
     }
 
     static let size = 136
@@ -127,7 +146,7 @@ public struct Inode: Equatable, Sendable {
         links = bytes.u32(12)
         attributes = bytes.u32(16)
         flags = bytes.u32(20)
-        device = bytes.u64(24)
+        deviceOrChange = bytes.u64(24)
         size = bytes.u64(32)
         allocated = bytes.u64(40)
         accessed = bytes.i64(48)
@@ -195,7 +214,7 @@ public struct Inode: Equatable, Sendable {
         base.put(links, at: 12)
         base.put(attributes, at: 16)
         base.put(flags, at: 20)
-        base.put(device, at: 24)
+        base.put(deviceOrChange, at: 24)
         base.put(size, at: 32)
         base.put(allocated, at: 40)
         base.put(accessed, at: 48)
@@ -239,6 +258,10 @@ public struct Inode: Equatable, Sendable {
     /// `floor` is the least counter of this epoch. What an earlier one showed to readers and lost in a crash may have had any
     /// counter up to that: without it, another content would get the same one, and a cache that compares them keep the lost one.
     mutating func touch(_ now: Int64, writes: UInt64 = 1, floor: UInt64) {
+        if has(Self.showsChange) {
+            flags &= ~Self.showsChange
+            deviceOrChange = 0
+        }
         changed = max(changed, now)
         change = max(change, floor) &+ writes
     }

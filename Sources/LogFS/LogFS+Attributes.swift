@@ -9,6 +9,8 @@ public struct NewAttributes: Sendable {
     public var modified: Int64?
     public var born: Int64?
     public var attributes: UInt32?
+    /// Shown in the place of the change's own time, until the next one.
+    public var shownChange: Int64?
     /// In step with `mode`; see `setAccessList`.
     public var accessList: [UInt8]?
     /// Refused unless the file was last changed at this time (NFS's guard).
@@ -94,6 +96,7 @@ extension LogFS {
             if let attributes = new.attributes { inode.attributes = attributes }
             if let list = new.accessList { try edit.setAccessList(&inode, list) }
             edit.touch(&inode, request.now)
+            inode.shownChange = new.shownChange
             edit.store(inode)
             try edit.remember(request, inode.number)
             return inode

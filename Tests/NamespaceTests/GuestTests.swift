@@ -105,6 +105,27 @@ import Testing
                 }
             }
             #expect(paths == ["m/", "m/d/", "m/d/g", "m/f"])
+            // Its root has rights of its own, wherever a listing begins.
+            for (mode, wanted) in [(UInt16(0o700), ["m/"]), (0o755, ["m/", "m/d/", "m/d/g", "m/f"])] {
+                var rights = NewAttributes()
+                rights.mode = mode
+                _ = try await rig.done { guest.setAttributes(rig.caller(), guest.root, rights) }
+                for (start, prefix) in [("", ""), ("", "m/d/"), ("m/d", "")] {
+                    var seen: [String] = []
+                    var from: [UInt8]? = Array(start.utf8)
+                    while let start = from {
+                        from = try await rig.done {
+                            host.listPaths(
+                                rig.caller(1000), below: host.root, from: start, prefix: Array(prefix.utf8), limit: 100
+                            ) { path, _ in
+                                seen.append(String(decoding: path, as: UTF8.self))
+                                return true
+                            }
+                        }
+                    }
+                    #expect(seen == wanted.filter { $0.hasPrefix(prefix) && $0 >= start }, "\(mode) \(start) \(prefix)")
+                }
+            }
             // Names do not go from one volume to another.
             let own = try await rig.make("own")
             #expect(await rig.renameError("own", "own", from: host.root, to: below) == .crossDevice)

@@ -279,6 +279,27 @@ import Testing
     }
 
     /// What a client has set stays, as long as it is the same handle that writes.
+    @Test func aTimeOfTheLastChangeIsShownUntilTheNextOne() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        let handle = try client.open("f", .init(access: 0x1F_01FF, disposition: 2)).handle
+        func change() throws -> UInt64 { try client.query(handle, 1, 4).u64(72 + 24) }
+        let made = try change()
+        let old: UInt64 = 131_000_000_000_000_000
+        var wire = Wire()
+        wire.zeros(24)
+        wire.u64(old)
+        wire.zeros(8)
+        #expect(try client.set(handle, 1, 4, wire.bytes).status == .success)
+        #expect(try change() == old)
+        let other = try client.open("f").handle
+        #expect(try client.query(other, 1, 4).u64(72 + 24) == old)
+        // It went nowhere for those who wait for changes.
+        #expect(try client.write(other, "text").status == .success)
+        #expect(try change() > made)
+        try await site.close()
+    }
+
     @Test func aWriteTimeThatWasSetStays() async throws {
         let site = try await Site()
         let client = try Guest(ready: site.listener.address)

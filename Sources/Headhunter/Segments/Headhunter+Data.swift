@@ -202,7 +202,9 @@ extension Headhunter {
         data.bytesSinceLook += UInt64(plan.unsynced)
         if data.bytesSinceLook > SpaceWatch.bytesBetween { checkSpace() }
         let segments = segments
-        let writer = StageWriter(disk: world.disk, directory: stageDirectory, segments: segments)
+        let writer = StageWriter(
+            disk: world.disk, directory: stageDirectory, segments: segments, written: writtenCache,
+            isFinal: store.capabilities.adoptsFiles)
         let outcome = Mutex<Errno?>(nil)
         world.blocking.submit(
             {

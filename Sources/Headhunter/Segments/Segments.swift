@@ -34,6 +34,8 @@ final class Segments: Sendable {
         let since: UInt64
         // Of the edge's one job in flight:
         var path = ""
+        /// The same file, past the system's cache.
+        var direct: (any DiskFile)?
         var attempt = 0
         var nameIsVolatile = false
         /// A write or a sync failed: what lies above `synced` in the file is unknown.
@@ -273,6 +275,7 @@ final class Segments: Sendable {
             stage.chunks.removeAll()
             // Not closed here: a read may be under way, and its file must not become another one's.
             stage.file = nil
+            stage.direct = nil
             return state.stages.isEmpty
         }
         if isLast { Block.giveBackMemory() }

@@ -10,10 +10,16 @@ struct StageWriter {
     let disk: any Disk
     let directory: String
     let segments: Segments
+    /// What is small is kept here for readers.
+    let written: DataCache
+    /// The file becomes the object as it is, and nobody reads it back soon.
+    let isFinal: Bool
 
     /// What was left over may not make the next file's number overflow.
     private static let attemptsMax = 1 << 32
     private static let startBytesMin = 256 << 10
+    /// With more than this to write the disk is slower than the writers: the system's cache takes it.
+    private static let directBytesMax = 32 << 20
 
     static func fileName(_ segment: UInt64, _ attempt: Int) -> String {
         let digits = String(segment, radix: 16)
@@ -72,6 +78,24 @@ struct StageWriter {
         return (try disk.open(path, [.write, .create, .exclusive]), path)
     }
 
+    /// What is small, or written here and there, is soon overwritten: a copy of it in the system's cache costs ten times what the
+    /// write does. Long files are left to that cache, which is larger than ours. False: it has to be written by way of that.
+    private func writeDirectly(
+        _ stage: Segments.Stage, _ file: any DiskFile, _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+    ) throws(Errno) -> Bool {
+        guard isFinal, stage.heat != .large, file === stage.file else { return false }
+        do throws(Errno) {
+            let direct = if let open = stage.direct { open } else { try disk.open(stage.path, [.write, .direct]) }
+            stage.direct = direct
+            try direct.write(bytes, at: offset)
+            return true
+        } catch {
+            // The file system wants more than our alignment, or the process has too many files open.
+            guard error == .invalid || stage.direct == nil else { throw error }
+            return false
+        }
+    }
+
     /// From memory to the file, chunk by chunk.
     private func copy(
         _ stage: Segments.Stage, from start: Int, upTo end: Int, to file: any DiskFile,
@@ -87,10 +111,16 @@ struct StageWriter {
             }
             let bytes = UnsafeRawBufferPointer(start: block.base + within, count: count)
             defer { extendLifetime(block) }
-            try file.write(bytes, at: UInt64(place))
-            // The disk has work while the next bytes come, and the sync at the end less.
-            if count >= Self.startBytesMin { file.startWriting(at: UInt64(place), count) }
+            let isDirect = count == Segments.chunkSize && end - place <= Self.directBytesMax
+            if try !isDirect || !writeDirectly(stage, file, bytes, at: UInt64(place)) {
+                try file.write(bytes, at: UInt64(place))
+                // The disk has work while the next bytes come, and the sync at the end less.
+                if count >= Self.startBytesMin { file.startWriting(at: UInt64(place), count) }
+            }
             checksums.update(bytes)
+            if count == Segments.chunkSize, stage.heat != .large {
+                written.insert(stage.number, first: place / SegmentFormat.blockSize, bytes)
+            }
             place += count
             progress(place)
         }
@@ -130,6 +160,7 @@ struct StageWriter {
         // At once: who sees that all is synced uploads the file that the path names.
         segments.state.withLock { _ in
             stage.file = made.file
+            stage.direct = nil
             stage.path = made.path
             stage.checksums = checksums
             stage.publish(checksums, upTo: goal)

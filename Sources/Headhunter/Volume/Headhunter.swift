@@ -22,6 +22,8 @@ public final class Headhunter: @unchecked Sendable {
     let space = SpaceWatch()
     let segments: Segments
     let dataCache: DataCache
+    /// Small things that were written last: they are in no other memory.
+    let writtenCache: DataCache
     let stageDirectory: String
     /// Names the directory that has the log.
     let place: UInt64
@@ -99,7 +101,9 @@ public final class Headhunter: @unchecked Sendable {
         segments = Segments(
             volume: header.volume, epoch: header.epoch, flushBytes: options.flushBytes,
             memoryMax: options.stageMemoryBytes, stagedMax: options.stagedBytesMax, durable: log.last)
-        dataCache = DataCache(bytes: options.dataCacheBytes)
+        let writtenBytes = options.dataCacheBytes / 8
+        dataCache = DataCache(bytes: options.dataCacheBytes - writtenBytes)
+        writtenCache = DataCache(bytes: writtenBytes)
         gate = Gate(readers: world.loops.count)
         cache = NodeCache(budget: options.cacheBytes, epoch: header.treeEpoch + 1)
         trees = []

@@ -45,6 +45,8 @@ public struct Attributes: Equatable, Sendable {
     public var modified: Int64
     /// Never goes back.
     public var changed: Int64
+    /// What an SMB client said that `changed` is, as long as nothing else has changed.
+    public var shownChange: Int64?
     public var born: Int64
     /// Rises with each change; never goes back.
     public var change: UInt64
@@ -138,6 +140,8 @@ public struct NewAttributes: Sendable {
     public var isModifiedNow = false
     public var born: Int64?
     public var dos: UInt32?
+    /// Shown by SMB in the place of the time of this change, until the next one.
+    public var shownChange: Int64?
     /// Refused as `.notSynchronized` unless the file was last changed at this time.
     public var ifChanged: Int64?
     /// Whose lease a change of size does not end: it is his own.
@@ -149,7 +153,7 @@ public struct NewAttributes: Sendable {
 
     public var isEmpty: Bool {
         mode == nil && uid == nil && gid == nil && size == nil && accessed == nil && modified == nil && born == nil
-            && dos == nil
+            && dos == nil && shownChange == nil
     }
 }
 

@@ -167,6 +167,7 @@ extension LogFileSystem {
         attributes.accessed = new.accessed
         attributes.modified = new.modified
         attributes.born = new.born
+        attributes.shownChange = new.shownChange
         attributes.attributes = new.dos
         attributes.accessList = new.acl?.bytes
         attributes.guardChanged = new.ifChanged

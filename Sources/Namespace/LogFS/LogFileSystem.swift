@@ -55,6 +55,7 @@ public final class LogFileSystem: FileSystem {
         attributes.accessed = inode.accessed
         attributes.modified = inode.modified
         attributes.changed = inode.changed
+        attributes.shownChange = inode.shownChange
         attributes.born = inode.born
         attributes.change = inode.change
         attributes.dos = inode.attributes

@@ -108,6 +108,16 @@ extension MountTree {
         _ request: Request, below directory: FileID, from start: [UInt8], prefix: [UInt8], limit: Int,
         _ visit: (_ path: UnsafeRawBufferPointer, Attributes) -> Bool
     ) -> Attempt<[UInt8]?> {
+        listPaths(
+            request, below: directory, from: start, prefix: prefix, limit: limit,
+            shows: { (_) throws(Halt) -> Bool in true }, visit)
+    }
+
+    /// The same without what lies in mounts that are not to be shown to whoever asks.
+    func listPaths(
+        _ request: Request, below directory: FileID, from start: [UInt8], prefix: [UInt8], limit: Int,
+        shows: (_ root: FileID) throws(Halt) -> Bool, _ visit: (_ path: UnsafeRawBufferPointer, Attributes) -> Bool
+    ) -> Attempt<[UInt8]?> {
         guard hasMounts else {
             return base.listPaths(request, below: directory, from: start, prefix: prefix, limit: limit, visit)
         }
@@ -115,10 +125,10 @@ extension MountTree {
             let branches = try branches(request, below: directory)
             // All that is wanted may lie below one of them.
             if let branch = branches.first(where: { prefix.starts(with: $0.path) && prefix.count > $0.path.count }) {
-                return try listBranch(request, branch, from: start, prefix, limit, visit)
+                return try listBranch(request, branch, from: start, prefix, limit, shows, visit)
             }
             if let branch = branches.first(where: { start.starts(with: $0.path) && start.count > $0.path.count }) {
-                return try listBranch(request, branch, from: start, prefix, limit, visit)
+                return try listBranch(request, branch, from: start, prefix, limit, shows, visit)
             }
             return try listTrunk(request, directory, branches, from: start, prefix, limit, visit)
         } catch {
@@ -151,10 +161,11 @@ extension MountTree {
 
     private func listBranch(
         _ request: Request, _ branch: Branch, from start: [UInt8], _ prefix: [UInt8], _ limit: Int,
-        _ visit: (_ path: UnsafeRawBufferPointer, Attributes) -> Bool
+        _ shows: (_ root: FileID) throws(Halt) -> Bool, _ visit: (_ path: UnsafeRawBufferPointer, Attributes) -> Bool
     ) throws(Halt) -> Attempt<[UInt8]?> {
         let length = branch.path.count
         if !start.lexicographicallyPrecedes(branch.end) { return .done(nil, number: 0) }
+        guard try shows(branch.mount.root) else { return .done(branch.end, number: 0) }
         // Nothing below it has the prefix: behind it there may be more.
         guard prefix.starts(with: branch.path) || branch.path.starts(with: prefix) else {
             return .done(branch.end, number: 0)
@@ -165,7 +176,7 @@ extension MountTree {
         let hidesOwn = branch.mount.guest != nil && branch.mount.root == branch.mount.fileSystem.root
         // Through this tree again: the mount may have mounts.
         let next = try listPaths(
-            request, below: branch.mount.root, from: below, prefix: rest, limit: limit
+            request, below: branch.mount.root, from: below, prefix: rest, limit: limit, shows: shows
         ) { path, file in
             if hidesOwn, Volume.isOwn(path: path) { return true }
             return (branch.path + path).withUnsafeBytes { visit($0, file) }

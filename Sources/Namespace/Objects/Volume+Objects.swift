@@ -226,13 +226,28 @@ extension Volume {
     ) -> Attempt<[UInt8]?> {
         attempt { () throws(Halt) in
             _ = try self.directory(caller, directory, .read)
-            guard directory == (guest(directory)?.volume ?? self).root else {
-                return fileSystem.listPaths(
-                    caller.request, below: directory, from: start, prefix: prefix, limit: limit, visit)
+            let hidesOwn = directory == (guest(directory)?.volume ?? self).root
+            func shown(_ path: UnsafeRawBufferPointer, _ file: Attributes) -> Bool {
+                hidesOwn && Self.isOwn(path: path) || visit(path, file)
             }
-            return fileSystem.listPaths(
-                caller.request, below: directory, from: start, prefix: prefix, limit: limit
-            ) { path, file in Self.isOwn(path: path) || visit(path, file) }
+            guard let tree = fileSystem as? MountTree else {
+                return fileSystem.listPaths(
+                    caller.request, below: directory, from: start, prefix: prefix, limit: limit, shown)
+            }
+            return tree.listPaths(
+                caller.request, below: directory, from: start, prefix: prefix, limit: limit,
+                shows: { root throws(Halt) in try mayList(caller, root) }, shown)
+        }
+    }
+
+    /// Whether somebody may see what is mounted below a directory that he lists: it has rights of its own.
+    private func mayList(_ caller: Caller, _ root: FileID) throws(Halt) -> Bool {
+        do throws(Halt) {
+            _ = try self.directory(caller, root, .read)
+            return true
+        } catch {
+            guard case .refused = error else { throw error }
+            return false
         }
     }
 

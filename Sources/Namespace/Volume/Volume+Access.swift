@@ -83,7 +83,7 @@ extension Volume {
                 throw .refused(.notPermitted)
             }
         }
-        if new.born != nil, !isOwner { throw .refused(.notPermitted) }
+        if new.born != nil || new.shownChange != nil, !isOwner { throw .refused(.notPermitted) }
         if let uid = new.uid, uid != file.uid, credential.uid != 0 { throw .refused(.notPermitted) }
         if let gid = new.gid, gid != file.gid, credential.uid != 0 {
             guard isOwner, credential.isMember(of: gid) else { throw .refused(.notPermitted) }

@@ -97,6 +97,7 @@ extension Exchange {
         if times[0] > 0 { new.born = NTTime.nanoseconds(UInt64(times[0])) }
         if times[1] > 0 { new.accessed = NTTime.nanoseconds(UInt64(times[1])) }
         if times[2] > 0 { new.modified = NTTime.nanoseconds(UInt64(times[2])) }
+        if times[3] > 0 { new.shownChange = NTTime.nanoseconds(UInt64(times[3])) }
         switch times[2] {
         case -1: open.writeTime = try value(volume.attributes(caller(open), open.subject), volume).modified
         case -2: open.writeTime = nil

@@ -61,7 +61,7 @@ struct FileFacts {
         created = NTTime.from(file.born)
         accessed = NTTime.from(file.accessed)
         written = NTTime.from(file.modified)
-        changed = NTTime.from(file.changed)
+        changed = NTTime.from(file.shownChange ?? file.changed)
         isDirectory = file.type == .directory
         allocated = isDirectory ? 0 : file.allocated
         size = isDirectory ? 0 : file.size
