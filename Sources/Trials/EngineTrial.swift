@@ -93,6 +93,7 @@ public struct EngineTrial {
         options.metadataObjectBytes = 64 << 10
         options.metadataObjectsMin = 2
         options.checkpointNanoseconds = 30_000_000
+        options.flushNanoseconds = 30_000_000
         options.nonceRange = 3
         options.logReserveBytes = 64 << 10
         options.flushBytes = 1 << 20

@@ -44,6 +44,7 @@ package enum Bench {
             options.metadataObjectBytes = 64 << 10
             options.metadataObjectsMin = 2
             options.checkpointNanoseconds = 30_000_000
+            options.flushNanoseconds = 30_000_000
             options.nonceRange = 8
             options.logReserveBytes = 64 << 10
             options.flushBytes = 1 << 20

@@ -138,6 +138,25 @@ struct BoundTests {
         }
     }
 
+    /// With an hour between checkpoints data goes to the store by its age.
+    @Test func segmentsGoToTheStoreByTheirAge() throws {
+        try StoreRig.run(seed: 106) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let volume = try await StoreRig.open(world, rig) {
+                $0.checkpointNanoseconds = Self.never
+                $0.flushNanoseconds = 2_000_000_000
+            }
+            let before = try await StoreRig.names(world, rig, "segment").count
+            _ = try await StoreRig.store(volume, [UInt8](repeating: 1, count: 1_000))
+            await world.loops[0].sleep(nanoseconds: 1_000_000_000)
+            let young = try await StoreRig.names(world, rig, "segment").count
+            await world.loops[0].sleep(nanoseconds: 4_000_000_000)
+            let old = try await StoreRig.names(world, rig, "segment").count
+            return young == before && old == before + 1 ? nil : "\(before), \(young), \(old) segments"
+        }
+    }
+
     @Test func heatsAreKeptApart() throws {
         try StoreRig.run(seed: 105) { world in
             let rig = StoreRig(world)

@@ -30,6 +30,7 @@ struct CheckpointState {
     var isLookingForOwner = false
     var lastLook: UInt64 = 0
     var timer: LoopTimer?
+    var flushTimer: LoopTimer?
     var spaceTimer: LoopTimer?
     /// Frozen, packed and stored so far, for the next attempt's header if this one is given up.
     var nodesStored: UInt64 = 0
@@ -40,6 +41,12 @@ struct CheckpointState {
         objects = [:]
         for object in header.objects { objects[object.number] = object }
         doomed = Set(header.doomed)
+    }
+
+    func cancelTimers(on loop: EventLoop) {
+        for timer in [timer, flushTimer, spaceTimer] {
+            if let timer { loop.cancel(timer) }
+        }
     }
 }
 
@@ -63,7 +70,6 @@ extension Headhunter {
         checkpoints.timer = loop.schedule(after: options.checkpointNanoseconds) { [weak self] in
             guard let self, !self.checkpoints.isClosing else { return }
             self.boundUnsent()
-            self.sealByTime()
             self.startCheckpoint()
             self.startCleaning()
             self.lookForOwner()
@@ -71,12 +77,18 @@ extension Headhunter {
         }
     }
 
-    /// A checkpoint seals all segments when it begins. One that takes long keeps none from the store that was begun since.
+    /// A checkpoint seals all segments when it begins. Between two, and while one takes long, their age does.
+    func startFlushTimer() {
+        checkpoints.flushTimer = loop.schedule(after: max(options.flushNanoseconds / 2, 1)) { [weak self] in
+            guard let self, !self.checkpoints.isClosing else { return }
+            self.sealByTime()
+            self.startFlushTimer()
+        }
+    }
+
     private func sealByTime() {
         let now = world.clock.monotonic()
-        guard checkpoints.isRunning, now > options.checkpointNanoseconds,
-            segments.sealAll(before: now - options.checkpointNanoseconds)
-        else { return }
+        guard now > options.flushNanoseconds, segments.sealAll(before: now - options.flushNanoseconds) else { return }
         loop.task {
             do throws(VolumeError) { try await self.waitForData(.durable) } catch { return }
             self.startUploads()

@@ -41,7 +41,9 @@ extension Headhunter {
         let size = SegmentFormat.blockSize
         let first = offset / size
         var last = (offset + count - 1) / size
-        if first > 0, dataCache.contains(segment, first - 1) || writtenCache.contains(segment, first - 1) { last = max(last, first + Self.readAheadBlocks - 1) }
+        if first > 0, dataCache.contains(segment, first - 1) || writtenCache.contains(segment, first - 1) {
+            last = max(last, first + Self.readAheadBlocks - 1)
+        }
         return first..<max(first, min(last + 1, (end + size - 1) / size))
     }
 

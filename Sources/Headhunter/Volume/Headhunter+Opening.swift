@@ -116,6 +116,7 @@ extension Headhunter {
         await headhunter.fetchNumbers()
         headhunter.startUploads()
         headhunter.startTimer()
+        headhunter.startFlushTimer()
         headhunter.startSpaceWatch()
         if headhunter.overlay != nil {
             headhunter.checkpoints.isDraining = true
@@ -196,8 +197,7 @@ extension Headhunter {
     /// Ends without a checkpoint, as a crash does: the log has what was promised. For whom the store does not answer.
     public func abandon() {
         checkpoints.isClosing = true
-        if let timer = checkpoints.timer { loop.cancel(timer) }
-        if let timer = checkpoints.spaceTimer { loop.cancel(timer) }
+        checkpoints.cancelTimers(on: loop)
         fail(.closed)
     }
 
@@ -212,8 +212,7 @@ extension Headhunter {
             thawing = []
             for continuation in waiting { continuation.resume() }
         }
-        if let timer = checkpoints.timer { loop.cancel(timer) }
-        if let timer = checkpoints.spaceTimer { loop.cancel(timer) }
+        checkpoints.cancelTimers(on: loop)
         // It may be putting down in the log what it does.
         while checkpoints.cleaning.isRunning { await loop.sleep(nanoseconds: 1_000_000) }
         // The first one's own bookkeeping may be in the log; the next one has it in the trees.

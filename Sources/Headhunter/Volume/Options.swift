@@ -2,7 +2,9 @@
 public struct HeadhunterOptions: Sendable {
     /// A checkpoint begins this long after the one before, if anything changed.
     public var checkpointNanoseconds: UInt64 = 10_000_000_000
-    /// ... or when the log has grown by this much.
+    /// A segment goes to the store when it has this age, if no checkpoint sends it before.
+    public var flushNanoseconds: UInt64 = 10_000_000_000
+    /// A checkpoint also begins when the log has grown by this much.
     public var logBytesMax = 64 << 20
     /// Memory for nodes: cached, dirty and frozen ones.
     public var cacheBytes = 256 << 20

@@ -540,8 +540,8 @@ final class VolumeHost: Sendable {
     static func options(_ engine: Configuration.Engine) -> HeadhunterOptions {
         var options = HeadhunterOptions()
         options.flushBytes = Int(clamping: engine.flushSize.bytes)
-        // A checkpoint seals what is open, so the shorter of the two times holds for both.
-        options.checkpointNanoseconds = min(engine.checkpointInterval.nanoseconds, engine.flushTime.nanoseconds)
+        options.flushNanoseconds = engine.flushTime.nanoseconds
+        options.checkpointNanoseconds = engine.checkpointInterval.nanoseconds
         options.logBytesMax = Int(clamping: engine.logSize.bytes)
         options.stagedBytesMax = Int(clamping: engine.stageSize.bytes)
         options.nonceRange = UInt64(engine.nonceRange)
