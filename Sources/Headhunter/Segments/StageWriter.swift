@@ -111,8 +111,11 @@ struct StageWriter {
             }
             let bytes = UnsafeRawBufferPointer(start: block.base + within, count: count)
             defer { extendLifetime(block) }
-            let isDirect = count == Segments.chunkSize && end - place <= Self.directBytesMax
-            if try !isDirect || !writeDirectly(stage, file, bytes, at: UInt64(place)) {
+            var isWritten = false
+            if count == Segments.chunkSize, end - place <= Self.directBytesMax {
+                isWritten = try writeDirectly(stage, file, bytes, at: UInt64(place))
+            }
+            if !isWritten {
                 try file.write(bytes, at: UInt64(place))
                 // The disk has work while the next bytes come, and the sync at the end less.
                 if count >= Self.startBytesMin { file.startWriting(at: UInt64(place), count) }
