@@ -8,10 +8,11 @@ import Simulator
 package enum FileStep: CaseIterable, Sendable {
     case create, appendToLarge, growSmall, changeSmall, flushLarge, syncLarge, empty, shorten, punch, clone
     case renameOver, renameAway, unlink, attribute, checkpoint, tidy
+    case link, exchange, folder, stream, place, join, unlinkOpen
 
     /// Those that change most: workloads of three steps are made of these.
     package static let core: [FileStep] = [
-        .create, .appendToLarge, .growSmall, .syncLarge, .empty, .punch, .clone, .renameOver, .unlink, .checkpoint,
+        .create, .appendToLarge, .growSmall, .syncLarge, .empty, .punch, .clone, .renameOver, .unlink, .checkpoint, .link, .join,
     ]
 
     static let large = "a/f0"
@@ -43,6 +44,13 @@ extension FileWorker {
         case .renameAway: if small != nil { try await rename(FileStep.small, "a/f3") }
         case .unlink: if large != nil { try await unlink(FileStep.large) }
         case .attribute: if let small { try await attribute(FileStep.small, small, 9_000) }
+        case .link: if let large { try await link(FileStep.large, large) }
+        case .exchange: if large != nil { try await exchange(FileStep.large, FileStep.small) }
+        case .folder: try await folder("a")
+        case .stream: if let large { try await stream(FileStep.large, large) }
+        case .place: try await place(FileStep.small, 2_000)
+        case .join: try await join(FileStep.large, FileStep.small, to: "a/f3")
+        case .unlinkOpen: if large != nil { try await unlink(FileStep.large, isOpen: true) }
         case .checkpoint: try await volume.nextCheckpoint()
         case .tidy: try await files.tidy()
         }

@@ -127,7 +127,7 @@ struct FileWorker {
     }
 
     /// The first name that is free.
-    private mutating func link(_ path: String, _ inode: Inode) async throws {
+    mutating func link(_ path: String, _ inode: Inode) async throws {
         let paths = ["a", "b"].flatMap { home in Self.names.map { "\(home)/\($0)" } }
         guard let other = paths.first(where: { model.last[$0] == nil }) else { return }
         let (home, name) = try await Self.home(files, other)
@@ -138,7 +138,7 @@ struct FileWorker {
         count("link")
     }
 
-    private mutating func exchange(_ path: String, _ other: String) async throws {
+    mutating func exchange(_ path: String, _ other: String) async throws {
         guard model.last[other] != nil, model.last.names[other] != model.last.names[path] else { return }
         let (home, name) = try await Self.home(files, path)
         let (newHome, newName) = try await Self.home(files, other)
@@ -155,7 +155,7 @@ struct FileWorker {
     }
 
     /// Makes the one directory in a home, or removes it.
-    private mutating func folder(_ home: String) async throws {
+    mutating func folder(_ home: String) async throws {
         let path = "\(home)/\(Self.folder)"
         let (id, name) = try await Self.home(files, path)
         let isThere = model.last.directories.contains(path)
@@ -174,7 +174,7 @@ struct FileWorker {
     }
 
     /// Gives the file a stream with some content, or takes it away.
-    private mutating func stream(_ path: String, _ inode: Inode) async throws {
+    mutating func stream(_ path: String, _ inode: Inode) async throws {
         let name = Array("s".utf8)
         if model.last[path]?.stream != nil {
             model.push { $0[path]?.stream = nil }
@@ -204,7 +204,7 @@ struct FileWorker {
     }
 
     /// A file with this content, under a name that may be taken.
-    private mutating func place(_ path: String, _ length: Int) async throws {
+    mutating func place(_ path: String, _ length: Int) async throws {
         let (home, name) = try await Self.home(files, path)
         let bytes = [UInt8](repeating: UInt8(random.below(255)) | 1, count: length)
         drop(path)
@@ -223,7 +223,7 @@ struct FileWorker {
     }
 
     /// A file made of the content of two others.
-    private mutating func join(_ path: String, _ second: String, to target: String) async throws {
+    mutating func join(_ path: String, _ second: String, to target: String) async throws {
         guard let one = try await Self.find(files, path), let two = try await Self.find(files, second) else { return }
         for (path, inode) in [(path, one), (second, two)] { try await flush(path, inode) }
         let (home, name) = try await Self.home(files, target)

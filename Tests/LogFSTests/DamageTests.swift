@@ -262,6 +262,36 @@ struct DamageTests {
         #expect(named == Set(unread.map { "/" + $0 }), "\(named)")
     }
 
+    /// Whatever is in the trees is missed by name, or was not needed: nothing that was there is told not to be.
+    @Test func aMetadataObjectIsMissing() throws {
+        let whole = try Self.filled(closing: true)
+        let objects = Self.paths(whole, "meta", in: "store")
+        #expect(!objects.isEmpty)
+        var missed = 0
+        for path in objects {
+            let simulation = Simulation(copying: whole, seed: 1, faults: .none)
+            simulation.destroy(path)
+            switch try #require(simulation.perform({ await Self.open($0) })) {
+            case .success(let found): #expect(found == Self.whole, "without \(path)")
+            case .failure(let error):
+                missed += 1
+                let text = "\(error)"
+                #expect(text.contains("meta/"), "without \(path): \(text)")
+            }
+        }
+        #expect(missed > 0)
+    }
+
+    /// The one before it is older than what its log has: it does not stand in for it in silence.
+    @Test func theNewestHeaderIsMissing() throws {
+        let simulation = try Self.filled(closing: true)
+        let newest = try #require(Self.paths(simulation, "header", in: "store").last)
+        simulation.destroy(newest)
+        let found = try #require(simulation.perform { await Self.open($0) })
+        guard case .success(let files) = found else { return }
+        #expect(files == Self.whole)
+    }
+
     @Test func theNewestHeaderIsDamaged() throws {
         let simulation = try Self.filled(closing: true)
         let newest = try #require(Self.paths(simulation, "header", in: "store").last)

@@ -86,6 +86,7 @@ private struct Benchmark {
             let volume = try await Headhunter.open(
                 world: world, loop: loop, store: store, prefix: "v", directory: "log", options: options)
             let files = try await LogFS.open(volume, world: world, subvolume: 1)
+            files.start()
             if part == nil || part == "durable" { try await durable(files) }
             if part == nil || part == "data" { try await data(files) }
             if part == nil || part == "names" {
@@ -111,7 +112,8 @@ private struct Benchmark {
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
-    private func name(_ number: Int) -> [UInt8] { Array("file-\(number)".utf8) }
+    /// Every other one has a capital, and so a second key for who does not mind the case.
+    private func name(_ number: Int) -> [UInt8] { Array("\(number % 2 == 0 ? "file" : "File")-\(number)".utf8) }
 
     private func make(
         _ files: LogFS, _ home: FileID, _ name: [UInt8], _ type: FileType = .file

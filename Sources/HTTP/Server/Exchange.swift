@@ -118,6 +118,12 @@ public final class Exchange: @unchecked Sendable {
         }
     }
 
+    /// More than `bytes` that the peer has not taken are enough.
+    public func limitOutput(_ bytes: Int) {
+        precondition(bytes > 0, "no output at all")
+        connection?.stream.outputHigh = bytes
+    }
+
     /// Whether the writer should wait for `drained`.
     public var isOutputFull: Bool { connection?.stream.isOutputFull ?? false }
 

@@ -58,7 +58,7 @@ extension Connection {
         } else {
             output.trim(io.pool)
         }
-        if flags.contains(.throttled), output.pending <= limits.outputHigh / 4 { relieve() }
+        if flags.contains(.throttled), output.pending <= outputHigh / 4 { relieve() }
         guard output.pending == 0, !flags.contains(.blocked) else { return }
         if flags.contains(.finishing) || flags.contains(.closing) { conclude(transport) }
     }

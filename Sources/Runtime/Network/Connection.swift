@@ -23,7 +23,8 @@ public final class Connection: @unchecked Sendable {
     @exclusivity(unchecked) public internal(set) var counters = ConnectionCounters()
 
     let settings: ConnectionSettings
-    @usableFromInline let outputHigh: Int
+    /// More than this pending: who can choose should produce no more. The handler may change it.
+    @exclusivity(unchecked) public var outputHigh: Int
     @usableFromInline let pool: BufferPool
     let io: LoopIO
     @exclusivity(unchecked) var transport: Transport?

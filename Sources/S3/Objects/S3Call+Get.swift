@@ -6,8 +6,8 @@ import Runtime
 /// Reading objects. What is answered is one version of the object, whole, whatever takes its name meanwhile.
 extension S3Call {
     /// Up to this size an object is read before the answer begins, from memory if it is there.
-    private static var wholeBytes: UInt64 { 256 << 10 }
-    private static var blockBytes: UInt64 { 1 << 20 }
+    private static var wholeBytes: Int { 256 << 10 }
+    private static var blockBytes: Int { 1 << 20 }
 
     func getObject() async throws(S3Error) {
         let (bucket, actor) = try await open(.getObject)
@@ -51,7 +51,7 @@ extension S3Call {
             exchange.end()
             return true
         }
-        if range.length <= Self.wholeBytes { return try await getWhole(file, range, status, more) }
+        if range.length <= service.transfers.piece(Self.wholeBytes) { return try await getWhole(file, range, status, more) }
         return try await stream(file, range, status, more)
     }
 
@@ -198,7 +198,9 @@ extension S3Call {
         var offset = range.offset
         let end = range.offset + range.length
         while offset < end, !isAbandoned {
-            let block = Block(capacity: Int(min(end - offset, Self.blockBytes)))
+            let piece = service.transfers.piece(Self.blockBytes)
+            exchange.limitOutput(piece)
+            let block = Block(capacity: Int(min(end - offset, UInt64(piece))))
             var count: Int?
             do throws(S3Error) {
                 count = try await read(file.file, offset, into: block)
@@ -231,7 +233,7 @@ extension S3Call {
         var offset = range.offset
         let end = range.offset + range.length
         while offset < end {
-            let block = Block(capacity: Int(min(end - offset, Self.blockBytes)))
+            let block = Block(capacity: Int(min(end - offset, UInt64(service.transfers.piece(Self.blockBytes)))))
             guard let count = try await read(file, offset, into: block), count == block.capacity else {
                 throw S3Error(.operationAborted, "The source changed meanwhile.")
             }

@@ -41,13 +41,14 @@ extension S3Call {
         _ expected: ExpectedFile
     ) async throws(S3Error) -> StoredObject {
         let volume = volume
+        let transfers = service.transfers
         let most = volume.placeBytesMax
-        let first = try await body.next(min(most, Int(clamping: body.length ?? UInt64(most))) + 1)
+        let first = try await body.next(transfers.piece(min(most, Int(clamping: body.length ?? UInt64(most))) + 1))
         let isWhole: Bool
         var second: Block?
         if let first, first.count <= most {
             // Less than was asked for: then it is the last one, or empty; what follows must still be waited for.
-            second = try await body.next(Self.pieceBytes)
+            second = try await body.next(transfers.piece(Self.pieceBytes))
             isWhole = second == nil
         } else {
             isWhole = first == nil
@@ -68,7 +69,7 @@ extension S3Call {
                 try await write(block, to: file, at: offset, actor)
                 offset += UInt64(block.count)
             }
-            while !isWhole, let block = try await body.next(Self.pieceBytes) {
+            while !isWhole, let block = try await body.next(transfers.piece(Self.pieceBytes)) {
                 try await write(block, to: file, at: offset, actor)
                 offset += UInt64(block.count)
             }

@@ -74,6 +74,8 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
     }
 
     private func run() async {
+        service.transfers.enter()
+        defer { service.transfers.leave() }
         do throws(S3Error) { try await dispatch() } catch { answer(error) }
     }
 

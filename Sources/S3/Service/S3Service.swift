@@ -21,6 +21,8 @@ public struct S3Limits: Sendable {
     public var bucketsMax = 10_000
     /// Uploads in parts of a bucket that are under way at a time.
     public var uploadsMax = 10_000
+    /// Bodies and answers that are in memory, of all requests together, as long as each has 16 KiB.
+    public var transferBytesMax = 256 << 20
     /// How often the buckets' rules are looked at.
     public var sweepNanoseconds: UInt64 = 3600 * 1_000_000_000
 
@@ -41,6 +43,7 @@ public final class S3Service: RequestHandler {
     let logger: Logger
     public let limits: S3Limits
     private let keys: [SigningKeys]
+    let transfers: TransferShare
     /// Held while an object's record is read, changed and stored: it is one attribute of many things.
     let records = Guarded(())
     /// Uploads that are becoming objects: of two requests at a time only one does it.
@@ -61,6 +64,7 @@ public final class S3Service: RequestHandler {
         random = world.random
         self.logger = logger
         self.limits = limits
+        transfers = TransferShare(bytesMax: limits.transferBytesMax)
         keys = world.loops.map { _ in SigningKeys() }
     }
 

@@ -71,15 +71,26 @@ struct SignatureV2 {
         return grant
     }
 
+    /// Who presigns puts such fields into the query, the token of a session above all, and signs them as if they were in the head.
+    private var amazonFields: [String: String] {
+        var fields: [String: String] = [:]
+        if request.query["Signature"] != nil {
+            for parameter in request.query.parameters {
+                let name = String(decoding: parameter.name, as: UTF8.self)
+                if name.hasPrefix("x-amz-") { fields[name] = String(decoding: parameter.value, as: UTF8.self) }
+            }
+        }
+        for index in 0..<request.head.fields.count {
+            let name = request.head.fields.name(at: index)
+            if name.hasPrefix("x-amz-") { fields[name] = request.head.fields.all(name).joined(separator: ",") }
+        }
+        return fields
+    }
+
     private func toSign(_ date: String) -> String {
         var text = "\(request.method.name)\n\(request.field("content-md5") ?? "")\n"
         text += "\(request.field("content-type") ?? "")\n\(date)\n"
-        var names: Set<String> = []
-        for index in 0..<request.head.fields.count {
-            let name = request.head.fields.name(at: index)
-            if name.hasPrefix("x-amz-") { names.insert(name) }
-        }
-        for name in names.sorted() { text += "\(name):\(request.head.fields.all(name).joined(separator: ","))\n" }
+        for field in amazonFields.sorted(by: { $0.key < $1.key }) { text += "\(field.key):\(field.value)\n" }
         if request.isVirtualHost { text += "/\(request.bucket)" }
         text += request.head.path
         var parameters: [(name: String, value: String)] = []

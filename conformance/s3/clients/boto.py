@@ -438,16 +438,17 @@ def keys_for_a_while():
         check=True, capture_output=True, timeout=20)
     key = json.loads(made.stdout)
 
-    def session(token):
+    def session(token, version="s3v4"):
         return boto3.client(
             "s3", endpoint_url=ENDPOINT, aws_access_key_id=key["access_key"], aws_secret_access_key=key["secret_key"],
-            aws_session_token=token, config=Config(retries={"max_attempts": 1}, signature_version="s3v4"))
+            aws_session_token=token, config=Config(retries={"max_attempts": 1}, signature_version=version))
 
     mine = session(key["session_token"])
     mine.put_object(Bucket=b, Key="k", Body=b"1")
     equal(s3.get_object(Bucket=b, Key="k")["Body"].read(), b"1")
-    address = mine.generate_presigned_url("get_object", Params={"Bucket": b, "Key": "k"})
-    equal(urllib.request.urlopen(address, timeout=20).read(), b"1")
+    for version in ("s3v4", "s3"):
+        address = session(key["session_token"], version).generate_presigned_url("get_object", Params={"Bucket": b, "Key": "k"})
+        equal(urllib.request.urlopen(address, timeout=20).read(), b"1")
     refused("InvalidAccessKeyId", 403, session(None).list_buckets)
     refused("InvalidToken", 400, session(key["session_token"][:-4] + "AAA=").list_buckets)
 
