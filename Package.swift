@@ -83,7 +83,8 @@ let package = Package(
         .executableTarget(
             name: "proxyfs",
             dependencies: [
-                "Admin", "Arbiter", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "Kerberos", "LogFS",
+                "Admin", "Arbiter", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "Kerberos",
+                "LogFS",
                 "Logging",
                 "Metrics", "NFS", "Namespace", "ObjectStore", "Passthrough", "RPC", "Runtime", "S3", "S3Store", "SMB",
                 "SwiftStore", "Transfer",
@@ -167,7 +168,10 @@ let package = Package(
             "SwiftStore", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "StoreSupport", "Transfer"]),
         tests(
             "Arbiter",
-            ["Bytes", "Crypto", "Headhunter", "JSON", "Logging", "ObjectStore", "Runtime", "Simulator", "StoreSupport", "Transfer"]),
+            [
+                "Bytes", "Crypto", "Headhunter", "JSON", "Logging", "ObjectStore", "Runtime", "Simulator",
+                "StoreSupport", "Transfer",
+            ]),
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
         tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "Runtime", "Simulator"]),
         .testTarget(

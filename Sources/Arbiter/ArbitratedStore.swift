@@ -101,7 +101,9 @@ public final class ArbitratedStore: StoreTransport {
 
     private func stored(_ name: ObjectName) async throws(ArbiterFailure) -> Stored? {
         guard let value = try await arbiter.value(of: name.text) else { return nil }
-        guard let stored = Stored(name, value: value) else { throw ArbiterFailure("\(name) has a value of somebody else's") }
+        guard let stored = Stored(name, value: value) else {
+            throw ArbiterFailure("\(name) has a value of somebody else's")
+        }
         return stored
     }
 

@@ -45,7 +45,9 @@ extension Section {
         let text = string(key, default: Configuration.Lease.byLogPlace.description, lengthMax: 32)
         guard let lease = Configuration.Lease(text) else {
             let lengths = Configuration.Lease.lengths
-            report("\(quoted(text)) is not off, auto, or a time of \(lengths.lowerBound) to \(lengths.upperBound)", at: key)
+            report(
+                "\(quoted(text)) is not off, auto, or a time of \(lengths.lowerBound) to \(lengths.upperBound)", at: key
+            )
             return .byLogPlace
         }
         return lease

@@ -261,10 +261,13 @@ struct ArbitratedStoreTests {
             rig.arbiter.values.withLock { $0 = kept }
             let stored = try #require(rig.store.memory.objects.keys.first)
             _ = await rig.decided.perform(StoreRequest(.object(stored, .delete)))
-            guard rig.store.memory.objects.isEmpty, rig.arbiter.values.withLock({ $0.isEmpty }) else { return "left by its name" }
+            guard rig.store.memory.objects.isEmpty, rig.arbiter.values.withLock({ $0.isEmpty }) else {
+                return "left by its name"
+            }
             rig.arbiter.values.withLock { $0 = ["v/slot/1": "0000000000000000 1", "w/slot/1": "0000000000000000 1"] }
             await rig.decided.forget(prefix: "v/")
-            return rig.arbiter.values.withLock { $0.keys.sorted() } == ["w/slot/1"] ? nil : "too much or too little forgotten"
+            return rig.arbiter.values.withLock { $0.keys.sorted() } == ["w/slot/1"]
+                ? nil : "too much or too little forgotten"
         }
     }
 }

@@ -50,7 +50,10 @@ struct EtcdArbiterTests {
         let value = Base64.encode(Array("theirs".utf8))
         try await Self.ask(
             { _, _ in
-                .init(200, #"{"header":{},"responses":[{"response_range":{"kvs":[{"key":"cA==","value":""# + value + #""}]}}]}"#)
+                .init(
+                    200,
+                    #"{"header":{},"responses":[{"response_range":{"kvs":[{"key":"cA==","value":""# + value
+                        + #""}]}}]}"#)
             },
             { arbiter in
                 let found = try await arbiter.claim("n", "mine")
@@ -101,7 +104,9 @@ struct EtcdArbiterTests {
                     }
                     return .init(200, "{\"token\":\"t\(number)\"}")
                 }
-                guard request.fields["Authorization"] == "t2" else { return .init(401, #"{"error":"invalid auth token"}"#) }
+                guard request.fields["authorization"] == "t2" else {
+                    return .init(401, #"{"error":"invalid auth token"}"#)
+                }
                 return .init(200, #"{"header":{}}"#)
             }, user: true,
             { arbiter in

@@ -132,7 +132,9 @@ struct TakingTests {
                 await world.loops[0].sleep(nanoseconds: 15 * Self.second)
                 way.mend()
                 await world.loops[0].sleep(nanoseconds: 90 * Self.second)
-                if let late = words.promised.first(where: { $0 > taken }) { return "promised \(late - taken) ns too late" }
+                if let late = words.promised.first(where: { $0 > taken }) {
+                    return "promised \(late - taken) ns too late"
+                }
                 if let late = words.read.first(where: { $0 > taken }) { return "answered \(late - taken) ns too late" }
                 guard words.ends.count == users.count, words.ends.allSatisfy({ $0 == .fenced }) else {
                     return "the first owner ended with \(words.ends)"

@@ -88,7 +88,8 @@ struct CheckpointHeader: Equatable, Sendable {
         a.features == b.features && a.volume == b.volume && a.number == b.number && a.epoch == b.epoch
             && a.nonces == b.nonces && a.logFirst == b.logFirst && a.logDurable == b.logDurable
             && a.treeEpoch == b.treeEpoch && a.wall == b.wall && a.log == b.log && a.firstSlot == b.firstSlot
-            && a.slotsEnd == b.slotsEnd && a.slotsEpoch == b.slotsEpoch && a.lease == b.lease && a.objects == b.objects && a.doomed == b.doomed
+            && a.slotsEnd == b.slotsEnd && a.slotsEpoch == b.slotsEpoch && a.lease == b.lease && a.objects == b.objects
+            && a.doomed == b.doomed
             && a.staged == b.staged && a.trees.count == b.trees.count
             && zip(a.trees, b.trees).allSatisfy { $0.id == $1.id && $0.root == $1.root }
     }
@@ -97,7 +98,8 @@ struct CheckpointHeader: Equatable, Sendable {
 
     func encoded() -> Block {
         let size =
-            Self.fixedSize + (hasClaim ? Self.claimSize : 0) + trees.count * (4 + NodeCodec.addressSize) + objects.count * 24 + doomed.count * 9
+            Self.fixedSize + (hasClaim ? Self.claimSize : 0) + trees.count * (4 + NodeCodec.addressSize) + objects.count
+            * 24 + doomed.count * 9
             + staged.count * 20 + 4
         let block = Block(capacity: size)
         let base = block.base

@@ -165,7 +165,8 @@ extension Headhunter {
         var quiet = 0
         while quiet < Self.quietRounds {
             await loop.sleep(nanoseconds: Self.quietNanoseconds)
-            quiet = data.isWriting || log.isBusy || checkpoints.isRunning || checkpoints.cleaning.isRunning ? 0 : quiet + 1
+            quiet =
+                data.isWriting || log.isBusy || checkpoints.isRunning || checkpoints.cleaning.isRunning ? 0 : quiet + 1
         }
     }
 

@@ -353,7 +353,8 @@ public final class Headhunter: @unchecked Sendable {
             return .failed(error)
         }
         if !isUrgent,
-            isFrozen.load(ordering: .relaxed) || !lease.holds || cache.dirtyCount > options.dirtyFramesMax(of: cache.capacity)
+            isFrozen.load(ordering: .relaxed) || !lease.holds
+                || cache.dirtyCount > options.dirtyFramesMax(of: cache.capacity)
                 || log.pendingBytes > HeadhunterOptions.logPendingMax || logIsFull
         {
             gate.leaveWrite()

@@ -81,8 +81,17 @@ final class Control: Sendable {
         await mountAll(volume.name)
     }
 
+    /// What the configuration says now.
+    private let declared = Guarded<Settings?>(nil)
+
+    /// What it says of a volume holds from the volume's opening on.
+    private func declareAgain() async {
+        if let settings = declared.withLock({ $0 }) { await declare(settings) }
+    }
+
     /// Users of the configuration, of options and of the other sources, from now on.
     func declare(_ settings: Settings) async {
+        declared.withLock { $0 = settings }
         guard await readings.enter() else {
             return logger.error("not as the configuration says", [.init("why", "too many readings of it wait already")])
         }
@@ -255,6 +264,7 @@ final class Control: Sendable {
             name, durability, store: store, logIsInStore: logIsInStore, lease: lease, size: size)
         guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         try await attach(hosted.volume)
+        await declareAgain()
         return Self.message(
             wasThere
                 ? "volume \(name): there was one in its folder already; it is served again, durability \(durability)"
@@ -281,7 +291,9 @@ final class Control: Sendable {
     private func lease(_ arguments: inout Arguments) throws(CommandFailure) -> Configuration.Lease {
         guard let word = try arguments.optional("lease") else { return .byLogPlace }
         guard let lease = Configuration.Lease(word) else {
-            throw .misuse("\"\(word)\" is no lease: off, auto, or a time of \(Configuration.Lease.lengths.lowerBound) to \(Configuration.Lease.lengths.upperBound)")
+            throw .misuse(
+                "\"\(word)\" is no lease: off, auto, or a time of \(Configuration.Lease.lengths.lowerBound) to \(Configuration.Lease.lengths.upperBound)"
+            )
         }
         return lease
     }
@@ -302,6 +314,7 @@ final class Control: Sendable {
         }
         guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         try await attach(hosted.volume)
+        await declareAgain()
         let warning =
             hosted.ownerBeforeMayAnswer
             ? "; its server before keeps no lease: see to it that it does not run any more, for it may answer until it meets the store"

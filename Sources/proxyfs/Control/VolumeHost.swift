@@ -198,6 +198,9 @@ final class VolumeHost: Sendable {
 
     /// Goes on from the store alone with a volume whose log is elsewhere.
     func take(_ name: String) async throws(CommandFailure) -> HostedVolume {
+        for _ in 0..<Self.leavingRounds where book.entries[name]?.isLeaving == true {
+            await loop.sleep(nanoseconds: Self.leavingNanoseconds)
+        }
         guard let entry = book.entries[name] else {
             throw .failure("there is no volume \(name) here; name its store with --store")
         }
@@ -218,7 +221,9 @@ final class VolumeHost: Sendable {
         options.logIsInStore = entry.logIsInStore
         options.takesOver = takesOver
         // A folder of this host is kept from others by its lock.
-        if entry.store != "directory" { options.leaseNanoseconds = entry.lease.nanoseconds(logIsInStore: entry.logIsInStore) }
+        if entry.store != "directory" {
+            options.leaseNanoseconds = entry.lease.nanoseconds(logIsInStore: entry.logIsInStore)
+        }
         let (settings, mayMake) = (options, entry.place != nil || entry.isNew || entry.store == "directory")
         let described = try StoreCommand.describe(entry.store, book.configuration)
         if let described, let other = neighbour(of: described, for: entry) {
@@ -286,6 +291,9 @@ final class VolumeHost: Sendable {
         disconnect(entry)
         book.entries[name]?.isLeaving = false
     }
+
+    private static let leavingRounds = 600
+    private static let leavingNanoseconds: UInt64 = 50_000_000
 
     private static let overtakenText =
         "another server has taken it over; proxyfs volume take brings it back"

@@ -79,8 +79,10 @@ final class StoreConnection: Sendable {
             try await directCheck(creates)
             if let failure = await decided.verify(prefix: HostedVolume.prefix + "/") {
                 throw StoreProblem(
-                    tried: "asking the arbiter at \(description.arbiters.joined(separator: ", "))", answer: failure.reason,
-                    advice: "is it the etcd that all servers of this volume name, and may this one read and write there?")
+                    tried: "asking the arbiter at \(description.arbiters.joined(separator: ", "))",
+                    answer: failure.reason,
+                    advice:
+                        "is it the etcd that all servers of this volume name, and may this one read and write there?")
             }
         }
         unmake = {
