@@ -67,6 +67,7 @@ let package = Package(
         room("Transfer", ["Bytes", "CShim", "Crypto", "Logging", "Runtime", "ObjectStore"]),
         room("S3Store", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "Transfer", "XML"]),
         room("SwiftStore", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "Transfer"]),
+        room("Arbiter", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "Transfer"]),
         room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
@@ -82,7 +83,8 @@ let package = Package(
         .executableTarget(
             name: "proxyfs",
             dependencies: [
-                "Admin", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "Kerberos", "LogFS",
+                "Admin", "Arbiter", "Bytes", "CShim", "Configuration", "HTTP", "Headhunter", "JSON", "Kerberos",
+                "LogFS",
                 "Logging",
                 "Metrics", "NFS", "Namespace", "ObjectStore", "Passthrough", "RPC", "Runtime", "S3", "S3Store", "SMB",
                 "SwiftStore", "Transfer",
@@ -164,6 +166,12 @@ let package = Package(
         tests("S3Store", ["Bytes", "Crypto", "Logging", "ObjectStore", "Runtime", "StoreSupport", "Transfer", "XML"]),
         tests(
             "SwiftStore", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "StoreSupport", "Transfer"]),
+        tests(
+            "Arbiter",
+            [
+                "Bytes", "Crypto", "Headhunter", "JSON", "Logging", "ObjectStore", "Runtime", "Simulator",
+                "StoreSupport", "Transfer",
+            ]),
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
         tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "Runtime", "Simulator"]),
         .testTarget(

@@ -89,6 +89,7 @@ extension Configuration {
             let words = Durability.allCases.map { ($0.rawValue, $0) }
             let durability = section.word("durability", default: .log, words)
             let log = section.word("log", default: .local, LogPlace.allCases.map { ($0.rawValue, $0) })
+            let lease = section.lease("lease")
             let size = section.quantity("size", default: Volume.standardSize, in: Volume.sizes)
             if !section.has("name") { return section.report("a volume needs a name", at: "name") }
             if let fault = Self.fault(inVolumeName: name) { section.report(fault, at: "name") }
@@ -96,8 +97,13 @@ extension Configuration {
                 section.report("\(quoted(name)) is declared already, at \(other.place)", at: "name")
             }
             if let fault = fault(inStore: store) { section.report(fault, at: "store") }
+            if case .length = lease, store == "directory" {
+                section.report("is for a volume whose store is elsewhere: nobody else can take this one", at: "lease")
+            }
             volumes.append(
-                Volume(name: name, durability: durability, store: store, log: log, size: size, place: section.place))
+                Volume(
+                    name: name, durability: durability, store: store, log: log, lease: lease, size: size,
+                    place: section.place))
         }
         readExports(&root)
         readShares(&root)
@@ -225,6 +231,7 @@ extension Configuration.Engine {
         nonceRange = section.integer("nonce_range", default: nonceRange, in: 1024...16_777_216)
         nodeCache = section.quantity("node_cache", default: nodeCache, in: .mebi(16)...(.tebi(1)))
         dataCache = section.quantity("data_cache", default: dataCache, in: .mebi(16)...(.tebi(16)))
+        leaseDrift = section.quantity("lease_drift", default: leaseDrift, in: .milliseconds(100)...(.seconds(60)))
     }
 }
 

@@ -110,6 +110,8 @@ public struct Configuration: Sendable, Equatable {
         public var nonceRange: UInt32 = 65_536
         public var nodeCache = ByteSize.mebi(256)
         public var dataCache = ByteSize.gibi(1)
+        /// Who takes a volume over waits for so much more than its lease.
+        public var leaseDrift = TimeSpan.seconds(2)
     }
 
     public enum Durability: String, Sendable, CaseIterable { case store, log, memory }
@@ -122,6 +124,7 @@ public struct Configuration: Sendable, Equatable {
         /// `directory`, the name of a store, or a store's address.
         public var store = "directory"
         public var log = LogPlace.local
+        public var lease = Lease.byLogPlace
         /// What clients are shown where no quota says less.
         public var size = Self.standardSize
         /// Where the file declares it; commands can not change it then.

@@ -53,6 +53,15 @@ extension Configuration {
         public var syncTo: String?
         public var syncKey: Secret?
 
+        /// Addresses of an etcd that decides what the store does not; none: nobody does.
+        public var arbiters: [String] = []
+        public var arbiterPrefix = "proxyfs"
+        public var arbiterAuthorities: String?
+        public var arbiterUser: String?
+        public var arbiterSecretFile: String?
+
+        static let arbitersMax = 16
+
         public var authorities: String?
         public var authoritiesDirectory: String?
         public var proxy: String?
@@ -157,6 +166,9 @@ extension Configuration {
             case "storage_url": storageURL = value
             case "policy": policy = value
             case "spread": return take(\.spread)
+            case "arbiter":
+                arbiters = value.split(separator: ",").map(String.init)
+                return (1...Self.arbitersMax).contains(arbiters.count)
             case "conditional":
                 guard value == "true" || value == "false" else { return false }
                 createsIfAbsent = value == "true"
@@ -248,6 +260,11 @@ extension Configuration.Store {
         text("policy", &policy)
         text("sync_to", &syncTo)
         secret("sync_key", &syncKey)
+        arbiters = section.strings("arbiter", default: arbiters, countMax: Self.arbitersMax)
+        arbiterPrefix = section.string("arbiter_prefix", default: arbiterPrefix, lengthMax: 255)
+        text("arbiter_authorities", &arbiterAuthorities)
+        text("arbiter_user", &arbiterUser)
+        text("arbiter_secret_file", &arbiterSecretFile)
         text("authorities", &authorities)
         text("authorities_directory", &authoritiesDirectory)
         text("proxy", &proxy)
@@ -262,6 +279,9 @@ extension Configuration.Store {
         prices.delete = section.integer("price_delete", default: prices.delete, in: 0...Prices.priceMax)
         prices.list = section.integer("price_list", default: prices.list, in: 0...Prices.priceMax)
         if secretKey != nil, secretFile != nil { section.report("not together with secret_key", at: "secret_file") }
+        if (arbiterUser == nil) != (arbiterSecretFile == nil) {
+            section.report("arbiter_user and arbiter_secret_file go together", at: "arbiter_user")
+        }
         if (syncTo == nil) != (syncKey == nil) { section.report("sync_to and sync_key go together", at: "sync_to") }
     }
 }

@@ -79,7 +79,7 @@ class Volume:
         expect(data[:4] == b"PXHD" and struct.unpack_from("<H", data, 4)[0] == 3, "not a header that this program knows")
         expect(crc32c(data[:-4]) == struct.unpack_from("<I", data, len(data) - 4)[0], "the header's checksum")
         features, self.high, self.low, own = struct.unpack_from("<4Q", data, 8)
-        expect(features < 2 and own == newest, "the header's features or number")
+        expect(features < 4 and own == newest, "the header's features or number")
         self.epoch, = struct.unpack_from("<Q", data, 40)
         self.place, first_slot, self.slots_end = struct.unpack_from("<3Q", data, 104)
         self.first_slot = first_slot if features & 1 else None
@@ -91,7 +91,9 @@ class Volume:
             self.trees[tree] = {}
             self.read_node(tree, data[place + 4:place + 32], None)
             place += 32
-        expect(place + objects * 24 + doomed * 9 + staged * 20 + 4 == len(data), "the header's length")
+        claim = 16 if features & 2 else 0
+        expect(place + objects * 24 + doomed * 9 + staged * 20 + claim + 4 == len(data), "the header's length")
+        self.slots_epoch = struct.unpack_from("<Q", data, len(data) - 12)[0] if claim else self.epoch
 
     def object(self, number):
         if number not in self.objects:
@@ -153,7 +155,7 @@ class Volume:
             if mine < epoch:
                 continue
             epoch = mine
-            end = first + count if mine >= self.epoch else min(first + count, self.slots_end)
+            end = first + count if mine >= self.slots_epoch else min(first + count, self.slots_end)
             if kind == 1 or end <= first:
                 continue
             known = max(known, min(stored, end - 1))

@@ -210,6 +210,19 @@ CONF
     await "$name" "http://127.0.0.1:$port/healthcheck"
 }
 
+# One member of etcd, in memory's stead on the scratch folder.
+start_etcd() {
+    local port peers_port
+    port=$(free_port)
+    peers_port=$(free_port)
+    peer etcd etcd --data-dir "$peer_folder/etcd" --listen-client-urls "http://127.0.0.1:$port" --unsafe-no-fsync \
+        --advertise-client-urls "http://127.0.0.1:$port" --listen-peer-urls "http://127.0.0.1:$peers_port"
+    etcd_process=${peers[-1]}
+    etcd_port=$port
+    etcd_url=http://127.0.0.1:$port
+    await etcd "$etcd_url/health"
+}
+
 # OpenStack Keystone on SQLite; user storer, password storer-secret, project stores. Making its tables takes long:
 # prepare_keystone may run beside other things, with the port that it is told.
 prepare_keystone() {

@@ -24,6 +24,8 @@ import Glibc
 ///     objects: number u64, bytes u64, live bytes u64         of metadata objects
 ///     doomed:  kind u8, number u64                           objects to delete, until it is known to be done
 ///     staged:  segment u64, size u64, checksum u32           segments whose checksums only the log has
+///     with feature 2: lease u64, nanoseconds that the owner may go on answering without a look; slotsEpoch u64: slotsEnd
+///     holds for slots of epochs below it, in place of the header's own: this header claims the volume and says what the one before said
 ///     checksum u32
 /// ```
 struct CheckpointHeader: Equatable, Sendable {
@@ -31,13 +33,18 @@ struct CheckpointHeader: Equatable, Sendable {
     static let version: UInt16 = 3
     /// Slots in the store hold the log, too.
     static let slotsFeature: UInt64 = 1
+    /// The owner keeps a lease, or has claimed the volume and not read its log yet.
+    static let claimFeature: UInt64 = 2
     /// Features that this program understands.
-    static let featuresKnown: UInt64 = slotsFeature
+    static let featuresKnown: UInt64 = slotsFeature | claimFeature
     static let treesMax = 1 << 16
     /// Numbers of any kind stay below it, and epochs below the other: what is counted on from there does not overflow.
     static let numberMax: UInt64 = 1 << 62
     static let epochMax: UInt64 = 1 << 30
     private static let fixedSize = 128
+    private static let claimSize = 16
+    /// Longer than any that can be asked for.
+    static let leaseMax: UInt64 = 3_600_000_000_000
 
     struct MetadataObject: Equatable, Sendable {
         var number: UInt64
@@ -67,6 +74,10 @@ struct CheckpointHeader: Equatable, Sendable {
     var log: UInt64
     var firstSlot: UInt64?
     var slotsEnd: UInt64
+    /// Slots of epochs below it count up to `slotsEnd`.
+    var slotsEpoch: UInt64
+    /// Nanoseconds; 0: the owner keeps none.
+    var lease: UInt64
     /// Nil: an empty tree.
     var trees: [(id: UInt32, root: NodeAddress?)]
     var objects: [MetadataObject]
@@ -77,14 +88,18 @@ struct CheckpointHeader: Equatable, Sendable {
         a.features == b.features && a.volume == b.volume && a.number == b.number && a.epoch == b.epoch
             && a.nonces == b.nonces && a.logFirst == b.logFirst && a.logDurable == b.logDurable
             && a.treeEpoch == b.treeEpoch && a.wall == b.wall && a.log == b.log && a.firstSlot == b.firstSlot
-            && a.slotsEnd == b.slotsEnd && a.objects == b.objects && a.doomed == b.doomed
+            && a.slotsEnd == b.slotsEnd && a.slotsEpoch == b.slotsEpoch && a.lease == b.lease && a.objects == b.objects
+            && a.doomed == b.doomed
             && a.staged == b.staged && a.trees.count == b.trees.count
             && zip(a.trees, b.trees).allSatisfy { $0.id == $1.id && $0.root == $1.root }
     }
 
+    private var hasClaim: Bool { lease != 0 || slotsEpoch != epoch }
+
     func encoded() -> Block {
         let size =
-            Self.fixedSize + trees.count * (4 + NodeCodec.addressSize) + objects.count * 24 + doomed.count * 9
+            Self.fixedSize + (hasClaim ? Self.claimSize : 0) + trees.count * (4 + NodeCodec.addressSize) + objects.count
+            * 24 + doomed.count * 9
             + staged.count * 20 + 4
         let block = Block(capacity: size)
         let base = block.base
@@ -95,7 +110,7 @@ struct CheckpointHeader: Equatable, Sendable {
         put(Self.magic, 0)
         put(Self.version, 4)
         let slots = firstSlot == nil ? 0 : Self.slotsFeature
-        put(features | slots, 8)
+        put(features | slots | (hasClaim ? Self.claimFeature : 0), 8)
         put(volume.high, 16)
         put(volume.low, 24)
         put(number, 32)
@@ -135,6 +150,11 @@ struct CheckpointHeader: Equatable, Sendable {
             put(segment.checksum, place + 16)
             place += 20
         }
+        if hasClaim {
+            put(lease, place)
+            put(slotsEpoch, place + 8)
+            place += Self.claimSize
+        }
         put(CRC32C.of(UnsafeRawBufferPointer(start: base, count: place)), place)
         block.count = place + 4
         return block
@@ -151,7 +171,7 @@ struct CheckpointHeader: Equatable, Sendable {
         volume: VolumeIdentity, number: UInt64, epoch: UInt64, nonces: UInt64, logFirst: UInt64, logDurable: UInt64,
         treeEpoch: UInt64, wall: Int64, log: UInt64 = 0, firstSlot: UInt64? = nil, slotsEnd: UInt64 = 0,
         trees: [(id: UInt32, root: NodeAddress?)], objects: [MetadataObject],
-        doomed: [DoomedObject], staged: [StagedSegment] = []
+        doomed: [DoomedObject], staged: [StagedSegment] = [], lease: UInt64 = 0
     ) {
         self.volume = volume
         self.number = number
@@ -164,6 +184,8 @@ struct CheckpointHeader: Equatable, Sendable {
         self.log = log
         self.firstSlot = firstSlot
         self.slotsEnd = slotsEnd
+        slotsEpoch = epoch
+        self.lease = lease
         self.trees = trees
         self.objects = objects
         self.doomed = doomed
@@ -193,7 +215,8 @@ struct CheckpointHeader: Equatable, Sendable {
         log = get(104, UInt64.self)
         firstSlot = features & Self.slotsFeature == 0 ? nil : get(112, UInt64.self)
         slotsEnd = get(120, UInt64.self)
-        features &= ~Self.slotsFeature
+        let claimSize = features & Self.claimFeature == 0 ? 0 : Self.claimSize
+        features &= ~(Self.slotsFeature | Self.claimFeature)
         let treeCount = Int(get(88, UInt32.self))
         let objectCount = Int(get(92, UInt32.self))
         let doomedCount = Int(get(96, UInt32.self))
@@ -201,10 +224,12 @@ struct CheckpointHeader: Equatable, Sendable {
         // The bytes that are here bound all lists.
         guard treeCount <= Self.treesMax,
             bytes.count == Self.fixedSize + treeCount * (4 + NodeCodec.addressSize) + objectCount * 24
-                + doomedCount * 9 + stagedCount * 20 + 4
+                + doomedCount * 9 + stagedCount * 20 + claimSize + 4
         else { throw .notAHeader }
+        lease = claimSize == 0 ? 0 : get(bytes.count - 4 - claimSize, UInt64.self)
+        slotsEpoch = claimSize == 0 ? epoch : get(bytes.count - 4 - claimSize + 8, UInt64.self)
         // A checksum keeps nobody from writing a header of his own.
-        guard epoch < Self.epochMax, logFirst > 0,
+        guard epoch < Self.epochMax, slotsEpoch <= epoch, lease <= Self.leaseMax, logFirst > 0,
             [number, nonces, logFirst, logDurable, treeEpoch, firstSlot ?? 0, slotsEnd].allSatisfy({
                 $0 < Self.numberMax
             })

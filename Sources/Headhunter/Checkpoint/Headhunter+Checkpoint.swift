@@ -27,7 +27,8 @@ struct CheckpointState {
     var isClosing = false
     /// None begins: what is stored is being copied.
     var isHeld = false
-    var isLookingForOwner = false
+    /// For another owner, that wait for the store.
+    var looks = 0
     var lastLook: UInt64 = 0
     var timer: LoopTimer?
     var flushTimer: LoopTimer?
@@ -322,7 +323,7 @@ extension Headhunter {
             staged: frozen.stages.map { stage in
                 CheckpointHeader.StagedSegment(
                     segment: stage.number, size: UInt64(stage.size), checksum: BlockChecksums.sum(stage.checksums.all))
-            } + data.refused.values.sorted { $0.segment < $1.segment })
+            } + data.refused.values.sorted { $0.segment < $1.segment }, lease: options.leaseNanoseconds)
         try await publish(header)
         let before = checkpoints.header
         checkpoints.header = header
@@ -410,7 +411,9 @@ extension Headhunter {
     }
 
     /// Creates the header. When somebody else has its number, or the boundary has passed it, the volume is his.
-    func publish(_ header: CheckpointHeader) async throws(VolumeError) {
+    func publish(_ header: CheckpointHeader, isOpening: Bool = false) async throws(VolumeError) {
+        // An earlier try may be what has arrived: nothing is known of the time after its start.
+        let start = world.clock.monotonic()
         let name = objectName(ObjectNaming.header, header.number)
         let body = ObjectBody.blocks([header.encoded()])
         var hasTried = false
@@ -418,54 +421,19 @@ extension Headhunter {
             do throws(StoreError) {
                 // What a try sent that was given up may have arrived since: that would be no other owner.
                 try await store.put(name, body, condition: .absent, mayBeOurs: hasTried)
-                let passed = try await newestBoundary()
+                let passed = try await Self.newestBoundary(store, prefix)
                 if let passed, passed >= header.number { throw .exists }
                 checkpoints.trouble = nil
+                if isOpening { startLease(from: start) } else { lease.extend(from: start) }
                 return
             } catch {
+                // Nobody is served yet: who may not write is told so.
+                if isOpening, case .denied = error { throw Self.volumeError(error, "writing \(name)") }
                 if let failure = patience(error, "writing \(name)") { throw failure }
                 hasTried = true
             }
             await loop.sleep(nanoseconds: Self.retryNanoseconds)
         }
-    }
-
-    private func newestBoundary() async throws(StoreError) -> UInt64? {
-        var newest: UInt64?
-        for name in try await store.names(prefix: ObjectNaming.prefix(prefix, ObjectNaming.boundary)) {
-            guard let number = ObjectNaming.number(name, prefix, ObjectNaming.boundary) else { continue }
-            newest = max(newest ?? 0, number)
-        }
-        return newest
-    }
-
-    private static let ownerLookNanoseconds: UInt64 = 1_000_000_000
-
-    /// An owner with nothing to write would never meet the one that has taken the volume over, and go on answering reads
-    /// with what is no more.
-    private func lookForOwner() {
-        let now = world.clock.monotonic()
-        guard !checkpoints.isLookingForOwner, checkpoints.failure == nil,
-            now >= checkpoints.lastLook + Self.ownerLookNanoseconds
-        else { return }
-        (checkpoints.isLookingForOwner, checkpoints.lastLook) = (true, now)
-        loop.task {
-            let next = self.checkpoints.header.number + 1
-            let isTaken = await self.isTaken(next)
-            self.checkpoints.isLookingForOwner = false
-            // It may be our own that has come, or is on its way.
-            guard isTaken, self.checkpoints.header.number < next, !self.checkpoints.isRunning else { return }
-            self.failStoring(.fenced)
-        }
-    }
-
-    /// Whether there is, or was, a header with this number; false as well when the store does not tell.
-    private func isTaken(_ number: UInt64) async -> Bool {
-        do throws(StoreError) {
-            if try await store.head(objectName(ObjectNaming.header, number)) != nil { return true }
-            guard let passed = try await newestBoundary() else { return false }
-            return passed >= number
-        } catch { return false }
     }
 
     /// The stored nodes become clean; their parents learn where they are. In slices, so that no writer waits long.

@@ -181,6 +181,8 @@ public final class ReplayLog: Sendable {
 
     /// What was kept for the store.
     func takeCopies() -> [LogBatch] { shared.withLock { $0.copies?.take() ?? [] } }
+    /// Something is on its way to the disk.
+    var isBusy: Bool { shared.withLock { $0.isPumping } }
     func dropCopies() { shared.withLock { $0.copies = nil } }
     var copiedBytes: Int { shared.withLock { $0.copies?.pendingBytes ?? 0 } }
 

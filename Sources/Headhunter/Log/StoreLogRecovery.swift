@@ -119,7 +119,7 @@ struct StoreLogRecovery {
             guard slot.epoch >= epoch else { return }
             epoch = slot.epoch
             guard slot.kind == .records else { return }
-            let end = slot.epoch < header.epoch ? min(slot.end, header.slotsEnd) : slot.end
+            let end = slot.epoch < header.slotsEpoch ? min(slot.end, header.slotsEnd) : slot.end
             guard end > slot.first else { return }
             stored = max(stored, min(slot.stored, end - 1))
             guard !isBroken, end > next else { return }

@@ -119,7 +119,11 @@ extension Headhunter {
         if options.logIsInStore, level == .durable { return whenStored(number, on: target, done) }
         // What only this log has is lost when another owner went on without it.
         whenLogged(number, level, on: target) { failure in
-            done(failure ?? (self.isOvertaken.load(ordering: .sequentiallyConsistent) ? .fenced : nil))
+            if let failure = failure ?? (self.isOvertaken.load(ordering: .sequentiallyConsistent) ? .fenced : nil) {
+                return done(failure)
+            }
+            if self.lease.holds { return done(nil) }
+            self.loop.execute { self.lease.wait { failure in target.execute { done(failure) } } }
         }
     }
 

@@ -16,8 +16,9 @@ extension Headhunter {
     public func wanted(by reader: Int) -> Wanted { takeMissing(reader) }
 
     public func load(_ wanted: Wanted) async throws(VolumeError) {
-        // What this one would read is another owner's by now.
+        // What this one would read is another owner's by now, or may be.
         if hasNoOwner { throw .fenced }
+        try await leased()
         if let address = wanted.astray {
             throw .damaged(
                 "\(objectName(ObjectNaming.metadata, address.object)) at \(address.offset): the metadata node there is not "
@@ -139,6 +140,7 @@ extension Headhunter {
 
     /// Waits until a checkpoint or the log's writer has made room.
     public func room() async throws(VolumeError) {
+        try await leased()
         if isFrozen.load(ordering: .relaxed) {
             await withUnsafeContinuation { thawing.append($0) }
         } else if log.pendingBytes > HeadhunterOptions.logPendingMax {

@@ -11,12 +11,20 @@ extension Headhunter {
             volume: VolumeIdentity(high: world.random.next(), low: world.random.next()), number: 1, epoch: 0,
             nonces: 1, logFirst: 1, logDurable: 0, treeEpoch: 0, wall: world.clock.wall(), trees: [], objects: [],
             doomed: [])
+        let found: ObjectName?
         do throws(StoreError) {
-            guard try await newestHeader(store, prefix) == nil else { throw .exists }
-            try await store.put(
-                ObjectNaming.name(prefix, ObjectNaming.header, 1), .blocks([header.encoded()]), condition: .absent)
+            let headers = ObjectNaming.prefix(prefix, ObjectNaming.header)
+            found = try await store.list(prefix: headers, limit: 1).entries.first?.name
+            if let found, ObjectNaming.number(found, prefix, ObjectNaming.header) != nil { throw .exists }
+            if found == nil {
+                try await store.put(
+                    ObjectNaming.name(prefix, ObjectNaming.header, 1), .blocks([header.encoded()]), condition: .absent)
+            }
         } catch {
             throw volumeError(error, "making a volume")
+        }
+        if let found {
+            throw .unknownFormat("\(found) is no header that is known here: is the store one with an arbiter?")
         }
     }
 
@@ -66,26 +74,28 @@ extension Headhunter {
         world: World, loop: EventLoop, store: ObjectStore, prefix: String, directory: String,
         options: HeadhunterOptions = HeadhunterOptions()
     ) async throws(VolumeError) -> Headhunter {
-        let number: UInt64?
-        do throws(StoreError) { number = try await newestHeader(store, prefix) } catch {
-            throw volumeError(error, "looking for the volume \(prefix)")
-        }
-        guard let number else { throw .noVolume }
-        let found = try await readHeader(store, prefix, number)
+        var found = try await newestOf(store, prefix)
         if options.isReadOnly { return try await look(world, loop, store, prefix, directory, options, found) }
 
         let place = try await place(world, loop, directory, found, takesOver: options.takesOver)
+        var taken: Claim?
+        if options.takesOver, found.log != 0, found.log != place {
+            let claim = try await claim(world, store, prefix, found, options)
+            (taken, found) = (claim, claim.found)
+        }
+        let epoch = taken?.epoch ?? found.epoch + 1
         var slots: StoreLogRecovery?
         if found.firstSlot != nil {
-            slots = try await StoreLogRecovery(store, prefix, found, epoch: found.epoch + 1, random: world.random)
+            slots = try await StoreLogRecovery(store, prefix, found, epoch: epoch, random: world.random)
         }
         var recovered = try await recover(world, loop, store, prefix, directory, found, slots, place: place)
         try await finishStages(world, loop, recovered.stage, directory)
         recovered.ending = try await settleLog(world, loop, recovered.ending, directory, found)
         var claim = found
         claim.log = place
-        claim.number += 1
-        claim.epoch += 1
+        claim.number = (taken?.number ?? found.number) + 1
+        (claim.epoch, claim.slotsEpoch) = (epoch, epoch)
+        claim.lease = options.leaseNanoseconds
         claim.wall = world.clock.wall()
         claim.logDurable = recovered.ending.next - 1
         // What slots hold behind this was not recovered, or cut before; its numbers are others' by now.
@@ -110,7 +120,11 @@ extension Headhunter {
         log.setDataDurable { [segments = headhunter.segments] in segments.durable(of: $0) }
         headhunter.segments.adopt(recovered.stage.chosen)
         headhunter.nonces.next = claim.nonces - options.nonceRange
-        try await headhunter.publish(claim)
+        if let taken {
+            await outwait(taken, world, loop, options)
+            headhunter.ownerBeforeMayAnswer = found.log != 0 && found.lease == 0
+        }
+        try await headhunter.publish(claim, isOpening: true)
         try await headhunter.settleSegments(recovered.stage.named)
         try await dropStored(world, loop, recovered.stage, directory, but: Set(headhunter.data.refused.keys))
         await headhunter.fetchNumbers()
@@ -205,6 +219,7 @@ extension Headhunter {
     public func close() async throws(VolumeError) {
         if options.isReadOnly { return fail(.closed) }
         checkpoints.isClosing = true
+        lease.release()
         // Nothing else is to come behind the last checkpoint.
         isFrozen.store(true, ordering: .sequentiallyConsistent)
         defer {

@@ -43,7 +43,7 @@ public final class Headhunter: @unchecked Sendable {
     /// Bytes of records that no header covers.
     @exclusivity(unchecked) var logUncovered: Int
     /// Another owner has the volume: what is read here may have been changed there.
-    @exclusivity(unchecked) @usableFromInline var isFenced = false
+    @exclusivity(unchecked) var isFenced = false
     /// How often something was changed: what was read at the same number holds.
     @exclusivity(unchecked) @usableFromInline var changes: UInt64 = 0
     var checkpointWanted = false
@@ -65,12 +65,19 @@ public final class Headhunter: @unchecked Sendable {
     /// Set before `isFenced`, and seen outside of the gate: no promise of this owner's own log is given from then on.
     let isOvertaken = Atomic(false)
 
+    /// Nothing is said of the volume while it does not hold.
+    let lease: Lease
+
     /// Set: changes and data wait in `room` until `release`.
     let isFrozen = Atomic(false)
 
     // On the loop:
     /// What was found damaged when the volume was opened.
     public internal(set) var damage: [String] = []
+    /// It was taken over from an owner that keeps no lease: that one may be answering still.
+    public internal(set) var ownerBeforeMayAnswer = false
+    /// Told once that another owner has the volume.
+    var overtaken: (@Sendable () -> Void)?
     var thawing: [UnsafeContinuation<Void, Never>] = []
     var loading: [NodeAddress: NodeLoad] = [:]
     /// Nodes that were asked for after their objects had gone, and how often.
@@ -98,6 +105,7 @@ public final class Headhunter: @unchecked Sendable {
         self.log = log
         self.stageDirectory = stageDirectory
         self.place = place
+        lease = Lease(options.leaseNanoseconds, clock: world.clock)
         segments = Segments(
             volume: header.volume, epoch: header.epoch, flushBytes: options.flushBytes,
             memoryMax: options.stageMemoryBytes, stagedMax: options.stagedBytesMax, durable: log.last)
@@ -133,12 +141,14 @@ public final class Headhunter: @unchecked Sendable {
     public func read<Result>(_ reader: Int, _ body: (View) throws(Missing) -> Result) -> Result? {
         enterRead(reader)
         defer { leaveRead(reader) }
-        if isFenced { return nil }
+        guard isOwner else { return nil }
         do throws(Missing) { return try body(View(self, reader)) } catch { return nil }
     }
 
     @usableFromInline func enterRead(_ reader: Int) { gate.enterRead(reader) }
     @usableFromInline func leaveRead(_ reader: Int) { gate.leaveRead(reader) }
+    /// Inside the gate: whether what is read here is what the volume holds.
+    @usableFromInline var isOwner: Bool { !isFenced && lease.holds }
 
     /// The same, fetching what is not in memory, as often as it takes.
     public func read<Result>(_ body: (View) throws(Missing) -> Result) async throws(VolumeError) -> Result {
@@ -347,7 +357,8 @@ public final class Headhunter: @unchecked Sendable {
             return .failed(error)
         }
         if !isUrgent,
-            isFrozen.load(ordering: .relaxed) || cache.dirtyCount > options.dirtyFramesMax(of: cache.capacity)
+            isFrozen.load(ordering: .relaxed) || !lease.holds
+                || cache.dirtyCount > options.dirtyFramesMax(of: cache.capacity)
                 || log.pendingBytes > HeadhunterOptions.logPendingMax || logIsFull
         {
             gate.leaveWrite()
@@ -425,6 +436,11 @@ public final class Headhunter: @unchecked Sendable {
         if case .running = state { state = .failed(error) }
         if error == .fenced { isFenced = true }
         gate.leaveWrite()
+        guard error == .fenced || error == .closed else { return }
+        lease.end(error)
+        guard error == .fenced, let told = overtaken else { return }
+        overtaken = nil
+        told()
     }
 
     /// Why no change is taken any more.

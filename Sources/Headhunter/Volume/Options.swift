@@ -32,6 +32,11 @@ public struct HeadhunterOptions: Sendable {
     /// Opens a volume whose log is elsewhere: only what is in the store counts, and its owner is fenced off.
     public var takesOver = false
 
+    /// The owner says nothing that it has not looked for so long whether it still is the owner; 0: it keeps no lease.
+    public var leaseNanoseconds: UInt64 = 0
+    /// Who takes over waits for so much more than the lease of the owner before: clocks do not go alike.
+    public var driftNanoseconds: UInt64 = 2_000_000_000
+
     /// Nothing is claimed and nothing is changed: what can be read is read, whatever is damaged beside it.
     public var isReadOnly = false
 

@@ -51,6 +51,8 @@ public final class HostedVolume: Sendable {
 
     /// Of the names of a volume's objects in its store.
     public static let prefix = "volume"
+    /// The parts below it in which no two servers may make the same name.
+    public static let decidedKinds = Headhunter.decidedKinds
 
     /// Opens the volume in `folder`, whose parent exists, and makes an empty one when there is none. On `loop`.
     ///
@@ -161,6 +163,7 @@ public final class HostedVolume: Sendable {
 
     /// Brings everything to the store. Nobody calls the volume any more. On the volume's loop.
     public func close() async throws(HostingError) {
+        headhunter.leaveService()
         headhunter.release()
         tree.releaseGuests()
         // A file that can not be flushed keeps none of the others from the store.
@@ -168,5 +171,25 @@ public final class HostedVolume: Sendable {
         do throws(Failure) { try await files.stop() } catch { failure = .volume(Self.volumeError(error)) }
         do throws(VolumeError) { try await headhunter.close() } catch { failure = failure ?? .volume(error) }
         if let failure { throw failure }
+    }
+
+    /// Calls `told` once, on the volume's loop, when another server has taken the volume over.
+    public func whenOvertaken(_ told: @escaping @Sendable () -> Void) { headhunter.whenOvertaken(told) }
+
+    /// Whether its lease holds; without one, or with one that holds, it is answered for.
+    public var mayAnswer: Bool { headhunter.mayAnswer }
+    /// It was taken over from a server that keeps no lease, and may be answering still.
+    public var ownerBeforeMayAnswer: Bool { headhunter.ownerBeforeMayAnswer }
+
+    /// Gives up what is another server's: nothing more is brought anywhere, and the folder is free when this returns. On the
+    /// volume's loop.
+    public func giveUp() async {
+        headhunter.abandon()
+        headhunter.release()
+        tree.releaseGuests()
+        // What can not be flushed any more is nobody's.
+        try? await files.stop()
+        await headhunter.settled()
+        lock.close()
     }
 }

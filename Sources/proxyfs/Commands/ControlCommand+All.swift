@@ -10,11 +10,15 @@ extension ControlCommand {
     private static let volumes = [
         ControlCommand(
             words: ["volume", "create"], positional: ["NAME"],
-            options: [durability, Option("store", .text), Option("log", .text), Option("size", .size)],
+            options: [
+                durability, Option("store", .text), Option("log", .text), Option("lease", .text), Option("size", .size),
+            ],
             help: Help.volumeCreate),
         ControlCommand(
             words: ["volume", "take"], positional: ["NAME"],
-            options: [durability, Option("store", .text), Option("log", .text), Option("size", .size)],
+            options: [
+                durability, Option("store", .text), Option("log", .text), Option("lease", .text), Option("size", .size),
+            ],
             help: Help.volumeTake),
         ControlCommand(
             words: ["volume", "list"],

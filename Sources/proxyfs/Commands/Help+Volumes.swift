@@ -11,6 +11,8 @@ extension Help {
                              swift://CONTAINER/PREFIX?KEY=VALUE&...: proxyfs store check --help says more
           --log PLACE        local (the default), or store: what is durable is in the store then, and another server
                              can go on with all of it
+          --lease TIME       2s to 600s, off, or auto (the default: 30s with the log in the store, else off): how long this
+                             server goes on answering when it can not see whether another one has taken the volume
           --size SIZE        1PiB (the default): what clients are shown where no quota says less; it limits nothing
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
@@ -33,11 +35,13 @@ extension Help {
         Usage: proxyfs volume take NAME [OPTIONS]
 
         What only that log had is lost: nothing of a volume with durability store or with its log in the store. An owner that is
-        still alive is shut out; on a store without conditional creation, such as OpenStack Swift, make sure that he is gone.
+        still alive is shut out; this waits for his lease, and says so when he has none: make sure then that he is gone. Likewise on
+        a store without conditional creation, such as OpenStack Swift, that has no arbiter.
 
           --store STORE      where its objects are, when this server does not know the volume
           --durability WORD  store, log (the default) or memory, likewise
           --log PLACE        local (the default) or store, likewise
+          --lease TIME       2s to 600s, off, or auto (the default), likewise
           --size SIZE        what clients are shown, likewise
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.

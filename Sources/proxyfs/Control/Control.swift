@@ -49,6 +49,7 @@ final class Control: Sendable {
     /// Opens the volumes, and reads what they keep.
     func open(_ settings: Settings) async throws(CommandFailure) {
         host.opened.withLock { $0 = { [weak self] hosted in await self?.attachLate(hosted, settings) } }
+        host.overtaken.withLock { $0 = { [weak self] name in await self?.detachOvertaken(name) } }
         for hosted in try await host.openAll(settings.configuration) { try await attach(hosted.volume) }
         await declare(settings)
     }
@@ -63,6 +64,14 @@ final class Control: Sendable {
         await settled()
     }
 
+    /// Another server has it: nothing of it is shown here any more.
+    private func detachOvertaken(_ name: String) async {
+        do throws(RegistryError) { try await registry.detach(name) } catch {
+            logger.error("volume not detached", [.init("name", name), .init("why", "\(error)")])
+        }
+        await settled()
+    }
+
     private func attach(_ volume: Volume) async throws(CommandFailure) {
         do throws(RegistryError) {
             for problem in try await registry.attach(volume) {
@@ -72,8 +81,17 @@ final class Control: Sendable {
         await mountAll(volume.name)
     }
 
+    /// What the configuration says now.
+    private let declared = Guarded<Settings?>(nil)
+
+    /// What it says of a volume holds from the volume's opening on.
+    private func declareAgain() async {
+        if let settings = declared.withLock({ $0 }) { await declare(settings) }
+    }
+
     /// Users of the configuration, of options and of the other sources, from now on.
     func declare(_ settings: Settings) async {
+        declared.withLock { $0 = settings }
         guard await readings.enter() else {
             return logger.error("not as the configuration says", [.init("why", "too many readings of it wait already")])
         }
@@ -239,12 +257,14 @@ final class Control: Sendable {
         let durability = try durability(&arguments) ?? .log
         let store = try arguments.optional("store") ?? "directory"
         let logIsInStore = try logPlace(&arguments)
+        let lease = try lease(&arguments)
         let size = try size(&arguments)
         try arguments.finish()
         let wasThere = try await host.create(
-            name, durability, store: store, logIsInStore: logIsInStore, size: size)
+            name, durability, store: store, logIsInStore: logIsInStore, lease: lease, size: size)
         guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         try await attach(hosted.volume)
+        await declareAgain()
         return Self.message(
             wasThere
                 ? "volume \(name): there was one in its folder already; it is served again, durability \(durability)"
@@ -268,22 +288,38 @@ final class Control: Sendable {
         }
     }
 
+    private func lease(_ arguments: inout Arguments) throws(CommandFailure) -> Configuration.Lease {
+        guard let word = try arguments.optional("lease") else { return .byLogPlace }
+        guard let lease = Configuration.Lease(word) else {
+            throw .misuse(
+                "\"\(word)\" is no lease: off, auto, or a time of \(Configuration.Lease.lengths.lowerBound) to \(Configuration.Lease.lengths.upperBound)"
+            )
+        }
+        return lease
+    }
+
     private func takeVolume(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         let name = try arguments.text("name")
         let durability = try durability(&arguments) ?? .log
         let store = try arguments.optional("store")
         let logIsInStore = try logPlace(&arguments)
+        let lease = try lease(&arguments)
         let size = try size(&arguments)
         try arguments.finish()
         if let store, host[name] == nil {
             _ = try await host.create(
-                name, durability, store: store, logIsInStore: logIsInStore, size: size, takesOver: true)
+                name, durability, store: store, logIsInStore: logIsInStore, lease: lease, size: size, takesOver: true)
         } else {
             _ = try await host.take(name)
         }
         guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         try await attach(hosted.volume)
-        return Self.message("volume \(name) goes on here from what its store has")
+        await declareAgain()
+        let warning =
+            hosted.ownerBeforeMayAnswer
+            ? "; its server before keeps no lease: see to it that it does not run any more, for it may answer until it meets the store"
+            : ""
+        return Self.message("volume \(name) goes on here from what its store has" + warning)
     }
 
     private func listVolumes(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
@@ -308,15 +344,23 @@ final class Control: Sendable {
             .init("store", .string(entry.store)), .init("log", .string(entry.logIsInStore ? "store" : "local")),
             .init("size", .number(entry.size.bytes)),
         ]
-        if let hosted = entry.hosted {
-            let (totals, isFrozen) = try await care("counting volume \(entry.name)", hosted) {
-                (hosted) async throws(HostingError) in (try await hosted.totals(), hosted.isFrozen)
-            }
-            let state = isFrozen ? "frozen" : hosted.volume.isReadOnly ? "read-only" : "open"
+        if let hosted = entry.hosted, !hosted.mayAnswer {
             members += [
-                .init("state", .string(state)), .init("files", .number(totals.files)),
-                .init("directories", .number(totals.directories)), .init("bytes", .number(totals.bytes)),
+                .init("state", "waiting"),
+                .init("problem", "its store was not reached for longer than its lease: nobody is answered until it is"),
             ]
+        } else if let hosted = entry.hosted {
+            // One that fails keeps nobody from the others.
+            do throws(CommandFailure) {
+                let (totals, isFrozen) = try await care("counting volume \(entry.name)", hosted) {
+                    (hosted) async throws(HostingError) in (try await hosted.totals(), hosted.isFrozen)
+                }
+                let state = isFrozen ? "frozen" : hosted.volume.isReadOnly ? "read-only" : "open"
+                members += [
+                    .init("state", .string(state)), .init("files", .number(totals.files)),
+                    .init("directories", .number(totals.directories)), .init("bytes", .number(totals.bytes)),
+                ]
+            } catch { members += [.init("state", "failing"), .init("problem", .string(error.message))] }
         } else {
             members += [.init("state", "not open"), .init("problem", .string(entry.problem ?? ""))]
         }

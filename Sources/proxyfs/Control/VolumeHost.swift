@@ -27,6 +27,8 @@ final class VolumeHost: Sendable {
         var hosted: HostedVolume?
         /// The log that counts is the one in the store.
         var logIsInStore = false
+        /// How long it goes on answering without a look at its store.
+        var lease = Configuration.Lease.byLogPlace
         /// What clients are shown.
         var size = Configuration.Volume.standardSize
         /// To a store elsewhere.
@@ -39,6 +41,8 @@ final class VolumeHost: Sendable {
         var isNew = false
         /// Some of it may be gone already.
         var isDeleting = false
+        /// Another server has it, and this one is not yet done with its folder.
+        var isLeaving = false
     }
 
     let world: World
@@ -49,6 +53,8 @@ final class VolumeHost: Sendable {
     private let book = Book()
     /// Told of volumes that open later than the server.
     let opened = Guarded<@Sendable (HostedVolume) async -> Void>({ _ in })
+    /// Told of volumes that another server has taken over, before they are given up.
+    let overtaken = Guarded<@Sendable (String) async -> Void>({ _ in })
     /// By volume, for whoever counts requests: from any thread.
     let connected = Guarded<[String: ConnectedStore]>([:])
 
@@ -91,14 +97,14 @@ final class VolumeHost: Sendable {
         for volume in configuration.volumes {
             book.entries[volume.name] = Entry(
                 name: volume.name, durability: Self.durability(volume.durability), store: volume.store,
-                place: volume.place, logIsInStore: volume.log == .store, size: volume.size)
+                place: volume.place, logIsInStore: volume.log == .store, lease: volume.lease, size: volume.size)
         }
         for (name, descriptor) in try await found() where book.entries[name] == nil {
             switch descriptor {
-            case .good(let durability, let store, let logIsInStore, let size):
+            case .good(let durability, let store, let logIsInStore, let lease, let size):
                 book.entries[name] = Entry(
                     name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore,
-                    size: size)
+                    lease: lease, size: size)
             case .bad(let why):
                 // It is there, and said to be: nobody is to take its name, or it for deleted.
                 book.entries[name] = Entry(name: name, durability: .log, place: nil, problem: why)
@@ -192,10 +198,14 @@ final class VolumeHost: Sendable {
 
     /// Goes on from the store alone with a volume whose log is elsewhere.
     func take(_ name: String) async throws(CommandFailure) -> HostedVolume {
+        for _ in 0..<Self.leavingRounds where book.entries[name]?.isLeaving == true {
+            await loop.sleep(nanoseconds: Self.leavingNanoseconds)
+        }
         guard let entry = book.entries[name] else {
             throw .failure("there is no volume \(name) here; name its store with --store")
         }
         guard entry.hosted == nil else { throw .failure("volume \(name) is open here: there is nothing to take") }
+        guard !entry.isLeaving else { throw .failure("volume \(name) is just being given up: try again") }
         try await open(entry: name, takesOver: true)
         guard let hosted = book.entries[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         return hosted
@@ -210,6 +220,10 @@ final class VolumeHost: Sendable {
         var options = book.options
         options.logIsInStore = entry.logIsInStore
         options.takesOver = takesOver
+        // A folder of this host is kept from others by its lock.
+        if entry.store != "directory" {
+            options.leaseNanoseconds = entry.lease.nanoseconds(logIsInStore: entry.logIsInStore)
+        }
         let (settings, mayMake) = (options, entry.place != nil || entry.isNew || entry.store == "directory")
         let described = try StoreCommand.describe(entry.store, book.configuration)
         if let described, let other = neighbour(of: described, for: entry) {
@@ -247,6 +261,9 @@ final class VolumeHost: Sendable {
             logger.info(
                 "volume open",
                 [.init("name", name), .init("durability", "\(entry.durability)"), .init("store", entry.store)])
+            await hosted.loop.task {
+                hosted.whenOvertaken { [self] in self.loop.task { await self.giveUp(name, hosted) } }
+            }.value
             for what in hosted.damage {
                 logger.error(
                     "volume damaged",
@@ -259,6 +276,27 @@ final class VolumeHost: Sendable {
             throw .failure("can not open \(data)/\(folder): \(Self.text(error))")
         }
     }
+
+    /// Another server has the volume: it is served no more, and may be taken again.
+    private func giveUp(_ name: String, _ hosted: HostedVolume) async {
+        guard let entry = book.entries[name], entry.hosted === hosted else { return }
+        logger.error("volume taken over", [.init("name", name), .init("why", "another server has it")])
+        book.entries[name]?.hosted = nil
+        book.entries[name]?.problem = Self.overtakenText
+        // Nobody takes it again before its folder is free.
+        book.entries[name]?.isLeaving = true
+        _ = volumes.remove(name)
+        await overtaken.withLock { $0 }(name)
+        await hosted.loop.task { await hosted.giveUp() }.value
+        disconnect(entry)
+        book.entries[name]?.isLeaving = false
+    }
+
+    private static let leavingRounds = 600
+    private static let leavingNanoseconds: UInt64 = 50_000_000
+
+    private static let overtakenText =
+        "another server has taken it over; proxyfs volume take brings it back"
 
     /// Flushes and checkpoints all of them. False: one could not be closed as it should; its log has all promises.
     func closeAll() async -> Bool {
@@ -324,7 +362,8 @@ final class VolumeHost: Sendable {
     /// Answers whether there was a volume in the folder already, which is served again then.
     func create(
         _ name: String, _ durability: Durability, store: String = "directory", logIsInStore: Bool = false,
-        size: ByteSize = Configuration.Volume.standardSize, takesOver: Bool = false
+        lease: Configuration.Lease = .byLogPlace, size: ByteSize = Configuration.Volume.standardSize,
+        takesOver: Bool = false
     ) async throws(CommandFailure) -> Bool {
         if let fault = book.configuration.fault(inStore: store) { throw .misuse(fault) }
         if let fault = Configuration.fault(inVolumeName: name) { throw .misuse("\"\(name)\": \(fault)") }
@@ -337,15 +376,16 @@ final class VolumeHost: Sendable {
         let disk = world.disk
         let isThere = await blocking { (try? disk.status(Self.folder + "/" + name + "/log")) != nil }
         book.entries[name] = Entry(
-            name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore, size: size,
-            isNew: true)
+            name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore, lease: lease,
+            size: size, isNew: true)
         do throws(CommandFailure) {
             try await open(entry: name, takesOver: takesOver)
             book.entries[name]?.isNew = false
             // Last: a crash before it leaves a folder that the same command completes.
             let text = JSON.object([
                 .init("durability", .string("\(durability)")), .init("store", .string(store)),
-                .init("log", .string(logIsInStore ? "store" : "local")), .init("size", .number(size.bytes)),
+                .init("log", .string(logIsInStore ? "store" : "local")), .init("lease", .string(lease.description)),
+                .init("size", .number(size.bytes)),
             ])
             let failure = await blocking { () -> Errno? in
                 do throws(Errno) {
@@ -382,6 +422,7 @@ final class VolumeHost: Sendable {
             throw .failure(
                 "volume \(name) is declared at \(place), and what is declared there wins: remove it there first")
         }
+        guard !entry.isLeaving else { throw .failure("volume \(name) is just being given up: try again") }
         let described = try StoreCommand.describe(entry.store, book.configuration)
         let isOurs = entry.hosted != nil || entry.isDeleting
         if described != nil, isOurs { try await markDeleting(entry) }
@@ -441,7 +482,7 @@ final class VolumeHost: Sendable {
     /// What the file `volume.json` of a folder says.
     private enum Descriptor: Sendable {
         case none
-        case good(Durability, store: String, logIsInStore: Bool, size: ByteSize)
+        case good(Durability, store: String, logIsInStore: Bool, lease: Configuration.Lease, size: ByteSize)
         case deleting(store: String)
         case bad(String)
     }
@@ -487,7 +528,7 @@ final class VolumeHost: Sendable {
     static func store(of name: String, _ configuration: Configuration, _ disk: any Disk) -> String {
         if let declared = configuration.volumes.first(where: { $0.name == name }) { return declared.store }
         let path = folder + "/" + name + "/" + descriptor
-        if case .good(_, let store, _, _) = read(path, disk, data: configuration.data) { return store }
+        if case .good(_, let store, _, _, _) = read(path, disk, data: configuration.data) { return store }
         return "directory"
     }
 
@@ -505,7 +546,8 @@ final class VolumeHost: Sendable {
         let store = json["store"]?.text ?? "directory"
         if json["deleting"] == true { return .deleting(store: store) }
         let size = json["size"]?.unsigned.map { ByteSize(amount: $0) } ?? Configuration.Volume.standardSize
-        return .good(durability, store: store, logIsInStore: json["log"]?.text == "store", size: size)
+        let lease = json["lease"]?.text.flatMap { Configuration.Lease($0) } ?? .byLogPlace
+        return .good(durability, store: store, logIsInStore: json["log"]?.text == "store", lease: lease, size: size)
     }
 
     private static func write(_ text: String, to path: String, _ disk: any Disk) throws(Errno) {
@@ -547,6 +589,7 @@ final class VolumeHost: Sendable {
         options.nonceRange = UInt64(engine.nonceRange)
         options.cacheBytes = Int(clamping: engine.nodeCache.bytes)
         options.dataCacheBytes = Int(clamping: engine.dataCache.bytes)
+        options.driftNanoseconds = engine.leaseDrift.nanoseconds
         return options
     }
 

@@ -61,8 +61,7 @@ final class ConnectedStore: Sendable {
 
     func stop() {
         // Not waited for: this may be a loop.
-        connection.reads.end()
-        connection.writes.end()
+        connection.end()
     }
 }
 

@@ -31,6 +31,10 @@ final class StoreCheck: @unchecked Sendable {
     static let writers = 8
     static let skewSecondsMax: Int64 = 300
 
+    static let lead = "proxyfs-check-"
+    /// Of its names, those of which one of several writers is to win.
+    static func isDecided(_ title: Substring) -> Bool { title == "once" || title.hasPrefix("race-") }
+
     private let connection: StoreConnection
     private let transport: any StoreTransport
     private let world: World
@@ -44,7 +48,7 @@ final class StoreCheck: @unchecked Sendable {
         transport = connection.transport
         self.world = world
         self.loop = loop
-        lead = "proxyfs-check-" + String(world.random.next(), radix: 16)
+        lead = Self.lead + String(world.random.next(), radix: 16)
     }
 
     func run(_ progress: (String) -> Void) async throws(StoreProblem) -> Report {
@@ -301,7 +305,7 @@ final class StoreCheck: @unchecked Sendable {
             }
         }
         // Swift's own transport says that it can not, whatever a quiet moment shows.
-        guard failures.isEmpty, connection.description.kind == .s3 else {
+        guard failures.isEmpty, transport.capabilities.createIfAbsent else {
             let found =
                 failures.isEmpty
                 ? "\(rounds) rounds of \(Self.writers) writers had one winner each, but Swift decides when a request begins"

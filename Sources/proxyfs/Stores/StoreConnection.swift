@@ -1,6 +1,8 @@
+import Arbiter
 import Configuration
 import Glibc
 import Logging
+import Namespace
 import ObjectStore
 import Runtime
 import S3Store
@@ -13,6 +15,7 @@ final class StoreConnection: Sendable {
     let transport: any StoreTransport
     let reads: TransferPool
     let writes: TransferPool
+    private let arbiter: TransferPool?
     private let check: @Sendable (_ creates: Bool) async throws(StoreProblem) -> Void
     /// The store's clock, in seconds since 1970; nil: it does not tell.
     let time: @Sendable () async -> Int64?
@@ -39,25 +42,75 @@ final class StoreConnection: Sendable {
             reads = try TransferPool("store reads", options)
             options.connectionsMax = description.writeConnections + Self.spareConnections
             writes = try TransferPool("store writes", options)
+            options.connectionsMax = Self.arbiterConnections
+            options.authoritiesFile = description.arbiterAuthorities ?? description.authorities
+            options.proxy = nil
+            arbiter = description.arbiters.isEmpty ? nil : try TransferPool("arbiter", options)
         } catch { throw .failure("the store \(description.name): \(error)") }
+        let direct: any StoreTransport
+        let directCheck: @Sendable (_ creates: Bool) async throws(StoreProblem) -> Void
+        let directUnmake: @Sendable () async -> Void
         switch description.kind {
         case .s3:
             let (options, source) = try Self.s3(description, over: writes, world: world, loop: loop)
             let store = S3Store(
                 options, credentials: source, reads: reads, writes: writes, world: world, loop: loop)
-            transport = store
-            check = { (_) async throws(StoreProblem) in try await store.verify() }
+            direct = store
+            directCheck = { (_) async throws(StoreProblem) in try await store.verify() }
             time = { await store.time() }
-            (undo, unmake) = ({}, {})
+            (undo, directUnmake) = ({}, {})
         case .swift:
             let store = SwiftStore(
                 try Self.swift(description), reads: reads, writes: writes, world: world, loop: loop)
-            transport = store
-            check = { (creates) async throws(StoreProblem) in try await store.verify(creates: creates) }
+            direct = store
+            directCheck = { (creates) async throws(StoreProblem) in try await store.verify(creates: creates) }
             time = { await store.time() }
             undo = { await store.undo() }
-            unmake = { await store.unmake() }
+            directUnmake = { await store.unmake() }
         }
+        guard let arbiter else {
+            (transport, check, unmake) = (direct, directCheck, directUnmake)
+            return
+        }
+        let etcd = EtcdArbiter(try Self.etcd(description), over: arbiter)
+        let decided = ArbitratedStore(direct, arbiter: etcd, random: world.random, decides: Self.isDecided)
+        transport = decided
+        check = { (creates) async throws(StoreProblem) in
+            try await directCheck(creates)
+            if let failure = await decided.verify(prefix: HostedVolume.prefix + "/") {
+                throw StoreProblem(
+                    tried: "asking the arbiter at \(description.arbiters.joined(separator: ", "))",
+                    answer: failure.reason,
+                    advice:
+                        "is it the etcd that all servers of this volume name, and may this one read and write there?")
+            }
+        }
+        unmake = {
+            await decided.forget(prefix: HostedVolume.prefix + "/")
+            await directUnmake()
+        }
+    }
+
+    private static let arbiterConnections = 16
+
+    private static func etcd(_ description: Configuration.Store) throws(CommandFailure) -> EtcdArbiter.Options {
+        var endpoints: [Endpoint] = []
+        for text in description.arbiters { endpoints.append(try endpoint(text, "arbiter", description)) }
+        var options = EtcdArbiter.Options(
+            endpoints, prefix: "\(description.arbiterPrefix)/\(description.address)/")
+        if let user = description.arbiterUser, let file = description.arbiterSecretFile {
+            options.user = (user, try secret(in: file, description))
+        }
+        return options
+    }
+
+    /// Names of which no two servers may make the same: those by which a volume has one owner, and those by which `store check` sees
+    /// whether that is so.
+    private static func isDecided(_ name: ObjectName) -> Bool {
+        let parts = name.text.split(separator: "/")
+        guard parts.count > 1, let last = parts.last, !last.contains(".") else { return false }
+        return HostedVolume.decidedKinds.contains(String(parts[parts.count - 2]))
+            || parts[0].hasPrefix(StoreCheck.lead) && StoreCheck.isDecided(last)
     }
 
     /// Whether it is there for us, and what to change when it is not.
@@ -77,6 +130,14 @@ final class StoreConnection: Sendable {
     func stop() {
         reads.stop()
         writes.stop()
+        arbiter?.stop()
+    }
+
+    /// The same, without waiting.
+    func end() {
+        reads.end()
+        writes.end()
+        arbiter?.end()
     }
 
     private static func endpoint(
@@ -95,16 +156,20 @@ final class StoreConnection: Sendable {
         _ description: Configuration.Store, _ variables: String...
     ) throws(CommandFailure) -> Secret? {
         if let secret = description.secretKey { return secret }
-        if let file = description.secretFile {
-            let text = String(
-                decoding: try Settings.read(file, "the secret of the store \(description.name),"), as: UTF8.self)
-            guard let line = text.split(whereSeparator: \.isNewline).first else {
-                throw .failure("the secret file \(file) is empty")
-            }
-            return Secret(String(line))
-        }
+        if let file = description.secretFile { return try secret(in: file, description) }
         for variable in variables { if let value = environment(variable) { return Secret(value) } }
         return nil
+    }
+
+    private static func secret(
+        in file: String, _ description: Configuration.Store
+    ) throws(CommandFailure) -> Secret {
+        let text = String(
+            decoding: try Settings.read(file, "the secret of the store \(description.name),"), as: UTF8.self)
+        guard let line = text.split(whereSeparator: \.isNewline).first else {
+            throw .failure("the secret file \(file) is empty")
+        }
+        return Secret(String(line))
     }
 
     private static func environment(_ name: String) -> String? {
