@@ -114,7 +114,8 @@ let package = Package(
             name: "benchmark-rpc", dependencies: ["Bytes", "Logging", "RPC", "Runtime"], path: "benchmarks/rpc",
             exclude: ["load.c", "peer.c", "run"], swiftSettings: strict),
         .executableTarget(
-            name: "benchmark-namespace", dependencies: ["Namespace", "Runtime"], path: "benchmarks/namespace",
+            name: "benchmark-namespace", dependencies: ["Headhunter", "LogFS", "Namespace", "ObjectStore", "Runtime"],
+            path: "benchmarks/namespace",
             exclude: ["run"],
             swiftSettings: strict),
         .executableTarget(

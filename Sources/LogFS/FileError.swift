@@ -25,6 +25,8 @@ public enum FileError: Error, Equatable, Sendable {
     case settingTooBig
     case tooManySettings
     case invalid
+    /// The file's mode, owner or list is not any more what the change was made from (`NewAttributes.basis`).
+    case overtaken
     /// Not for this type of file.
     case wrongType
     case crossSubvolume

@@ -62,6 +62,20 @@ extension Inode {
     public var hasAccessList: Bool { has(Self.hasAccessListFlag) }
 }
 
+extension Records {
+    func accessList(of inode: Inode) throws(Halt) -> [UInt8]? {
+        guard inode.hasAccessList else { return nil }
+        let fork = inode.extras | KeyLayout.forkSpace
+        let list = LogFS.accessListName.withUnsafeBytes { name in
+            Result { () throws(Halt) -> [UInt8]? in
+                guard let length = try attributeLength(fork, name) else { return nil }
+                return try longValue(fork, .xattr, .xattrPart, name, length)
+            }
+        }
+        return try list.get()
+    }
+}
+
 extension Editing {
     /// The inode's record is the caller's to store.
     func setAccessList(_ inode: inout Inode, _ list: UnsafeRawBufferPointer?) throws(Halt) {

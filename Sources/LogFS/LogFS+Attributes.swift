@@ -13,10 +13,27 @@ public struct NewAttributes: Sendable {
     public var shownChange: Int64?
     /// In step with `mode`; see `setAccessList`.
     public var accessList: [UInt8]?
+    /// Refused as `.overtaken` unless the file has these: what the change was made from.
+    public var basis: Basis?
     /// Refused unless the file was last changed at this time (NFS's guard).
     public var guardChanged: Int64?
 
     public init() {}
+
+    /// What says who may do what with a file.
+    public struct Basis: Equatable, Sendable {
+        public var mode: UInt16
+        public var uid: UInt32
+        public var gid: UInt32
+        public var accessList: [UInt8]?
+
+        public init(mode: UInt16, uid: UInt32, gid: UInt32, accessList: [UInt8]?) {
+            self.mode = mode
+            self.uid = uid
+            self.gid = gid
+            self.accessList = accessList
+        }
+    }
 }
 
 extension LogFS {
@@ -86,6 +103,11 @@ extension LogFS {
             if try edit.answer(request) != nil { return try edit.inode(id) }
             var inode = try edit.inode(id)
             if let time = new.guardChanged, time != inode.changed { throw .refused(.invalid) }
+            if let basis = new.basis {
+                let list = try edit.accessList(of: inode)
+                let now = NewAttributes.Basis(mode: inode.mode, uid: inode.uid, gid: inode.gid, accessList: list)
+                guard now == basis else { throw .refused(.overtaken) }
+            }
             if new.accessList != nil { try needSpace() }
             if let mode = new.mode { inode.mode = mode & 0o7777 }
             if let uid = new.uid { inode.uid = uid }

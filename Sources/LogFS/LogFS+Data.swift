@@ -7,7 +7,7 @@ extension LogFS {
     /// One write at a time is at most this long.
     public static let writeBytesMax = 1 << 20
 
-    /// Takes bytes in. `.busy`: use `writeAll`.
+    /// Takes bytes in; none at all are refused as some would be. `.busy`: use `writeAll`.
     public func write(
         _ request: Request, _ id: FileID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
     ) -> Attempt<Void> {
@@ -16,10 +16,11 @@ extension LogFS {
         }
         let stops = files.stopCount
         let checked = read(request.reader) { (records) throws(Halt) in _ = try records.freeFile(id) }
-        guard case .done = checked, bytes.count > 0 else { return checked }
+        guard case .done = checked else { return checked }
         // It would never get anywhere.
         guard !headhunter.isReadOnly else { return .failed(.readOnly("the volume was opened to be read only")) }
         guard !headhunter.isShortOfSpace else { return .refused(.noSpace) }
+        guard bytes.count > 0 else { return checked }
         guard bytes.count <= Self.writeBytesMax else { return .busy }
         guard files.hasRoom(id.inode, bytes.count) else { return .busy }
         var range: SegmentRange?

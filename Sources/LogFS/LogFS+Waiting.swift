@@ -26,6 +26,9 @@ extension LogFS {
 }
 
 extension LogFS {
+    /// Bytes that were written and not flushed, with what they take in memory. From any thread.
+    public var unflushedBytes: Int { files.bytes }
+
     /// For what makes files grow.
     func needSpace() throws(Halt) {
         if headhunter.isShortOfSpace { throw .refused(.noSpace) }

@@ -161,7 +161,7 @@ extension LogFS {
 }
 
 extension Records {
-    fileprivate func attributeLength(_ id: UInt64, _ name: UnsafeRawBufferPointer) throws(Halt) -> Int? {
+    func attributeLength(_ id: UInt64, _ name: UnsafeRawBufferPointer) throws(Halt) -> Int? {
         guard let value = try get(scratch.key(id, .xattr, name)) else { return nil }
         guard let record = LongValue(value, max: Limits.xattrValueBytesMax) else { throw .wrong(id, .xattr) }
         return record.length

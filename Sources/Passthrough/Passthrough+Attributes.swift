@@ -7,11 +7,20 @@ extension Passthrough {
     public func setAttributes(_ request: Request, _ file: FileID, _ new: NewAttributes) -> Attempt<Changed> {
         attempt { () throws(Halt) in
             let found = try find(file)
+            if let before = try repeated(request) {
+                return (Changed(before: nil, after: try attributes(found)), before.number)
+            }
             if let time = new.ifChanged, time != found.status.changed { throw .refused(.notSynchronized) }
+            if let basis = new.basis, try self.basis(found) != basis { throw .lacks(Lack {}) }
             guard !new.isEmpty else { return (Changed(before: nil, after: try attributes(found)), 0) }
             try set(new, found)
-            return (Changed(before: nil, after: try again(found)), changed([file]))
+            return (Changed(before: nil, after: try again(found)), changed([file], request, file))
         }
+    }
+
+    private func basis(_ found: Named) throws(Halt) -> AccessBasis {
+        let file = try attributes(found)
+        return AccessBasis(file, file.hasACL ? try list(found) : nil)
     }
 
     func set(_ new: NewAttributes, _ found: Named) throws(Halt) {
@@ -55,14 +64,15 @@ extension Passthrough {
     }
 
     public func acl(_ request: Request, _ file: FileID) -> Attempt<ACL?> {
-        look { () throws(Halt) in
-            let found = try find(file)
-            let record = try host { () throws(HostError) in try Self.record(found) }
-            guard let list = record.acl, UInt32(list.mode) == found.status.mode & 0o7777 else { return nil }
-            do { return try list.bytes.withUnsafeBytes { try ACL(stored: $0) } } catch {
-                // What can not be read lets nobody in.
-                throw .refused(.inputOutput("an access list that this program can not read"))
-            }
+        look { () throws(Halt) in try list(try find(file)) }
+    }
+
+    private func list(_ found: Named) throws(Halt) -> ACL? {
+        let record = try host { () throws(HostError) in try Self.record(found) }
+        guard let list = record.acl, UInt32(list.mode) == found.status.mode & 0o7777 else { return nil }
+        do { return try list.bytes.withUnsafeBytes { try ACL(stored: $0) } } catch {
+            // What can not be read lets nobody in.
+            throw .refused(.inputOutput("an access list that this program can not read"))
         }
     }
 
@@ -71,8 +81,11 @@ extension Passthrough {
             let found = try find(file)
             let type = FileType(mode: found.status.mode)
             guard type == .file || type == .directory else { throw .refused(.notSupported) }
+            if let before = try repeated(request) {
+                return (Changed(before: nil, after: try attributes(found)), before.number)
+            }
             try host { () throws(HostError) in try Self.keep(acl, mode: mode, found) }
-            return (Changed(before: nil, after: try again(found)), changed([file]))
+            return (Changed(before: nil, after: try again(found)), changed([file], request, file))
         }
     }
 

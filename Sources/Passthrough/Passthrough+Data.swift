@@ -149,12 +149,15 @@ extension Passthrough {
         guard size <= UInt64(Int64.max) else { throw .fileTooBig }
         return try await blocking { () throws(Halt) in
             let found = try self.data(file, Self.writing, .waiting)
+            if let before = try self.repeated(request) {
+                return (Changed(before: nil, after: try self.attributes(found)), before.number)
+            }
             try self.unseal(found)
             try self.host { () throws(HostError) in try check(shim_host_truncate(found.file.descriptor, size)) }
             var others = others
             (others.size, others.ifChanged) = (nil, nil)
             if !others.isEmpty { try self.set(others, found) }
-            return (Changed(before: nil, after: try self.again(found)), self.changed([file]))
+            return (Changed(before: nil, after: try self.again(found)), self.changed([file], request, file))
         }
     }
 

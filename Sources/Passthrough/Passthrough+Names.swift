@@ -152,6 +152,12 @@ extension Passthrough {
     ) -> Attempt<Created> {
         attempt { () throws(Halt) in
             let home = try self.directory(directory)
+            if let before = try repeated(request) {
+                let made = Created(
+                    file: try attributes(try find(before.file)),
+                    directory: Changed(before: nil, after: try attributes(home)), isNew: true)
+                return (made, before.number)
+            }
             let name = try Self.checked(name)
             guard !Self.isHidden(name) else { throw .refused(.badName) }
             var new = new
@@ -171,7 +177,7 @@ extension Passthrough {
             let found = (file: made, status: try host { () throws(HostError) in try made.status() })
             see(found, in: directory, name)
             let file = FileID(found.status, subvolume: subvolume)
-            let number = changed([directory, file])
+            let number = changed([directory, file], request, file)
             let after = (home.file, try host { () throws(HostError) in try home.file.status() })
             return (
                 Created(
@@ -241,6 +247,13 @@ extension Passthrough {
     ) -> Attempt<Removed> {
         attempt { () throws(Halt) in
             let home = try self.directory(directory)
+            if let before = try repeated(request) {
+                let gone = Attributes(
+                    file: FileID(subvolume: subvolume, inode: 0, generation: 0), type: isDirectory ? .directory : .file)
+                return (
+                    Removed(file: gone, directory: Changed(before: nil, after: try attributes(home))), before.number
+                )
+            }
             let name = try Self.checked(name)
             guard !Self.isHidden(name), let found = try child(name, of: home.file) else { throw .refused(.noEntry) }
             var file = try attributes(found)
@@ -250,7 +263,7 @@ extension Passthrough {
                 try check(name.terminated { shim_host_remove(home.file.descriptor, $0, isDirectory ? 1 : 0) })
             }
             state.withLock { state in name.withUnsafeBytes { state.places.forget(file.file, in: directory, $0) } }
-            let number = changed([directory])
+            let number = changed([directory], request, file.file)
             // The name was found a moment ago; what has gone with it is said by the file itself.
             let left = try host { () throws(HostError) in try found.file.status() }
             file = Attributes(left, HostRecord(), subvolume: subvolume)
@@ -267,6 +280,13 @@ extension Passthrough {
         attempt { () throws(Halt) in
             let from = try self.directory(source)
             let to = source == target ? from : try self.directory(target)
+            if let before = try repeated(request) {
+                let moved = Renamed(
+                    file: try attributes(try find(before.file)), other: nil,
+                    source: Changed(before: nil, after: try attributes(from)),
+                    target: Changed(before: nil, after: try attributes(to)))
+                return (moved, before.number)
+            }
             let name = try Self.checked(name)
             let newName = try Self.checked(newName)
             guard !Self.isHidden(name), let moving = try child(name, of: from.file) else { throw .refused(.noEntry) }
@@ -307,7 +327,7 @@ extension Passthrough {
                     }
                 }
             }
-            let number = changed([source, target])
+            let number = changed([source, target], request, moved)
             return (
                 Renamed(
                     file: try again(moving), other: try other.map { (other) throws(Halt) in try again(other) },
@@ -329,6 +349,12 @@ extension Passthrough {
             let found = try find(file)
             guard FileType(mode: found.status.mode) != .directory else { throw .refused(.isDirectory) }
             let home = try self.directory(directory)
+            if let before = try repeated(request) {
+                let linked = Created(
+                    file: try attributes(found), directory: Changed(before: nil, after: try attributes(home)),
+                    isNew: true)
+                return (linked, before.number)
+            }
             let name = try Self.checked(name)
             guard !Self.isHidden(name) else { throw .refused(.badName) }
             try host { () throws(HostError) in
@@ -337,7 +363,7 @@ extension Passthrough {
             state.withLock { state in
                 if state.places[file] == nil { name.withUnsafeBytes { state.places.see(file, in: directory, $0) } }
             }
-            let number = changed([directory, file])
+            let number = changed([directory, file], request, file)
             return (
                 Created(
                     file: try again(found), directory: Changed(before: nil, after: try again(home)), isNew: true),

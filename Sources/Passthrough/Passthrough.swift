@@ -58,6 +58,7 @@ public final class Passthrough: FileSystem {
         var isSearching = false
         var unsyncedBytes: UInt64 = 0
         var promises = PromiseTable()
+        var requests = RequestTable()
         var failures: UInt64 = 0
     }
 

@@ -58,6 +58,30 @@ struct KeptTests {
             guard case .failure(.invalid) = try await outcome(files, { files.setAttributes($0, file.id, wrong) }) else {
                 throw Failure.file(.exists)
             }
+            // Made from what somebody has changed since.
+            let list: [UInt8] = [1, 2, 3]
+            wrong.guardChanged = nil
+            for basis: NewAttributes.Basis in [
+                .init(mode: 0o4711, uid: 77, gid: 88, accessList: list),
+                .init(mode: 0o711, uid: 77, gid: 88, accessList: nil),
+                .init(mode: 0o4711, uid: 76, gid: 88, accessList: nil),
+                .init(mode: 0o4711, uid: 77, gid: 87, accessList: nil),
+            ] {
+                wrong.basis = basis
+                let overtaken = try await outcome(files, { files.setAttributes($0, file.id, wrong) })
+                guard case .failure(.overtaken) = overtaken else { throw Failure.file(.exists) }
+            }
+            _ = try await outcome(files) { request in
+                list.withUnsafeBytes { files.setAccessList(request, file.id, $0, mode: 0o4711) }
+            }.get()
+            wrong.basis = .init(mode: 0o4711, uid: 77, gid: 88, accessList: nil)
+            guard case .failure(.overtaken) = try await outcome(files, { files.setAttributes($0, file.id, wrong) })
+            else {
+                throw Failure.file(.exists)
+            }
+            wrong.basis = .init(mode: 0o4711, uid: 77, gid: 88, accessList: list)
+            wrong.mode = 0o4711
+            _ = try await outcome(files) { files.setAttributes($0, file.id, wrong) }.get()
         } then: { files, _ in
             let inode = try await Self.look(files, "f")
             let isSame =

@@ -171,7 +171,7 @@ struct KerberosTests {
             #expect(
                 exports.replace([Export(id: 5, path: "/default", volume: 7, root: files.root, clients: [client])]))
             let context = NFSContext(
-                volumes: volumes, exports: exports, clock: world.clock, key: KeyedHash(1, 2), principals: Users())
+                volumes: volumes, exports: exports, clock: world.clock, key: HandleKey(1, 2), principals: Users())
             flavor = KerberosFlavor.make(try KerberosCredential(keytab: center.keytab), world)
             let logger = Logger(level: .off, format: .logfmt, wall: { 0 }, monotonic: { 0 })
             let server = RPCServer(

@@ -26,7 +26,7 @@ final class LockRig: Sendable {
         var client = Export.Client(.loopback)
         client.needsPrivilegedPort = false
         client.squash = .none
-        context = NFSContext(volumes: volumes, exports: exports, clock: SystemClock(), key: KeyedHash(1, 2))
+        context = NFSContext(volumes: volumes, exports: exports, clock: SystemClock(), key: HandleKey(1, 2))
         #expect(
             exports.replace([
                 Export(id: 5, path: "/default", volume: Rig.volume, root: files.root, clients: [client])

@@ -216,6 +216,79 @@ import WireSamples
         #expect(try client.results(client.peer.reply(), NFS3Results.Create.self).status == .inputOutput)
     }
 
+    /// The change was made, and nobody can say that it is safe: the client learns what the files are like all the same.
+    @Test func whatFailsToSettleTellsOfTheFiles() throws {
+        let rig = try Rig()
+        let client = try rig.client()
+        let root = try client.root()
+        let file = try client.made(try client.create(root, "f"))
+        let home = try client.made(try client.makeDirectory(root, "d"))
+        func unsettled<Result: XDRMessage>(
+            _ procedure: NFS3Procedure, _ request: NFS3Request, _ type: Result.Type
+        ) throws -> Result {
+            rig.files.with { $0.settled = 0 }
+            let arguments = encoded { request.write(into: &$0) }
+            client.peer.send(client.message(NFS3.program, 3, procedure.rawValue, arguments))
+            #expect(client.peer.reply(within: 0.05) == nil)
+            rig.files.settle(.offline)
+            let result = try client.results(client.peer.reply(), type)
+            return result
+        }
+        func check(_ data: NFS3WeakData, _ object: NFS3Handle) throws {
+            #expect(try data.before == nil && data.after == client.attributes(object).success)
+        }
+        let set = NFS3SetAttributesArguments(object: file, attributes: NFS3SetAttributes(mode: 0o600), guardTime: nil)
+        guard
+            case .failed(.inputOutput, let weak) = try unsettled(
+                .setAttributes, .setAttributes(set), NFS3Results.SetAttributes.self)
+        else { throw NFS3Status.serverFault }
+        try check(weak, file)
+        let plain = NFS3SetAttributes(mode: 0o644)
+        let makings: [(NFS3Procedure, NFS3Request)] = [
+            (.create, .create(NFS3CreateArguments(place: client.name(root, "c"), how: .guarded(plain)))),
+            (
+                .makeDirectory,
+                .makeDirectory(NFS3MakeDirectoryArguments(place: client.name(root, "m"), attributes: plain))
+            ),
+            (
+                .symlink,
+                .symlink(
+                    NFS3SymlinkArguments(place: client.name(root, "s"), attributes: plain, target: client.keep([1])))
+            ),
+            (.makeNode, .makeNode(NFS3MakeNodeArguments(place: client.name(root, "n"), node: .fifo(plain)))),
+        ]
+        for (procedure, request) in makings {
+            guard case .failed(.inputOutput, let weak) = try unsettled(procedure, request, NFS3Results.Create.self)
+            else {
+                throw NFS3Status.serverFault
+            }
+            try check(weak, root)
+        }
+        let rename = NFS3RenameArguments(from: client.name(root, "c"), to: client.name(home, "e"))
+        guard case .failed(.inputOutput, let both) = try unsettled(.rename, .rename(rename), NFS3Results.Rename.self)
+        else {
+            throw NFS3Status.serverFault
+        }
+        try check(both.from, root)
+        try check(both.to, home)
+        let link = NFS3LinkArguments(file: file, place: client.name(root, "l"))
+        guard case .failed(.inputOutput, let linked) = try unsettled(.link, .link(link), NFS3Results.Link.self) else {
+            throw NFS3Status.serverFault
+        }
+        #expect(try linked.attributes == client.attributes(file).success)
+        try check(linked.directory, root)
+        guard
+            case .failed(.inputOutput, let removed) = try unsettled(
+                .remove, .remove(client.name(root, "l")), NFS3Results.Remove.self)
+        else { throw NFS3Status.serverFault }
+        try check(removed, root)
+        guard
+            case .failed(.inputOutput, let gone) = try unsettled(
+                .removeDirectory, .removeDirectory(client.name(root, "m")), NFS3Results.Remove.self)
+        else { throw NFS3Status.serverFault }
+        try check(gone, root)
+    }
+
     @Test func attributesAreSetAndGuarded() throws {
         let rig = try Rig()
         let client = try rig.client()

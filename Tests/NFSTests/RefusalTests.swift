@@ -44,8 +44,10 @@ import Testing
                 }
             }
             for handle in [[], [1], [UInt8](repeating: 0, count: 44), [UInt8](repeating: 7, count: 64)] {
+                // One that names no volume of here may have been good once.
+                let status = handle.count == 44 ? NFS3Status.stale : .badHandle
                 for request in book.all(handle) {
-                    try await book.expect("a handle of \(handle.count) bytes", request, [.badHandle])
+                    try await book.expect("a handle of \(handle.count) bytes", request, [status])
                 }
             }
             for request in book.all([UInt8](repeating: 0, count: 65)) {
@@ -224,6 +226,10 @@ import Testing
                 try await book.expect("bytes", .write(book.writing(book.file, bytes, stability: stability)), [.noSpace])
             }
             for request in book.makings(book.root, "x") { try await book.expect("files", request, [.noSpace]) }
+            // A program stays one.
+            book.uid = 1001
+            try await book.expect("bytes for a program", .write(book.writing(book.lent, bytes)), [.noSpace])
+            book.uid = 0
             // What makes room goes on.
             let removal = book.message(.remove(book.name(book.root, "own")))
             let reply = try await book.call(removal)

@@ -22,7 +22,8 @@ final class SimulatedServer: Sendable {
 
     /// On the world's loop.
     init(
-        _ world: World, graceNanoseconds: UInt64 = 45_000_000_000, _ change: (inout Export.Client) -> Void = { _ in }
+        _ world: World, graceNanoseconds: UInt64 = 45_000_000_000, key: HandleKey = HandleKey(1, 2),
+        _ change: (inout Export.Client) -> Void = { _ in }
     ) async throws {
         let loop = world.loops[0]
         let volumes = Volumes(locks: ServerLocks(clock: world.clock))
@@ -30,14 +31,13 @@ final class SimulatedServer: Sendable {
             "default", folder: "volume", durability: .log, world: world, loop: loop, locks: volumes.locks)
         _ = volumes.add(hosted.volume)
         let exports = ExportTable()
-        context = NFSContext(volumes: volumes, exports: exports, clock: world.clock, key: KeyedHash(1, 2))
+        context = NFSContext(volumes: volumes, exports: exports, clock: world.clock, key: key)
         var client = Export.Client(.all)
         client.needsPrivilegedPort = false
         client.squash = .none
         change(&client)
         let volume = hosted.volume
-        let export = Export(id: 5, path: "/default", volume: volume.identity, root: volume.root, clients: [client])
-        _ = exports.replace([export])
+        var export = Export(id: 5, path: "/default", volume: volume.identity, root: volume.root, clients: [client])
         let logger = Logger(level: .off, format: .logfmt, wall: { 0 }, monotonic: { 0 })
         monitor = HostMonitor(
             context, client: RPCClient(network: world.network, loop: loop, random: world.random),
@@ -51,6 +51,8 @@ final class SimulatedServer: Sendable {
         listener = try server.listen(on: address, network: world.network)
         datagrams = try server.datagrams(on: address, network: world.network, loop: loop)
         await monitor.attach(volumes.all)
+        export.key = monitor.key(of: volume.identity)
+        _ = exports.replace([export])
     }
 }
 

@@ -33,7 +33,7 @@ final class Rig: Sendable {
         change(&client)
         let exports = ExportTable()
         context = NFSContext(
-            volumes: volumes, exports: exports, clock: TestClock(), key: KeyedHash(1, 2), groups: groups)
+            volumes: volumes, exports: exports, clock: TestClock(), key: HandleKey(1, 2), groups: groups)
         var export = Export(id: 5, path: "/default", volume: Self.volume, root: files.root, clients: [client])
         changeExport(&export)
         #expect(exports.replace([export]))

@@ -105,6 +105,53 @@ import Testing
         }
     }
 
+    /// While a truncation is on its way the owner takes a right back, or the mode: neither comes again when it ends.
+    @Test func whatIsTakenWhileAFileIsCutStaysTaken() {
+        VolumeRig.run { rig in
+            let writing: AccessMask = [.readData, .writeData, .appendData]
+            let own = ACL.Entry(.allow, .owner, [.readData, .writeData, .appendData, .execute])
+            let with = try Self.acl([own, .init(.allow, .user(7), writing), .init(.allow, .owningGroup, .execute)])
+            let without = try Self.acl([own, .init(.allow, .owningGroup, .execute)])
+            var shorter = NewAttributes()
+            shorter.size = 2
+            let size = shorter
+            func cut(_ name: String, _ list: ACL?, _ mode: UInt16, _ meanwhile: (FileID) async throws -> Void)
+                async throws -> (FileID, Attributes)
+            {
+                let file = try await rig.make(name, mode: mode)
+                if list != nil { _ = try await rig.setACL(file, list) }
+                try await rig.write(file, "0123456789", by: rig.caller())
+                var bits = NewAttributes()
+                bits.mode = try await rig.attributes(file).mode | 0o6010
+                if list == nil { _ = try await rig.set(file, bits) }
+                let bob = rig.caller(7)
+                let allowed = try await rig.done { rig.volume.mayResize(bob, file, size) }
+                try await meanwhile(file)
+                let resized = try await rig.volume.resize(bob.request, file, to: 2, allowed)
+                let found = try await rig.attributes(file)
+                #expect(found.size == 2 && found.mode & 0o6000 == 0 && resized.changed.after.mode == found.mode)
+                return (file, found)
+            }
+            let (listed, _) = try await cut("listed", with, 0o6777) { file in
+                _ = try await rig.setACL(file, without)
+            }
+            let left = try await rig.done { rig.volume.acl(rig.caller(), listed) }
+            #expect(left == without)
+            #expect(await rig.writeError(listed, "x", at: 0, by: rig.caller(7)) == .accessDenied)
+            // Nothing was taken: the list is as it was.
+            let (kept, _) = try await cut("kept", with, 0o6777) { _ in }
+            let same = try await rig.done { rig.volume.acl(rig.caller(), kept) }
+            #expect(same == with)
+            let (plain, found) = try await cut("plain", nil, 0o777) { file in
+                var closed = NewAttributes()
+                closed.mode = 0o6710
+                _ = try await rig.set(file, closed)
+            }
+            #expect(found.mode == 0o710)
+            #expect(await rig.writeError(plain, "x", at: 0, by: rig.caller(7)) == .accessDenied)
+        }
+    }
+
     @Test func aNameGoesByEitherRight() {
         VolumeRig.run { rig in
             let home = try await rig.make("d", type: .directory, mode: 0o777)

@@ -17,7 +17,10 @@ enum OpenReadClose {
             let world = try World.real(disk: try RealDisk(path: path), loops: 1)
             let isDone = Guarded(false)
             world.loops[0].task {
-                do { try await measure(world) } catch { print("open, read, close: \(error)") }
+                do {
+                    try await measure(world)
+                    try await OpenFiles.measure(world)
+                } catch { print("open, read, close: \(error)") }
                 isDone.withLock { $0 = true }
             }
             while !isDone.withLock({ $0 }) { usleep(10_000) }
@@ -79,13 +82,21 @@ enum OpenReadClose {
             inner = min(inner, least.0)
             outer = min(outer, least.1)
         }
+        let alone = try await EngineAlone(world, name, content, buffer.bytes)
+        var bare = Double.infinity
+        for _ in 0..<(turns * pairs) {
+            bare = min(bare, Program.nanoseconds(rounds) { _ in alone.openReadClose(loop.index) })
+        }
+        try await alone.end()
+        Program.report("open, read 4 KiB, close: the engine without Namespace", bare, "ns")
         Program.report("open, read 4 KiB, close: the engine's own calls", inner, "ns")
         Program.report("open, read 4 KiB, close: through Volume", outer, "ns")
         Program.report("that is, of at most 1.5", outer / inner, "times")
+        Program.report("and of the engine without Namespace", outer / bare, "times")
         try await hosted.close()
     }
 
-    private static func done<Value>(_ call: () -> Attempt<Value>) async throws -> Value {
+    static func done<Value>(_ call: () -> Attempt<Value>) async throws -> Value {
         while true {
             switch call() {
             case .done(let value, _): return value

@@ -1,5 +1,6 @@
-/* Reads samples from standard input: a type's name, and bytes that our encoder made. Each is decoded and encoded again by
- * libtirpc's XDR with what rpcgen makes of Protocols/*.x: all bytes must be taken, and the same must come out. */
+/* Reads samples from standard input: a type's name, bytes that our encoder made, and of some what their fields are. Each is decoded and
+ * encoded again by libtirpc's XDR with what rpcgen makes of Protocols/*.x: all bytes must be taken, the same must come out, and each
+ * field must be what the sample says under its name. */
 #include <gssapi/gssapi.h>
 #include <rpc/rpc.h>
 #include <rpc/auth_gss.h>
@@ -14,6 +15,7 @@
 #include "nlm.h"
 #include "nsm.h"
 #include "rquota.h"
+#include "fields.h"
 
 struct type {
     const char *name;
@@ -140,16 +142,71 @@ static void fail(const char *name, const char *why, const unsigned char *bytes, 
     exit(1);
 }
 
+static void hex(char *to, const unsigned char *bytes, size_t length) {
+    for (size_t i = 0; i < length; i++) to += sprintf(to, "%02x", bytes[i]);
+    *to = 0;
+}
+
+/* What the structure at `value` has in the field, as samples say it. */
+static void show(const struct field *field, const char *value, char *to) {
+    const char *place = value + field->offset;
+    if (field->inner >= 0) {
+        place = *(char *const *)place;
+        if (!place) { strcpy(to, "nothing"); return; }
+        place += field->inner;
+    }
+    switch (field->kind) {
+    case NUMBER:
+        sprintf(to, "%llu", field->size == 8 ? (unsigned long long)*(const uint64_t *)place : (unsigned long long)*(const uint32_t *)place);
+        break;
+    case OPAQUE: {
+        const struct { u_int length; unsigned char *bytes; } *data = (const void *)place;
+        hex(to, data->bytes, data->length);
+        break;
+    }
+    case STRING: hex(to, *(unsigned char *const *)place, strlen(*(char *const *)place)); break;
+    case FIXED: hex(to, (const unsigned char *)place, field->size); break;
+    case BUFFER: hex(to, ((const gss_buffer_desc *)place)->value, ((const gss_buffer_desc *)place)->length); break;
+    case AUTHENTICATOR: {
+        const struct opaque_auth *auth = (const void *)(place - offsetof(struct opaque_auth, oa_base));
+        hex(to, (const unsigned char *)auth->oa_base, auth->oa_length);
+        break;
+    }
+    }
+}
+
+/* Each line is `FIELD=VALUE`. */
+static unsigned long compare(const char *type, const char *value, char *text) {
+    unsigned long compared = 0;
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        char *said = strchr(line, '='), there[4096];
+        if (!said) fail(type, "a field without a value", NULL, 0);
+        *said++ = 0;
+        struct field *field = fields;
+        while (field < fields + FIELDS && (strcmp(field->type, type) || strcmp(field->name, line))) field++;
+        if (field == fields + FIELDS) fail(type, line, NULL, 0);
+        show(field, value, there);
+        if (strcmp(there, said)) {
+            fprintf(stderr, "%s: %s is %s here, not %s\n", type, line, there, said);
+            exit(1);
+        }
+        field->count++;
+        compared++;
+    }
+    return compared;
+}
+
 static int read_all(void *to, size_t count) { return fread(to, 1, count, stdin) == count; }
 
 int main(void) {
-    unsigned long total = 0, skipped = 0;
-    unsigned head[2];
+    unsigned long total = 0, skipped = 0, compared = 0;
+    unsigned head[3];
     while (read_all(head, sizeof head)) {
         char name[64] = "";
         /* libtirpc leaves the filling behind a credential as it finds it. */
         unsigned char *bytes = malloc(head[1] + 4), *again = calloc(1, head[1] + 64);
-        if (head[0] >= sizeof name || !read_all(name, head[0]) || !read_all(bytes, head[1])) {
+        char *text = calloc(1, head[2] + 1);
+        if (head[0] >= sizeof name || !read_all(name, head[0]) || !read_all(bytes, head[1]) || !read_all(text, head[2])) {
             fprintf(stderr, "samples are cut short\n");
             return 1;
         }
@@ -166,6 +223,8 @@ int main(void) {
         xdrmem_create(&in, (char *)bytes, head[1], XDR_DECODE);
         if (!type->routine(&in, value)) fail(name, "not decoded", bytes, head[1]);
         if (xdr_getpos(&in) != head[1]) fail(name, "bytes left over", bytes, head[1]);
+        if (!has_zero) compared += compare(name, value, text);
+        free(text);
         xdrmem_create(&out, (char *)again, head[1] + 64, XDR_ENCODE);
         if (!type->routine(&out, value)) fail(name, "not encoded", bytes, head[1]);
         if (has_zero) {
@@ -187,6 +246,13 @@ int main(void) {
             return 1;
         }
     }
+    for (struct field *field = fields; field < fields + FIELDS; field++) {
+        if (field->count == 0) {
+            fprintf(stderr, "%s: no sample says %s\n", field->type, field->name);
+            return 1;
+        }
+    }
+    printf("%lu fields of %d names: what their names say\n", compared, FIELDS);
     printf("%lu messages of %d types: the same bytes from both (%lu with a zero in a string skipped)\n", total,
            TYPES, skipped);
     return 0;

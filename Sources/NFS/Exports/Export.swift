@@ -1,3 +1,4 @@
+import Bytes
 import Namespace
 import RPC
 import Runtime
@@ -17,6 +18,9 @@ public struct Export: Sendable {
     public var clients: [Client]
     /// What a reply promises here; nil: what the volume says.
     public var durability: Durability?
+    /// Of the handles that are got through it and of the tokens of requests that may come again: kept with the volume, so that they are
+    /// good on each server of it. Nil: the server's own.
+    public var key: KeyedHash?
     /// Users of the server who may not do everything with the volume, by uid.
     public var restricted: [UInt32: VolumeRights] = [:]
 

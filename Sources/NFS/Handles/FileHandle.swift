@@ -2,7 +2,7 @@ import Bytes
 import Namespace
 
 /// What an NFS handle holds. It is stable: it names the same file after a restart or on another server of the volume,
-/// and it can not be guessed, because its last word is a keyed hash of the others.
+/// and it can not be guessed, because its last word is a hash of the others under a key that is kept with the volume.
 ///
 ///     export u32 | snapshot u32 | volume u64 | subvolume u32 | inode u64 | generation u64 | hash u64
 struct FileHandle: Equatable, Sendable {
@@ -23,8 +23,9 @@ struct FileHandle: Equatable, Sendable {
         self.file = file
     }
 
-    /// Nil: not one of ours.
-    init?(_ bytes: UnsafeRawBufferPointer, _ key: KeyedHash) {
+    /// What a handle says, which `isGenuine` has to bear out. Nil: not one of ours.
+    @inline(__always)
+    init?(claimed bytes: UnsafeRawBufferPointer) {
         guard bytes.count == Self.bytes else { return nil }
         var reader = Reader(bytes)
         do throws(BytesError) {
@@ -34,9 +35,21 @@ struct FileHandle: Equatable, Sendable {
             let subvolume = try reader.u32()
             let inode = try reader.u64()
             file = FileID(subvolume: subvolume, inode: inode, generation: try reader.u64())
-            let hash = try reader.u64()
-            guard hash == key(UnsafeRawBufferPointer(rebasing: bytes.prefix(Self.hashedBytes))) else { return nil }
         } catch { return nil }
+    }
+
+    /// Whether the bytes of a handle were made under this key.
+    @inline(__always)
+    static func isGenuine(_ bytes: UnsafeRawBufferPointer, _ key: KeyedHash) -> Bool {
+        guard bytes.count == Self.bytes else { return false }
+        let hash = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: hashedBytes, as: UInt64.self))
+        return hash == key(UnsafeRawBufferPointer(rebasing: bytes.prefix(hashedBytes)))
+    }
+
+    /// Which export the arguments of a call name, whose first word is a handle's length. Nil: none that could be.
+    static func export(inArguments bytes: UnsafeRawBufferPointer) -> UInt32? {
+        guard bytes.count >= 4 + Self.bytes else { return nil }
+        return UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
     }
 
     /// As an `nfs_fh3`, with its length.
@@ -56,4 +69,27 @@ struct FileHandle: Equatable, Sendable {
         writer.u64(file.generation)
         writer.u64(key(writer.written))
     }
+}
+
+/// What handles are made under, in a form that can be kept.
+public struct HandleKey: Sendable {
+    static let bytes = 16
+    private let first: UInt64
+    private let second: UInt64
+
+    public init(_ first: UInt64, _ second: UInt64) { (self.first, self.second) = (first, second) }
+
+    /// Nil: not what `bytes` was.
+    init?(_ bytes: [UInt8]) {
+        guard bytes.count == Self.bytes else { return nil }
+        func number(_ bytes: ArraySlice<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
+        self.init(number(bytes[..<8]), number(bytes[8...]))
+    }
+
+    /// Big-endian.
+    var bytes: [UInt8] {
+        [first, second].flatMap { half in (0..<8).map { UInt8(truncatingIfNeeded: half >> (56 - 8 * UInt64($0))) } }
+    }
+
+    var hash: KeyedHash { KeyedHash(first, second) }
 }

@@ -17,6 +17,9 @@ public final class HostMonitor: @unchecked Sendable {
     private let volumes: Volumes
     private let clock: any WorldClock
     private let logger: Logger
+    private let random: any RandomSource
+    /// This server's key, for volumes that keep none.
+    private let own: HandleKey
     /// The time in which hosts reclaim what they held before a restart.
     private let graceNanoseconds: UInt64
     /// This host's name, as others know it.
@@ -64,7 +67,8 @@ public final class HostMonitor: @unchecked Sendable {
     private struct State {
         /// Odd: this host is up (X/Open XNFS 11.3.6).
         var number: Int32 = 1
-        var attached: Set<UInt64> = []
+        /// Keys of the volumes that are here.
+        var attached: [UInt64: KeyedHash] = [:]
     }
 
     public init(
@@ -77,7 +81,9 @@ public final class HostMonitor: @unchecked Sendable {
         self.logger = logger
         self.graceNanoseconds = graceNanoseconds
         self.name = Array(name.utf8)
-        hosts = Guarded(LockHosts(key: context.key))
+        self.random = random
+        own = context.key
+        hosts = Guarded(LockHosts(key: context.key.hash))
         grants = Guarded(LockGrants(cookie: random.next()))
     }
 
@@ -160,18 +166,21 @@ public final class HostMonitor: @unchecked Sendable {
     // MARK: Restarts of ours
 
     /// Whether those who held locks in the volume are known, and may reclaim them. Before that nobody may lock there.
-    public func isAttached(_ volume: UInt64) -> Bool { state.withLock { $0.attached.contains(volume) } }
+    public func isAttached(_ volume: UInt64) -> Bool { key(of: volume) != nil }
+
+    /// What handles of the volume are made under; nil: it is not attached.
+    public func key(of volume: UInt64) -> KeyedHash? { state.withLock { $0.attached[volume] } }
 
     /// Takes note of the volumes that are served. Of one that is new here, the hosts that held locks in it are told that
     /// they are gone, and may claim them again; one that was here before and was away is new. On the client's loop.
     public func attach(_ served: [Volume]) async {
         let here = Set(served.map(\.identity))
-        state.withLock { $0.attached.formIntersection(here) }
+        state.withLock { $0.attached = $0.attached.filter { here.contains($0.key) } }
         withHosts { $0.forget(volumesBut: here) }
         for volume in served where !isAttached(volume.identity) {
             do throws(FileError) {
-                let found = try await restore(volume)
-                defer { state.withLock { _ = $0.attached.insert(volume.identity) } }
+                let (found, key) = try await restore(volume)
+                defer { state.withLock { $0.attached[volume.identity] = key } }
                 guard !found.isEmpty else { continue }
                 volumes.locks.beginGrace(nanoseconds: graceNanoseconds, clients: found)
                 logger.info(
@@ -180,7 +189,7 @@ public final class HostMonitor: @unchecked Sendable {
                 for host in found { client.loop.task { [self] in await notify(host, volume) } }
             } catch {
                 if error == .notSupported {
-                    state.withLock { _ = $0.attached.insert(volume.identity) }
+                    state.withLock { $0.attached[volume.identity] = own.hash }
                     continue
                 }
                 logger.error(
@@ -190,9 +199,25 @@ public final class HostMonitor: @unchecked Sendable {
         }
     }
 
-    private func restore(_ volume: Volume) async throws(FileError) -> [UInt64] {
+    /// The volume's own key. Handles of a volume that was served before it had one were made under this server's.
+    private func key(_ settings: VolumeSettings, _ volume: Volume, isNew: Bool) async throws(FileError) -> KeyedHash {
+        if let kept = try await settings.value(VolumeSettings.handleKey) {
+            guard let key = HandleKey(kept) else {
+                throw .inputOutput("the key of its NFS handles is damaged: setting \(VolumeSettings.handleKey)")
+            }
+            return key.hash
+        }
+        guard !volume.isReadOnly else { return own.hash }
+        let key = isNew ? HandleKey(random.next(), random.next()) : own
+        try await settings.set(VolumeSettings.handleKey, key.bytes)
+        return key.hash
+    }
+
+    private func restore(_ volume: Volume) async throws(FileError) -> (hosts: [UInt64], key: KeyedHash) {
         let settings = VolumeSettings(volume, clock: clock, loop: client.loop)
-        let kept = try await settings.value(Self.stateName).flatMap { Int32(String(decoding: $0, as: UTF8.self)) } ?? 0
+        let text = try await settings.value(Self.stateName)
+        let key = try await key(settings, volume, isNew: text == nil)
+        let kept = text.flatMap { Int32(String(decoding: $0, as: UTF8.self)) } ?? 0
         // Another state than any that a host may remember of us.
         let number = state.withLock { state in
             state.number = max(state.number, (max(kept, 0) & 0x3fff_ffff | 1) + 2)
@@ -208,9 +233,14 @@ public final class HostMonitor: @unchecked Sendable {
                     "record of a lock client is damaged", [.init("volume", volume.name), .init("name", name)])
                 continue
             }
+            if name != Self.name(of: host), !volume.isReadOnly {
+                // Another server of the volume had another number for it.
+                try await settings.set(Self.name(of: host), bytes)
+                try await settings.set(name, nil)
+            }
             found.append(host)
         }
-        return found
+        return (found, key)
     }
 
     /// Tells a host that this server has restarted, by all the names that it may know it by, until it answers.

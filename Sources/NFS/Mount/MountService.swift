@@ -90,6 +90,7 @@ public final class MountService: RPCProgram {
 
     private struct Entry {
         var handle: FileHandle
+        var key: KeyedHash
         var flavors: [UInt32]
     }
 
@@ -121,7 +122,7 @@ public final class MountService: RPCProgram {
         }
         guard attributes.type == .directory else { return .refused(.notDirectory) }
         let handle = FileHandle(export: export.id, volume: volume.identity, file: attributes.file)
-        return .done(Entry(handle: handle, flavors: client.flavors), number: 0)
+        return .done(Entry(handle: handle, key: export.key ?? context.key.hash, flavors: client.flavors), number: 0)
     }
 
     private func answer(
@@ -131,7 +132,7 @@ public final class MountService: RPCProgram {
         case .success(let entry):
             mounts.add(MountTable.Entry(host: remote.unmapped.host, path: path))
             results.writer.u32(MountStatus.ok.rawValue)
-            entry.handle.write(into: &results.writer, context.key)
+            entry.handle.write(into: &results.writer, entry.key)
             results.writer.array(entry.flavors.prefix(Mount.flavorsMax).map { MountFlavor($0) })
         case .failure(let error): MountResult.failed(MountStatus(error)).write(into: &results.writer)
         }

@@ -27,13 +27,26 @@ struct NFSCaller {
     /// Where a handle leads, and in whose name the caller acts there. The lock manager asks for no flavor: clients lock
     /// under AUTH_SYS what they have mounted with Kerberos.
     func place(_ handle: UnsafeRawBufferPointer, needsFlavor: Bool = true) throws(NFSHalt) -> NFSPlace {
-        guard let handle = FileHandle(handle, context.key) else { throw .status(.badHandle) }
-        guard let export = context.exports.snapshot[handle.export], export.volume == handle.volume,
-            let volume = context.volumes[handle.volume], handle.snapshot == 0
-        else { throw .status(.stale) }
+        let bytes = handle
+        guard let handle = FileHandle(claimed: bytes) else { throw .status(.badHandle) }
+        let exports = context.exports.snapshot
+        guard let export = exports[handle.export] else { throw .status(status(bytes, handle.volume, exports)) }
+        let key = export.key ?? context.key.hash
+        guard FileHandle.isGenuine(bytes, key) else { throw .status(.badHandle) }
+        guard export.volume == handle.volume, let volume = context.volumes[handle.volume], handle.snapshot == 0 else {
+            throw .status(.stale)
+        }
         return NFSPlace(
-            volume: volume, file: handle.file, caller: try caller(in: export, needsFlavor: needsFlavor),
+            volume: volume, file: handle.file, caller: try caller(in: export, needsFlavor: needsFlavor), key: key,
             export: export.id, root: export.root, durability: export.durability ?? volume.durability)
+    }
+
+    /// Of a handle whose export is not there: nobody can tell whether one of a volume that is gone was ever good.
+    private func status(
+        _ handle: UnsafeRawBufferPointer, _ volume: UInt64, _ exports: ExportTable.Snapshot
+    ) -> NFS3Status {
+        guard let other = exports.exports.first(where: { $0.volume == volume }) else { return .stale }
+        return FileHandle.isGenuine(handle, other.key ?? context.key.hash) ? .stale : .badHandle
     }
 
     /// In whose name the caller acts in an export. What only tells needs neither flavor nor port.
@@ -90,6 +103,7 @@ struct NFSPlace {
     let volume: Volume
     let file: FileID
     let caller: Caller
+    let key: KeyedHash
     let export: UInt32
     let root: FileID
     let durability: Durability

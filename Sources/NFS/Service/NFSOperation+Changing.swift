@@ -70,7 +70,7 @@ extension NFSOperation {
     private func put(_ created: Created, _ place: Place, _ results: inout Results) {
         results.writer.u32(NFS3Status.ok.rawValue)
         results.writer.bool(true)
-        place.handle(created.file.file).write(into: &results.writer, context.key)
+        place.handle(created.file.file).write(into: &results.writer, place.key)
         results.writer.bool(true)
         place.attributes(created.file).write(into: &results.writer)
         place.weak(created.directory).write(into: &results.writer)

@@ -37,7 +37,7 @@ extension NFSOperation {
         let place = try place(handle)
         let directory = try value(place.volume.attributes(place.caller, place.file))
         guard directory.type == .directory else { throw .status(.notDirectory) }
-        let ownVerifier = context.key.of(place.file)
+        let ownVerifier = place.key.of(place.file)
         guard cookie == 0 || verifier == ownVerifier else { throw .status(.badCookie) }
         // The protocol counts from the attributes on; the status before them is not in it.
         let limit = min(Int(bytesMax) + 4, results.inPlaceMax)
@@ -166,7 +166,7 @@ extension NFSOperation {
         results.writer.bool(attributes != nil)
         if let attributes { place.attributes(attributes).write(into: &results.writer) }
         results.writer.bool(true)
-        place.handle(file).write(into: &results.writer, context.key)
+        place.handle(file).write(into: &results.writer, place.key)
     }
 }
 

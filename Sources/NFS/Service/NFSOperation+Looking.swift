@@ -22,7 +22,7 @@ extension NFSOperation {
             ? try value(place.volume.attributes(place.caller, place.file))
             : try value(place.volume.lookup(place.caller, in: place.file, name))
         results.writer.u32(NFS3Status.ok.rawValue)
-        place.handle(found.file).write(into: &results.writer, context.key)
+        place.handle(found.file).write(into: &results.writer, place.key)
         results.writer.bool(true)
         place.attributes(found).write(into: &results.writer)
         results.writer.optional(place.attributesAtHand)

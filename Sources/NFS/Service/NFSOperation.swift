@@ -32,12 +32,20 @@ struct NFSOperation {
 
     init(
         _ context: NFSContext, _ request: NFS3Request, identity: Identity, remote: SocketAddress, loop: EventLoop,
-        digest: UInt64?
+        repeatable: Repeatable?
     ) {
         self.request = request
         caller = NFSCaller(
             context, identity, remote, loop,
-            token: digest.map { RequestToken(client: Self.client(remote, identity, context.key), id: $0, digest: $0) })
+            token: repeatable.map {
+                RequestToken(client: Self.client(remote, identity, $0.key), id: $0.digest, digest: $0.digest)
+            })
+    }
+
+    /// Of a request that would do something else when it is made twice.
+    struct Repeatable {
+        var digest: UInt64
+        var key: KeyedHash
     }
 
     /// A client keeps its address and its name when it comes back by another port.

@@ -8,14 +8,14 @@ public final class NFSContext: Sendable {
     public let volumes: Volumes
     public let exports: ExportTable
     let clock: any WorldClock
-    /// Of file handles and of the tokens of requests that may come again: the same after every start, or all clients'
-    /// handles are stale.
-    let key: KeyedHash
+    /// The server's own, the same after every start: the numbers of hosts that lock are made with it, and handles of volumes that keep no
+    /// key of their own.
+    let key: HandleKey
     let groups: (any GroupSource)?
     let principals: (any PrincipalSource)?
 
     public init(
-        volumes: Volumes, exports: ExportTable, clock: any WorldClock, key: KeyedHash,
+        volumes: Volumes, exports: ExportTable, clock: any WorldClock, key: HandleKey,
         groups: (any GroupSource)? = nil, principals: (any PrincipalSource)? = nil
     ) {
         self.volumes = volumes
@@ -24,6 +24,11 @@ public final class NFSContext: Sendable {
         self.key = key
         self.groups = groups
         self.principals = principals
+    }
+
+    /// What a request that changes something is known again by: each server of the volume makes the same of it.
+    func key(ofArguments arguments: UnsafeRawBufferPointer) -> KeyedHash {
+        FileHandle.export(inArguments: arguments).flatMap { exports.snapshot[$0]?.key } ?? key.hash
     }
 }
 
@@ -52,7 +57,7 @@ public final class NFSService: RPCProgram {
         if case .null = request { return .done }
         let operation = NFSOperation(
             context, request, identity: call.identity, remote: call.remoteAddress, loop: call.loop,
-            digest: procedure.isRetriedSafely ? nil : digest(call.xid, call.procedure, call.arguments))
+            repeatable: procedure.isRetriedSafely ? nil : repeatable(call.xid, call.procedure, call.arguments))
         let step = operation.perform(&results)
         switch step {
         case .done: return .done
@@ -60,7 +65,11 @@ public final class NFSService: RPCProgram {
         case .settles(let number, let volume, let durability):
             guard let held = call.hold(keeping: results) else { return .dropped }
             volume.whenSettled(number, durability, on: call.loop) { failure in
-                if failure == nil { held.replyKept() } else { held.reply { Self.failed(procedure, .inputOutput, &$0) } }
+                if failure == nil {
+                    held.replyKept()
+                } else {
+                    held.reply { Self.unsettled(procedure, held.keptResults, &$0) }
+                }
             }
             return .held
         case .lacks, .flushes, .waits:
@@ -73,8 +82,12 @@ public final class NFSService: RPCProgram {
     }
 
     /// What tells a request apart from all others but its own repetition.
-    private func digest(_ xid: UInt32, _ procedure: UInt32, _ arguments: UnsafeRawBufferPointer) -> UInt64 {
-        context.key(arguments) &+ (UInt64(xid) << 32 | UInt64(procedure)) &* 0x9e37_79b9_7f4a_7c15
+    private func repeatable(
+        _ xid: UInt32, _ procedure: UInt32, _ arguments: UnsafeRawBufferPointer
+    ) -> NFSOperation.Repeatable {
+        let key = context.key(ofArguments: arguments)
+        return NFSOperation.Repeatable(
+            digest: key(arguments) &+ (UInt64(xid) << 32 | UInt64(procedure)) &* 0x9e37_79b9_7f4a_7c15, key: key)
     }
 
     /// Goes on with a call that could not be answered at once.
@@ -84,7 +97,7 @@ public final class NFSService: RPCProgram {
         guard let request = Self.request(procedure, held.arguments) else { return held.refuse(.garbageArguments) }
         let operation = NFSOperation(
             context, request, identity: held.identity, remote: held.remoteAddress, loop: loop,
-            digest: procedure.isRetriedSafely ? nil : digest(held.xid, held.procedure, held.arguments))
+            repeatable: procedure.isRetriedSafely ? nil : repeatable(held.xid, held.procedure, held.arguments))
         var step = first
         for _ in 0..<Self.attemptsMax {
             do throws(FileError) {
@@ -123,10 +136,31 @@ public final class NFSService: RPCProgram {
         do throws(BytesError) { return try NFS3Request(procedure, reading: &reader) } catch { return nil }
     }
 
-    /// A failure without attributes: what is optional in its results is left out.
-    static func failed(_ procedure: NFS3Procedure, _ status: NFS3Status, _ results: inout Results) -> Outcome {
-        results.writer.u32(status.rawValue)
-        results.writer.zeros(4 * procedure.failureOptionals)
+    /// The failure of a change that was made and is not safe, with what its results would have said of the files.
+    private static func unsettled(
+        _ procedure: NFS3Procedure, _ made: UnsafeRawBufferPointer, _ results: inout Results
+    ) -> Outcome {
+        results.writer.u32(NFS3Status.inputOutput.rawValue)
+        var reader = Reader(made)
+        func weak(_ data: NFS3WeakData?) { NFS3WeakData(after: data?.after).write(into: &results.writer) }
+        do throws(BytesError) {
+            switch procedure {
+            case .setAttributes, .remove, .removeDirectory: weak(try NFS3Results.Remove(reading: &reader).success)
+            case .create, .makeDirectory, .symlink, .makeNode:
+                weak(try NFS3Results.Create(reading: &reader).success?.directory)
+            case .rename:
+                let renamed = try NFS3Results.Rename(reading: &reader).success
+                weak(renamed?.from)
+                weak(renamed?.to)
+            case .link:
+                let linked = try NFS3Results.Link(reading: &reader).success
+                results.writer.optional(linked?.attributes)
+                weak(linked?.directory)
+            case .null, .getAttributes, .lookup, .access, .readLink, .read, .write, .readDirectory, .readDirectoryPlus,
+                .fileSystemStatistics, .fileSystemInformation, .pathConfiguration, .commit:
+                preconditionFailure("it changes nothing that has to settle")
+            }
+        } catch { preconditionFailure("results that can not be read were kept") }
         return .done
     }
 }
@@ -153,20 +187,6 @@ extension NFS3Procedure {
         case .setAttributes, .create, .makeDirectory, .symlink, .makeNode, .remove, .removeDirectory, .rename, .link:
             false
         default: true
-        }
-    }
-
-    /// Optional attributes in the results of a failure: one word each that says there are none.
-    var failureOptionals: Int {
-        switch self {
-        case .null, .getAttributes: 0
-        case .lookup, .access, .readLink, .read, .readDirectory, .readDirectoryPlus, .fileSystemStatistics,
-            .fileSystemInformation, .pathConfiguration:
-            1
-        case .setAttributes, .write, .create, .makeDirectory, .symlink, .makeNode, .remove, .removeDirectory, .commit:
-            2
-        case .link: 3
-        case .rename: 4
         }
     }
 }

@@ -148,12 +148,29 @@ public struct NewAttributes: Sendable {
     package var actor: LeaseKey?
     /// The file's list in step with `mode`: both change, or neither.
     package var acl: ACL?
+    /// Somebody else's change takes set-user-ID and set-group-ID away, of the mode that the file has then.
+    package var dropsSetID = false
+    /// What mode and list were made from. When the file has others by then, nothing is changed and the call is to be made again.
+    package var basis: AccessBasis?
 
     public init() {}
 
     public var isEmpty: Bool {
         mode == nil && uid == nil && gid == nil && size == nil && accessed == nil && modified == nil && born == nil
             && dos == nil && shownChange == nil
+    }
+}
+
+/// What says who may do what with a file.
+package struct AccessBasis: Equatable, Sendable {
+    package var mode: UInt16
+    package var uid: UInt32
+    package var gid: UInt32
+    package var acl: ACL?
+
+    package init(_ file: Attributes, _ acl: ACL?) {
+        (mode, uid, gid) = (file.mode, file.uid, file.gid)
+        self.acl = acl
     }
 }
 

@@ -32,6 +32,9 @@ extension HostedVolume {
         return nil
     }
 
+    /// Bytes that were written and are not in the store. From any thread.
+    public var unstoredBytes: UInt64 { UInt64(max(0, files.unflushedBytes) + max(0, headhunter.unstoredBytes)) }
+
     public func release() { headhunter.release() }
     public var isFrozen: Bool { headhunter.standsStill }
 

@@ -170,6 +170,9 @@ extension LogFileSystem {
         attributes.shownChange = new.shownChange
         attributes.attributes = new.dos
         attributes.accessList = new.acl?.bytes
+        attributes.basis = new.basis.map {
+            .init(mode: $0.mode, uid: $0.uid, gid: $0.gid, accessList: $0.acl?.bytes)
+        }
         attributes.guardChanged = new.ifChanged
         return attributes
     }

@@ -118,6 +118,7 @@ public final class LogFileSystem: FileSystem {
         case .settingTooBig: .attributeTooBig
         case .tooManySettings: .tooManyAttributes
         case .invalid: .invalid
+        case .overtaken: .notSynchronized
         case .wrongType: .wrongType
         case .crossSubvolume: .crossDevice
         case .locked: .notPermitted
@@ -146,6 +147,8 @@ public final class LogFileSystem: FileSystem {
     ) -> Attempt<Value> {
         switch attempt {
         case .done(let value, let number): return .done(translate(value), number: number)
+        // Whoever made it from what he saw looks again.
+        case .refused(.overtaken): return .lacks(Lack {})
         case .refused(let error): return .refused(Self.outer(error))
         case .failed(let error): return .refused(Self.outer(error))
         case .missing:

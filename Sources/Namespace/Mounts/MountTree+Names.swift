@@ -74,7 +74,16 @@ extension MountTree {
 
     public func fileBytesMax(at file: FileID) -> UInt64 { (home(file) ?? base).fileBytesMax(at: file) }
 
-    public func isRepeated(_ request: Request) -> Attempt<Bool> { base.isRepeated(request) }
+    /// Nothing in a request says where it was made: each file system here is asked. Volumes that are mounted are asked by themselves.
+    public func isRepeated(_ request: Request) -> Attempt<Bool> {
+        guard request.token != nil, hasMounts else { return base.isRepeated(request) }
+        for mount in mounts where !mount.isBind && mount.guest == nil {
+            if case .done(true, let number) = mount.fileSystem.isRepeated(request) {
+                return .done(true, number: number)
+            }
+        }
+        return base.isRepeated(request)
+    }
 
     /// Mounts below it have sums of their own.
     public func usage(_ request: Request, below directory: FileID) -> Attempt<DirectoryTotals> {

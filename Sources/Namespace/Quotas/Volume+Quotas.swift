@@ -71,23 +71,6 @@ extension Volume {
             return .done(shown, number: 0)
         }
     }
-
-    /// The owner's part of a change that takes several steps. The last step remembers the request.
-    func changeOwner(_ request: Request, _ file: FileID, _ new: inout NewAttributes) async throws(FileError) {
-        var owner = NewAttributes()
-        (owner.uid, owner.gid) = (new.uid, new.gid)
-        (new.uid, new.gid) = (nil, nil)
-        var caller = Caller(.root, request)
-        caller.request.token = nil
-        let change = owner
-        while true {
-            switch attempt({ () throws(Halt) in try changeAttributes(caller, file, change) }) {
-            case .done: return
-            case .refused(let error): throw error
-            case .lacks(let lack): try await lack.supplied()
-            }
-        }
-    }
 }
 
 extension QuotaMeter.State {

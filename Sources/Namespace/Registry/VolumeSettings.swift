@@ -3,10 +3,12 @@ import Runtime
 /// What is kept with a volume beside its files, as tasks use it: small records under names. On `loop` only.
 ///
 /// Who keeps what: `identity`, `user/NAME`, `export/ID`, `share/NAME`, `quota/SUBJECT` are the registry's. `grace/SUBJECT` is a quota's. Under
-/// `handle/` are opens that outlive the server, under `monitor/` the clients to be told of a restart.
+/// `handle/` are opens that outlive the server, under `monitor/` the clients to be told of a restart. `handle-key` is what handles of NFS are
+/// made under.
 public struct VolumeSettings: Sendable {
     public static let handles = "handle/"
     public static let monitored = "monitor/"
+    public static let handleKey = "handle-key"
     /// Calls made again for want of something; each time that was supplied.
     private static let attemptsMax = 1000
 

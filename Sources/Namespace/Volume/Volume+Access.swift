@@ -105,7 +105,7 @@ extension Volume {
         if new.uid.map({ $0 != file.uid }) == true || new.gid.map({ $0 != file.gid }) == true,
             file.type != .directory, credential.uid != 0 || file.mode & 0o111 != 0
         {
-            new.mode = Self.withoutSetID(new.mode ?? file.mode)
+            new.dropsSetID = true
         }
     }
 

@@ -93,14 +93,7 @@ extension Volume {
             try sharing.admit(caller, file, .write(LockRange(accessed: offset, count: UInt64(bytes.count))))
             let trail = try trails(caller, of: file)
             if found.mode & 0o6000 != 0, caller.credential.uid != 0 {
-                let mode = Self.withoutSetID(found.mode)
-                if mode != found.mode {
-                    // A write that is refused has changed nothing.
-                    try admitWrite(caller, file, at: offset, count: bytes.count)
-                    var new = NewAttributes()
-                    new.mode = mode
-                    _ = try fileSystem.setAttributes(caller.request, file, new).get()
-                }
+                try dropSetID(caller, found, beforeWriting: bytes.count, at: offset)
             }
             let attempt = try writeData(caller, file, at: offset, bytes)
             guard case .done(var changed, let number) = attempt else { return attempt }
@@ -109,6 +102,22 @@ extension Volume {
             if let trail { sharing.post([(.modified, [.size, .lastWrite], trail)]) }
             return .done(changed, number: number)
         }
+    }
+
+    /// A write by somebody else takes set-user-ID and set-group-ID away first; one that is refused has changed nothing.
+    private func dropSetID(
+        _ caller: Caller, _ file: Attributes, beforeWriting count: Int, at offset: UInt64
+    ) throws(Halt) {
+        guard Self.withoutSetID(file.mode) != file.mode else { return }
+        try admitWrite(caller, file.file, at: offset, count: count)
+        let (end, isBeyond) = offset.addingReportingOverflow(UInt64(count))
+        guard !isBeyond, end <= fileBytesMax(at: file.file) else { throw .refused(.fileTooBig) }
+        _ = try fileSystem.write(caller.request, file.file, at: offset, UnsafeRawBufferPointer(start: nil, count: 0))
+            .get()
+        var new = NewAttributes()
+        new.dropsSetID = true
+        try keepInStep(caller.request, file, &new)
+        _ = try fileSystem.setAttributes(caller.request, file.file, new).get()
     }
 
     /// What was written before the call is safe when this returns, under every durability word. `word`: what the way in
@@ -146,10 +155,7 @@ extension Volume {
                 try sharing.admit(
                     caller, file, .write(LockRange(accessed: first, count: max(size, found.size) - first)))
             }
-            if found.mode & 0o6000 != 0, caller.credential.uid != 0, new.mode == nil {
-                new.mode = Self.withoutSetID(found.mode)
-            }
-            if found.hasACL { try keepInStep(caller, found, &new) }
+            if found.mode & 0o6000 != 0, caller.credential.uid != 0, new.mode == nil { new.dropsSetID = true }
             new.actor = caller.handle?.lease
             return .done(new, number: 0)
         }
@@ -178,14 +184,23 @@ extension Volume {
         if try await isRepeated(request) { return try await fileSystem.resize(request, file, to: size, allowed) }
         var before: Attributes?
         if case .done(let found, _) = fileSystem.attributes(request, file) { before = found }
-        var allowed = allowed
-        if counts(file), allowed.uid != nil || allowed.gid != nil {
-            try await changeOwner(request, file, &allowed)
+        var others = allowed
+        // Mode, owner and list are changed by themselves, last, and from what they are then: somebody may change them while the size
+        // is on its way. The last change remembers the request.
+        var access = others.takeAccess()
+        var plain = request
+        if access != nil { plain.token = nil }
+        if var owner = access, counts(file), owner.uid != nil || owner.gid != nil {
+            (owner.mode, owner.dropsSetID) = (nil, false)
+            _ = try await changeAccess(plain, file, owner)
+            access?.uid = nil
+            access?.gid = nil
         }
-        let others = allowed
+        let (first, rest) = (plain, others)
         var (changed, number) = try await growing(request, file, to: size) { () async throws(FileError) in
-            try await fileSystem.resize(request, file, to: size, others)
+            try await fileSystem.resize(first, file, to: size, rest)
         }
+        if let access { (changed, number) = try await changeAccess(request, file, access) }
         // A lease that was granted since the change was allowed.
         sharing.changed(file, by: allowed.actor)
         if let before { certain(before, &changed) }
@@ -195,5 +210,41 @@ extension Volume {
             try? notify(caller, modified: file, [.size, .lastWrite])
         }
         return (changed, number)
+    }
+
+    /// Changes mode, owner or group of the file as it is when that is done.
+    private func changeAccess(
+        _ request: Request, _ file: FileID, _ wanted: NewAttributes
+    ) async throws(FileError) -> (changed: Changed, number: UInt64) {
+        let caller = Caller(.root, request)
+        while true {
+            let attempt = attempt { () throws(Halt) in
+                let found = try attributes(caller, of: file)
+                var new = wanted
+                try keepInStep(request, found, &new)
+                if new.isEmpty {
+                    // The request has to be remembered, whatever is left of it to do.
+                    new.mode = found.mode
+                    new.basis = AccessBasis(found, try list(request, found))
+                }
+                return try changeAttributes(caller, file, new)
+            }
+            switch attempt {
+            case .done(let changed, let number): return (changed, number)
+            case .refused(let error): throw error
+            case .lacks(let lack): try await lack.supplied()
+            }
+        }
+    }
+}
+
+extension NewAttributes {
+    /// What says who may do what, apart from the rest; nil: that is not to change.
+    fileprivate mutating func takeAccess() -> NewAttributes? {
+        guard mode != nil || uid != nil || gid != nil || dropsSetID else { return nil }
+        var access = NewAttributes()
+        (access.mode, access.uid, access.gid, access.dropsSetID) = (mode, uid, gid, dropsSetID)
+        (mode, uid, gid, dropsSetID) = (nil, nil, nil, false)
+        return access
     }
 }

@@ -378,7 +378,7 @@ extension Volume {
                 guard try isRepeated(caller.request) else { throw error }
             }
             let trail = try trails(caller, of: file)
-            if found.hasACL { try keepInStep(caller, found, &new) }
+            try keepInStep(caller.request, found, &new)
             let attempt = try changeAttributes(caller, file, new)
             guard case .done(var changed, let number) = attempt else { return attempt }
             certain(found, &changed)
@@ -387,17 +387,28 @@ extension Volume {
         }
     }
 
-    /// The list of a file whose mode, owner or group is about to change (docs/access.md): it changes with them, in one change.
-    func keepInStep(_ caller: Caller, _ file: Attributes, _ new: inout NewAttributes) throws(Halt) {
-        guard new.mode != nil || new.uid != nil || new.gid != nil,
-            let acl = try fileSystem.acl(caller.request, file.file).get()
-        else { return }
+    /// Mode and list of a file whose mode, owner or group is about to change (docs/access.md), made from what it is now: they change
+    /// in one change, and only if the file is still the same.
+    func keepInStep(_ request: Request, _ file: Attributes, _ new: inout NewAttributes) throws(Halt) {
+        let changesOwner = new.uid != nil || new.gid != nil
+        guard new.mode != nil || changesOwner || new.dropsSetID else { return }
+        let acl = try list(request, file)
+        new.basis = AccessBasis(file, acl)
         let uid = new.uid ?? file.uid
         let gid = new.gid ?? file.gid
-        guard let mode = new.mode else {
-            new.mode = file.mode & 0o7000 | acl.mode(uid: uid, gid: gid)
+        if var mode = new.mode {
+            if new.dropsSetID { mode = Self.withoutSetID(mode) }
+            new.mode = mode
+            new.acl = acl?.applying(mode: mode, uid: uid, gid: gid, isDirectory: file.type == .directory)
             return
         }
-        new.acl = acl.applying(mode: mode, uid: uid, gid: gid, isDirectory: file.type == .directory)
+        var mode = file.mode
+        if changesOwner, let acl { mode = mode & 0o7000 | acl.mode(uid: uid, gid: gid) }
+        if new.dropsSetID { mode = Self.withoutSetID(mode) }
+        if mode != file.mode { new.mode = mode }
+    }
+
+    func list(_ request: Request, _ file: Attributes) throws(Halt) -> ACL? {
+        file.hasACL ? try fileSystem.acl(request, file.file).get() : nil
     }
 }

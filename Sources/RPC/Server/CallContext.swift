@@ -132,6 +132,11 @@ public final class RPCCall: @unchecked Sendable {
         kept = copy
     }
 
+    /// What was kept; nothing: nothing was.
+    public var keptResults: UnsafeRawBufferPointer {
+        kept.map { UnsafeRawBufferPointer($0) } ?? UnsafeRawBufferPointer(start: nil, count: 0)
+    }
+
     public func replyKept() {
         guard let kept else { preconditionFailure("nothing was kept") }
         reply { results in

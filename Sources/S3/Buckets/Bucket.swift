@@ -52,6 +52,7 @@ struct BucketSettings: Sendable {
     static let versioning = prefix + "versioning"
     static let lock = prefix + "lock"
     static let lifecycle = prefix + "lifecycle"
+    static let durability = prefix + "durability"
     static let prefixBytes = [Array(prefix.utf8)]
     static let versionPrefixes = [Array(lock.utf8), Array(versioning.utf8)]
 
@@ -64,6 +65,8 @@ struct BucketSettings: Sendable {
     /// Nil: no object lock.
     var lock: BucketLock?
     var lifecycleText: [UInt8] = []
+    /// What an answer promises; nil: what the volume does.
+    var durability: Durability?
 
     init() {}
 
@@ -79,6 +82,8 @@ struct BucketSettings: Sendable {
                 versioning = Versioning(rawValue: String(decoding: attribute.value, as: UTF8.self)) ?? .none
             case Self.lock: lock = BucketLock(attribute.value)
             case Self.lifecycle: lifecycleText = attribute.value
+            case Self.durability:
+                durability = [.memory, .log, .store].first { Array("\($0)".utf8) == attribute.value }
             default: break
             }
         }
@@ -105,6 +110,20 @@ extension FileWork {
     }
 }
 
+extension S3Service {
+    /// What says in a bucket's directory that its answers promise something else than the volume's do.
+    public static func setting(_ durability: Durability) -> ExtendedAttribute {
+        ExtendedAttribute(BucketSettings.durability, Array("\(durability)".utf8))
+    }
+
+    /// Of the attributes of a bucket's directory whose names begin with `settingsPrefix`. Nil: what the volume promises.
+    public static func durability(_ settings: [ExtendedAttribute]) -> Durability? {
+        BucketSettings(settings).durability
+    }
+
+    public static let settingsPrefix = BucketSettings.prefixBytes[0]
+}
+
 extension S3Call {
     /// The bucket, and in whose name the request may do this in it. Users act in their own name, and the files' rights
     /// decide; who is let in by the bucket's access list acts in its owner's.
@@ -127,6 +146,7 @@ extension S3Call {
     /// The request's bucket, if it is whose the client takes it for.
     func openBucket() async throws(S3Error) -> Bucket {
         let bucket = try await findBucket(request.bucket)
+        word = bucket.settings.durability
         try requireOwner(bucket.directory.uid, as: "x-amz-expected-bucket-owner")
         if let origin = request.value("origin"), !bucket.settings.corsText.isEmpty {
             let rules = try CORSRules(try XMLElement(bucket.settings.corsText))

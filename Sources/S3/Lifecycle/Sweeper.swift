@@ -10,6 +10,7 @@ final class Sweeper: FileWork, @unchecked Sendable {
     let loop: EventLoop
     let volume: Volume
     var isReadOnly: Bool { false }
+    private(set) var word: Durability?
     private var steps = 0
 
     init(_ service: S3Service, _ volume: Volume, _ loop: EventLoop) {
@@ -51,6 +52,8 @@ final class Sweeper: FileWork, @unchecked Sendable {
 
     private func sweep(_ name: String) async throws(S3Error) {
         let bucket = try await findBucket(name)
+        word = bucket.settings.durability
+        defer { word = nil }
         guard !bucket.settings.lifecycleText.isEmpty else { return }
         let rules = try LifecycleRules(try XMLElement(bucket.settings.lifecycleText))
         try await sweepObjects(bucket, rules)

@@ -8,6 +8,8 @@ protocol FileWork: AnyObject {
     var volume: Volume { get }
     /// By the key that was used.
     var isReadOnly: Bool { get }
+    /// What the bucket promises that this is about, if not what the volume does.
+    var word: Durability? { get }
 }
 
 extension FileWork {
@@ -53,10 +55,10 @@ extension FileWork {
         }
     }
 
-    /// Returns when the change is as safe as the volume's word says.
+    /// Returns when the change is as safe as the bucket's word says, or the volume's.
     func settle(_ number: UInt64) async throws(S3Error) {
         guard number > 0 else { return }
-        do throws(FileError) { try await volume.settled(number, volume.durability, on: loop) } catch {
+        do throws(FileError) { try await volume.settled(number, word ?? volume.durability, on: loop) } catch {
             throw S3Error(file: error)
         }
     }

@@ -18,6 +18,7 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
     private(set) var body: RequestBody?
     private var outputWaiter: UnsafeContinuation<Void, Never>?
     private var servedVolume: Volume?
+    var word: Durability?
     /// The fields of a form, by their names in lower case.
     var form: [String: String]?
     /// For a browser, when the bucket lets its page at the answer.

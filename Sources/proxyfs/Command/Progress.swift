@@ -28,6 +28,10 @@ struct Progress {
 
     func finish() { if shown > 0 { Terminal.error("\r\u{1b}[K") } }
 
+    /// What a server says of a command that it carries out.
+    static func show(_ step: Meter.Step) { if isatty(2) == 1 { Terminal.error("\r\u{1b}[K" + step.line) } }
+    static func clear() { if isatty(2) == 1 { Terminal.error("\r\u{1b}[K") } }
+
     static func line(_ what: String, _ unit: String, _ done: UInt64, _ total: UInt64?, _ seconds: Double) -> String {
         let rate = seconds > 0 ? Double(done) / seconds : 0
         var text = "\(what): \(done)"

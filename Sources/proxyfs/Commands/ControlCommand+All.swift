@@ -55,13 +55,13 @@ extension ControlCommand {
 
     private static let buckets = [
         ControlCommand(
-            words: ["bucket", "create"], positional: ["NAME"], options: ofVolume + [Option("owner", .text)],
-            help: Help.bucketCreate),
+            words: ["bucket", "create"], positional: ["NAME"],
+            options: ofVolume + [Option("owner", .text), Option("durability", .text)], help: Help.bucketCreate),
         ControlCommand(
             words: ["bucket", "list"], options: ofVolume,
             columns: [
-                ("name", "NAME"), ("owner", "OWNER"), ("files", "FILES"), ("bytes", "BYTES"),
-                ("older_versions", "OLDER"), ("older_bytes", "OLDER BYTES"), ("created", "CREATED"),
+                ("name", "NAME"), ("durability", "DURABILITY"), ("owner", "OWNER"), ("files", "FILES"),
+                ("bytes", "BYTES"), ("older_versions", "OLDER"), ("older_bytes", "OLDER BYTES"), ("created", "CREATED"),
             ], help: Help.bucketList),
         ControlCommand(words: ["bucket", "stat"], positional: ["NAME"], options: ofVolume, help: Help.bucketStat),
     ]

@@ -68,8 +68,10 @@ struct ControlCommand: Sendable {
             if let secret { members.append(.init("secret", .string(secret.revealed))) }
             if isNew { shown = secret?.revealed }
         }
-        let request = ControlRequest(title, .object(members))
+        let request = ControlRequest(title, .object(members), wantsProgress: !manner.isJSON && isatty(2) == 1)
+        defer { if request.wantsProgress { Progress.clear() } }
         let answer = try Self.perform(request, manner.admin, manner.tokenFile, settings)
+        if request.wantsProgress { Progress.clear() }
         if manner.isJSON {
             var json = answer
             if let shown, let members = answer.members { json = .object(members + [.init("secret", .string(shown))]) }
@@ -186,7 +188,7 @@ struct ControlCommand: Sendable {
         if let admin {
             let client = try client(admin, tokenFile ?? data + "/" + AdminToken.file)
             let sent: Result<JSON, CommandFailure>
-            do throws(ControlClient.Failure) { sent = try client.send(request) } catch {
+            do throws(ControlClient.Failure) { sent = try client.send(request, Progress.show) } catch {
                 throw failure(request, client, error)
             }
             return try sent.get()
@@ -194,7 +196,7 @@ struct ControlCommand: Sendable {
         guard let socket = ControlSocket(data: data) else { return try Offline.run(request, settings) }
         let client = ControlClient(address: socket.address, token: nil, name: data + "/" + ControlService.socket)
         let sent: Result<JSON, CommandFailure>
-        do throws(ControlClient.Failure) { sent = try client.send(request) } catch {
+        do throws(ControlClient.Failure) { sent = try client.send(request, Progress.show) } catch {
             if case .nobody = error { return try Offline.run(request, settings) }
             throw failure(request, client, error)
         }

@@ -5,8 +5,9 @@ extension Help {
 
         Usage: proxyfs bucket create NAME [OPTIONS]
 
-          --volume V    the volume (default)
-          --owner USER  whose it is; without it root's
+          --volume V                     the volume (default)
+          --owner USER                   whose it is; without it root's
+          --durability store|log|memory  what an answer of S3 promises here; without it what the volume says
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
           --data DIR         the data directory (./data)
@@ -18,6 +19,7 @@ extension Help {
         Examples:
           proxyfs bucket create photos --owner alice
           proxyfs bucket create logs --volume archive
+          proxyfs bucket create ledgers --durability store
 
         """
 

@@ -63,8 +63,13 @@ extension Control {
             let place = try await paths.find(shelf)
             older = try await paths.run { volume.fileSystem.totals($0, below: place.file) }
         } catch .noEntry {}
+        let settings = try await paths.run {
+            volume.fileSystem.extendedAttributes($0, file.file, prefixes: [S3Service.settingsPrefix])
+        }
+        let word = S3Service.durability(settings) ?? volume.durability
         return [
-            "name": .string(name), "owner": .string(registry.snapshot.users.user(uid: file.uid)?.name ?? "\(file.uid)"),
+            "name": .string(name), "durability": .string("\(word)"),
+            "owner": .string(registry.snapshot.users.user(uid: file.uid)?.name ?? "\(file.uid)"),
             "files": .number(totals.files), "bytes": .number(totals.bytes), "older_versions": .number(older.files),
             "older_bytes": .number(older.bytes), "created": .string(Timestamp.extended(nanoseconds: file.born)),
         ]
@@ -86,6 +91,7 @@ extension Control {
     func createBucket(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         let name = try arguments.text("name")
         let owner = try arguments.optional("owner")
+        let durability = try durability(&arguments)
         let volume = try bucketVolume(&arguments)
         try arguments.finish()
         guard S3Service.mayMakeBucket(name) else {
@@ -97,17 +103,19 @@ extension Control {
             guard let user = registry.snapshot.users.user(owner) else { throw .failure("there is no user \(owner)") }
             (uid, gid) = (user.uid, user.gid)
         }
+        var new = NewFile(type: .directory, mode: 0o755)
+        if let durability { new.own = [S3Service.setting(durability)] }
+        let directory = new
         let paths = FilePath(volume, clock: world.clock, loop: loop)
         return try await bucket("making bucket \(name) in volume \(volume.name)") { () async throws(FileError) in
             _ = try await paths.run { request in
                 Array(name.utf8).withUnsafeBytes {
-                    volume.fileSystem.create(
-                        request, in: volume.root, $0, NewFile(type: .directory, mode: 0o755), uid: uid, gid: gid,
-                        .exclusive)
+                    volume.fileSystem.create(request, in: volume.root, $0, directory, uid: uid, gid: gid, .exclusive)
                 }
             }
             try await paths.settle()
-            return Self.message("bucket \(name) made in volume \(volume.name), owner \(owner ?? "root")")
+            let word = durability.map { ", durability \($0)" } ?? ""
+            return Self.message("bucket \(name) made in volume \(volume.name), owner \(owner ?? "root")\(word)")
         }
     }
 }

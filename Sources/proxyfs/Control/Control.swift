@@ -143,9 +143,9 @@ final class Control: Sendable {
 
     // MARK: Commands
 
-    func run(_ request: ControlRequest) async -> Result<JSON, CommandFailure> {
+    func run(_ request: ControlRequest, _ meter: Meter = Meter()) async -> Result<JSON, CommandFailure> {
         do throws(CommandFailure) {
-            var arguments = Arguments(request.arguments)
+            var arguments = Arguments(request.arguments, meter)
             let (isChange, body) = try operation(request.command)
             // What changes nothing does not wait: a change may wait for a frozen volume, and the release must come by.
             guard isChange else { return .success(try await body(&arguments)) }
@@ -261,7 +261,7 @@ final class Control: Sendable {
         let size = try size(&arguments)
         try arguments.finish()
         let wasThere = try await host.create(
-            name, durability, store: store, logIsInStore: logIsInStore, lease: lease, size: size)
+            name, durability, store: store, logIsInStore: logIsInStore, lease: lease, size: size, meter: arguments.meter)
         guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         try await attach(hosted.volume)
         await declareAgain()
@@ -308,9 +308,10 @@ final class Control: Sendable {
         try arguments.finish()
         if let store, host[name] == nil {
             _ = try await host.create(
-                name, durability, store: store, logIsInStore: logIsInStore, lease: lease, size: size, takesOver: true)
+                name, durability, store: store, logIsInStore: logIsInStore, lease: lease, size: size, takesOver: true,
+                meter: arguments.meter)
         } else {
-            _ = try await host.take(name)
+            _ = try await host.take(name, arguments.meter)
         }
         guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         try await attach(hosted.volume)
@@ -386,7 +387,7 @@ final class Control: Sendable {
             } catch { throw Self.failure("deleting volume \(name)", error) }
             await settled()
         }
-        let isWhole = try await host.delete(name)
+        let isWhole = try await host.delete(name, arguments.meter)
         return Self.message(
             isWhole
                 ? "volume \(name) deleted"
@@ -401,6 +402,7 @@ final class Control: Sendable {
         guard !hosted.isFrozen else {
             throw .failure("checkpoint of volume \(name): it is frozen; proxyfs volume release \(name) lets it go on")
         }
+        arguments.meter.follow("checkpoint of volume \(name)", unit: "KiB") { hosted.unstoredBytes >> 10 }
         try await care("checkpoint of volume \(name)", hosted) { (hosted) async throws(HostingError) in
             try await hosted.checkpoint()
         }
@@ -414,6 +416,7 @@ final class Control: Sendable {
             throw .failure("no server serves volume \(name), so nothing changes it: there is nothing to freeze")
         }
         let hosted = try host.open(name)
+        arguments.meter.follow("freezing volume \(name)", unit: "KiB") { hosted.unstoredBytes >> 10 }
         let isFrozen = try await care("freezing volume \(name)", hosted) { (hosted) async throws(HostingError) in
             try await hosted.freeze()
         }

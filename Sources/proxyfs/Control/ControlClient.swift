@@ -22,23 +22,38 @@ struct ControlClient {
         case failed(String)
     }
 
-    func send(_ request: ControlRequest) throws(Failure) -> Result<JSON, CommandFailure> {
+    func send(
+        _ request: ControlRequest, _ show: (Meter.Step) -> Void = { _ in }
+    ) throws(Failure) -> Result<JSON, CommandFailure> {
         let connection = try Connection(address, Self.connectMilliseconds)
         let body = request.json.description
-        var head = "POST \(ControlService.path) HTTP/1.1\r\nhost: proxyfs\r\nconnection: close\r\n"
+        // The end of the connection is the end of the answer, however many lines come before it.
+        var head = "POST \(ControlService.path) HTTP/1.0\r\nhost: proxyfs\r\nconnection: close\r\n"
         head += "content-type: application/json\r\ncontent-length: \(body.utf8.count)\r\n"
         if let token { head += "authorization: Bearer \(token.revealed)\r\n" }
         try connection.send(Array((head + "\r\n" + body).utf8), Self.patienceMilliseconds)
-        let answer = try connection.receiveAll(Self.patienceMilliseconds, max: Self.answerBytesMax)
-        guard let end = Self.endOfHead(answer) else {
+        var start: Int?
+        let answer = try connection.receiveAll(Self.patienceMilliseconds, max: Self.answerBytesMax) { bytes in
+            start = start ?? Self.endOfHead(bytes)
+            while let from = start, let end = bytes[from...].firstIndex(of: UInt8(ascii: "\n")),
+                bytes[from...].starts(with: Self.progressPrefix), let json = try? JSON(Array(bytes[from..<end])),
+                let step = Meter.Step(json)
+            {
+                show(step)
+                start = end + 1
+            }
+        }
+        guard let start else {
             throw .failed("the server ended the connection without an answer; its log says why")
         }
         let line = String(decoding: answer.prefix { $0 != UInt8(ascii: "\r") }, as: UTF8.self)
-        let content = Array(answer[end...])
+        let content = Array(answer[start...])
         if let result = ControlResponse.result(content) { return result }
         let text = String(decoding: content.prefix(500), as: UTF8.self)
         throw .failed("\(line): \(text.split(separator: "\n").first ?? "no text")")
     }
+
+    private static let progressPrefix = Array("{\"progress\"".utf8)
 
     private static func endOfHead(_ bytes: [UInt8]) -> Int? {
         guard bytes.count >= 4 else { return nil }
@@ -95,7 +110,9 @@ struct ControlClient {
             }
         }
 
-        func receiveAll(_ patience: Int32, max: Int) throws(Failure) -> [UInt8] {
+        func receiveAll(
+            _ patience: Int32, max: Int, _ look: ([UInt8]) -> Void
+        ) throws(Failure) -> [UInt8] {
             var bytes: [UInt8] = []
             var buffer = [UInt8](repeating: 0, count: 65_536)
             while true {
@@ -104,6 +121,7 @@ struct ControlClient {
                 if count > 0 {
                     bytes += buffer[..<count]
                     guard bytes.count <= max else { throw .failed("the answer is too long") }
+                    look(bytes)
                 } else if count == Int(-EAGAIN) {
                     try wait(Int16(POLLIN), patience)
                 } else {

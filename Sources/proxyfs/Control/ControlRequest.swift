@@ -6,12 +6,15 @@ struct ControlRequest: Equatable, Sendable {
 
     var command: String
     var arguments: JSON
+    /// Lines that say how far it is come in front of the answer.
+    var wantsProgress = false
 
-    var json: JSON { ["command": .string(command), "arguments": arguments] }
+    var json: JSON { ["command": .string(command), "arguments": arguments, "progress": .bool(wantsProgress)] }
 
-    init(_ command: String, _ arguments: JSON) {
+    init(_ command: String, _ arguments: JSON, wantsProgress: Bool = false) {
         self.command = command
         self.arguments = arguments
+        self.wantsProgress = wantsProgress
     }
 
     init(_ bytes: [UInt8]) throws(CommandFailure) {
@@ -22,7 +25,7 @@ struct ControlRequest: Equatable, Sendable {
         guard let command = json["command"]?.text, let arguments = json["arguments"], arguments.members != nil else {
             throw .misuse("a request is {\"command\": \"...\", \"arguments\": {...}}")
         }
-        self.init(command, arguments)
+        self.init(command, arguments, wantsProgress: json["progress"]?.bool ?? false)
     }
 }
 
@@ -50,8 +53,13 @@ enum ControlResponse {
 struct Arguments {
     private let members: [JSON.Member]
     private var taken: Set<String> = []
+    /// For who asks how far it is.
+    let meter: Meter
 
-    init(_ json: JSON) { members = json.members ?? [] }
+    init(_ json: JSON, _ meter: Meter) {
+        members = json.members ?? []
+        self.meter = meter
+    }
 
     private mutating func value(_ name: String) -> JSON? {
         taken.insert(name)

@@ -62,17 +62,47 @@ final class ControlService: RequestHandler {
             do throws(CommandFailure) { request = try ControlRequest(body) } catch {
                 return Self.answer(.failure(error), exchange)
             }
-            let control = control
+            let (control, meter) = (control, Meter())
+            if request.wantsProgress { tell(meter, exchange) }
             control.loop.task {
-                let result = await control.run(request)
-                exchange.loop.execute { Self.answer(result, exchange) }
+                let result = await control.run(request, meter)
+                exchange.loop.execute { [self] in
+                    isOver = true
+                    Self.answer(result, exchange)
+                }
             }
+        }
+
+        private static let tellingNanoseconds: UInt64 = 500_000_000
+
+        /// A line now and then for who waits.
+        private func tell(_ meter: Meter, _ exchange: Exchange) {
+            _ = exchange.loop.schedule(after: Self.tellingNanoseconds) { [self] in
+                guard !isOver, exchange.isAlive else { return }
+                if let step = meter.step {
+                    if !exchange.hasBegun { exchange.begin(.ok, Self.fields, length: .unknown) }
+                    Self.write(step.json, exchange)
+                }
+                tell(meter, exchange)
+            }
+        }
+
+        private static func write(_ json: JSON, _ exchange: Exchange) {
+            Array((json.description + "\n").utf8).withUnsafeBytes { exchange.write($0) }
+        }
+
+        private static var fields: ResponseFields {
+            var fields = ResponseFields(contentType: "application/json")
+            fields.add("cache-control", "no-store")
+            return fields
         }
 
         private static func answer(_ result: Result<JSON, CommandFailure>, _ exchange: Exchange) {
             guard exchange.isAlive else { return }
-            var fields = ResponseFields(contentType: "application/json")
-            fields.add("cache-control", "no-store")
+            if exchange.hasBegun {
+                write(ControlResponse.json(result), exchange)
+                return exchange.end()
+            }
             let status: Status =
                 switch result {
                 case .success: .ok

@@ -19,9 +19,11 @@ enum Offline {
         let seal = try sealingKey(world, data.path)
         let host = VolumeHost(world: world, data: data.path, logger: logger)
         let control = Control(world: world, host: host, seal: seal, logger: logger, isServing: false)
+        let meter = Meter()
+        if request.wantsProgress { control.loop.execute { show(meter, on: control.loop) } }
         let result = wait(on: control.loop) { () async -> Result<JSON, CommandFailure> in
             do throws(CommandFailure) { try await control.open(settings) } catch { return .failure(error) }
-            let result = await control.run(request)
+            let result = await control.run(request, meter)
             let isClosed = await control.close()
             if case .success = result, !isClosed {
                 return .failure(
@@ -30,6 +32,14 @@ enum Offline {
             return result
         }
         return try result.get()
+    }
+
+    /// Until the process ends.
+    private static func show(_ meter: Meter, on loop: EventLoop) {
+        _ = loop.schedule(after: 500_000_000) {
+            if let step = meter.step { Progress.show(step) }
+            show(meter, on: loop)
+        }
     }
 
     static func world(_ data: DataDirectory) throws(CommandFailure) -> World {

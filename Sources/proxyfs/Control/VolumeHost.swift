@@ -197,7 +197,7 @@ final class VolumeHost: Sendable {
     }
 
     /// Goes on from the store alone with a volume whose log is elsewhere.
-    func take(_ name: String) async throws(CommandFailure) -> HostedVolume {
+    func take(_ name: String, _ meter: Meter) async throws(CommandFailure) -> HostedVolume {
         for _ in 0..<Self.leavingRounds where book.entries[name]?.isLeaving == true {
             await loop.sleep(nanoseconds: Self.leavingNanoseconds)
         }
@@ -206,12 +206,14 @@ final class VolumeHost: Sendable {
         }
         guard entry.hosted == nil else { throw .failure("volume \(name) is open here: there is nothing to take") }
         guard !entry.isLeaving else { throw .failure("volume \(name) is just being given up: try again") }
-        try await open(entry: name, takesOver: true)
+        try await open(entry: name, takesOver: true, meter: meter)
         guard let hosted = book.entries[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         return hosted
     }
 
-    private func open(entry name: String, takesOver: Bool = false) async throws(CommandFailure) {
+    private func open(
+        entry name: String, takesOver: Bool = false, meter: Meter = Meter()
+    ) async throws(CommandFailure) {
         guard let entry = book.entries[name] else { return }
         book.entries[name]?.mayComeBack = false
         let loop = world.loops[book.nextLoop % world.loops.count]
@@ -232,6 +234,8 @@ final class VolumeHost: Sendable {
         let connected = try described.map { (store) throws(CommandFailure) in
             try ConnectedStore(store, world: world, loop: loop)
         }
+        // How much there is to be read nobody knows before it was.
+        meter.follow("opening volume \(name)", unit: "requests") { (connected?.requests ?? 0, nil) }
         let result = await loop.task { () async -> Result<HostedVolume, HostingError> in
             do throws(HostingError) {
                 return .success(
@@ -363,7 +367,7 @@ final class VolumeHost: Sendable {
     func create(
         _ name: String, _ durability: Durability, store: String = "directory", logIsInStore: Bool = false,
         lease: Configuration.Lease = .byLogPlace, size: ByteSize = Configuration.Volume.standardSize,
-        takesOver: Bool = false
+        takesOver: Bool = false, meter: Meter = Meter()
     ) async throws(CommandFailure) -> Bool {
         if let fault = book.configuration.fault(inStore: store) { throw .misuse(fault) }
         if let fault = Configuration.fault(inVolumeName: name) { throw .misuse("\"\(name)\": \(fault)") }
@@ -379,7 +383,7 @@ final class VolumeHost: Sendable {
             name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore, lease: lease,
             size: size, isNew: true)
         do throws(CommandFailure) {
-            try await open(entry: name, takesOver: takesOver)
+            try await open(entry: name, takesOver: takesOver, meter: meter)
             book.entries[name]?.isNew = false
             // Last: a crash before it leaves a folder that the same command completes.
             let text = JSON.object([
@@ -414,7 +418,7 @@ final class VolumeHost: Sendable {
     /// All that it holds is gone when this returns; what a crash leaves of the folder goes with the next start, and objects
     /// elsewhere with the same command. False: the volume was not open here, so its objects elsewhere are left: they may be
     /// another server's.
-    func delete(_ name: String) async throws(CommandFailure) -> Bool {
+    func delete(_ name: String, _ meter: Meter) async throws(CommandFailure) -> Bool {
         guard let entry = book.entries[name] else {
             throw .failure("there is no volume \(name); proxyfs volume list shows those that there are")
         }
@@ -426,8 +430,12 @@ final class VolumeHost: Sendable {
         let described = try StoreCommand.describe(entry.store, book.configuration)
         let isOurs = entry.hosted != nil || entry.isDeleting
         if described != nil, isOurs { try await markDeleting(entry) }
+        if let hosted = entry.hosted {
+            meter.follow("closing volume \(name)", unit: "KiB") { hosted.unstoredBytes >> 10 }
+        }
         await forget(name)
-        if let described, isOurs { try await deleteObjects(of: entry, at: described) }
+        if let described, isOurs { try await deleteObjects(of: entry, at: described, meter) }
+        meter.follow("removing the folder of volume \(name)", unit: "folders") { (0, 1) }
         let (disk, random) = (world.disk, world.random)
         let failure = await blocking { () -> Errno? in
             let doomed = Self.folder + "/" + name + Self.deleted + String(random.next(), radix: 16)
@@ -459,11 +467,13 @@ final class VolumeHost: Sendable {
     }
 
     /// Those in a store elsewhere.
-    private func deleteObjects(of entry: Entry, at described: Configuration.Store) async throws(CommandFailure) {
+    private func deleteObjects(
+        of entry: Entry, at described: Configuration.Store, _ meter: Meter
+    ) async throws(CommandFailure) {
         let loop = loop
         let connected = try ConnectedStore(described, world: world, loop: loop)
         defer { connected.stop() }
-        do throws(StoreError) { try await connected.deleteAll() } catch {
+        do throws(StoreError) { try await connected.deleteAll(meter) } catch {
             // It is still there, and may be deleted again.
             book.entries[entry.name] = entry
             book.entries[entry.name]?.hosted = nil

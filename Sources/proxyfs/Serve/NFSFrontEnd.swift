@@ -11,7 +11,7 @@ import Runtime
 
 /// NFS and what belongs to it (MOUNT, locks, access lists, quotas) on one port, streams and datagrams.
 final class NFSFrontEnd: Sendable {
-    /// File handles carry a code under this key: the same after every start, or all clients' handles are stale.
+    /// The server's own key: hosts that lock have their numbers by it, and volumes that were served before they had a key their handles.
     static let keyFile = "nfs.key"
     private static let keyBytes = 16
 
@@ -52,7 +52,7 @@ final class NFSFrontEnd: Sendable {
             throw .damaged
         }
         let context = NFSContext(
-            volumes: volumes, exports: exports, clock: world.clock, key: KeyedHash(first, second),
+            volumes: volumes, exports: exports, clock: world.clock, key: HandleKey(first, second),
             groups: UserGroups(registry, world), principals: Principals(registry, kerberos))
         let client = RPCClient(network: world.network, loop: world.loops[0], random: world.random)
         monitor = HostMonitor(context, client: client, random: world.random, logger: logger, name: HostNames.own)
@@ -139,9 +139,9 @@ final class NFSFrontEnd: Sendable {
             }
         }
         // Nobody locks in a volume before those who held locks there may reclaim them.
-        replace(all.filter { monitor.isAttached($0.volume) })
+        replace(known(all))
         await monitor.attach(host.volumes.all)
-        let known = all.filter { monitor.isAttached($0.volume) }
+        let known = known(all)
         replace(known)
         if let timer = held.again { world.loops[0].cancel(timer) }
         held.again = nil
@@ -150,6 +150,16 @@ final class NFSFrontEnd: Sendable {
         held.again = world.loops[0].schedule(after: isWhole ? Self.namesNanoseconds : Self.retryNanoseconds) { [self] in
             held.again = nil
             world.loops[0].task { [self] in await export(host, latest, at: address) }
+        }
+    }
+
+    /// Those of volumes whose lock clients and keys are known.
+    private func known(_ all: [Export]) -> [Export] {
+        all.compactMap { export in
+            guard let key = monitor.key(of: export.volume) else { return nil }
+            var export = export
+            export.key = key
+            return export
         }
     }
 

@@ -33,9 +33,20 @@ final class ConnectedStore: Sendable {
 
     /// All objects of a volume that nobody has open, and no others that are below its prefix. The headers go last: what is left of a volume without its objects is
     /// told as damaged, and may be deleted again.
-    func deleteAll() async throws(StoreError) {
-        try await delete(try await store.names(prefix: HostedVolume.prefix + "/").reversed())
+    func deleteAll(_ meter: Meter) async throws(StoreError) {
+        let names = Array(try await store.names(prefix: HostedVolume.prefix + "/").reversed())
+        let before = store.currentCounters.deletes
+        meter.follow("deleting objects at \(description.address)", unit: "objects") { [store] in
+            (min(UInt64(names.count), store.currentCounters.deletes &- before), UInt64(names.count))
+        }
+        try await delete(names)
         await connection.unmake()
+    }
+
+    /// Requests so far.
+    var requests: UInt64 {
+        let counters = store.currentCounters
+        return counters.puts + counters.gets + counters.heads + counters.deletes + counters.lists
     }
 
     private static let deletionsMax = 16

@@ -51,18 +51,20 @@ final class StoreCheck: @unchecked Sendable {
         lead = Self.lead + String(world.random.next(), radix: 16)
     }
 
-    func run(_ progress: (String) -> Void) async throws(StoreProblem) -> Report {
+    /// `progress` is told what is tried next, and how many tries are done and are to be done.
+    func run(_ progress: (String, UInt64, UInt64) -> Void) async throws(StoreProblem) -> Report {
         try await connection.verify(creates: true)
         add("reach", .good, "\(connection.description.address) answers", "it can be used")
         let steps: [(String, () async -> Void)] = [
             ("clock", clock), ("read after write", readAfterWrite), ("overwrite", overwrite), ("delete", delete),
             ("listing", listing), ("ranges", ranges), ("large objects", large), ("conditional creates", conditions),
         ]
-        for (name, step) in steps {
-            progress(name)
+        let total = UInt64(steps.count + 1)
+        for (done, (name, step)) in steps.enumerated() {
+            progress(name, UInt64(done), total)
             await step()
         }
-        progress("cleaning up")
+        progress("cleaning up", total - 1, total)
         await cleanUp()
         return report
     }

@@ -54,11 +54,15 @@ enum StoreCommand {
         }
         let loop = world.loops[0]
         let connection = try StoreConnection(description, world: world, loop: loop)
+        let begun = world.clock.monotonic()
         let result = Offline.wait(on: loop) { () async -> Result<StoreCheck.Report, StoreProblem> in
             do throws(StoreProblem) {
                 return .success(
-                    try await StoreCheck(connection, world: world, loop: loop).run { step in
-                        if !isQuiet { Terminal.error("store check: \(step)\n") }
+                    try await StoreCheck(connection, world: world, loop: loop).run { step, done, total in
+                        guard !isQuiet else { return }
+                        let seconds = Double(world.clock.monotonic() - begun) / 1e9
+                        let line = Progress.line("store check: \(step)", "steps", done, total, seconds)
+                        Terminal.error(seconds < 1 ? "store check: \(step)\n" : line + "\n")
                     })
             } catch { return .failure(error) }
         }

@@ -26,6 +26,17 @@ for flavor in krb5 krb5i krb5p; do
     umount /mnt
     echo "-- $flavor"
 done
+# Who somebody is by the table, by the rule for instances, and by the rule for everybody else of the realm.
+mount -t nfs -o "vers=3,proto=tcp,sec=krb5,port=2049,mountport=2049,mountproto=tcp" host:/default /mnt || fail "mount"
+for who in "2001 mallory 1001" "2002 carol/admin 1003" "2003 stranger 1004"; do
+    read -r here principal there <<< "$who"
+    as_him() { setpriv --reuid "$here" --regid "$here" --clear-groups -- "$@"; }
+    echo secret | as_him env KRB5CCNAME="FILE:/tmp/krb5cc_$here" kinit "$principal" || fail "kinit $principal"
+    as_him touch "/mnt/of-$here" || fail "$principal writes"
+    [ "$(stat -c %u:%g "/mnt/of-$here")" = "$there:$there" ] || fail "the file of $principal is $(stat -c %u:%g "/mnt/of-$here")'s"
+done
+umount /mnt
+echo "-- table and rules"
 # Without a version the client begins with NFSv4, and is not kept waiting for an answer that it can believe.
 mount_begin=$(date +%s)
 mount -t nfs -o "sec=krb5,proto=tcp,port=2049,mountport=2049,mountproto=tcp" host:/default /mnt || fail "mount without a version"

@@ -2,7 +2,7 @@ import Glibc
 import WireSamples
 
 /// `xdr-samples COUNT SEED`: writes COUNT random messages of each type to standard output, each behind the lengths of
-/// its type's name and of itself.
+/// its type's name, of itself, and of what its fields are by their names in C; then messages whose fields are named.
 @main enum Program {
     static func main() {
         let arguments = CommandLine.arguments.dropFirst().compactMap { UInt64($0) }
@@ -16,17 +16,21 @@ import WireSamples
                 precondition(attempts < 1_000_000, "random words never make a \(type.name)")
                 guard let message = random.message(type) else { continue }
                 left -= 1
-                emit(type.name, message)
+                emit(type.name, message, [])
             }
+        }
+        for _ in 0..<arguments[0] {
+            for sample in NamedSample.all(&random) { emit(sample.type, sample.message, sample.fields) }
         }
     }
 
-    private static func emit(_ name: String, _ message: [UInt8]) {
+    private static func emit(_ name: String, _ message: [UInt8], _ fields: [String]) {
+        let text = fields.joined(separator: "\n")
         var sample: [UInt8] = []
-        for length in [UInt32(name.utf8.count), UInt32(message.count)] {
-            withUnsafeBytes(of: length) { sample += $0 }
+        for length in [name.utf8.count, message.count, text.utf8.count] {
+            withUnsafeBytes(of: UInt32(length)) { sample += $0 }
         }
-        sample += Array(name.utf8) + message
+        sample += Array(name.utf8) + message + Array(text.utf8)
         var rest = sample[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { write(1, $0.baseAddress, $0.count) }
