@@ -12,9 +12,11 @@ extension Headhunter {
             nonces: 1, logFirst: 1, logDurable: 0, treeEpoch: 0, wall: world.clock.wall(), trees: [], objects: [],
             doomed: [])
         do throws(StoreError) {
-            guard try await newestHeader(store, prefix) == nil else { throw .exists }
+            guard try await isFree(store, prefix) else { throw .exists }
             try await store.put(
                 ObjectNaming.name(prefix, ObjectNaming.header, 1), .blocks([header.encoded()]), condition: .absent)
+            // Behind the header: a volume that was made half way is opened, not stuck.
+            try await identify(store, prefix, header.volume)
         } catch {
             throw volumeError(error, "making a volume")
         }
@@ -27,12 +29,7 @@ extension Headhunter {
             newest = max(newest ?? 0, number)
         }
         // A listing may be older than the newest one.
-        while !store.capabilities.listsConsistently, let number = newest,
-            try await store.head(ObjectNaming.name(prefix, ObjectNaming.header, number + 1)) != nil
-        {
-            newest = number + 1
-        }
-        return newest
+        return store.capabilities.listsConsistently ? newest : try await Self.newest(from: newest, store, prefix)
     }
 
     static func readHeader(
@@ -110,7 +107,10 @@ extension Headhunter {
         log.setDataDurable { [segments = headhunter.segments] in segments.durable(of: $0) }
         headhunter.segments.adopt(recovered.stage.chosen)
         headhunter.nonces.next = claim.nonces - options.nonceRange
-        try await headhunter.publish(claim)
+        do throws(StoreError) { try await identify(store, prefix, claim.volume) } catch {
+            throw volumeError(error, "writing whose the objects are")
+        }
+        try await headhunter.publish(claim, isOpening: true)
         try await headhunter.settleSegments(recovered.stage.named)
         try await dropStored(world, loop, recovered.stage, directory, but: Set(headhunter.data.refused.keys))
         await headhunter.fetchNumbers()

@@ -9,8 +9,9 @@ extension Help {
           --store STORE      directory (the default): the objects lie in DATA/volumes/NAME/store; or the name of a
                              [[store]] of the configuration; or an address, s3://BUCKET/PREFIX?KEY=VALUE&... or
                              swift://CONTAINER/PREFIX?KEY=VALUE&...: proxyfs store check --help says more
-          --log PLACE        local (the default), or store: what is durable is in the store then, and another server
-                             can go on with all of it
+          --log PLACE        local (the default); store: what is durable is in the store then, and another server can
+                             go on with all of it; or /PATH, a directory that several hosts have mounted: who has
+                             the lock in /PATH/NAME has the volume, and the next one goes on with all of it
           --size SIZE        1PiB (the default): what clients are shown where no quota says less; it limits nothing
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
@@ -37,7 +38,7 @@ extension Help {
 
           --store STORE      where its objects are, when this server does not know the volume
           --durability WORD  store, log (the default) or memory, likewise
-          --log PLACE        local (the default) or store, likewise
+          --log PLACE        local (the default), store or /PATH, likewise
           --size SIZE        what clients are shown, likewise
 
         Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.

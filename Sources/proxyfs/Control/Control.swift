@@ -238,11 +238,11 @@ final class Control: Sendable {
         let name = try arguments.text("name")
         let durability = try durability(&arguments) ?? .log
         let store = try arguments.optional("store") ?? "directory"
-        let logIsInStore = try logPlace(&arguments)
+        let log = try logPlace(&arguments)
         let size = try size(&arguments)
         try arguments.finish()
         let wasThere = try await host.create(
-            name, durability, store: store, logIsInStore: logIsInStore, size: size)
+            name, durability, store: store, log: log, size: size)
         guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         try await attach(hosted.volume)
         return Self.message(
@@ -260,24 +260,24 @@ final class Control: Sendable {
         return size
     }
 
-    private func logPlace(_ arguments: inout Arguments) throws(CommandFailure) -> Bool {
-        switch try arguments.optional("log") {
-        case nil, "local": return false
-        case "store": return true
-        case let word?: throw .misuse("\"\(word)\" is no place of a log: local, store")
+    private func logPlace(_ arguments: inout Arguments) throws(CommandFailure) -> Configuration.LogPlace {
+        guard let word = try arguments.optional("log") else { return .local }
+        guard let place = Configuration.LogPlace(word) else {
+            throw .misuse("\"\(word)\" is no place of a log: local, store, or the path of a directory")
         }
+        return place
     }
 
     private func takeVolume(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         let name = try arguments.text("name")
         let durability = try durability(&arguments) ?? .log
         let store = try arguments.optional("store")
-        let logIsInStore = try logPlace(&arguments)
+        let log = try logPlace(&arguments)
         let size = try size(&arguments)
         try arguments.finish()
         if let store, host[name] == nil {
             _ = try await host.create(
-                name, durability, store: store, logIsInStore: logIsInStore, size: size, takesOver: true)
+                name, durability, store: store, log: log, size: size, takesOver: true)
         } else {
             _ = try await host.take(name)
         }
@@ -289,7 +289,7 @@ final class Control: Sendable {
     private func listVolumes(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         try arguments.finish()
         var rows: [JSON] = []
-        for entry in host.entries { rows.append(try await describe(entry)) }
+        for entry in host.entries { rows.append(await describe(entry)) }
         return .array(rows)
     }
 
@@ -299,23 +299,31 @@ final class Control: Sendable {
         guard let entry = host[name] else {
             throw .failure("there is no volume \(name); proxyfs volume list shows those that there are")
         }
-        return try await describe(entry)
+        return await describe(entry)
     }
 
-    private func describe(_ entry: VolumeHost.Entry) async throws(CommandFailure) -> JSON {
+    /// One that does not answer is told of beside the others.
+    private func describe(_ entry: VolumeHost.Entry) async -> JSON {
         var members: [JSON.Member] = [
             .init("name", .string(entry.name)), .init("durability", .string("\(entry.durability)")),
-            .init("store", .string(entry.store)), .init("log", .string(entry.logIsInStore ? "store" : "local")),
+            .init("store", .string(entry.store)), .init("log", .string("\(entry.log)")),
             .init("size", .number(entry.size.bytes)),
         ]
         if let hosted = entry.hosted {
-            let (totals, isFrozen) = try await care("counting volume \(entry.name)", hosted) {
-                (hosted) async throws(HostingError) in (try await hosted.totals(), hosted.isFrozen)
-            }
-            let state = isFrozen ? "frozen" : hosted.volume.isReadOnly ? "read-only" : "open"
+            let lag = hosted.storeLag
+            do throws(CommandFailure) {
+                let (totals, isFrozen) = try await care("counting volume \(entry.name)", hosted) {
+                    (hosted) async throws(HostingError) in (try await hosted.totals(), hosted.isFrozen)
+                }
+                let state = isFrozen ? "frozen" : hosted.volume.isReadOnly ? "read-only" : "open"
+                members += [
+                    .init("state", .string(state)), .init("files", .number(totals.files)),
+                    .init("directories", .number(totals.directories)), .init("bytes", .number(totals.bytes)),
+                ]
+                if let trouble = lag.trouble { members.append(.init("problem", .string(trouble))) }
+            } catch { members += [.init("state", "failed"), .init("problem", .string(error.message))] }
             members += [
-                .init("state", .string(state)), .init("files", .number(totals.files)),
-                .init("directories", .number(totals.directories)), .init("bytes", .number(totals.bytes)),
+                .init("lag_bytes", .number(lag.bytes)), .init("lag_seconds", .number(lag.nanoseconds / 1_000_000_000)),
             ]
         } else {
             members += [.init("state", "not open"), .init("problem", .string(entry.problem ?? ""))]
