@@ -102,7 +102,7 @@ private struct Benchmark {
             try await files.headhunter.close()
             for name in try await plain.names(prefix: "") { try await plain.delete(name) }
             for name in try await stored.names(prefix: "") { try await stored.delete(name) }
-        } catch { print("benchmark-stores: \(error)") }
+        } catch { Swift.print("benchmark-stores: \(error)") }
     }
 
     private func percent(_ ratios: [Double]) -> Int { Int(ratios.sorted()[ratios.count / 2] * 100) }
