@@ -91,7 +91,8 @@ extension Configuration {
             let word = section.string("log", default: "local", lengthMax: 1_024)
             let log = LogPlace(word) ?? .local
             if LogPlace(word) == nil {
-                section.report("\(quoted(word)) is no place of a log: local, store, or the path of a directory", at: "log")
+                section.report(
+                    "\(quoted(word)) is no place of a log: local, store, or the path of a directory", at: "log")
             }
             if let fault = log.fault(store: store) { section.report(fault, at: "log") }
             let size = section.quantity("size", default: Volume.standardSize, in: Volume.sizes)

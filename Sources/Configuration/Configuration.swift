@@ -146,7 +146,8 @@ public struct Configuration: Sendable, Equatable {
         /// Why a volume with this store can not have it; nil: it can.
         public func fault(store: String) -> String? {
             guard case .path = self, store == "directory" else { return nil }
-            return "a log at a path goes with a store elsewhere: of objects in the data directory nobody else would have any"
+            return
+                "a log at a path goes with a store elsewhere: of objects in the data directory nobody else would have any"
         }
     }
 

@@ -365,7 +365,8 @@ public final class ObjectStore: @unchecked Sendable {
     private func keepQuiet(until end: UInt64) async throws(StoreError) {
         while quietUntil > loop.now {
             guard quietUntil < end else {
-                throw .unavailable("the store asked for \((quietUntil - loop.now) / 1_000_000_000) s more without requests")
+                throw .unavailable(
+                    "the store asked for \((quietUntil - loop.now) / 1_000_000_000) s more without requests")
             }
             // They do not all come back at once.
             let pause = quietUntil - loop.now + world.random.next() % max(options.backoffFirstNanoseconds, 1)

@@ -17,7 +17,8 @@ extension S3Store {
         var answer = TransferReply()
         for round in 0..<Self.roundsMax {
             if round > 0 { await loop.sleep(nanoseconds: Self.roundPauseNanoseconds << UInt64(round)) }
-            let name = (options.prefix.isEmpty ? "" : options.prefix + "/") + "proxyfs-probe-"
+            let name =
+                (options.prefix.isEmpty ? "" : options.prefix + "/") + "proxyfs-probe-"
                 + String(world.random.next(), radix: 16)
             let outcome = await probe(name)
             let removed = await send(.delete, name, Self.probeNanoseconds, over: writes)

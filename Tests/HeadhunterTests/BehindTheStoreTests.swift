@@ -65,7 +65,9 @@ struct BehindTheStoreTests {
         Bench.prepare(simulation)
         let kept = Kept()
         let bound = 3 << 20
-        let bytes: @Sendable (UInt8) -> [UInt8] = { mark in (0..<120_000).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 8) ^ mark } }
+        let bytes: @Sendable (UInt8) -> [UInt8] = { mark in
+            (0..<120_000).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 8) ^ mark }
+        }
         let open: @Sendable (World, Bool) async throws -> Headhunter = { world, isAway in
             let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
             let rig = StoreRig(world, CopyingStore(directory, world))
@@ -117,7 +119,8 @@ struct BehindTheStoreTests {
                 }
                 await world.loops[0].sleep(nanoseconds: 30_000_000_000)
                 let staged = simulation.files(below: "log/stage")
-                return staged.isEmpty && volume.storeLag.bytes == 0 ? "" : "\(staged.count) files are left, \(volume.storeLag)"
+                return staged.isEmpty && volume.storeLag.bytes == 0
+                    ? "" : "\(staged.count) files are left, \(volume.storeLag)"
             } catch { return "\(error)" }
         }
         #expect(found == "", "\(kept.ranges.count) were acknowledged")
@@ -173,7 +176,9 @@ struct BehindTheStoreTests {
             rig.refuse(nil)
             try await volume.checkpoint()
             if store.wrong > 0 { return "\(store.wrong) bodies were not as they were told to be" }
-            if store.known == 0 || store.unknown == 0 { return "\(store.known) from memory, \(store.unknown) from files" }
+            if store.known == 0 || store.unknown == 0 {
+                return "\(store.known) from memory, \(store.unknown) from files"
+            }
             for (range, mark) in written {
                 guard try await StoreRig.read(volume, range) == [UInt8](repeating: mark, count: 700_001) else {
                     return "other bytes were stored"

@@ -94,8 +94,12 @@ private struct Benchmark {
                 ratios.write.append(volume.write / bare.write)
                 ratios.read.append(volume.read / bare.read)
             }
-            tell("sequential write, % of plain PUTs", Double(percent(ratios.write)), isGood: percent(ratios.write) >= 80, "80 or more")
-            tell("sequential read, % of plain GETs", Double(percent(ratios.read)), isGood: percent(ratios.read) >= 90, "90 or more")
+            tell(
+                "sequential write, % of plain PUTs", Double(percent(ratios.write)), isGood: percent(ratios.write) >= 80,
+                "80 or more")
+            tell(
+                "sequential read, % of plain GETs", Double(percent(ratios.read)), isGood: percent(ratios.read) >= 90,
+                "90 or more")
             try await copied(files, stored)
             try await created(files, stored)
             try await files.stop()
@@ -236,7 +240,8 @@ private struct Benchmark {
         try await files.headhunter.checkpoint()
         let spent = store.counters - before
         Swift.print(
-            "\(count) files of 4 KiB  \(Int(Double(count) / (seconds() - start)))/s, \(StorePrices.standard.words(spent))")
+            "\(count) files of 4 KiB  \(Int(Double(count) / (seconds() - start)))/s, \(StorePrices.standard.words(spent))"
+        )
         tell(
             "PUTs for \(count) files, log durability", Double(spent.puts + spent.posts),
             isGood: spent.puts + spent.posts <= UInt64(max(15 * count / 10_000, 6)), "15 for 10000 at most")

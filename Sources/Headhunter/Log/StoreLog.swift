@@ -73,7 +73,9 @@ final class StoreLog: @unchecked Sendable {
                 try await volume.store.put(name, .blocks([block]), condition: .absent, mayBeOurs: hasTried)
                 return arrived(number, volume)
             } catch {
-                if let failure = volume.patience(error, "writing \(name)", &trying) { return volume.failStoring(failure) }
+                if let failure = volume.patience(error, "writing \(name)", &trying) {
+                    return volume.failStoring(failure)
+                }
                 hasTried = true
             }
             await volume.loop.sleep(nanoseconds: trying.next())

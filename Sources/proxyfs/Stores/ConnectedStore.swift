@@ -135,9 +135,11 @@ extension MetricsRegistry {
             "proxyfs_store_lag_bytes", .gauge, "Data and log records that the store does not have yet.",
             each { Double($0.bytes) })
         add(
-            "proxyfs_store_lag_seconds", .gauge, "The age of the oldest of them.", each { Double($0.nanoseconds) / 1e9 })
+            "proxyfs_store_lag_seconds", .gauge, "The age of the oldest of them.", each { Double($0.nanoseconds) / 1e9 }
+        )
         add(
-            "proxyfs_store_trouble_seconds", .gauge, "Since when the store or the disk keeps the volume waiting; 0: not.",
+            "proxyfs_store_trouble_seconds", .gauge,
+            "Since when the store or the disk keeps the volume waiting; 0: not.",
             each { $0.trouble == nil ? 0 : max(Double($0.troubleNanoseconds) / 1e9, 1e-9) })
     }
 }
