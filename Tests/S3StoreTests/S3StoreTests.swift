@@ -109,8 +109,10 @@ import Transfer
         }
     }
 
-    @Test func largeBodiesGoInParts() async throws {
+    /// Also where the store minds no sums, and knows nothing of them.
+    @Test(arguments: [true, false]) func largeBodiesGoInParts(_ hasChecksums: Bool) async throws {
         let fake = FakeS3()
+        fake.state.withLock { $0.checksums = hasChecksums }
         let size = 12 << 20 | 77
         let bytes = pattern(size)
         try await fake.run {

@@ -226,7 +226,7 @@ log_file = $folder/keystone.log
 connection = sqlite:///$folder/keystone.db
 [token]
 provider = fernet
-expiration = ${token_seconds:-3600}
+expiration = ${keystone_seconds:-3600}
 [fernet_tokens]
 key_repository = $folder/fernet
 [credential]
