@@ -88,7 +88,13 @@ extension Configuration {
             let store = section.string("store", default: "directory")
             let words = Durability.allCases.map { ($0.rawValue, $0) }
             let durability = section.word("durability", default: .log, words)
-            let log = section.word("log", default: .local, LogPlace.allCases.map { ($0.rawValue, $0) })
+            let word = section.string("log", default: "local", lengthMax: 1_024)
+            let log = LogPlace(word) ?? .local
+            if LogPlace(word) == nil {
+                section.report(
+                    "\(quoted(word)) is no place of a log: local, store, or the path of a directory", at: "log")
+            }
+            if let fault = log.fault(store: store) { section.report(fault, at: "log") }
             let lease = section.lease("lease")
             let size = section.quantity("size", default: Volume.standardSize, in: Volume.sizes)
             if !section.has("name") { return section.report("a volume needs a name", at: "name") }

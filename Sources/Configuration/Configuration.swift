@@ -116,7 +116,42 @@ public struct Configuration: Sendable, Equatable {
 
     public enum Durability: String, Sendable, CaseIterable { case store, log, memory }
     /// Where the replay log is that counts.
-    public enum LogPlace: String, Sendable, CaseIterable { case local, store }
+    public enum LogPlace: Sendable, Equatable, CustomStringConvertible {
+        /// Below the data directory.
+        case local
+        case store
+        /// Below a directory that several hosts may have mounted: whoever has the lock there has the volume.
+        case path(String)
+
+        /// Nil: that is none.
+        public init?(_ text: String) {
+            switch text {
+            case "local": self = .local
+            case "store": self = .store
+            default:
+                let parts = text.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
+                guard text.hasPrefix("/"), text.utf8.count <= 1_024, !parts.contains("."), !parts.contains("..") else {
+                    return nil
+                }
+                self = .path(text)
+            }
+        }
+
+        public var description: String {
+            switch self {
+            case .local: "local"
+            case .store: "store"
+            case .path(let path): path
+            }
+        }
+
+        /// Why a volume with this store can not have it; nil: it can.
+        public func fault(store: String) -> String? {
+            guard case .path = self, store == "directory" else { return nil }
+            return
+                "a log at a path goes with a store elsewhere: of objects in the data directory nobody else would have any"
+        }
+    }
 
     public struct Volume: Sendable, Equatable {
         public var name: String

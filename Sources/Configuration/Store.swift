@@ -32,6 +32,8 @@ extension Configuration {
         /// One line, in place of a secret here.
         public var secretFile: String?
         public var createsIfAbsent = true
+        /// Nil: as its creates are decided; one that can not decide them is seldom better at listing.
+        public var listsConsistently: Bool?
         public var hasChecksums = true
         public var partSize = ByteSize.mebi(64)
         public var metadataEndpoint: String?
@@ -239,6 +241,8 @@ extension Configuration.Store {
         secret("secret_key", &secretKey)
         text("secret_file", &secretFile)
         createsIfAbsent = section.boolean("conditional", default: createsIfAbsent)
+        let listings: [(String, Bool?)] = [("auto", nil), ("consistent", true), ("behind", false)]
+        listsConsistently = section.word("listings", default: listsConsistently, listings)
         hasChecksums = section.boolean("checksums", default: hasChecksums)
         partSize = section.quantity("part_size", default: partSize, in: .mebi(5)...(.gibi(4)))
         text("metadata_endpoint", &metadataEndpoint)

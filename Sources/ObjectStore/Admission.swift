@@ -3,18 +3,32 @@ package struct Admission {
     /// Callers that may wait; more means that nobody holds them back above.
     package static let waitersMax = 10_000
 
-    struct Waiter {
+    enum Answer: Sendable {
+        case enter
+        /// The caller's time is over.
+        case late
+        /// The store is closing.
+        case closing
+    }
+
+    typealias Entrance = UnsafeContinuation<Answer, Never>
+
+    private struct Waiter {
+        let number: UInt64
         let bytes: UInt64
-        /// False: the store is closing.
-        let continuation: UnsafeContinuation<Bool, Never>
+        /// Nil: it has given up, and nobody waits here any more.
+        var continuation: Entrance?
     }
 
     private let placesMax: Int
     private let bytesMax: UInt64
     private(set) var places = 0
     private(set) var bytes: UInt64 = 0
+    /// By rising number.
     private var waiting: [Waiter] = []
     private var next = 0
+    private var number: UInt64 = 0
+    package private(set) var waiters = 0
 
     init(places: Int, bytes: UInt64) {
         precondition(places > 0)
@@ -22,7 +36,6 @@ package struct Admission {
         bytesMax = bytes
     }
 
-    package var waiters: Int { waiting.count - next }
     package var isFull: Bool { waiters >= Self.waitersMax }
 
     /// One that alone is above the limit of bytes goes alone.
@@ -37,17 +50,46 @@ package struct Admission {
         return true
     }
 
-    mutating func wait(_ waiter: Waiter) { waiting.append(waiter) }
+    /// Answers the number by which the waiter can be sent away.
+    mutating func wait(_ bytes: UInt64, _ continuation: Entrance) -> UInt64 {
+        number += 1
+        waiters += 1
+        waiting.append(Waiter(number: number, bytes: bytes, continuation: continuation))
+        return number
+    }
+
+    /// The waiter, if it still waits; and those whose turn it is without it.
+    mutating func giveUp(_ number: UInt64) -> (late: Entrance?, entering: [Entrance]) {
+        var (low, high) = (next, waiting.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if waiting[middle].number < number { low = middle + 1 } else { high = middle }
+        }
+        guard low < waiting.count, waiting[low].number == number, let late = waiting[low].continuation else {
+            return (nil, [])
+        }
+        waiting[low].continuation = nil
+        waiters -= 1
+        return (late, admit())
+    }
 
     /// Answers those who may enter now; their places are taken.
-    mutating func leave(_ less: UInt64) -> [UnsafeContinuation<Bool, Never>] {
+    mutating func leave(_ less: UInt64) -> [Entrance] {
         places -= 1
         bytes -= less
-        var entering: [UnsafeContinuation<Bool, Never>] = []
-        while next < waiting.count, fits(waiting[next].bytes) {
-            places += 1
-            bytes += waiting[next].bytes
-            entering.append(waiting[next].continuation)
+        return admit()
+    }
+
+    private mutating func admit() -> [Entrance] {
+        var entering: [Entrance] = []
+        while next < waiting.count {
+            if let continuation = waiting[next].continuation {
+                guard fits(waiting[next].bytes) else { break }
+                places += 1
+                bytes += waiting[next].bytes
+                waiters -= 1
+                entering.append(continuation)
+            }
             next += 1
         }
         if next == waiting.count {
@@ -60,11 +102,12 @@ package struct Admission {
         return entering
     }
 
-    mutating func dismissAll() -> [UnsafeContinuation<Bool, Never>] {
+    mutating func dismissAll() -> [Entrance] {
         defer {
             waiting.removeAll()
             next = 0
+            waiters = 0
         }
-        return waiting[next...].map(\.continuation)
+        return waiting[next...].compactMap(\.continuation)
     }
 }

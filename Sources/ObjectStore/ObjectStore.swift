@@ -18,6 +18,8 @@ public final class ObjectStore: @unchecked Sendable {
         /// Requests at once, and bytes of their bodies; reads and writes do not wait for each other.
         public var readsMax = 64
         public var writesMax = 16
+        /// Deletes at once: nobody waits for them, so they take no place of what somebody waits for.
+        public var deletesMax = 4
         public var readBytesMax: UInt64 = 256 << 20
         public var writeBytesMax: UInt64 = 512 << 20
         /// What a read of a whole object counts as, whose size nobody knows yet.
@@ -31,6 +33,8 @@ public final class ObjectStore: @unchecked Sendable {
         public var promptBytes: UInt64 = 8 << 20
         /// Reads, of a hundred, that may be asked for a second time when the answer is late; 0: none.
         public var hedgedOfHundred: UInt64 = 0
+        /// A store that asks for silence (Retry-After) gets as much of it, and no more than this.
+        public var silenceMaxNanoseconds: UInt64 = 600_000_000_000
 
         public init() {}
     }
@@ -41,6 +45,10 @@ public final class ObjectStore: @unchecked Sendable {
         public var heads: UInt64 = 0
         public var deletes: UInt64 = 0
         public var lists: UInt64 = 0
+        /// Of objects in parts.
+        public var posts: UInt64 = 0
+        /// For tokens and credentials; nobody takes money for them.
+        public var tokens: UInt64 = 0
         public var bytesPut: UInt64 = 0
         public var bytesGot: UInt64 = 0
         public var retries: UInt64 = 0
@@ -51,22 +59,37 @@ public final class ObjectStore: @unchecked Sendable {
 
         public init() {}
 
-        public var requests: UInt64 { puts + gets + heads + deletes + lists }
+        public var requests: UInt64 { puts + gets + heads + deletes + lists + posts + tokens }
+
+        /// The same with requests as they were sent: one operation may take several, or none.
+        func sent(_ sent: Sent?) -> Counters {
+            guard let sent else { return self }
+            var counters = self
+            (counters.puts, counters.gets, counters.heads) = (sent.puts, sent.gets, sent.heads)
+            (counters.deletes, counters.lists) = (sent.deletes, sent.lists)
+            (counters.posts, counters.tokens) = (sent.posts, sent.tokens)
+            return counters
+        }
     }
 
     public let capabilities: StoreCapabilities
-    public private(set) var counters = Counters() {
-        didSet { published.withLock { [counters] in $0 = counters } }
+    /// Operations. What they are made of, where that is not the same, the transport counts.
+    private var operations = Counters() {
+        didSet { published.withLock { [operations] in $0 = operations } }
     }
     private let published = Guarded(Counters())
+    public var counters: Counters { operations.sent(transport.sent) }
     /// The counters, from any thread.
-    public var currentCounters: Counters { published.withLock { $0 } }
+    public var currentCounters: Counters { published.withLock { $0 }.sent(transport.sent) }
     private let transport: any StoreTransport
     private let world: World
     private let loop: EventLoop
     private let options: Options
     package private(set) var reads: Admission
     package private(set) var writes: Admission
+    private var deletes: Admission
+    /// Until then the store has asked for silence.
+    private var quietUntil: UInt64 = 0
     private var isClosed = false
     /// What waits for an answer or for time to pass, so that `close` can end it.
     private var waits: [UInt64: Wait] = [:]
@@ -82,7 +105,11 @@ public final class ObjectStore: @unchecked Sendable {
         capabilities = transport.capabilities
         reads = Admission(places: options.readsMax, bytes: options.readBytesMax)
         writes = Admission(places: options.writesMax, bytes: options.writeBytesMax)
+        deletes = Admission(places: options.deletesMax, bytes: options.writeBytesMax)
     }
+
+    /// PUTs at once; who has many large ones leaves some for others.
+    public var writesMax: Int { options.writesMax }
 
     // MARK: Operations
 
@@ -116,7 +143,7 @@ public final class ObjectStore: @unchecked Sendable {
             guard mayBeOurs else { throw .exists }
             guard try await holds(name, body) else { throw .exists }
         }
-        counters.bytesPut += body.size
+        operations.bytesPut += body.size
         if capabilities.adoptsFiles, case .file(let path, _) = body {
             let disk = world.disk
             // The object has a name of its own now; that this one could not be removed harms nobody.
@@ -156,9 +183,9 @@ public final class ObjectStore: @unchecked Sendable {
         let request = StoreRequest(.object(name, .get(range)))
         if let expected, !isClosed, let body = transport.now(request)?.body, UInt64(body.count) == expected {
             count(request)
-            counters.bytesGot += expected
+            operations.bytesGot += expected
             // Nothing was waited for: others of the loop have their turn all the same.
-            if counters.gets % Self.answersInARow == 0 { await Task.yield() }
+            if operations.gets % Self.answersInARow == 0 { await Task.yield() }
             return body
         }
         let reply = try await perform(request, on: \.reads, bytes: expected ?? options.wholeReadBytes) { reply in
@@ -172,7 +199,7 @@ public final class ObjectStore: @unchecked Sendable {
             return reply.size.map { $0 < range.upperBound } ?? false ? .failed(.badRange) : .retry
         }
         guard let body = reply.body else { throw .corrupt("\(name): an answer without a body") }
-        counters.bytesGot += UInt64(body.count)
+        operations.bytesGot += UInt64(body.count)
         return body
     }
 
@@ -192,7 +219,7 @@ public final class ObjectStore: @unchecked Sendable {
 
     /// Afterwards there is no such object; that there was none before is no error.
     public func delete(_ name: ObjectName) async throws(StoreError) {
-        _ = try await perform(StoreRequest(.object(name, .delete)), on: \.writes, bytes: 0) { reply in
+        _ = try await perform(StoreRequest(.object(name, .delete)), on: \.deletes, bytes: 0) { reply in
             switch reply.status {
             case 200, 202, 204, 404: return .done
             default: return Self.verdict(reply, name)
@@ -234,7 +261,9 @@ public final class ObjectStore: @unchecked Sendable {
     /// Operations that are under way, wait, or come later, end with `.canceled`. What has been sent may be applied.
     public func close() {
         isClosed = true
-        for continuation in reads.dismissAll() + writes.dismissAll() { continuation.resume(returning: false) }
+        for continuation in reads.dismissAll() + writes.dismissAll() + deletes.dismissAll() {
+            continuation.resume(returning: .closing)
+        }
         for key in waits.keys.sorted() { waits.removeValue(forKey: key)?.end(StoreReply(status: StoreReply.canceled)) }
     }
 
@@ -264,11 +293,12 @@ public final class ObjectStore: @unchecked Sendable {
         _ request: StoreRequest, on admission: ReferenceWritableKeyPath<ObjectStore, Admission>, bytes: UInt64,
         _ judge: (StoreReply) -> Verdict
     ) async throws(StoreError) -> StoreReply {
-        try await enter(admission, bytes)
-        defer { for continuation in self[keyPath: admission].leave(bytes) { continuation.resume(returning: true) } }
         let start = loop.now
         let grace = Self.grace(bytes, options)
         let deadline = options.deadlineNanoseconds + grace
+        try await enter(admission, bytes, within: deadline)
+        defer { admit(self[keyPath: admission].leave(bytes)) }
+        try await keepQuiet(until: start + min(deadline, .max - start))
         var backoff = options.backoffFirstNanoseconds
         var attempt = 1
         while true {
@@ -283,13 +313,16 @@ public final class ObjectStore: @unchecked Sendable {
             }
             // Full jitter: callers that failed together do not come back together.
             var pause = world.random.next() % max(backoff, 1)
-            if let asked = reply.retryAfterNanoseconds { pause = max(pause, min(asked, deadline)) }
+            if let asked = reply.retryAfterNanoseconds {
+                quietUntil = max(quietUntil, loop.now + min(asked, options.silenceMaxNanoseconds))
+            }
+            pause = max(pause, quietUntil - min(loop.now, quietUntil))
             backoff = min(backoff * 2, options.backoffMaxNanoseconds)
             guard attempt < options.attemptsMax, loop.now - start + pause < deadline else {
                 throw .unavailable("the store answered \(reply.status) \(reply.reason) after \(attempt) attempts")
             }
             attempt += 1
-            counters.retries += 1
+            operations.retries += 1
             _ = await wait(atMost: pause, then: StoreReply(status: StoreReply.noAnswer)) { _ in }
         }
     }
@@ -300,16 +333,46 @@ public final class ObjectStore: @unchecked Sendable {
         return (bytes - options.promptBytes) / options.bytesPerSecondMin * 1_000_000_000
     }
 
+    /// Waits for a place; the time that this takes is the caller's.
     private func enter(
-        _ admission: ReferenceWritableKeyPath<ObjectStore, Admission>, _ bytes: UInt64
+        _ admission: ReferenceWritableKeyPath<ObjectStore, Admission>, _ bytes: UInt64, within limit: UInt64
     ) async throws(StoreError) {
         if isClosed { throw .canceled }
         if self[keyPath: admission].enter(bytes) { return }
         guard !self[keyPath: admission].isFull else { throw .unavailable("too many requests wait for the store") }
-        let entered = await withUnsafeContinuation { (continuation: UnsafeContinuation<Bool, Never>) in
-            self[keyPath: admission].wait(Admission.Waiter(bytes: bytes, continuation: continuation))
+        var timer: LoopTimer?
+        let answer = await withUnsafeContinuation { (continuation: Admission.Entrance) in
+            let number = self[keyPath: admission].wait(bytes, continuation)
+            timer = loop.schedule(after: limit) {
+                let (late, entering) = self[keyPath: admission].giveUp(number)
+                late?.resume(returning: .late)
+                self.admit(entering)
+            }
         }
-        guard entered else { throw .canceled }
+        if let timer { loop.cancel(timer) }
+        switch answer {
+        case .enter: return
+        case .late: throw .unavailable("other requests to the store took all the time")
+        case .closing: throw .canceled
+        }
+    }
+
+    private func admit(_ entering: [Admission.Entrance]) {
+        for continuation in entering { continuation.resume(returning: .enter) }
+    }
+
+    /// A store that has asked for silence is asked nothing, by nobody.
+    private func keepQuiet(until end: UInt64) async throws(StoreError) {
+        while quietUntil > loop.now {
+            guard quietUntil < end else {
+                throw .unavailable(
+                    "the store asked for \((quietUntil - loop.now) / 1_000_000_000) s more without requests")
+            }
+            // They do not all come back at once.
+            let pause = quietUntil - loop.now + world.random.next() % max(options.backoffFirstNanoseconds, 1)
+            _ = await wait(atMost: pause, then: StoreReply(status: StoreReply.noAnswer)) { _ in }
+            if isClosed { throw .canceled }
+        }
     }
 
     /// One attempt. A transport that hangs costs its time and a place among the abandoned, not a caller.
@@ -329,7 +392,7 @@ public final class ObjectStore: @unchecked Sendable {
             guard let delay = self.hedgeDelay(request), delay < limit else { return }
             race.timer = self.loop.schedule(after: delay) {
                 guard !race.isOver, self.mayHedge else { return }
-                self.counters.hedges += 1
+                self.operations.hedges += 1
                 self.begin(request, race, wait, isSecond: true)
             }
         }
@@ -337,7 +400,7 @@ public final class ObjectStore: @unchecked Sendable {
         if let timer = race.timer { loop.cancel(timer) }
         for task in race.tasks { task.cancel() }
         abandoned += race.running
-        if reply.isTimeout { counters.timeouts += 1 }
+        if reply.isTimeout { operations.timeouts += 1 }
         if case .object(_, .get) = request.kind, reply.status / 100 == 2 { latencies.add(loop.now - start) }
         return reply
     }
@@ -355,7 +418,7 @@ public final class ObjectStore: @unchecked Sendable {
             race.running -= 1
             if race.running > 0, !Self.isConclusive(reply) { return }
             race.isOver = true
-            if isSecond { self.counters.hedgesWon += 1 }
+            if isSecond { self.operations.hedgesWon += 1 }
             wait.end(reply)
             self.abandoned += race.running
             race.running = 0
@@ -385,16 +448,16 @@ public final class ObjectStore: @unchecked Sendable {
 
     /// A store that is slow as a whole is not asked for twice as much.
     private var mayHedge: Bool {
-        abandoned < options.abandonedMax && (counters.hedges + 1) * 100 <= counters.gets * options.hedgedOfHundred
+        abandoned < options.abandonedMax && (operations.hedges + 1) * 100 <= operations.gets * options.hedgedOfHundred
     }
 
     private func count(_ request: StoreRequest) {
         switch request.kind {
-        case .object(_, .put): counters.puts += 1
-        case .object(_, .get): counters.gets += 1
-        case .object(_, .head): counters.heads += 1
-        case .object(_, .delete): counters.deletes += 1
-        case .list: counters.lists += 1
+        case .object(_, .put): operations.puts += 1
+        case .object(_, .get): operations.gets += 1
+        case .object(_, .head): operations.heads += 1
+        case .object(_, .delete): operations.deletes += 1
+        case .list: operations.lists += 1
         }
     }
 

@@ -9,10 +9,13 @@ public protocol StoreTransport: AnyObject, Sendable {
     func perform(_ request: StoreRequest) async -> StoreReply
     /// The answer, if it is at hand and nothing has to be waited for.
     func now(_ request: StoreRequest) -> StoreReply?
+    /// Requests as they went to the server; nil: one for each that comes down. From any thread.
+    var sent: ObjectStore.Sent? { get }
 }
 
 extension StoreTransport {
     public func now(_ request: StoreRequest) -> StoreReply? { nil }
+    public var sent: ObjectStore.Sent? { nil }
 }
 
 /// What a store really does; `proxyfs store check` proves it, a transport declares it.
@@ -113,6 +116,12 @@ public protocol BodySource: AnyObject, Sendable {
     func rewind() async
     /// The next piece, nil at the end.
     func next() async throws(StoreError) -> Block?
+    /// CRC32C of all of it, where it is known without reading it.
+    var checksum: UInt32? { get }
+}
+
+extension BodySource {
+    public var checksum: UInt32? { nil }
 }
 
 public struct StoreReply: Sendable {

@@ -18,6 +18,8 @@ public struct S3Options: Sendable, Equatable {
     public var addressing = Addressing.path
     /// The store decides `If-None-Match: *` in one step, as `proxyfs store check` proved.
     public var createsIfAbsent = true
+    /// A listing shows what was stored before it began.
+    public var listsConsistently = true
     /// The store takes `x-amz-checksum-crc32c`, or at least does not mind it.
     public var hasChecksums = true
     /// A body beyond this goes in parts, each held in memory while it is sent.

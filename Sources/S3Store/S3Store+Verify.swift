@@ -8,6 +8,7 @@ extension S3Store {
     /// Whether the bucket is there for us: asked once, before anything is promised.
     public func verify() async throws(StoreProblem) {
         var extras = Extras()
+        extras.purpose = .listing
         extras.query = [
             ("list-type", "2"), ("encoding-type", "url"), ("max-keys", "1"), ("prefix", options.prefix),
         ]
@@ -55,6 +56,7 @@ extension S3Store {
     /// What the store's clock says, in seconds since 1970.
     public func time() async -> Int64? {
         var extras = Extras()
+        extras.purpose = .listing
         extras.query = [("list-type", "2"), ("max-keys", "1")]
         let answer = await send(.get, "", Self.verifyNanoseconds, over: reads, extras)
         return answer.headers["Date"].flatMap { Timestamp.http($0) }

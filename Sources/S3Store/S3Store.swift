@@ -47,8 +47,10 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
         signer = RequestSigner(region: options.region)
         capabilities = StoreCapabilities(
             createIfAbsent: options.createsIfAbsent, adoptsFiles: false, objectBytesMax: S3Options.objectBytesMax,
-            listsConsistently: true)
+            listsConsistently: options.listsConsistently)
     }
+
+    public var sent: ObjectStore.Sent? { reads === writes ? reads.sent : reads.sent + writes.sent }
 
     public func perform(_ request: StoreRequest) async -> StoreReply {
         let limit = request.limitNanoseconds
@@ -78,6 +80,7 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
         var hash: String?
         var body: ObjectBody?
         var answerBytesMax = TransferRequest.answerBytesStandard
+        var purpose = TransferRequest.Purpose.object
     }
 
     /// Sends it, signed. What the store refuses for reasons that can be put right (credentials that ended, a clock that
@@ -132,6 +135,7 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
         request.headers = extras.headers
         request.limitNanoseconds = limit
         request.answerBytesMax = extras.answerBytesMax
+        request.purpose = extras.purpose
         signer.sign(
             method, target, &request.headers, payload: extras.hash ?? Self.hashOfNothing, known,
             seconds: world.clock.wall() / 1_000_000_000 + skew)
@@ -144,6 +148,11 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
         guard reply.status == 400 || reply.status == 403 else { return false }
         switch S3Answer(reply).code {
         case "ExpiredToken", "TokenRefreshRequired":
+            credentials.refuse { $0 == used }
+            return true
+        // Somebody may have put another key in their place.
+        case "InvalidAccessKeyId", "SignatureDoesNotMatch":
+            guard source.mayChange else { return false }
             credentials.refuse { $0 == used }
             return true
         case "RequestTimeTooSkewed":
@@ -233,6 +242,7 @@ public final class S3Store: StoreTransport, @unchecked Sendable {
         var reply = StoreReply(status: 200)
         for _ in 0..<Self.pagesMax {
             var extras = Extras()
+            extras.purpose = .listing
             extras.query = [
                 ("list-type", "2"), ("encoding-type", "url"),
                 ("max-keys", String(min(count - reply.entries.count, 1_000))),

@@ -41,7 +41,13 @@ struct ContainerMap: Sendable {
         return rest.utf8.count >= Self.digits && rest.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 }
     }
 
-    private func numbered(_ index: Int) -> String {
+    /// Nil: it is none of ours.
+    func index(of container: String) -> Int? {
+        guard spread != .single, owns(container) else { return nil }
+        return Int(container.dropFirst(lead.count))
+    }
+
+    func numbered(_ index: Int) -> String {
         let text = String(index)
         return lead + String(repeating: "0", count: max(Self.digits - text.count, 0)) + text
     }

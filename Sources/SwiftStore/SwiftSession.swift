@@ -38,6 +38,7 @@ struct SwiftSessions: Sendable {
     private func send(_ request: TransferRequest) async throws(StoreProblem) -> TransferReply {
         var request = request
         request.limitNanoseconds = Self.limitNanoseconds
+        request.purpose = .access
         let reply = await pool.perform(request)
         if let failure = reply.failure {
             throw StoreProblem(

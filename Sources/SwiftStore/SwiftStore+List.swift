@@ -50,27 +50,29 @@ extension SwiftStore {
         return reply
     }
 
-    private struct Refused: Error {
+    struct Refused: Error {
         let value: StoreReply
         init(_ value: StoreReply) { self.value = value }
     }
 
     /// Those that may hold something.
-    private func containers(_ limit: UInt64) async -> Result<[String], Refused> {
+    func containers(_ limit: UInt64) async -> Result<[String], Refused> {
         if let all = map.all { return .success(all) }
         var found: [String] = []
         var marker = ""
+        var extras = Extras()
+        extras.purpose = .listing
         for _ in 0..<Self.pagesMax {
             let answer = await send(
                 .get,
                 "?format=json&limit=\(Self.pageMax)&prefix=\(Endpoint.escape(map.lead))&marker=\(Endpoint.escape(marker))",
-                limit, over: reads)
+                limit, over: reads, extras)
             let reply = reply(answer)
             guard reply.status == 200 || reply.status == 204 else { return .failure(Refused(reply)) }
             guard let items = SwiftListing.names(answer.bodyBytes) else {
                 return .failure(Refused(failed("the store's listing of containers is none")))
             }
-            guard let last = items.last else { return .success(found) }
+            guard let last = items.last else { return await withNewest(found, limit) }
             found += items.filter { map.owns($0) }
             guard found.count <= SwiftOptions.Containers.countMax else {
                 return .failure(Refused(failed("more than \(SwiftOptions.Containers.countMax) containers")))
@@ -78,6 +80,21 @@ extension SwiftStore {
             marker = last
         }
         return .failure(Refused(failed("too many containers of the account begin with \(map.lead)")))
+    }
+
+    /// An account's listing lags behind, by minutes: those that were made since come behind the last one.
+    private func withNewest(_ listed: [String], _ limit: UInt64) async -> Result<[String], Refused> {
+        var found = Set(listed).union(made.containers)
+        var next = (found.compactMap { map.index(of: $0) }.max() ?? -1) + 1
+        while found.count <= SwiftOptions.Containers.countMax {
+            let container = map.numbered(next)
+            let answer = await send(.head, "/\(container)", limit, over: reads)
+            if Self.isAbsent(answer) { return .success(found.sorted()) }
+            guard answer.status / 100 == 2 else { return .failure(Refused(reply(answer))) }
+            found.insert(container)
+            next += 1
+        }
+        return .failure(Refused(failed("more than \(SwiftOptions.Containers.countMax) containers")))
     }
 
     /// Of one container: `count` names, or all that follow.
@@ -88,6 +105,8 @@ extension SwiftStore {
         let start = loop.now
         var after = marker.map { lead + $0 } ?? ""
         var reply = StoreReply(status: 200)
+        var extras = Extras()
+        extras.purpose = .listing
         for _ in 0..<Self.pagesMax {
             let left = limit - min(loop.now - start, limit)
             guard left > 0 else { return failed("listing \(container) took too long") }
@@ -96,7 +115,7 @@ extension SwiftStore {
             let answer = await send(
                 .get,
                 "/\(container)?format=json&limit=\(wanted)&prefix=\(Endpoint.escape(lead + prefix))"
-                    + "&marker=\(Endpoint.escape(after))", left, over: reads)
+                    + "&marker=\(Endpoint.escape(after))", left, over: reads, extras)
             let status = self.reply(answer)
             guard status.status == 200 || status.status == 204 else { return status }
             guard let items = SwiftListing.objects(answer.bodyBytes) else {

@@ -37,6 +37,72 @@ extension SwiftStore {
             throw StoreProblem(tried: tried, answer: "status \(answer.status)", advice: advice)
         }
         try await verifyLayout(first, creates)
+        if options.containers.policy != nil || options.containers.syncTo != nil { try await verifyContainers(creates) }
+    }
+
+    /// Those that are there already are what the configuration wants of those that are made.
+    private func verifyContainers(_ mends: Bool) async throws(StoreProblem) {
+        let all: [String]
+        switch await containers(Self.verifyNanoseconds) {
+        case .success(let found): all = found
+        case .failure(let refused):
+            throw StoreProblem(
+                tried: "listing the containers", answer: refused.value.reason, advice: "look at the store's own log")
+        }
+        for container in all {
+            let answer = await send(.head, "/\(container)", Self.verifyNanoseconds, over: reads)
+            if Self.isAbsent(answer) { continue }
+            guard answer.status / 100 == 2 else {
+                throw StoreProblem(
+                    tried: "looking at the container \(container)",
+                    answer: answer.failure?.reason ?? "status \(answer.status)", advice: "try again later")
+            }
+            if let wanted = options.containers.policy, let found = answer.headers["X-Storage-Policy"],
+                found.lowercased() != wanted.lowercased()
+            {
+                throw StoreProblem(
+                    tried: "looking at the container \(container)", answer: "its storage policy is \(found)",
+                    advice: "a container keeps its policy: say policy = \"\(found)\", or name other containers")
+            }
+            let fields = syncFields(container)
+            guard let wanted = fields.first?.value, answer.headers["X-Container-Sync-To"] != wanted else { continue }
+            guard mends else { continue }
+            var extras = Extras()
+            extras.body = .blocks([])
+            extras.headers = fields
+            let told = await send(.post, "/\(container)", Self.verifyNanoseconds, over: writes, extras)
+            guard told.status / 100 == 2 else {
+                throw StoreProblem(
+                    tried: "telling the container \(container) where it is copied to",
+                    answer: told.failure?.reason
+                        ?? "status \(told.status) \(String(decoding: told.bodyBytes.prefix(200), as: UTF8.self))",
+                    advice: "is sync_to //REALM/CLUSTER/ACCOUNT of a realm that the cluster knows?")
+            }
+        }
+    }
+
+    /// Whether this user may write and delete there: tried with an object of its own.
+    public func probe() async throws(StoreProblem) {
+        let lead = options.prefix.isEmpty ? "" : options.prefix + "/"
+        let first = map.all?.first ?? map.container(of: "")
+        let name = "proxyfs-probe-" + String(random.next(), radix: 16)
+        let path = "/\(first)/\(Endpoint.escape(lead + name, keepsSlash: true))"
+        var extras = Extras()
+        extras.body = .blocks([])
+        var answer = TransferReply()
+        for (method, extras, doing) in [(TransferRequest.Method.put, extras, "write"), (.delete, Extras(), "delete")] {
+            answer = await send(method, path, Self.verifyNanoseconds, over: writes, extras)
+            guard answer.status / 100 != 2 else { continue }
+            let advice =
+                switch answer.status {
+                case 401, 403: "let this user \(doing) in the container"
+                case 413, 507: "make room in the account or the container"
+                default: "try again later"
+                }
+            throw StoreProblem(
+                tried: "trying to \(doing) an object in the container \(first)",
+                answer: answer.failure?.reason ?? "status \(answer.status)", advice: advice)
+        }
     }
 
     /// Names would not be found with another number of containers.

@@ -22,10 +22,13 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
     let writes: TransferPool
     let sessions: Renewal<SwiftSession>
     private let sender: BodySender
+    let random: any RandomSource
     /// What was not there before: that may be taken back.
     var made: (containers: Set<String>, layout: Bool) = ([], false)
 
     static let wholeBytesMax = 1 << 30
+
+    public var sent: ObjectStore.Sent? { reads === writes ? reads.sent : reads.sent + writes.sent }
 
     public init(
         _ options: SwiftOptions, reads: TransferPool, writes: TransferPool, world: World, loop: EventLoop
@@ -36,6 +39,7 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
         self.writes = writes
         map = ContainerMap(options.containers)
         sender = BodySender(world: world, loop: loop)
+        random = world.random
         let way = SwiftSessions(options, over: writes, clock: world.clock)
         sessions = Renewal(clock: world.clock, loop: loop) {
             do throws(StoreProblem) {
@@ -51,7 +55,9 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
         case .object(let name, .put(let body, let condition)): return await put(name, body, condition, limit)
         case .object(let name, .get(let range)): return await get(name, range, limit)
         case .object(let name, .head):
-            let answer = await send(.head, path(name), limit, over: reads)
+            var extras = Extras()
+            extras.headers = [Self.newest]
+            let answer = await send(.head, path(name), limit, over: reads, extras)
             var reply = reply(answer)
             reply.size = answer.headers["Content-Length"].flatMap { UInt64($0) }
             return reply
@@ -72,7 +78,11 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
         var headers: [(name: String, value: String)] = []
         var body: ObjectBody?
         var answerBytesMax = TransferRequest.answerBytesStandard
+        var purpose = TransferRequest.Purpose.object
     }
+
+    /// All copies are asked for the newest: one of them may be of an earlier time, or say that there is none.
+    private static let newest = (name: "X-Newest", value: "true")
 
     /// Sends it with a token, and a second time with a new one when the store no longer takes the first.
     func send(
@@ -90,6 +100,7 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
                 request.headers = extras.headers + [("X-Auth-Token", session.token.revealed)]
                 request.limitNanoseconds = limit - spent
                 request.answerBytesMax = extras.answerBytesMax
+                request.purpose = extras.purpose
                 do throws(StoreError) {
                     if let body = extras.body {
                         reply = try await sender.send(request, body, over: pool)
@@ -183,16 +194,18 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
         return reply
     }
 
+    /// Where a container is copied to; the address comes first.
+    func syncFields(_ container: String) -> [(name: String, value: String)] {
+        guard let to = options.containers.syncTo, let key = options.containers.syncKey else { return [] }
+        return [("X-Container-Sync-To", "\(to)/\(container)"), ("X-Container-Sync-Key", key.revealed)]
+    }
+
     /// A container that is there is left as it is.
     func make(_ container: String, _ limit: UInt64) async -> StoreReply {
         var extras = Extras()
         extras.body = .blocks([])
-        let containers = options.containers
-        if let policy = containers.policy { extras.headers.append(("X-Storage-Policy", policy)) }
-        if let to = containers.syncTo, let key = containers.syncKey {
-            extras.headers.append(("X-Container-Sync-To", "\(to)/\(container)"))
-            extras.headers.append(("X-Container-Sync-Key", key.revealed))
-        }
+        if let policy = options.containers.policy { extras.headers.append(("X-Storage-Policy", policy)) }
+        extras.headers += syncFields(container)
         let answer = await send(.put, "/\(container)", limit, over: writes, extras)
         // 202: it is there already.
         if answer.status == 201 { made.containers.insert(container) }
@@ -214,6 +227,9 @@ public final class SwiftStore: StoreTransport, @unchecked Sendable {
             guard count > 0, count <= Self.wholeBytesMax else { return StoreReply(status: 416) }
             extras.headers.append(("Range", "bytes=\(range.lowerBound)-\(range.upperBound - 1)"))
             extras.answerBytesMax = Int(count)
+        } else {
+            // Those that tell what there is are read whole.
+            extras.headers.append(Self.newest)
         }
         let answer = await send(.get, path(name), limit, over: reads, extras)
         return answer.body(of: range, reply(answer))

@@ -23,8 +23,14 @@ public struct BodySender: Sendable {
     public func digest(
         _ body: ObjectBody, _ wanted: [Summary]
     ) async throws(StoreError) -> [Summary: [UInt8]] {
+        var known: [Summary: [UInt8]] = [:]
+        var wanted = wanted
+        if case .stream(let source, _) = body, wanted.contains(.crc32c), let checksum = source.checksum {
+            known[.crc32c] = Digests.bytes(checksum)
+            wanted.removeAll { $0 == .crc32c }
+        }
+        guard !wanted.isEmpty else { return known }
         let digests = Digests(wanted)
-        guard !wanted.isEmpty else { return [:] }
         if case .blocks(let blocks) = body {
             if body.size <= UInt64(Self.inlineBytesMax) {
                 digests.update(blocks)
@@ -37,7 +43,7 @@ public struct BodySender: Sendable {
         while let piece = try await pieces.next() {
             await world.blocking.run(on: loop) { () throws(Never) in digests.update([piece]) }
         }
-        return digests.finish()
+        return digests.finish().merging(known) { _, known in known }
     }
 
     /// Sends the request with that body. A body that can not be read is a failure of its own: nobody is to try again
@@ -97,12 +103,17 @@ public struct BodySender: Sendable {
             }
         }
 
+        /// As S3 and others write it.
+        static func bytes(_ crc: UInt32) -> [UInt8] {
+            (0..<4).map { UInt8(truncatingIfNeeded: crc >> UInt32(24 - 8 * $0)) }
+        }
+
         func finish() -> [Summary: [UInt8]] {
             var values: [Summary: [UInt8]] = [:]
             for summary in wanted {
                 values[summary] =
                     switch summary {
-                    case .crc32c: (0..<4).map { UInt8(truncatingIfNeeded: crc.value >> UInt32(24 - 8 * $0)) }
+                    case .crc32c: Self.bytes(crc.value)
                     case .sha256: sha256.finish()
                     case .md5: md5.finish()
                     }

@@ -1,6 +1,7 @@
 import Bytes
 import CShim
 import Glibc
+import ObjectStore
 import Runtime
 
 /// A thread of its own that moves many requests at once over libcurl, with connections that live on between them.
@@ -31,6 +32,7 @@ public final class TransferPool: Sendable {
 
     private let worker: Worker
     private let thread = Guarded<UInt64?>(nil)
+    private let counts = Guarded(ObjectStore.Sent())
 
     /// Starts the thread.
     public init(_ name: String, _ options: Options = Options()) throws(TransferFailure) {
@@ -61,6 +63,7 @@ public final class TransferPool: Sendable {
     /// Sends a request and waits for its answer. Answers on the caller's executor.
     /// A task that is canceled gives the request up.
     public func perform(_ request: TransferRequest) async -> TransferReply {
+        count(request)
         let transfer = Transfer(request)
         let worker = worker
         return await withTaskCancellationHandler {
@@ -70,6 +73,23 @@ public final class TransferPool: Sendable {
             }
         } onCancel: {
             worker.post(.cancel(transfer))
+        }
+    }
+
+    /// What it was asked to send so far.
+    public var sent: ObjectStore.Sent { counts.withLock { $0 } }
+
+    private func count(_ request: TransferRequest) {
+        counts.withLock { counts in
+            switch (request.purpose, request.method) {
+            case (.access, _): counts.tokens += 1
+            case (.listing, _): counts.lists += 1
+            case (.object, .put): counts.puts += 1
+            case (.object, .get): counts.gets += 1
+            case (.object, .head): counts.heads += 1
+            case (.object, .delete): counts.deletes += 1
+            case (.object, .post): counts.posts += 1
+            }
         }
     }
 

@@ -19,6 +19,15 @@ public struct TransferRequest: Sendable {
     public var limitNanoseconds: UInt64 = 30_000_000_000
     /// False: what is asked is of this host alone, and a proxy would answer for its own.
     public var usesProxy = true
+    /// As what it is counted.
+    public var purpose = Purpose.object
+
+    public enum Purpose: Sendable {
+        case object
+        case listing
+        /// A token, credentials.
+        case access
+    }
 
     public static let answerBytesStandard = 8 << 20
 

@@ -42,24 +42,41 @@ public final class StoreTrouble: @unchecked Sendable {
 }
 
 /// A store behind a network: it gets the bytes of a file, and can not take the file itself.
-private final class CopyingStore: StoreTransport {
+package final class CopyingStore: StoreTransport {
     private let store: any StoreTransport
     private let world: World
 
-    init(_ store: any StoreTransport, _ world: World) {
+    package init(_ store: any StoreTransport, _ world: World) {
         self.store = store
         self.world = world
     }
 
-    var capabilities: StoreCapabilities {
+    package var capabilities: StoreCapabilities {
         var capabilities = store.capabilities
         capabilities.adoptsFiles = false
         return capabilities
     }
 
-    func perform(_ request: StoreRequest) async -> StoreReply {
-        guard case .object(let name, .put(.file(let path, let size), let condition)) = request.kind else {
+    package func perform(_ request: StoreRequest) async -> StoreReply {
+        guard case .object(let name, .put(let body, let condition)) = request.kind else {
             return await store.perform(request)
+        }
+        let path: String
+        let size: UInt64
+        switch body {
+        case .blocks: return await store.perform(request)
+        case .stream(let source, let size):
+            let block = Block(capacity: Int(size))
+            await source.rewind()
+            do throws(StoreError) {
+                while let piece = try await source.next() {
+                    block.append(piece.bytes)
+                    extendLifetime(piece)
+                }
+            } catch { return StoreReply(status: 500) }
+            guard block.count == Int(size) else { return StoreReply(status: 500) }
+            return await store.perform(StoreRequest(.object(name, .put(.blocks([block]), condition))))
+        case .file(let itsPath, let itsSize): (path, size) = (itsPath, itsSize)
         }
         let block = Block(capacity: Int(size))
         let disk = world.disk

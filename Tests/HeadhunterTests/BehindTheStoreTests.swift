@@ -58,6 +58,211 @@ struct BehindTheStoreTests {
         }
     }
 
+    /// What was acknowledged while the stage was full is there after a power cut, and goes to the store when that comes back.
+    @Test(arguments: 1...16 as ClosedRange<UInt64>) func aPowerCutWithAFullStage(_ seed: UInt64) throws {
+        final class Kept: @unchecked Sendable { var ranges: [(SegmentRange, UInt8)] = [] }
+        let simulation = Simulation(seed: 700 + seed)
+        Bench.prepare(simulation)
+        let kept = Kept()
+        let bound = 3 << 20
+        let bytes: @Sendable (UInt8) -> [UInt8] = { mark in
+            (0..<120_000).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 8) ^ mark }
+        }
+        let open: @Sendable (World, Bool) async throws -> Headhunter = { world, isAway in
+            let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
+            let rig = StoreRig(world, CopyingStore(directory, world))
+            rig.refuse { kind in
+                if isAway, case .object(let name, .put) = kind, name.text.contains("/segment/") { return 503 }
+                return nil
+            }
+            return try await StoreRig.open(world, rig, "log") {
+                $0.stagedBytesMax = bound
+                $0.checkpointNanoseconds = 5_000_000_000
+            }
+        }
+        // Some are cut off at some call of the disk while the stage fills up, others when it is full.
+        if seed % 2 == 1 { simulation.crashAtDiskCall = simulation.diskCalls + 40 + Int(seed) * 23 }
+        let finished = simulation.perform(for: 3_600_000_000_000) { world -> String in
+            do {
+                let volume = try await open(world, true)
+                let writer = world.loops[0].task {
+                    for mark in UInt8.min...UInt8.max {
+                        do throws(VolumeError) {
+                            let (range, number) = try await StoreRig.store(volume, bytes(mark))
+                            try await volume.commit(number, .durable)
+                            kept.ranges.append((range, mark))
+                        } catch { return }
+                    }
+                }
+                await world.loops[0].sleep(nanoseconds: 600_000_000_000)
+                writer.cancel()
+                let staged = simulation.files(below: "log/stage").reduce(0) { $0 + $1.size }
+                if staged > bound + (1 << 20) { return "\(staged) bytes are staged" }
+                if kept.ranges.count > 40 { return "nobody was held back" }
+                return volume.storeLag.bytes >= UInt64(bound / 2) ? "" : "only \(volume.storeLag) is staged"
+            } catch { return "\(error)" }
+        }
+        #expect(finished == nil || finished == "")
+        #expect(finished == nil || kept.ranges.count > 15)
+        simulation.crash()
+        simulation.restart()
+        let found = simulation.perform(for: 3_600_000_000_000) { world -> String in
+            do {
+                let volume = try await open(world, false)
+                for round in 0..<2 {
+                    for (range, mark) in kept.ranges {
+                        guard try await StoreRig.read(volume, range) == bytes(mark) else {
+                            return "what was acknowledged is not there, round \(round)"
+                        }
+                    }
+                    try await volume.checkpoint()
+                }
+                await world.loops[0].sleep(nanoseconds: 30_000_000_000)
+                let staged = simulation.files(below: "log/stage")
+                return staged.isEmpty && volume.storeLag.bytes == 0
+                    ? "" : "\(staged.count) files are left, \(volume.storeLag)"
+            } catch { return "\(error)" }
+        }
+        #expect(found == "", "\(kept.ranges.count) were acknowledged")
+    }
+
+    /// What a store gets in place of a file are the segment's bytes, and their checksum where it is told, from memory and
+    /// from the file.
+    @Test func whatIsSentIsWhatWasWritten() throws {
+        final class Summing: StoreTransport, @unchecked Sendable {
+            let inner: MemoryStore
+            var known = 0
+            var unknown = 0
+            var wrong = 0
+            init(_ inner: MemoryStore) { self.inner = inner }
+            var capabilities: StoreCapabilities { inner.capabilities }
+            func perform(_ request: StoreRequest) async -> StoreReply {
+                if case .object(_, .put(.stream(let source, let size), _)) = request.kind {
+                    let told = source.checksum
+                    await source.rewind()
+                    var sum = CRC32C()
+                    var count: UInt64 = 0
+                    while let piece = try? await source.next() {
+                        sum.update(piece.bytes)
+                        count += UInt64(piece.count)
+                        extendLifetime(piece)
+                    }
+                    if told == nil { unknown += 1 } else { known += 1 }
+                    if count != size || told.map({ $0 != sum.value }) ?? false { wrong += 1 }
+                }
+                return await inner.perform(request)
+            }
+        }
+        try StoreRig.run(seed: 72) { world in
+            let store = Summing(MemoryStore(world: world, loop: world.loops[0]))
+            try await StoreRig.prepare(world, store)
+            let rig = StoreRig(world, store)
+            rig.refuse { kind in
+                if case .object(let name, .put) = kind, name.text.contains("/segment/") { return 503 }
+                return nil
+            }
+            // Memory for some of what waits for the store: the rest comes from files.
+            let volume = try await StoreRig.open(world, rig) {
+                $0.flushBytes = 3 << 20
+                $0.stageMemoryBytes = 8 << 20
+            }
+            var written: [(SegmentRange, UInt8)] = []
+            for mark in 0..<30 as Range<UInt8> {
+                let bytes = [UInt8](repeating: mark, count: 700_001)
+                let (range, number) = try await StoreRig.store(volume, bytes)
+                try await volume.commit(number, .durable)
+                written.append((range, mark))
+            }
+            rig.refuse(nil)
+            try await volume.checkpoint()
+            if store.wrong > 0 { return "\(store.wrong) bodies were not as they were told to be" }
+            if store.known == 0 || store.unknown == 0 {
+                return "\(store.known) from memory, \(store.unknown) from files"
+            }
+            for (range, mark) in written {
+                guard try await StoreRig.read(volume, range) == [UInt8](repeating: mark, count: 700_001) else {
+                    return "other bytes were stored"
+                }
+            }
+            return nil
+        }
+    }
+
+    /// How far the store lags, and what keeps it, is told, and when that is over.
+    @Test func theLagIsTold() throws {
+        try StoreRig.run(seed: 73) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let volume = try await StoreRig.open(world, rig)
+            let told = Mutex<[String?]>([])
+            volume.whenTroubled { trouble in told.withLock { $0.append(trouble) } }
+            rig.refuse { kind in
+                if case .object(let name, .put) = kind, name.text.contains("/segment/") { return 403 }
+                return nil
+            }
+            let (_, number) = try await StoreRig.store(volume, [UInt8](repeating: 1, count: 300_000))
+            try await volume.commit(number, .durable)
+            await world.loops[0].sleep(nanoseconds: 40_000_000_000)
+            let lag = volume.storeLag
+            guard lag.bytes >= 300_000, lag.bytes < 400_000, (39_000_000_000...41_000_000_000).contains(lag.nanoseconds)
+            else { return "\(lag)" }
+            guard let trouble = lag.trouble, trouble.contains("segment"), lag.troubleNanoseconds > 25_000_000_000 else {
+                return "\(lag)"
+            }
+            rig.refuse(nil)
+            await world.loops[0].sleep(nanoseconds: 60_000_000_000)
+            let after = volume.storeLag
+            guard after.bytes == 0, after.nanoseconds == 0, after.trouble == nil else { return "\(after)" }
+            // One line at the beginning, one at the end.
+            let lines = told.withLock { $0 }
+            return lines.count == 2 && lines[0] == trouble && lines[1] == nil ? nil : "\(lines)"
+        }
+    }
+
+    /// Who may read but not write is told so when the volume is opened, and does not wait for ever.
+    @Test func aRefusalEndsTheOpening() throws {
+        try StoreRig.run(seed: 74) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            rig.refuse { kind in if case .object(_, .put) = kind { 403 } else { nil } }
+            let begin = world.clock.monotonic()
+            do throws(VolumeError) {
+                var options = HeadhunterOptions()
+                options.cacheBytes = 0
+                _ = try await Headhunter.open(
+                    world: world, loop: world.loops[0], store: StoreRig.objects(world, rig), prefix: "v",
+                    directory: "a", options: options)
+                return "it was opened"
+            } catch { guard case .unavailable = error else { return "\(error)" } }
+            guard world.clock.monotonic() - begin < 30_000_000_000 else { return "it took long" }
+            rig.refuse(nil)
+            let volume = try await StoreRig.open(world, rig)
+            return try await StoreRig.put(volume, 1, [1]) > 0 ? nil : "nothing was changed"
+        }
+    }
+
+    /// A store that refuses for good is asked less and less often.
+    @Test func aRefusalIsNotAskedAllTheTime() throws {
+        try StoreRig.run(seed: 75) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let volume = try await StoreRig.open(world, rig)
+            let asked = Mutex(0)
+            rig.refuse { kind in
+                guard case .object(let name, .put) = kind, name.text.contains("/segment/") else { return nil }
+                asked.withLock { $0 += 1 }
+                return 403
+            }
+            _ = try await StoreRig.store(volume, [UInt8](repeating: 1, count: 300_000))
+            let checkpoint = world.loops[0].task { try? await volume.checkpoint() }
+            await world.loops[0].sleep(nanoseconds: 100_000_000_000)
+            let count = asked.withLock { $0 }
+            rig.refuse(nil)
+            await checkpoint.value
+            return (15...30).contains(count) ? nil : "\(count) requests in 100 s"
+        }
+    }
+
     /// The store refuses to delete: checkpoints go on, it is not asked all the time, and what is to go goes when it may.
     @Test func deletesThatAreRefused() throws {
         try StoreRig.run(seed: 52) { world in

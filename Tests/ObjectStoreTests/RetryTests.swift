@@ -111,6 +111,136 @@ struct RetryTests {
             let start = world.clock.monotonic()
             let result = await outcome { () throws(StoreError) in try await store.put(name("a"), .blocks([])) }
             #expect(result.failure != nil && world.clock.monotonic() - start < 1_000_000_000, "no use to wait for it")
+            // Nobody asks while silence was asked for; 600 s of it are the most.
+            for _ in 0..<20 {
+                let read = await outcome { () throws(StoreError) in _ = try await store.head(name("a")) }
+                guard case .unavailable(let why) = read.failure else { return #expect(Bool(false), "\(read)") }
+                #expect(why.contains("without requests"))
+                await world.loops[0].sleep(nanoseconds: 20_000_000_000)
+            }
+            #expect(late.requests == 1)
+            await world.loops[0].sleep(nanoseconds: 150_000_000_000)
+            try await store.put(name("a"), .blocks([]))
+            #expect(late.requests == 2 && world.clock.monotonic() - start < 610_000_000_000)
+        }
+    }
+
+    /// The time that somebody waits for a place among the requests is his own.
+    @Test func waitingCountsForTheDeadline() throws {
+        let script = Scripted()
+        let hang: (StoreRequest) async -> StoreReply = { _ in
+            await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in }
+            return StoreReply(status: 200)
+        }
+        script.script = Array(repeating: hang, count: 100)
+        let change = { (options: inout ObjectStore.Options) in
+            options.readsMax = 2
+            options.attemptNanoseconds = 10_000_000_000
+            options.deadlineNanoseconds = 10_000_000_000
+        }
+        try run(script, change) { store, world in
+            let start = world.clock.monotonic()
+            let ends = await withTaskGroup(of: UInt64.self) { group in
+                for _ in 0..<20 {
+                    group.addTask {
+                        _ = await outcome { () throws(StoreError) in _ = try await store.get(name("a")) }
+                        return world.clock.monotonic() - start
+                    }
+                }
+                return await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(ends.count == 20 && ends.allSatisfy { $0 <= 10_000_000_000 }, "\(ends)")
+            // Those that gave up have left the queue, and the next one has his turn.
+            script.script = []
+            #expect(store.reads.waiters == 0)
+            script.answer(404)
+            let size = try await store.head(name("a"))
+            #expect(size == nil)
+        }
+    }
+
+    /// A large one that gives up makes way for small ones behind it.
+    @Test func whoGivesUpMakesWay() throws {
+        let script = Scripted()
+        script.script = [
+            { _ in
+                await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in }
+                return StoreReply(status: 201)
+            }
+        ]
+        let change = { (options: inout ObjectStore.Options) in
+            options.writesMax = 4
+            options.writeBytesMax = 24 << 20
+            options.deadlineNanoseconds = 10_000_000_000
+            options.attemptNanoseconds = 10_000_000_000
+        }
+        script.capabilities.objectBytesMax = 1 << 30
+        try run(script, change) { store, world in
+            let loop = world.loops[0]
+            let done = Count()
+            // The first hangs for longer than the second may wait, because it is large.
+            for (index, size) in [20, 8, 1].enumerated() {
+                loop.task {
+                    let body = ObjectBody.blocks([block([UInt8](repeating: 0, count: size << 20))])
+                    do throws(StoreError) {
+                        try await store.put(name("n\(index)"), body)
+                        done.value += 1
+                    } catch { return }
+                }
+                await loop.sleep(nanoseconds: 1_000_000_000)
+            }
+            await loop.sleep(nanoseconds: 7_000_000_000)
+            #expect(done.value == 0 && store.writes.waiters == 2)
+            // At 11 s the second gives up, and the third goes before its own time is over.
+            await loop.sleep(nanoseconds: 3_000_000_000)
+            #expect(done.value == 1 && store.writes.waiters == 0)
+        }
+    }
+
+    /// Deletes that hang keep nobody waiting who writes.
+    @Test func deletesTakeNobodysPlace() throws {
+        let script = Scripted()
+        let hang: (StoreRequest) async -> StoreReply = { request in
+            if case .object(_, .delete) = request.kind {
+                await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in }
+            }
+            return StoreReply(status: 201)
+        }
+        script.script = Array(repeating: hang, count: 100)
+        try run(script) { store, world in
+            let loop = world.loops[0]
+            for index in 0..<40 { loop.task { try? await store.delete(name("d\(index)")) } }
+            await loop.sleep(nanoseconds: 1_000)
+            let start = world.clock.monotonic()
+            for index in 0..<20 { try await store.put(name("p\(index)"), .blocks([])) }
+            #expect(world.clock.monotonic() - start < 1_000_000_000)
+        }
+    }
+
+    /// What a transport sends in parts or twice is counted as it was sent, and priced so.
+    @Test func requestsAreCountedAsTheyWereSent() throws {
+        final class Counting: StoreTransport, @unchecked Sendable {
+            let inner = MemoryStore()
+            var capabilities: StoreCapabilities { inner.capabilities }
+            let counts = Guarded(ObjectStore.Sent())
+            var sent: ObjectStore.Sent? { counts.withLock { $0 } }
+            func perform(_ request: StoreRequest) async -> StoreReply {
+                counts.withLock { counts in
+                    counts.posts += 2
+                    counts.puts += 3
+                    counts.tokens += 1
+                }
+                return await inner.perform(request)
+            }
+        }
+        _ = try simulated { world in
+            let store = ObjectStore(Counting(), world: world, loop: world.loops[0])
+            try await store.put(name("a"), .blocks([block("x")]))
+            #expect(store.counters.puts == 3 && store.counters.posts == 2 && store.counters.tokens == 1)
+            #expect(store.counters.requests == 6 && store.counters.bytesPut == 1)
+            #expect(StorePrices(put: 1000, get: 0, head: 0, delete: 0, list: 0).price(of: store.counters) == 5)
+            #expect(store.currentCounters == store.counters)
+            return true
         }
     }
 
@@ -248,7 +378,7 @@ struct RetryTests {
                 return StoreReply(status: 204)
             }
         }
-        try run(script, { $0.writesMax = 3 }) { store, _ in
+        try run(script, { $0.deletesMax = 3 }) { store, _ in
             await withTaskGroup(of: Void.self) { group in
                 for index in 0..<30 {
                     group.addTask { try? await store.delete(name("n\(100 + index)")) }
@@ -307,13 +437,13 @@ struct RetryTests {
             let outcomes = Count()
             for _ in 0...Admission.waitersMax {
                 loop.task {
-                    try? await store.delete(name("a"))
+                    try? await store.put(name("a"), .blocks([]))
                     outcomes.value += 1
                 }
             }
             await loop.sleep(nanoseconds: 1_000)
             #expect(store.writes.waiters == Admission.waitersMax && store.writes.isFull && outcomes.value == 0)
-            let result = await outcome { () throws(StoreError) in try await store.delete(name("a")) }
+            let result = await outcome { () throws(StoreError) in try await store.put(name("a"), .blocks([])) }
             guard case .unavailable = result.failure else { return #expect(Bool(false), "\(result)") }
             // Reads have a queue of their own.
             script.answer(404)

@@ -122,6 +122,9 @@ final class FakeS3: Sendable {
                     200,
                     "<InitiateMultipartUploadResult><UploadId>upload-\(key)</UploadId></InitiateMultipartUploadResult>")
             }
+            // What is told of parts is asked for again; one that does not know of sums takes no word of them.
+            let names = String(decoding: request.body, as: UTF8.self).contains("<ChecksumCRC32C>")
+            guard names == state.checksums else { return error(400, "MalformedXML") }
             guard let parts = state.uploads.removeValue(forKey: upload) else { return error(404, "NoSuchUpload") }
             state.objects[key] = parts.keys.sorted().flatMap { parts[$0] ?? [] }
             return .init(200, "<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>")

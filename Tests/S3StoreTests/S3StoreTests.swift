@@ -109,8 +109,10 @@ import Transfer
         }
     }
 
-    @Test func largeBodiesGoInParts() async throws {
+    /// Also where the store minds no sums, and knows nothing of them.
+    @Test(arguments: [true, false]) func largeBodiesGoInParts(_ hasChecksums: Bool) async throws {
         let fake = FakeS3()
+        fake.state.withLock { $0.checksums = hasChecksums }
         let size = 12 << 20 | 77
         let bytes = pattern(size)
         try await fake.run {
@@ -395,6 +397,101 @@ import Transfer
         #expect(nobody.contains("is http://127.0.0.1:1 the right address"), "\(nobody)")
         let tls = try await problem { $0.endpoint = Endpoint("https://127.0.0.1:\($0.endpoint.port!)")! }
         #expect(tls.contains("no answer"), "\(tls)")
+    }
+
+    /// Before a volume is opened the store shows that it does what was said of it.
+    @Test func aStoreIsProbed() async throws {
+        typealias Script = @Sendable (FakeServer.Request) -> FakeServer.Answer?
+        func problem(
+            conditional: Bool = true, _ answer: @escaping Script = { _ in nil }
+        ) async throws -> (words: String, left: Int) {
+            let fake = FakeS3()
+            fake.state.withLock { $0.script = Array(repeating: answer, count: 100) }
+            let text = Guarded("")
+            try await fake.run {
+                $0.createsIfAbsent = conditional
+                $0.prefix = "some/where"
+            } _: { store, _ in
+                do throws(StoreProblem) { try await store.probe() } catch { text.withLock { $0 = "\(error)" } }
+            }
+            return (text.withLock { $0 }, fake.state.withLock { $0.objects.count })
+        }
+        for conditional in [true, false] {
+            let (words, left) = try await problem(conditional: conditional)
+            #expect(words == "" && left == 0, "\(words)")
+        }
+        let unknown = try await problem { request in
+            request.fields["if-none-match"] == nil ? nil : FakeS3.error(501, "NotImplemented")
+        }
+        #expect(unknown.words.contains("501") || unknown.words.contains("NotImplemented"))
+        #expect(unknown.words.contains("conditional = false"), "\(unknown)")
+        // A server that lets them all through.
+        let several = try await problem { request in request.method == "PUT" ? .init(200) : nil }
+        #expect(several.words.contains("more than one") && several.words.contains("conditional = false"), "\(several)")
+        // One winner by its answers, and another one's bytes.
+        let first = Guarded(true)
+        let others = try await problem { request in
+            guard request.method == "PUT" else {
+                return request.method == "GET" ? .init(200, "somebody else's") : nil
+            }
+            let isFirst = first.withLock { first in
+                defer { first = false }
+                return first
+            }
+            return isFirst ? .init(200) : FakeS3.error(412, "PreconditionFailed")
+        }
+        #expect(others.words.contains("other bytes"), "\(others)")
+        let reader = try await problem { $0.method == "PUT" ? FakeS3.error(403, "AccessDenied") : nil }
+        #expect(reader.words.contains("let this access key write"), "\(reader)")
+        let keeper = try await problem { $0.method == "DELETE" ? FakeS3.error(403, "AccessDenied") : nil }
+        #expect(keeper.words.contains("delete"), "\(keeper)")
+        let full = try await problem { $0.method == "PUT" ? FakeS3.error(403, "QuotaExceeded") : nil }
+        #expect(full.words.contains("make room"), "\(full)")
+    }
+
+    /// One that is only busy proves nothing, and is asked again.
+    @Test func aBusyStoreIsProbedAgain() async throws {
+        let fake = FakeS3()
+        fake.state.withLock { $0.script = [{ _ in FakeS3.error(503, "SlowDown") }] }
+        try await fake.run { store, _ in try await store.probe() }
+        #expect(fake.state.withLock { $0.objects.isEmpty && $0.requests.count > 8 })
+    }
+
+    @Test func whatIsSentIsCounted() async throws {
+        let fake = FakeS3()
+        try await fake.run {
+            $0.partBytes = S3Options.partBytesMin
+            $0.createsIfAbsent = false
+        } _: { store, world in
+            let upper = ObjectStore(store, world: world, loop: world.loops[0])
+            try await upper.put(name("large"), .blocks([pattern(6 << 20), pattern(6 << 20)]))
+            let parts = upper.counters
+            #expect(parts.posts == 2 && parts.puts == 2 && parts.heads == 1, "\(parts)")
+            try await upper.put(name("once"), .blocks([block("x")]), condition: .absent)
+            #expect(upper.counters.heads == 2 && upper.counters.puts == 3)
+            _ = try await upper.names(prefix: "")
+            #expect(upper.counters.lists == 1 && upper.counters.gets == 0)
+        }
+    }
+
+    /// A key that somebody has put in the place of another one is found when the store refuses the first.
+    @Test func aFileWithAnotherKeyIsReadAgain() async throws {
+        let fake = FakeS3()
+        let key = Guarded(("KEY", "SECRET"))
+        let source = FileCredentials(from: "the test") {
+            let (key, secret) = key.withLock { $0 }
+            return S3Credentials(accessKey: key, secret: Secret(secret))
+        }
+        try await fake.run(source: source) { store, _ in
+            #expect(await store.put("a", .blocks([block("x")])).status == 200)
+            fake.state.withLock { $0.keys = ["NEW": "OTHER"] }
+            #expect(await store.get("a").status == 403)
+            key.withLock { $0 = ("NEW", "OTHER") }
+            #expect(await store.get("a").status == 200)
+            key.withLock { $0 = ("NEW", "NEWER") }
+            fake.state.withLock { $0.keys = ["NEW": "NEWER"] }
+            #expect(await store.get("a").status == 200)
+        }
     }
 
     @Test func addressing() async throws {

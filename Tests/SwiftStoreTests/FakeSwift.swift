@@ -20,6 +20,10 @@ final class FakeSwift: Sendable {
         var port: UInt16 = 0
         var script: [@Sendable (FakeServer.Request) -> FakeServer.Answer?] = []
         var pageMax = 10_000
+        /// Containers that the account's listing does not show yet.
+        var unlisted: Set<String> = []
+        /// Requests for whole objects that asked all copies.
+        var newest = 0
     }
 
     let state = Guarded(State())
@@ -82,7 +86,8 @@ final class FakeSwift: Sendable {
         guard request.path.hasPrefix("/v1/AUTH_test") else { return .init(403) }
         let parts = request.path.dropFirst("/v1/AUTH_test".count).split(separator: "/", maxSplits: 1).map(String.init)
         guard let container = parts.first else {
-            return page(state.containers.keys.sorted(), request, state) { "{\"name\":\"\($0)\"}" }
+            let listed = state.containers.keys.filter { !state.unlisted.contains($0) }
+            return page(listed.sorted(), request, state) { "{\"name\":\"\($0)\"}" }
         }
         if parts.count == 1 {
             switch request.method {
@@ -101,7 +106,18 @@ final class FakeSwift: Sendable {
                 return page(objects.keys.sorted(), request, state) {
                     "{\"name\":\"\($0)\",\"bytes\":\(objects[$0]?.count ?? 0),\"hash\":\"x\"}"
                 }
-            default: return .init(state.containers[container] == nil ? 404 : 204)
+            case "POST":
+                guard state.containers[container] != nil else { return .init(404) }
+                for (name, value) in request.fields { state.containerFields[container]?[name] = value }
+                return .init(204)
+            default:
+                guard state.containers[container] != nil else { return .init(404) }
+                let fields = state.containerFields[container] ?? [:]
+                return .init(
+                    204, "",
+                    ["X-Storage-Policy", "X-Container-Sync-To"].compactMap { name in
+                        fields[name.lowercased()].map { (name, $0) }
+                    })
             }
         }
         return object(request, container, parts[1], &state)
@@ -129,6 +145,7 @@ final class FakeSwift: Sendable {
             return .init(201, "", [("ETag", tag)])
         case "DELETE": return .init(state.containers[container]?.removeValue(forKey: name) == nil ? 404 : 204)
         default:
+            if request.fields["x-newest"] == "true", request.fields["range"] == nil { state.newest += 1 }
             guard let bytes = objects[name] else { return .init(404) }
             var answer = FakeServer.Answer(200)
             answer.body = bytes

@@ -37,6 +37,93 @@ import Transfer
         }
     }
 
+    /// Containers that somebody has made before are what the configuration says, or it is told.
+    @Test func containersThatAreThereAreLookedAt() async throws {
+        for (policy, isGood) in [("gold", true), ("Gold", true), ("tin", false)] {
+            let fake = FakeSwift()
+            fake.state.withLock { state in
+                for container in ["vol-0000", "vol-0002"] {
+                    state.containers[container] = [:]
+                    state.containerFields[container] = ["x-storage-policy": container == "vol-0002" ? policy : "gold"]
+                }
+            }
+            let problem = Guarded("")
+            try await fake.run {
+                $0.containers.spread = .hash(3)
+                $0.containers.policy = "gold"
+                $0.containers.syncTo = "//realm/cluster/account"
+                $0.containers.syncKey = Secret("SYNC")
+            } _: { store, _ in
+                do throws(StoreProblem) { try await store.verify(creates: true) } catch {
+                    problem.withLock { $0 = "\(error)" }
+                }
+            }
+            let words = problem.withLock { $0 }
+            #expect(isGood == (words == ""), "\(words)")
+            #expect(isGood || words.contains("vol-0002") && words.contains("tin"), "\(words)")
+            let fields = fake.state.withLock { $0.containerFields["vol-0000"] ?? [:] }
+            #expect(fields["x-container-sync-to"] == "//realm/cluster/account/vol-0000", "\(fields)")
+            #expect(fields["x-container-sync-key"] == "SYNC")
+        }
+    }
+
+    @Test func aStoreIsProbed() async throws {
+        for (method, words) in [("PUT", "write"), ("DELETE", "delete")] {
+            let fake = FakeSwift()
+            let problem = Guarded("")
+            try await fake.run { _ in
+            } _: { store, _ in
+                try await store.verify(creates: true)
+                try await store.probe()
+                fake.state.withLock { state in
+                    state.script = Array(repeating: { $0.method == method ? .init(403) : nil }, count: 10)
+                }
+                do throws(StoreProblem) { try await store.probe() } catch { problem.withLock { $0 = "\(error)" } }
+            }
+            let said = problem.withLock { $0 }
+            #expect(said.contains("let this user \(words)"), "\(said)")
+            if method == "PUT" {
+                #expect(fake.state.withLock { Array($0.containers["vol"]!.keys) } == ["proxyfs-containers"])
+            }
+        }
+    }
+
+    /// An account's listing shows a new container minutes later.
+    @Test func containersThatAreNotListedYet() async throws {
+        let fake = FakeSwift()
+        try await fake.run {
+            $0.containers.spread = .number(perContainer: 10)
+        } _: { store, world in
+            for number in [1, 12, 25] {
+                let digits = String(number, radix: 16)
+                let text = "segment/" + String(repeating: "0", count: 16 - digits.count) + digits
+                #expect(await store.put(text, "x").status == 201)
+            }
+        }
+        fake.state.withLock { $0.unlisted = ["vol-0001", "vol-0002"] }
+        try await fake.run {
+            $0.containers.spread = .number(perContainer: 10)
+        } _: { store, world in
+            let upper = ObjectStore(store, world: world, loop: world.loops[0])
+            let names = try await upper.names(prefix: "segment/")
+            #expect(names.count == 3)
+        }
+    }
+
+    /// What tells which objects there are is asked of all copies; ranges of segments are not.
+    @Test func wholeObjectsAreTheNewest() async throws {
+        let fake = FakeSwift()
+        try await fake.run { _ in
+        } _: { store, _ in
+            _ = await store.put("a", "hello")
+            _ = await store.get("a", 0..<2)
+            #expect(fake.state.withLock { $0.newest } == 0)
+            _ = await store.get("a")
+            _ = await store.perform(StoreRequest(.object(name("a"), .head)))
+            #expect(fake.state.withLock { $0.newest } == 2)
+        }
+    }
+
     @Test func aTokenIsRenewedWhenTheStoreNoLongerTakesIt() async throws {
         let fake = FakeSwift()
         try await fake.run { _ in

@@ -201,7 +201,7 @@ private struct Benchmark {
         try await volume.stored(try await make(files, files.rootID, Array("first".utf8)).number)
         for callers in [8, 32] {
             let home = try await make(files, files.rootID, Array("stored-\(callers)".utf8), .directory).id
-            let requests = store.counters.requests
+            let before = store.counters
             let start = seconds()
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for caller in 0..<callers {
@@ -215,13 +215,15 @@ private struct Benchmark {
                 try await group.waitForAll()
             }
             let count = Double(callers * 300)
-            let each = Double(store.counters.requests - requests) / count
+            let spent = store.counters - before
+            let each = Double(spent.requests) / count
             Limits.tell(
                 "create, store of 20 ms, \(callers) callers", "store", count / (seconds() - start), "/s",
                 .least(callers == 8 ? 250 : 1_000))
             Limits.tell(
                 "create, store of 20 ms, \(callers) callers, requests", "store", each, "each",
                 callers == 8 ? nil : .most(0.2))
+            print("create, store of 20 ms, \(callers) callers: \(StorePrices.standard.words(spent))")
         }
         try await files.stop()
         try await volume.close()

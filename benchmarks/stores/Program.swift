@@ -59,15 +59,19 @@ private struct Benchmark {
 
     private static let segmentBytes = 16 << 20
     private static let readers = 16
-    private static let pairs = 3
+    private static let pairs = 5
+    /// As many as a volume sends at once.
+    private static let writers = 8
 
-    private func store(_ prefix: String) -> ObjectStore {
+    private func store(_ prefix: String, writesMax: Int = 16) -> ObjectStore {
         var options = options
         options.prefix = prefix
+        var limits = ObjectStore.Options()
+        limits.writesMax = writesMax
         let transport = S3Store(
             options, credentials: FixedCredentials(credentials, from: "the environment"), reads: reads, writes: writes,
             world: world, loop: loop)
-        return ObjectStore(transport, world: world, loop: loop)
+        return ObjectStore(transport, world: world, loop: loop, options: limits)
     }
 
     private func name(_ index: Int) -> ObjectName {
@@ -79,7 +83,7 @@ private struct Benchmark {
         do {
             try await world.blocking.run(on: loop) { () throws(Errno) -> Void in try world.disk.makeDirectory("log") }
             let run = String(world.random.next(), radix: 16)
-            let plain = store("plain-\(run)")
+            let plain = store("plain-\(run)", writesMax: Self.writers)
             let stored = store("volume-\(run)")
             try await Headhunter.create(world: world, store: stored, prefix: "v")
             let files = try await open(stored)
@@ -90,14 +94,19 @@ private struct Benchmark {
                 ratios.write.append(volume.write / bare.write)
                 ratios.read.append(volume.read / bare.read)
             }
-            print("sequential write  \(percent(ratios.write)) % of plain PUTs (80 are wanted)")
-            print("sequential read   \(percent(ratios.read)) % of plain GETs (90 are wanted)")
+            tell(
+                "sequential write, % of plain PUTs", Double(percent(ratios.write)), isGood: percent(ratios.write) >= 80,
+                "80 or more")
+            tell(
+                "sequential read, % of plain GETs", Double(percent(ratios.read)), isGood: percent(ratios.read) >= 90,
+                "90 or more")
             try await copied(files, stored)
+            try await created(files, stored)
             try await files.stop()
             try await files.headhunter.close()
             for name in try await plain.names(prefix: "") { try await plain.delete(name) }
             for name in try await stored.names(prefix: "") { try await stored.delete(name) }
-        } catch { print("benchmark-stores: \(error)") }
+        } catch { Swift.print("benchmark-stores: \(error)") }
     }
 
     private func percent(_ ratios: [Double]) -> Int { Int(ratios.sorted()[ratios.count / 2] * 100) }
@@ -124,16 +133,13 @@ private struct Benchmark {
     }
 
     private func print(_ what: String, _ rate: Double, _ before: ObjectStore.Counters, _ after: ObjectStore.Counters) {
-        let puts = after.puts - before.puts, gets = after.gets - before.gets
-        let others = after.requests - before.requests - puts - gets
-        var spent = ObjectStore.Counters()
-        (spent.puts, spent.gets) = (puts, gets)
-        (spent.lists, spent.heads) = (after.lists - before.lists, after.heads - before.heads)
-        let dollars = Double(StorePrices.standard.price(of: spent)) / 1e6
-        Swift.print("\(what)  \(Int(rate)) MiB/s, \(puts) PUT \(gets) GET \(others) others, $\(dollars)")
+        Swift.print("\(what)  \(Int(rate)) MiB/s, \(StorePrices.standard.words(after - before))")
     }
 
-    private func print(_ text: String) { Swift.print(text) }
+    /// What is promised of a number, and whether it is so.
+    private func tell(_ what: String, _ value: Double, isGood: Bool, _ wanted: String) {
+        Swift.print("\(isGood ? "good" : "MISSED")  \(what): \(value) (\(wanted))")
+    }
 
     /// As many requests at once as a volume makes.
     private func plainly(_ store: ObjectStore) async throws -> (write: Double, read: Double) {
@@ -156,12 +162,15 @@ private struct Benchmark {
                     for index in stride(from: reader, to: total, by: Self.readers) {
                         let perObject = Self.segmentBytes >> 20
                         let from = UInt64(index % perObject) << 20
-                        _ = try await store.get(name(index / perObject), range: from..<(from + 1 << 20))
+                        let read = try await store.get(name(index / perObject), range: from..<(from + 1 << 20))
+                        precondition(memcmp(read.base, body.base + Int(from), 1 << 20) == 0)
+                        extendLifetime(read)
                     }
                 }
             }
             try await group.waitForAll()
         }
+        extendLifetime(body)
         let read = rate(start)
         print("plain GETs        ", read, before, store.counters)
         return (write, read)
@@ -229,9 +238,40 @@ private struct Benchmark {
         try await files.flushAll()
         try await files.commit(last, .durable)
         try await files.headhunter.checkpoint()
-        let after = store.counters
+        let spent = store.counters - before
         Swift.print(
-            "\(count) files of 4 KiB  \(Int(Double(count) / (seconds() - start)))/s, log durability: "
-                + "\(after.puts - before.puts) PUTs (15 are allowed for 10000)")
+            "\(count) files of 4 KiB  \(Int(Double(count) / (seconds() - start)))/s, \(StorePrices.standard.words(spent))"
+        )
+        tell(
+            "PUTs for \(count) files, log durability", Double(spent.puts + spent.posts),
+            isGood: spent.puts + spent.posts <= UInt64(max(15 * count / 10_000, 6)), "15 for 10000 at most")
+    }
+
+    /// Files made with durability `store`, by several callers at once.
+    private func created(_ files: LogFS, _ store: ObjectStore) async throws {
+        try await files.headhunter.stored(try await make(files, "first-stored").number)
+        for callers in [8, 32] {
+            let each = 100
+            let before = store.counters
+            let start = seconds()
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for caller in 0..<callers {
+                    group.addTask {
+                        for index in 0..<each {
+                            let made = try await make(files, "stored-\(callers)-\(caller)-\(index)")
+                            try await files.headhunter.stored(made.number)
+                        }
+                    }
+                }
+                try await group.waitForAll()
+            }
+            let (count, spent) = (Double(callers * each), store.counters - before)
+            let (rate, requests) = (count / (seconds() - start), Double(spent.requests) / count)
+            Swift.print("creates, store durability, \(callers) callers  \(StorePrices.standard.words(spent))")
+            tell(
+                "creates a second, \(callers) callers", rate, isGood: rate >= (callers == 8 ? 250 : 1_000),
+                callers == 8 ? "250 or more" : "1000 or more")
+            tell("requests for a create, \(callers) callers", requests, isGood: requests <= 0.2, "0.2 at most")
+        }
     }
 }

@@ -101,6 +101,7 @@ osd pool default pg num = 1
 rgw data = $folder/rgw
 rgw rados pool pg num min = 1
 rgw frontends = beast endpoint=127.0.0.1:$port tcp_nodelay=1
+rgw dns name = localhost
 CONF
     monmaptool --create --clobber --fsid "$fsid" --addv a "[v2:127.0.0.1:$((port + 1))]" "$folder/monmap" \
         >> "$peer_folder/radosgw.log"
@@ -163,10 +164,11 @@ user = $(id -un)
 swift_dir = $folder
 log_level = WARNING
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck cache listing_formats container_sync $auth copy slo dlo proxy-server
+pipeline = catch_errors gatekeeper healthcheck cache listing_formats container_sync $auth copy container_quotas slo dlo proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+recheck_container_existence = 1
 [filter:cache]
 use = egg:swift#memcache
 memcache_servers = 127.0.0.1:$((port + 4))
@@ -175,6 +177,7 @@ use = egg:swift#s3api
 [filter:tempauth]
 use = egg:swift#tempauth
 user_test_tester = testing .admin
+token_life = ${token_seconds:-3600}
 [filter:keystoneauth]
 use = egg:swift#keystoneauth
 operator_roles = admin, storer
@@ -193,7 +196,7 @@ service_token_roles_required = true
 cache = swift.cache
 include_service_catalog = false
 CONF
-        for service in catch_errors gatekeeper healthcheck listing_formats container_sync copy slo dlo; do
+        for service in catch_errors gatekeeper healthcheck listing_formats container_sync copy container_quotas slo dlo; do
             printf '[filter:%s]\nuse = egg:swift#%s\n' $service $service
         done
     } > "$folder/proxy.conf"
@@ -236,6 +239,7 @@ log_file = $folder/keystone.log
 connection = sqlite:///$folder/keystone.db
 [token]
 provider = fernet
+expiration = ${keystone_seconds:-3600}
 [fernet_tokens]
 key_repository = $folder/fernet
 [credential]
@@ -275,4 +279,18 @@ catalog() {
         python3 -c 'import json, sys; print(json.load(sys.stdin)["service"]["id"])')
     post endpoints "{\"endpoint\":{\"interface\":\"public\",\"region_id\":\"RegionOne\",\"service_id\":\"$service\",
         \"url\":\"$1/v1/AUTH_%(project_id)s\"}}" > /dev/null
+}
+
+# application_credential: of the user storer, with the secret application-secret; prints its id.
+application_credential() {
+    local user token answer=$peer_folder/keystone/answer
+    user=$(curl --noproxy '*' -fsS -D "$answer" "$keystone_url/auth/tokens" -H 'Content-Type: application/json' -d '{"auth":
+        {"identity":{"methods":["password"],"password":{"user":{"name":"storer","domain":{"id":"default"},
+        "password":"storer-secret"}}},"scope":{"project":{"name":"stores","domain":{"id":"default"}}}}}' |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["token"]["user"]["id"])')
+    token=$(tr -d '\r' < "$answer" | sed -n 's/^X-Subject-Token: //p')
+    curl --noproxy '*' -fsS "$keystone_url/users/$user/application_credentials" -H 'Content-Type: application/json' \
+        -H "X-Auth-Token: $token" \
+        -d '{"application_credential":{"name":"application","secret":"application-secret"}}' |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["application_credential"]["id"])'
 }

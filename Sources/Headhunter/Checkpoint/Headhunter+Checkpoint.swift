@@ -22,8 +22,8 @@ struct CheckpointState {
     var whenDrained: [UnsafeContinuation<Void, Never>] = []
     var waiting: [UnsafeContinuation<Void, Never>] = []
     var failure: VolumeError?
-    /// What the checkpoint under way is being kept by, for people.
-    var trouble: String?
+    /// The newest header that a store whose listings lag was told of.
+    var hinted: UInt64 = 0
     var isClosing = false
     /// None begins: what is stored is being copied.
     var isHeld = false
@@ -246,6 +246,8 @@ extension Headhunter {
         logFirst = log.beginFile(copies: hasCopies)
         copies(hasCopies)
         logBytes = 0
+        if frozenSince == 0 { frozenSince = logSince }
+        logSince = 0
         overlay = nil
         return .whole(
             Frozen(
@@ -338,6 +340,7 @@ extension Headhunter {
     private func covered(_ bytes: Int) {
         gate.enterWrite()
         logUncovered -= bytes
+        frozenSince = 0
         gate.leaveWrite()
     }
 
@@ -372,20 +375,22 @@ extension Headhunter {
     /// The same bytes under the same name until the store has them: a PUT whose answer was lost did no harm.
     private func storeObject(_ number: UInt64, _ block: Block) async {
         let name = objectName(ObjectNaming.metadata, number)
+        var trying = Trying()
+        defer { ease(&trying) }
         while checkpoints.failure == nil {
             do throws(StoreError) {
-                try await store.put(name, .blocks([block]))
-                checkpoints.trouble = nil
-                return
+                return try await store.put(name, .blocks([block]))
             } catch {
-                if let failure = patience(error, "writing \(name)") { checkpoints.failure = failure }
+                if let failure = patience(error, "writing \(name)", &trying) { checkpoints.failure = failure }
             }
-            await loop.sleep(nanoseconds: Self.retryNanoseconds)
+            await loop.sleep(nanoseconds: trying.next())
         }
     }
 
     /// Does what the volume can not do without, again and again while disk or store do not answer.
     func patiently<Value>(_ body: () async throws(VolumeError) -> Value) async throws(VolumeError) -> Value {
+        var trying = Trying()
+        defer { ease(&trying) }
         while true {
             do throws(VolumeError) {
                 return try await body()
@@ -393,46 +398,55 @@ extension Headhunter {
                 guard case .unavailable(let why) = error, checkpoints.failure == nil, failure == nil else {
                     throw error
                 }
-                checkpoints.trouble = why
+                note(why, &trying)
             }
-            await loop.sleep(nanoseconds: Self.retryNanoseconds)
+            await loop.sleep(nanoseconds: trying.next())
         }
     }
 
     /// Nil when it is worth trying again; the trouble is noted.
-    func patience(_ error: StoreError, _ what: String) -> VolumeError? {
+    func patience(_ error: StoreError, _ what: String, _ trying: inout Trying) -> VolumeError? {
         switch error {
         case .canceled: return .closed
         case .exists: return .fenced
         case .notFound, .badRange, .noSpace, .denied, .unavailable, .corrupt:
-            checkpoints.trouble = "\(Self.volumeError(error, what))"
+            note(Self.words(Self.volumeError(error, what)), &trying)
             return nil
         }
     }
 
+    static func words(_ error: VolumeError) -> String {
+        switch error {
+        case .readOnly(let why), .unavailable(let why), .damaged(let why), .unknownFormat(let why): why
+        case .fenced, .closed, .noVolume, .logElsewhere: "\(error)"
+        }
+    }
+
     /// Creates the header. When somebody else has its number, or the boundary has passed it, the volume is his.
+    /// `isOpening`: whoever waits for the volume to open is told that its store refuses it.
     func publish(_ header: CheckpointHeader, isOpening: Bool = false) async throws(VolumeError) {
         // An earlier try may be what has arrived: nothing is known of the time after its start.
         let start = world.clock.monotonic()
         let name = objectName(ObjectNaming.header, header.number)
         let body = ObjectBody.blocks([header.encoded()])
         var hasTried = false
+        var trying = Trying()
+        defer { ease(&trying) }
         while true {
             do throws(StoreError) {
                 // What a try sent that was given up may have arrived since: that would be no other owner.
                 try await store.put(name, body, condition: .absent, mayBeOurs: hasTried)
                 let passed = try await Self.newestBoundary(store, prefix)
                 if let passed, passed >= header.number { throw .exists }
-                checkpoints.trouble = nil
                 if isOpening { startLease(from: start) } else { lease.extend(from: start) }
-                return
+                return await tellNewest(header.number)
             } catch {
                 // Nobody is served yet: who may not write is told so.
                 if isOpening, case .denied = error { throw Self.volumeError(error, "writing \(name)") }
-                if let failure = patience(error, "writing \(name)") { throw failure }
+                if let failure = patience(error, "writing \(name)", &trying) { throw failure }
                 hasTried = true
             }
-            await loop.sleep(nanoseconds: Self.retryNanoseconds)
+            await loop.sleep(nanoseconds: trying.next())
         }
     }
 

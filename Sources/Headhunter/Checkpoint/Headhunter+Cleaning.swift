@@ -16,6 +16,8 @@ struct Cleaning {
     static let pauseMax: UInt64 = 600_000_000_000
 
     var isRunning = false
+    /// As trouble it is known until it goes well.
+    var trying = Trying()
     /// Headers below this have been deleted.
     var headersFrom: UInt64 = 0
     var pause: UInt64 = 0
@@ -34,9 +36,10 @@ extension Headhunter {
             do throws(VolumeError) {
                 try await self.clean()
                 try await self.removeDeadSegments()
+                self.ease(&self.checkpoints.cleaning.trying)
             } catch {
                 // Without consequence for anybody: it is tried again after the next checkpoint.
-                if error != .closed { self.checkpoints.trouble = "\(error)" }
+                if error != .closed { self.note(Self.words(error), &self.checkpoints.cleaning.trying) }
             }
             self.checkpoints.cleaning.isRunning = false
         }
@@ -97,6 +100,8 @@ extension Headhunter {
     private func deleteHeaders() async throws(StoreError) {
         let newest = checkpoints.header.number
         guard newest >= 3, checkpoints.cleaning.headersFrom < newest - 1 else { return }
+        // Where a listing may not show the newest one, its number is all that leads to it.
+        guard store.capabilities.listsConsistently || checkpoints.hinted >= newest - 1 else { return }
         let boundary = newest - 2
         try await store.put(objectName(ObjectNaming.boundary, boundary), .blocks([Block(capacity: 0)]))
         for kind in [ObjectNaming.header, ObjectNaming.boundary] {
@@ -181,7 +186,7 @@ extension Headhunter {
             }
         } catch {
             // They are found again at the next start.
-            checkpoints.trouble = "looking for left-over objects: \(error)"
+            return
         }
     }
 

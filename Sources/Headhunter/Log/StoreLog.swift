@@ -65,16 +65,20 @@ final class StoreLog: @unchecked Sendable {
     private func put(_ number: UInt64, _ block: Block, _ volume: Headhunter) async {
         let name = volume.objectName(ObjectNaming.slot, number)
         var hasTried = false
+        var trying = Trying()
+        defer { volume.ease(&trying) }
         while volume.checkpoints.failure == nil {
             do throws(StoreError) {
                 // What a try sent that was given up may have arrived since: that would be no other owner.
                 try await volume.store.put(name, .blocks([block]), condition: .absent, mayBeOurs: hasTried)
                 return arrived(number, volume)
             } catch {
-                if let failure = volume.patience(error, "writing \(name)") { return volume.failStoring(failure) }
+                if let failure = volume.patience(error, "writing \(name)", &trying) {
+                    return volume.failStoring(failure)
+                }
                 hasTried = true
             }
-            await volume.loop.sleep(nanoseconds: Headhunter.retryNanoseconds)
+            await volume.loop.sleep(nanoseconds: trying.next())
         }
     }
 

@@ -5,8 +5,8 @@ import Synchronization
 
 /// Segments on their way from the stage to the store. On the volume's loop.
 extension Headhunter {
-    /// Segments on their way to the store at once.
-    private static let uploadsMax = 4
+    /// Segments on their way to the store at once: some places are left for what somebody waits for.
+    private var uploadsMax: Int { max(4, store.writesMax / 2) }
 
     func startUploads() {
         // Also after a failure, whoever it hit: those who wait find it, and would wait for ever otherwise.
@@ -17,7 +17,7 @@ extension Headhunter {
                 $0.isSealed && $0.synced == $0.size && !uploading.contains($0.number)
             }.sorted { $0.number < $1.number }
         }
-        for stage in sealed.prefix(Self.uploadsMax - uploading.count) {
+        for stage in sealed.prefix(uploadsMax - uploading.count) {
             data.uploading.insert(stage.number)
             loop.task {
                 await self.upload(stage)
@@ -34,17 +34,25 @@ extension Headhunter {
     /// can not be given up.
     private func upload(_ stage: Segments.Stage) async {
         let name = objectName(ObjectNaming.segment, stage.number)
+        let size = UInt64(stage.size)
+        var trying = Trying()
+        defer { ease(&trying) }
         while checkpoints.failure == nil {
             do throws(StoreError) {
-                try await store.put(name, .file(path: stage.path, size: UInt64(stage.size)))
+                // A store that can not take the file gets the bytes: those in memory need no reading.
+                let body: ObjectBody =
+                    store.capabilities.adoptsFiles
+                    ? .file(path: stage.path, size: size)
+                    : .stream(StageBody(stage, segments, world: world, loop: loop), size: size)
+                try await store.put(name, body)
                 break
             } catch {
-                if let failure = patience(error, "writing \(name)") { return failData(failure) }
+                if let failure = patience(error, "writing \(name)", &trying) { return failData(failure) }
             }
-            await loop.sleep(nanoseconds: Self.retryNanoseconds)
+            await loop.sleep(nanoseconds: trying.next())
         }
         guard checkpoints.failure == nil else { return }
-        checkpoints.trouble = nil
+        ease(&trying)
         do throws(VolumeError) {
             let number = try await seal(
                 stage.number, size: UInt64(stage.size), heat: { (_) throws(Missing) in stage.heat },
@@ -99,16 +107,19 @@ extension Headhunter {
 
     /// All segments that hold data now are in the store when this returns.
     func uploadAll(_ stages: [Segments.Stage]) async throws(VolumeError) {
+        var trying = Trying()
+        defer { ease(&trying) }
         while segments.state.withLock({ state in stages.contains { state.stages[$0.number] != nil } }) {
             if let failure = checkpoints.failure { throw failure }
             do throws(VolumeError) {
                 try await waitForData(.durable)
             } catch {
                 if error == .closed { throw error }
-                checkpoints.trouble = "\(error)"
-                await loop.sleep(nanoseconds: Self.retryNanoseconds)
+                note(Self.words(error), &trying)
+                await loop.sleep(nanoseconds: trying.next())
                 continue
             }
+            ease(&trying)
             guard segments.state.withLock({ state in stages.contains { state.stages[$0.number] != nil } }) else {
                 break
             }

@@ -74,6 +74,7 @@ struct BlockChecksums: Sendable {
     private(set) var complete: [UInt32] = []
     private var open = CRC32C()
     private var openCount = 0
+    private var whole: UInt32 = 0
 
     mutating func update(_ bytes: UnsafeRawBufferPointer) {
         var rest = bytes
@@ -84,6 +85,7 @@ struct BlockChecksums: Sendable {
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
             if openCount == SegmentFormat.blockSize {
                 complete.append(open.value)
+                whole = CRC32C.combine(whole, open.value, lengthB: SegmentFormat.blockSize)
                 open = CRC32C()
                 openCount = 0
             }
@@ -96,6 +98,9 @@ struct BlockChecksums: Sendable {
         for checksum in checksums { withUnsafeBytes(of: checksum.littleEndian) { sum.update($0) } }
         return sum.value
     }
+
+    /// Of all bytes as one.
+    var total: UInt32 { CRC32C.combine(whole, open.value, lengthB: openCount) }
 
     /// With the last, shorter block.
     var all: [UInt32] { openCount == 0 ? complete : complete + [open.value] }

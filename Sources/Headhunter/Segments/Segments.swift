@@ -140,6 +140,7 @@ final class Segments: Sendable {
                 let chunk = place == 0 || stage.chunks.isEmpty ? self.chunk(&state, stage) : self.last(stage)
                 let count = min(rest.count, Self.chunkSize - place)
                 if let source = rest.baseAddress { memcpy(chunk.base + place, source, count) }
+                chunk.count = place + count
                 stage.size += count
                 rest = UnsafeRawBufferPointer(rebasing: rest[count...])
             }
@@ -160,8 +161,10 @@ final class Segments: Sendable {
     /// Only the store can make room.
     var isStageFull: Bool { state.withLock { !hasStage($0, SegmentFormat.appendBytesMax) } }
 
-    /// Bytes that the store does not have yet.
-    var stagedBytes: Int { state.withLock { $0.staged } }
+    /// Bytes that the store does not have yet, and when the oldest of them came.
+    var lag: (bytes: Int, since: UInt64?) {
+        state.withLock { ($0.staged, $0.stages.values.lazy.map(\.since).min()) }
+    }
 
     private func chunk(_ state: inout State, _ stage: Stage) -> Block {
         let block = Block(capacity: Self.chunkSize)

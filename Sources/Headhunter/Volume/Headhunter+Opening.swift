@@ -13,12 +13,14 @@ extension Headhunter {
             doomed: [])
         let found: ObjectName?
         do throws(StoreError) {
+            guard try await isFree(store, prefix) else { throw .exists }
             let headers = ObjectNaming.prefix(prefix, ObjectNaming.header)
             found = try await store.list(prefix: headers, limit: 1).entries.first?.name
-            if let found, ObjectNaming.number(found, prefix, ObjectNaming.header) != nil { throw .exists }
             if found == nil {
                 try await store.put(
                     ObjectNaming.name(prefix, ObjectNaming.header, 1), .blocks([header.encoded()]), condition: .absent)
+                // Behind the header: a volume that was made half way is opened, not stuck.
+                try await identify(store, prefix, header.volume)
             }
         } catch {
             throw volumeError(error, "making a volume")
@@ -35,12 +37,7 @@ extension Headhunter {
             newest = max(newest ?? 0, number)
         }
         // A listing may be older than the newest one.
-        while !store.capabilities.listsConsistently, let number = newest,
-            try await store.head(ObjectNaming.name(prefix, ObjectNaming.header, number + 1)) != nil
-        {
-            newest = number + 1
-        }
-        return newest
+        return store.capabilities.listsConsistently ? newest : try await Self.newest(from: newest, store, prefix)
     }
 
     static func readHeader(
@@ -120,6 +117,9 @@ extension Headhunter {
         log.setDataDurable { [segments = headhunter.segments] in segments.durable(of: $0) }
         headhunter.segments.adopt(recovered.stage.chosen)
         headhunter.nonces.next = claim.nonces - options.nonceRange
+        do throws(StoreError) { try await identify(store, prefix, claim.volume) } catch {
+            throw volumeError(error, "writing whose the objects are")
+        }
         if let taken {
             await outwait(taken, world, loop, options)
             headhunter.ownerBeforeMayAnswer = found.log != 0 && found.lease == 0

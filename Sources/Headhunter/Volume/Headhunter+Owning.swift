@@ -130,15 +130,6 @@ extension Headhunter {
         } catch { return nil }
     }
 
-    static func newestBoundary(_ store: ObjectStore, _ prefix: String) async throws(StoreError) -> UInt64? {
-        var newest: UInt64?
-        for name in try await store.names(prefix: ObjectNaming.prefix(prefix, ObjectNaming.boundary)) {
-            guard let number = ObjectNaming.number(name, prefix, ObjectNaming.boundary) else { continue }
-            newest = max(newest ?? 0, number)
-        }
-        return newest
-    }
-
     // MARK: Answering
 
     /// Whether this owner's lease has not run out: nothing is said of the volume otherwise, until the store was reached again.

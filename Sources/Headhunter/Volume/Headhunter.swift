@@ -20,6 +20,8 @@ public final class Headhunter: @unchecked Sendable {
     public let epoch: UInt64
     public let log: ReplayLog
     let space = SpaceWatch()
+    let troubles = Troubles()
+    let opened: UInt64
     let segments: Segments
     let dataCache: DataCache
     /// Small things that were written last: they are in no other memory.
@@ -42,6 +44,9 @@ public final class Headhunter: @unchecked Sendable {
     @exclusivity(unchecked) var logBytes = 0
     /// Bytes of records that no header covers.
     @exclusivity(unchecked) var logUncovered: Int
+    /// When the oldest of them came: of those since the newest checkpoint began, and of those before; 0: there are none.
+    @exclusivity(unchecked) var logSince: UInt64 = 0
+    var frozenSince: UInt64 = 0
     /// Another owner has the volume: what is read here may have been changed there.
     @exclusivity(unchecked) var isFenced = false
     /// How often something was changed: what was read at the same number holds.
@@ -96,6 +101,7 @@ public final class Headhunter: @unchecked Sendable {
         place: UInt64
     ) {
         self.world = world
+        opened = world.clock.monotonic()
         self.loop = loop
         self.store = store
         self.prefix = prefix
@@ -121,6 +127,7 @@ public final class Headhunter: @unchecked Sendable {
         astray = Array(repeating: nil, count: world.loops.count)
         logFirst = header.logFirst
         logUncovered = logBytes
+        if logBytes > 0 { logSince = world.clock.monotonic() }
         nonces = Nonces(next: header.nonces, reserved: header.nonces, promised: header.nonces)
         checkpoints = CheckpointState(header: header)
         data = DataState()
@@ -413,6 +420,7 @@ public final class Headhunter: @unchecked Sendable {
         let bytes = writes.bytes
         logBytes += bytes.count
         logUncovered += bytes.count
+        if logSince == 0 { logSince = world.clock.monotonic() }
         let number = log.append(bytes)
         if cache.dirtyCount > options.dirtyFramesSoft(of: cache.capacity) || logBytes > options.logBytesMax {
             wantCheckpoint()

@@ -53,6 +53,14 @@ public final class HostedVolume: Sendable {
     public static let prefix = "volume"
     /// The parts below it in which no two servers may make the same name.
     public static let decidedKinds = Headhunter.decidedKinds
+    /// The object that says whose the others are.
+    public static var identityName: ObjectName { Headhunter.identityName(prefix) }
+
+    /// How far its store lags. From any thread.
+    public var storeLag: Headhunter.StoreLag { headhunter.storeLag }
+
+    /// Told what the trouble is when trouble with the store or the disk begins, and nil when it is over.
+    public func whenTroubled(_ changed: @escaping @Sendable (String?) -> Void) { headhunter.whenTroubled(changed) }
 
     /// Opens the volume in `folder`, whose parent exists, and makes an empty one when there is none. On `loop`.
     ///

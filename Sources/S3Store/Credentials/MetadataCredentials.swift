@@ -44,6 +44,7 @@ public final class MetadataCredentials: S3CredentialSource {
         request.limitNanoseconds = Self.limitNanoseconds
         request.usesProxy = false
         if method == .put { request.body = .blocks([]) }
+        request.purpose = .access
         let reply = await pool.perform(request)
         if let failure = reply.failure {
             throw problem("no answer: \(failure)", "run on an instance, or name other credentials for the store")

@@ -49,6 +49,7 @@ public final class WebIdentityCredentials: S3CredentialSource {
         request.headers = [("Content-Type", "application/x-www-form-urlencoded")]
         request.body = .blocks([Array(text.utf8).withUnsafeBytes { Block(copying: $0) }])
         request.limitNanoseconds = Self.limitNanoseconds
+        request.purpose = .access
         let reply = await pool.perform(request)
         if let failure = reply.failure { throw problem("no answer: \(failure)", "is that the right address?") }
         let root = XMLElement(parsing: reply.bodyBytes)

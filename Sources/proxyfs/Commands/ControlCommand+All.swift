@@ -24,7 +24,8 @@ extension ControlCommand {
             words: ["volume", "list"],
             columns: [
                 ("name", "NAME"), ("state", "STATE"), ("durability", "DURABILITY"), ("store", "STORE"),
-                ("files", "FILES"), ("directories", "DIRECTORIES"), ("bytes", "BYTES"), ("declared", "DECLARED"),
+                ("files", "FILES"), ("directories", "DIRECTORIES"), ("bytes", "BYTES"),
+                ("lag_bytes", "LAG BYTES"), ("lag_seconds", "LAG SECONDS"), ("declared", "DECLARED"),
                 ("problem", "PROBLEM"),
             ], help: Help.volumeList),
         ControlCommand(words: ["volume", "show"], positional: ["NAME"], help: Help.volumeShow),

@@ -9,8 +9,9 @@ extension Help {
           --store STORE      directory (the default): the objects lie in DATA/volumes/NAME/store; or the name of a
                              [[store]] of the configuration; or an address, s3://BUCKET/PREFIX?KEY=VALUE&... or
                              swift://CONTAINER/PREFIX?KEY=VALUE&...: proxyfs store check --help says more
-          --log PLACE        local (the default), or store: what is durable is in the store then, and another server
-                             can go on with all of it
+          --log PLACE        local (the default); store: what is durable is in the store then, and another server can
+                             go on with all of it; or /PATH, a directory that several hosts have mounted: who has
+                             the lock in /PATH/NAME has the volume, and the next one goes on with all of it
           --lease TIME       2s to 600s, off, or auto (the default: 30s with the log in the store, else off): how long this
                              server goes on answering when it can not see whether another one has taken the volume
           --size SIZE        1PiB (the default): what clients are shown where no quota says less; it limits nothing
@@ -40,7 +41,7 @@ extension Help {
 
           --store STORE      where its objects are, when this server does not know the volume
           --durability WORD  store, log (the default) or memory, likewise
-          --log PLACE        local (the default) or store, likewise
+          --log PLACE        local (the default), store or /PATH, likewise
           --lease TIME       2s to 600s, off, or auto (the default), likewise
           --size SIZE        what clients are shown, likewise
 

@@ -256,12 +256,12 @@ final class Control: Sendable {
         let name = try arguments.text("name")
         let durability = try durability(&arguments) ?? .log
         let store = try arguments.optional("store") ?? "directory"
-        let logIsInStore = try logPlace(&arguments)
+        let log = try logPlace(&arguments)
         let lease = try lease(&arguments)
         let size = try size(&arguments)
         try arguments.finish()
         let wasThere = try await host.create(
-            name, durability, store: store, logIsInStore: logIsInStore, lease: lease, size: size, meter: arguments.meter)
+            name, durability, store: store, log: log, lease: lease, size: size, meter: arguments.meter)
         guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         try await attach(hosted.volume)
         await declareAgain()
@@ -280,12 +280,12 @@ final class Control: Sendable {
         return size
     }
 
-    private func logPlace(_ arguments: inout Arguments) throws(CommandFailure) -> Bool {
-        switch try arguments.optional("log") {
-        case nil, "local": return false
-        case "store": return true
-        case let word?: throw .misuse("\"\(word)\" is no place of a log: local, store")
+    private func logPlace(_ arguments: inout Arguments) throws(CommandFailure) -> Configuration.LogPlace {
+        guard let word = try arguments.optional("log") else { return .local }
+        guard let place = Configuration.LogPlace(word) else {
+            throw .misuse("\"\(word)\" is no place of a log: local, store, or the path of a directory")
         }
+        return place
     }
 
     private func lease(_ arguments: inout Arguments) throws(CommandFailure) -> Configuration.Lease {
@@ -302,13 +302,13 @@ final class Control: Sendable {
         let name = try arguments.text("name")
         let durability = try durability(&arguments) ?? .log
         let store = try arguments.optional("store")
-        let logIsInStore = try logPlace(&arguments)
+        let log = try logPlace(&arguments)
         let lease = try lease(&arguments)
         let size = try size(&arguments)
         try arguments.finish()
         if let store, host[name] == nil {
             _ = try await host.create(
-                name, durability, store: store, logIsInStore: logIsInStore, lease: lease, size: size, takesOver: true,
+                name, durability, store: store, log: log, lease: lease, size: size, takesOver: true,
                 meter: arguments.meter)
         } else {
             _ = try await host.take(name, arguments.meter)
@@ -326,7 +326,7 @@ final class Control: Sendable {
     private func listVolumes(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         try arguments.finish()
         var rows: [JSON] = []
-        for entry in host.entries { rows.append(try await describe(entry)) }
+        for entry in host.entries { rows.append(await describe(entry)) }
         return .array(rows)
     }
 
@@ -336,32 +336,40 @@ final class Control: Sendable {
         guard let entry = host[name] else {
             throw .failure("there is no volume \(name); proxyfs volume list shows those that there are")
         }
-        return try await describe(entry)
+        return await describe(entry)
     }
 
-    private func describe(_ entry: VolumeHost.Entry) async throws(CommandFailure) -> JSON {
+    /// One that does not answer is told of beside the others.
+    private func describe(_ entry: VolumeHost.Entry) async -> JSON {
         var members: [JSON.Member] = [
             .init("name", .string(entry.name)), .init("durability", .string("\(entry.durability)")),
-            .init("store", .string(entry.store)), .init("log", .string(entry.logIsInStore ? "store" : "local")),
+            .init("store", .string(entry.store)), .init("log", .string("\(entry.log)")),
             .init("size", .number(entry.size.bytes)),
         ]
-        if let hosted = entry.hosted, !hosted.mayAnswer {
-            members += [
-                .init("state", "waiting"),
-                .init("problem", "its store was not reached for longer than its lease: nobody is answered until it is"),
-            ]
-        } else if let hosted = entry.hosted {
-            // One that fails keeps nobody from the others.
-            do throws(CommandFailure) {
-                let (totals, isFrozen) = try await care("counting volume \(entry.name)", hosted) {
-                    (hosted) async throws(HostingError) in (try await hosted.totals(), hosted.isFrozen)
-                }
-                let state = isFrozen ? "frozen" : hosted.volume.isReadOnly ? "read-only" : "open"
+        if let hosted = entry.hosted {
+            let lag = hosted.storeLag
+            // Counting would wait for the lease.
+            if !hosted.mayAnswer {
                 members += [
-                    .init("state", .string(state)), .init("files", .number(totals.files)),
-                    .init("directories", .number(totals.directories)), .init("bytes", .number(totals.bytes)),
+                    .init("state", "waiting"),
+                    .init("problem", "its store was not reached for longer than its lease: nobody is answered until it is"),
                 ]
-            } catch { members += [.init("state", "failing"), .init("problem", .string(error.message))] }
+            } else {
+                do throws(CommandFailure) {
+                    let (totals, isFrozen) = try await care("counting volume \(entry.name)", hosted) {
+                        (hosted) async throws(HostingError) in (try await hosted.totals(), hosted.isFrozen)
+                    }
+                    let state = isFrozen ? "frozen" : hosted.volume.isReadOnly ? "read-only" : "open"
+                    members += [
+                        .init("state", .string(state)), .init("files", .number(totals.files)),
+                        .init("directories", .number(totals.directories)), .init("bytes", .number(totals.bytes)),
+                    ]
+                    if let trouble = lag.trouble { members.append(.init("problem", .string(trouble))) }
+                } catch { members += [.init("state", "failed"), .init("problem", .string(error.message))] }
+            }
+            members += [
+                .init("lag_bytes", .number(lag.bytes)), .init("lag_seconds", .number(lag.nanoseconds / 1_000_000_000)),
+            ]
         } else {
             members += [.init("state", "not open"), .init("problem", .string(entry.problem ?? ""))]
         }

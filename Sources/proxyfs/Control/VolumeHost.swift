@@ -25,8 +25,8 @@ final class VolumeHost: Sendable {
         /// Where the configuration declares it; nil: made by command.
         var place: String?
         var hosted: HostedVolume?
-        /// The log that counts is the one in the store.
-        var logIsInStore = false
+        /// Where the log is that counts.
+        var log = Configuration.LogPlace.local
         /// How long it goes on answering without a look at its store.
         var lease = Configuration.Lease.byLogPlace
         /// What clients are shown.
@@ -57,6 +57,8 @@ final class VolumeHost: Sendable {
     let overtaken = Guarded<@Sendable (String) async -> Void>({ _ in })
     /// By volume, for whoever counts requests: from any thread.
     let connected = Guarded<[String: ConnectedStore]>([:])
+    /// The same for whoever shows how far their stores lag.
+    let running = Guarded<[String: HostedVolume]>([:])
 
     private final class Book: @unchecked Sendable {
         var entries: [String: Entry] = [:]
@@ -97,21 +99,21 @@ final class VolumeHost: Sendable {
         for volume in configuration.volumes {
             book.entries[volume.name] = Entry(
                 name: volume.name, durability: Self.durability(volume.durability), store: volume.store,
-                place: volume.place, logIsInStore: volume.log == .store, lease: volume.lease, size: volume.size)
+                place: volume.place, log: volume.log, lease: volume.lease, size: volume.size)
         }
         for (name, descriptor) in try await found() where book.entries[name] == nil {
             switch descriptor {
-            case .good(let durability, let store, let logIsInStore, let lease, let size):
+            case .good(let durability, let store, let log, let lease, let size):
                 book.entries[name] = Entry(
-                    name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore,
-                    lease: lease, size: size)
+                    name: name, durability: durability, store: store, place: nil, log: log, lease: lease, size: size)
             case .bad(let why):
                 // It is there, and said to be: nobody is to take its name, or it for deleted.
                 book.entries[name] = Entry(name: name, durability: .log, place: nil, problem: why)
                 logger.error("volume not open", [.init("name", name), .init("why", why)])
-            case .deleting(let store):
+            case .deleting(let store, let log):
                 book.entries[name] = Entry(
-                    name: name, durability: .log, store: store, place: nil, problem: Self.halfDeleted, isDeleting: true)
+                    name: name, durability: .log, store: store, place: nil, log: log, problem: Self.halfDeleted,
+                    isDeleting: true)
             case .none: break
             }
         }
@@ -218,13 +220,20 @@ final class VolumeHost: Sendable {
         book.entries[name]?.mayComeBack = false
         let loop = world.loops[book.nextLoop % world.loops.count]
         book.nextLoop += 1
-        let (world, locks, folder) = (world, volumes.locks, Self.folder + "/" + name)
+        let locks = volumes.locks
+        let home: Home
+        do throws(CommandFailure) { home = try self.home(of: name, entry.log) } catch {
+            // A directory of several hosts may be mounted later.
+            book.entries[name]?.mayComeBack = true
+            throw error
+        }
+        let (world, folder) = (home.world, home.folder)
         var options = book.options
-        options.logIsInStore = entry.logIsInStore
+        options.logIsInStore = entry.log == .store
         options.takesOver = takesOver
         // A folder of this host is kept from others by its lock.
         if entry.store != "directory" {
-            options.leaseNanoseconds = entry.lease.nanoseconds(logIsInStore: entry.logIsInStore)
+            options.leaseNanoseconds = entry.lease.nanoseconds(logIsInStore: entry.log == .store)
         }
         let (settings, mayMake) = (options, entry.place != nil || entry.isNew || entry.store == "directory")
         let described = try StoreCommand.describe(entry.store, book.configuration)
@@ -261,6 +270,7 @@ final class VolumeHost: Sendable {
             book.entries[name]?.hosted = hosted
             book.entries[name]?.connected = connected
             if let connected { self.connected.withLock { $0[name] = connected } }
+            watch(hosted)
             book.entries[name]?.problem = nil
             logger.info(
                 "volume open",
@@ -277,7 +287,9 @@ final class VolumeHost: Sendable {
             connected?.stop()
             if case .store = error { book.entries[name]?.mayComeBack = true }
             if case .volume(.unavailable) = error { book.entries[name]?.mayComeBack = true }
-            throw .failure("can not open \(data)/\(folder): \(Self.text(error))")
+            // Whoever has it now may end, and this server is the next.
+            if case .inUse = error, case .path = entry.log { book.entries[name]?.mayComeBack = true }
+            throw .failure("can not open \(home.path): \(Self.text(error))")
         }
     }
 
@@ -301,6 +313,44 @@ final class VolumeHost: Sendable {
 
     private static let overtakenText =
         "another server has taken it over; proxyfs volume take brings it back"
+    /// Trouble with its store or its disk has one line at its beginning, and one at its end.
+    private func watch(_ hosted: HostedVolume) {
+        let (logger, name) = (logger, hosted.volume.name)
+        running.withLock { $0[name] = hosted }
+        hosted.whenTroubled { trouble in
+            if let trouble {
+                logger.error("volume in trouble", [.init("name", name), .init("why", trouble)])
+            } else {
+                logger.info("volume out of trouble", [.init("name", name)])
+            }
+        }
+    }
+
+    /// Where a volume's folder is: log, stage and lock, and its objects where they are in no store elsewhere.
+    struct Home {
+        var world: World
+        var folder: String
+        /// For people.
+        var path: String
+    }
+
+    func home(of name: String, _ log: Configuration.LogPlace) throws(CommandFailure) -> Home {
+        try Self.home(of: name, log, world: world, data: data)
+    }
+
+    static func home(
+        of name: String, _ log: Configuration.LogPlace, world: World, data: String
+    ) throws(CommandFailure) -> Home {
+        guard case .path(let path) = log else {
+            return Home(world: world, folder: folder + "/" + name, path: "\(data)/\(folder)/\(name)")
+        }
+        do throws(Errno) {
+            let other = World(
+                clock: world.clock, random: world.random, disk: try RealDisk(path: path), network: world.network,
+                blocking: world.blocking, loops: world.loops)
+            return Home(world: other, folder: name, path: "\(path)/\(name)")
+        } catch { throw .failure("can not open the directory \(path) of the log of volume \(name): \(error)") }
+    }
 
     /// Flushes and checkpoints all of them. False: one could not be closed as it should; its log has all promises.
     func closeAll() async -> Bool {
@@ -343,6 +393,7 @@ final class VolumeHost: Sendable {
     /// After the volume: it needs its store to the last.
     private func disconnect(_ entry: Entry) {
         connected.withLock { $0[entry.name] = nil }
+        running.withLock { $0[entry.name] = nil }
         entry.connected?.stop()
     }
 
@@ -365,11 +416,12 @@ final class VolumeHost: Sendable {
 
     /// Answers whether there was a volume in the folder already, which is served again then.
     func create(
-        _ name: String, _ durability: Durability, store: String = "directory", logIsInStore: Bool = false,
-        lease: Configuration.Lease = .byLogPlace, size: ByteSize = Configuration.Volume.standardSize,
-        takesOver: Bool = false, meter: Meter = Meter()
+        _ name: String, _ durability: Durability, store: String = "directory",
+        log: Configuration.LogPlace = .local, lease: Configuration.Lease = .byLogPlace,
+        size: ByteSize = Configuration.Volume.standardSize, takesOver: Bool = false, meter: Meter = Meter()
     ) async throws(CommandFailure) -> Bool {
         if let fault = book.configuration.fault(inStore: store) { throw .misuse(fault) }
+        if let fault = log.fault(store: store) { throw .misuse(fault) }
         if let fault = Configuration.fault(inVolumeName: name) { throw .misuse("\"\(name)\": \(fault)") }
         if let there = book.entries[name] {
             throw .failure("there is a volume \(name) already" + (there.place.map { ", declared at \($0)" } ?? ""))
@@ -378,21 +430,22 @@ final class VolumeHost: Sendable {
             throw .failure("there are \(Configuration.volumesMax) volumes already, which is the most; delete one first")
         }
         let disk = world.disk
-        let isThere = await blocking { (try? disk.status(Self.folder + "/" + name + "/log")) != nil }
+        let home = try home(of: name, log)
+        let isThere = await blocking { (try? home.world.disk.status(home.folder + "/log")) != nil }
         book.entries[name] = Entry(
-            name: name, durability: durability, store: store, place: nil, logIsInStore: logIsInStore, lease: lease,
-            size: size, isNew: true)
+            name: name, durability: durability, store: store, place: nil, log: log, lease: lease, size: size,
+            isNew: true)
         do throws(CommandFailure) {
             try await open(entry: name, takesOver: takesOver, meter: meter)
             book.entries[name]?.isNew = false
             // Last: a crash before it leaves a folder that the same command completes.
             let text = JSON.object([
                 .init("durability", .string("\(durability)")), .init("store", .string(store)),
-                .init("log", .string(logIsInStore ? "store" : "local")), .init("lease", .string(lease.description)),
-                .init("size", .number(size.bytes)),
+                .init("log", .string("\(log)")), .init("lease", .string(lease.description)), .init("size", .number(size.bytes)),
             ])
             let failure = await blocking { () -> Errno? in
                 do throws(Errno) {
+                    do throws(Errno) { try disk.makeDirectory(Self.folder + "/" + name) } catch .exists {}
                     try Self.write("\(text)\n", to: Self.folder + "/" + name + "/" + Self.descriptor, disk)
                     try disk.syncDirectory(Self.folder)
                     return nil
@@ -436,25 +489,31 @@ final class VolumeHost: Sendable {
         await forget(name)
         if let described, isOurs { try await deleteObjects(of: entry, at: described, meter) }
         meter.follow("removing the folder of volume \(name)", unit: "folders") { (0, 1) }
-        let (disk, random) = (world.disk, world.random)
+        // What others may have by now is left: a log at a path that this server did not have open.
+        if case .path = entry.log, isOurs { try await removeFolder(try home(of: name, entry.log)) }
+        try await removeFolder(try home(of: name, .local))
+        return described == nil || isOurs
+    }
+
+    private func removeFolder(_ home: Home) async throws(CommandFailure) {
+        let (disk, random, folder) = (home.world.disk, world.random, home.folder)
         let failure = await blocking { () -> Errno? in
-            let doomed = Self.folder + "/" + name + Self.deleted + String(random.next(), radix: 16)
+            let doomed = folder + Self.deleted + String(random.next(), radix: 16)
             do throws(Errno) {
-                try disk.rename(Self.folder + "/" + name, to: doomed)
-                try disk.syncDirectory(Self.folder)
+                try disk.rename(folder, to: doomed)
+                try disk.syncDirectory(String(folder[..<(folder.lastIndex(of: "/") ?? folder.startIndex)]))
                 try Self.removeTree(doomed, disk)
                 return nil
             } catch { return error }
         }
-        if let failure { throw .failure("can not remove \(data)/\(Self.folder)/\(name): \(failure)") }
-        return described == nil || isOurs
+        if let failure { throw .failure("can not remove \(home.path): \(failure)") }
     }
 
     /// From here on nobody opens it any more.
     private func markDeleting(_ entry: Entry) async throws(CommandFailure) {
         let text = JSON.object([
             .init("durability", .string("\(entry.durability)")), .init("store", .string(entry.store)),
-            .init("deleting", true),
+            .init("log", .string("\(entry.log)")), .init("deleting", true),
         ])
         let disk = world.disk
         let failure = await blocking { () -> Errno? in
@@ -492,8 +551,8 @@ final class VolumeHost: Sendable {
     /// What the file `volume.json` of a folder says.
     private enum Descriptor: Sendable {
         case none
-        case good(Durability, store: String, logIsInStore: Bool, lease: Configuration.Lease, size: ByteSize)
-        case deleting(store: String)
+        case good(Durability, store: String, log: Configuration.LogPlace, lease: Configuration.Lease, size: ByteSize)
+        case deleting(store: String, log: Configuration.LogPlace)
         case bad(String)
     }
 
@@ -534,12 +593,16 @@ final class VolumeHost: Sendable {
 
     private static let halfDeleted = "its deletion was not completed: proxyfs volume delete goes on with it"
 
-    /// Where a volume's objects are, as the configuration or its own folder says.
-    static func store(of name: String, _ configuration: Configuration, _ disk: any Disk) -> String {
-        if let declared = configuration.volumes.first(where: { $0.name == name }) { return declared.store }
+    /// Where a volume's objects and its log are, as the configuration or its own folder says.
+    static func places(
+        of name: String, _ configuration: Configuration, _ disk: any Disk
+    ) -> (store: String, log: Configuration.LogPlace) {
+        if let declared = configuration.volumes.first(where: { $0.name == name }) {
+            return (declared.store, declared.log)
+        }
         let path = folder + "/" + name + "/" + descriptor
-        if case .good(_, let store, _, _, _) = read(path, disk, data: configuration.data) { return store }
-        return "directory"
+        if case .good(_, let store, let log, _, _) = read(path, disk, data: configuration.data) { return (store, log) }
+        return ("directory", .local)
     }
 
     private static func read(_ path: String, _ disk: any Disk, data: String) -> Descriptor {
@@ -554,10 +617,13 @@ final class VolumeHost: Sendable {
         guard let json = try? JSON(Array(block.bytes)), let durability = json["durability"]?.text.flatMap(durability)
         else { return .bad("\(data)/\(path) is damaged: write {\"durability\":\"log\",\"store\":\"directory\"} to it") }
         let store = json["store"]?.text ?? "directory"
-        if json["deleting"] == true { return .deleting(store: store) }
+        guard let log = Configuration.LogPlace(json["log"]?.text ?? "local") else {
+            return .bad("\(data)/\(path) is damaged: its log is at no place")
+        }
+        if json["deleting"] == true { return .deleting(store: store, log: log) }
         let size = json["size"]?.unsigned.map { ByteSize(amount: $0) } ?? Configuration.Volume.standardSize
         let lease = json["lease"]?.text.flatMap { Configuration.Lease($0) } ?? .byLogPlace
-        return .good(durability, store: store, logIsInStore: json["log"]?.text == "store", lease: lease, size: size)
+        return .good(durability, store: store, log: log, lease: lease, size: size)
     }
 
     private static func write(_ text: String, to path: String, _ disk: any Disk) throws(Errno) {

@@ -39,18 +39,21 @@ enum FsckCommand {
     ) throws(CommandFailure) -> HostedVolume.Findings {
         if let fault = Configuration.fault(inVolumeName: name) { throw .misuse("fsck \"\(name)\": \(fault)") }
         let data = settings.configuration.data
-        let folder = VolumeHost.folder + "/" + name
-        let world: World
-        let store: String
+        let server: World
+        let places: (store: String, log: Configuration.LogPlace)
         do throws(Errno) {
             let disk = try RealDisk(path: data)
-            // Nothing is made where there was nothing.
-            _ = try disk.status(folder + "/log")
-            store = VolumeHost.store(of: name, settings.configuration, disk)
-            world = try World.real(disk: disk, loops: 1)
+            places = VolumeHost.places(of: name, settings.configuration, disk)
+            server = try World.real(disk: disk, loops: 1)
         } catch {
-            throw .failure(
-                "fsck \(name): can not open \(data)/\(folder): \(error); name the data directory with --data")
+            throw .failure("fsck \(name): can not open \(data): \(error); name the data directory with --data")
+        }
+        let store = places.store
+        let home = try VolumeHost.home(of: name, places.log, world: server, data: data)
+        let (world, folder) = (home.world, home.folder)
+        // Nothing is made where there was nothing.
+        do throws(Errno) { _ = try world.disk.status(folder + "/log") } catch {
+            throw .failure("fsck \(name): can not open \(home.path): \(error); name the data directory with --data")
         }
         let loop = world.loops[0]
         let options = VolumeHost.options(settings.configuration.engine)

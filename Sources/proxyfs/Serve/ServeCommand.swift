@@ -83,6 +83,8 @@ final class Server {
         host = VolumeHost(world: world, data: data.path, logger: logger)
         let connected = host.connected
         metrics.addStores { connected.withLock { $0 } }
+        let running = host.running
+        metrics.addLags { running.withLock { $0 } }
         let seal = try Offline.sealingKey(world, data.path)
         control = Control(world: world, host: host, seal: seal, logger: logger, isServing: true)
         service = ControlService(control, logger: logger)

@@ -1,4 +1,5 @@
 import Configuration
+import Headhunter
 import Metrics
 import Namespace
 import ObjectStore
@@ -11,9 +12,11 @@ final class ConnectedStore: Sendable {
     private let connection: StoreConnection
     let store: ObjectStore
     let prices: StorePrices
+    private let loop: EventLoop
 
     init(_ description: Configuration.Store, world: World, loop: EventLoop) throws(CommandFailure) {
         self.description = description
+        self.loop = loop
         connection = try StoreConnection(description, world: world, loop: loop)
         store = connection.objectStore(world: world, loop: loop)
         let prices = description.prices
@@ -24,7 +27,10 @@ final class ConnectedStore: Sendable {
     /// Asked before anything is promised; on the volume's loop. `creates`: what the store keeps beside the objects may be made.
     func connect(creates: Bool = true) -> @Sendable () async throws(HostingError) -> ObjectStore {
         { [self] () async throws(HostingError) in
-            do throws(StoreProblem) { try await connection.verify(creates: creates) } catch {
+            do throws(StoreProblem) {
+                try await connection.verify(creates: creates)
+                if creates { try await connection.probe() }
+            } catch {
                 throw .store("the store \(description.address): \(error)")
             }
             return store
@@ -34,12 +40,23 @@ final class ConnectedStore: Sendable {
     /// All objects of a volume that nobody has open, and no others that are below its prefix. The headers go last: what is left of a volume without its objects is
     /// told as damaged, and may be deleted again.
     func deleteAll(_ meter: Meter) async throws(StoreError) {
-        let names = Array(try await store.names(prefix: HostedVolume.prefix + "/").reversed())
         let before = store.currentCounters.deletes
-        meter.follow("deleting objects at \(description.address)", unit: "objects") { [store] in
-            (min(UInt64(names.count), store.currentCounters.deletes &- before), UInt64(names.count))
+        var quiet = 0
+        // One that shows for ever what has gone is not waited for.
+        for _ in 0..<Self.listingsMax where quiet < (store.capabilities.listsConsistently ? 1 : Self.emptyListings) {
+            let names = Array(try await store.names(prefix: HostedVolume.prefix + "/").reversed())
+            let count = UInt64(names.count)
+            meter.follow("deleting objects at \(description.address)", unit: "objects") { [store] in
+                (min(count, store.currentCounters.deletes &- before), count)
+            }
+            if names.isEmpty || store.capabilities.listsConsistently { quiet += 1 } else { quiet = 0 }
+            // Whose the objects are is known as long as there is one.
+            let identity = names.filter { $0 == HostedVolume.identityName }
+            try await delete(names.filter { $0 != HostedVolume.identityName })
+            try await delete(identity)
+            // A listing that lags may not show what was written last.
+            if !store.capabilities.listsConsistently { await loop.sleep(nanoseconds: Self.listingPause) }
         }
-        try await delete(names)
         await connection.unmake()
     }
 
@@ -50,6 +67,10 @@ final class ConnectedStore: Sendable {
     }
 
     private static let deletionsMax = 16
+    /// So many in a row that are empty, this far apart, end the deletion where listings lag.
+    private static let emptyListings = 2
+    private static let listingPause: UInt64 = 1_000_000_000
+    private static let listingsMax = 30
 
     private func delete(_ names: [ObjectName]) async throws(StoreError) {
         let store = store
@@ -94,6 +115,7 @@ extension MetricsRegistry {
             [
                 (Double(counters.puts), "PUT"), (Double(counters.gets), "GET"), (Double(counters.heads), "HEAD"),
                 (Double(counters.deletes), "DELETE"), (Double(counters.lists), "LIST"),
+                (Double(counters.posts), "POST"), (Double(counters.tokens), "TOKEN"),
             ]
         }
         let bytes = each { counters, _ in [(Double(counters.bytesPut), "out"), (Double(counters.bytesGot), "in")] }
@@ -108,5 +130,26 @@ extension MetricsRegistry {
         add("proxyfs_store_bytes_total", .counter, "Bytes of objects to and from it.") { bytes("direction") }
         add("proxyfs_store_events_total", .counter, "Requests that were repeated or given up.") { trouble("event") }
         add("proxyfs_store_dollars_total", .counter, "What the requests cost by the store's prices.") { dollars("") }
+    }
+
+    /// How far the volumes' stores lag behind what they hold.
+    func addLags(_ volumes: @escaping @Sendable () -> [String: HostedVolume]) {
+        func each(_ value: @escaping @Sendable (Headhunter.StoreLag) -> Double) -> @Sendable () -> [Sample] {
+            {
+                volumes().sorted { $0.key < $1.key }.map { name, hosted in
+                    Sample(value(hosted.storeLag), [("volume", name)])
+                }
+            }
+        }
+        add(
+            "proxyfs_store_lag_bytes", .gauge, "Data and log records that the store does not have yet.",
+            each { Double($0.bytes) })
+        add(
+            "proxyfs_store_lag_seconds", .gauge, "The age of the oldest of them.", each { Double($0.nanoseconds) / 1e9 }
+        )
+        add(
+            "proxyfs_store_trouble_seconds", .gauge,
+            "Since when the store or the disk keeps the volume waiting; 0: not.",
+            each { $0.trouble == nil ? 0 : max(Double($0.troubleNanoseconds) / 1e9, 1e-9) })
     }
 }

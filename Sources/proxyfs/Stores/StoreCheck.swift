@@ -36,6 +36,7 @@ final class StoreCheck: @unchecked Sendable {
     static func isDecided(_ title: Substring) -> Bool { title == "once" || title.hasPrefix("race-") }
 
     private let connection: StoreConnection
+    private let segmentSize: ByteSize
     private let transport: any StoreTransport
     private let world: World
     private let loop: EventLoop
@@ -43,8 +44,10 @@ final class StoreCheck: @unchecked Sendable {
     private var names: Set<ObjectName> = []
     private var report = Report()
 
-    init(_ connection: StoreConnection, world: World, loop: EventLoop) {
+    /// `segmentSize`: of the objects that volumes will have.
+    init(_ connection: StoreConnection, segmentSize: ByteSize, world: World, loop: EventLoop) {
         self.connection = connection
+        self.segmentSize = segmentSize
         transport = connection.transport
         self.world = world
         self.loop = loop
@@ -252,18 +255,21 @@ final class StoreCheck: @unchecked Sendable {
     }
 
     private func large() async {
-        let body = bytes(12 << 20, 5)
+        let isS3 = connection.description.kind == .s3
+        // What stands in front of a store may take less than the store: the largest body that a volume sends is tried.
+        let largest = isS3 ? min(segmentSize, connection.description.partSize) : segmentSize
+        let body = bytes(Int(clamping: largest.bytes), 5)
         let reply = await put("large", body)
         guard isStored(reply) else {
             return add(
-                "large objects", .bad, "12 MiB in one PUT: \(text(reply))",
-                "segments are of 64 MiB; make flush_size smaller")
+                "large objects", .bad, "\(largest) in one PUT: \(text(reply))",
+                "segments could not be stored; make engine.flush_size" + (isS3 ? " or part_size" : "") + " smaller")
         }
         guard isSame(await get("large").body, body) else {
-            return add("large objects", .bad, "12 MiB were not read as they were written", "files would be damaged")
+            return add("large objects", .bad, "\(largest) were not read as they were written", "files would be damaged")
         }
-        guard connection.description.kind == .s3 else {
-            return add("large objects", .good, "12 MiB in one PUT", "segments go in one PUT of up to 5 GiB")
+        guard isS3 else {
+            return add("large objects", .good, "\(largest) in one PUT", "segments go in one PUT")
         }
         var description = connection.description
         description.partSize = ByteSize("5MiB") ?? description.partSize
@@ -272,17 +278,24 @@ final class StoreCheck: @unchecked Sendable {
             other = try StoreConnection(description, world: world, loop: loop)
         } catch { return add("large objects", .bad, error.message, "try again") }
         names.insert(name("parts"))
-        report.requests += 5
-        let parts = await other.transport.perform(
-            StoreRequest(.object(name("parts"), .put(.blocks((0..<12).map { bytes(1 << 20, UInt8($0)) }), .always))))
+        var parts = StoreReply(status: StoreReply.noAnswer)
+        // What failed once, a volume tries again.
+        for _ in 0..<2 where !isStored(parts) {
+            report.requests += 5
+            parts = await other.transport.perform(
+                StoreRequest(
+                    .object(name("parts"), .put(.blocks((0..<12).map { bytes(1 << 20, UInt8($0)) }), .always))))
+        }
         other.stop()
         let read = await get("parts", UInt64(11 << 20)..<UInt64(12 << 20))
         guard isStored(parts), isSame(read.body, bytes(1 << 20, 11)) else {
             return add(
-                "large objects", .warning, "12 MiB in one PUT; in parts: \(text(parts))",
+                "large objects", .warning, "\(largest) in one PUT; in parts: \(text(parts))",
                 "set part_size above engine.flush_size, so that segments go in one PUT")
         }
-        add("large objects", .good, "12 MiB in one PUT, and in parts", "segments of any size can be stored")
+        add(
+            "large objects", .good, "\(largest) in one PUT, and 12 MiB in parts",
+            "segments of engine.flush_size can be stored")
     }
 
     // MARK: Conditions

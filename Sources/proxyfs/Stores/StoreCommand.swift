@@ -30,7 +30,7 @@ enum StoreCommand {
         }
         // The question is whether it does, not whether somebody said so.
         description.createsIfAbsent = true
-        let report = try run(description, isQuiet: isJSON)
+        let report = try run(description, configuration.engine.flushSize, isQuiet: isJSON)
         Terminal.print(isJSON ? json(description, report) : text(description, report))
         return report.isGood ? .success : .failure
     }
@@ -45,7 +45,7 @@ enum StoreCommand {
     }
 
     private static func run(
-        _ description: Configuration.Store, isQuiet: Bool
+        _ description: Configuration.Store, _ segmentSize: ByteSize, isQuiet: Bool
     ) throws(CommandFailure) -> StoreCheck.Report {
         let world: World
         // Nothing is written here: a world has a disk.
@@ -58,7 +58,7 @@ enum StoreCommand {
         let result = Offline.wait(on: loop) { () async -> Result<StoreCheck.Report, StoreProblem> in
             do throws(StoreProblem) {
                 return .success(
-                    try await StoreCheck(connection, world: world, loop: loop).run { step, done, total in
+                    try await StoreCheck(connection, segmentSize: segmentSize, world: world, loop: loop).run { step, done, total in
                         guard !isQuiet else { return }
                         let seconds = Double(world.clock.monotonic() - begun) / 1e9
                         let line = Progress.line("store check: \(step)", "steps", done, total, seconds)
@@ -89,7 +89,7 @@ enum StoreCommand {
     /// Where the log may be.
     private static func places(_ report: StoreCheck.Report) -> [String] {
         guard report.isGood else { return [] }
-        return ["local disk", "shared path"] + (report.createsIfAbsent ? ["store"] : [])
+        return ["local disk", "shared path"] + (report.createsIfAbsent && report.listsConsistently ? ["store"] : [])
     }
 
     private static func json(_ description: Configuration.Store, _ report: StoreCheck.Report) -> String {

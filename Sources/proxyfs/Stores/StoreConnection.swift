@@ -17,6 +17,8 @@ final class StoreConnection: Sendable {
     let writes: TransferPool
     private let arbiter: TransferPool?
     private let check: @Sendable (_ creates: Bool) async throws(StoreProblem) -> Void
+    /// Whether it lets us write as volumes do.
+    let probe: @Sendable () async throws(StoreProblem) -> Void
     /// The store's clock, in seconds since 1970; nil: it does not tell.
     let time: @Sendable () async -> Int64?
     /// Takes back what a check that creates has made, and nothing that was there before.
@@ -26,6 +28,8 @@ final class StoreConnection: Sendable {
 
     /// Beside those that are read or written: second requests for late ones, credentials, given up ones that still end.
     private static let spareConnections = 8
+    /// At once, of connections that nobody else waits for.
+    private static let deletesMax = 4
 
     /// On the loop that the store will belong to.
     init(_ description: Configuration.Store, world: World, loop: EventLoop) throws(CommandFailure) {
@@ -57,6 +61,7 @@ final class StoreConnection: Sendable {
                 options, credentials: source, reads: reads, writes: writes, world: world, loop: loop)
             direct = store
             directCheck = { (_) async throws(StoreProblem) in try await store.verify() }
+            probe = { () async throws(StoreProblem) in try await store.probe() }
             time = { await store.time() }
             (undo, directUnmake) = ({}, {})
         case .swift:
@@ -64,6 +69,7 @@ final class StoreConnection: Sendable {
                 try Self.swift(description), reads: reads, writes: writes, world: world, loop: loop)
             direct = store
             directCheck = { (creates) async throws(StoreProblem) in try await store.verify(creates: creates) }
+            probe = { () async throws(StoreProblem) in try await store.probe() }
             time = { await store.time() }
             undo = { await store.undo() }
             directUnmake = { await store.unmake() }
@@ -123,6 +129,7 @@ final class StoreConnection: Sendable {
         options.attemptNanoseconds = description.attemptTime.nanoseconds
         options.readsMax = description.readConnections
         options.writesMax = description.writeConnections
+        options.deletesMax = max(1, min(description.writeConnections / 4, Self.deletesMax))
         options.hedgedOfHundred = description.hedge
         return ObjectStore(transport, world: world, loop: loop, options: options)
     }
@@ -203,6 +210,7 @@ final class StoreConnection: Sendable {
             case .automatic: isPublic && !description.bucket.contains(".") ? .virtual : .path
             }
         options.createsIfAbsent = description.createsIfAbsent
+        options.listsConsistently = description.listsConsistently ?? description.createsIfAbsent
         options.hasChecksums = description.hasChecksums
         options.partBytes = description.partSize.bytes
         return (options, try credentials(description, region, over: pool, world: world, loop: loop))
@@ -218,6 +226,12 @@ final class StoreConnection: Sendable {
                     throw .failure(
                         "the store \(description.name): the access key \(key) has no secret: secret_key or secret_file")
                 }
+                if let file = description.secretFile, description.secretKey == nil {
+                    return fileCredentials("the key \(key) and \(file)", world: world, loop: loop) {
+                        guard let secret = (try? Self.secret(description)).flatMap({ $0 }) else { return nil }
+                        return S3Credentials(accessKey: key, secret: secret)
+                    }
+                }
                 return FixedCredentials(
                     S3Credentials(accessKey: key, secret: secret), from: "the key \(key) of \(description.place)")
             }
@@ -231,7 +245,11 @@ final class StoreConnection: Sendable {
             if way == .sharedFile || access(file, R_OK) == 0 {
                 let text = String(decoding: try Settings.read(file, "the credentials"), as: UTF8.self)
                 if let found = LocalCredentials.sharedFile(text, profile: profile) {
-                    return FixedCredentials(found, from: "the key \(found.accessKey) of profile \(profile) in \(file)")
+                    let place = "the key \(found.accessKey) of profile \(profile) in \(file)"
+                    return fileCredentials(place, world: world, loop: loop) {
+                        guard let bytes = try? Settings.read(file, "the credentials") else { return nil }
+                        return LocalCredentials.sharedFile(String(decoding: bytes, as: UTF8.self), profile: profile)
+                    }
                 }
             }
         }
@@ -248,6 +266,13 @@ final class StoreConnection: Sendable {
             "the store \(description.name) has no credentials: set access_key and secret_file in [[store]], or "
                 + "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws/credentials, or credentials = "
                 + "\"metadata\" or \"web-identity\"")
+    }
+
+    /// Read again when the store no longer takes what was there.
+    private static func fileCredentials(
+        _ place: String, world: World, loop: EventLoop, _ read: @escaping @Sendable () -> S3Credentials?
+    ) -> FileCredentials {
+        FileCredentials(from: place) { await world.blocking.run(on: loop) { () throws(Never) in read() } }
     }
 
     private static func webIdentity(

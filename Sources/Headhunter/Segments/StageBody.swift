@@ -1,0 +1,57 @@
+import Bytes
+import ObjectStore
+import Runtime
+import Synchronization
+
+/// A sealed segment on its way to a store elsewhere: from memory as long as it is there, else from its file. On the
+/// volume's loop.
+final class StageBody: BodySource, @unchecked Sendable {
+    private let stage: Segments.Stage
+    private let segments: Segments
+    private let world: World
+    private let loop: EventLoop
+    private var place = 0
+    private var file: (any DiskFile)?
+
+    init(_ stage: Segments.Stage, _ segments: Segments, world: World, loop: EventLoop) {
+        (self.stage, self.segments, self.world, self.loop) = (stage, segments, world, loop)
+    }
+
+    /// What a file gives back may be other bytes: then the sum is made of these.
+    var checksum: UInt32? {
+        segments.state.withLock { _ in stage.chunks.allSatisfy { $0 != nil } && !stage.chunks.isEmpty }
+            ? stage.checksums.total : nil
+    }
+
+    func rewind() async { place = 0 }
+
+    func next() async throws(StoreError) -> Block? {
+        guard place < stage.size else {
+            file?.close()
+            file = nil
+            return nil
+        }
+        let index = place / Segments.chunkSize
+        let count = min(Segments.chunkSize, stage.size - place)
+        let kept = segments.state.withLock { _ in index < stage.chunks.count ? stage.chunks[index] : nil }
+        let piece = if let kept { kept } else { try await read(count, at: UInt64(place)) }
+        guard piece.count == count else { throw .corrupt("\(stage.path) is shorter than its \(stage.size) bytes") }
+        place += count
+        return piece
+    }
+
+    private func read(_ count: Int, at offset: UInt64) async throws(StoreError) -> Block {
+        let (open, path, disk) = (file, stage.path, world.disk)
+        do throws(Errno) {
+            let block: Block
+            (block, file) = try await world.blocking.run(on: loop) { () throws(Errno) -> (Block, any DiskFile) in
+                let file = if let open { open } else { try disk.open(path, []) }
+                let block = Block(capacity: count)
+                block.count = try file.read(
+                    into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
+                return (block, file)
+            }
+            return block
+        } catch { throw error == .canceled ? .canceled : .unavailable("reading \(path): \(error)") }
+    }
+}

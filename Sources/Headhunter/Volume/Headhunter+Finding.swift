@@ -1,0 +1,120 @@
+import Bytes
+import ObjectStore
+import Runtime
+
+/// Finding a volume's newest header where a listing may be old: two objects of fixed names tell as well. None of them is
+/// trusted alone: what they name is looked at.
+extension Headhunter {
+    /// `identity`: whose objects these are, for as long as there are any. `newest`: the number of the newest header.
+    private static func name(_ prefix: String, _ last: String) -> ObjectName {
+        guard let name = ObjectName(prefix + "/" + last) else {
+            preconditionFailure("a volume's prefix was checked when it was made")
+        }
+        return name
+    }
+
+    public static func identityName(_ prefix: String) -> ObjectName { name(prefix, "identity") }
+    private static func newestName(_ prefix: String) -> ObjectName { name(prefix, "newest") }
+
+    private static func digits(_ number: UInt64) -> String {
+        let text = String(number, radix: 16)
+        return String(repeating: "0", count: 16 - text.count) + text
+    }
+
+    private static func body(_ text: String) -> ObjectBody {
+        .blocks([Array((text + "\n").utf8).withUnsafeBytes { Block(copying: $0) }])
+    }
+
+    /// One line of an object that may be missing.
+    private static func line(_ name: ObjectName, _ store: ObjectStore) async throws(StoreError) -> String? {
+        do throws(StoreError) {
+            let block = try await store.get(name)
+            defer { extendLifetime(block) }
+            return String(decoding: block.bytes.prefix(64).prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+        } catch {
+            if error == .notFound { return nil }
+            throw error
+        }
+    }
+
+    // MARK: Whose it is
+
+    /// Whether nothing says that there is a volume, or what is left of one. Called before one is made.
+    static func isFree(_ store: ObjectStore, _ prefix: String) async throws(StoreError) -> Bool {
+        guard try await store.head(identityName(prefix)) == nil, try await newestHeader(store, prefix) == nil else {
+            return false
+        }
+        return try await store.names(prefix: ObjectNaming.prefix(prefix, ObjectNaming.boundary)).isEmpty
+    }
+
+    /// From here on nobody makes another volume there, whatever a listing shows him.
+    static func identify(
+        _ store: ObjectStore, _ prefix: String, _ volume: VolumeIdentity
+    ) async throws(StoreError) {
+        let name = identityName(prefix)
+        guard try await store.head(name) == nil else { return }
+        do throws(StoreError) {
+            try await store.put(name, body(digits(volume.high) + digits(volume.low)), condition: .absent)
+        } catch {
+            if error != .exists { throw error }
+        }
+    }
+
+    // MARK: The newest header
+
+    /// Headers in a row that may be missing behind one that a listing or the hint names, and has been deleted since.
+    private static let deletedMax = 64
+    /// Those behind the newest one: one alone may be on its way, of an owner who has not heard yet.
+    private static let missesMax = 2
+
+    static func hint(_ store: ObjectStore, _ prefix: String) async throws(StoreError) -> UInt64? {
+        try await line(newestName(prefix), store).flatMap { ObjectNaming.number(Substring($0)) }
+    }
+
+    /// The newest by looking, from the one on that is known to have been there.
+    static func newest(
+        from known: UInt64?, _ store: ObjectStore, _ prefix: String
+    ) async throws(StoreError) -> UInt64? {
+        let hint = try await hint(store, prefix)
+        let start = max(known ?? 0, hint ?? 0)
+        // One that was just made has nothing but its first header.
+        var number = max(start, 1)
+        var found: UInt64?
+        var misses = 0
+        while misses < (found == nil && start > 0 ? deletedMax : missesMax), number < CheckpointHeader.numberMax {
+            if try await store.head(ObjectNaming.name(prefix, ObjectNaming.header, number)) != nil {
+                (found, misses) = (number, 0)
+            } else {
+                misses += 1
+            }
+            number += 1
+        }
+        if found == nil, start > 0 {
+            throw .unavailable("the newest header is none of the \(deletedMax) from number \(start) on; try again")
+        }
+        return found
+    }
+
+    /// Best effort; what was not told keeps older headers from being deleted.
+    func tellNewest(_ number: UInt64) async {
+        guard !store.capabilities.listsConsistently else { return }
+        do throws(StoreError) {
+            try await store.put(Self.newestName(prefix), Self.body(Self.digits(number)))
+            checkpoints.hinted = max(checkpoints.hinted, number)
+        } catch { return }
+    }
+
+    /// Headers up to this one may have been deleted.
+    static func newestBoundary(_ store: ObjectStore, _ prefix: String) async throws(StoreError) -> UInt64? {
+        if !store.capabilities.listsConsistently, let hint = try await hint(store, prefix) {
+            // No owner deletes more before he has told of a newer one.
+            return hint > 2 ? hint - 2 : 0
+        }
+        var newest: UInt64?
+        for name in try await store.names(prefix: ObjectNaming.prefix(prefix, ObjectNaming.boundary)) {
+            guard let number = ObjectNaming.number(name, prefix, ObjectNaming.boundary) else { continue }
+            newest = max(newest ?? 0, number)
+        }
+        return newest
+    }
+}
