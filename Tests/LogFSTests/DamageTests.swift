@@ -271,7 +271,8 @@ struct DamageTests {
         for path in objects {
             let simulation = Simulation(copying: whole, seed: 1, faults: .none)
             simulation.destroy(path)
-            switch try #require(simulation.perform({ await Self.open($0) })) {
+            let opened = try #require(simulation.perform { await Self.open($0) })
+            switch opened {
             case .success(let found): #expect(found == Self.whole, "without \(path)")
             case .failure(let error):
                 missed += 1
