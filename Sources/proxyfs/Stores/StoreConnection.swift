@@ -26,6 +26,8 @@ final class StoreConnection: Sendable {
 
     /// Beside those that are read or written: second requests for late ones, credentials, given up ones that still end.
     private static let spareConnections = 8
+    /// Of owners that look for another one.
+    private static let urgentConnections = ObjectStore.Options().urgentMax
 
     /// On the loop that the store will belong to.
     init(_ description: Configuration.Store, world: World, loop: EventLoop) throws(CommandFailure) {
@@ -38,9 +40,9 @@ final class StoreConnection: Sendable {
         options.silentSeconds = max(
             options.silentSeconds, Int(clamping: description.attemptTime.nanoseconds / 1_000_000_000))
         do throws(TransferFailure) {
-            options.connectionsMax = description.readConnections + Self.spareConnections
+            options.connectionsMax = description.readConnections + Self.spareConnections + Self.urgentConnections
             reads = try TransferPool("store reads", options)
-            options.connectionsMax = description.writeConnections + Self.spareConnections
+            options.connectionsMax = description.writeConnections + Self.spareConnections + Self.urgentConnections
             writes = try TransferPool("store writes", options)
             options.connectionsMax = Self.arbiterConnections
             options.authoritiesFile = description.arbiterAuthorities ?? description.authorities
