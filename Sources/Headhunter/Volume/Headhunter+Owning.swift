@@ -131,7 +131,7 @@ extension Headhunter {
 
     /// Asks the store whether somebody else has the volume, for who is about to destroy it.
     public func confirm() async throws(VolumeError) {
-        guard let isTaken = await isTaken(checkpoints.header.number + 1) else {
+        guard let isTaken = await self.isTaken(checkpoints.header.number + 1) else {
             throw .unavailable("the store does not tell whether another server has the volume")
         }
         if isTaken { throw .fenced }
