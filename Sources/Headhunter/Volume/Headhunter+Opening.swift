@@ -31,7 +31,8 @@ extension Headhunter {
             throw volumeError(error, "making a volume")
         }
         if let found {
-            throw .unknownFormat("\(found) is no header that is known here: is the store one with an arbiter, and with this one?")
+            throw .unknownFormat(
+                "\(found) is no header that is known here: is the store one with an arbiter, and with this one?")
         }
     }
 

@@ -35,7 +35,7 @@ final class ConnectedStore: Sendable {
     /// told as damaged, and may be deleted again.
     func deleteAll() async throws(StoreError) {
         try await delete(try await store.names(prefix: HostedVolume.prefix + "/").reversed())
-        await connection.unmake()
+        try await connection.unmake()
     }
 
     private static let deletionsMax = 16

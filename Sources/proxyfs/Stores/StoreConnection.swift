@@ -1,6 +1,7 @@
 import Arbiter
 import Configuration
 import Glibc
+import Headhunter
 import Logging
 import Namespace
 import ObjectStore
@@ -22,7 +23,7 @@ final class StoreConnection: Sendable {
     /// Takes back what a check that creates has made, and nothing that was there before.
     let undo: @Sendable () async -> Void
     /// After the last object is gone: takes away what the store keeps beside them.
-    let unmake: @Sendable () async -> Void
+    let unmake: @Sendable () async throws(StoreError) -> Void
 
     /// Beside those that are read or written: second requests for late ones, credentials, given up ones that still end.
     private static let spareConnections = 8
@@ -71,7 +72,8 @@ final class StoreConnection: Sendable {
             directUnmake = { await store.unmake() }
         }
         guard let arbiter else {
-            (transport, check, unmake) = (direct, directCheck, directUnmake)
+            (transport, check) = (direct, directCheck)
+            unmake = { () async throws(StoreError) in await directUnmake() }
             return
         }
         let etcd = EtcdArbiter(try Self.etcd(description), over: arbiter)
@@ -79,7 +81,8 @@ final class StoreConnection: Sendable {
         transport = decided
         check = { (creates) async throws(StoreProblem) in
             try await directCheck(creates)
-            if let failure = await decided.verify(prefix: HostedVolume.prefix + "/") {
+            let headers = Headhunter.headers(below: HostedVolume.prefix)
+            if let failure = await decided.verify(prefix: HostedVolume.prefix + "/", headers: headers) {
                 throw StoreProblem(
                     tried: "asking the arbiter at \(description.arbiters.joined(separator: ", "))",
                     answer: failure.reason,
@@ -87,8 +90,10 @@ final class StoreConnection: Sendable {
                         "is it the etcd that all servers of this volume name, and may this one read and write there?")
             }
         }
-        unmake = {
-            await decided.forget(prefix: HostedVolume.prefix + "/")
+        unmake = { () async throws(StoreError) in
+            do throws(ArbiterFailure) { try await decided.forget(prefix: HostedVolume.prefix + "/") } catch {
+                throw .unavailable("the arbiter: \(error)")
+            }
             await directUnmake()
         }
     }
