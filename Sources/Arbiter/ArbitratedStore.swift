@@ -1,4 +1,5 @@
 import Bytes
+import Crypto
 import ObjectStore
 import Runtime
 
@@ -12,6 +13,8 @@ public final class ArbitratedStore: StoreTransport {
     private let arbiter: any Arbiter
     private let random: any RandomSource
     private let decides: @Sendable (ObjectName) -> Bool
+    /// Sent, and the arbiter has not answered for them: the same bytes go to the same object again.
+    private let undecided = Guarded<[ObjectName: Undecided]>([:])
 
     /// `decides`: which names the arbiter decides; by their last part but one alone, so that a listing below it is of one kind.
     public init(
@@ -66,25 +69,15 @@ public final class ArbitratedStore: StoreTransport {
     ) async throws(ArbiterFailure) -> StoreReply {
         switch verb {
         case .put(let body, let condition):
-            let stored = Stored(name, token: random.next(), size: body.size)
-            guard let own = stored.object else { return Self.failed(400, "\(name) is too long") }
-            let reply = await store.perform(request.about(.object(own, .put(body, .always))))
-            guard [200, 201, 204].contains(reply.status) else { return reply }
-            guard condition == .absent else {
-                let before = try await self.stored(name)?.object
-                try await arbiter.set(name.text, stored.value)
-                if let before { _ = await store.perform(request.about(.object(before, .delete))) }
-                return reply
-            }
-            guard try await arbiter.claim(name.text, stored.value) == stored.value else {
-                // Nobody will ever read it; if it stays, it takes room, and no more.
-                _ = await store.perform(request.about(.object(own, .delete)))
-                return Self.failed(412, "\(name) is another's")
-            }
-            return reply
+            return try await put(name, body, condition, request)
         case .get:
             guard let object = try await stored(name)?.object else { return Self.failed(404, "") }
-            return await store.perform(request.about(.object(object, verb)))
+            let reply = await store.perform(request.about(.object(object, verb)))
+            // One of the store's copies may be behind; what is deleted loses its name as well.
+            if reply.status == 404, try await stored(name) != nil {
+                return Self.failed(503, "the store has no \(object) yet")
+            }
+            return reply
         case .head:
             guard let stored = try await stored(name) else { return Self.failed(404, "") }
             var reply = StoreReply(status: 200)
@@ -97,6 +90,79 @@ public final class ArbitratedStore: StoreTransport {
             try await arbiter.remove(name.text)
             return reply
         }
+    }
+
+    /// The arbiter is asked first: nothing is sent for a name that is taken, or while nobody can be asked about it.
+    private func put(
+        _ name: ObjectName, _ body: ObjectBody, _ condition: PutCondition, _ request: StoreRequest
+    ) async throws(ArbiterFailure) -> StoreReply {
+        let before = try await self.stored(name)
+        let last = undecided.withLock { $0[name] }
+        let isAgain = last.map { $0.digest == Self.digest(body) } ?? false
+        if condition == .absent, let before {
+            undecided.withLock { $0[name] = nil }
+            if let last, last.stored.token == before.token, isAgain { return StoreReply(status: 201) }
+            if let last, last.stored.token != before.token { await drop(last.stored, request) }
+            return Self.failed(412, "\(name) is another's")
+        }
+        var stored = Stored(name, token: random.next(), size: body.size)
+        if isAgain, let last { stored = last.stored }
+        guard let own = stored.object else { return Self.failed(400, "\(name) is too long") }
+        let reply = await store.perform(request.about(.object(own, .put(body, .always))))
+        guard [200, 201, 204].contains(reply.status) else {
+            keep(stored, body)
+            return reply
+        }
+        let found: String
+        do throws(ArbiterFailure) {
+            switch condition {
+            case .absent: found = try await arbiter.claim(name.text, stored.value)
+            case .always:
+                try await arbiter.set(name.text, stored.value)
+                found = stored.value
+            }
+        } catch {
+            // Nobody knows whether it counts: it stays.
+            keep(stored, body)
+            throw error
+        }
+        undecided.withLock { $0[name] = nil }
+        guard found == stored.value else {
+            // Nobody will ever read it; if it stays, it takes room, and no more.
+            await drop(stored, request)
+            return Self.failed(412, "\(name) is another's")
+        }
+        if let before, before.token != stored.token { await drop(before, request) }
+        return reply
+    }
+
+    private static let undecidedMax = 256
+
+    private func keep(_ stored: Stored, _ body: ObjectBody) {
+        guard let digest = Self.digest(body) else { return }
+        undecided.withLock { undecided in
+            // Without it a try more leaves one object more.
+            if undecided.count >= Self.undecidedMax, undecided[stored.name] == nil {
+                undecided.remove(at: undecided.startIndex)
+            }
+            undecided[stored.name] = Undecided(stored: stored, digest: digest)
+        }
+    }
+
+    private func drop(_ stored: Stored, _ request: StoreRequest) async {
+        guard let object = stored.object else { return }
+        _ = await store.perform(request.about(.object(object, .delete)))
+    }
+
+    /// Nil: of bytes that are not at hand.
+    private static func digest(_ body: ObjectBody) -> [UInt8]? {
+        guard case .blocks(let blocks) = body else { return nil }
+        let digest = Digest(.sha256)
+        for block in blocks {
+            digest.update(block.bytes)
+            extendLifetime(block)
+        }
+        return digest.finish()
     }
 
     private func stored(_ name: ObjectName) async throws(ArbiterFailure) -> Stored? {
@@ -134,46 +200,78 @@ public final class ArbitratedStore: StoreTransport {
 
     // MARK: Being there
 
-    /// Nil: the arbiter answers, and knows the volume below `prefix` if the store has one.
-    public func verify(prefix: String) async -> ArbiterFailure? {
+    /// Nil: the arbiter answers, and knows the volume below `prefix` if the store has one, up to its newest header. Headers
+    /// are numbered below `headers`, in hexadecimal digits. A store that does not tell is a failure, too.
+    public func verify(prefix: String, headers: String) async -> ArbiterFailure? {
         do throws(ArbiterFailure) {
-            guard try await arbiter.values(prefix: prefix, after: nil, limit: 1).entries.isEmpty else { return nil }
-            let reply = await store.perform(StoreRequest(.list(prefix: prefix, after: nil, limit: Self.lookedAt)))
-            guard reply.status == 200 || reply.status == 204 else { return nil }
-            let lost = reply.entries.first { entry in
-                Self.isVolume(entry.name) { decides($0) }
+            let known = try await all(headers).last?.name
+            var below = headers
+            if known == nil, try await arbiter.values(prefix: prefix, after: nil, limit: 1).entries.isEmpty {
+                below = prefix
             }
-            return lost.map {
-                ArbiterFailure(
-                    "it knows nothing of this volume, but the store has \($0.name): it is another arbiter, or its data is lost, or the "
-                        + "volume was made without one")
+            // Behind all objects of the newest one that is known.
+            let reply = await store.perform(
+                StoreRequest(.list(prefix: below, after: known.map { $0 + "/" }, limit: Self.lookedAt)))
+            guard [200, 204, 404].contains(reply.status) else {
+                throw ArbiterFailure("the store does not tell what it has: \(reply.status) \(reply.reason)")
             }
+            guard reply.entries.contains(where: { isUnknown($0.name, headers, known) }) else { return nil }
+            // Asked again: an owner that is alive has gone on meanwhile.
+            let newest = try await all(headers).last?.name
+            for entry in reply.entries.reversed() where isUnknown(entry.name, headers, newest) {
+                // A listing may have what is deleted.
+                let there = await store.perform(StoreRequest(.object(entry.name, .head)))
+                if there.status == 404 { continue }
+                guard [200, 204].contains(there.status) else {
+                    throw ArbiterFailure("the store answered \(there.status) for \(entry.name)")
+                }
+                let what = newest.map { "no header behind \($0)" } ?? "nothing of this volume"
+                return ArbiterFailure(
+                    "it knows \(what), but the store has \(entry.name): it is another arbiter, or its data is lost or "
+                        + "of an earlier time, or the volume was made without one")
+            }
+            return nil
         } catch { return error }
     }
 
     private static let lookedAt = 1_000
 
-    /// Behind the last object of a volume: whatever the arbiter still has of it.
-    public func forget(prefix: String) async {
-        do throws(ArbiterFailure) {
-            while case let left = try await arbiter.values(prefix: prefix, after: nil, limit: Self.lookedAt).entries,
-                !left.isEmpty
-            {
-                for entry in left { try await arbiter.remove(entry.name) }
-            }
-        } catch {
-            // It is asked again when something is made there.
+    /// Whether an arbiter whose newest header this is should know more. One header may have been on its way when its owner ended.
+    private func isUnknown(_ object: ObjectName, _ headers: String, _ newest: String?) -> Bool {
+        let stored = Stored(object)?.name
+        guard let name = decides(object) ? object : stored, decides(name) else { return false }
+        guard let newest else { return true }
+        guard name.text.hasPrefix(headers), let number = Self.number(name.text) else { return false }
+        return number > (Self.number(newest) ?? 0) + 1
+    }
+
+    private static func number(_ name: String) -> UInt64? {
+        name.split(separator: "/").last.flatMap { UInt64($0, radix: 16) }.flatMap { $0 < .max ? $0 : nil }
+    }
+
+    private func all(_ prefix: String) async throws(ArbiterFailure) -> [(name: String, value: String)] {
+        var all: [(name: String, value: String)] = []
+        while true {
+            let page = try await arbiter.values(prefix: prefix, after: all.last?.name, limit: Self.lookedAt)
+            all += page.entries
+            guard page.isTruncated, !page.entries.isEmpty else { return all }
         }
     }
 
-    private static func isVolume(_ name: ObjectName, _ decides: (ObjectName) -> Bool) -> Bool {
-        decides(name) || Stored(name).map { decides($0.name) } ?? false
+    /// Behind the last object of a volume: whatever the arbiter has of it now. What comes later is somebody's who is alive.
+    public func forget(prefix: String) async throws(ArbiterFailure) {
+        for entry in try await all(prefix) { try await arbiter.remove(entry.name) }
     }
 
     private static func failed(_ status: Int, _ reason: String) -> StoreReply {
         var reply = StoreReply(status: status)
         reply.reason = reason
         return reply
+    }
+
+    private struct Undecided {
+        var stored: Stored
+        var digest: [UInt8]
     }
 
     /// What the arbiter has of a name, `TOKEN SIZE`, and where its object is.

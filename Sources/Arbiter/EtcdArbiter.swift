@@ -26,6 +26,10 @@ public final class EtcdArbiter: Arbiter, @unchecked Sendable {
     /// The member that answered last.
     private var first = 0
     private var token: Secret?
+    /// Of the first answer: members of two clusters are no arbiter.
+    private var cluster: UInt64?
+    /// The newest moment that an answer was of.
+    private var revision: UInt64 = 0
 
     public init(_ options: Options, over pool: TransferPool) {
         precondition(!options.endpoints.isEmpty, "an arbiter without an address")
@@ -119,20 +123,46 @@ public final class EtcdArbiter: Arbiter, @unchecked Sendable {
     }
 
     private func ask(_ member: Endpoint, _ what: String, _ question: JSON) async throws(ArbiterFailure) -> JSON {
-        var isFresh = false
+        var isRenewed = false
         while true {
             if options.user != nil, token == nil {
                 token = try await newToken(member)
-                isFresh = true
+                isRenewed = true
             }
-            let reply = try await send(member, what, question, token)
+            let (sent, known) = (token, revision)
+            let reply = try await send(member, what, question, sent)
             // A token has ended: another one, once.
-            if reply.status == 401, options.user != nil, !isFresh {
-                token = nil
+            if options.user != nil, !isRenewed, Self.endsToken(reply) {
+                isRenewed = true
+                // Another question may have got one meanwhile.
+                if token == sent { token = nil }
                 continue
             }
-            return try Self.answer(reply, member)
+            let answer = try Self.answer(reply, member)
+            try accept(answer, since: known, from: member)
+            return answer
         }
+    }
+
+    /// Only etcd's own answer, of the one cluster and of no time before the question, tells what there is and what not.
+    private func accept(_ answer: JSON, since known: UInt64, from member: Endpoint) throws(ArbiterFailure) {
+        guard let header = answer["header"], let cluster = Self.number(header["cluster_id"]),
+            let revision = Self.number(header["revision"])
+        else { throw ArbiterFailure("what \(member.base) answered is not etcd's") }
+        guard cluster == self.cluster ?? cluster else {
+            throw ArbiterFailure("\(member.base) is a member of another cluster than the one that answered before")
+        }
+        guard revision >= known else {
+            throw ArbiterFailure("\(member.base) answered as of revision \(revision), behind \(known)")
+        }
+        self.cluster = cluster
+        self.revision = max(self.revision, revision)
+    }
+
+    /// The gateway writes numbers of 64 bits as text.
+    private static func number(_ json: JSON?) -> UInt64? {
+        guard let json else { return nil }
+        return json.unsigned ?? json.text.flatMap { UInt64($0) }
     }
 
     private func newToken(_ member: Endpoint) async throws(ArbiterFailure) -> Secret? {
@@ -161,13 +191,26 @@ public final class EtcdArbiter: Arbiter, @unchecked Sendable {
     }
 
     private static func answer(_ reply: TransferReply, _ member: Endpoint) throws(ArbiterFailure) -> JSON {
-        let json = try? JSON(reply.bodyBytes)
-        guard reply.status == 200, let json else {
-            let said = (json?["message"] ?? json?["error"])?.text.map { String($0.prefix(200)) }
+        guard reply.status == 200, let json = try? JSON(reply.bodyBytes) else {
+            let said = said(reply)
             throw ArbiterFailure(
-                "\(member.base) answered \(reply.status) \(said ?? "")",
-                isDenied: [400, 401, 403].contains(reply.status))
+                "\(member.base) answered \(reply.status) \(said)",
+                isDenied: endsToken(reply) || reply.status == 403
+                    || reply.status == 400 && said.contains("authentication"))
         }
         return json
+    }
+
+    private static func said(_ reply: TransferReply) -> String {
+        let json = try? JSON(reply.bodyBytes)
+        return (json?["message"] ?? json?["error"])?.text.map { String($0.prefix(200)) } ?? ""
+    }
+
+    /// After a change of its users or roles etcd refuses tokens as wrong arguments.
+    private static func endsToken(_ reply: TransferReply) -> Bool {
+        if reply.status == 401 { return true }
+        guard reply.status == 400 else { return false }
+        let said = said(reply)
+        return said.contains("revision of auth store is old") || said.contains("user name is empty")
     }
 }

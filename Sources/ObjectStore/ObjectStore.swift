@@ -20,12 +20,16 @@ public final class ObjectStore: @unchecked Sendable {
         public var writesMax = 16
         /// Deletes at once: nobody waits for them, so they take no place of what somebody waits for.
         public var deletesMax = 4
+        /// Beside them, of an owner that looks, or says, whether it is one: these wait behind nobody's data.
+        public var urgentMax = 10
         public var readBytesMax: UInt64 = 256 << 20
         public var writeBytesMax: UInt64 = 512 << 20
         /// What a read of a whole object counts as, whose size nobody knows yet.
         public var wholeReadBytes: UInt64 = 8 << 20
         /// Attempts that were given up and still run below the seam; at the bound nothing more is begun.
         public var abandonedMax = 64
+        /// The same of urgent ones.
+        public var abandonedUrgentMax = 32
         /// Names that one request of a listing asks for.
         public var listPage = 1_000
         /// Bodies beyond `promptBytes` get more time, for attempt and deadline: as if they moved this fast.
@@ -90,11 +94,13 @@ public final class ObjectStore: @unchecked Sendable {
     private var deletes: Admission
     /// Until then the store has asked for silence.
     private var quietUntil: UInt64 = 0
+    package private(set) var urgent: Admission
     private var isClosed = false
     /// What waits for an answer or for time to pass, so that `close` can end it.
     private var waits: [UInt64: Wait] = [:]
     private var nextWait: UInt64 = 0
     private var abandoned = 0
+    private var abandonedUrgent = 0
     private var latencies = ReadLatencies()
 
     public init(_ transport: any StoreTransport, world: World, loop: EventLoop, options: Options = Options()) {
@@ -106,6 +112,7 @@ public final class ObjectStore: @unchecked Sendable {
         reads = Admission(places: options.readsMax, bytes: options.readBytesMax)
         writes = Admission(places: options.writesMax, bytes: options.writeBytesMax)
         deletes = Admission(places: options.deletesMax, bytes: options.writeBytesMax)
+        urgent = Admission(places: options.urgentMax, bytes: options.writeBytesMax)
     }
 
     /// PUTs at once; who has many large ones leaves some for others.
@@ -116,14 +123,16 @@ public final class ObjectStore: @unchecked Sendable {
     /// Stores an object. With `.absent` exactly one of all that try ever succeeds; `.exists` tells that somebody
     /// else's object has the name. A file that the store adopted is gone afterwards; after a failure it is still there.
     /// `mayBeOurs`: an earlier call with the same bytes failed, and what it sent may have arrived since.
+    /// `isUrgent`: it waits behind nobody's data.
     public func put(
-        _ name: ObjectName, _ body: ObjectBody, condition: PutCondition = .always, mayBeOurs: Bool = false
+        _ name: ObjectName, _ body: ObjectBody, condition: PutCondition = .always, mayBeOurs: Bool = false,
+        isUrgent: Bool = false
     ) async throws(StoreError) {
         guard body.size <= capabilities.objectBytesMax else { throw .badRange }
         // After a try without an answer, or an answer that may hide a success, "exists" may be about our own object.
         var mayBeOurs = mayBeOurs
         let request = StoreRequest(.object(name, .put(body, condition)))
-        let reply = try await perform(request, on: \.writes, bytes: body.size) { reply in
+        let reply = try await perform(request, on: \.writes, bytes: body.size, isUrgent: isUrgent) { reply in
             switch reply.status {
             case 200, 201, 204: return .done
             case 412 where condition == .absent: return .done
@@ -141,7 +150,7 @@ public final class ObjectStore: @unchecked Sendable {
         }
         if reply.status == 412 {
             guard mayBeOurs else { throw .exists }
-            guard try await holds(name, body) else { throw .exists }
+            guard try await holds(name, body, isUrgent: isUrgent) else { throw .exists }
         }
         operations.bytesPut += body.size
         if capabilities.adoptsFiles, case .file(let path, _) = body {
@@ -152,13 +161,14 @@ public final class ObjectStore: @unchecked Sendable {
     }
 
     /// Whether the stored object is, byte for byte, what we sent.
-    private func holds(_ name: ObjectName, _ body: ObjectBody) async throws(StoreError) -> Bool {
+    private func holds(_ name: ObjectName, _ body: ObjectBody, isUrgent: Bool) async throws(StoreError) -> Bool {
         do throws(StoreError) {
-            guard try await head(name) == body.size else { return false }
+            guard try await head(name, isUrgent: isUrgent) == body.size else { return false }
             var pieces = await BodyPieces(body, world: world, loop: loop)
             var place: UInt64 = 0
             while let piece = try await pieces.next() {
-                let stored = try await get(name, range: place..<(place + UInt64(piece.count)))
+                let stored = try await get(
+                    name, range: place..<(place + UInt64(piece.count)), isUrgent: isUrgent)
                 guard stored.count == piece.count, memcmp(stored.base, piece.base, piece.count) == 0 else {
                     return false
                 }
@@ -177,7 +187,9 @@ public final class ObjectStore: @unchecked Sendable {
     private static let answersInARow: UInt64 = 64
 
     /// The whole object, or exactly the bytes of `range`.
-    public func get(_ name: ObjectName, range: Range<UInt64>? = nil) async throws(StoreError) -> Block {
+    public func get(
+        _ name: ObjectName, range: Range<UInt64>? = nil, isUrgent: Bool = false
+    ) async throws(StoreError) -> Block {
         if let range, range.isEmpty { return Block(capacity: 0) }
         let expected = range.map { $0.upperBound - $0.lowerBound }
         let request = StoreRequest(.object(name, .get(range)))
@@ -188,7 +200,8 @@ public final class ObjectStore: @unchecked Sendable {
             if operations.gets % Self.answersInARow == 0 { await Task.yield() }
             return body
         }
-        let reply = try await perform(request, on: \.reads, bytes: expected ?? options.wholeReadBytes) { reply in
+        let bytes = expected ?? options.wholeReadBytes
+        let reply = try await perform(request, on: \.reads, bytes: bytes, isUrgent: isUrgent) { reply in
             guard reply.status == 200 || reply.status == 206 else { return Self.verdict(reply, name) }
             // A body that is cut short is an answer that got lost on the way.
             guard let body = reply.body else { return .retry }
@@ -203,10 +216,13 @@ public final class ObjectStore: @unchecked Sendable {
         return body
     }
 
-    /// The object's size, nil when there is none.
-    public func head(_ name: ObjectName) async throws(StoreError) -> UInt64? {
+    /// The object's size, nil when there is none. `limit`: one attempt, for so long, and nothing is tried again.
+    public func head(
+        _ name: ObjectName, isUrgent: Bool = false, within limit: UInt64? = nil
+    ) async throws(StoreError) -> UInt64? {
         do throws(StoreError) {
-            let reply = try await perform(StoreRequest(.object(name, .head)), on: \.reads, bytes: 0) { reply in
+            let request = StoreRequest(.object(name, .head))
+            let reply = try await perform(request, on: \.reads, bytes: 0, isUrgent: isUrgent, within: limit) { reply in
                 reply.status == 200 || reply.status == 204 ? .done : Self.verdict(reply, name)
             }
             guard let size = reply.size else { throw .corrupt("\(name): an answer without a size") }
@@ -229,11 +245,11 @@ public final class ObjectStore: @unchecked Sendable {
 
     /// At most `limit` objects whose names begin with `prefix` and come after `marker`, in byte order.
     public func list(
-        prefix: String, after marker: String? = nil, limit: Int
+        prefix: String, after marker: String? = nil, limit: Int, isUrgent: Bool = false, within time: UInt64? = nil
     ) async throws(StoreError) -> (entries: [ListEntry], isTruncated: Bool) {
         precondition(limit > 0, "a listing of nothing")
         let request = StoreRequest(.list(prefix: prefix, after: marker, limit: limit))
-        let reply = try await perform(request, on: \.reads, bytes: 0) { reply in
+        let reply = try await perform(request, on: \.reads, bytes: 0, isUrgent: isUrgent, within: time) { reply in
             reply.status == 200 || reply.status == 204 ? .done : Self.verdict(reply, nil)
         }
         // Whoever pages by such an answer would turn in circles or jump over names.
@@ -249,10 +265,13 @@ public final class ObjectStore: @unchecked Sendable {
     }
 
     /// All names with a prefix, page by page.
-    public func names(prefix: String) async throws(StoreError) -> [ObjectName] {
+    public func names(
+        prefix: String, isUrgent: Bool = false, within time: UInt64? = nil
+    ) async throws(StoreError) -> [ObjectName] {
         var names: [ObjectName] = []
         while true {
-            let page = try await list(prefix: prefix, after: names.last?.text, limit: options.listPage)
+            let page = try await list(
+                prefix: prefix, after: names.last?.text, limit: options.listPage, isUrgent: isUrgent, within: time)
             names.append(contentsOf: page.entries.map(\.name))
             guard page.isTruncated, !page.entries.isEmpty else { return names }
         }
@@ -261,9 +280,8 @@ public final class ObjectStore: @unchecked Sendable {
     /// Operations that are under way, wait, or come later, end with `.canceled`. What has been sent may be applied.
     public func close() {
         isClosed = true
-        for continuation in reads.dismissAll() + writes.dismissAll() + deletes.dismissAll() {
-            continuation.resume(returning: .closing)
-        }
+        let waiting = reads.dismissAll() + writes.dismissAll() + deletes.dismissAll() + urgent.dismissAll()
+        for continuation in waiting { continuation.resume(returning: .closing) }
         for key in waits.keys.sorted() { waits.removeValue(forKey: key)?.end(StoreReply(status: StoreReply.canceled)) }
     }
 
@@ -290,21 +308,25 @@ public final class ObjectStore: @unchecked Sendable {
     }
 
     private func perform(
-        _ request: StoreRequest, on admission: ReferenceWritableKeyPath<ObjectStore, Admission>, bytes: UInt64,
-        _ judge: (StoreReply) -> Verdict
+        _ request: StoreRequest, on ordinary: ReferenceWritableKeyPath<ObjectStore, Admission>, bytes: UInt64,
+        isUrgent: Bool = false, within limit: UInt64? = nil, _ judge: (StoreReply) -> Verdict
     ) async throws(StoreError) -> StoreReply {
+        let admission: ReferenceWritableKeyPath<ObjectStore, Admission> = isUrgent ? \.urgent : ordinary
         let start = loop.now
         let grace = Self.grace(bytes, options)
-        let deadline = options.deadlineNanoseconds + grace
+        let deadline = limit ?? options.deadlineNanoseconds + grace
+        let attemptsMax = limit == nil ? options.attemptsMax : 1
         try await enter(admission, bytes, within: deadline)
         defer { admit(self[keyPath: admission].leave(bytes)) }
-        try await keepQuiet(until: start + min(deadline, .max - start))
+        // A look comes seldom, and can not be put off.
+        if limit == nil { try await keepQuiet(until: start + min(deadline, .max - start)) }
         var backoff = options.backoffFirstNanoseconds
         var attempt = 1
         while true {
             if isClosed { throw .canceled }
             let left = deadline - min(loop.now - start, deadline)
-            let reply = try await send(request, within: min(options.attemptNanoseconds + grace, left))
+            let time = min(options.attemptNanoseconds + grace, left)
+            let reply = try await send(request, within: time, isUrgent: isUrgent)
             if isClosed { throw .canceled }
             switch judge(reply) {
             case .done: return reply
@@ -318,7 +340,7 @@ public final class ObjectStore: @unchecked Sendable {
             }
             pause = max(pause, quietUntil - min(loop.now, quietUntil))
             backoff = min(backoff * 2, options.backoffMaxNanoseconds)
-            guard attempt < options.attemptsMax, loop.now - start + pause < deadline else {
+            guard attempt < attemptsMax, loop.now - start + pause < deadline else {
                 throw .unavailable("the store answered \(reply.status) \(reply.reason) after \(attempt) attempts")
             }
             attempt += 1
@@ -376,9 +398,11 @@ public final class ObjectStore: @unchecked Sendable {
     }
 
     /// One attempt. A transport that hangs costs its time and a place among the abandoned, not a caller.
-    private func send(_ request: StoreRequest, within limit: UInt64) async throws(StoreError) -> StoreReply {
-        guard abandoned < options.abandonedMax else {
-            throw .unavailable("\(abandoned) requests to the store hang")
+    private func send(
+        _ request: StoreRequest, within limit: UInt64, isUrgent: Bool
+    ) async throws(StoreError) -> StoreReply {
+        guard isUrgent ? abandonedUrgent < options.abandonedUrgentMax : abandoned < options.abandonedMax else {
+            throw .unavailable("\(isUrgent ? abandonedUrgent : abandoned) requests to the store hang")
         }
         var request = request
         request.limitNanoseconds = limit
@@ -386,7 +410,7 @@ public final class ObjectStore: @unchecked Sendable {
         late.reason = "no answer in \(limit / 1_000_000) ms"
         late.isTimeout = true
         let start = loop.now
-        let race = Race()
+        let race = Race(isUrgent: isUrgent)
         let reply = await wait(atMost: limit, then: late) { wait in
             self.begin(request, race, wait, isSecond: false)
             guard let delay = self.hedgeDelay(request), delay < limit else { return }
@@ -399,7 +423,7 @@ public final class ObjectStore: @unchecked Sendable {
         race.isOver = true
         if let timer = race.timer { loop.cancel(timer) }
         for task in race.tasks { task.cancel() }
-        abandoned += race.running
+        abandon(race, race.running)
         if reply.isTimeout { operations.timeouts += 1 }
         if case .object(_, .get) = request.kind, reply.status / 100 == 2 { latencies.add(loop.now - start) }
         return reply
@@ -412,7 +436,7 @@ public final class ObjectStore: @unchecked Sendable {
         let task = loop.task {
             let reply = await self.transport.perform(request)
             guard !race.isOver else {
-                self.abandoned -= 1
+                self.abandon(race, -1)
                 return
             }
             race.running -= 1
@@ -420,10 +444,14 @@ public final class ObjectStore: @unchecked Sendable {
             race.isOver = true
             if isSecond { self.operations.hedgesWon += 1 }
             wait.end(reply)
-            self.abandoned += race.running
+            self.abandon(race, race.running)
             race.running = 0
         }
         race.tasks.append(task)
+    }
+
+    private func abandon(_ race: Race, _ count: Int) {
+        if race.isUrgent { abandonedUrgent += count } else { abandoned += count }
     }
 
     /// Whether the other request, that is still under way, could not bring more: a refusal of one server of many says
@@ -434,10 +462,13 @@ public final class ObjectStore: @unchecked Sendable {
 
     /// The requests of one attempt: one, or a second one beside it that may be faster. On the loop.
     private final class Race: @unchecked Sendable {
+        let isUrgent: Bool
         var running = 0
         var isOver = false
         var tasks: [Task<Void, Never>] = []
         var timer: LoopTimer?
+
+        init(isUrgent: Bool) { self.isUrgent = isUrgent }
     }
 
     /// When a read is asked for again: later than nearly all of them are answered.

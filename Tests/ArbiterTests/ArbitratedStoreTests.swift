@@ -14,6 +14,8 @@ struct ArbitratedStoreTests {
         let memory: MemoryStore
         private let loop: EventLoop
         private let random: any RandomSource
+        /// Answers listings in its place.
+        let refusesListings = Mutex<Int?>(nil)
         private let listings = Mutex<[String: (reply: StoreReply, until: UInt64)]>([:])
 
         init(_ world: World) {
@@ -40,6 +42,7 @@ struct ArbitratedStoreTests {
                 await loop.sleep(nanoseconds: random.next() % 50_000_000)
                 return await memory.perform(request)
             case .list(let prefix, let after, let limit):
+                if let status = refusesListings.withLock({ $0 }) { return StoreReply(status: status) }
                 let key = "\(prefix) \(after ?? "") \(limit)"
                 if let old = listings.withLock({ $0[key] }), old.until > loop.now { return old.reply }
                 let reply = await memory.perform(request)
@@ -54,6 +57,8 @@ struct ArbitratedStoreTests {
         let values = Mutex<[String: String]>([:])
         let losesOf = Mutex<UInt64>(0)
         let isAway = Mutex(false)
+        /// Goes away with a claim that it never saw, or has just done.
+        let endsAtClaim = Mutex<Bool?>(nil)
         private let random: any RandomSource
 
         init(_ random: any RandomSource) { self.random = random }
@@ -69,10 +74,12 @@ struct ArbitratedStoreTests {
 
         func claim(_ name: String, _ value: String) async throws(ArbiterFailure) -> String {
             try begin()
+            if endsAtClaim.withLock({ $0 }) == false { throw ArbiterFailure("ends") }
             let found = values.withLock { values in
                 values[name] = values[name] ?? value
                 return values[name] ?? value
             }
+            if endsAtClaim.withLock({ $0 }) == true { throw ArbiterFailure("ended") }
             try answer()
             return found
         }
@@ -252,12 +259,12 @@ struct ArbitratedStoreTests {
             guard rig.store.memory.objects.isEmpty, rig.arbiter.values.withLock({ $0.isEmpty }) else { return "left" }
             let header = try Self.name("v/header/1")
             _ = await rig.decided.perform(StoreRequest(.object(header, .put(.blocks([Self.block(7)]), .absent))))
-            guard await rig.decided.verify(prefix: "v/") == nil else { return "its own volume is not known" }
+            guard await rig.decided.verify(prefix: "v/", headers: "v/header/") == nil else { return "its own volume is not known" }
             let kept = rig.arbiter.values.withLock { values in
                 defer { values = [:] }
                 return values
             }
-            guard await rig.decided.verify(prefix: "v/") != nil else { return "another arbiter is not noticed" }
+            guard await rig.decided.verify(prefix: "v/", headers: "v/header/") != nil else { return "another arbiter is not noticed" }
             rig.arbiter.values.withLock { $0 = kept }
             let stored = try #require(rig.store.memory.objects.keys.first)
             _ = await rig.decided.perform(StoreRequest(.object(stored, .delete)))
@@ -265,9 +272,91 @@ struct ArbitratedStoreTests {
                 return "left by its name"
             }
             rig.arbiter.values.withLock { $0 = ["v/slot/1": "0000000000000000 1", "w/slot/1": "0000000000000000 1"] }
-            await rig.decided.forget(prefix: "v/")
+            try await rig.decided.forget(prefix: "v/")
             return rig.arbiter.values.withLock { $0.keys.sorted() } == ["w/slot/1"]
                 ? nil : "too much or too little forgotten"
+        }
+    }
+
+    /// However often it is tried without an answer of the arbiter: one object for the same bytes, and it counts in the end.
+    @Test(arguments: [true, false]) func aTryWithoutAnAnswerLeavesOneObject(_ isDone: Bool) throws {
+        try run(seed: 5) { world in
+            let rig = Rig(world)
+            let name = try Self.name("v/slot/1")
+            @Sendable func put(_ byte: UInt8) async -> Int {
+                await rig.decided.perform(StoreRequest(.object(name, .put(.blocks([Self.block(byte)]), .absent)))).status
+            }
+            rig.arbiter.isAway.withLock { $0 = true }
+            for _ in 0..<100 where await put(1) != StoreReply.noAnswer { return "an answer of nobody" }
+            guard rig.store.memory.objects.isEmpty else { return "sent while nobody can be asked" }
+            rig.arbiter.isAway.withLock { $0 = false }
+            rig.arbiter.endsAtClaim.withLock { $0 = isDone }
+            let first = await put(1)
+            guard first == StoreReply.noAnswer, rig.store.memory.objects.count == 1 else { return "\(first)" }
+            rig.arbiter.isAway.withLock { $0 = isDone }
+            for _ in 0..<100 where await put(1) != StoreReply.noAnswer { return "an answer of nobody" }
+            guard rig.store.memory.objects.count == 1 else { return "\(rig.store.memory.objects.count) objects" }
+            rig.arbiter.isAway.withLock { $0 = false }
+            rig.arbiter.endsAtClaim.withLock { $0 = nil }
+            let (own, others) = (await put(1), await put(2))
+            guard own == 201, others == 412 else { return "\(own), \(others)" }
+            let read = await rig.decided.perform(StoreRequest(.object(name, .get(nil))))
+            return read.body.map { Array($0.bytes) } == [1] && rig.store.memory.objects.count == 1 ? nil : "\(read)"
+        }
+    }
+
+    /// A store that does not tell, an arbiter that knows less than the store has, and one whose last claim was lost.
+    @Test func whatTheArbiterHasLostIsNoticed() throws {
+        try run(seed: 6) { world in
+            let rig = Rig(world)
+            func verify() async -> ArbiterFailure? { await rig.decided.verify(prefix: "v/", headers: "v/header/") }
+            guard await verify() == nil else { return "nothing at all is not enough" }
+            rig.store.refusesListings.withLock { $0 = 503 }
+            guard await verify() != nil else { return "a store that does not tell has nothing" }
+            rig.store.refusesListings.withLock { $0 = 404 }
+            guard await verify() == nil else { return "a store that is not there yet is refused" }
+            rig.store.refusesListings.withLock { $0 = nil }
+            await world.loops[0].sleep(nanoseconds: 60_000_000_000)
+            for number in 1...4 {
+                _ = await rig.decided.perform(
+                    StoreRequest(
+                        .object(
+                            try Self.name("v/header/000000000000000\(number)"),
+                            .put(.blocks([Self.block(1)]), .absent))))
+            }
+            guard await verify() == nil else { return "its own volume is not known" }
+            let all = rig.arbiter.values.withLock { $0 }
+            func keep(_ count: Int) {
+                let kept = all.sorted { $0.key < $1.key }.prefix(count)
+                rig.arbiter.values.withLock { $0 = Dictionary(uniqueKeysWithValues: kept.map { ($0.key, $0.value) }) }
+            }
+            keep(3)
+            guard await verify() == nil else { return "a header without an answer keeps the volume away" }
+            keep(2)
+            guard await verify() != nil else { return "an arbiter of an earlier time is believed" }
+            keep(0)
+            guard await verify() != nil else { return "an empty arbiter is believed" }
+            // No volume is made there either, whoever forgot to look.
+            do throws(VolumeError) {
+                try await Headhunter.create(
+                    world: world, store: ObjectStore(rig.decided, world: world, loop: world.loops[0]), prefix: "v")
+                return "a volume above another one"
+            } catch { return rig.arbiter.values.withLock { $0.isEmpty } ? nil : "\(error)" }
+        }
+    }
+
+    /// A name that the arbiter has is there, whatever one of the store's copies says.
+    @Test func aCopyThatIsBehindIsAskedAgain() throws {
+        try run(seed: 7) { world in
+            let rig = Rig(world)
+            let name = try Self.name("v/slot/1")
+            _ = await rig.decided.perform(StoreRequest(.object(name, .put(.blocks([Self.block(1)]), .absent))))
+            let stored = try #require(rig.store.memory.objects.keys.first)
+            rig.store.memory.remove(stored)
+            let behind = await rig.decided.perform(StoreRequest(.object(name, .get(nil)))).status
+            _ = await rig.decided.perform(StoreRequest(.object(name, .delete)))
+            let gone = await rig.decided.perform(StoreRequest(.object(name, .get(nil)))).status
+            return behind == 503 && gone == 404 ? nil : "\(behind), \(gone)"
         }
     }
 }

@@ -263,6 +263,99 @@ struct TakingTests {
         }
     }
 
+    /// A claim tells the lease of the owner before, not of who claimed: that owner may keep none, and answer still.
+    @Test func aClaimOfWhoKeepsALease() throws {
+        try StoreRig.run(seed: 77) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, memory, ["a", "b", "c"])
+            let first = try await StoreRig.open(world, memory)
+            try await first.stored(try await StoreRig.put(first, 1, [1]))
+            let rig = StoreRig(world, memory)
+            rig.refuse { kind in
+                if case .list(let prefix, _, _) = kind, prefix.hasSuffix("/slot/") { return 403 }
+                return nil
+            }
+            do {
+                _ = try await StoreRig.open(world, rig, "b") {
+                    $0.takesOver = true
+                    $0.leaseNanoseconds = Self.lease
+                }
+                return "the first taker opened it"
+            } catch {}
+            let start = world.clock.monotonic()
+            let third = try await StoreRig.open(world, memory, "c") { $0.takesOver = true }
+            guard world.clock.monotonic() - start < Self.second else { return "it waited for a lease that nobody keeps" }
+            guard third.ownerBeforeMayAnswer else { return "nobody is warned" }
+            return try await StoreRig.get(third, 1) == [1] ? nil : "a change is missing"
+        }
+    }
+
+    /// One that is served to be read only, because it is damaged, answers no longer than one that writes.
+    @Test func whoOnlyReads() throws {
+        try StoreRig.run(seed: 78) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, memory)
+            let first = try await StoreRig.open(world, memory) { $0.leaseNanoseconds = Self.lease }
+            try await first.stored(try await StoreRig.put(first, 1, [1]))
+            first.abandon()
+            await first.settled()
+            let way = Way(memory, last: .max, isApplied: false)
+            let reader = try await StoreRig.open(world, way) {
+                $0.leaseNanoseconds = Self.lease
+                $0.isReadOnly = true
+                $0.looksForOwner = true
+            }
+            await world.loops[0].sleep(nanoseconds: 3 * Self.lease)
+            guard try await StoreRig.get(reader, 1) == [1] else { return "it does not answer" }
+            way.cut()
+            let second = try await StoreRig.open(world, memory, "b") { $0.takesOver = true }
+            guard !reader.mayAnswer else { return "it answers beside the next owner" }
+            try await second.stored(try await StoreRig.put(second, 1, [9]))
+            way.mend()
+            await world.loops[0].sleep(nanoseconds: 2 * Self.lease)
+            do throws(VolumeError) {
+                let value = try await StoreRig.get(reader, 1)
+                return "it answers \(value ?? [])"
+            } catch { return error == .fenced ? nil : "\(error)" }
+        }
+    }
+
+    /// A store whose reads do not come back any more; all else does.
+    private final class DeafStore: StoreTransport {
+        private let store: any StoreTransport
+        private let loop: EventLoop
+        let isDeaf = Mutex(false)
+
+        init(_ store: any StoreTransport, loop: EventLoop) { (self.store, self.loop) = (store, loop) }
+
+        var capabilities: StoreCapabilities { store.capabilities }
+
+        func perform(_ request: StoreRequest) async -> StoreReply {
+            if case .object(_, .get) = request.kind, isDeaf.withLock({ $0 }) {
+                await loop.sleep(nanoseconds: 3_600 * TakingTests.second)
+            }
+            return await store.perform(request)
+        }
+    }
+
+    /// Reads that hang, and those that wait behind them, hold up no look.
+    @Test func looksWaitBehindNobody() throws {
+        try StoreRig.run(seed: 79) { world in
+            let deaf = DeafStore(MemoryStore(world: world, loop: world.loops[0]), loop: world.loops[0])
+            try await StoreRig.prepare(world, deaf)
+            let volume = try await StoreRig.open(world, deaf) { $0.leaseNanoseconds = Self.lease }
+            try await volume.stored(try await StoreRig.put(volume, 1, [1]))
+            guard let name = ObjectName("v/segment/1") else { return "no name" }
+            deaf.isDeaf.withLock { $0 = true }
+            for _ in 0..<300 { world.loops[0].task { _ = try? await volume.store.get(name) } }
+            for _ in 0..<100 {
+                await world.loops[0].sleep(nanoseconds: Self.second)
+                guard volume.mayAnswer else { return "its lease ran out" }
+            }
+            return nil
+        }
+    }
+
     /// Of two that take at the same time one has the volume.
     @Test(arguments: 1...20) func twoTakers(_ seed: Int) throws {
         try StoreRig.run(seed: UInt64(seed)) { world in

@@ -435,7 +435,7 @@ extension Headhunter {
         while true {
             do throws(StoreError) {
                 // What a try sent that was given up may have arrived since: that would be no other owner.
-                try await store.put(name, body, condition: .absent, mayBeOurs: hasTried)
+                try await store.put(name, body, condition: .absent, mayBeOurs: hasTried, isUrgent: true)
                 let passed = try await Self.newestBoundary(store, prefix)
                 if let passed, passed >= header.number { throw .exists }
                 if isOpening { startLease(from: start) } else { lease.extend(from: start) }

@@ -122,8 +122,21 @@ extension Headhunter {
             if let failure = failure ?? (self.isOvertaken.load(ordering: .sequentiallyConsistent) ? .fenced : nil) {
                 return done(failure)
             }
-            if self.lease.holds { return done(nil) }
-            self.loop.execute { self.lease.wait { failure in target.execute { done(failure) } } }
+            self.whenAnswering(on: target, done)
+        }
+    }
+
+    /// The lease is asked for where the answer is given: time passes on the way between two loops.
+    private func whenAnswering(on target: EventLoop, _ done: @escaping @Sendable (VolumeError?) -> Void) {
+        if lease.holds { return done(nil) }
+        loop.execute {
+            self.lease.wait { failure in
+                // Given back before anybody knew whether the promise counts.
+                let failure = failure ?? (self.lease.isOver ? .closed : nil)
+                target.execute {
+                    if let failure { done(failure) } else { self.whenAnswering(on: target, done) }
+                }
+            }
         }
     }
 

@@ -105,13 +105,16 @@ extension Headhunter {
     }
 
     /// Headers up to this one may have been deleted.
-    static func newestBoundary(_ store: ObjectStore, _ prefix: String) async throws(StoreError) -> UInt64? {
+    static func newestBoundary(
+        _ store: ObjectStore, _ prefix: String, within limit: UInt64? = nil
+    ) async throws(StoreError) -> UInt64? {
         if !store.capabilities.listsConsistently, let hint = try await hint(store, prefix) {
             // No owner deletes more before he has told of a newer one.
             return hint > 2 ? hint - 2 : 0
         }
         var newest: UInt64?
-        for name in try await store.names(prefix: ObjectNaming.prefix(prefix, ObjectNaming.boundary)) {
+        let boundaries = ObjectNaming.prefix(prefix, ObjectNaming.boundary)
+        for name in try await store.names(prefix: boundaries, isUrgent: true, within: limit) {
             guard let number = ObjectNaming.number(name, prefix, ObjectNaming.boundary) else { continue }
             newest = max(newest ?? 0, number)
         }

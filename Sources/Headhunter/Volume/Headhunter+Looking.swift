@@ -10,8 +10,10 @@ extension Headhunter {
     /// is not can be read. A recovered log stays above the trees.
     static func look(
         _ world: World, _ loop: EventLoop, _ store: ObjectStore, _ prefix: String, _ directory: String,
-        _ options: HeadhunterOptions, _ header: CheckpointHeader
+        _ options: HeadhunterOptions, _ header: CheckpointHeader, _ start: UInt64
     ) async throws(VolumeError) -> Headhunter {
+        var options = options
+        options.leaseNanoseconds = options.looksForOwner ? shorter(header.lease, options.leaseNanoseconds) : 0
         var damage: [String] = []
         let place = try await lookForPlace(world, loop, directory, header, &damage)
         var slots: StoreLogRecovery?
@@ -45,7 +47,13 @@ extension Headhunter {
                 ? "the volume was opened to be read only" : headhunter.damage.joined(separator: "; "))
         headhunter.checkpoints.failure = failure
         headhunter.fail(failure)
+        if options.looksForOwner { headhunter.watch(from: start) }
         return headhunter
+    }
+
+    /// Nobody tells a taker of it: it waits for what the header says. The shorter one that is kept at all.
+    private static func shorter(_ told: UInt64, _ own: UInt64) -> UInt64 {
+        told == 0 || own == 0 ? max(told, own) : min(told, own)
     }
 
     /// The name of the log that the header means, if it is here.

@@ -11,11 +11,18 @@ extension Headhunter {
             volume: VolumeIdentity(high: world.random.next(), low: world.random.next()), number: 1, epoch: 0,
             nonces: 1, logFirst: 1, logDurable: 0, treeEpoch: 0, wall: world.clock.wall(), trees: [], objects: [],
             doomed: [])
-        let found: ObjectName?
+        var found: ObjectName?
         do throws(StoreError) {
             guard try await isFree(store, prefix) else { throw .exists }
-            let headers = ObjectNaming.prefix(prefix, ObjectNaming.header)
+            let headers = headers(below: prefix)
             found = try await store.list(prefix: headers, limit: 1).entries.first?.name
+            if found == nil {
+                // Of an arbiter's names the line above asks it alone; this asks the store. A listing may have what is deleted.
+                for entry in try await store.list(prefix: String(headers.dropLast()), limit: headersLookedAt).entries
+                where found == nil && entry.name.text.hasPrefix(headers) {
+                    if try await store.head(entry.name) != nil { found = entry.name }
+                }
+            }
             if found == nil {
                 try await store.put(
                     ObjectNaming.name(prefix, ObjectNaming.header, 1), .blocks([header.encoded()]), condition: .absent)
@@ -26,9 +33,15 @@ extension Headhunter {
             throw volumeError(error, "making a volume")
         }
         if let found {
-            throw .unknownFormat("\(found) is no header that is known here: is the store one with an arbiter?")
+            throw .unknownFormat(
+                "\(found) is no header that is known here: is the store one with an arbiter, and with this one?")
         }
     }
+
+    private static let headersLookedAt = 1_000
+
+    /// What the names of the headers of the volume below `prefix` begin with.
+    public static func headers(below prefix: String) -> String { ObjectNaming.prefix(prefix, ObjectNaming.header) }
 
     static func newestHeader(_ store: ObjectStore, _ prefix: String) async throws(StoreError) -> UInt64? {
         var newest: UInt64?
@@ -71,8 +84,9 @@ extension Headhunter {
         world: World, loop: EventLoop, store: ObjectStore, prefix: String, directory: String,
         options: HeadhunterOptions = HeadhunterOptions()
     ) async throws(VolumeError) -> Headhunter {
+        let start = world.clock.monotonic()
         var found = try await newestOf(store, prefix)
-        if options.isReadOnly { return try await look(world, loop, store, prefix, directory, options, found) }
+        if options.isReadOnly { return try await look(world, loop, store, prefix, directory, options, found, start) }
 
         let place = try await place(world, loop, directory, found, takesOver: options.takesOver)
         var taken: Claim?
@@ -122,7 +136,9 @@ extension Headhunter {
         }
         if let taken {
             await outwait(taken, world, loop, options)
-            headhunter.ownerBeforeMayAnswer = found.log != 0 && found.lease == 0
+            // A lease proves something only where the store decides who the owner is.
+            let decides = store.capabilities.createIfAbsent && store.capabilities.listsConsistently
+            headhunter.ownerBeforeMayAnswer = found.log != 0 && (found.lease == 0 || !decides)
         }
         try await headhunter.publish(claim, isOpening: true)
         try await headhunter.settleSegments(recovered.stage.named)
@@ -217,8 +233,8 @@ extension Headhunter {
 
     /// A last checkpoint, so that the next start finds no log to replay.
     public func close() async throws(VolumeError) {
-        if options.isReadOnly { return fail(.closed) }
         checkpoints.isClosing = true
+        if options.isReadOnly { return fail(.closed) }
         lease.release()
         // Nothing else is to come behind the last checkpoint.
         isFrozen.store(true, ordering: .sequentiallyConsistent)

@@ -33,12 +33,12 @@ extension Headhunter {
             header.number += 1
             header.epoch += 1
             header.wall = world.clock.wall()
-            // Who comes next can not know how long ago this was.
-            header.lease = max(found.lease, options.leaseNanoseconds)
+            // Of the owner before: who comes next can not know how long ago this was. We say nothing under a claim.
+            header.lease = found.lease
             do throws(StoreError) {
                 try await store.put(
                     ObjectNaming.name(prefix, ObjectNaming.header, header.number), .blocks([header.encoded()]),
-                    condition: .absent)
+                    condition: .absent, isUrgent: true)
                 if let passed = try await newestBoundary(store, prefix), passed >= header.number { throw .exists }
                 return Claim(
                     found: found, number: header.number, epoch: header.epoch, time: world.clock.monotonic())
@@ -80,6 +80,8 @@ extension Headhunter {
     // MARK: Looking
 
     private static let ownerLookNanoseconds: UInt64 = 1_000_000_000
+    /// What a request of a look may take where no lease is kept.
+    private static let lookNanoseconds: UInt64 = 10_000_000_000
     private static let looksPerLease: UInt64 = 4
     /// Looks that wait for the store at the same time: one that hangs keeps the next one from nothing.
     private static let looksMax = 8
@@ -87,12 +89,18 @@ extension Headhunter {
     /// `start`: when the header was sent that says who the owner is.
     func startLease(from start: UInt64) {
         guard lease.isKept else { return }
+        watch(from: start)
+    }
+
+    /// Also for who never writes a header, and without a lease.
+    func watch(from start: UInt64) {
         lease.extend(from: start)
         lookAgain()
     }
 
     private func lookAgain() {
-        _ = loop.schedule(after: options.leaseNanoseconds / Self.looksPerLease) { [weak self] in
+        let pause = lease.isKept ? options.leaseNanoseconds / Self.looksPerLease : options.checkpointNanoseconds
+        _ = loop.schedule(after: pause) { [weak self] in
             guard let self, !self.checkpoints.isClosing, !self.isOvertaken.load(ordering: .relaxed) else { return }
             self.lookForOwner()
             self.lookAgain()
@@ -121,11 +129,21 @@ extension Headhunter {
         }
     }
 
-    /// Whether there is, or was, a header with this number; nil when the store does not tell.
+    /// Asks the store whether somebody else has the volume, for who is about to destroy it.
+    public func confirm() async throws(VolumeError) {
+        guard let isTaken = await self.isTaken(checkpoints.header.number + 1) else {
+            throw .unavailable("the store does not tell whether another server has the volume")
+        }
+        if isTaken { throw .fenced }
+    }
+
+    /// Whether there is, or was, a header with this number; nil when the store does not tell. One try: the next look is the other one.
     private func isTaken(_ number: UInt64) async -> Bool? {
+        let limit = lease.isKept ? options.leaseNanoseconds / Self.looksPerLease : Self.lookNanoseconds
         do throws(StoreError) {
-            if try await store.head(objectName(ObjectNaming.header, number)) != nil { return true }
-            guard let passed = try await Self.newestBoundary(store, prefix) else { return false }
+            let name = objectName(ObjectNaming.header, number)
+            if try await store.head(name, isUrgent: true, within: limit) != nil { return true }
+            guard let passed = try await Self.newestBoundary(store, prefix, within: limit) else { return false }
             return passed >= number
         } catch { return nil }
     }

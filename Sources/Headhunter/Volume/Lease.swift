@@ -14,7 +14,7 @@ final class Lease: @unchecked Sendable {
     private let end = Atomic<UInt64>(endless)
     /// On the volume's loop.
     private var waiting: [@Sendable (VolumeError?) -> Void] = []
-    private var isOver = false
+    private(set) var isOver = false
     private var failure: VolumeError?
 
     /// `length` 0: none is kept.

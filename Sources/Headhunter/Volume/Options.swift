@@ -39,6 +39,8 @@ public struct HeadhunterOptions: Sendable {
 
     /// Nothing is claimed and nothing is changed: what can be read is read, whatever is damaged beside it.
     public var isReadOnly = false
+    /// ... but it is served: it keeps a lease, and looks for another owner, like one that writes.
+    public var looksForOwner = false
 
     public init() {}
 

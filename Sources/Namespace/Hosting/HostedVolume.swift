@@ -95,6 +95,10 @@ public final class HostedVolume: Sendable {
             throw .store(
                 "a log in the store needs one that creates objects conditionally: proxyfs store check says more")
         }
+        guard options.leaseNanoseconds == 0 || capabilities.createIfAbsent && capabilities.listsConsistently else {
+            throw .store(
+                "a lease needs a store that creates objects conditionally, or an arbiter: without one it proves nothing")
+        }
         // A log without its volume means that this is not the place where the volume is.
         let place: Result<Bool, HostingError> = await world.blocking.run(on: loop) { () throws(Never) in
             do throws(Errno) { _ = try disk.status(folder + "/log/place") } catch {
@@ -119,6 +123,7 @@ public final class HostedVolume: Sendable {
                 // What is not damaged can be read.
                 var looking = options
                 looking.isReadOnly = true
+                looking.looksForOwner = isServed
                 headhunter = try await Headhunter.open(
                     world: world, loop: loop, store: store, prefix: prefix, directory: folder + "/log", options: looking
                 )
@@ -177,12 +182,20 @@ public final class HostedVolume: Sendable {
         // A file that can not be flushed keeps none of the others from the store.
         var failure: HostingError?
         do throws(Failure) { try await files.stop() } catch { failure = .volume(Self.volumeError(error)) }
-        do throws(VolumeError) { try await headhunter.close() } catch { failure = failure ?? .volume(error) }
+        do throws(VolumeError) { try await headhunter.close() } catch {
+            // Before all else: whose it is.
+            if failure == nil || error == .fenced { failure = .volume(error) }
+        }
         if let failure { throw failure }
     }
 
     /// Calls `told` once, on the volume's loop, when another server has taken the volume over.
     public func whenOvertaken(_ told: @escaping @Sendable () -> Void) { headhunter.whenOvertaken(told) }
+
+    /// Asks the store whether another server has it. On the volume's loop.
+    public func confirm() async throws(HostingError) {
+        do throws(VolumeError) { try await headhunter.confirm() } catch { throw .volume(error) }
+    }
 
     /// Whether its lease holds; without one, or with one that holds, it is answered for.
     public var mayAnswer: Bool { headhunter.mayAnswer }

@@ -81,6 +81,18 @@ final class Control: Sendable {
         await mountAll(volume.name)
     }
 
+    /// One that has just been opened by command. Another server may take it before it is here.
+    private func attachNew(_ name: String) async throws(CommandFailure) -> HostedVolume {
+        guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
+        try await attach(hosted.volume)
+        guard host[name]?.hosted === hosted else {
+            // Given up before it was attached: nobody else takes it away again.
+            await detachOvertaken(name)
+            throw .failure("volume \(name) was closed meanwhile")
+        }
+        return hosted
+    }
+
     /// What the configuration says now.
     private let declared = Guarded<Settings?>(nil)
 
@@ -262,8 +274,7 @@ final class Control: Sendable {
         try arguments.finish()
         let wasThere = try await host.create(
             name, durability, store: store, log: log, lease: lease, size: size, meter: arguments.meter)
-        guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
-        try await attach(hosted.volume)
+        _ = try await attachNew(name)
         await declareAgain()
         return Self.message(
             wasThere
@@ -313,12 +324,11 @@ final class Control: Sendable {
         } else {
             _ = try await host.take(name, arguments.meter)
         }
-        guard let hosted = host[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
-        try await attach(hosted.volume)
+        let hosted = try await attachNew(name)
         await declareAgain()
         let warning =
             hosted.ownerBeforeMayAnswer
-            ? "; its server before keeps no lease: see to it that it does not run any more, for it may answer until it meets the store"
+            ? "; its server before keeps no lease that counts: see to it that it does not run any more, for it may answer until it meets the store"
             : ""
         return Self.message("volume \(name) goes on here from what its store has" + warning)
     }
@@ -387,6 +397,9 @@ final class Control: Sendable {
         if entry.place == nil, !isSure {
             throw .misuse("deleting volume \(name) destroys all that is in it; say --yes to do it")
         }
+        if let hosted = entry.hosted, !hosted.mayAnswer {
+            throw .failure("volume \(name) waits for its store: whether another server has it is not known")
+        }
         try await requireUnmounted(name)
         if entry.place == nil, entry.hosted != nil {
             do throws(RegistryError) {
@@ -399,7 +412,7 @@ final class Control: Sendable {
         return Self.message(
             isWhole
                 ? "volume \(name) deleted"
-                : "volume \(name) is no longer this server's; it was not open, so its objects at \(entry.store) were left"
+                : "volume \(name) is no longer this server's; it was not open, or another one has it, so its objects at \(entry.store) were left"
         )
     }
 

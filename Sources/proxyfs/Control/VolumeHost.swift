@@ -208,6 +208,7 @@ final class VolumeHost: Sendable {
         }
         guard entry.hosted == nil else { throw .failure("volume \(name) is open here: there is nothing to take") }
         guard !entry.isLeaving else { throw .failure("volume \(name) is just being given up: try again") }
+        guard !entry.isDeleting else { throw .failure("volume \(name): \(Self.halfDeleted)") }
         try await open(entry: name, takesOver: true, meter: meter)
         guard let hosted = book.entries[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         return hosted
@@ -481,11 +482,12 @@ final class VolumeHost: Sendable {
         }
         guard !entry.isLeaving else { throw .failure("volume \(name) is just being given up: try again") }
         let described = try StoreCommand.describe(entry.store, book.configuration)
-        let isOurs = entry.hosted != nil || entry.isDeleting
-        if described != nil, isOurs { try await markDeleting(entry) }
+        var isOurs = entry.hosted != nil || entry.isDeleting
         if let hosted = entry.hosted {
             meter.follow("closing volume \(name)", unit: "KiB") { hosted.unstoredBytes >> 10 }
+            if described != nil { isOurs = try await closeToDelete(name, hosted) }
         }
+        if described != nil, isOurs { try await markDeleting(entry) }
         await forget(name)
         if let described, isOurs { try await deleteObjects(of: entry, at: described, meter) }
         meter.follow("removing the folder of volume \(name)", unit: "folders") { (0, 1) }
@@ -507,6 +509,38 @@ final class VolumeHost: Sendable {
             } catch { return error }
         }
         if let failure { throw .failure("can not remove \(home.path): \(failure)") }
+    }
+
+    /// Whether its objects are this server's to delete: one that was taken meets that at its last header at the latest.
+    private func closeToDelete(_ name: String, _ hosted: HostedVolume) async throws(CommandFailure) -> Bool {
+        // Nobody takes it, or gives it up, meanwhile.
+        book.entries[name]?.isLeaving = true
+        book.entries[name]?.hosted = nil
+        _ = volumes.remove(name)
+        defer { book.entries[name]?.isLeaving = false }
+        let failure = await hosted.loop.task { () async -> HostingError? in
+            var hasHeader = !hosted.isReadOnly
+            do throws(HostingError) { try await hosted.close() } catch {
+                if case .volume(.fenced) = error { return error }
+                hasHeader = false
+            }
+            // What wrote no last header has to ask.
+            guard !hasHeader else { return nil }
+            do throws(HostingError) { try await hosted.confirm() } catch { return error }
+            return nil
+        }.value
+        switch failure {
+        case nil:
+            book.entries[name]?.isDeleting = true
+            book.entries[name]?.problem = Self.halfDeleted
+            return true
+        case .volume(.fenced)?: return false
+        case let failure?:
+            if let entry = book.entries[name] { disconnect(entry) }
+            book.entries[name]?.connected = nil
+            book.entries[name]?.problem = "its deletion ended before it began: \(Self.text(failure))"
+            throw .failure("can not delete volume \(name): \(Self.text(failure))")
+        }
     }
 
     /// From here on nobody opens it any more.

@@ -57,7 +57,7 @@ final class ConnectedStore: Sendable {
             // A listing that lags may not show what was written last.
             if !store.capabilities.listsConsistently { await loop.sleep(nanoseconds: Self.listingPause) }
         }
-        await connection.unmake()
+        try await connection.unmake()
     }
 
     /// Requests so far.

@@ -1,6 +1,7 @@
 import Arbiter
 import Configuration
 import Glibc
+import Headhunter
 import Logging
 import Namespace
 import ObjectStore
@@ -24,12 +25,14 @@ final class StoreConnection: Sendable {
     /// Takes back what a check that creates has made, and nothing that was there before.
     let undo: @Sendable () async -> Void
     /// After the last object is gone: takes away what the store keeps beside them.
-    let unmake: @Sendable () async -> Void
+    let unmake: @Sendable () async throws(StoreError) -> Void
 
     /// Beside those that are read or written: second requests for late ones, credentials, given up ones that still end.
     private static let spareConnections = 8
     /// At once, of connections that nobody else waits for.
     private static let deletesMax = 4
+    /// Of owners that look for another one.
+    private static let urgentConnections = ObjectStore.Options().urgentMax
 
     /// On the loop that the store will belong to.
     init(_ description: Configuration.Store, world: World, loop: EventLoop) throws(CommandFailure) {
@@ -42,9 +45,10 @@ final class StoreConnection: Sendable {
         options.silentSeconds = max(
             options.silentSeconds, Int(clamping: description.attemptTime.nanoseconds / 1_000_000_000))
         do throws(TransferFailure) {
-            options.connectionsMax = description.readConnections + Self.spareConnections
+            options.connectionsMax = description.readConnections + Self.spareConnections + Self.urgentConnections
             reads = try TransferPool("store reads", options)
-            options.connectionsMax = description.writeConnections + Self.spareConnections
+            options.connectionsMax =
+                description.writeConnections + Self.spareConnections + Self.urgentConnections + Self.deletesMax
             writes = try TransferPool("store writes", options)
             options.connectionsMax = Self.arbiterConnections
             options.authoritiesFile = description.arbiterAuthorities ?? description.authorities
@@ -75,7 +79,8 @@ final class StoreConnection: Sendable {
             directUnmake = { await store.unmake() }
         }
         guard let arbiter else {
-            (transport, check, unmake) = (direct, directCheck, directUnmake)
+            (transport, check) = (direct, directCheck)
+            unmake = { () async throws(StoreError) in await directUnmake() }
             return
         }
         let etcd = EtcdArbiter(try Self.etcd(description), over: arbiter)
@@ -83,7 +88,8 @@ final class StoreConnection: Sendable {
         transport = decided
         check = { (creates) async throws(StoreProblem) in
             try await directCheck(creates)
-            if let failure = await decided.verify(prefix: HostedVolume.prefix + "/") {
+            let headers = Headhunter.headers(below: HostedVolume.prefix)
+            if let failure = await decided.verify(prefix: HostedVolume.prefix + "/", headers: headers) {
                 throw StoreProblem(
                     tried: "asking the arbiter at \(description.arbiters.joined(separator: ", "))",
                     answer: failure.reason,
@@ -91,8 +97,10 @@ final class StoreConnection: Sendable {
                         "is it the etcd that all servers of this volume name, and may this one read and write there?")
             }
         }
-        unmake = {
-            await decided.forget(prefix: HostedVolume.prefix + "/")
+        unmake = { () async throws(StoreError) in
+            do throws(ArbiterFailure) { try await decided.forget(prefix: HostedVolume.prefix + "/") } catch {
+                throw .unavailable("the arbiter: \(error)")
+            }
             await directUnmake()
         }
     }
