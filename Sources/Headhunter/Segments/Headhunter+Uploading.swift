@@ -6,7 +6,11 @@ import Synchronization
 /// Segments on their way from the stage to the store. On the volume's loop.
 extension Headhunter {
     /// Segments on their way to the store at once: some places are left for what somebody waits for.
-    private var uploadsMax: Int { max(4, store.writesMax / 2) }
+    private var uploadsMax: Int {
+        max(1, min(max(4, store.writesMax / 2), Self.uploadBytesMax / options.flushBytes))
+    }
+    /// Half of what writes may have under way.
+    private static let uploadBytesMax = 256 << 20
 
     func startUploads() {
         // Also after a failure, whoever it hit: those who wait find it, and would wait for ever otherwise.

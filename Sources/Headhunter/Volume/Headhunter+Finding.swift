@@ -14,6 +14,8 @@ extension Headhunter {
     }
 
     public static func identityName(_ prefix: String) -> ObjectName { name(prefix, "identity") }
+    /// What of a volume goes last.
+    public static func lastNames(_ prefix: String) -> [ObjectName] { [newestName(prefix), identityName(prefix)] }
     private static func newestName(_ prefix: String) -> ObjectName { name(prefix, "newest") }
 
     private static func digits(_ number: UInt64) -> String {
@@ -58,6 +60,25 @@ extension Headhunter {
         } catch {
             if error != .exists { throw error }
         }
+    }
+
+    /// Whose the objects are, and which header is the newest, as far as there are any: by this a deletion that goes on sees whether
+    /// another server has taken the volume, or made another one there, since it began.
+    public static func whose(
+        _ store: ObjectStore, _ prefix: String
+    ) async throws(StoreError) -> (identity: String?, header: UInt64?) {
+        let identity = try await line(identityName(prefix), store)
+        do throws(StoreError) { return (identity, try await newestHeader(store, prefix)) } catch {
+            // The headers that the hint names may be gone already.
+            guard case .unavailable = error, !store.capabilities.listsConsistently else { throw error }
+            return (identity, nil)
+        }
+    }
+
+    /// The same of this volume.
+    public var whose: (identity: String, header: UInt64) {
+        let header = checkpoints.header
+        return (Self.digits(header.volume.high) + Self.digits(header.volume.low), header.number)
     }
 
     // MARK: The newest header
@@ -108,11 +129,9 @@ extension Headhunter {
     static func newestBoundary(
         _ store: ObjectStore, _ prefix: String, within limit: UInt64? = nil
     ) async throws(StoreError) -> UInt64? {
-        if !store.capabilities.listsConsistently, let hint = try await hint(store, prefix) {
-            // No owner deletes more before he has told of a newer one.
-            return hint > 2 ? hint - 2 : 0
-        }
         var newest: UInt64?
+        // No owner deletes more before he has told of a newer one; a listing may be older than that, or the hint.
+        if !store.capabilities.listsConsistently, let hint = try await hint(store, prefix) { newest = hint - min(hint, 1) }
         let boundaries = ObjectNaming.prefix(prefix, ObjectNaming.boundary)
         for name in try await store.names(prefix: boundaries, isUrgent: true, within: limit) {
             guard let number = ObjectNaming.number(name, prefix, ObjectNaming.boundary) else { continue }

@@ -54,7 +54,13 @@ public final class HostedVolume: Sendable {
     /// The parts below it in which no two servers may make the same name.
     public static let decidedKinds = Headhunter.decidedKinds
     /// The object that says whose the others are.
-    public static var identityName: ObjectName { Headhunter.identityName(prefix) }
+    public static var lastNames: [ObjectName] { Headhunter.lastNames(prefix) }
+
+    /// Whose the objects in the store are, and its newest header's number.
+    public static func whose(_ store: ObjectStore) async throws(StoreError) -> (identity: String?, header: UInt64?) {
+        try await Headhunter.whose(store, prefix)
+    }
+    public var whose: (identity: String, header: UInt64) { headhunter.whose }
 
     /// How far its store lags. From any thread.
     public var storeLag: Headhunter.StoreLag { headhunter.storeLag }

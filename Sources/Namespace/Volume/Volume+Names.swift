@@ -405,7 +405,8 @@ extension Volume {
         var mode = file.mode
         if changesOwner, let acl { mode = mode & 0o7000 | acl.mode(uid: uid, gid: gid) }
         if new.dropsSetID { mode = Self.withoutSetID(mode) }
-        if mode != file.mode { new.mode = mode }
+        // Always with a list: the host takes set-ID bits away from a file that gets another owner, and the list goes by the mode.
+        if mode != file.mode || changesOwner && acl != nil { new.mode = mode }
     }
 
     func list(_ request: Request, _ file: Attributes) throws(Halt) -> ACL? {

@@ -50,16 +50,18 @@ struct SignatureV2 {
                 "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters")
         }
         guard authenticator.now <= expires else { throw authenticator.expired(expires) }
+        // A line of its own would be another field.
+        let presigned = request.query[Self.tokenField].flatMap { $0.utf8.contains(10) ? nil : $0 }
         let grant = try verify(
-            key, signature, text, token: request.value("x-amz-security-token") ?? request.query["x-amz-security-token"])
+            key, signature, text, token: request.value(Self.tokenField) ?? presigned, presigned: presigned)
         return Authentication(grant: grant, payload: try authenticator.unsignedPayload(request))
     }
 
     private func verify(
-        _ accessKey: String, _ signature: String, _ date: String, token: String?
+        _ accessKey: String, _ signature: String, _ date: String, token: String?, presigned: String? = nil
     ) throws(S3Error) -> AccessGrant {
         let grant = try authenticator.grant(accessKey, token: token)
-        let toSign = self.toSign(date)
+        let toSign = self.toSign(date, presigned: presigned)
         let wanted = Base64.encode(HMAC.of(.sha1, key: Array(grant.secret.revealed.utf8), toSign))
         guard isEqualInConstantTime(Array(wanted.utf8), Array(signature.utf8)) else {
             throw S3Error(
@@ -71,15 +73,11 @@ struct SignatureV2 {
         return grant
     }
 
-    /// Who presigns puts such fields into the query, the token of a session above all, and signs them as if they were in the head.
-    private var amazonFields: [String: String] {
+    /// `presigned`: who presigns with a key for a while puts its token into the query, and signs it as if it were in the head. No other field
+    /// counts there: it would be signed, and read by nobody.
+    private func amazonFields(presigned: String?) -> [String: String] {
         var fields: [String: String] = [:]
-        if request.query["Signature"] != nil {
-            for parameter in request.query.parameters {
-                let name = String(decoding: parameter.name, as: UTF8.self)
-                if name.hasPrefix("x-amz-") { fields[name] = String(decoding: parameter.value, as: UTF8.self) }
-            }
-        }
+        if let presigned { fields[Self.tokenField] = presigned }
         for index in 0..<request.head.fields.count {
             let name = request.head.fields.name(at: index)
             if name.hasPrefix("x-amz-") { fields[name] = request.head.fields.all(name).joined(separator: ",") }
@@ -87,10 +85,12 @@ struct SignatureV2 {
         return fields
     }
 
-    private func toSign(_ date: String) -> String {
+    private static let tokenField = "x-amz-security-token"
+
+    private func toSign(_ date: String, presigned: String?) -> String {
         var text = "\(request.method.name)\n\(request.field("content-md5") ?? "")\n"
         text += "\(request.field("content-type") ?? "")\n\(date)\n"
-        for field in amazonFields.sorted(by: { $0.key < $1.key }) { text += "\(field.key):\(field.value)\n" }
+        for field in amazonFields(presigned: presigned).sorted(by: { $0.key < $1.key }) { text += "\(field.key):\(field.value)\n" }
         if request.isVirtualHost { text += "/\(request.bucket)" }
         text += request.head.path
         var parameters: [(name: String, value: String)] = []

@@ -14,6 +14,12 @@ final class VolumeHost: Sendable {
     static let folder = "volumes"
     static let descriptor = "volume.json"
     static let descriptorBytesMax = 4096
+    /// A volume as it was when its deletion began.
+    struct Doomed: Sendable {
+        var identity: String
+        var header: UInt64
+    }
+
     /// What is left of a deleted volume; no volume has a dot in its name.
     private static let deleted = ".deleted-"
 
@@ -41,6 +47,8 @@ final class VolumeHost: Sendable {
         var isNew = false
         /// Some of it may be gone already.
         var isDeleting = false
+        /// What was there when its deletion began.
+        var doomed: Doomed?
         /// Another server has it, and this one is not yet done with its folder.
         var isLeaving = false
     }
@@ -110,10 +118,10 @@ final class VolumeHost: Sendable {
                 // It is there, and said to be: nobody is to take its name, or it for deleted.
                 book.entries[name] = Entry(name: name, durability: .log, place: nil, problem: why)
                 logger.error("volume not open", [.init("name", name), .init("why", why)])
-            case .deleting(let store, let log):
+            case .deleting(let store, let log, let doomed):
                 book.entries[name] = Entry(
                     name: name, durability: .log, store: store, place: nil, log: log, problem: Self.halfDeleted,
-                    isDeleting: true)
+                    isDeleting: true, doomed: doomed)
             case .none: break
             }
         }
@@ -473,7 +481,7 @@ final class VolumeHost: Sendable {
     /// elsewhere with the same command. False: the volume was not open here, so its objects elsewhere are left: they may be
     /// another server's.
     func delete(_ name: String, _ meter: Meter) async throws(CommandFailure) -> Bool {
-        guard let entry = book.entries[name] else {
+        guard var entry = book.entries[name] else {
             throw .failure("there is no volume \(name); proxyfs volume list shows those that there are")
         }
         if let place = entry.place {
@@ -485,7 +493,13 @@ final class VolumeHost: Sendable {
         var isOurs = entry.hosted != nil || entry.isDeleting
         if let hosted = entry.hosted {
             meter.follow("closing volume \(name)", unit: "KiB") { hosted.unstoredBytes >> 10 }
-            if described != nil { isOurs = try await closeToDelete(name, hosted) }
+            if described != nil {
+                isOurs = try await closeToDelete(name, hosted)
+                let whose = hosted.whose
+                entry.doomed = Doomed(identity: whose.identity, header: whose.header)
+            }
+        } else if let described, let doomed = entry.doomed {
+            isOurs = try await isStillThere(doomed, described)
         }
         if described != nil, isOurs { try await markDeleting(entry) }
         await forget(name)
@@ -548,6 +562,8 @@ final class VolumeHost: Sendable {
         let text = JSON.object([
             .init("durability", .string("\(entry.durability)")), .init("store", .string(entry.store)),
             .init("log", .string("\(entry.log)")), .init("deleting", true),
+            .init("identity", entry.doomed.map { .string($0.identity) } ?? .null),
+            .init("header", entry.doomed.map { .number($0.header) } ?? .null),
         ])
         let disk = world.disk
         let failure = await blocking { () -> Errno? in
@@ -557,6 +573,19 @@ final class VolumeHost: Sendable {
             } catch { return error }
         }
         if let failure { throw .failure("can not write \(data)/\(Self.folder)/\(entry.name): \(failure)") }
+    }
+
+    /// Whether nobody has gone on with the volume, or made another one there, since its deletion began.
+    private func isStillThere(_ doomed: Doomed, _ described: Configuration.Store) async throws(CommandFailure) -> Bool {
+        let loop = loop
+        let connected = try ConnectedStore(described, world: world, loop: loop)
+        defer { connected.stop() }
+        do throws(StoreError) {
+            let there = try await HostedVolume.whose(connected.store)
+            return there.identity.map { $0 == doomed.identity } ?? true && there.header ?? 0 <= doomed.header
+        } catch {
+            throw .failure("can not see whose the objects at \(described.address) are: \(error); try again")
+        }
     }
 
     /// Those in a store elsewhere.
@@ -586,7 +615,7 @@ final class VolumeHost: Sendable {
     private enum Descriptor: Sendable {
         case none
         case good(Durability, store: String, log: Configuration.LogPlace, lease: Configuration.Lease, size: ByteSize)
-        case deleting(store: String, log: Configuration.LogPlace)
+        case deleting(store: String, log: Configuration.LogPlace, Doomed?)
         case bad(String)
     }
 
@@ -654,7 +683,12 @@ final class VolumeHost: Sendable {
         guard let log = Configuration.LogPlace(json["log"]?.text ?? "local") else {
             return .bad("\(data)/\(path) is damaged: its log is at no place")
         }
-        if json["deleting"] == true { return .deleting(store: store, log: log) }
+        if json["deleting"] == true {
+            let doomed = json["identity"]?.text.flatMap { identity in
+                json["header"]?.unsigned.map { Doomed(identity: identity, header: $0) }
+            }
+            return .deleting(store: store, log: log, doomed)
+        }
         let size = json["size"]?.unsigned.map { ByteSize(amount: $0) } ?? Configuration.Volume.standardSize
         let lease = json["lease"]?.text.flatMap { Configuration.Lease($0) } ?? .byLogPlace
         return .good(durability, store: store, log: log, lease: lease, size: size)

@@ -44,19 +44,20 @@ final class ConnectedStore: Sendable {
         var quiet = 0
         // One that shows for ever what has gone is not waited for.
         for _ in 0..<Self.listingsMax where quiet < (store.capabilities.listsConsistently ? 1 : Self.emptyListings) {
-            let names = Array(try await store.names(prefix: HostedVolume.prefix + "/").reversed())
+            let names = Array(try await store.names(prefix: HostedVolume.prefix + "/").reversed()).filter {
+                !HostedVolume.lastNames.contains($0)
+            }
             let count = UInt64(names.count)
             meter.follow("deleting objects at \(description.address)", unit: "objects") { [store] in
                 (min(count, store.currentCounters.deletes &- before), count)
             }
             if names.isEmpty || store.capabilities.listsConsistently { quiet += 1 } else { quiet = 0 }
-            // Whose the objects are is known as long as there is one.
-            let identity = names.filter { $0 == HostedVolume.identityName }
-            try await delete(names.filter { $0 != HostedVolume.identityName })
-            try await delete(identity)
+            try await delete(names)
             // A listing that lags may not show what was written last.
             if !store.capabilities.listsConsistently { await loop.sleep(nanoseconds: Self.listingPause) }
         }
+        // Whose the objects are is known as long as there is one. By name: a listing may not show these.
+        try await delete(HostedVolume.lastNames)
         try await connection.unmake()
     }
 

@@ -217,7 +217,8 @@ final class StoreConnection: Sendable {
             // A dot in the bucket's name is one more label than the certificate has.
             case .automatic: isPublic && !description.bucket.contains(".") ? .virtual : .path
             }
-        options.createsIfAbsent = description.createsIfAbsent
+        // Behind an arbiter nothing is asked of the store.
+        options.createsIfAbsent = description.createsIfAbsent && description.arbiters.isEmpty
         options.listsConsistently = description.listsConsistently ?? description.createsIfAbsent
         options.hasChecksums = description.hasChecksums
         options.partBytes = description.partSize.bytes
