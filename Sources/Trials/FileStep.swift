@@ -12,7 +12,8 @@ package enum FileStep: CaseIterable, Sendable {
 
     /// Those that change most: workloads of three steps are made of these.
     package static let core: [FileStep] = [
-        .create, .appendToLarge, .growSmall, .syncLarge, .empty, .punch, .clone, .renameOver, .unlink, .checkpoint, .link, .join,
+        .create, .appendToLarge, .growSmall, .syncLarge, .empty, .punch, .clone, .renameOver, .unlink, .checkpoint,
+        .link, .join,
     ]
 
     static let large = "a/f0"

@@ -259,12 +259,16 @@ struct ArbitratedStoreTests {
             guard rig.store.memory.objects.isEmpty, rig.arbiter.values.withLock({ $0.isEmpty }) else { return "left" }
             let header = try Self.name("v/header/1")
             _ = await rig.decided.perform(StoreRequest(.object(header, .put(.blocks([Self.block(7)]), .absent))))
-            guard await rig.decided.verify(prefix: "v/", headers: "v/header/") == nil else { return "its own volume is not known" }
+            guard await rig.decided.verify(prefix: "v/", headers: "v/header/") == nil else {
+                return "its own volume is not known"
+            }
             let kept = rig.arbiter.values.withLock { values in
                 defer { values = [:] }
                 return values
             }
-            guard await rig.decided.verify(prefix: "v/", headers: "v/header/") != nil else { return "another arbiter is not noticed" }
+            guard await rig.decided.verify(prefix: "v/", headers: "v/header/") != nil else {
+                return "another arbiter is not noticed"
+            }
             rig.arbiter.values.withLock { $0 = kept }
             let stored = try #require(rig.store.memory.objects.keys.first)
             _ = await rig.decided.perform(StoreRequest(.object(stored, .delete)))
@@ -284,7 +288,8 @@ struct ArbitratedStoreTests {
             let rig = Rig(world)
             let name = try Self.name("v/slot/1")
             @Sendable func put(_ byte: UInt8) async -> Int {
-                await rig.decided.perform(StoreRequest(.object(name, .put(.blocks([Self.block(byte)]), .absent)))).status
+                await rig.decided.perform(StoreRequest(.object(name, .put(.blocks([Self.block(byte)]), .absent))))
+                    .status
             }
             rig.arbiter.isAway.withLock { $0 = true }
             for _ in 0..<100 where await put(1) != StoreReply.noAnswer { return "an answer of nobody" }

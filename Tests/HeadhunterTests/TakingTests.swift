@@ -284,7 +284,9 @@ struct TakingTests {
             } catch {}
             let start = world.clock.monotonic()
             let third = try await StoreRig.open(world, memory, "c") { $0.takesOver = true }
-            guard world.clock.monotonic() - start < Self.second else { return "it waited for a lease that nobody keeps" }
+            guard world.clock.monotonic() - start < Self.second else {
+                return "it waited for a lease that nobody keeps"
+            }
             guard third.ownerBeforeMayAnswer else { return "nobody is warned" }
             return try await StoreRig.get(third, 1) == [1] ? nil : "a change is missing"
         }

@@ -131,7 +131,9 @@ extension Headhunter {
     ) async throws(StoreError) -> UInt64? {
         var newest: UInt64?
         // No owner deletes more before he has told of a newer one; a listing may be older than that, or the hint.
-        if !store.capabilities.listsConsistently, let hint = try await hint(store, prefix) { newest = hint - min(hint, 1) }
+        if !store.capabilities.listsConsistently, let hint = try await hint(store, prefix) {
+            newest = hint - min(hint, 1)
+        }
         let boundaries = ObjectNaming.prefix(prefix, ObjectNaming.boundary)
         for name in try await store.names(prefix: boundaries, isUrgent: true, within: limit) {
             guard let number = ObjectNaming.number(name, prefix, ObjectNaming.boundary) else { continue }

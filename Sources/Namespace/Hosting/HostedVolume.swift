@@ -103,7 +103,8 @@ public final class HostedVolume: Sendable {
         }
         guard options.leaseNanoseconds == 0 || capabilities.createIfAbsent && capabilities.listsConsistently else {
             throw .store(
-                "a lease needs a store that creates objects conditionally, or an arbiter: without one it proves nothing")
+                "a lease needs a store that creates objects conditionally, or an arbiter: without one it proves nothing"
+            )
         }
         // A log without its volume means that this is not the place where the volume is.
         let place: Result<Bool, HostingError> = await world.blocking.run(on: loop) { () throws(Never) in

@@ -51,7 +51,9 @@ extension S3Call {
             exchange.end()
             return true
         }
-        if range.length <= service.transfers.piece(Self.wholeBytes) { return try await getWhole(file, range, status, more) }
+        if range.length <= service.transfers.piece(Self.wholeBytes) {
+            return try await getWhole(file, range, status, more)
+        }
         return try await stream(file, range, status, more)
     }
 

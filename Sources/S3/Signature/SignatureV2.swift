@@ -90,7 +90,9 @@ struct SignatureV2 {
     private func toSign(_ date: String, presigned: String?) -> String {
         var text = "\(request.method.name)\n\(request.field("content-md5") ?? "")\n"
         text += "\(request.field("content-type") ?? "")\n\(date)\n"
-        for field in amazonFields(presigned: presigned).sorted(by: { $0.key < $1.key }) { text += "\(field.key):\(field.value)\n" }
+        for field in amazonFields(presigned: presigned).sorted(by: { $0.key < $1.key }) {
+            text += "\(field.key):\(field.value)\n"
+        }
         if request.isVirtualHost { text += "/\(request.bucket)" }
         text += request.head.path
         var parameters: [(name: String, value: String)] = []

@@ -362,7 +362,9 @@ final class Control: Sendable {
             if !hosted.mayAnswer {
                 members += [
                     .init("state", "waiting"),
-                    .init("problem", "its store was not reached for longer than its lease: nobody is answered until it is"),
+                    .init(
+                        "problem", "its store was not reached for longer than its lease: nobody is answered until it is"
+                    ),
                 ]
             } else {
                 do throws(CommandFailure) {

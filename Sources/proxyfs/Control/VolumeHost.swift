@@ -450,7 +450,8 @@ final class VolumeHost: Sendable {
             // Last: a crash before it leaves a folder that the same command completes.
             let text = JSON.object([
                 .init("durability", .string("\(durability)")), .init("store", .string(store)),
-                .init("log", .string("\(log)")), .init("lease", .string(lease.description)), .init("size", .number(size.bytes)),
+                .init("log", .string("\(log)")), .init("lease", .string(lease.description)),
+                .init("size", .number(size.bytes)),
             ])
             let failure = await blocking { () -> Errno? in
                 do throws(Errno) {

@@ -58,7 +58,8 @@ enum StoreCommand {
         let result = Offline.wait(on: loop) { () async -> Result<StoreCheck.Report, StoreProblem> in
             do throws(StoreProblem) {
                 return .success(
-                    try await StoreCheck(connection, segmentSize: segmentSize, world: world, loop: loop).run { step, done, total in
+                    try await StoreCheck(connection, segmentSize: segmentSize, world: world, loop: loop).run {
+                        step, done, total in
                         guard !isQuiet else { return }
                         let seconds = Double(world.clock.monotonic() - begun) / 1e9
                         let line = Progress.line("store check: \(step)", "steps", done, total, seconds)
