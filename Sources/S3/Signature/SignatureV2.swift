@@ -53,7 +53,7 @@ struct SignatureV2 {
         // A line of its own would be another field.
         let presigned = request.query[Self.tokenField].flatMap { $0.utf8.contains(10) ? nil : $0 }
         let grant = try verify(
-            key, signature, text, token: request.value(Self.tokenField) ?? presigned, presigned: presigned)
+            key, signature, text, token: request.value("x-amz-security-token") ?? presigned, presigned: presigned)
         return Authentication(grant: grant, payload: try authenticator.unsignedPayload(request))
     }
 
@@ -77,7 +77,7 @@ struct SignatureV2 {
     /// counts there: it would be signed, and read by nobody.
     private func amazonFields(presigned: String?) -> [String: String] {
         var fields: [String: String] = [:]
-        if let presigned { fields[Self.tokenField] = presigned }
+        if let presigned { fields["\(Self.tokenField)"] = presigned }
         for index in 0..<request.head.fields.count {
             let name = request.head.fields.name(at: index)
             if name.hasPrefix("x-amz-") { fields[name] = request.head.fields.all(name).joined(separator: ",") }
@@ -85,7 +85,7 @@ struct SignatureV2 {
         return fields
     }
 
-    private static let tokenField = "x-amz-security-token"
+    private static let tokenField: StaticString = "x-amz-security-token"
 
     private func toSign(_ date: String, presigned: String?) -> String {
         var text = "\(request.method.name)\n\(request.field("content-md5") ?? "")\n"
