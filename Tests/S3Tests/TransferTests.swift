@@ -1,8 +1,7 @@
 import Foundation
+import S3
 import TestSupport
 import Testing
-
-@testable import S3
 
 /// What bodies and answers take of the memory, whoever is slow.
 @Suite struct TransferTests {

@@ -43,7 +43,7 @@ public final class S3Service: RequestHandler {
     let logger: Logger
     public let limits: S3Limits
     private let keys: [SigningKeys]
-    let transfers: TransferShare
+    package let transfers: TransferShare
     /// Held while an object's record is read, changed and stored: it is one attribute of many things.
     let records = Guarded(())
     /// Uploads that are becoming objects: of two requests at a time only one does it.
