@@ -33,8 +33,8 @@ import Testing
         for index in 0..<5 {
             #expect(try site.request("PUT", "/plain/\(index)", body: Array("text".utf8)).status == 200)
         }
-        // Nothing of these is in the store yet, a checkpoint aside that comes by itself.
-        #expect(objects(site).subtracting(before).count(where: { $0.contains("slot") }) == 0)
+        // They did not wait for the store one after the other; what was under way may have taken some along.
+        #expect(objects(site).subtracting(before).count(where: { $0.contains("slot") }) < 5)
         try await site.close()
     }
 }

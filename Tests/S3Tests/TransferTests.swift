@@ -42,7 +42,8 @@ import Testing
             let answer = try site.request("GET", "/bkt/k")
             #expect(answer.status == 200 && answer.body == body, "\(size): \(answer.status)")
         }
-        #expect(site.service.transfers.piece(1 << 30) == TransferShare.pieceBytesMin)
+        // The writers are there at least: what a reader does not take may lie in the sockets.
+        #expect(site.service.transfers.piece(1 << 30) <= (256 << 10) / 12)
         // Who was slow gets it all, once he takes it.
         for (index, peer) in stalled.enumerated() where index % 2 == 0 {
             #expect(Site.answer(peer).body == long, "reader \(index)")
