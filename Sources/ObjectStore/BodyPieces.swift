@@ -11,11 +11,10 @@ package struct BodyPieces {
     private var offset: UInt64 = 0
     private var file: (any DiskFile)?
 
-    package init(_ body: ObjectBody, world: World, loop: EventLoop) async {
+    package init(_ body: ObjectBody, world: World, loop: EventLoop) {
         self.body = body
         self.world = world
         self.loop = loop
-        if case .stream(let source, _) = body { await source.rewind() }
     }
 
     /// Nil at the end. A body whose length is not what was announced is corrupt.
@@ -49,7 +48,7 @@ package struct BodyPieces {
             offset += UInt64(count)
             return block
         case .stream(let source, let size):
-            let block = try await source.next()
+            let block = try await source.piece(at: offset)
             offset += UInt64(block?.count ?? 0)
             guard block == nil ? offset == size : offset <= size else {
                 throw .corrupt("a body of \(size) bytes has \(block == nil ? "only" : "at least") \(offset)")

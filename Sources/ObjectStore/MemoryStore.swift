@@ -60,15 +60,14 @@ public final class MemoryStore: StoreTransport, @unchecked Sendable {
         var bytes: [UInt8] = []
         do throws(StoreError) {
             if case .stream(let source, let size) = body {
-                await source.rewind()
-                while let block = try await source.next() {
+                while let block = try await source.piece(at: UInt64(bytes.count)) {
                     bytes.append(contentsOf: block.bytes)
                     extendLifetime(block)
                 }
                 return UInt64(bytes.count) == size ? bytes : nil
             }
             guard let files else { return nil }
-            var pieces = await BodyPieces(body, world: files.world, loop: files.loop)
+            var pieces = BodyPieces(body, world: files.world, loop: files.loop)
             while let block = try await pieces.next() {
                 bytes.append(contentsOf: block.bytes)
                 extendLifetime(block)

@@ -43,16 +43,8 @@ public final class ObjectStore: @unchecked Sendable {
         public init() {}
     }
 
-    public struct Counters: Sendable, Equatable {
-        public var puts: UInt64 = 0
-        public var gets: UInt64 = 0
-        public var heads: UInt64 = 0
-        public var deletes: UInt64 = 0
-        public var lists: UInt64 = 0
-        /// Of objects in parts.
-        public var posts: UInt64 = 0
-        /// For tokens and credentials; nobody takes money for them.
-        public var tokens: UInt64 = 0
+    @dynamicMemberLookup public struct Counters: Sendable, Equatable {
+        public var verbs = Sent()
         public var bytesPut: UInt64 = 0
         public var bytesGot: UInt64 = 0
         public var retries: UInt64 = 0
@@ -63,15 +55,17 @@ public final class ObjectStore: @unchecked Sendable {
 
         public init() {}
 
-        public var requests: UInt64 { puts + gets + heads + deletes + lists + posts + tokens }
+        public subscript(dynamicMember verb: WritableKeyPath<Sent, UInt64>) -> UInt64 {
+            get { verbs[keyPath: verb] }
+            set { verbs[keyPath: verb] = newValue }
+        }
+
+        public var requests: UInt64 { verbs.all }
 
         /// The same with requests as they were sent: one operation may take several, or none.
         func sent(_ sent: Sent?) -> Counters {
-            guard let sent else { return self }
             var counters = self
-            (counters.puts, counters.gets, counters.heads) = (sent.puts, sent.gets, sent.heads)
-            (counters.deletes, counters.lists) = (sent.deletes, sent.lists)
-            (counters.posts, counters.tokens) = (sent.posts, sent.tokens)
+            if let sent { counters.verbs = sent }
             return counters
         }
     }
@@ -164,7 +158,7 @@ public final class ObjectStore: @unchecked Sendable {
     private func holds(_ name: ObjectName, _ body: ObjectBody, isUrgent: Bool) async throws(StoreError) -> Bool {
         do throws(StoreError) {
             guard try await head(name, isUrgent: isUrgent) == body.size else { return false }
-            var pieces = await BodyPieces(body, world: world, loop: loop)
+            var pieces = BodyPieces(body, world: world, loop: loop)
             var place: UInt64 = 0
             while let piece = try await pieces.next() {
                 let stored = try await get(

@@ -111,11 +111,10 @@ public enum ObjectBody: Sendable {
     }
 }
 
+/// Keeps no place: an attempt that was given up may still draw from it while the next one does.
 public protocol BodySource: AnyObject, Sendable {
-    /// Begins again at the first byte.
-    func rewind() async
-    /// The next piece, nil at the end.
-    func next() async throws(StoreError) -> Block?
+    /// The piece that begins there, nil at the end.
+    func piece(at offset: UInt64) async throws(StoreError) -> Block?
     /// CRC32C of all of it, where it is known without reading it.
     var checksum: UInt32? { get }
 }

@@ -115,7 +115,7 @@ extension S3Store {
     ) async -> (parts: [Part], failure: StoreReply?) {
         let size = max(
             options.partBytes, S3Options.partBytesMin, (body.size + S3Options.partsMax - 1) / S3Options.partsMax)
-        var pieces = await BodyPieces(body, world: world, loop: loop)
+        var pieces = BodyPieces(body, world: world, loop: loop)
         var parts: [Part] = []
         var sent: UInt64 = 0
         var held: [Block] = []

@@ -39,7 +39,7 @@ public struct BodySender: Sendable {
             }
             return digests.finish()
         }
-        var pieces = await BodyPieces(body, world: world, loop: loop)
+        var pieces = BodyPieces(body, world: world, loop: loop)
         while let piece = try await pieces.next() {
             await world.blocking.run(on: loop) { () throws(Never) in digests.update([piece]) }
         }
@@ -60,7 +60,7 @@ public struct BodySender: Sendable {
         request.body = .queue(queue, size: body.size)
         let (world, loop) = (world, loop)
         let feeder = loop.task { () async -> StoreError? in
-            var pieces = await BodyPieces(body, world: world, loop: loop)
+            var pieces = BodyPieces(body, world: world, loop: loop)
             do throws(StoreError) {
                 while let piece = try await pieces.next() {
                     guard await queue.push(piece) else { break }

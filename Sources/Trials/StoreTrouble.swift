@@ -67,9 +67,8 @@ package final class CopyingStore: StoreTransport {
         case .blocks: return await store.perform(request)
         case .stream(let source, let size):
             let block = Block(capacity: Int(size))
-            await source.rewind()
             do throws(StoreError) {
-                while let piece = try await source.next() {
+                while let piece = try await source.piece(at: UInt64(block.count)) {
                     block.append(piece.bytes)
                     extendLifetime(piece)
                 }

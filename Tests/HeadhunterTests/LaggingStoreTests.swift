@@ -92,6 +92,51 @@ struct LaggingStoreTests {
         }
     }
 
+    /// Neither an old listing nor an old hint, which an owner that stood still may have put back, hides what may have been deleted.
+    @Test func boundariesOfLongAgo() throws {
+        try StoreRig.run(seed: 84) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            let store = LaggingStore(memory)
+            let objects = StoreRig.objects(world, store)
+            func put(_ text: String, _ line: String) async throws {
+                guard let name = ObjectName(text) else { return }
+                try await objects.put(name, .blocks([Array(line.utf8).withUnsafeBytes { Block(copying: $0) }]))
+            }
+            var found: [UInt64?] = [try await Headhunter.newestBoundary(objects, "v")]
+            try await put("v/newest", "0000000000000009\n")
+            found.append(try await Headhunter.newestBoundary(objects, "v"))
+            try await put("v/boundary/000000000000000b", "")
+            found.append(try await Headhunter.newestBoundary(objects, "v"))
+            store.isBlind.withLock { $0 = true }
+            found.append(try await Headhunter.newestBoundary(objects, "v"))
+            return found == [nil, 8, 11, 8] ? nil : "\(found)"
+        }
+    }
+
+    /// A deletion that goes on sees who went on with the volume meanwhile, also when headers are gone already.
+    @Test func whoseTheObjectsAre() throws {
+        try StoreRig.run(seed: 85) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            let store = LaggingStore(memory)
+            try await StoreRig.prepare(world, store)
+            let objects = StoreRig.objects(world, store)
+            let volume = try await StoreRig.open(world, store)
+            try await Self.checkpoints(volume, world, 2)
+            try await volume.close()
+            let mine = volume.whose
+            let there = try await Headhunter.whose(objects, "v")
+            guard there.identity == mine.identity, there.header == mine.header else { return "\(there), \(mine)" }
+            let other = try await StoreRig.open(world, store, "b")
+            try await Self.checkpoints(other, world, 1)
+            let later = try await Headhunter.whose(objects, "v")
+            guard later.identity == mine.identity, later.header ?? 0 > mine.header else { return "\(later), \(mine)" }
+            other.abandon()
+            for name in Array(memory.objects.keys) where name.text.hasPrefix("v/header/") { memory.remove(name) }
+            let gone = try await Headhunter.whose(objects, "v")
+            return gone.header ?? 0 > mine.header ? nil : "\(gone), \(mine)"
+        }
+    }
+
     /// As long as the hint can not be written, no header goes that it leads to.
     @Test func aHintThatIsBehind() throws {
         try StoreRig.run(seed: 83) { world in

@@ -23,24 +23,20 @@ extension Block {
 final class Pieces: BodySource, @unchecked Sendable {
     let pieces: [[UInt8]]
     let failsAt: Int?
-    private(set) var rewinds = 0
-    private var index = 0
 
     init(_ pieces: [[UInt8]], failsAt: Int? = nil) {
         self.pieces = pieces
         self.failsAt = failsAt
     }
 
-    func rewind() async {
-        rewinds += 1
-        index = 0
-    }
-
-    func next() async throws(StoreError) -> Block? {
+    func piece(at offset: UInt64) async throws(StoreError) -> Block? {
+        var (index, place) = (0, 0)
+        while index < pieces.count, place < offset {
+            place += pieces[index].count
+            index += 1
+        }
         if index == failsAt { throw .unavailable("the client went away") }
-        guard index < pieces.count else { return nil }
-        index += 1
-        return block(pieces[index - 1])
+        return index < pieces.count ? block(pieces[index]) : nil
     }
 }
 

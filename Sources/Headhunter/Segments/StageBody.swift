@@ -10,7 +10,7 @@ final class StageBody: BodySource, @unchecked Sendable {
     private let segments: Segments
     private let world: World
     private let loop: EventLoop
-    private var place = 0
+    /// Once some of it was read; it stays with whoever still draws.
     private var file: (any DiskFile)?
 
     init(_ stage: Segments.Stage, _ segments: Segments, world: World, loop: EventLoop) {
@@ -23,20 +23,15 @@ final class StageBody: BodySource, @unchecked Sendable {
             ? stage.checksums.total : nil
     }
 
-    func rewind() async { place = 0 }
-
-    func next() async throws(StoreError) -> Block? {
-        guard place < stage.size else {
-            file?.close()
-            file = nil
-            return nil
-        }
+    func piece(at offset: UInt64) async throws(StoreError) -> Block? {
+        let place = Int(offset)
+        precondition(place % Segments.chunkSize == 0 || place == stage.size, "pieces are chunks")
+        guard place < stage.size else { return nil }
         let index = place / Segments.chunkSize
         let count = min(Segments.chunkSize, stage.size - place)
         let kept = segments.state.withLock { _ in index < stage.chunks.count ? stage.chunks[index] : nil }
-        let piece = if let kept { kept } else { try await read(count, at: UInt64(place)) }
+        let piece = if let kept { kept } else { try await read(count, at: offset) }
         guard piece.count == count else { throw .corrupt("\(stage.path) is shorter than its \(stage.size) bytes") }
-        place += count
         return piece
     }
 

@@ -69,9 +69,9 @@ extension Headhunter {
     ) async throws(StoreError) -> (identity: String?, header: UInt64?) {
         let identity = try await line(identityName(prefix), store)
         do throws(StoreError) { return (identity, try await newestHeader(store, prefix)) } catch {
-            // The headers that the hint names may be gone already.
+            // The headers that the hint leads to may be gone already: what it says was there, whoever told it.
             guard case .unavailable = error, !store.capabilities.listsConsistently else { throw error }
-            return (identity, nil)
+            return (identity, try await hint(store, prefix))
         }
     }
 
@@ -126,7 +126,7 @@ extension Headhunter {
     }
 
     /// Headers up to this one may have been deleted.
-    static func newestBoundary(
+    package static func newestBoundary(
         _ store: ObjectStore, _ prefix: String, within limit: UInt64? = nil
     ) async throws(StoreError) -> UInt64? {
         var newest: UInt64?

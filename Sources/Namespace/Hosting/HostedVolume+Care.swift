@@ -33,7 +33,7 @@ extension HostedVolume {
     }
 
     /// Bytes that were written and are not in the store. From any thread.
-    public var unstoredBytes: UInt64 { UInt64(max(0, files.unflushedBytes) + max(0, headhunter.unstoredBytes)) }
+    public var unstoredBytes: UInt64 { UInt64(max(0, files.unflushedBytes)) + headhunter.storeLag.bytes }
 
     public func release() { headhunter.release() }
     public var isFrozen: Bool { headhunter.standsStill }

@@ -145,7 +145,10 @@ extension Volume {
             var new = new
             let found = try regular(caller, file)
             // What it did when it was made first is no reason to refuse it now.
-            if try isRepeated(caller.request) { return .done(new, number: 0) }
+            if try isRepeated(caller.request) {
+                new.isRepeat = true
+                return .done(new, number: 0)
+            }
             try authorize(caller, found, &new)
             if let time = new.ifChanged, time != found.changed { throw .refused(.notSynchronized) }
             if let size = new.size, size != found.size {
@@ -157,6 +160,7 @@ extension Volume {
             }
             if found.mode & 0o6000 != 0, caller.credential.uid != 0, new.mode == nil { new.dropsSetID = true }
             new.actor = caller.handle?.lease
+            if caller.credential.uid != 0 { new.judged = FileOwner(found) }
             return .done(new, number: 0)
         }
     }
@@ -180,6 +184,9 @@ extension Volume {
             let (changed, number) = try await guest.volume.resize(request, file, to: size, allowed)
             return (changed, number > 0 ? number | MountTree.foreignNumber : 0)
         }
+        if allowed.isRepeat {
+            return try await supplied { fileSystem.setAttributes(request, file, NewAttributes()) }
+        }
         // Its first answer, whatever room there is now.
         if try await isRepeated(request) { return try await fileSystem.resize(request, file, to: size, allowed) }
         var before: Attributes?
@@ -192,9 +199,10 @@ extension Volume {
         if access != nil { plain.token = nil }
         if var owner = access, counts(file), owner.uid != nil || owner.gid != nil {
             (owner.mode, owner.dropsSetID) = (nil, false)
-            _ = try await changeAccess(plain, file, owner)
+            let owned = try await changeAccess(plain, file, owner).changed.after
             access?.uid = nil
             access?.gid = nil
+            if access?.judged != nil { access?.judged = FileOwner(owned) }
         }
         let (first, rest) = (plain, others)
         var (changed, number) = try await growing(request, file, to: size) { () async throws(FileError) in
@@ -212,15 +220,32 @@ extension Volume {
         return (changed, number)
     }
 
-    /// Changes mode, owner or group of the file as it is when that is done.
+    private func supplied(
+        _ call: () -> Attempt<Changed>
+    ) async throws(FileError) -> (changed: Changed, number: UInt64) {
+        while true {
+            switch call() {
+            case .done(let changed, let number): return (changed, number)
+            case .refused(let error): throw error
+            case .lacks(let lack): try await lack.supplied()
+            }
+        }
+    }
+
+    /// Changes mode, owner or group of the file as it is when that is done, if it still belongs to whom that was allowed.
     private func changeAccess(
         _ request: Request, _ file: FileID, _ wanted: NewAttributes
     ) async throws(FileError) -> (changed: Changed, number: UInt64) {
         let caller = Caller(.root, request)
-        while true {
-            let attempt = attempt { () throws(Halt) in
+        return try await supplied {
+            attempt { () throws(Halt) in
                 let found = try attributes(caller, of: file)
                 var new = wanted
+                if let judged = new.judged, new.mode != nil || new.uid != nil || new.gid != nil,
+                    judged != FileOwner(found)
+                {
+                    throw .refused(.notPermitted)
+                }
                 try keepInStep(request, found, &new)
                 if new.isEmpty {
                     // The request has to be remembered, whatever is left of it to do.
@@ -228,11 +253,6 @@ extension Volume {
                     new.basis = AccessBasis(found, try list(request, found))
                 }
                 return try changeAttributes(caller, file, new)
-            }
-            switch attempt {
-            case .done(let changed, let number): return (changed, number)
-            case .refused(let error): throw error
-            case .lacks(let lack): try await lack.supplied()
             }
         }
     }
@@ -243,7 +263,7 @@ extension NewAttributes {
     fileprivate mutating func takeAccess() -> NewAttributes? {
         guard mode != nil || uid != nil || gid != nil || dropsSetID else { return nil }
         var access = NewAttributes()
-        (access.mode, access.uid, access.gid, access.dropsSetID) = (mode, uid, gid, dropsSetID)
+        (access.mode, access.uid, access.gid, access.dropsSetID, access.judged) = (mode, uid, gid, dropsSetID, judged)
         (mode, uid, gid, dropsSetID) = (nil, nil, nil, false)
         return access
     }

@@ -376,6 +376,7 @@ extension Volume {
             } catch {
                 // What it did when it was made first is no reason to refuse it now.
                 guard try isRepeated(caller.request) else { throw error }
+                return fileSystem.setAttributes(caller.request, file, NewAttributes())
             }
             let trail = try trails(caller, of: file)
             try keepInStep(caller.request, found, &new)

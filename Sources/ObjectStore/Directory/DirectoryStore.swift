@@ -219,7 +219,7 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
         }
         defer { file.close() }
         do throws(Errno) {
-            var pieces = await BodyPieces(.stream(source, size: size), world: world, loop: loop)
+            var pieces = BodyPieces(.stream(source, size: size), world: world, loop: loop)
             var offset: UInt64 = 0
             while let block = try? await pieces.next() {
                 let at = offset

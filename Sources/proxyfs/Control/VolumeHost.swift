@@ -1,10 +1,7 @@
-import Bytes
 import Configuration
 import Headhunter
-import JSON
 import Logging
 import Namespace
-import ObjectStore
 import Runtime
 
 /// The volumes of a data directory: those that the configuration declares, and those made by command, which a file
@@ -14,6 +11,7 @@ final class VolumeHost: Sendable {
     static let folder = "volumes"
     static let descriptor = "volume.json"
     static let descriptorBytesMax = 4096
+    static let halfDeleted = "its deletion was not completed: proxyfs volume delete goes on with it"
     /// A volume as it was when its deletion began.
     struct Doomed: Sendable {
         var identity: String
@@ -21,7 +19,7 @@ final class VolumeHost: Sendable {
     }
 
     /// What is left of a deleted volume; no volume has a dot in its name.
-    private static let deleted = ".deleted-"
+    static let deleted = ".deleted-"
 
     struct Entry: Sendable {
         var name: String
@@ -58,7 +56,7 @@ final class VolumeHost: Sendable {
     let data: String
     let logger: Logger
     let volumes = Volumes()
-    private let book = Book()
+    let book = Book()
     /// Told of volumes that open later than the server.
     let opened = Guarded<@Sendable (HostedVolume) async -> Void>({ _ in })
     /// Told of volumes that another server has taken over, before they are given up.
@@ -68,7 +66,7 @@ final class VolumeHost: Sendable {
     /// The same for whoever shows how far their stores lag.
     let running = Guarded<[String: HostedVolume]>([:])
 
-    private final class Book: @unchecked Sendable {
+    final class Book: @unchecked Sendable {
         var entries: [String: Entry] = [:]
         var options = HeadhunterOptions()
         var configuration = Configuration()
@@ -222,7 +220,7 @@ final class VolumeHost: Sendable {
         return hosted
     }
 
-    private func open(
+    func open(
         entry name: String, takesOver: Bool = false, meter: Meter = Meter()
     ) async throws(CommandFailure) {
         guard let entry = book.entries[name] else { return }
@@ -253,7 +251,9 @@ final class VolumeHost: Sendable {
             try ConnectedStore(store, world: world, loop: loop)
         }
         // How much there is to be read nobody knows before it was.
-        meter.follow("opening volume \(name)", unit: "requests") { (connected?.requests ?? 0, nil) }
+        meter.follow("opening volume \(name)", unit: "requests") {
+            (connected?.store.currentCounters.requests ?? 0, nil)
+        }
         let result = await loop.task { () async -> Result<HostedVolume, HostingError> in
             do throws(HostingError) {
                 return .success(
@@ -400,14 +400,14 @@ final class VolumeHost: Sendable {
     }
 
     /// After the volume: it needs its store to the last.
-    private func disconnect(_ entry: Entry) {
+    func disconnect(_ entry: Entry) {
         connected.withLock { $0[entry.name] = nil }
         running.withLock { $0[entry.name] = nil }
         entry.connected?.stop()
     }
 
     /// Of one that nobody is to use here, whatever becomes of its last checkpoint: its log has all promises.
-    private func closeAnyway(_ hosted: HostedVolume) async {
+    func closeAnyway(_ hosted: HostedVolume) async {
         do throws(CommandFailure) { try await close(hosted) } catch {
             logger.error("volume not closed", [.init("name", hosted.volume.name), .init("why", error.message)])
         }
@@ -419,357 +419,5 @@ final class VolumeHost: Sendable {
             return nil
         }.value
         if let failure { throw .failure(Self.text(failure)) }
-    }
-
-    // MARK: Making and deleting
-
-    /// Answers whether there was a volume in the folder already, which is served again then.
-    func create(
-        _ name: String, _ durability: Durability, store: String = "directory",
-        log: Configuration.LogPlace = .local, lease: Configuration.Lease = .byLogPlace,
-        size: ByteSize = Configuration.Volume.standardSize, takesOver: Bool = false, meter: Meter = Meter()
-    ) async throws(CommandFailure) -> Bool {
-        if let fault = book.configuration.fault(inStore: store) { throw .misuse(fault) }
-        if let fault = log.fault(store: store) { throw .misuse(fault) }
-        if let fault = Configuration.fault(inVolumeName: name) { throw .misuse("\"\(name)\": \(fault)") }
-        if let there = book.entries[name] {
-            throw .failure("there is a volume \(name) already" + (there.place.map { ", declared at \($0)" } ?? ""))
-        }
-        guard book.entries.count < Configuration.volumesMax else {
-            throw .failure("there are \(Configuration.volumesMax) volumes already, which is the most; delete one first")
-        }
-        let disk = world.disk
-        let home = try home(of: name, log)
-        let isThere = await blocking { (try? home.world.disk.status(home.folder + "/log")) != nil }
-        book.entries[name] = Entry(
-            name: name, durability: durability, store: store, place: nil, log: log, lease: lease, size: size,
-            isNew: true)
-        do throws(CommandFailure) {
-            try await open(entry: name, takesOver: takesOver, meter: meter)
-            book.entries[name]?.isNew = false
-            // Last: a crash before it leaves a folder that the same command completes.
-            let text = JSON.object([
-                .init("durability", .string("\(durability)")), .init("store", .string(store)),
-                .init("log", .string("\(log)")), .init("lease", .string(lease.description)),
-                .init("size", .number(size.bytes)),
-            ])
-            let failure = await blocking { () -> Errno? in
-                do throws(Errno) {
-                    do throws(Errno) { try disk.makeDirectory(Self.folder + "/" + name) } catch .exists {}
-                    try Self.write("\(text)\n", to: Self.folder + "/" + name + "/" + Self.descriptor, disk)
-                    try disk.syncDirectory(Self.folder)
-                    return nil
-                } catch { return error }
-            }
-            if let failure {
-                throw .failure("can not write \(data)/\(Self.folder)/\(name)/\(Self.descriptor): \(failure)")
-            }
-        } catch {
-            await forget(name)
-            throw error
-        }
-        return isThere
-    }
-
-    private func forget(_ name: String) async {
-        _ = volumes.remove(name)
-        if let hosted = book.entries[name]?.hosted { await closeAnyway(hosted) }
-        if let entry = book.entries[name] { disconnect(entry) }
-        book.entries[name] = nil
-    }
-
-    /// All that it holds is gone when this returns; what a crash leaves of the folder goes with the next start, and objects
-    /// elsewhere with the same command. False: the volume was not open here, so its objects elsewhere are left: they may be
-    /// another server's.
-    func delete(_ name: String, _ meter: Meter) async throws(CommandFailure) -> Bool {
-        guard var entry = book.entries[name] else {
-            throw .failure("there is no volume \(name); proxyfs volume list shows those that there are")
-        }
-        if let place = entry.place {
-            throw .failure(
-                "volume \(name) is declared at \(place), and what is declared there wins: remove it there first")
-        }
-        guard !entry.isLeaving else { throw .failure("volume \(name) is just being given up: try again") }
-        let described = try StoreCommand.describe(entry.store, book.configuration)
-        var isOurs = entry.hosted != nil || entry.isDeleting
-        if let hosted = entry.hosted {
-            meter.follow("closing volume \(name)", unit: "KiB") { hosted.unstoredBytes >> 10 }
-            if described != nil {
-                isOurs = try await closeToDelete(name, hosted)
-                let whose = hosted.whose
-                entry.doomed = Doomed(identity: whose.identity, header: whose.header)
-            }
-        } else if let described, let doomed = entry.doomed {
-            isOurs = try await isStillThere(doomed, described)
-        }
-        if described != nil, isOurs { try await markDeleting(entry) }
-        await forget(name)
-        if let described, isOurs { try await deleteObjects(of: entry, at: described, meter) }
-        meter.follow("removing the folder of volume \(name)", unit: "folders") { (0, 1) }
-        // What others may have by now is left: a log at a path that this server did not have open.
-        if case .path = entry.log, isOurs { try await removeFolder(try home(of: name, entry.log)) }
-        try await removeFolder(try home(of: name, .local))
-        return described == nil || isOurs
-    }
-
-    private func removeFolder(_ home: Home) async throws(CommandFailure) {
-        let (disk, random, folder) = (home.world.disk, world.random, home.folder)
-        let failure = await blocking { () -> Errno? in
-            let doomed = folder + Self.deleted + String(random.next(), radix: 16)
-            do throws(Errno) {
-                try disk.rename(folder, to: doomed)
-                try disk.syncDirectory(String(folder[..<(folder.lastIndex(of: "/") ?? folder.startIndex)]))
-                try Self.removeTree(doomed, disk)
-                return nil
-            } catch { return error }
-        }
-        if let failure { throw .failure("can not remove \(home.path): \(failure)") }
-    }
-
-    /// Whether its objects are this server's to delete: one that was taken meets that at its last header at the latest.
-    private func closeToDelete(_ name: String, _ hosted: HostedVolume) async throws(CommandFailure) -> Bool {
-        // Nobody takes it, or gives it up, meanwhile.
-        book.entries[name]?.isLeaving = true
-        book.entries[name]?.hosted = nil
-        _ = volumes.remove(name)
-        defer { book.entries[name]?.isLeaving = false }
-        let failure = await hosted.loop.task { () async -> HostingError? in
-            var hasHeader = !hosted.isReadOnly
-            do throws(HostingError) { try await hosted.close() } catch {
-                if case .volume(.fenced) = error { return error }
-                hasHeader = false
-            }
-            // What wrote no last header has to ask.
-            guard !hasHeader else { return nil }
-            do throws(HostingError) { try await hosted.confirm() } catch { return error }
-            return nil
-        }.value
-        switch failure {
-        case nil:
-            book.entries[name]?.isDeleting = true
-            book.entries[name]?.problem = Self.halfDeleted
-            return true
-        case .volume(.fenced)?: return false
-        case let failure?:
-            if let entry = book.entries[name] { disconnect(entry) }
-            book.entries[name]?.connected = nil
-            book.entries[name]?.problem = "its deletion ended before it began: \(Self.text(failure))"
-            throw .failure("can not delete volume \(name): \(Self.text(failure))")
-        }
-    }
-
-    /// From here on nobody opens it any more.
-    private func markDeleting(_ entry: Entry) async throws(CommandFailure) {
-        let text = JSON.object([
-            .init("durability", .string("\(entry.durability)")), .init("store", .string(entry.store)),
-            .init("log", .string("\(entry.log)")), .init("deleting", true),
-            .init("identity", entry.doomed.map { .string($0.identity) } ?? .null),
-            .init("header", entry.doomed.map { .number($0.header) } ?? .null),
-        ])
-        let disk = world.disk
-        let failure = await blocking { () -> Errno? in
-            do throws(Errno) {
-                try Self.write("\(text)\n", to: Self.folder + "/" + entry.name + "/" + Self.descriptor, disk)
-                return nil
-            } catch { return error }
-        }
-        if let failure { throw .failure("can not write \(data)/\(Self.folder)/\(entry.name): \(failure)") }
-    }
-
-    /// Whether nobody has gone on with the volume, or made another one there, since its deletion began.
-    private func isStillThere(_ doomed: Doomed, _ described: Configuration.Store) async throws(CommandFailure) -> Bool {
-        let loop = loop
-        let connected = try ConnectedStore(described, world: world, loop: loop)
-        defer { connected.stop() }
-        do throws(StoreError) {
-            let there = try await HostedVolume.whose(connected.store)
-            return there.identity.map { $0 == doomed.identity } ?? true && there.header ?? 0 <= doomed.header
-        } catch {
-            throw .failure("can not see whose the objects at \(described.address) are: \(error); try again")
-        }
-    }
-
-    /// Those in a store elsewhere.
-    private func deleteObjects(
-        of entry: Entry, at described: Configuration.Store, _ meter: Meter
-    ) async throws(CommandFailure) {
-        let loop = loop
-        let connected = try ConnectedStore(described, world: world, loop: loop)
-        defer { connected.stop() }
-        do throws(StoreError) { try await connected.deleteAll(meter) } catch {
-            // It is still there, and may be deleted again.
-            book.entries[entry.name] = entry
-            book.entries[entry.name]?.hosted = nil
-            book.entries[entry.name]?.problem = Self.halfDeleted
-            book.entries[entry.name]?.isDeleting = true
-            throw .failure("can not delete the objects at \(described.address): \(error); try again")
-        }
-    }
-
-    // MARK: The disk
-
-    private func blocking<Value: Sendable>(_ work: @escaping @Sendable () -> Value) async -> Value {
-        await world.blocking.run(on: loop) { () throws(Never) in work() }
-    }
-
-    /// What the file `volume.json` of a folder says.
-    private enum Descriptor: Sendable {
-        case none
-        case good(Durability, store: String, log: Configuration.LogPlace, lease: Configuration.Lease, size: ByteSize)
-        case deleting(store: String, log: Configuration.LogPlace, Doomed?)
-        case bad(String)
-    }
-
-    /// The folders and their descriptors; the rest of what was being deleted goes.
-    private func found() async throws(CommandFailure) -> [(String, Descriptor)] {
-        let (disk, data, logger) = (world.disk, data, logger)
-        let result = await blocking { () -> Result<[(String, Descriptor)], Errno> in
-            do throws(Errno) {
-                do throws(Errno) { try disk.makeDirectory(Self.folder) } catch .exists {}
-                try disk.syncDirectory("")
-                var names: [String] = []
-                try disk.list(Self.folder) { name, kind in
-                    if kind == .directory { names.append(name) }
-                    return true
-                }
-                var found: [(String, Descriptor)] = []
-                for name in names {
-                    let path = Self.folder + "/" + name
-                    guard name.contains(Self.deleted) else {
-                        found.append((name, Self.read(path + "/" + Self.descriptor, disk, data: data)))
-                        continue
-                    }
-                    // It holds nobody up: the next start tries again.
-                    do throws(Errno) { try Self.removeTree(path, disk) } catch {
-                        logger.error(
-                            "deleted volume not removed",
-                            [.init("folder", "\(data)/\(path)"), .init("why", "\(error)")])
-                    }
-                }
-                return .success(found)
-            } catch { return .failure(error) }
-        }
-        switch result {
-        case .success(let found): return found
-        case .failure(let error): throw .failure("can not use \(data)/\(Self.folder): \(error)")
-        }
-    }
-
-    private static let halfDeleted = "its deletion was not completed: proxyfs volume delete goes on with it"
-
-    /// Where a volume's objects and its log are, as the configuration or its own folder says.
-    static func places(
-        of name: String, _ configuration: Configuration, _ disk: any Disk
-    ) -> (store: String, log: Configuration.LogPlace) {
-        if let declared = configuration.volumes.first(where: { $0.name == name }) {
-            return (declared.store, declared.log)
-        }
-        let path = folder + "/" + name + "/" + descriptor
-        if case .good(_, let store, let log, _, _) = read(path, disk, data: configuration.data) { return (store, log) }
-        return ("directory", .local)
-    }
-
-    private static func read(_ path: String, _ disk: any Disk, data: String) -> Descriptor {
-        let block = Block(capacity: descriptorBytesMax)
-        do throws(Errno) {
-            let file = try disk.open(path, [])
-            defer { file.close() }
-            block.count = try file.read(into: block.free, at: 0)
-        } catch {
-            return error == .noEntry ? .none : .bad("can not read \(data)/\(path): \(error)")
-        }
-        guard let json = try? JSON(Array(block.bytes)), let durability = json["durability"]?.text.flatMap(durability)
-        else { return .bad("\(data)/\(path) is damaged: write {\"durability\":\"log\",\"store\":\"directory\"} to it") }
-        let store = json["store"]?.text ?? "directory"
-        guard let log = Configuration.LogPlace(json["log"]?.text ?? "local") else {
-            return .bad("\(data)/\(path) is damaged: its log is at no place")
-        }
-        if json["deleting"] == true {
-            let doomed = json["identity"]?.text.flatMap { identity in
-                json["header"]?.unsigned.map { Doomed(identity: identity, header: $0) }
-            }
-            return .deleting(store: store, log: log, doomed)
-        }
-        let size = json["size"]?.unsigned.map { ByteSize(amount: $0) } ?? Configuration.Volume.standardSize
-        let lease = json["lease"]?.text.flatMap { Configuration.Lease($0) } ?? .byLogPlace
-        return .good(durability, store: store, log: log, lease: lease, size: size)
-    }
-
-    private static func write(_ text: String, to path: String, _ disk: any Disk) throws(Errno) {
-        let fresh = try disk.open(path + ".new", [.write, .create, .truncate])
-        defer { fresh.close() }
-        let block = Array(text.utf8).withUnsafeBytes { Block(copying: $0) }
-        try fresh.write(block.bytes, at: 0)
-        try fresh.sync()
-        try disk.rename(path + ".new", to: path)
-        try disk.syncDirectory(String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]))
-    }
-
-    /// Deepest first, without recursion.
-    private static func removeTree(_ path: String, _ disk: any Disk) throws(Errno) {
-        var directories = [path]
-        var index = 0
-        while index < directories.count {
-            let directory = directories[index]
-            index += 1
-            var files: [String] = []
-            try disk.list(directory) { name, kind in
-                if kind == .directory { directories.append(directory + "/" + name) } else { files.append(name) }
-                return true
-            }
-            for file in files { try disk.remove(directory + "/" + file) }
-        }
-        for directory in directories.reversed() { try disk.removeDirectory(directory) }
-    }
-
-    // MARK: Words
-
-    static func options(_ engine: Configuration.Engine) -> HeadhunterOptions {
-        var options = HeadhunterOptions()
-        options.flushBytes = Int(clamping: engine.flushSize.bytes)
-        options.flushNanoseconds = engine.flushTime.nanoseconds
-        options.checkpointNanoseconds = engine.checkpointInterval.nanoseconds
-        options.logBytesMax = Int(clamping: engine.logSize.bytes)
-        options.stagedBytesMax = Int(clamping: engine.stageSize.bytes)
-        options.nonceRange = UInt64(engine.nonceRange)
-        options.cacheBytes = Int(clamping: engine.nodeCache.bytes)
-        options.dataCacheBytes = Int(clamping: engine.dataCache.bytes)
-        options.driftNanoseconds = engine.leaseDrift.nanoseconds
-        return options
-    }
-
-    private static func durability(_ word: Configuration.Durability) -> Durability {
-        switch word {
-        case .store: .store
-        case .log: .log
-        case .memory: .memory
-        }
-    }
-
-    static func durability(_ word: String) -> Durability? {
-        Configuration.Durability(rawValue: word).map { durability($0) }
-    }
-
-    static func text(_ error: HostingError) -> String {
-        switch error {
-        case .inUse: "another process has it; stop that one first"
-        case .disk(let code, let doing): "\(doing): \(code)"
-        case .volume(let error): text(error)
-        case .store(let why): why
-        }
-    }
-
-    static func text(_ error: VolumeError) -> String {
-        switch error {
-        case .readOnly(let why), .unavailable(let why): why
-        case .damaged(let why): "damaged: \(why); proxyfs fsck says more"
-        case .unknownFormat(let why): "another version of this program made it: \(why)"
-        case .fenced: "another server has taken it over"
-        case .closed: "it is closed"
-        case .noVolume: "there is no volume"
-        case .logElsewhere:
-            "its replay log is in another place, with changes that may be nowhere else: open it there, or, when that place is gone "
-                + "for good, go on from what the store has with proxyfs volume take"
-        }
     }
 }

@@ -43,7 +43,7 @@ final class ConnectedStore: Sendable {
         let before = store.currentCounters.deletes
         var quiet = 0
         // One that shows for ever what has gone is not waited for.
-        for _ in 0..<Self.listingsMax where quiet < (store.capabilities.listsConsistently ? 1 : Self.emptyListings) {
+        for _ in 0..<Self.listingsMax where quiet < (connection.listsConsistently ? 1 : Self.emptyListings) {
             let names = Array(try await store.names(prefix: HostedVolume.prefix + "/").reversed()).filter {
                 !HostedVolume.lastNames.contains($0)
             }
@@ -51,20 +51,14 @@ final class ConnectedStore: Sendable {
             meter.follow("deleting objects at \(description.address)", unit: "objects") { [store] in
                 (min(count, store.currentCounters.deletes &- before), count)
             }
-            if names.isEmpty || store.capabilities.listsConsistently { quiet += 1 } else { quiet = 0 }
+            if names.isEmpty || connection.listsConsistently { quiet += 1 } else { quiet = 0 }
             try await delete(names)
             // A listing that lags may not show what was written last.
-            if !store.capabilities.listsConsistently { await loop.sleep(nanoseconds: Self.listingPause) }
+            if !connection.listsConsistently { await loop.sleep(nanoseconds: Self.listingPause) }
         }
         // Whose the objects are is known as long as there is one. By name: a listing may not show these.
         try await delete(HostedVolume.lastNames)
         try await connection.unmake()
-    }
-
-    /// Requests so far.
-    var requests: UInt64 {
-        let counters = store.currentCounters
-        return counters.puts + counters.gets + counters.heads + counters.deletes + counters.lists
     }
 
     private static let deletionsMax = 16

@@ -17,6 +17,8 @@ final class StoreConnection: Sendable {
     let reads: TransferPool
     let writes: TransferPool
     private let arbiter: TransferPool?
+    /// Of the store itself, whatever an arbiter adds to it.
+    let listsConsistently: Bool
     private let check: @Sendable (_ creates: Bool) async throws(StoreProblem) -> Void
     /// Whether it lets us write as volumes do.
     let probe: @Sendable () async throws(StoreProblem) -> Void
@@ -78,6 +80,7 @@ final class StoreConnection: Sendable {
             undo = { await store.undo() }
             directUnmake = { await store.unmake() }
         }
+        listsConsistently = direct.capabilities.listsConsistently
         guard let arbiter else {
             (transport, check) = (direct, directCheck)
             unmake = { () async throws(StoreError) in await directUnmake() }
