@@ -1,4 +1,5 @@
 import Configuration
+import Headhunter
 import JSON
 import Namespace
 import ObjectStore

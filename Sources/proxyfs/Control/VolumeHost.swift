@@ -2,6 +2,7 @@ import Configuration
 import Headhunter
 import Logging
 import Namespace
+import ObjectStore
 import Runtime
 
 /// The volumes of a data directory: those that the configuration declares, and those made by command, which a file
