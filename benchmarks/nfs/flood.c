@@ -2,7 +2,11 @@
  * numbers, over several connections, as many under way on each as the depth says. What libnfs takes for a call is more than some
  * servers take.
  *
- *     flood [-P pid] [-t test,..] [-c connections] [-d depth] [-T seconds] [-n names] [-b blocks of the file] [-r label] port mountport export
+ *     flood [-P pid] [-t test,..] [-c connections] [-d depth] [-T seconds] [-w seconds] [-n names] [-b blocks of the file] [-r label]
+ *         port mountport export
+ *
+ * With -w each test runs for so long before it is measured, and names come and go once: what servers take for memory that they meet
+ * for the first time is no operation's cost.
  *
  * One line a test: label, test, connections, depth, operations, seconds, operations/s, p50 and p99 in microseconds, the
  * server's and the client's processor time in microseconds an operation, errors.
@@ -156,7 +160,7 @@ static void removed(int fd, struct handle directory, const char *name, int proce
 static const char *label = "-";
 static clockid_t server_clock;
 static int has_server, depth = 64, connections = 1;
-static double seconds = 3;
+static double seconds = 3, warming;
 static float *latencies;
 static size_t latency_count, latency_room;
 
@@ -272,6 +276,17 @@ static void drive(struct run *r, const char *name) {
     fflush(stdout);
 }
 
+static void measure(struct run *r, const char *name) {
+    if (warming > 0) {
+        struct run first = *r;
+        double wanted = seconds;
+        seconds = warming;
+        drive(&first, NULL);
+        seconds = wanted;
+    }
+    drive(r, name);
+}
+
 static struct run prepared(int procedure, struct handle target) {
     struct run r = {.name_at = -1, .offset_at = -1};
     begin(&r.call, NFS, procedure);
@@ -302,7 +317,7 @@ static int wanted(const char *list, const char *name) {
 int main(int argc, char **argv) {
     const char *tests = "getattr,lookup,read,write,create";
     uint64_t count = 20000, blocks = 16384;
-    for (int option; (option = getopt(argc, argv, "P:t:c:d:T:n:b:r:")) != -1;) switch (option) {
+    for (int option; (option = getopt(argc, argv, "P:t:c:d:T:w:n:b:r:")) != -1;) switch (option) {
         case 'P':
             if (clock_getcpuclockid(atoi(optarg), &server_clock) != 0) fail("the server's clock");
             has_server = 1;
@@ -311,6 +326,7 @@ int main(int argc, char **argv) {
         case 'c': connections = atoi(optarg); break;
         case 'd': depth = atoi(optarg); break;
         case 'T': seconds = atof(optarg); break;
+        case 'w': warming = atof(optarg); break;
         case 'n': count = strtoull(optarg, NULL, 10); break;
         case 'b': blocks = strtoull(optarg, NULL, 10); break;
         case 'r': label = optarg; break;
@@ -343,7 +359,7 @@ int main(int argc, char **argv) {
     }
     if (wanted(tests, "getattr")) {
         struct run r = prepared(GETATTR, file);
-        drive(&r, "getattr");
+        measure(&r, "getattr");
     }
     if (wanted(tests, "lookup")) {
         struct handle directory = made(fd, home, "lookups", MKDIR);
@@ -351,7 +367,7 @@ int main(int argc, char **argv) {
         struct run r = prepared(LOOKUP, directory);
         named(&r);
         r.span = 1000;
-        drive(&r, "lookup");
+        measure(&r, "lookup");
         names(directory, REMOVE, 1000, NULL);
         removed(fd, home, "lookups", RMDIR);
     }
@@ -359,17 +375,18 @@ int main(int argc, char **argv) {
         struct run r = prepared(READ, file);
         r.offset_at = r.call.count, r.span = blocks;
         word(&r.call, 0), word(&r.call, 0), word(&r.call, BLOCK);
-        drive(&r, "read");
+        measure(&r, "read");
     }
     if (wanted(tests, "write")) {
         struct run r = prepared(WRITE, file);
         r.offset_at = r.call.count, r.span = blocks;
         word(&r.call, 0), word(&r.call, 0), word(&r.call, BLOCK), word(&r.call, 0);
         opaque(&r.call, data, BLOCK);
-        drive(&r, "write");
+        measure(&r, "write");
     }
     if (wanted(tests, "create")) {
         struct handle directory = made(fd, home, "names", MKDIR);
+        if (warming > 0) names(directory, CREATE, count, NULL), names(directory, REMOVE, count, NULL);
         names(directory, CREATE, count, "create");
         names(directory, REMOVE, count, "remove");
         removed(fd, home, "names", RMDIR);

@@ -25,7 +25,7 @@ final class LogBatch: @unchecked Sendable {
 struct LogAssembler {
     private static let blockSizeFirst = 16 << 10
     /// Blocks kept for the next batches, as many as wait for one sync at the most: fresh memory costs more than what is written to it.
-    private static let spareMax = 512
+    static let spareMax = 1024
     private static let spareBlockMax = 256 << 10
     private static let spareBytesMax = 16 << 20
 

@@ -320,13 +320,15 @@ public final class ReplayLog: Sendable {
             count += 1
             guard count < Self.runsMax, run.isAwaited else { return }
             var next: Run?
-            // Those who were told may want the next one very soon: waking a thread for that takes longer than waiting.
-            world.blocking.linger {
+            let hasNext = { () -> Bool in
                 guard self.hasWaiters.load(ordering: .acquiring) else { return false }
                 let data = self.dataDurable()
                 next = self.shared.withLock { $0.next(data) }
                 return next != nil
             }
+            // Those who were told may want the next one very soon: waking a thread for that takes longer than waiting. Not for one
+            // write without a sync: that takes less time than the waiting.
+            if run.sync { world.blocking.linger(until: hasNext) } else { _ = hasNext() }
             guard let next else { return }
             run = next
         }
@@ -397,7 +399,7 @@ public final class ReplayLog: Sendable {
                     writer.started = writer.offset
                 }
             }
-            if sync || writer.unsyncedBytes > Self.unsyncedBytesMax {
+            if sync || writer.unsyncedBytes > Self.unsyncedBytesMax || writer.unsynced.count >= LogAssembler.spareMax {
                 try syncAll()
                 synced = true
                 swap(&recycled, &writer.unsynced)

@@ -6,7 +6,11 @@ final class SocketTransport: Transport {
     @exclusivity(unchecked) private var fd: Int32
     private let credentials: PeerCredentials?
     @exclusivity(unchecked) private var isConnecting: Bool
-    @exclusivity(unchecked) private var interest: UInt32 = 0
+    /// What the owner wants to hear of.
+    @exclusivity(unchecked) private var wanted: UInt32 = 0
+    /// What epoll watches for: all of that, and what was wanted before until it comes. Who reads one request at a time has mostly
+    /// answered it before there is more, and then pays for no change.
+    @exclusivity(unchecked) private var watched: UInt32 = 0
     private lazy var watch = Watch(self)
 
     /// The loop's view of the socket. Apart from the transport because a class has one superclass.
@@ -30,7 +34,7 @@ final class SocketTransport: Transport {
     }
 
     deinit {
-        precondition(interest == 0, "a watched socket was dropped without being closed")
+        precondition(watched == 0, "a watched socket was dropped without being closed")
         if fd >= 0 { shim_close(fd) }
     }
 
@@ -44,11 +48,13 @@ final class SocketTransport: Transport {
         guard let owner else { return }
         if isConnecting { return connected(owner) }
         let broken = events & UInt32(SHIM_BROKEN) != 0
+        // It would be told again and again.
+        if broken ? wanted == 0 : events & watched & ~wanted != 0 { watch(for: wanted) }
         // A broken socket is told to whoever waits: the next call finds out what is wrong with it.
-        if interest & UInt32(SHIM_READABLE) != 0, broken || events & UInt32(SHIM_READABLE) != 0 {
+        if wanted & UInt32(SHIM_READABLE) != 0, broken || events & UInt32(SHIM_READABLE) != 0 {
             owner.transportReadable()
         }
-        guard fd >= 0, interest & UInt32(SHIM_WRITABLE) != 0 else { return }
+        guard fd >= 0, wanted & UInt32(SHIM_WRITABLE) != 0 else { return }
         if broken || events & UInt32(SHIM_WRITABLE) != 0 { owner.transportWritable() }
     }
 
@@ -83,19 +89,25 @@ final class SocketTransport: Transport {
         return error == .wouldBlock ? .wouldBlock : .failed(.failed(error))
     }
 
-    /// A socket without interest is not in epoll at all: there a broken one would be reported for ever.
     override func setInterest(read: Bool, write: Bool) {
         let wanted = (read ? UInt32(SHIM_READABLE) : 0) | (write ? UInt32(SHIM_WRITABLE) : 0)
-        guard fd >= 0, wanted != interest else { return }
+        guard fd >= 0 else { return }
+        self.wanted = wanted
+        if wanted & ~watched != 0 { watch(for: wanted) }
+    }
+
+    /// A socket of which nothing is wanted and something came is not in epoll at all: a broken one would be reported for ever.
+    private func watch(for wanted: UInt32) {
         if wanted == 0 {
             loop.remove(fd: fd)
-        } else if interest != 0 {
+        } else if watched != 0 {
             loop.change(fd: fd, interest: wanted)
         } else if loop.add(watch, fd: fd, interest: wanted) != 0 {
+            self.wanted = 0
             owner?.transportFailed(.failed(Errno(ENOMEM)))
             return
         }
-        interest = wanted
+        watched = wanted
     }
 
     override func finishWriting() { if fd >= 0 { _ = shim_shutdown_write(fd) } }
@@ -103,8 +115,8 @@ final class SocketTransport: Transport {
     override func close() {
         owner = nil
         guard fd >= 0 else { return }
-        if interest != 0 { loop.remove(fd: fd) }
-        interest = 0
+        if watched != 0 { loop.remove(fd: fd) }
+        (wanted, watched) = (0, 0)
         shim_close(fd)
         fd = -1
     }
