@@ -151,6 +151,37 @@ import Testing
         #expect(count == 11)
     }
 
+    /// A task that waits for one short thing after another does not go round the loop for each.
+    @Test func whatJobsHandOverRunsSoon() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        let loop = rig.loop
+        let steps = 2_000
+        let rounds = await loop.task {
+            let before = loop.counters.rounds.value
+            for _ in 0..<steps { await Task.yield() }
+            return loop.counters.rounds.value - before
+        }.value
+        #expect(rounds < steps / 2 && rounds >= steps / EpollLoop.jobsPerRound)
+    }
+
+    /// One that has worked for long lets others have their turn when it says so.
+    @Test func whoGivesWayBehindMuchWorkWaitsForTheNextRound() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        let loop = rig.loop
+        let rounds = await loop.task {
+            let before = loop.counters.rounds.value
+            for _ in 0..<20 {
+                let end = shim_clock_monotonic() + millisecond
+                while shim_clock_monotonic() < end {}
+                await Task.yield()
+            }
+            return loop.counters.rounds.value - before
+        }.value
+        #expect(rounds >= 20)
+    }
+
     @Test func workThatNeverEndsDoesNotKeepTimersFromFiring() async throws {
         let rig = try Rig()
         let stop = Atomic(false)

@@ -1,4 +1,5 @@
 import Bytes
+import Glibc
 import Runtime
 import Synchronization
 
@@ -90,6 +91,8 @@ public final class ReplayLog: Sendable {
         /// Batches since the last sync, to be written again if a sync fails.
         var unsynced: [LogBatch] = []
         var unsyncedBytes = 0
+        /// Up to there it was written, if only with zeros.
+        var cleared: UInt64 = 0
         /// Where the system was last asked to begin.
         var started: UInt64 = 0
 
@@ -317,6 +320,7 @@ public final class ReplayLog: Sendable {
         var count = 0
         while true {
             finish(run.batches, write(run.batches, sync: run.sync, durable: run.durable))
+            if run.sync { clearAhead() }
             count += 1
             guard count < Self.runsMax, run.isAwaited else { return }
             var next: Run?
@@ -430,6 +434,7 @@ public final class ReplayLog: Sendable {
         try file.write(header.bytes, at: 0)
         writer.reserved = reserveStep
         writer.offset = UInt64(header.count)
+        writer.cleared = 0
         writer.started = 0
         writer.nameIsVolatile = true
         writer.file = file
@@ -441,6 +446,30 @@ public final class ReplayLog: Sendable {
         try file.allocate(wanted)
         writer.reserved = wanted
     }
+
+    /// Zeros where the next records go. Of a place that was only reserved the file system has to note that it is written now, and a
+    /// sync waits for that note as well.
+    private func clearAhead() {
+        guard let file = writer.file, writer.cleared < writer.offset + Self.clearBytes / 2 else { return }
+        let start = max(writer.cleared, writer.offset)
+        let count = min(Self.clearBytes, writer.reserved - start)
+        guard count > 0 else { return }
+        writer.cleared = start + count
+        do throws(Errno) {
+            try file.write(UnsafeRawBufferPointer(rebasing: Self.zeros.bytes.prefix(Int(count))), at: start)
+            file.startWriting(at: start, Int(count))
+        } catch {
+            // Records go there all the same, and fail by themselves if they have to.
+        }
+    }
+
+    private static let clearBytes: UInt64 = 256 << 10
+    private static let zeros: Block = {
+        let block = Block(capacity: Int(clearBytes))
+        memset(block.base, 0, block.capacity)
+        block.count = block.capacity
+        return block
+    }()
 
     private func syncAll() throws(Errno) {
         try writer.unsyncedFile?.sync()

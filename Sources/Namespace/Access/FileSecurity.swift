@@ -17,11 +17,13 @@ public struct FileSecurity: Equatable, Sendable {
     /// nobody comes as nobody.
     ///
     /// A file without a list costs no memory: it goes by its mode, where the owner's digit counts for the owner, the group's for
-    /// the group, the last for all others, and no two together.
-    public func granted(_ wanted: AccessMask, to credential: Credential, _ acl: ACL? = nil) -> AccessMask {
+    /// the group, the last for all others, and no two together. `everybodys` are the rights that no list takes away.
+    public func granted(
+        _ wanted: AccessMask, to credential: Credential, _ acl: ACL? = nil, everybodys: AccessMask = .always
+    ) -> AccessMask {
         if credential.uid == 0 { return wanted.intersection(ofRoot(acl)) }
         guard let acl else { return wanted.intersection(ofMode(credential)) }
-        var allowed = AccessMask.always
+        var allowed = everybodys
         var open = wanted.subtracting(allowed)
         var saysOwnersRights = false
         acl.forEachStored { entry in

@@ -182,6 +182,26 @@ extension Volume {
         }
     }
 
+    /// Whether a listing shows the file that leaves out what the caller can not read: by what the file's list grants, not by what is
+    /// everybody's whatever it says.
+    public func isListed(
+        _ caller: Caller, _ file: Attributes, in directory: FileID, to wanted: AccessMask
+    ) -> Attempt<Bool> {
+        if let passed = passed(
+            caller, file.file, { $0.isListed($1, file, in: near(file.file, directory) ?? directory, to: wanted) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
+            var granted = try granted(caller, file, wanted: wanted, in: directory, widensMode: true)
+            if file.hasACL {
+                let acl = try fileSystem.acl(caller.request, file.file).get()
+                granted = FileSecurity(file).granted(wanted, to: caller.credential, acl, everybodys: [])
+            }
+            return .done(granted.isSuperset(of: wanted), number: 0)
+        }
+    }
+
     private func enter(
         _ caller: Caller, _ found: Attributes, _ place: Sharing.PlaceName?, _ intent: OpenIntent,
         _ granted: AccessMask, _ action: OpenAction, _ number: UInt64

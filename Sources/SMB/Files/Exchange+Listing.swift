@@ -181,14 +181,14 @@ extension Exchange {
         looks -= found.count
         for entry in found {
             if let file = entry.file {
-                let rights = volume.maximalAccess(caller, file, in: open.file)
-                if case .lacks(let lack) = rights {
+                let isListed = volume.isListed(caller, file, in: open.file, to: Self.visible)
+                if case .lacks(let lack) = isListed {
                     keep(progress)
                     if page.last > 0 { return nil }
                     throw .lacks(lack)
                 }
                 // One that is gone meanwhile is not to be seen.
-                if case .done(let rights, _) = rights, rights.isSuperset(of: Self.visible) {
+                if case .done(true, _) = isListed {
                     guard entry.name.withUnsafeBytes({ Self.show(file, $0, &page, &writer) }) else { return false }
                 }
             }
@@ -226,7 +226,7 @@ extension Exchange {
         if case .refused(.noEntry) = attempt { return }
         let file = try value(attempt, volume)
         if open.tree.share.hidesUnreadable,
-            !(try value(volume.maximalAccess(caller, file, in: open.file), volume)).isSuperset(of: Self.visible)
+            try !value(volume.isListed(caller, file, in: open.file, to: Self.visible), volume)
         {
             return
         }
