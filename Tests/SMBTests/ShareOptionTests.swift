@@ -90,6 +90,15 @@ private let alice = SMBUser(
             let (caller, new) = (site.caller, mode)
             _ = try await site.done { volume.setAttributes(caller, file, new) }
         }
+        // By their lists: all that reading takes, and all but the attributes.
+        for (name, mask) in [
+            ("listed", AccessMask.visible), ("hidden", AccessMask.visible.subtracting(.readAttributes)),
+        ] {
+            let file = try await site.make(name, in: directory)
+            let list = try #require(ACL([ACL.Entry(.allow, .everyone, mask)]))
+            let caller = site.caller
+            _ = try await site.done { volume.setACL(caller, file, list) }
+        }
         let client = try Guest(ready: site.listener.address)
         let listed = Guest.Opening(access: 0x12_0089, options: 1)
         func names(_ pattern: String) throws -> (open: Int, shut: Int) {
@@ -110,6 +119,13 @@ private let alice = SMBUser(
         #expect(try names("shut*") == (0, 0))
         #expect(try names("shut1") == (0, 0))
         #expect(try names("open3") == (1, 0))
+        let handle = try client.open("dir", listed).handle
+        #expect(try client.list(handle, "listed").names == ["listed"])
+        #expect(try client.list(handle, "hidden", restarts: true).status == .noSuchFile)
         try await site.close()
     }
+}
+
+extension AccessMask {
+    fileprivate static let visible: AccessMask = [.readData, .readAttributes, .readNamedAttributes, .readACL]
 }
