@@ -319,8 +319,9 @@ public final class ReplayLog: Sendable {
         var run = first
         var count = 0
         while true {
-            finish(run.batches, write(run.batches, sync: run.sync, durable: run.durable))
-            if run.sync { clearAhead() }
+            let result = write(run.batches, sync: run.sync, durable: run.durable)
+            finish(run.batches, result)
+            if run.sync, case .success = result { clearAhead() }
             count += 1
             guard count < Self.runsMax, run.isAwaited else { return }
             var next: Run?

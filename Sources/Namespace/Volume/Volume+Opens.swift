@@ -193,12 +193,14 @@ extension Volume {
             return passed
         }
         return attempt { () throws(Halt) in
-            var granted = try granted(caller, file, wanted: wanted, in: directory, widensMode: true)
+            let has: AccessMask
             if file.hasACL {
                 let acl = try fileSystem.acl(caller.request, file.file).get()
-                granted = FileSecurity(file).granted(wanted, to: caller.credential, acl, everybodys: [])
+                has = FileSecurity(file).granted(wanted, to: caller.credential, acl, everybodys: [])
+            } else {
+                has = try granted(caller, file, wanted: wanted, in: directory, widensMode: true)
             }
-            return .done(granted.isSuperset(of: wanted), number: 0)
+            return .done(has.isSuperset(of: wanted), number: 0)
         }
     }
 
