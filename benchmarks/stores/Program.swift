@@ -62,6 +62,8 @@ private struct Benchmark {
     private static let pairs = 5
     /// As many as a volume sends at once.
     private static let writers = 8
+    /// Objects made one after the other.
+    private static let alone = 50
 
     private func store(_ prefix: String, writesMax: Int = 16) -> ObjectStore {
         var options = options
@@ -74,8 +76,8 @@ private struct Benchmark {
         return ObjectStore(transport, world: world, loop: loop, options: limits)
     }
 
-    private func name(_ index: Int) -> ObjectName {
-        guard let name = ObjectName("plain/\(index)") else { preconditionFailure("the benchmark's own name") }
+    private func name(_ index: Int, _ kind: String = "plain") -> ObjectName {
+        guard let name = ObjectName("\(kind)/\(index)") else { preconditionFailure("the benchmark's own name") }
         return name
     }
 
@@ -250,6 +252,15 @@ private struct Benchmark {
     /// Files made with durability `store`, by several callers at once.
     private func created(_ files: LogFS, _ store: ObjectStore) async throws {
         try await files.headhunter.stored(try await make(files, "first-stored").number)
+        // What the store itself takes for one slot: nobody who waits for it can be answered sooner.
+        let slot = block(4_096)
+        defer { extendLifetime(slot) }
+        let begin = seconds()
+        for index in 0..<Self.alone {
+            try await store.put(name(index, "alone"), .blocks([slot]), condition: .absent)
+        }
+        let took = (seconds() - begin) / Double(Self.alone)
+        Swift.print("an object made by create-if-absent, one after the other: \(Int(took * 1_000)) ms each")
         for callers in [8, 32] {
             let each = 100
             let before = store.counters
