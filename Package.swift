@@ -91,7 +91,7 @@ let package = Package(
             ],
             swiftSettings: strict),
         // The engine under the simulator, for the tests and for longer runs by hand.
-        room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "LogFS"]),
+        room("Trials", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Transfer", "Headhunter", "LogFS"]),
         .executableTarget(name: "proxyfs-sim", dependencies: ["Simulator", "Trials"], swiftSettings: strict),
 
         // What conformance/engine kills.
@@ -174,7 +174,7 @@ let package = Package(
                 "StoreSupport", "Transfer",
             ]),
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
-        tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "Runtime", "Simulator"]),
+        tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "ObjectStore", "Runtime", "Simulator"]),
         .testTarget(
             name: "PassthroughTests",
             dependencies: [

@@ -10,7 +10,8 @@ public protocol Arbiter: Sendable {
     func values(
         prefix: String, after marker: String?, limit: Int
     ) async throws(ArbiterFailure) -> (entries: [(name: String, value: String)], isTruncated: Bool)
-    func remove(_ name: String) async throws(ArbiterFailure)
+    /// Unless it has another value by now.
+    func remove(_ name: String, _ value: String) async throws(ArbiterFailure)
 }
 
 /// It did not answer, or not with what was asked; a change may have been made all the same.

@@ -15,6 +15,8 @@ public final class ArbitratedStore: StoreTransport {
     private let decides: @Sendable (ObjectName) -> Bool
     /// Sent, and the arbiter has not answered for them: the same bytes go to the same object again.
     private let undecided = Guarded<[ObjectName: Undecided]>([:])
+    /// Tokens of which the arbiter is still to be asked.
+    private let sending = Guarded<Set<String>>([])
 
     /// `decides`: which names the arbiter decides; by their last part but one alone, so that a listing below it is of one kind.
     public init(
@@ -30,6 +32,9 @@ public final class ArbitratedStore: StoreTransport {
         capabilities.listsConsistently = true
         return capabilities
     }
+
+    /// Questions to the arbiter are no requests to the store.
+    public var sent: ObjectStore.Sent? { store.sent }
 
     public func now(_ request: StoreRequest) -> StoreReply? {
         if case .object(let name, _) = request.kind, decides(name) { return nil }
@@ -87,7 +92,7 @@ public final class ArbitratedStore: StoreTransport {
             guard let stored = try await stored(name), let object = stored.object else { return Self.failed(404, "") }
             let reply = await store.perform(request.about(.object(object, .delete)))
             guard [200, 202, 204, 404].contains(reply.status) else { return reply }
-            try await arbiter.remove(name.text)
+            try await arbiter.remove(name.text, stored.value)
             return reply
         }
     }
@@ -108,6 +113,9 @@ public final class ArbitratedStore: StoreTransport {
         var stored = Stored(name, token: random.next(), size: body.size)
         if isAgain, let last { stored = last.stored }
         guard let own = stored.object else { return Self.failed(400, "\(name) is too long") }
+        let token = stored.token
+        _ = sending.withLock { $0.insert(token) }
+        defer { _ = sending.withLock { $0.remove(token) } }
         let reply = await store.perform(request.about(.object(own, .put(body, .always))))
         guard [200, 201, 204].contains(reply.status) else {
             keep(stored, body)
@@ -193,7 +201,7 @@ public final class ArbitratedStore: StoreTransport {
         let reply = await store.perform(request)
         guard [200, 202, 204, 404].contains(reply.status) else { return reply }
         if let current = try await self.stored(stored.name), current.token == stored.token {
-            try await arbiter.remove(stored.name.text)
+            try await arbiter.remove(stored.name.text, current.value)
         }
         return reply
     }
@@ -204,7 +212,9 @@ public final class ArbitratedStore: StoreTransport {
     /// are numbered below `headers`, in hexadecimal digits. A store that does not tell is a failure, too.
     public func verify(prefix: String, headers: String) async -> ArbiterFailure? {
         do throws(ArbiterFailure) {
-            let known = try await all(headers).last?.name
+            let last = try await all(headers).last
+            if let failure = try await foreign(last) { return failure }
+            let known = last?.name
             var below = headers
             if known == nil, try await arbiter.values(prefix: prefix, after: nil, limit: 1).entries.isEmpty {
                 below = prefix
@@ -234,6 +244,18 @@ public final class ArbitratedStore: StoreTransport {
         } catch { return error }
     }
 
+    /// Names that an arbiter has from somewhere else lead to nothing here.
+    private func foreign(_ newest: (name: String, value: String)?) async throws(ArbiterFailure) -> ArbiterFailure? {
+        guard let newest, let name = ObjectName(newest.name), let stored = Stored(name, value: newest.value),
+            let object = stored.object
+        else { return nil }
+        let reply = await store.perform(StoreRequest(.object(object, .head)))
+        guard reply.status == 404, try await self.stored(name)?.token == stored.token else { return nil }
+        return ArbiterFailure(
+            "it says that \(object) is there, and the store has none: does another store of the same address use this "
+                + "arbiter? Then give each an arbiter_prefix of its own")
+    }
+
     private static let lookedAt = 1_000
 
     /// Whether an arbiter whose newest header this is should know more. One header may have been on its way when its owner ended.
@@ -260,7 +282,39 @@ public final class ArbitratedStore: StoreTransport {
 
     /// Behind the last object of a volume: whatever the arbiter has of it now. What comes later is somebody's who is alive.
     public func forget(prefix: String) async throws(ArbiterFailure) {
-        for entry in try await all(prefix) { try await arbiter.remove(entry.name) }
+        for entry in try await all(prefix) { try await arbiter.remove(entry.name, entry.value) }
+    }
+
+    /// Deletes what tries left that got no name: objects of the kind below `folder` with numbers behind the newest one. Best effort.
+    public func collect(below folder: String) async {
+        do throws(ArbiterFailure) {
+            let known = try await all(folder)
+            guard let newest = known.last.flatMap({ Self.number($0.name) }) else { return }
+            var after: String?
+            while true {
+                let page = await store.perform(StoreRequest(.list(prefix: folder, after: after, limit: Self.lookedAt)))
+                guard page.status == 200 || page.status == 204 else { return }
+                for entry in page.entries {
+                    guard let tried = Stored(entry.name), decides(tried.name),
+                        let number = Self.number(tried.name.text),
+                        number < newest, !isOnItsWay(tried), let current = try await stored(tried.name),
+                        // A name that is free may still become this one's.
+                        current.token != tried.token
+                    else { continue }
+                    _ = await store.perform(StoreRequest(.object(entry.name, .delete)))
+                }
+                guard page.truncated, let last = page.entries.last else { return }
+                after = last.name.text
+            }
+        } catch {
+            // They are found again at the next opening.
+            return
+        }
+    }
+
+    private func isOnItsWay(_ tried: Stored) -> Bool {
+        sending.withLock { $0.contains(tried.token) }
+            || undecided.withLock { $0[tried.name]?.stored.token == tried.token }
     }
 
     private static func failed(_ status: Int, _ reason: String) -> StoreReply {

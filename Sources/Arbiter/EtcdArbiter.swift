@@ -87,8 +87,14 @@ public final class EtcdArbiter: Arbiter, @unchecked Sendable {
         return (entries, answer["more"]?.bool ?? false)
     }
 
-    public func remove(_ name: String) async throws(ArbiterFailure) {
-        _ = try await ask("kv/deleterange", ["key": key(name)])
+    public func remove(_ name: String, _ value: String) async throws(ArbiterFailure) {
+        let key = key(name)
+        _ = try await ask(
+            "kv/txn",
+            [
+                "compare": [["key": key, "target": "VALUE", "result": "EQUAL", "value": Self.coded(value)]],
+                "success": [["request_delete_range": ["key": key]]],
+            ])
     }
 
     private func key(_ name: String) -> JSON { Self.coded(options.prefix + name) }
@@ -117,7 +123,11 @@ public final class EtcdArbiter: Arbiter, @unchecked Sendable {
                 let answer = try await ask(options.endpoints[index], what, question)
                 first = index
                 return answer
-            } catch { failure = error }
+            } catch {
+                failure = error
+                // Whoever asks next may have no time for one that does not answer.
+                first = (index + 1) % options.endpoints.count
+            }
         }
         throw failure
     }

@@ -97,6 +97,13 @@ extension Configuration {
             if let fault = log.fault(store: store) { section.report(fault, at: "log") }
             let lease = section.lease("lease")
             let size = section.quantity("size", default: Volume.standardSize, in: Volume.sizes)
+            let isReadOnly = section.boolean("read_only", default: false)
+            if isReadOnly, store == "directory" {
+                section.report("is for a volume whose store is elsewhere: this one is nobody else's", at: "read_only")
+            }
+            for key in ["log", "lease"] where isReadOnly && section.has(key) {
+                section.report("is its owner's to say: this server only reads the volume", at: key)
+            }
             if !section.has("name") { return section.report("a volume needs a name", at: "name") }
             if let fault = Self.fault(inVolumeName: name) { section.report(fault, at: "name") }
             if let other = volumes.first(where: { $0.name == name }) {
@@ -109,7 +116,7 @@ extension Configuration {
             volumes.append(
                 Volume(
                     name: name, durability: durability, store: store, log: log, lease: lease, size: size,
-                    place: section.place))
+                    isReadOnly: isReadOnly, place: section.place))
         }
         readExports(&root)
         readShares(&root)
@@ -237,6 +244,7 @@ extension Configuration.Engine {
         nonceRange = section.integer("nonce_range", default: nonceRange, in: 1024...16_777_216)
         nodeCache = section.quantity("node_cache", default: nodeCache, in: .mebi(16)...(.tebi(1)))
         dataCache = section.quantity("data_cache", default: dataCache, in: .mebi(16)...(.tebi(16)))
+        deleteDelay = section.quantity("delete_delay", default: deleteDelay, in: .seconds(0)...(.seconds(3_600)))
         leaseDrift = section.quantity("lease_drift", default: leaseDrift, in: .milliseconds(100)...(.seconds(60)))
     }
 }

@@ -110,6 +110,8 @@ public struct Configuration: Sendable, Equatable {
         public var nonceRange: UInt32 = 65_536
         public var nodeCache = ByteSize.mebi(256)
         public var dataCache = ByteSize.gibi(1)
+        /// What the newest state of a volume does not need any more stays in its store for so long.
+        public var deleteDelay = TimeSpan.seconds(0)
         /// Who takes a volume over waits for so much more than its lease.
         public var leaseDrift = TimeSpan.seconds(2)
     }
@@ -162,6 +164,8 @@ public struct Configuration: Sendable, Equatable {
         public var lease = Lease.byLogPlace
         /// What clients are shown where no quota says less.
         public var size = Self.standardSize
+        /// It is another server's, or a copy, and only read here.
+        public var isReadOnly = false
         /// Where the file declares it; commands can not change it then.
         public var place: String
 

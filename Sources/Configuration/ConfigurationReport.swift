@@ -43,6 +43,7 @@ extension LoadedConfiguration {
         row("engine.nonce_range", "\(c.engine.nonceRange)")
         row("engine.node_cache", "\(c.engine.nodeCache)")
         row("engine.data_cache", "\(c.engine.dataCache)")
+        row("engine.delete_delay", "\(c.engine.deleteDelay)")
         row("engine.lease_drift", "\(c.engine.leaseDrift)")
         for volume in c.volumes {
             rows.append(("volume \(volume.name)", "\(volume.durability.rawValue), \(volume.size)", volume.place))

@@ -102,6 +102,16 @@ extension LogFS {
         try await collectOrphans()
     }
 
+    /// The trees are those of another state now: what was on its way up is found again. Of a volume that is only read.
+    public func moved() async {
+        withWriter { writer in
+            writer.totals = TotalsTable()
+            _ = writer.totals.insert(Self.root, parent: TotalsTable.none)
+        }
+        // Who asks for sums meets what is wrong himself.
+        try? await recoverTotals()
+    }
+
     private static let recoverySlice = 64
 
     /// Finds again what was on its way up when the last owner stopped.

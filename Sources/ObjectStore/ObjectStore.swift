@@ -38,7 +38,7 @@ public final class ObjectStore: @unchecked Sendable {
         /// Reads, of a hundred, that may be asked for a second time when the answer is late; 0: none.
         public var hedgedOfHundred: UInt64 = 0
         /// A store that asks for silence (Retry-After) gets as much of it, and no more than this.
-        public var silenceMaxNanoseconds: UInt64 = 600_000_000_000
+        public var silenceMaxNanoseconds: UInt64 = 30_000_000_000
 
         public init() {}
     }
@@ -340,6 +340,8 @@ public final class ObjectStore: @unchecked Sendable {
             attempt += 1
             operations.retries += 1
             _ = await wait(atMost: pause, then: StoreReply(status: StoreReply.noAnswer)) { _ in }
+            // Others may have been told to be quiet meanwhile.
+            if limit == nil { try await keepQuiet(until: start + min(deadline, .max - start)) }
         }
     }
 

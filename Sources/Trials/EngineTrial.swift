@@ -57,7 +57,9 @@ public struct EngineTrial {
         simulation = Simulation(seed: seed, faults: .none)
         random = Generator(seed: seed, stream: "workload")
         logIsInStore = seed % 5 == 0
-        trouble = faults.failedSync > 0 && seed % 3 == 0 ? .all(isStale: !logIsInStore && seed % 2 == 0) : nil
+        trouble =
+            faults.failedSync > 0 && seed % 3 == 0
+            ? .all(isStale: !logIsInStore && seed % 2 == 0, hasTokens: seed % 4 < 2) : nil
         let model = model
         let made = simulation.perform { world -> Bool in
             do {

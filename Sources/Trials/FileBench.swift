@@ -34,9 +34,10 @@ package enum Bench {
 
     package static func volume(
         _ world: World, small: Bool = true, log: String = "log", takesOver: Bool = false, logIsInStore: Bool = false,
-        trouble: StoreTrouble? = nil
+        trouble: StoreTrouble? = nil, behind store: ObjectStore? = nil, stagedBytesMax: Int? = nil
     ) async throws -> Headhunter {
         var options = HeadhunterOptions()
+        if let stagedBytesMax { options.stagedBytesMax = stagedBytesMax }
         options.takesOver = takesOver
         options.logIsInStore = logIsInStore
         if small {
@@ -50,9 +51,9 @@ package enum Bench {
             options.flushBytes = 1 << 20
             options.stageMemoryBytes = 8 << 20
         }
+        let objects = if let store { store } else { try await Self.store(world, trouble) }
         return try await Headhunter.open(
-            world: world, loop: world.loops[0], store: try await store(world, trouble), prefix: "v", directory: log,
-            options: options)
+            world: world, loop: world.loops[0], store: objects, prefix: "v", directory: log, options: options)
     }
 }
 

@@ -137,7 +137,7 @@ package struct FileTrial {
     package let trouble: StoreTrouble?
 
     package init(seed: UInt64, faults: FaultMix) {
-        trouble = faults.failedSync > 0 && seed % 3 == 0 ? .all(isStale: seed % 2 == 0) : nil
+        trouble = faults.failedSync > 0 && seed % 3 == 0 ? .all(isStale: seed % 2 == 0, hasTokens: seed % 4 < 2) : nil
         simulation = Simulation(seed: seed, faults: .none)
         random = Generator(seed: seed, stream: "files")
         Bench.prepare(simulation)

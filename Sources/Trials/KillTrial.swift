@@ -15,16 +15,57 @@ package enum KillTrial {
         case begun(Int)
         /// All up to this step is promised to survive.
         case synced(Int)
+        /// The store takes nothing, and the stage has all that it may have: said again and again.
+        case full
     }
 
+    /// A store that takes nothing any more from some moment on.
+    private final class AwayStore: StoreTransport, @unchecked Sendable {
+        private let store: any StoreTransport
+        private let loop: EventLoop
+        var isAway = false
+
+        init(_ store: any StoreTransport, loop: EventLoop) { (self.store, self.loop) = (store, loop) }
+
+        var capabilities: StoreCapabilities { store.capabilities }
+
+        func perform(_ request: StoreRequest) async -> StoreReply {
+            guard isAway, case .object(_, .put) = request.kind else { return await store.perform(request) }
+            await loop.sleep(nanoseconds: 5_000_000)
+            return StoreReply(status: 503)
+        }
+    }
+
+    /// Of every other life the store goes away.
+    private static func losesStore(_ seed: UInt64) -> Bool { seed % 2 == 0 }
+    private static let stagedBytesMax = 3 << 20
+    /// A segment that is open counts less than its size.
+    private static let fullBytes = 2 << 20
+
     /// Makes a volume and works on it until the end of the process.
-    package static func load(_ world: World, seed: UInt64, _ tell: @Sendable (Event) -> Void) async throws {
+    package static func load(
+        _ world: World, seed: UInt64, _ tell: @escaping @Sendable (Event) -> Void
+    ) async throws {
         try await Bench.make(world)
-        let volume = try await Bench.volume(world)
+        let loop = world.loops[0]
+        let directory = try await DirectoryStore.open(world: world, loop: loop, root: "store")
+        let away = AwayStore(losesStore(seed) ? CopyingStore(directory, world) : directory, loop: loop)
+        let volume = try await Bench.volume(
+            world, behind: ObjectStore(away, world: world, loop: loop),
+            stagedBytesMax: losesStore(seed) ? stagedBytesMax : nil)
         let files = try await LogFS.open(volume, world: world, subvolume: 1)
         try await FileWorker.makeHomes(files)
         try await volume.checkpoint()
         tell(.ready)
+        if losesStore(seed) {
+            away.isAway = true
+            loop.task {
+                while true {
+                    await loop.sleep(nanoseconds: 20_000_000)
+                    if volume.storeLag.bytes >= UInt64(fullBytes) { tell(.full) }
+                }
+            }
+        }
         let model = FileTrial.Model()
         var worker = FileWorker(files: files, model: model, random: Generator(seed: seed))
         var step = 0

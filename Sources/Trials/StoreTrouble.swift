@@ -6,20 +6,32 @@ import Runtime
 /// counted.
 public final class StoreTrouble: @unchecked Sendable {
     private let faults: StoreFaults
+    private let isStale: Bool
+    private let hasTokens: Bool
     private var transports: [FaultyTransport] = []
+    private var tokens: [TokenStore] = []
 
-    init(_ faults: StoreFaults) { self.faults = faults }
+    init(_ faults: StoreFaults, isStale: Bool, hasTokens: Bool) {
+        (self.faults, self.isStale, self.hasTokens) = (faults, isStale, hasTokens)
+    }
 
-    /// All that a client has to live with. `isStale`: listings may be old ones.
-    static func all(isStale: Bool) -> StoreTrouble {
+    /// All that a client has to live with. `isStale`: listings may be old ones, and of two that make a name both are told that
+    /// they did; `hasTokens`: it has to be asked with tokens, which end.
+    static func all(isStale: Bool, hasTokens: Bool) -> StoreTrouble {
         var faults = StoreFaults.default
         if isStale { faults.staleListing = 10 }
-        return StoreTrouble(faults)
+        return StoreTrouble(faults, isStale: isStale, hasTokens: hasTokens)
     }
 
     func wrap(_ store: any StoreTransport, _ world: World) -> any StoreTransport {
-        let transport = FaultyTransport(
-            CopyingStore(store, world), loop: world.loops[0], random: world.random, faults: faults)
+        var store: any StoreTransport = CopyingStore(store, world)
+        if isStale { store = LastWriterStore(store, loop: world.loops[0], random: world.random) }
+        if hasTokens {
+            let asked = TokenStore(store, world)
+            tokens.append(asked)
+            store = asked
+        }
+        let transport = FaultyTransport(store, loop: world.loops[0], random: world.random, faults: faults)
         transports.append(transport)
         return transport
     }
@@ -36,6 +48,10 @@ public final class StoreTrouble: @unchecked Sendable {
                 ("cutBody", counts.cutBodies),
                 ("staleListing", counts.staleListings),
             ] { sums[kind, default: 0] += count }
+        }
+        for counts in tokens.map(\.counts) {
+            sums["401", default: 0] += counts.refused
+            sums["token", default: 0] += counts.given
         }
         return sums
     }

@@ -106,9 +106,9 @@ struct ArbitratedStoreTests {
             return (all.prefix(limit).map { ($0.key, $0.value) }, all.count > limit)
         }
 
-        func remove(_ name: String) async throws(ArbiterFailure) {
+        func remove(_ name: String, _ value: String) async throws(ArbiterFailure) {
             try begin()
-            values.withLock { $0[name] = nil }
+            values.withLock { if $0[name] == value { $0[name] = nil } }
             try answer()
         }
     }
@@ -347,6 +347,59 @@ struct ArbitratedStoreTests {
                     world: world, store: ObjectStore(rig.decided, world: world, loop: world.loops[0]), prefix: "v")
                 return "a volume above another one"
             } catch { return rig.arbiter.values.withLock { $0.isEmpty } ? nil : "\(error)" }
+        }
+    }
+
+    /// What tries left goes when its number is behind; what counts, and what may still get its name, stays.
+    @Test func triesAreCollected() throws {
+        try run(seed: 8) { world in
+            let rig = Rig(world)
+            for number in 1...3 {
+                _ = await rig.decided.perform(
+                    StoreRequest(
+                        .object(
+                            try Self.name("v/slot/000000000000000\(number)"), .put(.blocks([Self.block(1)]), .absent))))
+            }
+            let kept = Set(rig.store.memory.objects.keys)
+            guard kept.count == 3 else { return "\(kept)" }
+            var tries: [ObjectName] = []
+            for (number, token) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
+                let name = try Self.name("v/slot/000000000000000\(number).000000000000000\(token)")
+                _ = await rig.store.memory.perform(StoreRequest(.object(name, .put(.blocks([Self.block(2)]), .always))))
+                tries.append(name)
+            }
+            rig.arbiter.isAway.withLock { $0 = true }
+            await rig.decided.collect(below: "v/slot/")
+            guard rig.store.memory.objects.count == 7 else { return "it deletes what nobody can tell" }
+            rig.arbiter.isAway.withLock { $0 = false }
+            await world.loops[0].sleep(nanoseconds: 60_000_000_000)
+            await rig.decided.collect(below: "v/slot/")
+            let left = Set(rig.store.memory.objects.keys)
+            return left == kept.union(tries[2...]) ? nil : "\(left.subtracting(kept))"
+        }
+    }
+
+    /// Names of another store's objects, under the same address, lead to nothing: then nothing is opened.
+    @Test func namesOfAnotherStore() throws {
+        try run(seed: 9) { world in
+            let rig = Rig(world)
+            let header = try Self.name("v/header/0000000000000001")
+            _ = await rig.decided.perform(StoreRequest(.object(header, .put(.blocks([Self.block(7)]), .absent))))
+            let other = ArbitratedStore(LastWriterStore(world), arbiter: rig.arbiter, random: world.random) { _ in true
+            }
+            guard let failure = await other.verify(prefix: "v/", headers: "v/header/") else { return "it is opened" }
+            guard failure.reason.contains("arbiter_prefix") else { return failure.reason }
+            return await rig.decided.verify(prefix: "v/", headers: "v/header/") == nil ? nil : "its own is not known"
+        }
+    }
+
+    /// A name that has been given anew is not taken away by who remembers what it was.
+    @Test func whatChangedMeanwhileStays() throws {
+        try run(seed: 10) { world in
+            let rig = Rig(world)
+            rig.arbiter.values.withLock { $0 = ["v/slot/1": "0000000000000001 1"] }
+            try await rig.arbiter.remove("v/slot/1", "0000000000000002 1")
+            return rig.arbiter.values.withLock { $0.count } == 1 ? nil : "it is gone"
         }
     }
 

@@ -46,6 +46,22 @@ import Testing
         }
     }
 
+    /// A volume that is only read is somewhere else, and what is its owner's to say is not said here.
+    @Test func volumesThatAreOnlyRead() throws {
+        let store = "[[store]]\nname = 'far'\nurl = 's3://bucket/x'\n"
+        let good = try load(store + "[[volume]]\nname = 'v'\nstore = 'far'\nread_only = true").get()
+        #expect(good.volumes[0].isReadOnly)
+        #expect(try load(store + "[[volume]]\nname = 'v'\nstore = 'far'").get().volumes[0].isReadOnly == false)
+        for bad in [
+            "[[volume]]\nname = 'v'\nread_only = true",
+            store + "[[volume]]\nname = 'v'\nstore = 'far'\nread_only = true\nlog = 'store'",
+            store + "[[volume]]\nname = 'v'\nstore = 'far'\nread_only = true\nlease = '5s'",
+            store + "[[volume]]\nname = 'v'\nstore = 'far'\nread_only = 'yes'",
+        ] {
+            guard case .failure = load(bad) else { return #expect(Bool(false), "\(bad)") }
+        }
+    }
+
     @Test func volumesNameTheirStores() throws {
         let good = try load(
             """

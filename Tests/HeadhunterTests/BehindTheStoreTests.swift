@@ -240,6 +240,51 @@ struct BehindTheStoreTests {
         }
     }
 
+    /// Bytes of a stage file that are not what was written do not get to the store in place of what was.
+    @Test func aStageFileThatRots() throws {
+        let simulation = Simulation(seed: 76)
+        try StoreRig.run(seed: 76, simulation) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            rig.refuse { kind in
+                if case .object(let name, .put) = kind, name.text.contains("/segment/") { return 503 }
+                return nil
+            }
+            let volume = try await StoreRig.open(world, rig) { $0.checkpointNanoseconds = 3_600_000_000_000 }
+            var ranges: [SegmentRange] = []
+            // More than stays in memory.
+            for mark in UInt8(1)...120 {
+                let (range, number) = try await StoreRig.store(volume, [UInt8](repeating: mark, count: 100_000))
+                try await volume.commit(number, .durable)
+                ranges.append(range)
+            }
+            await world.loops[0].sleep(nanoseconds: 60_000_000_000)
+            guard let first = simulation.files(below: "a/stage").map(\.path).min(),
+                simulation.flipBit(of: first, at: 50_000, bit: 2)
+            else { return "nothing is staged" }
+            rig.refuse(nil)
+            await world.loops[0].sleep(nanoseconds: 60_000_000_000)
+            let name = Self.segmentName(ranges[0].segment)
+            let stored = try await StoreRig.names(world, rig, "segment").map(\.text)
+            guard !stored.contains(name), stored.count >= 2 else { return "\(stored) are stored" }
+            guard let trouble = volume.storeLag.trouble, trouble.contains("not what was written") else {
+                return "no trouble is told"
+            }
+            // The disk gives back what it was given after all.
+            guard simulation.flipBit(of: first, at: 50_000, bit: 2) else { return "no file" }
+            await world.loops[0].sleep(nanoseconds: 60_000_000_000)
+            guard try await StoreRig.names(world, rig, "segment").map(\.text).contains(name) else {
+                return "it is not stored"
+            }
+            return volume.storeLag.trouble == nil ? nil : "the trouble is not over"
+        }
+    }
+
+    private static func segmentName(_ segment: UInt64) -> String {
+        let digits = String(segment, radix: 16)
+        return "v/segment/" + String(repeating: "0", count: 16 - digits.count) + digits
+    }
+
     /// A store that refuses for good is asked less and less often.
     @Test func aRefusalIsNotAskedAllTheTime() throws {
         try StoreRig.run(seed: 75) { world in

@@ -78,7 +78,7 @@ struct CrashTests {
             #expect(trial.problems == [])
             counts.merge(trial.trouble?.counts ?? [:], uniquingKeysWith: +)
         }
-        #expect(counts.count == 11 && counts.values.allSatisfy { $0 > 0 }, "\(counts)")
+        #expect(counts.count == 13 && counts.values.allSatisfy { $0 > 0 }, "\(counts)")
     }
 
     @Test func defaultMixHasEveryFault() {

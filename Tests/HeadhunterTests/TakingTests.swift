@@ -13,7 +13,7 @@ struct TakingTests {
     private static let lease: UInt64 = 10_000_000_000
 
     /// One owner's way to the store: it ends at a given request, whose answer is withheld, and goes on some time.
-    private final class Way: StoreTransport {
+    final class Way: StoreTransport {
         struct State {
             var count = 0
             var isCut = false
@@ -379,6 +379,29 @@ struct TakingTests {
             var owners = 0
             for volume in winners where (try? await StoreRig.get(volume, 1)) == [1] { owners += 1 }
             return owners == 1 ? nil : "\(owners) owners"
+        }
+    }
+
+    /// Also while a checkpoint of its own waits for a store that takes no more data.
+    @Test func whileACheckpointWaits() throws {
+        try StoreRig.run(seed: 80) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, memory)
+            let rig = StoreRig(world, memory)
+            let first = try await StoreRig.open(world, rig) { $0.leaseNanoseconds = Self.lease }
+            try await first.stored(try await StoreRig.put(first, 1, [1]))
+            rig.refuse { kind in
+                if case .object(let name, .put) = kind, !name.text.contains("/header/") { return 507 }
+                return nil
+            }
+            _ = try await StoreRig.store(first, [UInt8](repeating: 1, count: 100_000))
+            let words = Words()
+            let users = Self.use(first, world, words)
+            await world.loops[0].sleep(nanoseconds: 60 * Self.second)
+            guard first.storeLag.trouble != nil, words.ends.isEmpty else { return "its checkpoint does not wait" }
+            _ = try await StoreRig.open(world, memory, "b") { $0.takesOver = true }
+            await world.loops[0].sleep(nanoseconds: 30 * Self.second)
+            return words.ends.count == users.count && words.ends.allSatisfy { $0 == .fenced } ? nil : "\(words.ends)"
         }
     }
 

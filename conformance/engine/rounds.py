@@ -24,16 +24,22 @@ def cut_off(directory, number):
     load = subprocess.Popen([program, "load", directory, str(number)], stdout=subprocess.PIPE)
     begun = synced = -1
     end = None
+    isFull = False
     os.set_blocking(load.stdout.fileno(), True)
     try:
         for line in load.stdout:
             words = line.split()
             if words[0] == b"ready":
-                end = time.monotonic() + chance.uniform(0.02, 0.6)
+                # Of every other one the store goes away, and the stage fills up.
+                end = time.monotonic() + (chance.uniform(0.02, 0.6) if number % 2 else 10)
             elif words[0] == b"begun":
                 begun = int(words[1])
             elif words[0] == b"synced":
                 synced = int(words[1])
+            elif words[0] == b"full":
+                if not isFull:
+                    end = min(end, time.monotonic() + chance.uniform(0, 0.3))
+                isFull = True
             else:
                 raise SystemExit(f"round {number}: {line.decode().strip()}")
             if end and time.monotonic() > end:
@@ -53,10 +59,10 @@ def cut_off(directory, number):
         load.wait()
     if power:
         switch("on")
-    return begun, synced
+    return begun, synced, isFull
 
 
-steps = promised = 0
+steps = promised = full = 0
 for number in range(seed, seed + rounds):
     directory = os.path.join(folder, f"round-{number}")
     os.mkdir(directory)
@@ -65,7 +71,7 @@ for number in range(seed, seed + rounds):
         handle = os.open(folder, os.O_RDONLY)
         os.fsync(handle)
         os.close(handle)
-    begun, synced = cut_off(directory, number)
+    begun, synced, isFull = cut_off(directory, number)
     result = subprocess.run(
         [program, "verify", directory, str(number), str(begun), str(synced)], capture_output=True, text=True, timeout=120
     )
@@ -74,7 +80,10 @@ for number in range(seed, seed + rounds):
         sys.exit(1)
     steps += begun + 1
     promised += synced + 1
+    full += isFull
     shutil.rmtree(directory)
 if promised < rounds:
     sys.exit(f"only {promised} steps were promised in {rounds} rounds: nothing was tried")
-print(f"{rounds} rounds, {steps} steps, {promised} of them promised: all that was promised was there")
+if rounds >= 10 and full < rounds // 4:
+    sys.exit(f"the stage was full in {full} of {rounds} rounds only")
+print(f"{rounds} rounds, {full} of them with a full stage, {steps} steps, {promised} of them promised: all that was promised was there")

@@ -172,6 +172,36 @@ class Clients:
             thread.join()
 
 
+class Latecomers:
+    """From now on each 100 ms somebody asks the server who has asked nothing before."""
+
+    def __init__(self, owner, number):
+        self.owner, self.number, self.isOver, self.answered, self.threads = owner, number, False, [], []
+        self.caller = threading.Thread(target=self.call, daemon=True)
+        self.caller.start()
+
+    def call(self):
+        while not self.isOver:
+            one = threading.Thread(target=self.ask, args=(len(self.threads),), daemon=True)
+            self.threads.append(one)
+            one.start()
+            time.sleep(0.1)
+
+    def ask(self, index):
+        path = f"files/late/{self.number}/{index}"
+        method, path = [("PUT", path), ("GET", "files/counter")][index % 2]
+        answer = self.owner.request(method, path, content(path) if method == "PUT" else b"", limit=10)
+        if answer is not None:
+            self.answered.append(f"{method} {path}: {answer[:20]}")
+
+    def end(self):
+        self.isOver = True
+        self.caller.join()
+        for one in self.threads:
+            one.join()
+        return self.answered
+
+
 def content(path):
     return hashlib.shake_128(path.encode()).digest(20_000 if path.endswith("7") else 200)
 
@@ -201,6 +231,7 @@ def change(owner, taker, number, kind):
     taken = time.monotonic()
     if not good:
         sys.exit(f"fight: round {number} ({kind}): the volume could not be taken: {text}")
+    late = Latecomers(owner, number)
     if taker.request("PUT", "files/counter", b"%d" % number) is None:
         sys.exit(f"fight: round {number} ({kind}): the new owner takes nothing")
     time.sleep(1)
@@ -209,6 +240,8 @@ def change(owner, taker, number, kind):
     time.sleep(2)
     owner.say("pass")
     wait(f"round {number} ({kind}): the one before did not give it up", 60, lambda: owner.state()["state"] == "not open")
+    if answered := late.end():
+        sys.exit(f"fight: round {number} ({kind}): who came too late was answered: {answered[:3]}")
     clients.end()
     late = [asked for asked, _ in clients.acknowledged if asked > taken]
     if late:
@@ -219,6 +252,7 @@ def change(owner, taker, number, kind):
     if not clients.acknowledged or not clients.read:
         sys.exit(f"fight: round {number} ({kind}): the owner did nothing")
     check(taker, [path for _, path in clients.acknowledged])
+    everything.extend(path for _, path in clients.acknowledged)
     return seconds, len(clients.acknowledged)
 
 
@@ -246,6 +280,8 @@ def race(owner, other, number):
     return owners[0], results[owners[0]][2]
 
 
+everything = []
+kinds = {"cut": 0, "stop": 0, "plain": 0, "both": 0}
 a, b = Server("a"), Server("b")
 try:
     a.start()
@@ -264,8 +300,12 @@ try:
             seconds, count = change(owner, other, number, kind)
             writes += count
         owner, other = winner, a if winner is b else b
+        kinds[kind] += 1
+        # What was there before the round, too.
+        check(owner, chance.sample(everything, min(20, len(everything))))
         wins[owner.name] += 1
         times.append(seconds)
+    check(owner, chance.sample(everything, min(2_000, len(everything))))
     owner.process.send_signal(signal.SIGTERM)
     if owner.process.wait(60) != 0:
         sys.exit("fight: the last owner did not stop as it should")
@@ -275,7 +315,7 @@ try:
     if wrong or found.returncode not in (0, 1):
         sys.exit(f"fight: fsck: {found.stdout}{found.stderr}")
     print(
-        f"fight: {rounds} rounds, {wins['a']} and {wins['b']} won, {writes} writes acknowledged and all there, "
+        f"fight: {rounds} rounds ({', '.join(f'{kind} {count}' for kind, count in kinds.items())}), {wins['a']} and {wins['b']} won, {writes} writes acknowledged and all there, "
         f"taken in {min(times):.1f} to {max(times):.1f} s with a lease of {LEASE} s"
     )
 finally:

@@ -38,6 +38,8 @@ struct CheckpointHeader: Equatable, Sendable {
     /// Features that this program understands.
     static let featuresKnown: UInt64 = slotsFeature | claimFeature
     static let treesMax = 1 << 16
+    /// Those without a node: a tree that has just been made. Each takes a frame of the cache from the beginning.
+    static let emptyTreesMax = 64
     /// Numbers of any kind stay below it, and epochs below the other: what is counted on from there does not overflow.
     static let numberMax: UInt64 = 1 << 62
     static let epochMax: UInt64 = 1 << 30
@@ -239,10 +241,13 @@ struct CheckpointHeader: Equatable, Sendable {
         for _ in 0..<treeCount {
             let root = NodeCodec.loadAddress(base + place + 4)
             let id = get(place, UInt32.self)
-            guard id < Self.treesMax, root.length <= UInt32(NodeCodec.sizeMax) else { throw .notAHeader }
+            guard id < Self.treesMax, id > trees.last?.id ?? 0 || trees.isEmpty,
+                root.length <= UInt32(NodeCodec.sizeMax)
+            else { throw .notAHeader }
             trees.append((id, root.object == 0 ? nil : root))
             place += 4 + NodeCodec.addressSize
         }
+        guard trees.count(where: { $0.root == nil }) <= Self.emptyTreesMax else { throw .notAHeader }
         objects = []
         for _ in 0..<objectCount {
             let object = MetadataObject(

@@ -17,6 +17,8 @@ struct CheckpointState {
     var begun: UInt64 = 0
     var completed: UInt64 = 0
     var isRunning = false
+    /// Of the header that is on its way: one with this number may be our own.
+    var publishing: UInt64?
     /// A recovered log is on its way into the trees.
     var isDraining = false
     var whenDrained: [UnsafeContinuation<Void, Never>] = []
@@ -329,6 +331,8 @@ extension Headhunter {
         try await publish(header)
         let before = checkpoints.header
         checkpoints.header = header
+        checkpoints.publishing = nil
+        keep(header)
         headerIsStored(header, before: before, isOn: frozen.hasCopies)
         await install(packer)
         covered(frozen.logBytes)
@@ -431,6 +435,7 @@ extension Headhunter {
         let body = ObjectBody.blocks([header.encoded()])
         var hasTried = false
         var trying = Trying()
+        checkpoints.publishing = header.number
         defer { ease(&trying) }
         while true {
             do throws(StoreError) {

@@ -20,6 +20,10 @@ struct Cleaning {
     var trying = Trying()
     /// Headers below this have been deleted.
     var headersFrom: UInt64 = 0
+    /// Headers of the last `keepNanoseconds`, the oldest first.
+    var kept: [(time: UInt64, number: UInt64)] = []
+    /// The header that was the first to list it, of what is doomed.
+    var since: [DoomedObject: UInt64] = [:]
     var pause: UInt64 = 0
     var notBefore: UInt64 = 0
     /// Dead segments taken out of the table since the newest header.
@@ -50,9 +54,9 @@ extension Headhunter {
 
     private func clean() async throws(VolumeError) {
         guard world.clock.monotonic() >= checkpoints.cleaning.notBefore else { return }
+        guard let (newest, listed) = ripe() else { return }
         do throws(StoreError) {
-            try await deleteHeaders()
-            let listed = checkpoints.header.doomed
+            try await deleteHeaders(behind: newest)
             var next = 0
             while next < listed.count, mayClean {
                 let part = listed[next..<min(next + Cleaning.deletesMax, listed.count)]
@@ -68,13 +72,66 @@ extension Headhunter {
         }
     }
 
+    /// The newest header that has been there for long enough: what it does not need goes. Nil: none has.
+    private func ripe() -> (number: UInt64, doomed: [DoomedObject])? {
+        guard options.keepNanoseconds > 0 else { return (checkpoints.header.number, checkpoints.header.doomed) }
+        let now = world.clock.monotonic()
+        guard let last = checkpoints.cleaning.kept.lastIndex(where: { now - $0.time >= options.keepNanoseconds }) else {
+            return nil
+        }
+        checkpoints.cleaning.kept.removeFirst(last)
+        let number = checkpoints.cleaning.kept[0].number
+        let since = checkpoints.cleaning.since
+        return (number, checkpoints.header.doomed.filter { since[$0] ?? .max <= number })
+    }
+
+    /// Readers elsewhere, and copies, have some time for what a header names, `age` of which has passed.
+    func keep(_ header: CheckpointHeader, for age: UInt64 = 0) {
+        guard options.keepNanoseconds > 0 else { return }
+        let now = world.clock.monotonic()
+        checkpoints.cleaning.kept.append((now - min(age, now), header.number))
+        for object in header.doomed where checkpoints.cleaning.since[object] == nil {
+            checkpoints.cleaning.since[object] = header.number
+        }
+    }
+
+    /// Headers of earlier openings have had their time as well: the newest of these is found by halves, so that nothing stays for ever
+    /// where openings are closer to each other than that.
+    func findRipe(before found: UInt64) async {
+        guard options.keepNanoseconds > 0 else { return }
+        let limit = world.clock.wall() - Int64(clamping: options.keepNanoseconds)
+        do {
+            let numbers = try await store.names(prefix: ObjectNaming.prefix(prefix, ObjectNaming.header))
+                .compactMap { ObjectNaming.number($0, prefix, ObjectNaming.header) }.filter { $0 < found }.sorted()
+            var (low, high) = (0, numbers.count)
+            var ripe: CheckpointHeader?
+            while low < high {
+                let middle = (low + high) / 2
+                let header = try await Self.readHeader(store, prefix, numbers[middle])
+                if header.wall <= limit { (ripe, low) = (header, middle + 1) } else { high = middle }
+            }
+            guard let ripe, checkpoints.cleaning.kept.first.map({ $0.number > ripe.number }) ?? true else { return }
+            let now = world.clock.monotonic()
+            checkpoints.cleaning.kept.insert((now - min(options.keepNanoseconds, now), ripe.number), at: 0)
+            for object in ripe.doomed where checkpoints.doomed.contains(object) {
+                checkpoints.cleaning.since[object] = ripe.number
+            }
+        } catch {
+            // The next opening looks again.
+            return
+        }
+    }
+
     /// What is deleted leaves the list; what is not stays in it.
     private func delete(_ objects: [DoomedObject]) async throws(StoreError) {
         let failure = await withTaskGroup(of: Deletion.self) { group -> StoreError? in
             for object in objects { group.addTask { await self.delete(object) } }
             var failure: StoreError?
             for await deletion in group {
-                if deletion.failure == nil { checkpoints.doomed.remove(deletion.object) }
+                if deletion.failure == nil {
+                    checkpoints.doomed.remove(deletion.object)
+                    checkpoints.cleaning.since[deletion.object] = nil
+                }
                 failure = failure ?? deletion.failure
             }
             return failure
@@ -97,8 +154,7 @@ extension Headhunter {
     }
 
     /// The header before the newest stays: somebody who opens the volume read-only may be reading it.
-    private func deleteHeaders() async throws(StoreError) {
-        let newest = checkpoints.header.number
+    private func deleteHeaders(behind newest: UInt64) async throws(StoreError) {
         guard newest >= 3, checkpoints.cleaning.headersFrom < newest - 1 else { return }
         // Where a listing may not show the newest one, its number is all that leads to it.
         guard store.capabilities.listsConsistently || checkpoints.hinted >= newest - 1 else { return }

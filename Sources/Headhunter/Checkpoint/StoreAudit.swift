@@ -43,6 +43,18 @@ public final class StoreAudit {
     {
         let audit = StoreAudit(store, prefix)
         try await audit.readHeader()
+        return try await audit.run(readsData: readsData)
+    }
+
+    /// By the header that the volume shows: of a copy the newest one may not be whole.
+    public static func run(_ volume: Headhunter, readsData: Bool) async throws(StoreError) -> StoreAudit {
+        let audit = StoreAudit(volume.store, volume.prefix)
+        audit.header = volume.checkpoints.header
+        return try await audit.run(readsData: readsData)
+    }
+
+    private func run(readsData: Bool) async throws(StoreError) -> StoreAudit {
+        let audit = self
         guard let header = audit.header else { return audit }
         for (tree, root) in header.trees {
             if let root { try await audit.walk(tree, root) }

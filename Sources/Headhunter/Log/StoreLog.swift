@@ -73,6 +73,17 @@ final class StoreLog: @unchecked Sendable {
                 try await volume.store.put(name, .blocks([block]), condition: .absent, mayBeOurs: hasTried)
                 return arrived(number, volume)
             } catch {
+                var error = error
+                if error == .exists {
+                    do throws(StoreError) {
+                        if try await isOldFence(name, volume) {
+                            // Who took the volume before us keeps others out by it, too: it stays.
+                            kept.removeAll { $0.number == number }
+                            if flights.contains(where: { $0.number == number }) { volume.restartStoring(self) }
+                            return
+                        }
+                    } catch let other { error = other }
+                }
                 if let failure = volume.patience(error, "writing \(name)", &trying) {
                     return volume.failStoring(failure)
                 }
@@ -80,6 +91,24 @@ final class StoreLog: @unchecked Sendable {
             }
             await volume.loop.sleep(nanoseconds: trying.next())
         }
+    }
+
+    /// Of one that took the volume before us, and got no further before we did: its fence stands in our way, and means others.
+    private func isOldFence(_ name: ObjectName, _ volume: Headhunter) async throws(StoreError) -> Bool {
+        let block = try await volume.store.get(name)
+        defer { extendLifetime(block) }
+        guard let slot = try? Slot(reading: block.bytes) else { return false }
+        return slot.kind == .fence && slot.volume == volume.volume && slot.epoch < volume.epoch
+    }
+
+    /// Begins anew behind whatever such a one may still put in our way. What is on its way counts for nothing.
+    func skip() {
+        queue.removeAll()
+        // A fence may stand there: it is nobody's to delete.
+        let numbers = Set(flights.filter { !$0.isStored }.map(\.number))
+        kept.removeAll { numbers.contains($0.number) }
+        flights.removeAll()
+        next += Slot.gap
     }
 
     private func arrived(_ number: UInt64, _ volume: Headhunter) {
@@ -111,7 +140,8 @@ final class StoreLog: @unchecked Sendable {
                 guard all else { break }
                 deleted += part.count
             }
-            self.kept.removeFirst(deleted)
+            let gone = Set(doomed.prefix(deleted))
+            self.kept.removeAll { gone.contains($0.number) }
             self.isDeleting = false
         }
     }

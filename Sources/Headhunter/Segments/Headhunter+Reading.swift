@@ -31,7 +31,11 @@ extension Headhunter {
             guard try await readStage(stage, Int(offset), buffer, isKept) else { continue }
             return
         }
-        try await readObject(segment, Int(offset), buffer, isKept)
+        do throws(VolumeError) { try await readObject(segment, Int(offset), buffer, isKept) } catch {
+            // Deleted by its owner: who asked finds what the file has now, if he looks again.
+            if case .damaged = error, await catchUp() { throw .unavailable("the file has changed meanwhile") }
+            throw error
+        }
     }
 
     private struct Target: @unchecked Sendable { let buffer: UnsafeMutableRawBufferPointer }
@@ -115,6 +119,7 @@ extension Headhunter {
         let size = SegmentFormat.blockSize
         let name = objectName(ObjectNaming.segment, segment)
         let needed = (offset + buffer.count + size - 1) / size
+        try await settleStaged(segment)
         if let whole = data.unsealed[segment] {
             return try await readUnsealed(segment, offset, buffer, whole)
         }

@@ -33,6 +33,7 @@ extension Headhunter {
                         staged[segment] ?? CheckpointHeader.StagedSegment(segment: segment, size: 0, checksum: 0)
                 }
             }
+            guard last < .max else { return }
             next = last + 1
         }
     }
@@ -40,7 +41,7 @@ extension Headhunter {
     private static let partBytes: UInt64 = 8 << 20
 
     /// `staged` is what the header says of the segment, if it is one that was there before the header was.
-    private func settle(
+    func settle(
         _ segment: UInt64, _ named: [SegmentRange], _ staged: CheckpointHeader.StagedSegment?
     ) async throws(VolumeError) {
         let name = objectName(ObjectNaming.segment, segment)

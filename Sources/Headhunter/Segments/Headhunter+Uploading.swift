@@ -42,16 +42,18 @@ extension Headhunter {
         var trying = Trying()
         defer { ease(&trying) }
         while checkpoints.failure == nil {
+            // A store that can not take the file gets the bytes: those in memory need no reading.
+            let source = StageBody(stage, segments, world: world, loop: loop)
             do throws(StoreError) {
-                // A store that can not take the file gets the bytes: those in memory need no reading.
                 let body: ObjectBody =
                     store.capabilities.adoptsFiles
-                    ? .file(path: stage.path, size: size)
-                    : .stream(StageBody(stage, segments, world: world, loop: loop), size: size)
+                    ? .file(path: stage.path, size: size) : .stream(source, size: size)
                 try await store.put(name, body)
                 break
             } catch {
-                if let failure = patience(error, "writing \(name)", &trying) { return failData(failure) }
+                if let failure = patience(source.failure ?? error, "writing \(name)", &trying) {
+                    return failData(failure)
+                }
             }
             await loop.sleep(nanoseconds: trying.next())
         }

@@ -12,6 +12,8 @@ final class StageBody: BodySource, @unchecked Sendable {
     private let loop: EventLoop
     /// Once some of it was read; it stays with whoever still draws.
     private var file: (any DiskFile)?
+    /// Why it could not be sent: whoever sends it says less.
+    private(set) var failure: StoreError?
 
     init(_ stage: Segments.Stage, _ segments: Segments, world: World, loop: EventLoop) {
         (self.stage, self.segments, self.world, self.loop) = (stage, segments, world, loop)
@@ -30,9 +32,28 @@ final class StageBody: BodySource, @unchecked Sendable {
         let index = place / Segments.chunkSize
         let count = min(Segments.chunkSize, stage.size - place)
         let kept = segments.state.withLock { _ in index < stage.chunks.count ? stage.chunks[index] : nil }
-        let piece = if let kept { kept } else { try await read(count, at: offset) }
+        if let kept, kept.count == count { return kept }
+        let piece = try await read(count, at: offset)
         guard piece.count == count else { throw .corrupt("\(stage.path) is shorter than its \(stage.size) bytes") }
+        try compare(piece, at: place)
         return piece
+    }
+
+    /// A good copy may come back; bytes that a disk has made something else of are not to take its place in the store.
+    private func compare(_ piece: Block, at place: Int) throws(StoreError) {
+        let size = SegmentFormat.blockSize
+        let known = segments.state.withLock { _ in stage.knownBytes == stage.size ? stage.known : [] }
+        defer { extendLifetime(piece) }
+        for start in stride(from: 0, to: piece.count, by: size) {
+            let index = (place + start) / size
+            guard index < known.count else { return }
+            let block = UnsafeRawBufferPointer(rebasing: piece.bytes[start..<min(start + size, piece.count)])
+            guard CRC32C.of(block) == known[index] else {
+                let wrong = StoreError.corrupt("\(stage.path): the bytes at \(place + start) are not what was written")
+                failure = wrong
+                throw wrong
+            }
+        }
     }
 
     private func read(_ count: Int, at offset: UInt64) async throws(StoreError) -> Block {

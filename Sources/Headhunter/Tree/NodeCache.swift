@@ -172,6 +172,11 @@ package final class NodeCache {
         putBack(frame)
     }
 
+    /// Nothing that is stored is remembered: the trees will be others.
+    package func forgetClean() {
+        for frame in 0..<UInt32(untouched) where info(frame).pointee.state == .clean { evict(frame) }
+    }
+
     private func take() -> UInt32 {
         precondition(freeCount > 0, "frames are reserved before a change begins")
         freeCount -= 1

@@ -54,9 +54,13 @@ extension Headhunter {
         _ store: ObjectStore, _ prefix: String, _ volume: VolumeIdentity
     ) async throws(StoreError) {
         let name = identityName(prefix)
-        guard try await store.head(name) == nil else { return }
+        let own = digits(volume.high) + digits(volume.low)
+        if let found = try await line(name, store) {
+            guard found == own else { throw .corrupt("it says that the objects are another volume's") }
+            return
+        }
         do throws(StoreError) {
-            try await store.put(name, body(digits(volume.high) + digits(volume.low)), condition: .absent)
+            try await store.put(name, body(own), condition: .absent)
         } catch {
             if error != .exists { throw error }
         }

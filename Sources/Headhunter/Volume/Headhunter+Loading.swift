@@ -69,7 +69,10 @@ extension Headhunter {
         do throws(StoreError) {
             block = try await store.get(name, range: range)
         } catch {
-            if error == .notFound, hasMovedOn(address) { return }
+            if error == .notFound {
+                if hasMovedOn(address) { return }
+                if await catchUp() { return }
+            }
             throw Self.volumeError(error, "reading \(name)")
         }
         defer { extendLifetime(block) }

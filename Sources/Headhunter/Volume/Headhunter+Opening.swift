@@ -54,9 +54,9 @@ extension Headhunter {
     }
 
     static func readHeader(
-        _ store: ObjectStore, _ prefix: String, _ number: UInt64
+        _ store: ObjectStore, _ prefix: String, _ number: UInt64, _ stored: ObjectName? = nil
     ) async throws(VolumeError) -> CheckpointHeader {
-        let name = ObjectNaming.name(prefix, ObjectNaming.header, number)
+        let name = stored ?? ObjectNaming.name(prefix, ObjectNaming.header, number)
         let block: Block
         do throws(StoreError) { block = try await store.get(name) } catch {
             throw volumeError(error, "reading \(name)")
@@ -84,10 +84,12 @@ extension Headhunter {
         world: World, loop: EventLoop, store: ObjectStore, prefix: String, directory: String,
         options: HeadhunterOptions = HeadhunterOptions()
     ) async throws(VolumeError) -> Headhunter {
+        if options.follows { return try await follow(world, loop, store, prefix, directory, options) }
         let start = world.clock.monotonic()
         var found = try await newestOf(store, prefix)
         if options.isReadOnly { return try await look(world, loop, store, prefix, directory, options, found, start) }
 
+        if options.takesOver { found = try await whole(world, loop, store, prefix, directory, options, found) }
         let place = try await place(world, loop, directory, found, takesOver: options.takesOver)
         var taken: Claim?
         if options.takesOver, found.log != 0, found.log != place {
@@ -141,6 +143,9 @@ extension Headhunter {
             headhunter.ownerBeforeMayAnswer = found.log != 0 && (found.lease == 0 || !decides)
         }
         try await headhunter.publish(claim, isOpening: true)
+        headhunter.checkpoints.publishing = nil
+        headhunter.keep(found, for: UInt64(clamping: claim.wall &- found.wall))
+        headhunter.keep(claim)
         try await headhunter.settleSegments(recovered.stage.named)
         try await dropStored(world, loop, recovered.stage, directory, but: Set(headhunter.data.refused.keys))
         await headhunter.fetchNumbers()
@@ -154,6 +159,8 @@ extension Headhunter {
         }
         headhunter.startCleaning()
         let oldest = headhunter.nonces.next
+        let before = found.number
+        loop.task { await headhunter.findRipe(before: before) }
         loop.task { await headhunter.collectOrphans(below: oldest) }
         return headhunter
     }

@@ -31,7 +31,8 @@ extension Headhunter {
         for _ in 0..<claimsMax {
             var header = found
             header.number += 1
-            header.epoch += 1
+            // Not the next one: an owner that came back to its own place may have that, and its fences are to tell from ours.
+            header.epoch += 2
             header.wall = world.clock.wall()
             // Of the owner before: who comes next can not know how long ago this was. We say nothing under a claim.
             header.lease = found.lease
@@ -123,8 +124,8 @@ extension Headhunter {
             self.checkpoints.looks -= 1
             guard let isTaken else { return }
             guard isTaken else { return self.lease.extend(from: now) }
-            // It may be our own that has come, or is on its way.
-            guard self.checkpoints.header.number < next, !self.checkpoints.isRunning else { return }
+            // It may be our own that has come, or is on its way. A checkpoint that has not come as far sends none.
+            guard self.checkpoints.header.number < next, self.checkpoints.publishing != next else { return }
             self.failStoring(.fenced)
         }
     }

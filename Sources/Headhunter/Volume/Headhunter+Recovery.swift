@@ -150,39 +150,41 @@ extension Headhunter {
     private static let headsMax = 16
 
     private struct Answer: Sendable {
-        var segment: UInt64
+        var number: UInt64
         var isThere = false
         var failure: StoreError?
     }
 
-    private static func look(for segment: UInt64, _ store: ObjectStore, _ prefix: String) async -> Answer {
-        var answer = Answer(segment: segment)
+    private static func look(
+        for number: UInt64, _ kind: String, _ store: ObjectStore, _ prefix: String
+    ) async -> Answer {
+        var answer = Answer(number: number)
         do throws(StoreError) {
-            answer.isThere = try await store.head(ObjectNaming.name(prefix, ObjectNaming.segment, segment)) != nil
+            answer.isThere = try await store.head(ObjectNaming.name(prefix, kind, number)) != nil
         } catch { answer.failure = error }
         return answer
     }
 
-    /// Which of the segments the store has: asked side by side, for a store may be far away.
-    private static func stored(
-        _ store: ObjectStore, _ prefix: String, _ segments: Set<UInt64>
+    /// Which of the segments, or other objects, the store has: asked side by side, for a store may be far away.
+    static func stored(
+        _ store: ObjectStore, _ prefix: String, _ numbers: Set<UInt64>, kind: String = ObjectNaming.segment
     ) async throws(VolumeError) -> Set<UInt64> {
         var found: Set<UInt64> = []
-        let segments = segments.sorted()
+        let numbers = numbers.sorted()
         var next = 0
-        while next < segments.count {
-            let part = segments[next..<min(next + headsMax, segments.count)]
+        while next < numbers.count {
+            let part = numbers[next..<min(next + headsMax, numbers.count)]
             next += part.count
             let failure = await withTaskGroup(of: Answer.self) { group -> StoreError? in
-                for segment in part { group.addTask { await look(for: segment, store, prefix) } }
+                for number in part { group.addTask { await look(for: number, kind, store, prefix) } }
                 var failure: StoreError?
                 for await answer in group {
-                    if answer.isThere { found.insert(answer.segment) }
+                    if answer.isThere { found.insert(answer.number) }
                     failure = failure ?? answer.failure
                 }
                 return failure
             }
-            if let failure { throw volumeError(failure, "looking for segments") }
+            if let failure { throw volumeError(failure, "looking for objects of the kind \(kind)") }
         }
         return found
     }

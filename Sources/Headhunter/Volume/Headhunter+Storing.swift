@@ -153,10 +153,22 @@ extension Headhunter {
         guard storing.isOn else { return }
         let held = storing.held.reduce(0) { $0 + $1.batches.reduce(0) { $0 + $1.block.count } }
         guard log.copiedBytes + held + (storing.log?.queuedBytes ?? 0) > Self.unsentBytesMax else { return }
+        stopStoring()
+        storing.log?.end()
+        pumpStoring()
+    }
+
+    private func stopStoring() {
         log.dropCopies()
         storing.held.removeAll()
-        storing.log?.end()
         (storing.isOn, storing.isFindable) = (false, false)
+    }
+
+    /// A slot could not get its name: a checkpoint brings what was to be in slots, and its header names where the next ones begin.
+    func restartStoring(_ slots: StoreLog) {
+        guard storing.log === slots, checkpoints.failure == nil else { return }
+        stopStoring()
+        slots.skip()
         pumpStoring()
     }
 

@@ -90,6 +90,9 @@ public final class Headhunter: @unchecked Sendable {
     var checkpoints: CheckpointState
     var data: DataState
     var storing = StoringState()
+    var following = Following()
+    /// What `following` is at; `age` is the time of its last look.
+    let shownHeader = Guarded<Shown?>(nil)
     let loadPage: UnsafeMutableRawPointer
     /// The node that was last read and not led to, and how often in a row. On the volume's loop.
     var refused: NodeAddress?
@@ -132,7 +135,11 @@ public final class Headhunter: @unchecked Sendable {
         checkpoints = CheckpointState(header: header)
         data = DataState()
         loadPage = .allocate(byteCount: Page.size, alignment: 4096)
-        for (id, root) in header.trees {
+        plant(header.trees)
+    }
+
+    func plant(_ roots: [(id: UInt32, root: NodeAddress?)]) {
+        for (id, root) in roots {
             while trees.count <= Int(id) { trees.append(nil) }
             trees[Int(id)] = root.map { Tree(id: id, cache: cache, root: $0) } ?? Tree(id: id, cache: cache)
         }

@@ -6,6 +6,8 @@ public struct HeadhunterOptions: Sendable {
     public var flushNanoseconds: UInt64 = 10_000_000_000
     /// A checkpoint also begins when the log has grown by this much.
     public var logBytesMax = 64 << 20
+    /// What a header names stays for so long after another one has come, for readers elsewhere and for copies.
+    public var keepNanoseconds: UInt64 = 0
     /// Memory for nodes: cached, dirty and frozen ones.
     public var cacheBytes = 256 << 20
     /// Numbers for object names are reserved in ranges of this size.
@@ -41,6 +43,10 @@ public struct HeadhunterOptions: Sendable {
     public var isReadOnly = false
     /// ... but it is served: it keeps a lease, and looks for another owner, like one that writes.
     public var looksForOwner = false
+    /// Reads what another server owns, or a copy: of the store alone, and whatever is newer as it comes.
+    public var follows = false
+    /// Between two looks for a newer state; 0: what was found first is what stays.
+    public var followNanoseconds: UInt64 = 2_000_000_000
 
     public init() {}
 

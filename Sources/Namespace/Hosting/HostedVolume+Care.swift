@@ -63,6 +63,11 @@ extension HostedVolume {
             differences.append((path, what))
             count += 1
         }
+
+        fileprivate mutating func add(_ audit: StoreAudit) {
+            for what in audit.findings { add(nil, what) }
+            count += audit.count - audit.findings.count
+        }
     }
 
     /// Reads everything, and changes nothing. Nobody uses the volume meanwhile. What does not open is told as well, beside what its
@@ -74,6 +79,8 @@ extension HostedVolume {
     ) async throws(HostingError) -> Findings {
         var options = options
         options.isReadOnly = true
+        // One state alone: what changes meanwhile would differ from itself.
+        options.followNanoseconds = 0
         var findings = Findings(differences: [], count: 0)
         var store: ObjectStore?
         do throws(HostingError) {
@@ -83,6 +90,11 @@ extension HostedVolume {
             store = volume.headhunter.store
             findings = try await volume.check(readsData: readsData, progress: progress)
             for what in volume.damage { findings.add(nil, what) }
+            if options.follows {
+                do throws(StoreError) {
+                    findings.add(try await StoreAudit.run(volume.headhunter, readsData: readsData))
+                } catch { throw .store("reading the objects of \(name): \(error)") }
+            }
             try await volume.close()
         } catch {
             switch error {
@@ -90,6 +102,7 @@ extension HostedVolume {
             default: throw error
             }
         }
+        if options.follows { return findings }
         let objects: ObjectStore
         if let store {
             objects = store
@@ -99,9 +112,7 @@ extension HostedVolume {
             objects = try await directory(folder, world: world, loop: loop)
         }
         do throws(StoreError) {
-            let audit = try await StoreAudit.run(objects, prefix: prefix, readsData: readsData)
-            for what in audit.findings { findings.add(nil, what) }
-            findings.count += audit.count - audit.findings.count
+            findings.add(try await StoreAudit.run(objects, prefix: prefix, readsData: readsData))
         } catch { throw .store("reading the objects of \(name): \(error)") }
         return findings
     }

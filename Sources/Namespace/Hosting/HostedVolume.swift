@@ -62,6 +62,9 @@ public final class HostedVolume: Sendable {
     }
     public var whose: (identity: String, header: UInt64) { headhunter.whose }
 
+    /// Of a volume that is another server's, or a copy: what is shown of it. From any thread.
+    public var shown: Headhunter.Shown? { headhunter.shown }
+
     /// How far its store lags. From any thread.
     public var storeLag: Headhunter.StoreLag { headhunter.storeLag }
 
@@ -97,7 +100,8 @@ public final class HostedVolume: Sendable {
         let store =
             if let connect { try await connect() } else { try await directory(folder, world: world, loop: loop) }
         let capabilities = store.capabilities
-        guard !options.logIsInStore || capabilities.createIfAbsent && capabilities.listsConsistently else {
+        guard options.follows || !options.logIsInStore || capabilities.createIfAbsent && capabilities.listsConsistently
+        else {
             throw .store(
                 "a log in the store needs one that creates objects conditionally: proxyfs store check says more")
         }
@@ -126,7 +130,7 @@ public final class HostedVolume: Sendable {
                 headhunter = try await Headhunter.open(
                     world: world, loop: loop, store: store, prefix: prefix, directory: folder + "/log", options: options
                 )
-            } catch .damaged where !options.isReadOnly {
+            } catch .damaged where !options.isReadOnly && !options.follows {
                 // What is not damaged can be read.
                 var looking = options
                 looking.isReadOnly = true
@@ -141,9 +145,16 @@ public final class HostedVolume: Sendable {
             } catch {
                 // What there is of it is not to go on behind a lock that was let go. A store that is away is not waited for.
                 if case .volume(.unavailable) = error { headhunter.abandon() } else { try? await headhunter.close() }
+                if options.follows, case .volume(.readOnly) = error {
+                    throw VolumeError.unavailable("its owner has made it, and has not brought a file to the store yet")
+                }
                 throw Self.volumeError(error)
             }
-            if isServed { files.start() }
+            if options.follows {
+                headhunter.whenMoved { [weak files] in await files?.moved() }
+            } else if isServed {
+                files.start()
+            }
             let identity = headhunter.volume.high ^ headhunter.volume.low
             let tree = MountTree(
                 LogFileSystem(
@@ -154,6 +165,7 @@ public final class HostedVolume: Sendable {
                 tree, durability: durability, clock: world.clock, random: world.random,
                 locks: locks, loops: world.loops)
             volume.isReadOnly = headhunter.isReadOnly
+            volume.follows = options.follows
             if isServed, !headhunter.isReadOnly {
                 do throws(FileError) { try await volume.restoreOpens(on: loop) } catch {
                     headhunter.abandon()

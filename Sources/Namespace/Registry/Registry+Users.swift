@@ -60,7 +60,7 @@ extension Registry {
             try Self.refuseDeclared(name, state)
             guard let user = state.table.user(name) else { throw .unknown("user \(name)") }
             let folded = UserTable.folded(name)
-            for volume in (state.metas[folded]?.homes ?? []).sorted() where state.volumes[volume] != nil {
+            for volume in (state.metas[folded]?.homes ?? []).sorted() where canKeep(volume, state) {
                 try await set("user/" + folded, nil, in: volume, state)
             }
             do throws(UserTable.Refusal) { try state.table.remove(user: name) } catch { throw Self.error(error, user) }

@@ -273,7 +273,7 @@ public final class Registry: Sendable {
         if let known = state.table.user(name), let meta = state.metas[name] {
             let isOther = record.madeAt > meta.madeAt
             // What is declared wins, whatever another server has stored since.
-            let isNewer = meta.place == nil && (isOther || record.revision > meta.revision)
+            let isNewer = meta.place == nil && canKeep(volume, state) && (isOther || record.revision > meta.revision)
             if !isNewer {
                 user = known
             } else if !isOther {
@@ -302,6 +302,11 @@ public final class Registry: Sendable {
             homes: [volume])
     }
 
+    /// What another server owns is read, and tells nothing of who is who here.
+    func canKeep(_ volume: String, _ state: State) -> Bool {
+        state.volumes[volume].map { !$0.volume.follows } ?? false
+    }
+
     // MARK: Storing users
 
     /// Brings a user to the volumes on which there are rights or keys, or to any when there are none, and to the table.
@@ -319,9 +324,9 @@ public final class Registry: Sendable {
         var meta = state.metas[name] ?? newMeta(isDeclared: false)
         // Of a record that somebody has damaged it may be the highest that there is.
         meta.revision = max(meta.revision &+ 1, meta.revision, UInt64(clamping: clock.wall()))
-        var homes = Set(user.rights.keys).union(user.keys.map(\.volume)).intersection(state.volumes.keys)
-        if let leaving { homes.remove(leaving) }
-        if homes.isEmpty, let any = state.volumes.keys.filter({ $0 != leaving }).min() { homes = [any] }
+        let all = Set(state.volumes.keys.filter { $0 != leaving && canKeep($0, state) })
+        var homes = Set(user.rights.keys).union(user.keys.map(\.volume)).intersection(all)
+        if homes.isEmpty, let any = all.min() { homes = [any] }
         // Names of the host's groups are its own.
         let groups = (user.groups + [user.gid]).compactMap { state.table.group(gid: $0) }.filter { $0.rid != 0 }
         let record = UserRecord(
@@ -332,7 +337,7 @@ public final class Registry: Sendable {
             guard bytes.count <= Self.userRecordBytesMax else { throw .tooMany("what one user has, in bytes") }
             try await set("user/" + name, bytes, in: volume, state)
         }
-        for volume in meta.homes.subtracting(homes).sorted() where state.volumes[volume] != nil {
+        for volume in meta.homes.subtracting(homes).sorted() where canKeep(volume, state) {
             try await set("user/" + name, nil, in: volume, state)
         }
         meta.homes = homes

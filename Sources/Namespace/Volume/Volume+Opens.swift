@@ -236,7 +236,7 @@ extension Volume {
             isLeaseBreaking: false)
         if var wish = intent.lease {
             // Others change it without a word to anybody's lease.
-            if fileSystem.isForeign(file.file) { wish.wanted = [] }
+            if follows || fileSystem.isForeign(file.file) { wish.wanted = [] }
             guard
                 case .granted(let state, let epoch, let isBreaking) = sharing.grant(
                     wish, to: handle, isDirectory: file.type == .directory)

@@ -12,6 +12,7 @@ public final class Volume: Sendable {
     public let fileSystem: any FileSystem
     public let durability: Durability
     private let readOnly = Atomic(false)
+    private let following = Atomic(false)
     /// Of the identities of its own files.
     let subvolume: UInt32
     let sharing: Sharing
@@ -44,6 +45,12 @@ public final class Volume: Sendable {
         set { readOnly.store(newValue, ordering: .relaxed) }
     }
 
+    /// Its owner changes it without a word to anybody here: no lease is granted.
+    public var follows: Bool {
+        get { following.load(ordering: .relaxed) }
+        set { following.store(newValue, ordering: .relaxed) }
+    }
+
     /// One attempt made of several.
     @inline(__always)
     func attempt<Value>(_ body: () throws(Halt) -> Attempt<Value>) -> Attempt<Value> {
@@ -72,7 +79,7 @@ public final class Volume: Sendable {
     @inline(__always)
     func requireLookup(_ caller: Caller, _ directory: FileID) throws(Halt) {
         let reader = caller.request.reader
-        guard glances.indices.contains(reader) else {
+        guard !follows, glances.indices.contains(reader) else {
             _ = try self.directory(caller, directory, .execute)
             return
         }

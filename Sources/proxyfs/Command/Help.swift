@@ -6,7 +6,7 @@ enum Help {
         Usage: proxyfs COMMAND [OPTIONS]
 
           serve          serve volumes until told to stop
-          volume         create, take, list, show, delete, checkpoint, freeze, release, mount, unmount, mounts
+          volume         create, take, follow, list, show, delete, checkpoint, freeze, release, mount, unmount, mounts
           user           add, change, remove, list, grant, revoke, key add, key list, key remove
           bucket         create, list, stat: directories for S3 clients
           export         add, change, remove, list: directories for NFS clients

@@ -21,6 +21,10 @@ extension ControlCommand {
             ],
             help: Help.volumeTake),
         ControlCommand(
+            words: ["volume", "follow"], positional: ["NAME"],
+            options: [Option("store", .text), Option("size", .size)],
+            help: Help.volumeFollow),
+        ControlCommand(
             words: ["volume", "list"],
             columns: [
                 ("name", "NAME"), ("state", "STATE"), ("durability", "DURABILITY"), ("store", "STORE"),

@@ -58,6 +58,31 @@ extension Help {
 
         """
 
+    static let volumeFollow = """
+        proxyfs volume follow: read a volume that another server owns, or a copy of one.
+
+        Usage: proxyfs volume follow NAME --store STORE [OPTIONS]
+
+        Nothing is written to the store, and the owner knows nothing of it. What is shown is the owner's newest checkpoint, some
+        seconds behind; proxyfs volume show says how far. A copy is shown as soon as one state of it is whole, and needs nothing but
+        its objects. proxyfs volume delete ends it, and leaves the objects where they are.
+
+          --store STORE  where its objects are: the name of a [[store]] of the configuration, or an address
+          --size SIZE    1PiB (the default): what clients are shown
+
+        Where: a running server over DATA/control.socket, one elsewhere with --admin, else this process itself.
+          --data DIR         the data directory (./data)
+          --config FILE      the server's configuration
+          --admin URL        http://ADDRESS:PORT of a server's admin listener
+          --token-file FILE  its token (DATA/admin.token)
+          --json             the answer as JSON
+
+        Examples:
+          proxyfs volume follow archive --store s3://archive/volume
+          proxyfs volume follow mirror --store copies --json
+
+        """
+
     static let volumeList = """
         proxyfs volume list: show all volumes.
 

@@ -23,6 +23,12 @@ extension Control {
     func mountAll(_ volume: String) async {
         guard let hosted = host[volume]?.hosted else { return }
         unmounted.withLock { $0[volume] = nil }
+        // Its owner's directories are others on this host, and whoever writes that volume must not choose among these.
+        if !hosted.volume.follows { await mountKept(volume, hosted) }
+        await mountGuest(volume)
+    }
+
+    private func mountKept(_ volume: String, _ hosted: HostedVolume) async {
         do throws(FileError) {
             let (records, unreadable) = try await book(hosted).all()
             if unreadable > 0 {
@@ -36,7 +42,6 @@ extension Control {
                 }
             }
         } catch { logger.error("mounts not read", [.init("volume", volume), .init("why", "\(error)")]) }
-        await mountGuest(volume)
     }
 
     /// Where a volume is to be seen that has come later than the one it is mounted in.

@@ -176,6 +176,7 @@ final class Control: Sendable {
         switch command {
         case "volume create": return (true, createVolume)
         case "volume take": return (true, takeVolume)
+        case "volume follow": return (true, followVolume)
         case "volume list": return (false, listVolumes)
         case "volume show": return (false, showVolume)
         case "volume delete": return (true, deleteVolume)
@@ -333,6 +334,21 @@ final class Control: Sendable {
         return Self.message("volume \(name) goes on here from what its store has" + warning)
     }
 
+    private func followVolume(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
+        let name = try arguments.text("name")
+        let store = try arguments.text("store")
+        let size = try size(&arguments)
+        try arguments.finish()
+        guard store != "directory" else {
+            throw .misuse("a volume of this server's own directory is nobody else's: name the store that it lies in")
+        }
+        _ = try await host.create(name, .log, store: store, size: size, isReadOnly: true, meter: arguments.meter)
+        let hosted = try await attachNew(name)
+        await declareAgain()
+        return Self.message(
+            "volume \(name) is open to be read" + (hosted.shown.map { ", as its header \($0.header) says" } ?? ""))
+    }
+
     private func listVolumes(_ arguments: inout Arguments) async throws(CommandFailure) -> JSON {
         try arguments.finish()
         var rows: [JSON] = []
@@ -379,6 +395,13 @@ final class Control: Sendable {
                     if let trouble = lag.trouble { members.append(.init("problem", .string(trouble))) }
                 } catch { members += [.init("state", "failed"), .init("problem", .string(error.message))] }
             }
+            if let shown = hosted.shown {
+                members += [
+                    .init("header", .number(shown.header)),
+                    .init("header_time", .number(UInt64(clamping: shown.made / 1_000_000_000))),
+                    .init("age_seconds", .number(shown.age / 1_000_000_000)),
+                ]
+            }
             members += [
                 .init("lag_bytes", .number(lag.bytes)), .init("lag_seconds", .number(lag.nanoseconds / 1_000_000_000)),
             ]
@@ -405,16 +428,18 @@ final class Control: Sendable {
         try await requireUnmounted(name)
         if entry.place == nil, entry.hosted != nil {
             do throws(RegistryError) {
-                try await registry.evacuate(name)
+                if !entry.isReadOnly { try await registry.evacuate(name) }
                 try await registry.detach(name)
             } catch { throw Self.failure("deleting volume \(name)", error) }
             await settled()
         }
         let isWhole = try await host.delete(name, arguments.meter)
         return Self.message(
-            isWhole
-                ? "volume \(name) deleted"
-                : "volume \(name) is no longer this server's; it was not open, or another one has it, so its objects at \(entry.store) were left"
+            entry.isReadOnly
+                ? "volume \(name) is not read here any more; its objects at \(entry.store) are another's, and were left"
+                : isWhole
+                    ? "volume \(name) deleted"
+                    : "volume \(name) is no longer this server's; it was not open, or another one has it, so its objects at \(entry.store) were left"
         )
     }
 
@@ -422,6 +447,7 @@ final class Control: Sendable {
         let name = try arguments.text("name")
         try arguments.finish()
         let hosted = try host.open(name)
+        guard hosted.shown == nil else { throw .failure("checkpoint of volume \(name): \(VolumeHost.onlyRead)") }
         guard !hosted.isFrozen else {
             throw .failure("checkpoint of volume \(name): it is frozen; proxyfs volume release \(name) lets it go on")
         }
@@ -439,6 +465,7 @@ final class Control: Sendable {
             throw .failure("no server serves volume \(name), so nothing changes it: there is nothing to freeze")
         }
         let hosted = try host.open(name)
+        guard hosted.shown == nil else { throw .failure("freezing volume \(name): \(VolumeHost.onlyRead)") }
         arguments.meter.follow("freezing volume \(name)", unit: "KiB") { hosted.unstoredBytes >> 10 }
         let isFrozen = try await care("freezing volume \(name)", hosted) { (hosted) async throws(HostingError) in
             try await hosted.freeze()

@@ -14,7 +14,9 @@ extension VolumeHost {
     /// What the file `volume.json` of a folder says.
     enum Descriptor: Sendable {
         case none
-        case good(Durability, store: String, log: Configuration.LogPlace, lease: Configuration.Lease, size: ByteSize)
+        case good(
+            Durability, store: String, log: Configuration.LogPlace, lease: Configuration.Lease, size: ByteSize,
+            isReadOnly: Bool)
         case deleting(store: String, log: Configuration.LogPlace, Doomed?)
         case bad(String)
     }
@@ -57,13 +59,15 @@ extension VolumeHost {
     /// Where a volume's objects and its log are, as the configuration or its own folder says.
     static func places(
         of name: String, _ configuration: Configuration, _ disk: any Disk
-    ) -> (store: String, log: Configuration.LogPlace) {
+    ) -> (store: String, log: Configuration.LogPlace, isReadOnly: Bool) {
         if let declared = configuration.volumes.first(where: { $0.name == name }) {
-            return (declared.store, declared.log)
+            return (declared.store, declared.log, declared.isReadOnly)
         }
         let path = folder + "/" + name + "/" + descriptor
-        if case .good(_, let store, let log, _, _) = read(path, disk, data: configuration.data) { return (store, log) }
-        return ("directory", .local)
+        if case .good(_, let store, let log, _, _, let isReadOnly) = read(path, disk, data: configuration.data) {
+            return (store, log, isReadOnly)
+        }
+        return ("directory", .local, false)
     }
 
     private static func read(_ path: String, _ disk: any Disk, data: String) -> Descriptor {
@@ -89,7 +93,8 @@ extension VolumeHost {
         }
         let size = json["size"]?.unsigned.map { ByteSize(amount: $0) } ?? Configuration.Volume.standardSize
         let lease = json["lease"]?.text.flatMap { Configuration.Lease($0) } ?? .byLogPlace
-        return .good(durability, store: store, log: log, lease: lease, size: size)
+        let isReadOnly = json["read_only"] == true
+        return .good(durability, store: store, log: log, lease: lease, size: size, isReadOnly: isReadOnly)
     }
 
     static func write(_ text: String, to path: String, _ disk: any Disk) throws(Errno) {

@@ -11,7 +11,8 @@ extension VolumeHost {
     func create(
         _ name: String, _ durability: Durability, store: String = "directory",
         log: Configuration.LogPlace = .local, lease: Configuration.Lease = .byLogPlace,
-        size: ByteSize = Configuration.Volume.standardSize, takesOver: Bool = false, meter: Meter = Meter()
+        size: ByteSize = Configuration.Volume.standardSize, takesOver: Bool = false, isReadOnly: Bool = false,
+        meter: Meter = Meter()
     ) async throws(CommandFailure) -> Bool {
         if let fault = book.configuration.fault(inStore: store) { throw .misuse(fault) }
         if let fault = log.fault(store: store) { throw .misuse(fault) }
@@ -27,7 +28,7 @@ extension VolumeHost {
         let isThere = await blocking { (try? home.world.disk.status(home.folder + "/log")) != nil }
         book.entries[name] = Entry(
             name: name, durability: durability, store: store, place: nil, log: log, lease: lease, size: size,
-            isNew: true)
+            isReadOnly: isReadOnly, isNew: true)
         do throws(CommandFailure) {
             try await open(entry: name, takesOver: takesOver, meter: meter)
             book.entries[name]?.isNew = false
@@ -35,7 +36,7 @@ extension VolumeHost {
             let text = JSON.object([
                 .init("durability", .string("\(durability)")), .init("store", .string(store)),
                 .init("log", .string("\(log)")), .init("lease", .string(lease.description)),
-                .init("size", .number(size.bytes)),
+                .init("size", .number(size.bytes)), .init("read_only", .bool(isReadOnly)),
             ])
             let failure = await blocking { () -> Errno? in
                 do throws(Errno) {
@@ -75,8 +76,8 @@ extension VolumeHost {
         }
         guard !entry.isLeaving else { throw .failure("volume \(name) is just being given up: try again") }
         let described = try StoreCommand.describe(entry.store, book.configuration)
-        var isOurs = entry.hosted != nil || entry.isDeleting
-        if let hosted = entry.hosted {
+        var isOurs = !entry.isReadOnly && (entry.hosted != nil || entry.isDeleting)
+        if let hosted = entry.hosted, !entry.isReadOnly {
             meter.follow("closing volume \(name)", unit: "KiB") { hosted.unstoredBytes >> 10 }
             if described != nil {
                 isOurs = try await closeToDelete(name, hosted)

@@ -13,9 +13,12 @@ extension VolumeHost {
         options.nonceRange = UInt64(engine.nonceRange)
         options.cacheBytes = Int(clamping: engine.nodeCache.bytes)
         options.dataCacheBytes = Int(clamping: engine.dataCache.bytes)
+        options.keepNanoseconds = engine.deleteDelay.nanoseconds
         options.driftNanoseconds = engine.leaseDrift.nanoseconds
         return options
     }
+
+    static let onlyRead = "it is another server's, or a copy, and only read here"
 
     static func durability(_ word: Configuration.Durability) -> Durability {
         switch word {

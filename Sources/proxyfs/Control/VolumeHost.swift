@@ -36,6 +36,8 @@ final class VolumeHost: Sendable {
         var lease = Configuration.Lease.byLogPlace
         /// What clients are shown.
         var size = Configuration.Volume.standardSize
+        /// It is another server's, or a copy: only read here, of a store that is only read.
+        var isReadOnly = false
         /// To a store elsewhere.
         var connected: ConnectedStore?
         /// Why it is not open.
@@ -106,13 +108,15 @@ final class VolumeHost: Sendable {
         for volume in configuration.volumes {
             book.entries[volume.name] = Entry(
                 name: volume.name, durability: Self.durability(volume.durability), store: volume.store,
-                place: volume.place, log: volume.log, lease: volume.lease, size: volume.size)
+                place: volume.place, log: volume.log, lease: volume.lease, size: volume.size,
+                isReadOnly: volume.isReadOnly)
         }
         for (name, descriptor) in try await found() where book.entries[name] == nil {
             switch descriptor {
-            case .good(let durability, let store, let log, let lease, let size):
+            case .good(let durability, let store, let log, let lease, let size, let isReadOnly):
                 book.entries[name] = Entry(
-                    name: name, durability: durability, store: store, place: nil, log: log, lease: lease, size: size)
+                    name: name, durability: durability, store: store, place: nil, log: log, lease: lease, size: size,
+                    isReadOnly: isReadOnly)
             case .bad(let why):
                 // It is there, and said to be: nobody is to take its name, or it for deleted.
                 book.entries[name] = Entry(name: name, durability: .log, place: nil, problem: why)
@@ -216,6 +220,7 @@ final class VolumeHost: Sendable {
         guard entry.hosted == nil else { throw .failure("volume \(name) is open here: there is nothing to take") }
         guard !entry.isLeaving else { throw .failure("volume \(name) is just being given up: try again") }
         guard !entry.isDeleting else { throw .failure("volume \(name): \(Self.halfDeleted)") }
+        guard !entry.isReadOnly else { throw .failure("volume \(name): \(Self.onlyRead)") }
         try await open(entry: name, takesOver: true, meter: meter)
         guard let hosted = book.entries[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         return hosted
@@ -239,17 +244,20 @@ final class VolumeHost: Sendable {
         var options = book.options
         options.logIsInStore = entry.log == .store
         options.takesOver = takesOver
+        options.follows = entry.isReadOnly
         // A folder of this host is kept from others by its lock.
-        if entry.store != "directory" {
+        if entry.store != "directory", !entry.isReadOnly {
             options.leaseNanoseconds = entry.lease.nanoseconds(logIsInStore: entry.log == .store)
         }
-        let (settings, mayMake) = (options, entry.place != nil || entry.isNew || entry.store == "directory")
+        let (settings, mayMake) = (
+            options, !entry.isReadOnly && (entry.place != nil || entry.isNew || entry.store == "directory")
+        )
         let described = try StoreCommand.describe(entry.store, book.configuration)
         if let described, let other = neighbour(of: described, for: entry) {
             throw .failure("volume \(other) has its objects at \(described.address), or around it: name another prefix")
         }
         let connected = try described.map { (store) throws(CommandFailure) in
-            try ConnectedStore(store, world: world, loop: loop)
+            try ConnectedStore(store, world: world, loop: loop, isReadOnly: entry.isReadOnly)
         }
         // How much there is to be read nobody knows before it was.
         meter.follow("opening volume \(name)", unit: "requests") {
@@ -261,7 +269,7 @@ final class VolumeHost: Sendable {
                     try await HostedVolume.open(
                         name, folder: folder, durability: entry.durability, world: world, loop: loop, locks: locks,
                         options: settings, mayMake: mayMake && !takesOver, shownBytes: entry.size.bytes,
-                        connect: connected?.connect()))
+                        connect: connected?.connect(creates: !entry.isReadOnly)))
             } catch { return .failure(error) }
         }.value
         switch result {
@@ -279,7 +287,10 @@ final class VolumeHost: Sendable {
             }
             book.entries[name]?.hosted = hosted
             book.entries[name]?.connected = connected
-            if let connected { self.connected.withLock { $0[name] = connected } }
+            if let connected {
+                self.connected.withLock { $0[name] = connected }
+                if !hosted.isReadOnly { hosted.loop.task { await connected.collect() } }
+            }
             watch(hosted)
             book.entries[name]?.problem = nil
             logger.info(
@@ -297,6 +308,8 @@ final class VolumeHost: Sendable {
             connected?.stop()
             if case .store = error { book.entries[name]?.mayComeBack = true }
             if case .volume(.unavailable) = error { book.entries[name]?.mayComeBack = true }
+            // Its owner may make it, or a copy begin to come.
+            if case .volume(.noVolume) = error, entry.isReadOnly { book.entries[name]?.mayComeBack = true }
             // Whoever has it now may end, and this server is the next.
             if case .inUse = error, case .path = entry.log { book.entries[name]?.mayComeBack = true }
             throw .failure("can not open \(home.path): \(Self.text(error))")

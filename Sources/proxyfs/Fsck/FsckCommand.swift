@@ -1,4 +1,5 @@
 import Configuration
+import Headhunter
 import JSON
 import LogFS
 import Logging
@@ -40,7 +41,7 @@ enum FsckCommand {
         if let fault = Configuration.fault(inVolumeName: name) { throw .misuse("fsck \"\(name)\": \(fault)") }
         let data = settings.configuration.data
         let server: World
-        let places: (store: String, log: Configuration.LogPlace)
+        let places: (store: String, log: Configuration.LogPlace, isReadOnly: Bool)
         do throws(Errno) {
             let disk = try RealDisk(path: data)
             places = VolumeHost.places(of: name, settings.configuration, disk)
@@ -56,17 +57,19 @@ enum FsckCommand {
             throw .failure("fsck \(name): can not open \(home.path): \(error); name the data directory with --data")
         }
         let loop = world.loops[0]
-        let options = VolumeHost.options(settings.configuration.engine)
+        var options = VolumeHost.options(settings.configuration.engine)
+        options.follows = places.isReadOnly
+        let checked = options
         let described = try StoreCommand.describe(store, settings.configuration)
         let connected = try described.map { (store) throws(CommandFailure) in
-            try ConnectedStore(store, world: world, loop: loop)
+            try ConnectedStore(store, world: world, loop: loop, isReadOnly: true)
         }
         defer { connected?.stop() }
         let progress = Guarded((records: Progress("records", unit: "records"), data: Progress("data", unit: "bytes")))
         let result = Offline.wait(on: loop) { () async -> Result<HostedVolume.Findings, HostingError> in
             do throws(HostingError) {
                 let findings = try await HostedVolume.check(
-                    name, folder: folder, world: world, loop: loop, options: options, readsData: readsData,
+                    name, folder: folder, world: world, loop: loop, options: checked, readsData: readsData,
                     connect: connected?.connect(creates: false)
                 ) { step in
                     progress.withLock { progress in

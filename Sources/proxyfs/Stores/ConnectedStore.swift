@@ -14,11 +14,14 @@ final class ConnectedStore: Sendable {
     let prices: StorePrices
     private let loop: EventLoop
 
-    init(_ description: Configuration.Store, world: World, loop: EventLoop) throws(CommandFailure) {
+    /// `isReadOnly`: no request goes out that would change anything there.
+    init(
+        _ description: Configuration.Store, world: World, loop: EventLoop, isReadOnly: Bool = false
+    ) throws(CommandFailure) {
         self.description = description
         self.loop = loop
         connection = try StoreConnection(description, world: world, loop: loop)
-        store = connection.objectStore(world: world, loop: loop)
+        store = connection.objectStore(world: world, loop: loop, isReadOnly: isReadOnly)
         let prices = description.prices
         self.prices = StorePrices(
             put: prices.put, get: prices.get, head: prices.head, delete: prices.delete, list: prices.list)
@@ -60,6 +63,9 @@ final class ConnectedStore: Sendable {
         try await delete(HostedVolume.lastNames)
         try await connection.unmake()
     }
+
+    /// Beside a volume that is open; on its loop.
+    func collect() async { await connection.collect() }
 
     private static let deletionsMax = 16
     /// So many in a row that are empty, this far apart, end the deletion where listings lag.
@@ -142,6 +148,14 @@ extension MetricsRegistry {
         add(
             "proxyfs_store_lag_seconds", .gauge, "The age of the oldest of them.", each { Double($0.nanoseconds) / 1e9 }
         )
+        add(
+            "proxyfs_store_shown_seconds", .gauge,
+            "Of a volume that is only read: since when what is shown is known to be the newest state.",
+            {
+                volumes().sorted { $0.key < $1.key }.compactMap { name, hosted in
+                    hosted.shown.map { Sample(Double($0.age) / 1e9, [("volume", name)]) }
+                }
+            })
         add(
             "proxyfs_store_trouble_seconds", .gauge,
             "Since when the store or the disk keeps the volume waiting; 0: not.",

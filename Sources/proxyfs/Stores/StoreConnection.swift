@@ -28,6 +28,8 @@ final class StoreConnection: Sendable {
     let undo: @Sendable () async -> Void
     /// After the last object is gone: takes away what the store keeps beside them.
     let unmake: @Sendable () async throws(StoreError) -> Void
+    /// Takes away what tries left of names that an arbiter gave to others.
+    let collect: @Sendable () async -> Void
 
     /// Beside those that are read or written: second requests for late ones, credentials, given up ones that still end.
     private static let spareConnections = 8
@@ -84,11 +86,17 @@ final class StoreConnection: Sendable {
         guard let arbiter else {
             (transport, check) = (direct, directCheck)
             unmake = { () async throws(StoreError) in await directUnmake() }
+            collect = {}
             return
         }
         let etcd = EtcdArbiter(try Self.etcd(description), over: arbiter)
         let decided = ArbitratedStore(direct, arbiter: etcd, random: world.random, decides: Self.isDecided)
         transport = decided
+        collect = {
+            for kind in HostedVolume.decidedKinds.sorted() {
+                await decided.collect(below: "\(HostedVolume.prefix)/\(kind)/")
+            }
+        }
         check = { (creates) async throws(StoreProblem) in
             try await directCheck(creates)
             let headers = Headhunter.headers(below: HostedVolume.prefix)
@@ -134,7 +142,7 @@ final class StoreConnection: Sendable {
     func verify(creates: Bool) async throws(StoreProblem) { try await check(creates) }
 
     /// With retries and limits, as volumes use it.
-    func objectStore(world: World, loop: EventLoop) -> ObjectStore {
+    func objectStore(world: World, loop: EventLoop, isReadOnly: Bool = false) -> ObjectStore {
         var options = ObjectStore.Options()
         options.deadlineNanoseconds = description.deadline.nanoseconds
         options.attemptNanoseconds = description.attemptTime.nanoseconds
@@ -142,7 +150,8 @@ final class StoreConnection: Sendable {
         options.writesMax = description.writeConnections
         options.deletesMax = max(1, min(description.writeConnections / 4, Self.deletesMax))
         options.hedgedOfHundred = description.hedge
-        return ObjectStore(transport, world: world, loop: loop, options: options)
+        return ObjectStore(
+            isReadOnly ? ReadOnlyTransport(transport) : transport, world: world, loop: loop, options: options)
     }
 
     func stop() {

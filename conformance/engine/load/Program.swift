@@ -6,7 +6,7 @@ import Trials
 /// The program that conformance/engine kills.
 ///
 /// `crash-load load DIRECTORY SEED` makes a volume and works on it for ever; it writes `ready`, `begun N` and `synced N`
-/// lines. `crash-load verify DIRECTORY SEED BEGUN SYNCED` says whether all that was promised is there.
+/// lines, and `full` while its store is away and the stage has no room. `crash-load verify DIRECTORY SEED BEGUN SYNCED` says whether all that was promised is there.
 @main
 enum Program {
     static func main() {
@@ -26,6 +26,7 @@ enum Program {
                         case .ready: say("ready")
                         case .begun(let step): say("begun \(step)")
                         case .synced(let step): say("synced \(step)")
+                        case .full: say("full")
                         }
                     }
                 } catch { problems.withLock { $0 = ["the load ended: \(error)"] } }
