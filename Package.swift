@@ -201,7 +201,7 @@ let package = Package(
         tests(
             "SMB",
             ["Bytes", "CShim", "Crypto", "Kerberos", "Logging", "Namespace", "Runtime", "SMBSupport", "TestSupport"]),
-        tests("HTTP", ["Bytes", "Runtime", "TestSupport"]),
+        tests("HTTP", ["Bytes", "Runtime", "Simulator", "TestSupport"]),
         tests("Crypto", ["Bytes"]),
         tests(
             "S3",

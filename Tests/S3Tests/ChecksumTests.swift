@@ -69,6 +69,51 @@ import Testing
         try await site.close()
     }
 
+    /// What is told of an upload that was begun without an algorithm is compared, or refused.
+    @Test func ofUploadsWithoutAlgorithm() async throws {
+        var limits = S3Limits()
+        limits.partBytesMin = 0
+        let site = try await Site(limits: limits)
+        #expect(try site.request("PUT", "/bkt").status == 200)
+        let body = Array("some content".utf8)
+        let (right, wrong) = (Self.text(.crc32, body), Self.text(.crc32, [1]))
+        let upload = try #require(try site.request("POST", "/bkt/k?uploads").element("UploadId"))
+        let part = try site.request(
+            "PUT", "/bkt/k?partNumber=1&uploadId=\(upload)", [("x-amz-checksum-crc32", right)], body: body)
+        #expect(part.status == 200 && part.field("x-amz-checksum-crc32") == right)
+        let tag = try #require(part.field("etag"))
+        func complete(_ fields: [(String, String)], _ more: String) throws -> Answer {
+            let list = "<Part><PartNumber>1</PartNumber><ETag>\(tag)</ETag>\(more)</Part>"
+            return try site.request(
+                "POST", "/bkt/k?uploadId=\(upload)", fields,
+                body: Array("<CompleteMultipartUpload>\(list)</CompleteMultipartUpload>".utf8))
+        }
+        #expect(try complete([("x-amz-checksum-crc32", right)], "").code == "InvalidRequest")
+        #expect(try complete([], "<ChecksumCRC32>\(wrong)</ChecksumCRC32>").code == "InvalidPart")
+        #expect(try complete([], "<ChecksumSHA1>\(Self.text(.sha1, body))</ChecksumSHA1>").code == "InvalidPart")
+        #expect(try complete([], "<ChecksumSHA512>AAAA</ChecksumSHA512>").status == 501)
+        #expect(try site.request("GET", "/bkt/k").status == 404)
+        #expect(try complete([], "<ChecksumCRC32>\(right)</ChecksumCRC32>").status == 200)
+        #expect(try site.request("GET", "/bkt/k").body == body)
+        try await site.close()
+    }
+
+    /// A part that is a copy is told with its sum, which its client sends along with the others in the end.
+    @Test func ofCopiedParts() async throws {
+        let site = try await Site()
+        #expect(try site.request("PUT", "/bkt").status == 200)
+        _ = try site.put("/bkt/source", "some content")
+        for (algorithm, word) in Self.words {
+            let begun = try site.request("POST", "/bkt/\(word)?uploads", [("x-amz-checksum-algorithm", word)])
+            let upload = try #require(begun.element("UploadId"))
+            let copied = try site.request(
+                "PUT", "/bkt/\(word)?partNumber=1&uploadId=\(upload)",
+                [("x-amz-copy-source", "/bkt/source"), ("x-amz-copy-source-range", "bytes=0-3")])
+            #expect(copied.element("Checksum\(word)") == Self.text(algorithm, Array("some".utf8)), "\(copied.text)")
+        }
+        try await site.close()
+    }
+
     @Test func ofUploads() async throws {
         var limits = S3Limits()
         limits.partBytesMin = 0

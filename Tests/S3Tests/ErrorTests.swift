@@ -117,6 +117,7 @@ import Testing
                 $0.hash = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
             },
             Trial(.missingRequestBody, "PUT", "/bkt?tagging"),
+            Trial(.missingSecurityHeader, "PUT", "/bkt?acl"),
             Trial(.noSuchBucket, "GET", "/none"),
             Trial(.noSuchBucketPolicy, "GET", "/bkt?policy"),
             Trial(.noSuchCORSConfiguration, "GET", "/bkt?cors"),

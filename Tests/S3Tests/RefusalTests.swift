@@ -16,17 +16,25 @@ import Testing
             ("DELETE", "metadataConfiguration", 501), ("DELETE", "metadataInventoryTable", 501),
             ("DELETE", "accelerate", 501), ("PUT", "location", 405), ("PUT", "versions", 405), ("PUT", "abac", 501),
             ("PUT", "metadataJournalTable", 501), ("POST", "metadataConfiguration", 501), ("GET", "abac", 501),
-            ("GET", "delete", 405),
+            ("GET", "delete", 405), ("PUT", "metadataAnnotationTable", 501), ("GET", "metadataAnnotationTable", 501),
+            // Whatever is new next year.
+            ("PUT", "partOfNextYear", 501), ("DELETE", "partOfNextYear=", 501), ("POST", "partOfNextYear", 501),
         ] {
             #expect(try site.request(method, "/bkt?\(part)").status == status, "\(method) \(part)")
             #expect(try site.request("HEAD", "/bkt").status == 200, "\(method) \(part)")
         }
+        #expect(try site.request("PUT", "/never?partOfNextYear").status == 501)
+        #expect(try site.request("HEAD", "/never").status == 404)
+        // With a value it is a parameter, which clients add as they like.
+        #expect(try site.request("PUT", "/bkt?x-id=CreateBucket").status == 200)
         _ = try site.put("/bkt/k", "content")
         for (method, part, status) in [
             ("DELETE", "acl", 405), ("DELETE", "retention", 405), ("DELETE", "legal-hold", 405),
             ("DELETE", "attributes", 405), ("DELETE", "encryption", 501), ("DELETE", "annotation", 501),
             ("PUT", "attributes", 405), ("PUT", "uploads", 405), ("PUT", "encryption", 501),
             ("PUT", "versionId=null", 400), ("GET", "uploads", 405), ("GET", "encryption", 501),
+            ("PUT", "partOfNextYear", 501), ("DELETE", "partOfNextYear", 501), ("DELETE", "versionId=", 400),
+            ("GET", "versionId=", 400),
         ] {
             let answer = try site.request(method, "/bkt/k?\(part)", body: method == "PUT" ? [1] : [])
             #expect(answer.status == status, "\(method) \(part) \(answer.status)")
@@ -42,10 +50,19 @@ import Testing
         for field in [
             ("x-amz-write-offset-bytes", "7"), ("x-amz-website-redirect-location", "/x"),
             ("x-amz-server-side-encryption", "AES256"), ("x-amz-storage-class", "GLACIER"),
+            ("x-amz-checksum-sha512", "AAAA"), ("x-amz-checksum-xxhash3", "AAAA"), ("x-amz-checksum-md5", "AAAA"),
+            ("x-amz-object-lock-event-hold", "ON"), ("x-amz-object-lock-event-hold-duration-days", "1"),
+            ("x-amz-grant-read", "id=1"), ("x-amz-server-side-encryption-customer-key", "x"),
+            ("x-amz-copy-source-server-side-encryption-customer-key", "x"), ("content-range", "bytes 7-7/8"),
+            ("if-unmodified-since", "Fri, 24 May 2013 00:00:00 GMT"),
+            ("if-modified-since", "Fri, 24 May 2033 00:00:00 GMT"), ("if-none-match", "\"x\""),
         ] {
             #expect(try site.request("PUT", "/bkt/k", [field], body: [1]).status == 501, "\(field)")
         }
-        for field in [("x-amz-if-match-size", "1"), ("x-amz-if-match-last-modified-time", "x")] {
+        for field in [
+            ("x-amz-if-match-size", "1"), ("x-amz-if-match-last-modified-time", "x"), ("if-none-match", "*"),
+            ("if-unmodified-since", "Fri, 24 May 2013 00:00:00 GMT"),
+        ] {
             #expect(try site.request("DELETE", "/bkt/k", [field]).status == 501, "\(field)")
         }
         for element in ["<Size>1</Size>", "<LastModifiedTime>x</LastModifiedTime>"] {
@@ -66,6 +83,65 @@ import Testing
             #expect(try site.raw(head, body).status == 501, "\(name)")
         }
         #expect(try site.request("GET", "/bkt?list-type=2").elements("Key") == ["k"])
+        let part = [("x-amz-copy-source", "/bkt/k"), ("x-amz-copy-source-range", "bytes=0-1")]
+        #expect(try site.request("PUT", "/bkt/copy", part).status == 501)
+        #expect(try site.request("PUT", "/bkt/k?acl").status == 400)
+        // Keys of a client that are for other objects than these.
+        #expect(
+            try site.request("GET", "/bkt/k", [("x-amz-server-side-encryption-customer-algorithm", "AES256")]).status
+                == 501)
+        #expect(try site.request("PUT", "/new", [("x-amz-bucket-namespace", "account-regional")]).status == 501)
+        let upload = try #require(try site.request("POST", "/bkt/u?uploads").element("UploadId"))
+        let started = [("x-amz-if-match-initiated-time", "Fri, 24 May 2013 00:00:00 GMT")]
+        #expect(try site.request("DELETE", "/bkt/u?uploadId=\(upload)", started).status == 501)
+        let key = [("x-amz-server-side-encryption-customer-key", "x")]
+        #expect(try site.request("PUT", "/bkt/u?uploadId=\(upload)&partNumber=1", key, body: [1]).status == 501)
+        #expect(try site.request("GET", "/bkt?uploads").elements("UploadId") == [upload])
+        try await site.close()
+    }
+
+    /// Elements of documents, too.
+    @Test func elementsThatWouldBeBelieved() async throws {
+        let site = try await Site()
+        let name = "CreateBucketConfiguration"
+        for part in ["<Location><Name>x</Name></Location>", "<Bucket><Type>Directory</Type></Bucket>", "<New/>"] {
+            #expect(
+                try site.request("PUT", "/never", body: Array("<\(name)>\(part)</\(name)>".utf8)).status == 501,
+                "\(part)")
+        }
+        #expect(try site.request("HEAD", "/never").status == 404)
+        let tags = "<Tags><Tag><Key>a</Key><Value>b</Value></Tag></Tags>"
+        let tagged = Array("<\(name)>\(tags)</\(name)>".utf8)
+        for _ in 0..<2 { #expect(try site.request("PUT", "/tagged", body: tagged).status == 200) }
+        #expect(try site.request("GET", "/tagged?tagging").elements("Value") == ["b"])
+        let others = Array(String(decoding: tagged, as: UTF8.self).replacingOccurrences(of: ">b<", with: ">c<").utf8)
+        #expect(try site.request("PUT", "/tagged", body: others).code == "BucketAlreadyOwnedByYou")
+        try site.versioned("locked", lock: true)
+        _ = try site.put("/locked/k", "content")
+        let until = "2099-01-01T00:00:00Z"
+        let mode = "<Mode>GOVERNANCE</Mode>"
+        for (target, text) in [
+            (
+                "/locked/k?retention",
+                "<Retention>\(mode)<RetainUntilDate>\(until)</RetainUntilDate><EventHold>ON</EventHold></Retention>"
+            ),
+            ("/locked/k?retention", "<Retention><EventHold>ON</EventHold></Retention>"),
+            ("/locked/k?legal-hold", "<LegalHold><Status>ON</Status><New/></LegalHold>"),
+            (
+                "/locked?object-lock",
+                "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\(mode)<Days>1</Days>"
+                    + "<DefaultEventHold><Days>1</Days></DefaultEventHold></DefaultRetention></Rule></ObjectLockConfiguration>"
+            ),
+            ("/locked?versioning", "<VersioningConfiguration><Status>Enabled</Status><New/></VersioningConfiguration>"),
+        ] {
+            #expect(try site.request("PUT", target, body: Array(text.utf8)).status == 501, "\(text)")
+        }
+        let head = try site.request("HEAD", "/locked/k")
+        #expect(head.field("x-amz-object-lock-mode") == nil && head.field("x-amz-object-lock-legal-hold") == nil)
+        #expect(try site.request("GET", "/locked?object-lock").element("Rule") == nil)
+        // Buckets are of one region.
+        #expect(try site.request("GET", "/?bucket-region=us-east-1").elements("Name").contains("tagged"))
+        #expect(try site.request("GET", "/?bucket-region=mars-1").elements("Name") == [])
         try await site.close()
     }
 

@@ -8,14 +8,49 @@ import Testing
 @Suite struct TransferTests {
     @Test func manyHaveSmallPieces() {
         let share = TransferShare(bytesMax: 1 << 20)
-        #expect(share.piece(1 << 30) == 1 << 20)
-        for _ in 0..<16 { share.enter() }
-        #expect(share.piece(1 << 30) == 64 << 10)
-        #expect(share.piece(100) == 100)
-        for _ in 0..<1000 { share.enter() }
-        #expect(share.piece(1 << 30) == TransferShare.pieceBytesMin)
-        for _ in 0..<1015 { share.leave() }
-        #expect(share.piece(1 << 30) == 1 << 20)
+        var pieces: [Int] = []
+        for _ in 0..<100 { pieces.append(share.take(1 << 30)) }
+        // Half of what is left, until that is no piece any more; then a little for each.
+        #expect(Array(pieces.prefix(3)) == [512 << 10, 256 << 10, 128 << 10])
+        #expect(pieces.dropFirst(5).allSatisfy { $0 == TransferShare.pieceBytesMin })
+        #expect(share.heldBytes == pieces.reduce(0, +))
+        #expect(share.heldBytes <= (1 << 20) + 100 * TransferShare.pieceBytesMin)
+        #expect(share.take(100) == 100 && !share.takeWhole(1))
+        for piece in pieces + [100] { share.give(piece) }
+        #expect(share.heldBytes == 0)
+        #expect(share.takeWhole(1 << 20) && !share.takeWhole(1))
+        share.give(1 << 20)
+        // All who go on at the same pace have the same in the end.
+        var held = [Int](repeating: 0, count: 30)
+        for _ in 0..<100 {
+            for index in held.indices {
+                share.give(held[index])
+                held[index] = share.take(1 << 30)
+            }
+        }
+        #expect(held.allSatisfy { abs($0 - (1 << 20) / 32) < 4 << 10 }, "\(held)")
+    }
+
+    /// Documents are read whole, so many of them at a time as there is memory for.
+    @Test func documentsHaveTheirShare() async throws {
+        var limits = S3Limits()
+        limits.documentShareBytesMax = 8000
+        let site = try await Site(limits: limits)
+        #expect(try site.request("PUT", "/bkt").status == 200)
+        let tags = Array("<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>".utf8)
+        let long = tags + [UInt8](repeating: 0x20, count: 1500 - tags.count)
+        // One is on its way, and holds what it will need.
+        let peer = try Peer(site.listener.address)
+        peer.send(Array(site.signed("PUT", "/bkt?tagging", [], body: long).utf8) + long[..<10])
+        #expect(await eventually { site.service.documents.heldBytes == 6000 })
+        let refused = try site.request("PUT", "/bkt?tagging", body: long)
+        #expect(refused.status == 503 && refused.code == "SlowDown")
+        #expect(try site.request("PUT", "/bkt?tagging", body: tags).status == 204)
+        peer.send(Array(long[10...]))
+        #expect(Site.answer(peer).status == 204)
+        #expect(await eventually { site.service.documents.heldBytes == 0 })
+        #expect(try site.request("PUT", "/bkt?tagging", body: long).status == 204)
+        try await site.close()
     }
 
     /// Readers that take nothing, and writers that stop in the middle, leave the others whole objects.
@@ -43,7 +78,8 @@ import Testing
             #expect(answer.status == 200 && answer.body == body, "\(size): \(answer.status)")
         }
         // The writers are there at least: what a reader does not take may lie in the sockets.
-        #expect(site.service.transfers.piece(1 << 30) <= (256 << 10) / 12)
+        #expect(await eventually { site.service.transfers.heldBytes >= 12 * TransferShare.pieceBytesMin })
+        #expect(site.service.transfers.heldBytes <= (256 << 10) + 24 * TransferShare.pieceBytesMin)
         // Who was slow gets it all, once he takes it.
         for (index, peer) in stalled.enumerated() where index % 2 == 0 {
             #expect(Site.answer(peer).body == long, "reader \(index)")
@@ -52,6 +88,7 @@ import Testing
         for index in stride(from: 1, to: 24, by: 2) {
             #expect(try site.request("HEAD", "/bkt/half\(index)").status == 404)
         }
+        #expect(await eventually { site.service.transfers.heldBytes == 0 })
         try await site.close()
     }
 }

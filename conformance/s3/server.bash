@@ -18,7 +18,7 @@ PY
 
 start_server() {
     : > "$folder/out"
-    "$server" serve --data "${DATA:-$folder/data}" --nfs-port "$NFS_PORT" --smb-port 0 --admin-port 0 --http-port "$HTTP_PORT" \
+    "$server" serve --data "${DATA:-$folder/data}" --nfs-port "$NFS_PORT" --smb-port "$SMB_PORT" --admin-port 0 --http-port "$HTTP_PORT" \
         --https-port "$HTTPS_PORT" --tls self-signed --user-file "$folder/users" \
         < /dev/null >> "$folder/out" 2> "$folder/log" &
     pid=$!
@@ -48,14 +48,16 @@ finish() {
 }
 trap finish EXIT
 
-read -r NFS_PORT HTTP_PORT HTTPS_PORT <<< "$(free_ports 3)"
+read -r NFS_PORT SMB_PORT HTTP_PORT HTTPS_PORT <<< "$(free_ports 4)"
 umask 077
 printf 'alice:alice-secret\nbob:bob-secret\n' > "$folder/users"
-export NFS_PORT HTTP_PORT HTTPS_PORT
+export NFS_PORT SMB_PORT HTTP_PORT HTTPS_PORT
 export SERVER=$server SERVER_DATA=$folder/data
 export ENDPOINT=http://127.0.0.1:$HTTP_PORT SECURE_ENDPOINT=https://127.0.0.1:$HTTPS_PORT
 export AWS_ACCESS_KEY_ID=alice AWS_SECRET_ACCESS_KEY=alice-secret AWS_DEFAULT_REGION=us-east-1
 export AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 export PYTHONDONTWRITEBYTECODE=1
+# Python's own way of signing; who has AWS's in C sets it to false, and has all checksums.
+export BOTO_DISABLE_CRT=true
 # Clients may have been told of certificates and proxies of this machine: neither is meant here.
 unset AWS_CA_BUNDLE REQUESTS_CA_BUNDLE HTTP_PROXY HTTPS_PROXY http_proxy https_proxy

@@ -23,6 +23,8 @@ public struct HTTPLimits: Sendable {
     public var idleTimeout: UInt64 = 75_000_000_000
     /// The peer takes no byte of an answer.
     public var writeTimeout: UInt64 = 60_000_000_000
+    /// So much of an answer, or all that waits for it, is taken within that time: single bytes do not keep a connection.
+    public var outputBytesMin = 4 << 10
     /// Connections of one listener.
     public var connectionsMax = 16_384
 

@@ -42,6 +42,15 @@ public struct RequestHead: Sendable {
     public let expectsContinue: Bool
     /// Whether the client can do with another request on the connection.
     public let keepsAlive: Bool
+
+    /// The same with one more field, whose name is in lower case. Nil: it can be none.
+    public func adding(_ name: String, _ value: [UInt8]) -> RequestHead? {
+        fields.adding(name, value).map { fields in
+            RequestHead(
+                method: method, target: target, path: path, query: query, host: host, minorVersion: minorVersion,
+                fields: fields, framing: framing, expectsContinue: expectsContinue, keepsAlive: keepsAlive)
+        }
+    }
 }
 
 /// Header fields in the order in which they came, their bytes in one piece of memory.
@@ -64,9 +73,26 @@ public struct HeaderFields: Sendable {
 
     public var count: Int { places.count }
 
+    /// With one more. Nil: the value can not stand in a header. `name` is a field's, in lower case.
+    func adding(_ name: String, _ value: [UInt8]) -> HeaderFields? {
+        guard !name.isEmpty, name.utf8.allSatisfy(ASCII.isToken), value.allSatisfy(ASCII.isFieldContent) else {
+            return nil
+        }
+        let (start, middle) = (UInt32(bytes.count), UInt32(bytes.count + name.utf8.count))
+        let place = Place(
+            nameStart: start, nameEnd: middle, valueStart: middle, valueEnd: middle + UInt32(value.count))
+        return HeaderFields(bytes: bytes + name.utf8 + value, places: places + [place])
+    }
+
     /// In lower case.
     public func name(at index: Int) -> String {
         String(decoding: bytes[Int(places[index].nameStart)..<Int(places[index].nameEnd)], as: UTF8.self)
+    }
+
+    /// `name` is in lower case.
+    public func isNamed(_ name: StaticString, at index: Int) -> Bool {
+        let place = places[index]
+        return name.withUTF8Buffer { bytes[Int(place.nameStart)..<Int(place.nameEnd)].elementsEqual($0) }
     }
 
     /// Whether a name begins so; `prefix` is in lower case.

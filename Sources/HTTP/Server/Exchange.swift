@@ -86,6 +86,7 @@ public final class Exchange: @unchecked Sendable {
         precondition(response == .none, "an answer begins once")
         response = .begun
         guard let connection else { return }
+        connection.answers()
         var bytes = Array("HTTP/1.1 \(status.code) \(status.reason)\r\n".utf8)
         bytes.append(contentsOf: "date: \(connection.date)\r\n".utf8)
         bytes.append(contentsOf: fields.bytes)
@@ -118,7 +119,7 @@ public final class Exchange: @unchecked Sendable {
         }
     }
 
-    /// More than `bytes` that the peer has not taken are enough.
+    /// More than `bytes` that the peer has not taken are enough, for this answer.
     public func limitOutput(_ bytes: Int) {
         precondition(bytes > 0, "no output at all")
         connection?.stream.outputHigh = bytes

@@ -22,6 +22,9 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
     private var paced = 0
     private var pacedSince: UInt64
     private var cachedDate = (second: Int64.min, text: "")
+    /// Runs while there are answers: what had been taken of them, and what waited, when it was last looked at.
+    private var outputTimer: LoopTimer?
+    private var lastOutput = (taken: UInt64(0), pending: 0)
 
     init(_ server: HTTPServer, _ stream: Connection) {
         self.server = server
@@ -188,6 +191,24 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
         return !mustClose
     }
 
+    /// An answer begins: from here on the peer has to take what there is of it.
+    func answers() {
+        guard outputTimer == nil else { return }
+        lastOutput = (stream.counters.bytesOut, 0)
+        watchOutput()
+    }
+
+    private func watchOutput() {
+        outputTimer = stream.loop.schedule(after: server.limits.writeTimeout) { [self] in
+            outputTimer = nil
+            let (taken, pending) = (stream.counters.bytesOut, stream.outputPending)
+            let wanted = UInt64(min(lastOutput.pending, server.limits.outputBytesMin))
+            guard taken &- lastOutput.taken >= wanted else { return stream.abort() }
+            lastOutput = (taken, pending)
+            if pending > 0 || exchange?.response == .begun { watchOutput() }
+        }
+    }
+
     func answered(_ exchange: Exchange) {
         guard exchange === self.exchange else { return }
         if mustClose {
@@ -214,6 +235,8 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
     private func release(_ exchange: Exchange) {
         exchange.connection = nil
         exchange.handler = nil
+        // What one answer has asked for is not for the next.
+        stream.outputHigh = stream.limits.outputHigh
         if self.exchange === exchange { self.exchange = nil }
     }
 
@@ -261,6 +284,8 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
     }
 
     func closed(_ connection: Connection, _ reason: CloseReason) {
+        if let outputTimer { stream.loop.cancel(outputTimer) }
+        outputTimer = nil
         if let exchange { abandon(exchange) }
     }
 }

@@ -31,6 +31,8 @@ extension S3Call {
             if isAll || cookie == from { break }
             await othersTurn()
         }
+        // All are in one region.
+        if let region = query["bucket-region"], !region.isEmpty, region != service.region { buckets = [] }
         buckets.sort { $0.name.lexicographicallyPrecedes($1.name) }
         let max = min(try query.number("max-buckets") ?? limits.bucketsMax, limits.bucketsMax)
         if let token = query.bytes("continuation-token") {
@@ -70,15 +72,17 @@ extension S3Call {
         if let text = request.value("x-amz-object-ownership"), text != "ObjectWriter" {
             throw S3Error(.notImplemented, "Files are owned by who writes them: ObjectWriter.")
         }
+        var tags: [Tag] = []
         if let body, body.length != 0 {
             let bytes = try await body.whole(max: limits.documentBytesMax)
-            if !bytes.isEmpty { try checkLocation(try XMLElement(bytes)) }
+            if !bytes.isEmpty { tags = try createdTags(try XMLElement(bytes)) }
         }
         guard !isLocking || !volume.fileSystem.isForeign(volume.root) else {
             throw S3Error(.notImplemented, "A directory that is mounted into the volume keeps no versions.")
         }
         var settings: [ExtendedAttribute] = []
         if acl != .private { settings.append(ExtendedAttribute(BucketSettings.acl, Array(acl.rawValue.utf8))) }
+        if !tags.isEmpty { settings.append(ExtendedAttribute(BucketSettings.tags, Tag.encode(tags))) }
         if isLocking {
             settings.append(
                 ExtendedAttribute(BucketSettings.versioning, Array(Versioning.enabled.rawValue.utf8)))
@@ -93,7 +97,9 @@ extension S3Call {
                 throw S3Error(.bucketAlreadyExists)
             }
             // Who asks for locks must not take a bucket without them for his.
-            guard service.region == "us-east-1", !isLocking || bucket.settings.lock != nil else {
+            guard service.region == "us-east-1", !isLocking || bucket.settings.lock != nil,
+                tags.isEmpty || bucket.settings.tagList == tags
+            else {
                 throw S3Error(.bucketAlreadyOwnedByYou)
             }
             try await settleAll()
@@ -124,10 +130,14 @@ extension S3Call {
         return number
     }
 
-    private func checkLocation(_ root: XMLElement) throws(S3Error) {
+    /// The tags of a bucket that is to be made, if it is to be made here.
+    private func createdTags(_ root: XMLElement) throws(S3Error) -> [Tag] {
         guard root.name == "CreateBucketConfiguration" else { throw S3Error(.malformedXML) }
-        guard let place = root.text("LocationConstraint"), !place.isEmpty, place != service.region else { return }
-        if place == "us-east-1" || place == "EU" { return }
+        try root.requireOnly("LocationConstraint", "Tags")
+        let tags =
+            try root["Tags"].map { (list) throws(S3Error) in try Tag.parse(list: list, max: Tag.bucketMax) } ?? []
+        guard let place = root.text("LocationConstraint"), !place.isEmpty, place != service.region else { return tags }
+        if place == "us-east-1" || place == "EU" { return tags }
         throw S3Error(
             .illegalLocationConstraint,
             "The \(place) location constraint is incompatible for the region specific endpoint this request was sent to."
@@ -305,7 +315,10 @@ extension S3Call {
     /// By a header, or by a list that says what a canned one does.
     func requestedACL(_ owner: UInt32) async throws(S3Error) -> CannedACL {
         let acl = try CannedACL(request)
-        guard request.value("x-amz-acl") == nil, let body, body.length != 0 else { return acl }
+        if request.value("x-amz-acl") != nil { return acl }
+        guard let body, body.length != 0 else {
+            throw S3Error(.missingSecurityHeader, details: [("MissingHeaderName", "x-amz-acl")])
+        }
         let root = try await document()
         guard root.name == "AccessControlPolicy", let list = root["AccessControlList"] else {
             throw S3Error(.malformedACL, "The XML you provided was not well-formed or did not validate.")

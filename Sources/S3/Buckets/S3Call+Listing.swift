@@ -26,6 +26,7 @@ extension FileWork {
     ) async throws(S3Error) -> KeyPage {
         let volume = volume
         var page = KeyPage()
+        page.items.reserveCapacity(max)
         var place: [UInt8]? = start
         while let from = place {
             var jump: [UInt8]??

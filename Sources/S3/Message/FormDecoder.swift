@@ -174,8 +174,11 @@ package struct FormDecoder {
         }
     }
 
+    /// Asked for each byte: it must not look at all of them.
     private static func endsHeaders(_ bytes: [UInt8]) -> Bool {
-        bytes.suffix(4) == [13, 10, 13, 10] || bytes == [13, 10]
+        let count = bytes.count
+        guard count >= 4 else { return bytes == [13, 10] }
+        return bytes[count - 1] == 10 && bytes[count - 2] == 13 && bytes[count - 3] == 10 && bytes[count - 4] == 13
     }
 
     private static func parameter(_ name: String, of text: Substring) -> String? {

@@ -4,7 +4,7 @@ import HTTP
 struct S3Request: Sendable {
     static let keyBytesMax = 1024
 
-    let head: RequestHead
+    private(set) var head: RequestHead
     let query: S3Query
     /// The path with its percent signs resolved.
     let path: [UInt8]
@@ -51,6 +51,32 @@ struct S3Request: Sendable {
     }
 
     var method: Method { head.method }
+
+    /// By version 4, in the address.
+    var isPresigned: Bool { query.has("X-Amz-Algorithm") }
+
+    /// What signs an address, and is no field besides.
+    private static let ofSignature: Set<String> = [
+        "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-expires", "x-amz-signedheaders", "x-amz-signature",
+        "x-amz-security-token", "x-amz-content-sha256",
+    ]
+
+    /// Who signs an address may put fields into it: they are signed with it, and mean what they would in the head.
+    func withFieldsOfAddress() throws(S3Error) -> S3Request {
+        var request = self
+        for parameter in query.parameters {
+            let name = String(decoding: parameter.name, as: UTF8.self).lowercased()
+            guard name.hasPrefix("x-amz-"), !Self.ofSignature.contains(name) else { continue }
+            guard request.head.fields.index(of: name) == nil, let head = request.head.adding(name, parameter.value)
+            else {
+                throw S3Error(
+                    .invalidArgument, "The address has a field that is there twice, or can be none.",
+                    details: [("ArgumentName", name)])
+            }
+            request.head = head
+        }
+        return request
+    }
 
     func field(_ name: String) -> String? { head.fields[name] }
 

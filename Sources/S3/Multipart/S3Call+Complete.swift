@@ -104,6 +104,9 @@ extension S3Call {
             var part = Named(number: number, tag: Self.unquoted(tag), sum: nil)
             // There may be ten thousand of them, and most say no more.
             if element.children.count > 2 {
+                try element.requireOnly(
+                    "PartNumber", "ETag", "Size", "LastModified", "ChecksumCRC32", "ChecksumCRC32C", "ChecksumSHA1",
+                    "ChecksumSHA256", "ChecksumCRC64NVME")
                 for algorithm in ChecksumAlgorithm.allCases {
                     if let value = element.text(algorithm.element.description) { part.sum = (algorithm, value) }
                 }
@@ -171,10 +174,23 @@ extension S3Call {
     /// Values of parts are kept as long as they are few.
     private static var partSumBytesMax: Int { 40 << 10 }
 
+    /// Of an upload that was begun without an algorithm: what is told is compared, or refused, all the same.
+    private func checkSums(_ named: [Named], _ parts: [UploadedPart]) async throws(S3Error) {
+        for algorithm in ChecksumAlgorithm.allCases where request.value(algorithm.field) != nil {
+            throw S3Error(.invalidRequest, "The upload was begun without the checksum algorithm \(algorithm.word).")
+        }
+        for (name, part) in zip(named, parts) {
+            guard let told = name.sum else { continue }
+            guard let sum = try await sum(ofPart: part.file.file), sum.algorithm == told.algorithm,
+                told.value == Base64.encode(sum.value)
+            else { throw S3Error(.invalidPart, details: [("PartNumber", "\(name.number)")]) }
+        }
+    }
+
     private func addSums(
         _ named: [Named], _ parts: [UploadedPart], _ upload: Upload, _ record: inout ObjectRecord
     ) async throws(S3Error) {
-        guard let algorithm = upload.algorithm else { return }
+        guard let algorithm = upload.algorithm else { return try await checkSums(named, parts) }
         if let word = request.value("x-amz-checksum-type")?.uppercased(),
             word != (upload.isComposite ? "COMPOSITE" : "FULL_OBJECT")
         {

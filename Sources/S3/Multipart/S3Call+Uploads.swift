@@ -174,6 +174,7 @@ extension S3Call {
         let file = try await nameless(upload.place, nil, 0o600)
         let digest = Digest(.md5)
         var checksum = upload.algorithm.map { Checksum($0) }
+        var sum: ObjectRecord.Sum?
         let placed: StoredObject
         do throws(S3Error) {
             try await clone(source.file, range, to: file)
@@ -183,9 +184,10 @@ extension S3Call {
                 checksum?.update(bytes)
             }
             var metadata = Metadata()
-            metadata.record.sum = checksum.map {
+            sum = checksum.map {
                 ObjectRecord.Sum(algorithm: $0.algorithm, isComposite: false, value: $0.finish())
             }
+            metadata.record.sum = sum
             placed = try await place(
                 file, metadata, EntityTag.seal(digest.finish()), upload.place,
                 try ObjectKey(Upload.name(ofPart: number)), .root, .anything)
@@ -200,6 +202,7 @@ extension S3Call {
         xml.root("CopyPartResult") { xml in
             xml.element("LastModified", Timestamp.extended(nanoseconds: placed.file.modified))
             xml.element("ETag", EntityTag.quoted(placed.file))
+            if let sum { xml.element(sum.algorithm.element, Base64.encode(sum.value)) }
         }
         respond(.ok, fields, xml: xml)
     }

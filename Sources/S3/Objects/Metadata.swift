@@ -26,7 +26,7 @@ struct Metadata: Sendable {
 
     /// From the request that makes an object.
     init(_ request: S3Request, limits: S3Limits) throws(S3Error) {
-        try Self.refuseWhatIsNotServed(request)
+        try Self.checkStorageClass(request)
         var bytes = 0
         let fields = request.head.fields
         for index in 0..<fields.count where fields.hasPrefix("x-amz-meta-", at: index) {
@@ -63,17 +63,7 @@ struct Metadata: Sendable {
         lock = try FileLock(request.value)
     }
 
-    /// Fields that ask for what is not done: answering as if it were would be a lie.
-    private static func refuseWhatIsNotServed(_ request: S3Request) throws(S3Error) {
-        for index in 0..<request.head.fields.count where request.head.fields.hasPrefix("x-amz-", at: index) {
-            let name = request.head.fields.name(at: index)
-            if name.hasPrefix("x-amz-server-side-encryption") {
-                throw S3Error(.notImplemented, "Encryption is a property of the volume here, not of a request.")
-            }
-            if name == "x-amz-website-redirect-location" || name == "x-amz-write-offset-bytes" {
-                throw S3Error(.notImplemented)
-            }
-        }
+    private static func checkStorageClass(_ request: S3Request) throws(S3Error) {
         if let storage = request.value("x-amz-storage-class"), storage != "STANDARD" {
             throw S3Error(
                 .notImplemented, "There is one storage class, STANDARD.", details: [("StorageClass", storage)])
@@ -84,10 +74,9 @@ struct Metadata: Sendable {
     init(form: [String: String], fileType: String?, limits: S3Limits) throws(S3Error) {
         var bytes = 0
         for (name, text) in form.sorted(by: { $0.key < $1.key }) {
-            if name.hasPrefix("x-amz-server-side-encryption") { throw S3Error(.notImplemented) }
             if name == "x-amz-storage-class", text != "STANDARD" { throw S3Error(.notImplemented) }
             // What is not compared must not be believed.
-            if name.hasPrefix("x-amz-checksum-") || name == "content-md5" || name == "x-amz-website-redirect-location" {
+            if !UnservedFields.isServed(name) || name.hasPrefix("x-amz-checksum-") || name == "content-md5" {
                 throw S3Error(.notImplemented)
             }
             if name.hasPrefix(Self.prefix) {

@@ -271,8 +271,13 @@ package struct Tag: Equatable, Sendable {
     /// `<Tagging><TagSet><Tag><Key/><Value/></Tag>...`
     static func parse(_ root: XMLElement, max: Int) throws(S3Error) -> [Tag] {
         guard root.name == "Tagging", let set = root["TagSet"] else { throw S3Error(.malformedXML) }
+        return try parse(list: set, max: max)
+    }
+
+    /// `<Tag><Key/><Value/></Tag>...`
+    static func parse(list: XMLElement, max: Int) throws(S3Error) -> [Tag] {
         var tags: [Tag] = []
-        for element in set.children {
+        for element in list.children {
             guard element.name == "Tag", let key = element.text("Key"), let value = element.text("Value") else {
                 throw S3Error(.malformedXML)
             }

@@ -61,6 +61,9 @@ extension S3Call {
 
     func copyObject() async throws(S3Error) {
         let (bucket, actor) = try await open(.putObject)
+        guard request.value("x-amz-copy-source-range") == nil else {
+            throw S3Error(.notImplemented, "A part of an object is copied to a part of an upload.")
+        }
         let key = try ObjectKey(request.key)
         var metadata = try Metadata(request, limits: limits)
         let source = try await copySource()

@@ -13,9 +13,6 @@ extension S3Call {
     }
 
     func deleteObject() async throws(S3Error) {
-        for field in ["x-amz-if-match-size", "x-amz-if-match-last-modified-time"] where request.value(field) != nil {
-            throw S3Error(.notImplemented, "Objects are removed by their ETag alone.")
-        }
         let (bucket, actor) = try await open(.deleteObject)
         let removal: Removal
         do throws(S3Error) {
@@ -119,14 +116,14 @@ extension S3Call {
         }
         let root = try await document()
         guard root.name == "Delete" else { throw S3Error(.malformedXML) }
+        try root.requireOnly("Object", "Quiet")
         let objects = root.all("Object")
         guard !objects.isEmpty, objects.count <= Self.deletesMax else { throw S3Error(.malformedXML) }
         let isQuiet = root.text("Quiet") == "true"
         var keys: [(key: String, match: String?, version: String?)] = []
         for object in objects {
-            guard object["Size"] == nil, object["LastModifiedTime"] == nil else {
-                throw S3Error(.notImplemented, "Objects are removed by their ETag alone.")
-            }
+            // Objects are removed by their tag alone: neither by their size nor by their time.
+            try object.requireOnly("Key", "VersionId", "ETag")
             guard let key = object.text("Key"), !key.isEmpty else { throw S3Error(.malformedXML) }
             keys.append((key, object.text("ETag"), object.text("VersionId")))
         }

@@ -51,8 +51,11 @@ extension S3Call {
             exchange.end()
             return true
         }
-        if range.length <= service.transfers.piece(Self.wholeBytes) {
-            return try await getWhole(file, range, status, more)
+        if range.length <= UInt64(Self.wholeBytes) {
+            let transfers = service.transfers
+            let piece = transfers.take(Int(range.length))
+            defer { transfers.give(piece) }
+            if range.length <= piece { return try await getWhole(file, range, status, more) }
         }
         return try await stream(file, range, status, more)
     }
@@ -161,7 +164,10 @@ extension S3Call {
             try await isSame(file)
         else { return false }
         begin(status, fields, range)
+        // As long as the peer has not taken it, it is in memory.
+        if count > TransferShare.pieceBytesMin { exchange.limitOutput(TransferShare.pieceBytesMin) }
         exchange.write(block, count: count)
+        await outputRoom()
         exchange.end()
         return true
     }
@@ -199,10 +205,13 @@ extension S3Call {
         }
         var offset = range.offset
         let end = range.offset + range.length
+        let transfers = service.transfers
         while offset < end, !isAbandoned {
-            let piece = service.transfers.piece(Self.blockBytes)
-            exchange.limitOutput(piece)
-            let block = Block(capacity: Int(min(end - offset, UInt64(piece))))
+            let piece = transfers.take(Int(min(end - offset, UInt64(Self.blockBytes))))
+            defer { transfers.give(piece) }
+            // One piece is enough.
+            exchange.limitOutput(max(piece - 1, TransferShare.pieceBytesMin))
+            let block = Block(capacity: piece)
             var count: Int?
             do throws(S3Error) {
                 count = try await read(file.file, offset, into: block)
@@ -234,8 +243,11 @@ extension S3Call {
     ) async throws(S3Error) {
         var offset = range.offset
         let end = range.offset + range.length
+        let transfers = service.transfers
         while offset < end {
-            let block = Block(capacity: Int(min(end - offset, UInt64(service.transfers.piece(Self.blockBytes)))))
+            let piece = transfers.take(Int(min(end - offset, UInt64(Self.blockBytes))))
+            defer { transfers.give(piece) }
+            let block = Block(capacity: piece)
             guard let count = try await read(file, offset, into: block), count == block.capacity else {
                 throw S3Error(.operationAborted, "The source changed meanwhile.")
             }

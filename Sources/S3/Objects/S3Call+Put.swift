@@ -23,7 +23,7 @@ extension S3Call {
         if key.isDirectory {
             // A directory keeps its lock for good: nobody could take it away.
             guard metadata.lock.retention == nil, !metadata.lock.isHeld else { throw S3Error(.invalidRequest) }
-            return try await putDirectory(bucket, key, metadata, actor, body)
+            return try await putDirectory(bucket, key, metadata, actor, body, expected)
         }
         body.wantMD5()
         let placed = try await take(body, &metadata, bucket, key, actor, expected)
@@ -40,15 +40,13 @@ extension S3Call {
         _ body: RequestBody, _ metadata: inout Metadata, _ bucket: Bucket, _ key: ObjectKey, _ actor: Credential,
         _ expected: ExpectedFile
     ) async throws(S3Error) -> StoredObject {
-        let volume = volume
-        let transfers = service.transfers
         let most = volume.placeBytesMax
-        let first = try await body.next(transfers.piece(min(most, Int(clamping: body.length ?? UInt64(most))) + 1))
+        let first = try await body.next(min(most, Int(clamping: body.length ?? UInt64(most))) + 1)
         let isWhole: Bool
         var second: Block?
         if let first, first.count <= most {
             // Less than was asked for: then it is the last one, or empty; what follows must still be waited for.
-            second = try await body.next(transfers.piece(Self.pieceBytes))
+            second = try await body.next(Self.pieceBytes)
             isWhole = second == nil
         } else {
             isWhole = first == nil
@@ -68,10 +66,12 @@ extension S3Call {
                 guard let block else { continue }
                 try await write(block, to: file, at: offset, actor)
                 offset += UInt64(block.count)
+                body.release(block)
             }
-            while !isWhole, let block = try await body.next(transfers.piece(Self.pieceBytes)) {
+            while !isWhole, let block = try await body.next(Self.pieceBytes) {
                 try await write(block, to: file, at: offset, actor)
                 offset += UInt64(block.count)
+                body.release(block)
             }
             setSum(body, &metadata)
             let placed = try await place(
@@ -237,7 +237,8 @@ extension S3Call {
 
     /// `name/` without bytes is a directory.
     private func putDirectory(
-        _ bucket: Bucket, _ key: ObjectKey, _ metadata: Metadata, _ actor: Credential, _ body: RequestBody
+        _ bucket: Bucket, _ key: ObjectKey, _ metadata: Metadata, _ actor: Credential, _ body: RequestBody,
+        _ expected: ExpectedFile
     ) async throws(S3Error) {
         guard try await body.next(1) == nil else {
             throw S3Error(.invalidArgument, "A key that ends with a slash is a directory: it can not have bytes.")
@@ -259,6 +260,8 @@ extension S3Call {
             guard error == .exists else { throw S3Error(file: error) }
             let there = try await value { name.withUnsafeBytes { volume.lookup(caller(actor), in: home, $0) } }
             guard there.type == .directory else { throw S3Error(.keyConflict) }
+            // Somebody else has made it while the request was on its way.
+            guard expected != .nothing || there.isImplied else { throw Conditions.failed("If-None-Match") }
             file = there.file
             number =
                 there.isImplied

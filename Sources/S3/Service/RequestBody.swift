@@ -29,12 +29,17 @@ final class RequestBody {
     private var failure: S3Error?
     private var isEnded = false
     private var waiter: UnsafeContinuation<Void, Never>?
+    private let transfers: TransferShare
+    private let documents: TransferShare
+    /// Of blocks that are filled or handed on, and of a document.
+    private var held = (blocks: 0, document: 0)
 
     init(
-        _ request: S3Request, _ payload: Authentication.PayloadProof, _ exchange: Exchange, limits: S3Limits
+        _ request: S3Request, _ payload: Authentication.PayloadProof, _ exchange: Exchange, _ service: S3Service
     ) throws(S3Error) {
         self.exchange = exchange
-        countMax = limits.putBytesMax
+        countMax = service.limits.putBytesMax
+        (transfers, documents) = (service.transfers, service.documents)
         var isChunked = false
         var hash: [UInt8]?
         switch payload {
@@ -75,6 +80,11 @@ final class RequestBody {
         }
     }
 
+    deinit {
+        if held.blocks > 0 { transfers.give(held.blocks) }
+        if held.document > 0 { documents.give(held.document) }
+    }
+
     var algorithm: ChecksumAlgorithm? { checksum?.algorithm }
 
     /// Adds the digest that entity tags are made of.
@@ -95,7 +105,7 @@ final class RequestBody {
 
     // MARK: The taker's side
 
-    /// The next bytes, at most `blockBytes` of them; nil when all have come and are what was promised.
+    /// The next bytes, at most `blockBytes` of them, to be released; nil when all have come and are what was promised.
     func next(_ blockBytes: Int) async throws(S3Error) -> Block? {
         self.blockBytes = blockBytes
         while true {
@@ -109,18 +119,31 @@ final class RequestBody {
         }
     }
 
-    /// All of a small body.
+    /// The bytes of a block are where they should be: its memory is there for others.
+    func release(_ block: Block) {
+        held.blocks -= block.capacity
+        transfers.give(block.capacity)
+    }
+
+    /// What is made of a document is a few times as large.
+    private static let documentCost = 4
+
+    /// All of a small body, once. Its memory is held as long as the request is there.
     func whole(max: Int) async throws(S3Error) -> [UInt8] {
         if let length, length > UInt64(max) {
             throw S3Error(.maxMessageLengthExceeded, "Your request was too big.")
         }
+        precondition(held.document == 0, "a document is read once")
+        let cost = Self.documentCost * Int(length ?? UInt64(max))
+        guard documents.takeWhole(cost) else { throw S3Error(.slowDown) }
+        held.document = cost
         var bytes: [UInt8] = []
         while let block = try await next(64 << 10) {
             guard block.count <= max - bytes.count else {
                 throw S3Error(.maxMessageLengthExceeded, "Your request was too big.")
             }
             bytes.append(contentsOf: block.bytes)
-            extendLifetime(block)
+            release(block)
         }
         return bytes
     }
@@ -181,7 +204,7 @@ final class RequestBody {
         checksum?.update(bytes)
         var rest = bytes[...]
         while !rest.isEmpty {
-            let block = filling ?? Block(capacity: Swift.max(blockBytes, 1))
+            let block = filling ?? newBlock()
             let piece = UnsafeRawBufferPointer(rebasing: rest.prefix(block.capacity - block.count))
             block.append(piece)
             rest = rest.dropFirst(piece.count)
@@ -192,6 +215,12 @@ final class RequestBody {
                 filling = block
             }
         }
+    }
+
+    private func newBlock() -> Block {
+        let block = Block(capacity: transfers.take(Swift.max(blockBytes, 1)))
+        held.blocks += block.capacity
+        return block
     }
 
     static func tooLarge(_ max: UInt64) -> S3Error {

@@ -3,6 +3,7 @@ import HTTP
 /// Which request is which.
 extension S3Call {
     func dispatch() async throws(S3Error) {
+        try UnservedFields.check(request.head.fields)
         if request.bucket.isEmpty { return try await dispatchService() }
         if request.key.isEmpty { return try await dispatchBucket() }
         try await dispatchObject()
@@ -20,7 +21,7 @@ extension S3Call {
         "accelerate", "analytics", "encryption", "intelligent-tiering", "inventory", "logging",
         "metrics", "notification", "ownershipControls", "publicAccessBlock",
         "replication", "requestPayment", "website", "metadataTable", "session", "abac", "metadataConfiguration",
-        "metadataInventoryTable", "metadataJournalTable",
+        "metadataInventoryTable", "metadataJournalTable", "metadataAnnotationTable",
     ]
     /// Those that are served, each by its own methods: by no other one is the bucket itself meant.
     private static let bucketParts: [StaticString] = [
@@ -30,6 +31,16 @@ extension S3Call {
 
     private func refuse(_ parts: [StaticString]) throws(S3Error) {
         for part in parts where query.has(part) { throw S3Error(.methodNotAllowed) }
+    }
+
+    /// By a parameter without a value some part is meant that nobody here knows, and not what it would be a part of.
+    private func refuseUnknownParts() throws(S3Error) {
+        for parameter in query.parameters where parameter.value.isEmpty && !parameter.name.isEmpty {
+            let name = String(decoding: parameter.name, as: UTF8.self)
+            guard name.lowercased().hasPrefix("x-amz-") else {
+                throw S3Error(.notImplemented, details: [("Parameter", name)])
+            }
+        }
     }
 
     private func dispatchBucket() async throws(S3Error) {
@@ -60,6 +71,7 @@ extension S3Call {
             if query.has("lifecycle") { return try await putLifecycle() }
             for part in Self.unservedBucketParts where query.has(part) { throw S3Error(.notImplemented) }
             try refuse(Self.bucketParts)
+            try refuseUnknownParts()
             try await createBucket()
         case .delete:
             if query.has("tagging") { return try await deleteBucketTagging() }
@@ -70,11 +82,13 @@ extension S3Call {
             }
             for part in Self.unservedBucketParts where query.has(part) { return try await deleteUnserved(part) }
             try refuse(Self.bucketParts)
+            try refuseUnknownParts()
             try await deleteBucket()
         case .post:
             if query.has("delete") { return try await deleteObjects() }
             for part in Self.unservedBucketParts where query.has(part) { throw S3Error(.notImplemented) }
             try refuse(Self.bucketParts)
+            try refuseUnknownParts()
             try await postForm()
         case .options: try await preflight()
         default: throw S3Error(.methodNotAllowed)
@@ -91,6 +105,9 @@ extension S3Call {
 
     private func dispatchObject() async throws(S3Error) {
         for part in Self.unservedObjectParts where query.has(part) { throw S3Error(.notImplemented) }
+        guard query.bytes("versionId")?.isEmpty != true else {
+            throw S3Error(.invalidArgument, "Version id cannot be the empty string")
+        }
         switch request.method {
         case .get:
             if query.has("uploadId") { return try await listParts() }
@@ -112,6 +129,8 @@ extension S3Call {
             guard !query.has("versionId") else {
                 throw S3Error(.invalidArgument, "This operation does not accept a version-id.")
             }
+            try refuseUnknownParts()
+            try UnservedFields.checkOfChange(request.head.fields)
             if request.value("x-amz-copy-source") != nil { return try await copyObject() }
             try await putObject()
         case .post:
@@ -122,6 +141,9 @@ extension S3Call {
             if query.has("uploadId") { return try await abortUpload() }
             if query.has("tagging") { return try await deleteObjectTagging() }
             try refuse(Self.objectParts)
+            try refuseUnknownParts()
+            try UnservedFields.checkOfChange(request.head.fields)
+            guard request.value("if-none-match") == nil else { throw S3Error(.notImplemented) }
             try await deleteObject()
         case .options: try await preflight()
         default: throw S3Error(.methodNotAllowed)

@@ -50,15 +50,19 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
         // Nobody sends `100 Continue` before the request is accepted.
         if exchange.head.framing != .none, exchange.head.framing != .length(0) { exchange.pauseBody() }
         do throws(S3Error) {
-            let request = try S3Request(exchange.head, domains: service.domains)
+            var request = try S3Request(exchange.head, domains: service.domains)
             parsed = request
             authentication = try service.authenticator(on: loop, now: now).authenticate(request)
+            if request.isPresigned {
+                request = try request.withFieldsOfAddress()
+                parsed = request
+            }
             let name = authentication.grant?.volume ?? S3Service.anonymousVolume
             guard let volume = service.volumes[name] else {
                 throw S3Error(.serviceUnavailable, "The volume of this access key is not served.")
             }
             servedVolume = volume
-            body = try RequestBody(request, authentication.payload, exchange, limits: limits)
+            body = try RequestBody(request, authentication.payload, exchange, service)
         } catch {
             return answer(error)
         }
@@ -75,8 +79,6 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
     }
 
     private func run() async {
-        service.transfers.enter()
-        defer { service.transfers.leave() }
         do throws(S3Error) { try await dispatch() } catch { answer(error) }
     }
 

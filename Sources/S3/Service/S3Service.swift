@@ -21,8 +21,10 @@ public struct S3Limits: Sendable {
     public var bucketsMax = 10_000
     /// Uploads in parts of a bucket that are under way at a time.
     public var uploadsMax = 10_000
-    /// Bodies and answers that are in memory, of all requests together, as long as each has 16 KiB.
+    /// Bodies and answers that are in memory, of all requests together, beyond 16 KiB of each.
     public var transferBytesMax = 256 << 20
+    /// Documents that are read whole, of all requests together, with what is made of them. Beyond: 503.
+    public var documentShareBytesMax = 256 << 20
     /// How often the buckets' rules are looked at.
     public var sweepNanoseconds: UInt64 = 3600 * 1_000_000_000
 
@@ -44,6 +46,7 @@ public final class S3Service: RequestHandler {
     public let limits: S3Limits
     private let keys: [SigningKeys]
     package let transfers: TransferShare
+    package let documents: TransferShare
     /// Held while an object's record is read, changed and stored: it is one attribute of many things.
     let records = Guarded(())
     /// Uploads that are becoming objects: of two requests at a time only one does it.
@@ -65,6 +68,7 @@ public final class S3Service: RequestHandler {
         self.logger = logger
         self.limits = limits
         transfers = TransferShare(bytesMax: limits.transferBytesMax)
+        documents = TransferShare(bytesMax: limits.documentShareBytesMax)
         keys = world.loops.map { _ in SigningKeys() }
     }
 

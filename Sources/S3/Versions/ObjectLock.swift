@@ -23,7 +23,10 @@ struct BucketLock: Equatable, Sendable {
         guard root.name == "ObjectLockConfiguration", root.text("ObjectLockEnabled") == "Enabled" else {
             throw S3Error(.malformedXML)
         }
+        try root.requireOnly("ObjectLockEnabled", "Rule")
         guard let rule = root["Rule"] else { return }
+        try rule.requireOnly("DefaultRetention")
+        try rule["DefaultRetention"]?.requireOnly("Mode", "Days", "Years")
         guard let retention = rule["DefaultRetention"], let word = retention.text("Mode"),
             let mode = FileLock.Mode(word: word)
         else { throw S3Error(.malformedXML) }
@@ -272,6 +275,7 @@ extension S3Call {
         // The body first: the lock is looked at when nothing that the client does can keep the answer waiting any more.
         let root = try await document()
         guard root.name == "Retention" else { throw S3Error(.malformedXML) }
+        try root.requireOnly("Mode", "RetainUntilDate")
         var wanted: FileLock.Retention?
         if let mode = root.text("Mode"), let until = root.text("RetainUntilDate") {
             wanted = try FileLock.Retention(mode: mode, until: until)
@@ -307,6 +311,7 @@ extension S3Call {
         guard root.name == "LegalHold", let word = root.text("Status"), ["ON", "OFF"].contains(word) else {
             throw S3Error(.malformedXML)
         }
+        try root.requireOnly("Status")
         try await relock(.putObjectLegalHold) { (lock, _) in lock.isHeld = word == "ON" }
     }
 

@@ -30,6 +30,7 @@ extension S3Call {
         let (bucket, actor) = try await open(.putBucketVersioning)
         let root = try await document()
         guard root.name == "VersioningConfiguration" else { throw S3Error(.malformedXML) }
+        try root.requireOnly("Status", "MfaDelete")
         if let mfa = root.text("MfaDelete"), mfa != "Disabled" {
             throw S3Error(.notImplemented, "MFA delete is not implemented.")
         }

@@ -16,6 +16,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore import UNSIGNED
+from botocore.compat import HAS_CRT
 
 from support import ENDPOINT, SECURE_ENDPOINT, case, equal, run
 
@@ -288,7 +289,10 @@ def copies():
 def multipart():
     b = bucket("multipart")
     parts = [os.urandom(5 << 20), os.urandom(5 << 20), os.urandom(1000)]
-    for algorithm, kind in [(None, None), ("CRC32", None), ("SHA256", None), ("CRC32", "FULL_OBJECT")]:
+    forms = [(None, None), ("CRC32", None), ("SHA1", None), ("SHA256", None), ("CRC32", "FULL_OBJECT")]
+    if HAS_CRT:
+        forms = [("CRC32C", None), ("CRC32C", "FULL_OBJECT"), ("CRC64NVME", "FULL_OBJECT")]
+    for algorithm, kind in forms:
         options = {"ChecksumAlgorithm": algorithm} if algorithm else {}
         if kind:
             options["ChecksumType"] = kind
@@ -348,7 +352,7 @@ def multipart():
 @case
 def checksums():
     b = bucket("checksums")
-    for algorithm in ["CRC32", "SHA1", "SHA256"]:
+    for algorithm in ["CRC32", "SHA1", "SHA256"] + (["CRC32C", "CRC64NVME"] if HAS_CRT else []):
         for endpoint in [s3, client(SECURE_ENDPOINT)]:
             put = endpoint.put_object(Bucket=b, Key="c", Body=b"hello", ChecksumAlgorithm=algorithm)
             got = endpoint.get_object(Bucket=b, Key="c", ChecksumMode="ENABLED")

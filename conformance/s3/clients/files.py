@@ -1,8 +1,8 @@
-"""The same files over S3 and NFS: what one side does the other one sees, at once and whole."""
+"""The same files over S3, NFS and SMB: what one side does the others see, at once and whole."""
 import hashlib
 import os
 import io
-import shutil
+import json
 import subprocess
 
 import boto3
@@ -11,18 +11,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import nfsfiles
-from support import ENDPOINT, NFS_PORT, absent, case, equal, run
+from support import (ENDPOINT, NFS_PORT, absent, case, equal, made_by_files, need, nfs_cat, nfs_url as url, run, same_by_files,
+                     smbclient)
 
 s3 = boto3.client("s3", endpoint_url=ENDPOINT, config=Config(retries={"max_attempts": 1}))
-
-
-def url(path):
-    # The user's own uid: the first one that the server gives.
-    return f"nfs://127.0.0.1/default/{path}?nfsport={NFS_PORT}&mountport={NFS_PORT}&uid=10000&gid=10000"
-
-
-def nfs_cat(path):
-    return subprocess.run(["nfs-cat", url(path)], check=True, capture_output=True, timeout=20).stdout
 
 
 @case
@@ -31,9 +23,9 @@ def objects_are_files():
     for size in [0, 5, 3000, 400_000]:
         body = os.urandom(size)
         s3.put_object(Bucket="shared", Key=f"a/b/{size}", Body=body)
-        equal(nfs_cat(f"shared/a/b/{size}"), body)
+        same_by_files(f"shared/a/b/{size}", body)
         s3.put_object(Bucket="shared", Key=f"a/b/{size}", Body=body[::-1])
-        equal(nfs_cat(f"shared/a/b/{size}"), body[::-1])
+        same_by_files(f"shared/a/b/{size}", body[::-1])
 
 
 @case
@@ -53,6 +45,11 @@ def files_are_objects():
         assert got["ETag"].strip('"') != hashlib.md5(body).hexdigest() and "-" in got["ETag"]
         listed = {o["Key"]: o["Size"] for o in s3.list_objects_v2(Bucket="shared")["Contents"]}
         equal(listed[f"file-{size}"], size)
+        for name in made_by_files("shared", body):
+            got = s3.get_object(Bucket="shared", Key=name)
+            equal((got["Body"].read(), got["ContentLength"]), (body, size))
+            assert "-" in got["ETag"]
+            s3.delete_object(Bucket="shared", Key=name)
     put = s3.put_object(Bucket="shared", Key="file-7", Body=b"again")
     equal(put["ETag"], f'"{hashlib.md5(b"again").hexdigest()}"')
 
@@ -65,9 +62,9 @@ def large_objects_and_copies_are_files():
         io.BytesIO(body), "shared", "parts/whole",
         Config=TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20))
     assert s3.head_object(Bucket="shared", Key="parts/whole")["ETag"].endswith('-3"')
-    equal(nfs_cat("shared/parts/whole"), body)
+    same_by_files("shared/parts/whole", body)
     s3.copy_object(Bucket="shared", Key="copies/whole", CopySource={"Bucket": "shared", "Key": "parts/whole"})
-    equal(nfs_cat("shared/copies/whole"), body)
+    same_by_files("shared/copies/whole", body)
     files = nfsfiles.Files(NFS_PORT)
     equal(files.truncate("shared/copies/whole", 1000), 0)
     equal(s3.get_object(Bucket="shared", Key="copies/whole")["Body"].read(), body[:1000])
@@ -96,8 +93,55 @@ def what_goes_is_gone():
     # The metadata go with the file, under whatever name.
     equal(files.rename("shared/gone/three", "shared/gone/four"), 0)
     equal(s3.head_object(Bucket="shared", Key="gone/four")["Metadata"], {"colour": "red"})
+    smbclient('rename "shared\\gone\\four" "shared\\gone\\five"')
+    equal(s3.head_object(Bucket="shared", Key="gone/five")["Metadata"], {"colour": "red"})
+    smbclient('del "shared\\gone\\five"')
+    assert "Contents" not in s3.list_objects_v2(Bucket="shared", Prefix="gone/")
 
 
-if shutil.which("nfs-cat") and shutil.which("nfs-cp") and nfsfiles.is_here():
+@case
+def metadata_are_attributes():
+    s3.create_bucket(Bucket="shared")
+    s3.put_object(Bucket="shared", Key="meta/k", Body=b"x", Metadata={"colour": "red"})
+    found = smbclient('geteas "shared\\meta\\k"')
+    assert "colour" in found.lower() and "red" in found, found
+    smbclient('setea "shared\\meta\\k" shape round')
+    head = s3.head_object(Bucket="shared", Key="meta/k")
+    equal(head["Metadata"], {"colour": "red", "shape": "round"})
+    # What is said of the content does not change it.
+    equal(head["ETag"], f'"{hashlib.md5(b"x").hexdigest()}"')
+    s3.copy_object(Bucket="shared", Key="meta/copy", CopySource={"Bucket": "shared", "Key": "meta/k"})
+    equal(s3.head_object(Bucket="shared", Key="meta/copy")["Metadata"], {"colour": "red", "shape": "round"})
+
+
+@case
+def a_bucket_is_counted_as_it_is():
+    """As a listing says, and at once: what files have added and taken away, too."""
+    s3.create_bucket(Bucket="counted")
+
+    def told():
+        run = subprocess.run(
+            [os.environ["SERVER"], "bucket", "stat", "counted", "--json", "--data", os.environ["SERVER_DATA"]],
+            check=True, capture_output=True, timeout=20)
+        answer = json.loads(run.stdout)
+        answer = answer[0] if isinstance(answer, list) else answer
+        listed = s3.list_objects_v2(Bucket="counted").get("Contents", [])
+        equal((answer["files"], answer["bytes"]), (len(listed), sum(o["Size"] for o in listed)))
+        return answer["files"], answer["bytes"]
+
+    for size in (0, 7, 70_000):
+        s3.put_object(Bucket="counted", Key=f"d/{size}", Body=bytes(size))
+    equal(told(), (3, 70_007))
+    made_by_files("counted/d", bytes(1000))
+    equal(told(), (5, 72_007))
+    equal(nfsfiles.Files(NFS_PORT).truncate("counted/d/70000", 5), 0)
+    equal(told(), (5, 2012))
+    smbclient('del "counted\\d\\by-smb"')
+    s3.delete_object(Bucket="counted", Key="d/7")
+    equal(told(), (3, 1005))
+
+
+need("nfs-cat", "nfs-cp", "smbclient")
+if nfsfiles.is_here():
     run()
-absent("libnfs with its tools")
+absent("libnfs")

@@ -8,7 +8,7 @@ from minio.commonconfig import CopySource
 from minio.deleteobjects import DeleteObject
 from obstore.store import S3Store
 
-from support import ENDPOINT, case, equal, run
+from support import ENDPOINT, case, equal, made_by_files, need, run, same_by_files
 
 
 @case
@@ -21,6 +21,11 @@ def minio():
     client.put_object("minio-lib", "small", io.BytesIO(b"hello"), 5, content_type="text/plain", metadata={"a": "b"})
     client.put_object("minio-lib", "d/big", io.BytesIO(body), -1, part_size=5 << 20)
     equal(client.get_object("minio-lib", "d/big").read(), body)
+    same_by_files("minio-lib/d/big", body)
+    same_by_files("minio-lib/small", b"hello")
+    for name in made_by_files("minio-lib/d", body[::-1]):
+        equal(client.get_object("minio-lib", f"d/{name}").read(), body[::-1])
+        client.remove_object("minio-lib", f"d/{name}")
     equal(client.get_object("minio-lib", "d/big", offset=100, length=50).read(), body[100:150])
     stat = client.stat_object("minio-lib", "small")
     equal((stat.size, stat.content_type, stat.metadata["x-amz-meta-a"]), (5, "text/plain", "b"))
@@ -41,7 +46,13 @@ def object_store():
         "obstore", endpoint=ENDPOINT, access_key_id="alice", secret_access_key="alice-secret", region="us-east-1",
         client_options={"allow_http": True, "allow_invalid_certificates": ENDPOINT.startswith("https")})
     obstore.put(store, "a/one", b"1")
-    obstore.put(store, "a/two", os.urandom(12 << 20))
+    body = os.urandom(12 << 20)
+    obstore.put(store, "a/two", body)
+    same_by_files("obstore/a/one", b"1")
+    same_by_files("obstore/a/two", body)
+    for name in made_by_files("obstore/a", body[::-1]):
+        equal(bytes(obstore.get(store, f"a/{name}").bytes()), body[::-1])
+        obstore.delete(store, f"a/{name}")
     equal(bytes(obstore.get(store, "a/one").bytes()), b"1")
     equal(obstore.head(store, "a/two")["size"], 12 << 20)
     equal(bytes(obstore.get_range(store, "a/one", start=0, end=1)), b"1")
@@ -57,4 +68,5 @@ def object_store():
     equal([o for page in obstore.list(store) for o in page], [])
 
 
+need("nfs-cat", "nfs-cp", "smbclient")
 run()

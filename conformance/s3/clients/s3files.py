@@ -3,7 +3,7 @@ import os
 
 import s3fs
 
-from support import ENDPOINT, case, equal, run
+from support import ENDPOINT, case, equal, made_by_files, need, run, same_by_files
 
 options = {"endpoint_url": ENDPOINT}
 if ENDPOINT.startswith("https"):
@@ -21,6 +21,12 @@ def files_and_directories():
         file.write(body[: 7 << 20])
         file.write(body[7 << 20:])
     equal(files.cat("s3files/a/small"), b"hello")
+    same_by_files("s3files/a/small", b"hello")
+    same_by_files("s3files/a/large", body)
+    for name in made_by_files("s3files/a", body[::-1]):
+        files.invalidate_cache()
+        equal(files.cat(f"s3files/a/{name}"), body[::-1])
+        files.rm(f"s3files/a/{name}")
     with files.open("s3files/a/large", "rb") as file:
         file.seek(6 << 20)
         equal(file.read(1000), body[6 << 20:(6 << 20) + 1000])
@@ -38,4 +44,5 @@ def files_and_directories():
     assert not files.exists("s3files")
 
 
+need("nfs-cat", "nfs-cp", "smbclient")
 run()
