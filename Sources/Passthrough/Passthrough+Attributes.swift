@@ -5,16 +5,25 @@ import Runtime
 /// Owners, modes, times, lists, extended attributes.
 extension Passthrough {
     public func setAttributes(_ request: Request, _ file: FileID, _ new: NewAttributes) -> Attempt<Changed> {
-        attempt { () throws(Halt) in
+        once(request) { () throws(Halt) in
             let found = try find(file)
             if let before = try repeated(request) {
                 return (Changed(before: nil, after: try attributes(found)), before.number)
             }
-            if let time = new.ifChanged, time != found.status.changed { throw .refused(.notSynchronized) }
-            if let basis = new.basis, try self.basis(found) != basis { throw .lacks(Lack {}) }
-            guard !new.isEmpty else { return (Changed(before: nil, after: try attributes(found)), 0) }
-            try set(new, found)
-            return (Changed(before: nil, after: try again(found)), changed([file], request, file))
+            return try turn(found) { (found) throws(Halt) in
+                if let time = new.ifChanged, time != found.status.changed { throw .refused(.notSynchronized) }
+                if let basis = new.basis, try self.basis(found) != basis { throw .lacks(Lack {}) }
+                guard !new.isEmpty else { return (Changed(before: nil, after: try attributes(found)), 0) }
+                try set(new, found)
+                return (Changed(before: nil, after: try again(found)), changed([file], request, file))
+            }
+        }
+    }
+
+    /// What is kept of a file is looked at and changed in one step: of two changes none is lost, none made from what is not so any more.
+    func turn<Value>(_ found: Named, _ body: (Named) throws(Halt) -> Value) throws(Halt) -> Value {
+        try turns[Int(truncatingIfNeeded: found.status.inode % UInt64(turns.count))].withLock { (_) throws(Halt) in
+            try body((found.file, try host { () throws(HostError) in try found.file.status() }))
         }
     }
 
@@ -77,14 +86,16 @@ extension Passthrough {
     }
 
     public func setACL(_ request: Request, _ file: FileID, _ acl: ACL?, mode: UInt16) -> Attempt<Changed> {
-        attempt { () throws(Halt) in
+        once(request) { () throws(Halt) in
             let found = try find(file)
             let type = FileType(mode: found.status.mode)
             guard type == .file || type == .directory else { throw .refused(.notSupported) }
             if let before = try repeated(request) {
                 return (Changed(before: nil, after: try attributes(found)), before.number)
             }
-            try host { () throws(HostError) in try Self.keep(acl, mode: mode, found) }
+            try turn(found) { (found) throws(Halt) in
+                try host { () throws(HostError) in try Self.keep(acl, mode: mode, found) }
+            }
             return (Changed(before: nil, after: try again(found)), changed([file], request, file))
         }
     }

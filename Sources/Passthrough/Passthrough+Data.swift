@@ -120,11 +120,14 @@ extension Passthrough {
 
     /// What the content was said to be holds no more.
     func unseal(_ found: Named) throws(Halt) {
-        try host { () throws(HostError) in
-            var record = try Self.record(found)
-            guard record.seal != nil else { return }
-            record.seal = nil
-            try Self.keep(record, found.file)
+        let isSealed = try host { () throws(HostError) in try Self.record(found).seal != nil }
+        guard isSealed else { return }
+        try turn(found) { (found) throws(Halt) in
+            try host { () throws(HostError) in
+                var record = try Self.record(found)
+                record.seal = nil
+                try Self.keep(record, found.file)
+            }
         }
     }
 
@@ -147,7 +150,7 @@ extension Passthrough {
         _ request: Request, _ file: FileID, to size: UInt64, _ others: NewAttributes
     ) async throws(FileError) -> (changed: Changed, number: UInt64) {
         guard size <= UInt64(Int64.max) else { throw .fileTooBig }
-        return try await blocking { () throws(Halt) in
+        return try await once(request) { () throws(Halt) in
             let found = try self.data(file, Self.writing, .waiting)
             if let before = try self.repeated(request) {
                 return (Changed(before: nil, after: try self.attributes(found)), before.number)
@@ -156,7 +159,8 @@ extension Passthrough {
             try self.host { () throws(HostError) in try check(shim_host_truncate(found.file.descriptor, size)) }
             var others = others
             (others.size, others.ifChanged) = (nil, nil)
-            if !others.isEmpty { try self.set(others, found) }
+            let rest = others
+            if !rest.isEmpty { try self.turn(found) { (found) throws(Halt) in try self.set(rest, found) } }
             return (Changed(before: nil, after: try self.again(found)), self.changed([file], request, file))
         }
     }

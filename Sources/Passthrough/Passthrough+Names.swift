@@ -150,7 +150,7 @@ extension Passthrough {
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ new: NewFile, uid: UInt32,
         gid: UInt32, _ disposition: Disposition
     ) -> Attempt<Created> {
-        attempt { () throws(Halt) in
+        once(request) { () throws(Halt) in
             let home = try self.directory(directory)
             if let before = try repeated(request) {
                 let made = Created(
@@ -245,7 +245,7 @@ extension Passthrough {
     public func remove(
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, isDirectory: Bool
     ) -> Attempt<Removed> {
-        attempt { () throws(Halt) in
+        once(request) { () throws(Halt) in
             let home = try self.directory(directory)
             if let before = try repeated(request) {
                 let gone = Attributes(
@@ -277,12 +277,12 @@ extension Passthrough {
         _ request: Request, from source: FileID, _ name: UnsafeRawBufferPointer, to target: FileID,
         _ newName: UnsafeRawBufferPointer, _ mode: RenameMode
     ) -> Attempt<Renamed> {
-        attempt { () throws(Halt) in
+        once(request) { () throws(Halt) in
             let from = try self.directory(source)
             let to = source == target ? from : try self.directory(target)
             if let before = try repeated(request) {
                 let moved = Renamed(
-                    file: try attributes(try find(before.file)), other: nil,
+                    file: try known(before.file), other: nil,
                     source: Changed(before: nil, after: try attributes(from)),
                     target: Changed(before: nil, after: try attributes(to)))
                 return (moved, before.number)
@@ -337,6 +337,14 @@ extension Passthrough {
         }
     }
 
+    /// As it is by now; of one that has gone since, which it was.
+    private func known(_ file: FileID) throws(Halt) -> Attributes {
+        do throws(Halt) { return try attributes(try find(file)) } catch {
+            guard case .refused = error else { throw error }
+            return Attributes(file: file, type: .file)
+        }
+    }
+
     /// As it is by now.
     func again(_ found: Named) throws(Halt) -> Attributes {
         try attributes((found.file, try host { () throws(HostError) in try found.file.status() }))
@@ -345,7 +353,7 @@ extension Passthrough {
     public func link(
         _ request: Request, _ file: FileID, in directory: FileID, _ name: UnsafeRawBufferPointer
     ) -> Attempt<Created> {
-        attempt { () throws(Halt) in
+        once(request) { () throws(Halt) in
             let found = try find(file)
             guard FileType(mode: found.status.mode) != .directory else { throw .refused(.isDirectory) }
             let home = try self.directory(directory)

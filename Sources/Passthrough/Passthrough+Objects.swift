@@ -201,10 +201,12 @@ extension Passthrough {
     public func setImplied(_ request: Request, _ directory: FileID, _ isImplied: Bool) -> Attempt<Attributes> {
         attempt { () throws(Halt) in
             let found = try self.directory(directory)
-            try host { () throws(HostError) in
-                var record = try Self.record(found)
-                record.isImplied = isImplied
-                try Self.keep(record, found.file)
+            try turn(found) { (found) throws(Halt) in
+                try host { () throws(HostError) in
+                    var record = try Self.record(found)
+                    record.isImplied = isImplied
+                    try Self.keep(record, found.file)
+                }
             }
             return (try again(found), changed([directory]))
         }

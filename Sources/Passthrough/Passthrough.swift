@@ -68,6 +68,8 @@ public final class Passthrough: FileSystem {
     let subvolume: UInt32
     let device: UInt64
     let state: Guarded<State>
+    /// Held while what is kept of a file is changed; by inode, around.
+    let turns = (0..<64).map { _ in Guarded(()) }
     let world: World
     /// Where the pool's work ends.
     let loop: EventLoop

@@ -84,29 +84,61 @@ import Testing
             ])
     }
 
-    /// Servers before this one had a key of their own alone: clients of then are served on, wherever the volume goes.
-    @Test func aVolumeOfBeforeKeepsTheServersKey() {
+    /// A volume without a key gets one of its own, that tells nothing of the server's; it goes where the volume goes.
+    @Test func aVolumeWithoutAKeyGetsOne() {
         let simulation = Simulation(seed: 12)
         let kept = Kept()
+        let forget = Life(HandleKey(5, 6)) { world, server in
+            let host = SimulatedHost(simulation, "client", isStream: true)
+            kept.root = try #require(try await host.root(xid: 1))
+            let settings = VolumeSettings(server.volume, clock: world.clock, loop: world.loops[0])
+            try await settings.set(VolumeSettings.handleKey, nil)
+        }
         lives(
             simulation,
             [
-                Life(HandleKey(1, 2)) { world, server in
+                forget,
+                Life(HandleKey(5, 6)) { world, server in
+                    let settings = VolumeSettings(server.volume, clock: world.clock, loop: world.loops[0])
+                    let written = try #require(try await settings.value(VolumeSettings.handleKey))
+                    #expect(written.count == 16 && written != [0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6])
+                    // The same as before: what a server gave out while the volume kept none is good on.
+                    let host = SimulatedHost(simulation, "client", isStream: true)
+                    #expect(try await Self.attributes(host, kept.root, xid: 2) == .ok)
+                },
+                Life(HandleKey(7, 8)) { world, server in
+                    let host = SimulatedHost(simulation, "client", isStream: true)
+                    #expect(try await Self.attributes(host, kept.root, xid: 3) == .ok)
                     let settings = VolumeSettings(server.volume, clock: world.clock, loop: world.loops[0])
                     try await settings.set(VolumeSettings.handleKey, nil)
                 },
-                Life(HandleKey(5, 6)) { world, server in
-                    let settings = VolumeSettings(server.volume, clock: world.clock, loop: world.loops[0])
-                    let written = try await settings.value(VolumeSettings.handleKey)
-                    #expect(written == [0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6])
-                    let host = SimulatedHost(simulation, "client", isStream: true)
-                    kept.root = try #require(try await host.root(xid: 1))
-                },
                 Life(HandleKey(7, 8)) { _, _ in
+                    // Another server's word for a volume that keeps none is another one.
                     let host = SimulatedHost(simulation, "client", isStream: true)
-                    let status = try await Self.attributes(host, kept.root, xid: 2)
-                    #expect(status == .ok)
+                    let status = try await Self.attributes(host, kept.root, xid: 4)
+                    #expect(status == .badHandle)
                 },
+            ])
+    }
+
+    /// The key is in the store as soon as there is one, before any file: who takes the volume over has it.
+    @Test func theKeyIsInTheStoreAtOnce() {
+        let simulation = Simulation(seed: 13)
+        lives(
+            simulation,
+            [
+                Life(HandleKey(5, 6)) { world, server in
+                    let volume = server.volume
+                    let number = volume.newestChange
+                    let isSafe = Guarded(false)
+                    await world.loops[0].sleep(nanoseconds: 5_000_000_000)
+                    volume.whenSettled(number, .store, on: world.loops[0]) { failure in
+                        isSafe.withLock { $0 = failure == nil }
+                    }
+                    // At once: nobody else asks for the store here, and no timer of checkpoints has run.
+                    await world.loops[0].sleep(nanoseconds: 1)
+                    #expect(isSafe.withLock { $0 })
+                }
             ])
     }
 }

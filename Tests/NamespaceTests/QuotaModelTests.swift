@@ -53,6 +53,8 @@ import Testing
         var next = 1
         var drafts: [Int: Draft] = [:]
         var uploads: [Int: Upload] = [:]
+        /// Since when soft limits have been passed.
+        var passed: [QuotaSubject: (bytes: Int64?, files: Int64?)] = [:]
 
         init(root: FileID) {
             files[0] = File(
@@ -102,13 +104,41 @@ import Testing
         }
 
         /// Whether all limits allow what `after` has more than this.
-        func allows(_ after: Model) -> Bool {
+        func allows(_ after: Model, at time: Int64) -> Bool {
             let (before, now) = (counts(), after.counts())
             return limits.allSatisfy { subject, limit in
                 let (old, new) = (before[subject] ?? Usage(), now[subject] ?? Usage())
-                return (new.bytes <= old.bytes || limit.hardBytes == 0 || new.bytes <= Int64(limit.hardBytes))
-                    && (new.files <= old.files || limit.hardFiles == 0 || new.files <= Int64(limit.hardFiles))
+                func allows(_ old: Int64, _ new: Int64, _ soft: UInt64, _ hard: UInt64, _ since: Int64?) -> Bool {
+                    if new <= old { return true }
+                    if hard != 0, new > Int64(hard) { return false }
+                    guard soft != 0, new > Int64(soft), let since else { return true }
+                    return time - since < Int64(limit.graceNanoseconds)
+                }
+                return allows(old.bytes, new.bytes, limit.softBytes, limit.hardBytes, passed[subject]?.bytes)
+                    && allows(old.files, new.files, limit.softFiles, limit.hardFiles, passed[subject]?.files)
             }
+        }
+
+        /// Grace begins when a soft limit is passed, and is over when there is less than that again.
+        mutating func note(at time: Int64) {
+            let now = counts()
+            for (subject, limit) in limits {
+                let usage = now[subject] ?? Usage()
+                let since = passed[subject]
+                passed[subject] = (
+                    limit.softBytes != 0 && usage.bytes > Int64(limit.softBytes) ? since?.bytes ?? time : nil,
+                    limit.softFiles != 0 && usage.files > Int64(limit.softFiles) ? since?.files ?? time : nil
+                )
+            }
+        }
+
+        var withoutSoftLimits: Model {
+            var model = self
+            for subject in model.limits.keys {
+                model.limits[subject]?.softBytes = 0
+                model.limits[subject]?.softFiles = 0
+            }
+            return model
         }
 
         mutating func unlink(_ name: Name) -> Int? {
@@ -154,7 +184,7 @@ import Testing
         static let stepsShown = 4
         /// What of streams, drafts and uploads has been done.
         var ways: Set<String> = []
-        static let waysMax = 9
+        static let waysMax = 10
 
         init(rig: VolumeRig, seed: UInt64) {
             self.rig = rig
@@ -181,13 +211,18 @@ import Testing
         /// What the volume answered must be what the model says, and changes the model if it was done.
         mutating func take(_ after: Model, _ error: FileError?, isPlain: Bool = true, isBound: Bool = true) {
             if let error, !steps.isEmpty { steps[steps.count - 1] += " \(error)" }
+            let time = rig.world.clock.wall()
             if error == nil {
                 changes += 1
-                if isBound, !model.allows(after) { Issue.record("a change beyond a limit was made") }
+                if isBound, !model.allows(after, at: time) { Issue.record("a change beyond a limit was made") }
                 model = after
+                model.note(at: time)
             } else if error == .quotaExceeded {
                 refusals += 1
-                if isPlain, model.allows(after) { Issue.record("a change within the limits was refused") }
+                if isPlain, model.allows(after, at: time) { Issue.record("a change within the limits was refused") }
+                if isPlain, !model.passed.isEmpty, model.withoutSoftLimits.allows(after, at: time) {
+                    ways.insert("grace")
+                }
             }
         }
 
@@ -222,7 +257,10 @@ import Testing
             case 16: await clone()
             case 17: await place()
             case 18: if let file = some({ !$0.isDirectory }) { _ = try await rig.volume.fileSystem.flush(id(file)) }
-            case 19: if generator.below(20) == 0 { try await setLimits() }
+            case 19:
+                if generator.below(20) == 0 { try await setLimits() }
+                // Longer than any grace, or not at all: a step takes less.
+                if generator.below(4) == 0 { await rig.loop.sleep(nanoseconds: 2 * Self.graceNanoseconds) }
             case 20, 21, 22: try await changeStream()
             case 23, 24, 25: try await changeDraft()
             default: try await changeUpload()
@@ -233,7 +271,9 @@ import Testing
             var limits: [QuotaSubject: QuotaLimit] = [:]
             func limit(_ generator: inout Generator) -> QuotaLimit {
                 QuotaLimit(
-                    hardBytes: UInt64(generator.below(4)) * 40_000, hardFiles: UInt64(5 + generator.below(40)))
+                    softBytes: UInt64(generator.below(3)) * 20_000, hardBytes: UInt64(generator.below(4)) * 40_000,
+                    softFiles: UInt64(generator.below(3)) * 8, hardFiles: UInt64(5 + generator.below(40)),
+                    graceNanoseconds: Self.graceNanoseconds)
             }
             for subject in [QuotaSubject.volume, .user(1), .user(2), .group(1), .group(2)]
             where generator.below(3) != 0 {
@@ -245,8 +285,12 @@ import Testing
             }
             if limits.isEmpty { limits[.volume] = QuotaLimit(hardFiles: 30) }
             model.limits = limits
+            model.passed = model.passed.filter { limits[$0.key] != nil }
             try await rig.set(quotas: limits)
+            model.note(at: rig.world.clock.wall())
         }
+
+        private static let graceNanoseconds: UInt64 = 3_600_000_000_000
 
         private mutating func make(isDirectory: Bool) async {
             let name = newName()

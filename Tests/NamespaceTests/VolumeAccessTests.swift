@@ -1,4 +1,5 @@
 import Namespace
+import Runtime
 import Testing
 
 /// Access lists kept with files, through a whole volume: docs/access.md.
@@ -149,6 +150,182 @@ import Testing
             }
             #expect(found.mode == 0o710)
             #expect(await rig.writeError(plain, "x", at: 0, by: rig.caller(7)) == .accessDenied)
+        }
+    }
+
+    /// What lends rights goes before the content changes, whoever looks in between.
+    @Test func setIDGoesBeforeTheCut() {
+        VolumeRig.run { rig in
+            for round in 0..<20 {
+                let file = try await rig.make("f\(round)", mode: 0o777)
+                try await rig.write(file, "0123456789", by: rig.caller())
+                var bits = NewAttributes()
+                bits.mode = 0o6777
+                _ = try await rig.set(file, bits)
+                let isDone = Heard<Bool>()
+                let seen = Heard<String>()
+                let watcher = rig.loop.task {
+                    while isDone.all.isEmpty {
+                        if let found = try? await rig.attributes(file), found.size == 3, found.mode & 0o6000 != 0 {
+                            seen.add("cut with \(found.mode)")
+                        }
+                        for _ in 0..<4 { await Task.yield() }
+                        await rig.loop.sleep(nanoseconds: 100)
+                    }
+                }
+                var shorter = NewAttributes()
+                shorter.size = 3
+                let (bob, size) = (rig.caller(7), shorter)
+                let allowed = try await rig.done { rig.volume.mayResize(bob, file, size) }
+                _ = try await rig.volume.resize(bob.request, file, to: 3, allowed)
+                isDone.add(true)
+                await watcher.value
+                let found = try await rig.attributes(file)
+                #expect(seen.all.isEmpty && found.size == 3 && found.mode == 0o777, "\(seen.all)")
+            }
+        }
+    }
+
+    private static func token(_ rig: VolumeRig, _ uid: UInt32, _ id: UInt64) -> Caller {
+        var caller = rig.caller(uid)
+        caller.request.token = RequestToken(client: 5, id: id, digest: id)
+        return caller
+    }
+
+    /// A request that came again, was judged by nobody, and is forgotten before it is carried out.
+    @Test func whatWasExcusedAsARepetitionChangesNothing() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("f", mode: 0o666)
+            let other = try await rig.make("o", mode: 0o666)
+            try await rig.write(file, "0123456789", by: rig.caller())
+            var cut = NewAttributes()
+            cut.size = 4
+            let (first, size) = (Self.token(rig, 7, 1), cut)
+            let allowed = try await rig.done { rig.volume.mayResize(first, file, size) }
+            _ = try await rig.volume.resize(first.request, file, to: 4, allowed)
+            #expect(try await rig.attributes(file).size == 4)
+            try await rig.write(file, "0123456789", by: rig.caller())
+            var closed = NewAttributes()
+            closed.mode = 0o600
+            _ = try await rig.set(file, closed)
+            let excused = try await rig.done { rig.volume.mayResize(first, file, size) }
+            for id in 2..<602 as Range<UInt64> {
+                var touched = NewAttributes()
+                (touched.accessed, touched.isAccessedNow) = (Int64(id), true)
+                let (caller, new) = (Self.token(rig, 7, id), touched)
+                _ = try await rig.done { rig.volume.setAttributes(caller, other, new) }
+            }
+            let isKnown = try await rig.done { rig.volume.fileSystem.isRepeated(first.request) }
+            #expect(!isKnown)
+            let before = try await rig.attributes(file)
+            let again = try await rig.volume.resize(first.request, file, to: 4, excused)
+            let found = try await rig.attributes(file)
+            #expect(again.changed.after.size == 10 && found.size == 10 && found.changed == before.changed)
+            // Judged anew, as nobody knows it any more.
+            let refused = await rig.error { rig.volume.mayResize(first, file, size) }
+            #expect(refused == .accessDenied)
+        }
+    }
+
+    /// The same without a size: what was allowed once is answered, and not done again.
+    @Test func aRepetitionWithoutARightIsAnswered() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("f", mode: 0o644)
+            func owned(by uid: UInt32, _ mode: UInt16) async throws {
+                var new = NewAttributes()
+                (new.uid, new.mode) = (uid, mode)
+                _ = try await rig.set(file, new)
+            }
+            try await owned(by: 7, 0o644)
+            var wider = NewAttributes()
+            wider.mode = 0o666
+            let (first, new) = (Self.token(rig, 7, 1), wider)
+            _ = try await rig.done { rig.volume.setAttributes(first, file, new) }
+            try await owned(by: 0, 0o600)
+            let before = try await rig.attributes(file)
+            let answer = try await rig.done { rig.volume.setAttributes(first, file, new) }
+            let found = try await rig.attributes(file)
+            #expect(answer.after.mode == 0o600 && found.mode == 0o600 && found.changed == before.changed)
+            let refused = await rig.error { rig.volume.setAttributes(rig.caller(7), file, new) }
+            #expect(refused == .notPermitted)
+        }
+    }
+
+    /// A mode that comes with a size is set by whom it is allowed to when it is set, not when the call began.
+    @Test func aModeIsJudgedWhenItIsSet() {
+        VolumeRig.run { rig in
+            func change(_ name: String, _ mode: UInt16, _ meanwhile: (FileID) async throws -> Void) async throws
+                -> (error: FileError?, file: Attributes)
+            {
+                let file = try await rig.make(name, mode: 0o777)
+                try await rig.write(file, "0123456789", by: rig.caller())
+                var owned = NewAttributes()
+                owned.uid = 7
+                _ = try await rig.set(file, owned)
+                var new = NewAttributes()
+                (new.size, new.mode) = (2, mode)
+                let (caller, wanted) = (rig.caller(7), new)
+                let allowed = try await rig.done { rig.volume.mayResize(caller, file, wanted) }
+                try await meanwhile(file)
+                var error: FileError?
+                do throws(FileError) {
+                    _ = try await rig.volume.resize(caller.request, file, to: 2, allowed)
+                } catch let failure { error = failure }
+                return (error, try await rig.attributes(file))
+            }
+            func give(_ file: FileID, to uid: UInt32) async throws {
+                var new = NewAttributes()
+                new.uid = uid
+                _ = try await rig.set(file, new)
+            }
+            let plain = try await change("plain", 0o4777) { _ in }
+            #expect(plain.error == nil && plain.file.mode == 0o4777 && plain.file.uid == 7)
+            let taken = try await change("taken", 0o4777) { try await give($0, to: 0) }
+            #expect(taken.error == .notPermitted && taken.file.uid == 0 && taken.file.mode & 0o6000 == 0)
+            // Who has the right by a list loses it with the list.
+            let list = try Self.acl([
+                .init(.allow, .user(7), [.readData, .writeData, .appendData, .writeACL]),
+                .init(.allow, .owner, [.readData, .writeData, .appendData, .writeACL]),
+            ])
+            let listed = try await change("listed", 0o700) { file in
+                try await give(file, to: 0)
+                _ = try await rig.setACL(file, list)
+            }
+            #expect(listed.error == nil && listed.file.mode == 0o700)
+            // A change of the group that is the owner's own takes nothing from him.
+            let moved = try await change("moved", 0o750) { file in
+                var new = NewAttributes()
+                new.gid = 8
+                _ = try await rig.set(file, new)
+            }
+            #expect(moved.error == nil && moved.file.mode == 0o750 && moved.file.gid == 8)
+        }
+    }
+
+    /// A file that gets another group runs with that group's rights for nobody, also when the list gives the new group none to run it.
+    @Test func setGIDGoesWithTheGroup() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("f", mode: 0o755)
+            var owned = NewAttributes()
+            (owned.uid, owned.gid) = (7, 5)
+            _ = try await rig.set(file, owned)
+            var bits = NewAttributes()
+            bits.mode = 0o2755
+            _ = try await rig.set(file, bits)
+            _ = try await rig.setACL(
+                file,
+                try Self.acl([
+                    .init(.allow, .owner, [.readData, .writeData, .appendData, .execute]),
+                    .init(.allow, .group(5), [.readData, .execute]),
+                ]))
+            let listed = try await rig.attributes(file)
+            try #require(listed.hasACL && listed.mode & 0o2010 == 0o2010, "\(listed.mode)")
+            var moved = NewAttributes()
+            moved.gid = 7
+            let wanted = moved
+            _ = try await rig.done { rig.volume.setAttributes(rig.caller(7), file, wanted) }
+            let found = try await rig.attributes(file)
+            #expect(found.gid == 7 && found.mode & 0o2000 == 0, "\(found.mode)")
         }
     }
 

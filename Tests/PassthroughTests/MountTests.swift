@@ -5,9 +5,8 @@ import Runtime
 import Simulator
 import Testing
 
-/// Several directories of the host in one tree, held against a simple model of it.
+/// Several file systems in one tree, held against a simple model of it.
 @Suite struct MountTests {
-    static let steps = 8000
     private static let names = ["a", "b", "c", "a-b"]
 
     private final class Node {
@@ -101,13 +100,45 @@ import Testing
         }
     }
 
+    /// What can be mounted.
+    private struct Other: Sendable {
+        let root: FileID
+        let isGuest: Bool
+        let mount: @Sendable (MountTree, FileID) throws -> Void
+
+        init(_ files: Passthrough) {
+            (root, isGuest) = (files.root, false)
+            mount = { try $0.mount(files, on: $1) }
+        }
+
+        init(_ guest: HostedVolume) {
+            (root, isGuest) = (guest.volume.root, true)
+            mount = { try $0.mount(guest.volume, guest.tree, root: guest.volume.root, on: $1) }
+        }
+    }
+
     private struct Run {
         let client: Client
         let tree: MountTree
-        let mounted: [Passthrough]
+        let mounted: [Other]
         var model = Model()
         var random: Generator
         var counts: [String: Int] = [:]
+
+        init(_ tree: MountTree, _ mounted: [Other], _ world: World, seed: UInt64) {
+            client = Client(files: tree, world: world)
+            self.tree = tree
+            self.mounted = mounted
+            random = Generator(seed: seed)
+            model.roots = (0...mounted.count).map { Node(true, $0) }
+            model.covered = model.roots.map { _ in nil }
+        }
+
+        /// Nothing can be mounted in a guest.
+        private func isEngine(_ node: Node) -> Bool {
+            node.home == 0 ? tree.root.subvolume < MountTree.firstSubvolume : isGuest(node)
+        }
+        private func isGuest(_ node: Node) -> Bool { node.home > 0 && mounted[node.home - 1].isGuest }
 
         mutating func any() -> [String] {
             (0..<random.below(4)).map { _ in MountTests.names[random.below(MountTests.names.count)] }
@@ -141,6 +172,8 @@ import Testing
                 if isCircle { return "loop" }
             }
             guard let moving else { return "noEntry" }
+            // Of two reasons to refuse the engine tells this one first.
+            if isEngine(from), moving.isDirectory, moving.holds(to) { return "loop" }
             if let other, other.isDirectory != moving.isDirectory {
                 return other.isDirectory ? "isDirectory" : "notDirectory"
             }
@@ -204,12 +237,14 @@ import Testing
                 var expected = "done"
                 if model.covered[index] != nil {
                     expected = "numberTaken"
+                } else if isGuest(node) {
+                    expected = "notOurs"
                 } else if model.roots.contains(where: { $0 === node }) || model.isTarget(node) {
                     expected = "inUse"
                 }
-                let files = mounted[index - 1]
+                let other = mounted[index - 1]
                 let tree = tree
-                let got = await outcome { try tree.mount(files, on: place) }
+                let got = await outcome { try other.mount(tree, place) }
                 if expected == "done" { model.covered[index] = node }
                 return ("mount \(index) on \(path)", expected, got)
             case 9:
@@ -235,7 +270,13 @@ import Testing
                 if old != nil { return ("", "", "") }
                 var expected = "done"
                 let isRoot = model.roots.contains { $0 === node }
-                if isRoot || model.isTarget(node) || target === model.roots[0] {
+                if isGuest(node) {
+                    expected = "notOurs"
+                } else if isRoot || model.isTarget(node) {
+                    expected = "inUse"
+                } else if isGuest(target) {
+                    expected = "notOurs"
+                } else if target === model.roots[0] {
                     expected = "inUse"
                 }
                 // A circle is found before anything else is.
@@ -313,7 +354,31 @@ import Testing
         }
     }
 
-    @Test(arguments: [1, 2, 3] as [UInt64]) func aTreeOfSeveralIsOne(_ seed: UInt64) async throws {
+    /// `answers`: each was given, so that each was compared.
+    private static func hold(
+        _ tree: MountTree, _ mounted: [Other], _ world: World, seed: UInt64, steps: Int, also answers: [String]
+    ) async throws {
+        var run = Run(tree, mounted, world, seed: seed)
+        for index in 0..<steps {
+            let (what, expected, got) = try await run.step()
+            run.counts[expected, default: 0] += 1
+            guard expected == got else {
+                Issue.record("seed \(seed), step \(index): \(what): \(got), not \(expected)")
+                return
+            }
+            if index % 200 == 199 { try await run.check() }
+        }
+        let common = [
+            "done", "exists", "noEntry", "notEmpty", "isDirectory", "notDirectory", "crossDevice", "accessDenied",
+            "loop",
+            "inUse", "numberTaken", "notMounted", "circle",
+        ]
+        for answer in common + answers {
+            #expect(run.counts[answer] ?? 0 > 0, "seed \(seed): never \(answer)")
+        }
+    }
+
+    @Test(arguments: [1, 2, 3] as [UInt64]) func directoriesOfTheHost(_ seed: UInt64) async throws {
         let rig = try Rig()
         defer { rig.end() }
         var mounted: [Passthrough] = []
@@ -324,29 +389,59 @@ import Testing
                     path: rig.served + "/\(index)", subvolume: MountTree.firstSubvolume + UInt32(index),
                     world: rig.world))
         }
-        let tree = MountTree(mounted[0])
-        var run = Run(
-            client: Client(files: tree, world: rig.world), tree: tree, mounted: Array(mounted.dropFirst()),
-            random: Generator(seed: seed))
-        run.model.roots = (0..<4).map { Node(true, $0) }
-        run.model.covered = [nil, nil, nil, nil]
-        for index in 0..<Self.steps {
-            let (what, expected, got) = try await run.step()
-            run.counts[expected, default: 0] += 1
-            guard expected == got else {
-                Issue.record("seed \(seed), step \(index): \(what): \(got), not \(expected)")
-                return
-            }
-            if index % 200 == 199 { try await run.check() }
+        try await Self.hold(
+            MountTree(mounted[0]), mounted.dropFirst().map { Other($0) }, rig.world, seed: seed, steps: 8000,
+            also: ["hasMounts"])
+    }
+
+    /// A volume with directories of the host and another volume in it.
+    @Test(arguments: [4, 5] as [UInt64]) func aVolumeWithAllKinds(_ seed: UInt64) async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let (world, loop) = (rig.world, rig.loop)
+        let locks = ServerLocks(clock: world.clock)
+        let volumes = try await loop.task {
+            [
+                try await HostedVolume.open(
+                    "v", folder: "v", durability: .memory, world: world, loop: loop, locks: locks),
+                try await HostedVolume.open(
+                    "w", folder: "w", durability: .memory, world: world, loop: loop, locks: locks),
+            ]
+        }.value
+        var mounted = [Other(volumes[1])]
+        for index in 0..<2 {
+            mkdir(rig.served + "/\(index)", 0o755)
+            mounted.append(
+                Other(
+                    try Passthrough(
+                        path: rig.served + "/\(index)", subvolume: MountTree.firstSubvolume + UInt32(index),
+                        world: world)
+                ))
         }
-        // Each answer was given, so that each was compared.
-        for answer in [
-            "done", "exists", "noEntry", "notEmpty", "isDirectory", "notDirectory", "crossDevice", "accessDenied",
-            "loop",
-            "inUse", "numberTaken", "notMounted", "hasMounts", "circle",
-        ] {
-            #expect(run.counts[answer] ?? 0 > 0, "seed \(seed): never \(answer)")
+        try await Self.hold(
+            volumes[0].tree, mounted, world, seed: seed, steps: 8000, also: ["hasMounts", "notOurs"])
+        try await loop.task { for volume in volumes { try await volume.close() } }.value
+    }
+
+    /// Volumes in a volume, in a simulated world.
+    @Test(arguments: [6, 7, 8, 9] as [UInt64]) func volumesInAVolume(_ seed: UInt64) {
+        let done = Simulation(seed: seed).perform { world -> Bool in
+            do {
+                let locks = ServerLocks(clock: world.clock)
+                var volumes: [HostedVolume] = []
+                for name in ["v", "w", "x", "y"] {
+                    volumes.append(
+                        try await HostedVolume.open(
+                            name, folder: name, durability: .memory, world: world, loop: world.loops[0], locks: locks))
+                }
+                try await Self.hold(
+                    volumes[0].tree, volumes.dropFirst().map { Other($0) }, world, seed: seed, steps: 25_000,
+                    also: ["notOurs"])
+                for volume in volumes { try await volume.close() }
+            } catch { Issue.record("seed \(seed): \(error)") }
+            return true
         }
+        #expect(done == true, "seed \(seed): the program did not come to an end")
     }
 
     @Test func handlesAndRightsHoldWhateverIsMounted() async throws {
@@ -397,5 +492,36 @@ import Testing
             _ = try await tree.clone(client.request, copy, at: 0, length: 4, to: file, at: 0)
         }
         #expect(rig.get(rig.served + "/other/seen") == "text")
+    }
+
+    /// Nobody is told that a change is safe which is not waited for: its mount was taken away in the middle of it.
+    @Test func aChangeInAMountThatIsTakenAway() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        for name in ["base", "other"] { mkdir(rig.served + "/" + name, 0o755) }
+        let tree = MountTree(try Passthrough(path: rig.served + "/base", subvolume: 1, world: rig.world))
+        let other = try Passthrough(
+            path: rig.served + "/other", subvolume: MountTree.firstSubvolume + 7, world: rig.world)
+        let client = Client(files: tree, world: rig.world)
+        let point = try await client.directory("point")
+        try tree.mount(other, on: point)
+        let file = try await client.create("f", in: other.root).file.file
+        // All threads of the pool are busy: the cut stands in the queue.
+        let isFree = Guarded(false)
+        let (world, loop) = (rig.world, rig.loop)
+        let busy = (0..<64).map { _ in
+            loop.task {
+                await world.blocking.run(on: loop) { () throws(Never) in
+                    while !isFree.withLock({ $0 }) { usleep(1000) }
+                }
+            }
+        }
+        let cut = Task { try await tree.resize(client.request, file, to: 5, NewAttributes()) }
+        try await Task.sleep(nanoseconds: 50_000_000)
+        try tree.unmount(other.root.subvolume)
+        isFree.withLock { $0 = true }
+        await #expect(throws: FileError.stale) { _ = try await cut.value }
+        for task in busy { await task.value }
+        #expect(rig.get(rig.served + "/other/f").utf8.count == 5)
     }
 }

@@ -306,4 +306,152 @@ import Testing
         #expect(opened.lease.isEmpty)
         try await client.done { volume.close(Caller(.root, client.request), opened.handle) }
     }
+
+    /// The host takes set-ID bits away from a file that gets another owner; the list, and whom it denies, stays.
+    @Test func aListOutlivesAChangeOfTheOwner() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let files = try rig.passthrough()
+        let client = Client(files: files, world: rig.world)
+        let volume = Volume("v", identity: 1, files, clock: rig.world.clock, loops: rig.world.loops)
+        let file = try await client.create("f").file.file
+        let list = try #require(
+            ACL([
+                .init(.deny, .user(9), .readData), .init(.allow, .owner, [.readData, .writeData]),
+                .init(.allow, .everyone, .readData),
+            ]))
+        func root() -> Caller { Caller(.root, client.request) }
+        func set(_ new: NewAttributes) async throws {
+            try await client.done { volume.setAttributes(root(), file, new) }
+        }
+        var bits = NewAttributes()
+        bits.mode = 0o4644
+        try await set(bits)
+        try await client.done { volume.setACL(root(), file, list) }
+        for uid in [1001, 1002] as [UInt32] {
+            var owned = NewAttributes()
+            (owned.uid, owned.gid) = (uid, uid)
+            try await set(owned)
+            let found = try await client.attributes(file)
+            #expect(found.uid == uid && found.hasACL)
+            let kept = try await client.done { volume.acl(root(), file) }
+            #expect(kept == list)
+            var memory = [UInt8](repeating: 0, count: 1)
+            let other = Caller(Credential(uid: 9, gid: 9), client.request)
+            await #expect(throws: FileError.accessDenied) {
+                try await client.done { memory.withUnsafeMutableBytes { volume.read(other, file, at: 0, into: $0) } }
+            }
+        }
+    }
+
+    /// Two copies of one request, on two threads: both get the answer of the one that was carried out.
+    @Test func copiesOfARequestAreCarriedOutOnce() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let files = try rig.passthrough()
+        let client = Client(files: files, world: rig.world)
+        let rounds: UInt64 = 400
+        let begun = Guarded<UInt64>(0)
+        let failures = Guarded<[String]>([])
+        /// One of two that make each call at the same moment.
+        @Sendable func both(_ what: String, _ call: @Sendable (UInt64, Request) async throws -> Void) async {
+            for round in 0..<rounds {
+                begun.withLock { $0 += 1 }
+                while begun.withLock({ $0 }) < 2 * (round + 1) { await Task.yield() }
+                var request = client.request
+                request.token = RequestToken(client: 3, id: round, digest: round)
+                do { try await call(round, request) } catch {
+                    failures.withLock { $0.append("\(what) \(round): \(error)") }
+                }
+            }
+        }
+        func pair(_ what: String, _ call: @escaping @Sendable (UInt64, Request) async throws -> Void) async {
+            begun.withLock { $0 = 0 }
+            await withTaskGroup(of: Void.self) { group in
+                for _ in 0..<2 { group.addTask { await both(what, call) } }
+            }
+        }
+        await pair("create") { round, request in
+            try await client.done {
+                client.name("n\(round)") {
+                    files.create(
+                        request, in: files.root, $0, NewFile(type: .file, mode: 0o644), uid: 0, gid: 0, .exclusive)
+                }
+            }
+        }
+        await pair("remove") { round, request in
+            var request = request
+            request.token = RequestToken(client: 4, id: round, digest: round)
+            let again = request
+            try await client.done {
+                client.name("n\(round)") { files.remove(again, in: files.root, $0, isDirectory: false) }
+            }
+        }
+        #expect(failures.withLock { $0 } == [])
+        #expect(try await client.names() == [])
+    }
+
+    /// Two that change what they have seen: no change is lost.
+    @Test func noChangeIsMadeFromWhatIsNotSoAnyMore() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let files = try rig.passthrough()
+        let client = Client(files: files, world: rig.world)
+        let file = try await client.create("f", NewFile(type: .file, mode: 0)).file.file
+        let rounds = 400
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<2 {
+                group.addTask {
+                    for _ in 0..<rounds {
+                        try await client.done { () -> Attempt<Changed> in
+                            guard case .done(let found, _) = files.attributes(client.request, file) else {
+                                return .refused(.stale)
+                            }
+                            var new = NewAttributes()
+                            new.mode = (found.mode + 1) & 0o777
+                            new.basis = AccessBasis(found, nil)
+                            return files.setAttributes(client.request, file, new)
+                        }
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(try await client.attributes(file).mode == UInt16(2 * rounds) & 0o777)
+    }
+
+    /// What one client asks does not make the server forget what another one has asked.
+    @Test func aBusyClientsRequestsAreItsOwn() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let files = try rig.passthrough()
+        let client = Client(files: files, world: rig.world)
+        func request(_ number: UInt64, _ id: UInt64) -> Request {
+            var request = client.request
+            request.token = RequestToken(client: number, id: id, digest: id)
+            return request
+        }
+        func remove(_ number: UInt64, _ id: UInt64) async throws {
+            let request = request(number, id)
+            try await client.done { client.name("a") { files.remove(request, in: files.root, $0, isDirectory: false) } }
+        }
+        func touch(_ number: UInt64, _ id: UInt64, _ file: FileID) async throws {
+            var new = NewAttributes()
+            new.mode = 0o600
+            let (request, wanted) = (request(number, id), new)
+            try await client.done { files.setAttributes(request, file, wanted) }
+        }
+        let other = try await client.create("b").file.file
+        _ = try await client.create("a")
+        try await remove(1, 1)
+        for id in 0..<5000 as Range<UInt64> { try await touch(2, id, other) }
+        try await remove(1, 1)
+        let isKnown = try await client.done { files.isRepeated(request(2, 100)) }
+        #expect(!isKnown)
+        // Of many clients those are remembered that asked last.
+        for number in 10..<400 as Range<UInt64> { try await touch(number, 1, other) }
+        await #expect(throws: FileError.noEntry) { try await remove(1, 1) }
+        let isLast = try await client.done { files.isRepeated(request(399, 1)) }
+        #expect(isLast)
+    }
 }

@@ -92,4 +92,10 @@ public struct HandleKey: Sendable {
     }
 
     var hash: KeyedHash { KeyedHash(first, second) }
+
+    /// Another one for each volume, from which this one can not be found.
+    func key(ofVolume identity: UInt64) -> HandleKey {
+        func half(_ number: UInt64) -> UInt64 { withUnsafeBytes(of: (identity.littleEndian, number)) { hash($0) } }
+        return HandleKey(half(1), half(2))
+    }
 }

@@ -18,7 +18,7 @@ public final class HostMonitor: @unchecked Sendable {
     private let clock: any WorldClock
     private let logger: Logger
     private let random: any RandomSource
-    /// This server's key, for volumes that keep none.
+    /// This server's key, from which follow those of volumes that have none.
     private let own: HandleKey
     /// The time in which hosts reclaim what they held before a restart.
     private let graceNanoseconds: UInt64
@@ -189,7 +189,7 @@ public final class HostMonitor: @unchecked Sendable {
                 for host in found { client.loop.task { [self] in await notify(host, volume) } }
             } catch {
                 if error == .notSupported {
-                    state.withLock { $0.attached[volume.identity] = own.hash }
+                    state.withLock { $0.attached[volume.identity] = own.key(ofVolume: volume.identity).hash }
                     continue
                 }
                 logger.error(
@@ -199,24 +199,27 @@ public final class HostMonitor: @unchecked Sendable {
         }
     }
 
-    /// The volume's own key. Handles of a volume that was served before it had one were made under this server's.
-    private func key(_ settings: VolumeSettings, _ volume: Volume, isNew: Bool) async throws(FileError) -> KeyedHash {
+    /// The volume's own key. Where there is none yet it follows from this server's, so that what was served read-only, or by a file
+    /// system that keeps none, is known by the same handles later; and it tells nothing of that one.
+    private func key(_ settings: VolumeSettings, _ volume: Volume) async throws(FileError) -> KeyedHash {
         if let kept = try await settings.value(VolumeSettings.handleKey) {
             guard let key = HandleKey(kept) else {
                 throw .inputOutput("the key of its NFS handles is damaged: setting \(VolumeSettings.handleKey)")
             }
             return key.hash
         }
-        guard !volume.isReadOnly else { return own.hash }
-        let key = isNew ? HandleKey(random.next(), random.next()) : own
+        let key = own.key(ofVolume: volume.identity)
+        guard !volume.isReadOnly else { return key.hash }
         try await settings.set(VolumeSettings.handleKey, key.bytes)
+        // Whoever takes the volume over without this server's log has it, too.
+        volume.whenSettled(volume.newestChange, .store, on: client.loop) { _ in }
         return key.hash
     }
 
     private func restore(_ volume: Volume) async throws(FileError) -> (hosts: [UInt64], key: KeyedHash) {
         let settings = VolumeSettings(volume, clock: clock, loop: client.loop)
         let text = try await settings.value(Self.stateName)
-        let key = try await key(settings, volume, isNew: text == nil)
+        let key = try await key(settings, volume)
         let kept = text.flatMap { Int32(String(decoding: $0, as: UTF8.self)) } ?? 0
         // Another state than any that a host may remember of us.
         let number = state.withLock { state in

@@ -140,27 +140,34 @@ public final class NFSService: RPCProgram {
     private static func unsettled(
         _ procedure: NFS3Procedure, _ made: UnsafeRawBufferPointer, _ results: inout Results
     ) -> Outcome {
-        results.writer.u32(NFS3Status.inputOutput.rawValue)
         var reader = Reader(made)
+        func begin() { results.writer.u32(NFS3Status.inputOutput.rawValue) }
         func weak(_ data: NFS3WeakData?) { NFS3WeakData(after: data?.after).write(into: &results.writer) }
         do throws(BytesError) {
             switch procedure {
-            case .setAttributes, .remove, .removeDirectory: weak(try NFS3Results.Remove(reading: &reader).success)
+            case .setAttributes, .remove, .removeDirectory:
+                let data = try NFS3Results.Remove(reading: &reader).success
+                begin()
+                weak(data)
             case .create, .makeDirectory, .symlink, .makeNode:
-                weak(try NFS3Results.Create(reading: &reader).success?.directory)
+                let created = try NFS3Results.Create(reading: &reader).success
+                begin()
+                weak(created?.directory)
             case .rename:
                 let renamed = try NFS3Results.Rename(reading: &reader).success
+                begin()
                 weak(renamed?.from)
                 weak(renamed?.to)
             case .link:
                 let linked = try NFS3Results.Link(reading: &reader).success
+                begin()
                 results.writer.optional(linked?.attributes)
                 weak(linked?.directory)
             case .null, .getAttributes, .lookup, .access, .readLink, .read, .write, .readDirectory, .readDirectoryPlus,
                 .fileSystemStatistics, .fileSystemInformation, .pathConfiguration, .commit:
-                preconditionFailure("it changes nothing that has to settle")
+                return .refused(.systemError)
             }
-        } catch { preconditionFailure("results that can not be read were kept") }
+        } catch { return .refused(.systemError) }
         return .done
     }
 }

@@ -152,8 +152,8 @@ public struct NewAttributes: Sendable {
     package var dropsSetID = false
     /// The request was made before, and nobody judged it again: it is answered, and changes nothing.
     package var isRepeat = false
-    /// Whose the file was when a new mode or owner was allowed; nil: that does not matter.
-    package var judged: FileOwner?
+    /// Who wants mode or owner changed: he must be allowed to when that is done, whoever has the file by then. Nil: that was judged.
+    package var judge: Credential?
     /// What mode and list were made from. When the file has others by then, nothing is changed and the call is to be made again.
     package var basis: AccessBasis?
 
@@ -163,13 +163,6 @@ public struct NewAttributes: Sendable {
         mode == nil && uid == nil && gid == nil && size == nil && accessed == nil && modified == nil && born == nil
             && dos == nil && shownChange == nil
     }
-}
-
-package struct FileOwner: Equatable, Sendable {
-    package var uid: UInt32
-    package var gid: UInt32
-
-    package init(_ file: Attributes) { (uid, gid) = (file.uid, file.gid) }
 }
 
 /// What says who may do what with a file.

@@ -87,7 +87,7 @@ extension Sharing {
 
 extension LeaseTable {
     func record(_ key: LeaseKey) -> KeptOpen.Lease? {
-        slots[key].map { place in
+        slot(key).map { place in
             let lease = leases[place]
             return KeptOpen.Lease(
                 key: key, kind: lease.kind, state: lease.state, epoch: lease.epoch, hasEpoch: lease.hasEpoch)

@@ -1,3 +1,5 @@
+import Bytes
+
 /// Leases, oplocks and delegations of a volume. No I/O: the caller guards it, brings the time, and after each call sends what
 /// `takeActions` says.
 ///
@@ -51,8 +53,10 @@ public struct LeaseTable {
 
     var leases: Slots<Lease>
     var files: Slots<File>
-    var slots: [LeaseKey: UInt32] = [:]
-    var fileSlots: [FileID: UInt32] = [:]
+    private var slots: SlotIndex
+    private var fileSlots: SlotIndex
+    /// Clients choose the keys.
+    private let hash: KeyedHash
     var perClient: [UInt128: Set<UInt32>] = [:]
     private var deadlines = DeadlineHeap()
     /// The lease of each break under way that has to be acknowledged.
@@ -60,7 +64,11 @@ public struct LeaseTable {
     private var nextBreak: UInt64 = 1
     private var actions: [LeaseAction] = []
 
-    public init() {
+    /// `seed` is secret where clients have a say in what is kept.
+    public init(seed: UInt64 = 0x9E37_79B9_7F4A_7C15) {
+        slots = SlotIndex(seed: seed)
+        fileSlots = SlotIndex(seed: seed)
+        hash = KeyedHash(seed, ~seed)
         let nowhere = FileID(subvolume: 0, inode: 0, generation: 0)
         files = Slots(vacant: File(id: nowhere))
         leases = Slots(
@@ -74,16 +82,24 @@ public struct LeaseTable {
         leases.count + files.count + slots.count + fileSlots.count + perClient.count + breaks.count
     }
 
+    private func mixed(_ key: LeaseKey) -> UInt64 { withUnsafeBytes(of: key) { hash($0) } }
+
+    func slot(_ key: LeaseKey) -> UInt32? {
+        leases.count == 0 ? nil : slots.find(mixed(key)) { leases[$0].key == key }
+    }
+
+    private func slot(_ file: FileID) -> UInt32? { fileSlots.find(file.mixed) { files[$0].id == file } }
+
     public mutating func takeActions() -> [LeaseAction] {
         let taken = actions
         actions.removeAll()
         return taken
     }
 
-    public func state(_ key: LeaseKey) -> LeaseState? { slots[key].map { leases[$0].state } }
+    public func state(_ key: LeaseKey) -> LeaseState? { slot(key).map { leases[$0].state } }
 
     public func status(_ key: LeaseKey) -> LeaseStatus? {
-        slots[key].map { place in
+        slot(key).map { place in
             let lease = leases[place]
             return LeaseStatus(
                 state: lease.state, epoch: lease.epoch, hasEpoch: lease.hasEpoch, isBreaking: lease.breakTo != nil)
@@ -101,7 +117,7 @@ public struct LeaseTable {
         _ key: LeaseKey, on file: FileID, kind: LeaseKind, wanted: LeaseState, isShared: Bool, isLocked: Bool,
         isDirectory: Bool = false, hasEpoch: Bool = false, epoch: UInt16 = 0
     ) -> LeaseGrant {
-        if let place = slots[key] {
+        if let place = slot(key) {
             guard files[leases[place].file].id == file else { return .keyInUse }
             leases[place].opens += 1
             leases[place].isConnected = true
@@ -130,7 +146,7 @@ public struct LeaseTable {
 
     private func hasRoom(_ key: LeaseKey, _ file: FileID) -> Bool {
         leases.count < Self.leasesMax && perClient[key.client]?.count ?? 0 < Self.leasesPerClientMax
-            && fileSlots[file].map { files[$0].leases.count < Self.leasesPerFileMax } ?? true
+            && slot(file).map { files[$0].leases.count < Self.leasesPerFileMax } ?? true
     }
 
     private func grantable(
@@ -140,7 +156,7 @@ public struct LeaseTable {
         var state = wanted.normal
         if isDirectory || isShared { state.remove(.write) }
         if isLocked { state = [] }
-        if let place = fileSlots[file] {
+        if let place = slot(file) {
             for other in files[place].leases where other != own {
                 if leases[other].state.contains(.write) { return [] }
                 guard !leases[other].state.isEmpty else { continue }
@@ -166,7 +182,7 @@ public struct LeaseTable {
     public mutating func check(
         _ file: FileID, by actor: LeaseKey?, _ operation: LeaseOperation, request: UInt64, now: UInt64
     ) -> LeaseCheck {
-        guard let place = fileSlots[file] else { return .proceed }
+        guard let place = slot(file) else { return .proceed }
         demand(place, actor, operation, now)
         let wait = Wait(request: request, actor: actor, operation: operation)
         guard isBlocked(place, wait) else { return .proceed }
@@ -179,7 +195,7 @@ public struct LeaseTable {
     public mutating func mustWait(
         _ file: FileID, by actor: LeaseKey?, _ operation: LeaseOperation, now: UInt64
     ) -> Bool {
-        guard !fileSlots.isEmpty, let place = fileSlots[file] else { return false }
+        guard fileSlots.count > 0, let place = slot(file) else { return false }
         demand(place, actor, operation, now)
         return isBlocked(place, Wait(request: 0, actor: actor, operation: operation))
     }
@@ -200,7 +216,7 @@ public struct LeaseTable {
 
     /// The request is not wanted any more.
     public mutating func cancel(request: UInt64, on file: FileID) {
-        guard let place = fileSlots[file] else { return }
+        guard let place = slot(file) else { return }
         files[place].waits.removeAll { $0.request == request }
         retire(file: place)
     }
@@ -271,7 +287,7 @@ public struct LeaseTable {
 
     /// The client gives up all but `state`.
     public mutating func acknowledge(_ key: LeaseKey, _ state: LeaseState, now: UInt64) -> Acknowledgement {
-        guard let place = slots[key] else { return .unknown }
+        guard let place = slot(key) else { return .unknown }
         let lease = leases[place]
         guard let breakTo = lease.breakTo else { return .notBreaking }
         guard state.isSubset(of: breakTo) else {
@@ -298,7 +314,7 @@ public struct LeaseTable {
 
     /// An open that was counted by `grant` is closed; with the last one the lease ends.
     public mutating func closed(_ key: LeaseKey) {
-        guard let place = slots[key] else { return }
+        guard let place = slot(key) else { return }
         leases[place].opens -= 1
         guard leases[place].opens == 0 else { return }
         end(place)
@@ -310,7 +326,7 @@ public struct LeaseTable {
         endBreak(place, [])
         files[file].leases.removeAll { $0 == place }
         leases.remove(place)
-        slots[key] = nil
+        slots.remove(mixed(key), place)
         perClient[key.client]?.remove(place)
         if perClient[key.client]?.isEmpty == true { perClient[key.client] = nil }
         settle(file)
@@ -332,7 +348,7 @@ public struct LeaseTable {
     /// The client can not be reached; its opens live on. It can not answer a break: instead of that its opens end, and who
     /// wanted the break waits for their end.
     public mutating func disconnected(_ key: LeaseKey) {
-        guard let place = slots[key] else { return }
+        guard let place = slot(key) else { return }
         leases[place].isConnected = false
         leases[place].isAwaited = false
         if leases[place].breakTo != nil { actions.append(.closeDisconnected(key)) }
@@ -340,7 +356,7 @@ public struct LeaseTable {
 
     /// The client is back, before its opens were ended: it can be asked now.
     public mutating func reconnected(_ key: LeaseKey) {
-        guard let place = slots[key], !leases[place].isConnected else { return }
+        guard let place = slot(key), !leases[place].isConnected else { return }
         leases[place].isConnected = true
         leases[place].isAwaited = false
         guard let target = leases[place].breakTo else { return }
@@ -351,7 +367,7 @@ public struct LeaseTable {
     // MARK: After a restart
 
     /// Whether its client can not be reached.
-    func isAway(_ key: LeaseKey) -> Bool { slots[key].map { !leases[$0].isConnected } ?? false }
+    func isAway(_ key: LeaseKey) -> Bool { slot(key).map { !leases[$0].isConnected } ?? false }
 
     /// A lease that was there before a restart, for one of its opens; its client is not here yet. Called from the newest
     /// to the oldest: what stands beside a newer one has been given up by then. Whoever wants what it keeps waits for its
@@ -361,7 +377,7 @@ public struct LeaseTable {
     public mutating func restore(
         _ key: LeaseKey, on file: FileID, kind: LeaseKind, state: LeaseState, hasEpoch: Bool, epoch: UInt16
     ) -> Bool {
-        if let place = slots[key] {
+        if let place = slot(key) {
             guard files[leases[place].file].id == file else { return false }
             leases[place].opens += 1
             return true
@@ -383,22 +399,22 @@ public struct LeaseTable {
     }
 
     private mutating func fileSlot(_ file: FileID) -> UInt32 {
-        if let known = fileSlots[file] { return known }
+        if let known = slot(file) { return known }
         let place = files.insert(File(id: file))
-        fileSlots[file] = place
+        fileSlots.insert(file.mixed, place)
         return place
     }
 
     private mutating func add(_ lease: Lease) {
         let place = leases.insert(lease)
-        slots[lease.key] = place
+        slots.insert(mixed(lease.key), place)
         files[lease.file].leases.append(place)
         perClient[lease.key.client, default: []].insert(place)
     }
 
     /// The client counts on from here.
     mutating func raise(_ key: LeaseKey, to epoch: UInt16) {
-        guard let place = slots[key], leases[place].hasEpoch else { return }
+        guard let place = slot(key), leases[place].hasEpoch else { return }
         let ahead = epoch &- leases[place].epoch
         if ahead != 0, ahead < 0x8000 { leases[place].epoch = epoch }
     }
@@ -430,7 +446,7 @@ public struct LeaseTable {
 
     private mutating func retire(file place: UInt32) {
         guard files[place].leases.isEmpty, files[place].waits.isEmpty else { return }
-        fileSlots[files[place].id] = nil
+        fileSlots.remove(files[place].id.mixed, place)
         files.remove(place)
     }
 

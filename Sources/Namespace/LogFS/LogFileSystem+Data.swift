@@ -3,7 +3,7 @@ import LogFS
 extension LogFileSystem {
     public func open(_ request: Request, _ file: FileID) -> Attempt<Attributes> {
         guard let id = inner(file) else { return .refused(.stale) }
-        return outer(files.open(inner(request), id), request.reader) { outer($0) }
+        return shown(files.open(inner(request), id), request.reader)
     }
 
     public func close(_ request: Request, _ file: FileID) -> Attempt<Void> {

@@ -3,14 +3,14 @@ import LogFS
 extension LogFileSystem {
     public func attributes(_ request: Request, _ file: FileID) -> Attempt<Attributes> {
         guard let id = inner(file) else { return .refused(.stale) }
-        return outer(files.attributes(inner(request), id), request.reader) { outer($0) }
+        return shown(files.attributes(inner(request), id), request.reader)
     }
 
     public func lookup(
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer
     ) -> Attempt<Attributes> {
         guard let id = inner(directory) else { return .refused(.stale) }
-        return outer(files.lookup(inner(request), in: id, name), request.reader) { outer($0) }
+        return shown(files.lookup(inner(request), in: id, name), request.reader)
     }
 
     public func lookupFolded(

@@ -142,6 +142,13 @@ public final class LogFileSystem: FileSystem {
     }
 
     /// `file` is the one that a busy call was about.
+    /// The most of answers.
+    @inline(__always)
+    func shown(_ attempt: LogFS::Attempt<Inode>, _ reader: Int) -> Attempt<Attributes> {
+        if case .done(let inode, let number) = attempt { return .done(outer(inode), number: number) }
+        return outer(attempt, reader) { outer($0) }
+    }
+
     func outer<Inner, Value>(
         _ attempt: LogFS::Attempt<Inner>, _ reader: Int, _ file: LogFS::FileID? = nil, _ translate: (Inner) -> Value
     ) -> Attempt<Value> {

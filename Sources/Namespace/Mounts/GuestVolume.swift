@@ -60,7 +60,11 @@ extension Volume {
         _ caller: Caller, _ file: FileID, _ call: (Volume, Caller) -> Attempt<Value>
     ) -> Attempt<Value>? {
         if file.subvolume == subvolume { return nil }
-        return fileSystem.guest(of: file, orFormer: false)?.call(caller, isReadOnly: isReadOnly, call)
+        guard let guest = guest(file) else { return nil }
+        let attempt = guest.call(caller, isReadOnly: isReadOnly, call)
+        // A change of one that was taken away in the middle of it is not waited for: nobody may say that it is safe.
+        if case .done(_, let number) = attempt, number > 0, self.guest(file) !== guest { return .refused(.stale) }
+        return attempt
     }
 
     /// An open that a guest made: it is not unmounted as long as there are some.

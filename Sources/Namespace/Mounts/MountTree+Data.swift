@@ -28,9 +28,12 @@ extension MountTree {
     ) -> Attempt<Changed> { changed(file) { $0.write(request, file, at: offset, bytes) } }
 
     public func flush(_ file: FileID) async throws(FileError) -> UInt64 {
-        guard let home = home(file) else { throw .stale }
-        let number = try await home.flush(file)
-        return isBase(file) || number == 0 ? number : number | Self.foreignNumber
+        guard !isBase(file), hasMounts else { return try await base.flush(file) }
+        guard let mount = mount(file.subvolume) else { throw .stale }
+        let number = try await mount.fileSystem.flush(file)
+        guard number > 0 else { return 0 }
+        guard isThere(mount) else { throw .stale }
+        return number | Self.foreignNumber
     }
 
     public func resize(
@@ -40,7 +43,9 @@ extension MountTree {
         guard let mount = mount(file.subvolume) else { throw .stale }
         guard !mount.isReadOnly else { throw .readOnly }
         let (changed, number) = try await mount.fileSystem.resize(request, file, to: size, others)
-        return (changed, number > 0 ? number | Self.foreignNumber : 0)
+        guard number > 0 else { return (changed, 0) }
+        guard isThere(mount) else { throw .stale }
+        return (changed, number | Self.foreignNumber)
     }
 
     public func empty(_ request: Request, _ file: FileID) -> Attempt<Changed> {

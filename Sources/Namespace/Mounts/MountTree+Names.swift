@@ -78,9 +78,9 @@ extension MountTree {
     public func isRepeated(_ request: Request) -> Attempt<Bool> {
         guard request.token != nil, hasMounts else { return base.isRepeated(request) }
         for mount in mounts where !mount.isBind && mount.guest == nil {
-            if case .done(true, let number) = mount.fileSystem.isRepeated(request) {
-                return .done(true, number: number)
-            }
+            // One that can not tell is asked again: the request is not new for that.
+            let attempt = mount.fileSystem.isRepeated(request)
+            guard case .done(false, _) = attempt else { return attempt }
         }
         return base.isRepeated(request)
     }

@@ -66,6 +66,8 @@ public final class MountTree: FileSystem {
     static let foreignNumber: UInt64 = 1 << 63
 
     let base: any FileSystem
+    /// The base, where it is the engine.
+    let engine: LogFileSystem?
     private let loops: [EventLoop]
     private let baseSubvolume: UInt32
     let table = Guarded(Table())
@@ -81,6 +83,7 @@ public final class MountTree: FileSystem {
     /// `loops` are all those that calls come from.
     public init(_ base: any FileSystem, loops: [EventLoop] = []) {
         self.base = base
+        engine = base as? LogFileSystem
         self.loops = loops
         baseSubvolume = base.root.subvolume
     }
@@ -318,7 +321,13 @@ public final class MountTree: FileSystem {
         guard !mount.isReadOnly else { return .refused(.readOnly) }
         let attempt = call(mount.fileSystem)
         guard case .done(let value, let number) = attempt, number > 0 else { return attempt }
+        guard isThere(mount) else { return .refused(.stale) }
         return .done(value, number: number | Self.foreignNumber)
+    }
+
+    /// Whether a change that was made is waited for. Of one that was taken away in the middle of it nobody may say that it is safe.
+    func isThere(_ mount: Mount) -> Bool {
+        table.withLock { $0.bySubvolume[mount.number]?.fileSystem === mount.fileSystem }
     }
 
     func changing(
@@ -328,7 +337,9 @@ public final class MountTree: FileSystem {
         guard let mount = mount(file.subvolume) else { throw .stale }
         guard !mount.isReadOnly else { throw .readOnly }
         let number = try await call(mount.fileSystem)
-        return number > 0 ? number | Self.foreignNumber : 0
+        guard number > 0 else { return 0 }
+        guard isThere(mount) else { throw .stale }
+        return number | Self.foreignNumber
     }
 
     /// Whether the name leads to a directory that something is mounted on, or that is bound elsewhere.

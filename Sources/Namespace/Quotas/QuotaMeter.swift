@@ -164,6 +164,7 @@ final class QuotaMeter: Sendable {
         }
         return try state.withLock { (state) throws(Failure) in
             defer {
+                state.table.settle()
                 if !state.waiters.isEmpty { waiters = Self.wake(&state) }
                 if !state.uncounted.isEmpty, !state.isCounting {
                     state.isCounting = true

@@ -10,6 +10,8 @@ public struct QuotaTable {
     private var quotas: [QuotaSubject: Quota] = [:]
     /// Subjects whose grace began or ended, until it is kept.
     var graceChanges: Set<QuotaSubject> = []
+    /// Graces that ran before the change that is being made.
+    private var running: [QuotaSubject: QuotaGrace] = [:]
 
     public init() {}
 
@@ -22,6 +24,7 @@ public struct QuotaTable {
     public mutating func setLimit(_ subject: QuotaSubject, _ limit: QuotaLimit, now: UInt64) -> Bool {
         guard quotas[subject] != nil || quotas.count < Self.subjectsMax else { return false }
         quotas[subject, default: Quota()].limit = limit
+        running[subject] = nil
         update(subject, now) { _ in true }
         return true
     }
@@ -30,6 +33,7 @@ public struct QuotaTable {
     public mutating func setUsage(_ subject: QuotaSubject, _ usage: QuotaUsage, now: UInt64) -> Bool {
         guard quotas[subject] != nil || quotas.count < Self.subjectsMax else { return false }
         if quotas[subject] == nil { quotas[subject] = Quota() }
+        running[subject] = nil
         update(subject, now) { known in
             known = usage
             return true
@@ -39,6 +43,14 @@ public struct QuotaTable {
 
     public mutating func remove(_ subject: QuotaSubject) {
         if quotas.removeValue(forKey: subject) != nil { graceChanges.insert(subject) }
+        running[subject] = nil
+    }
+
+    /// The change is made: what it gave back and took again has passed no limit anew.
+    mutating func settle() {
+        guard !running.isEmpty else { return }
+        for (subject, grace) in running { resume(subject, grace) }
+        running.removeAll(keepingCapacity: true)
     }
 
     /// A grace that began in an earlier life of the server goes on, if the limit still is passed.
@@ -86,6 +98,7 @@ public struct QuotaTable {
     ) -> Bool {
         var isWhole = true
         for subject in subjects {
+            if let grace = quotas[subject]?.grace, grace.runs, running[subject] == nil { running[subject] = grace }
             let had = update(subject, now) { usage in
                 let isCovered = usage.bytes >= bytes && usage.files >= files
                 usage.bytes -= min(usage.bytes, bytes)

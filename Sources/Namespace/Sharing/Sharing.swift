@@ -12,7 +12,7 @@ import Synchronization
 final class Sharing: Sendable {
     struct State {
         var opens: OpenTable
-        var leases = LeaseTable()
+        var leases: LeaseTable
         var watches = WatchTable()
         /// Watches of foreign directories.
         var observed: [WatchID: (directory: FileID, isRecursive: Bool)] = [:]
@@ -35,6 +35,7 @@ final class Sharing: Sendable {
 
         init(seed: UInt64) {
             opens = OpenTable(seed: seed)
+            leases = LeaseTable(seed: ~seed)
         }
 
         /// Nobody but openers has anything to be told: what follows from a change then is nothing.

@@ -110,8 +110,10 @@ extension Volume {
     }
 
     /// Set-user-ID and set-group-ID go when somebody else changes what they lend their rights to; without the group's
-    /// execute bit the latter stands for mandatory locks and stays.
-    static func withoutSetID(_ mode: UInt16) -> UInt16 { mode & (mode & 0o010 != 0 ? ~0o6000 : ~0o4000) }
+    /// execute bit the latter stands for mandatory locks and stays. `before`: of the mode that it had for another group.
+    static func withoutSetID(_ mode: UInt16, before: UInt16 = 0) -> UInt16 {
+        mode & ((mode | before) & 0o010 != 0 ? ~0o6000 : ~0o4000)
+    }
 }
 
 extension FileSecurity {

@@ -29,7 +29,7 @@ extension Volume {
             let found = try regular(caller, file)
             try requireData(.read, caller, found)
             try sharing.admit(caller, file, .read(LockRange(accessed: offset, count: UInt64(buffer.count))))
-            let count = try fileSystem.read(caller.request, file, at: offset, into: buffer).get()
+            let count = try read(caller.request, file, at: offset, into: buffer).get()
             return .done((count, found), number: 0)
         }
     }
@@ -47,7 +47,7 @@ extension Volume {
                 throw .refused(.accessDenied)
             }
             try sharing.admit(caller, handle.file, .read(LockRange(accessed: offset, count: UInt64(buffer.count))))
-            return fileSystem.read(caller.request, handle.file, at: offset, into: buffer)
+            return read(caller.request, handle.file, at: offset, into: buffer)
         }
     }
 
@@ -152,6 +152,7 @@ extension Volume {
             try authorize(caller, found, &new)
             if let time = new.ifChanged, time != found.changed { throw .refused(.notSynchronized) }
             if let size = new.size, size != found.size {
+                guard size <= fileSystem.fileBytesMax(at: file) else { throw .refused(.fileTooBig) }
                 try requireFree(caller, found)
                 // What is cut away, or comes: locks on it are in the way.
                 let first = min(size, found.size)
@@ -160,7 +161,7 @@ extension Volume {
             }
             if found.mode & 0o6000 != 0, caller.credential.uid != 0, new.mode == nil { new.dropsSetID = true }
             new.actor = caller.handle?.lease
-            if caller.credential.uid != 0 { new.judged = FileOwner(found) }
+            new.judge = caller.credential
             return .done(new, number: 0)
         }
     }
@@ -184,29 +185,36 @@ extension Volume {
             let (changed, number) = try await guest.volume.resize(request, file, to: size, allowed)
             return (changed, number > 0 ? number | MountTree.foreignNumber : 0)
         }
-        if allowed.isRepeat {
-            return try await supplied { fileSystem.setAttributes(request, file, NewAttributes()) }
+        // Its first answer, whatever room there is now, and whoever may do it now.
+        let isKnown = if allowed.isRepeat { true } else { try await isRepeated(request) }
+        if isKnown {
+            return try await supplied { attempt { () throws(Halt) in try answered(Caller(.root, request), file) } }
         }
-        // Its first answer, whatever room there is now.
-        if try await isRepeated(request) { return try await fileSystem.resize(request, file, to: size, allowed) }
         var before: Attributes?
         if case .done(let found, _) = fileSystem.attributes(request, file) { before = found }
         var others = allowed
         // Mode, owner and list are changed by themselves, last, and from what they are then: somebody may change them while the size
         // is on its way. The last change remembers the request.
         var access = others.takeAccess()
+        // What lends rights goes before the content changes.
+        let dropsSetID = access?.dropsSetID ?? false
+        if access?.mode == nil, access?.uid == nil, access?.gid == nil { access = nil }
         var plain = request
-        if access != nil { plain.token = nil }
+        plain.token = nil
         if var owner = access, counts(file), owner.uid != nil || owner.gid != nil {
             (owner.mode, owner.dropsSetID) = (nil, false)
-            let owned = try await changeAccess(plain, file, owner).changed.after
+            _ = try await changeAccess(plain, file, owner)
             access?.uid = nil
             access?.gid = nil
-            if access?.judged != nil { access?.judged = FileOwner(owned) }
         }
-        let (first, rest) = (plain, others)
+        let (first, rest) = (access == nil ? request : plain, others)
         var (changed, number) = try await growing(request, file, to: size) { () async throws(FileError) in
-            try await fileSystem.resize(first, file, to: size, rest)
+            if dropsSetID {
+                var drop = NewAttributes()
+                drop.dropsSetID = true
+                _ = try await changeAccess(plain, file, drop)
+            }
+            return try await fileSystem.resize(first, file, to: size, rest)
         }
         if let access { (changed, number) = try await changeAccess(request, file, access) }
         // A lease that was granted since the change was allowed.
@@ -220,19 +228,30 @@ extension Volume {
         return (changed, number)
     }
 
+    /// Calls made again for want of something, or because somebody else was first.
+    private static let attemptsMax = 1000
+
     private func supplied(
         _ call: () -> Attempt<Changed>
     ) async throws(FileError) -> (changed: Changed, number: UInt64) {
-        while true {
+        for _ in 0..<Self.attemptsMax {
             switch call() {
             case .done(let changed, let number): return (changed, number)
             case .refused(let error): throw error
             case .lacks(let lack): try await lack.supplied()
             }
         }
+        throw .delay
     }
 
-    /// Changes mode, owner or group of the file as it is when that is done, if it still belongs to whom that was allowed.
+    /// The answer to a request that was made before and that nobody judges again: it changes nothing, also when it has been forgotten
+    /// in between. What it did then is waited for with all that has been done since.
+    func answered(_ caller: Caller, _ file: FileID) throws(Halt) -> Attempt<Changed> {
+        let found = try attributes(caller, of: file)
+        return .done(Changed(before: nil, after: found), number: fileSystem.newestChange(at: file))
+    }
+
+    /// Changes mode, owner or group of the file as it is when that is done, if that is allowed then.
     private func changeAccess(
         _ request: Request, _ file: FileID, _ wanted: NewAttributes
     ) async throws(FileError) -> (changed: Changed, number: UInt64) {
@@ -241,13 +260,10 @@ extension Volume {
             attempt { () throws(Halt) in
                 let found = try attributes(caller, of: file)
                 var new = wanted
-                if let judged = new.judged, new.mode != nil || new.uid != nil || new.gid != nil,
-                    judged != FileOwner(found)
-                {
-                    throw .refused(.notPermitted)
-                }
+                if let judge = new.judge { try authorize(Caller(judge, request), found, &new) }
                 try keepInStep(request, found, &new)
                 if new.isEmpty {
+                    guard request.token != nil else { return try answered(caller, file) }
                     // The request has to be remembered, whatever is left of it to do.
                     new.mode = found.mode
                     new.basis = AccessBasis(found, try list(request, found))
@@ -263,7 +279,7 @@ extension NewAttributes {
     fileprivate mutating func takeAccess() -> NewAttributes? {
         guard mode != nil || uid != nil || gid != nil || dropsSetID else { return nil }
         var access = NewAttributes()
-        (access.mode, access.uid, access.gid, access.dropsSetID, access.judged) = (mode, uid, gid, dropsSetID, judged)
+        (access.mode, access.uid, access.gid, access.dropsSetID, access.judge) = (mode, uid, gid, dropsSetID, judge)
         (mode, uid, gid, dropsSetID) = (nil, nil, nil, false)
         return access
     }

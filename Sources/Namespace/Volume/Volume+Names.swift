@@ -6,7 +6,7 @@ extension Volume {
     }
 
     public func attributes(_ caller: Caller, _ file: FileID) -> Attempt<Attributes> {
-        fileSystem.attributes(caller.request, file)
+        look(caller.request, at: file)
     }
 
     public func lookup(_ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
@@ -16,7 +16,7 @@ extension Volume {
         return attempt { () throws(Halt) in
             try requireLookup(caller, directory)
             if isHidden(caller, directory, name) { throw .refused(.noEntry) }
-            return fileSystem.lookup(caller.request, in: directory, name)
+            return find(caller.request, in: directory, name)
         }
     }
 
@@ -376,7 +376,7 @@ extension Volume {
             } catch {
                 // What it did when it was made first is no reason to refuse it now.
                 guard try isRepeated(caller.request) else { throw error }
-                return fileSystem.setAttributes(caller.request, file, NewAttributes())
+                return try answered(caller, file)
             }
             let trail = try trails(caller, of: file)
             try keepInStep(caller.request, found, &new)
@@ -405,7 +405,7 @@ extension Volume {
         }
         var mode = file.mode
         if changesOwner, let acl { mode = mode & 0o7000 | acl.mode(uid: uid, gid: gid) }
-        if new.dropsSetID { mode = Self.withoutSetID(mode) }
+        if new.dropsSetID { mode = Self.withoutSetID(mode, before: file.mode) }
         // Always with a list: the host takes set-ID bits away from a file that gets another owner, and the list goes by the mode.
         if mode != file.mode || changesOwner && acl != nil { new.mode = mode }
     }

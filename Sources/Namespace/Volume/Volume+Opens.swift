@@ -217,7 +217,7 @@ extension Volume {
         var file: Attributes
         var number = number
         do throws(Halt) {
-            file = try fileSystem.open(caller.request, found.file).get()
+            file = try enter(caller.request, found.file).get()
             if replaces {
                 do throws(Halt) {
                     (file, number) = try replaceContent(caller, file, intent, isStream: place?.isStream == true)
@@ -230,30 +230,32 @@ extension Volume {
             sharing.takeBack(handle)
             throw error
         }
-        var opened = OpenedFile(
-            handle: handle, file: file, name: place?.name ?? [],
-            action: replaces && intent.disposition == .supersede ? .superseded : action, lease: [], leaseEpoch: 0,
-            isLeaseBreaking: false)
-        if var wish = intent.lease {
-            // Others change it without a word to anybody's lease.
-            if follows || fileSystem.isForeign(file.file) { wish.wanted = [] }
-            guard
-                case .granted(let state, let epoch, let isBreaking) = sharing.grant(
-                    wish, to: handle, isDirectory: file.type == .directory)
-            else {
-                // The key stands for another file.
-                _ = fileSystem.close(caller.request, found.file)
-                sharing.takeBack(handle)
-                throw .refused(.invalid)
-            }
-            handle.holdsLease = sharing.holds(wish.key)
-            opened.handle = handle
-            (opened.lease, opened.leaseEpoch, opened.isLeaseBreaking) = (state, epoch, isBreaking)
-            if intent.keep != nil || sharing.uses.contains(.kept) {
-                let mayBeKept = wish.kind == .oplock ? state == .all : state.contains(.handle)
-                if let later = keepNew(caller, handle, mayBeKept ? intent.keep : nil) { number = max(number, later) }
-            }
+        let name = place?.name ?? []
+        let what = replaces && intent.disposition == .supersede ? .superseded : action
+        guard var wish = intent.lease else {
+            let opened = OpenedFile(
+                handle: handle, file: file, name: name, action: what, lease: [], leaseEpoch: 0, isLeaseBreaking: false)
+            return .done(opened, number: number)
         }
+        // Others change it without a word to anybody's lease.
+        if follows || fileSystem.isForeign(file.file) { wish.wanted = [] }
+        guard
+            case .granted(let state, let epoch, let isBreaking) = sharing.grant(
+                wish, to: handle, isDirectory: file.type == .directory)
+        else {
+            // The key stands for another file.
+            _ = fileSystem.close(caller.request, found.file)
+            sharing.takeBack(handle)
+            throw .refused(.invalid)
+        }
+        handle.holdsLease = sharing.holds(wish.key)
+        if intent.keep != nil || sharing.uses.contains(.kept) {
+            let mayBeKept = wish.kind == .oplock ? state == .all : state.contains(.handle)
+            if let later = keepNew(caller, handle, mayBeKept ? intent.keep : nil) { number = max(number, later) }
+        }
+        let opened = OpenedFile(
+            handle: handle, file: file, name: name, action: what, lease: state, leaseEpoch: epoch,
+            isLeaseBreaking: isBreaking)
         return .done(opened, number: number)
     }
 
@@ -336,7 +338,7 @@ extension Volume {
             sharing.keep(leftover, of: handle)
             return .lacks(lack)
         }
-        switch fileSystem.close(caller.request, handle.file) {
+        switch leave(caller.request, handle.file) {
         case .done(_, let later): number = max(number, later)
         case .refused: break
         case .lacks(let lack):

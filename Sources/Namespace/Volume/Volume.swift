@@ -10,6 +10,7 @@ public final class Volume: Sendable {
     /// Tells the volumes of a server apart, for ever: file handles carry it.
     public let identity: UInt64
     public let fileSystem: any FileSystem
+    let tree: MountTree?
     public let durability: Durability
     private let readOnly = Atomic(false)
     private let following = Atomic(false)
@@ -31,6 +32,7 @@ public final class Volume: Sendable {
         self.name = name
         self.identity = identity
         self.fileSystem = fileSystem
+        tree = fileSystem as? MountTree
         subvolume = fileSystem.root.subvolume
         self.durability = durability
         meter = QuotaMeter(fileSystem, loops: loops)
@@ -63,7 +65,7 @@ public final class Volume: Sendable {
     }
 
     func attributes(_ caller: Caller, of file: FileID) throws(Halt) -> Attributes {
-        try fileSystem.attributes(caller.request, file).get()
+        try look(caller.request, at: file).get()
     }
 
     /// A directory that the caller may look names up in, and whatever else is wanted.
@@ -83,7 +85,7 @@ public final class Volume: Sendable {
             _ = try self.directory(caller, directory, .execute)
             return
         }
-        let newest = fileSystem.newestChange
+        let newest = newestChangeHere
         if newest > 0, let security = glances[reader].look(directory, newest) {
             guard security.granted(.execute, to: caller.credential).contains(.execute) else {
                 throw .refused(.accessDenied)

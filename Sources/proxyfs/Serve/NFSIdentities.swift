@@ -61,21 +61,35 @@ final class UserGroups: GroupSource {
 /// Which user a Kerberos principal is: by the configuration's table and rules, then by name in the registry.
 final class Principals: PrincipalSource {
     private let registry: Registry
-    private let map: PrincipalMap
+    private let table: PrincipalMap
+    /// One for each kind, in their order.
+    private let rules: [PrincipalMap]
 
     init(_ registry: Registry, _ kerberos: Configuration.Kerberos) {
         self.registry = registry
         // No list of the configuration's is longer than the map takes.
-        var map = PrincipalMap()
-        for entry in kerberos.principals { _ = map.set(entry.name, to: entry.user) }
-        for realm in kerberos.realms { _ = map.add(.name(realm: realm)) }
-        for realm in kerberos.instances { _ = map.add(.firstPart(realm: realm)) }
-        for entry in kerberos.everybody { _ = map.add(.everybody(realm: entry.name, user: entry.user)) }
-        self.map = map
+        var table = PrincipalMap()
+        for entry in kerberos.principals { _ = table.set(entry.name, to: entry.user) }
+        self.table = table
+        let kinds: [[PrincipalMap.Rule]] = [
+            kerberos.realms.map { .name(realm: $0) }, kerberos.instances.map { .firstPart(realm: $0) },
+            kerberos.everybody.map { .everybody(realm: $0.name, user: $0.user) },
+        ]
+        rules = kinds.map { kind in
+            var map = PrincipalMap()
+            for rule in kind { _ = map.add(rule) }
+            return map
+        }
     }
 
-    /// By the rules alone: nobody may have that name.
-    func name(of principal: String) -> String? { map.user(of: principal) }
+    /// Who is in the table is that user or nobody; a rule whose user is not there leaves the principal to the next one. Nobody may have the
+    /// name that is answered.
+    func name(of principal: String) -> String? {
+        if let name = table.user(of: principal) { return name }
+        let names = rules.compactMap { $0.user(of: principal) }
+        let users = registry.snapshot.users
+        return names.first { users.user($0) != nil } ?? names.first
+    }
 
     func credential(of principal: String) -> Credential? {
         guard let name = name(of: principal), let user = registry.snapshot.users.user(name), !user.isDisabled else {
