@@ -31,7 +31,8 @@ extension LogFS {
             if list != nil { try needSpace() }
             var inode = try edit.inode(id)
             try edit.setAccessList(&inode, list)
-            inode.mode = mode & 0o7777
+            // Set-ID bits that have gone meanwhile do not come back by a list.
+            inode.mode = mode & 0o777 | mode & inode.mode & 0o7000
             edit.touch(&inode, request.now)
             edit.store(inode)
             try edit.remember(request, inode.number)

@@ -35,25 +35,28 @@ extension Passthrough {
     func set(_ new: NewAttributes, _ found: Named) throws(Halt) {
         let type = FileType(mode: found.status.mode)
         try host { () throws(HostError) in
-            if let acl = new.acl, let mode = new.mode { try Self.keep(acl, mode: mode, found) }
+            var record = try Self.record(found)
+            var kept = record
+            let isListed = record.acl.map { UInt32($0.mode) == found.status.mode & 0o7777 } ?? false
+            let changesList = new.mode != nil && type != .symlink && (new.acl != nil || isListed)
+            if changesList { try Self.close(found) }
             let uid = new.uid ?? .max
             let gid = new.gid ?? .max
             if uid != .max && uid != found.status.uid || gid != .max && gid != found.status.gid {
                 try check(shim_host_chown(found.file.descriptor, uid, gid))
             }
-            var record = try Self.record(found)
-            let old = record
             if let mode = new.mode, type != .symlink {
-                try check(shim_host_chmod(found.file.descriptor, UInt32(mode & 0o7777)))
-                // The list was brought into step with this mode before.
-                if let acl = record.acl, UInt32(acl.mode) == found.status.mode & 0o7777 {
-                    record.acl = (acl.bytes, mode & 0o7777)
+                if changesList, let bytes = new.acl?.bytes ?? record.acl?.bytes {
+                    record.acl = (bytes, mode & 0o7777)
+                    try Self.keep(record, found.file)
+                    kept = record
                 }
+                try check(shim_host_chmod(found.file.descriptor, UInt32(mode & 0o7777)))
             }
             if let dos = new.dos { record.dos = dos }
             if let born = new.born { record.born = born }
             let hasHome = type == .file || type == .directory
-            if record != old {
+            if record != kept {
                 // Links and devices have nowhere to keep such a thing.
                 guard hasHome else { throw HostError(EOPNOTSUPP) }
                 try Self.keep(record, found.file)
@@ -100,11 +103,15 @@ extension Passthrough {
         }
     }
 
-    /// Whichever comes first, nobody gets more by it than by both: a list holds for its own mode only.
+    /// A list holds for its own mode only: while they are not in step nobody but the owner gets in, also behind a crash.
+    private static func close(_ found: Named) throws(HostError) {
+        try check(shim_host_chmod(found.file.descriptor, found.status.mode & 0o700))
+    }
+
     private static func keep(_ acl: ACL?, mode: UInt16, _ found: Named) throws(HostError) {
         var record = try Self.record(found)
         record.acl = acl.map { ($0.bytes, mode & 0o7777) }
-        try check(shim_host_chmod(found.file.descriptor, UInt32(mode & 0o7777) & found.status.mode))
+        try close(found)
         try Self.keep(record, found.file)
         try check(shim_host_chmod(found.file.descriptor, UInt32(mode & 0o7777)))
     }

@@ -358,7 +358,10 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
             let node = try node(state, file)
             if let time = new.ifChanged, time != node.attributes.changed { throw .notSynchronized }
             if let acl = new.acl { state.lists[file.inode] = acl }
-            return changed(node, &state) { $0.attributes.set(new) }
+            return changed(node, &state) { node in
+                node.attributes.set(new)
+                if new.acl != nil { node.attributes.hasACL = true }
+            }
         }
     }
 

@@ -34,19 +34,20 @@ import Testing
     /// Documents are read whole, so many of them at a time as there is memory for.
     @Test func documentsHaveTheirShare() async throws {
         var limits = S3Limits()
-        limits.documentShareBytesMax = 8000
+        limits.documentShareBytesMax = 450_000
+        limits.documentBytesMax = 100_000
         let site = try await Site(limits: limits)
         #expect(try site.request("PUT", "/bkt").status == 200)
         let tags = Array("<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>".utf8)
-        let long = tags + [UInt8](repeating: 0x20, count: 1500 - tags.count)
-        // One is on its way, and holds what it will need.
+        let long = tags + [UInt8](repeating: 0x20, count: 100_000 - tags.count)
+        // One is on its way, and holds what of it has come.
         let peer = try Peer(site.listener.address)
-        peer.send(Array(site.signed("PUT", "/bkt?tagging", [], body: long).utf8) + long[..<10])
-        #expect(await eventually { site.service.documents.heldBytes == 6000 })
+        peer.send(Array(site.signed("PUT", "/bkt?tagging", [], body: long).utf8) + long[..<70_000])
+        #expect(await eventually { site.service.documents.heldBytes == 4 << 16 })
         let refused = try site.request("PUT", "/bkt?tagging", body: long)
         #expect(refused.status == 503 && refused.code == "SlowDown")
         #expect(try site.request("PUT", "/bkt?tagging", body: tags).status == 204)
-        peer.send(Array(long[10...]))
+        peer.send(Array(long[70_000...]))
         #expect(Site.answer(peer).status == 204)
         #expect(await eventually { site.service.documents.heldBytes == 0 })
         #expect(try site.request("PUT", "/bkt?tagging", body: long).status == 204)

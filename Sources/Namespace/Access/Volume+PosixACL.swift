@@ -63,7 +63,7 @@ extension Volume {
             if let acl { mode = mode & 0o7000 | acl.mode(uid: found.uid, gid: found.gid) }
             try sharing.admit(caller, file, .attributes)
             let trail = try trails(caller, of: file)
-            let attempt = setList(caller, found, acl, mode)
+            let attempt = try setList(caller, found, acl, mode)
             guard case .done(var changed, let number) = attempt else { return attempt }
             certain(found, &changed)
             if let trail { sharing.post([(.modified, .security, trail)]) }
@@ -71,14 +71,18 @@ extension Volume {
         }
     }
 
-    /// A file system that keeps no lists takes the mode all the same.
-    private func setList(_ caller: Caller, _ found: Attributes, _ acl: ACL?, _ mode: UInt16) -> Attempt<Changed> {
-        guard acl != nil || found.hasACL else {
-            var new = NewAttributes()
-            new.mode = mode
-            return fileSystem.setAttributes(caller.request, found.file, new)
+    /// If mode, owner and list are still what the new ones were made from. A file system that keeps no lists takes the mode all the same; of a
+    /// list that goes away the mode that the file has then stays but for its digits.
+    func setList(
+        _ caller: Caller, _ found: Attributes, _ acl: ACL?, _ mode: UInt16
+    ) throws(Halt) -> Attempt<Changed> {
+        guard found.type == .file || found.type == .directory, acl != nil || !found.hasACL else {
+            return fileSystem.setACL(caller.request, found.file, acl, mode: mode)
         }
-        return fileSystem.setACL(caller.request, found.file, acl, mode: mode)
+        var new = NewAttributes()
+        (new.acl, new.mode) = (acl, mode)
+        new.basis = AccessBasis(found, try list(caller.request, found))
+        return fileSystem.setAttributes(caller.request, found.file, new)
     }
 }
 

@@ -82,6 +82,8 @@ extension Volume {
             guard file.hasACL, try access(caller, file, .writeACL).contains(.writeACL) else {
                 throw .refused(.notPermitted)
             }
+            // Nobody lends what is another one's.
+            if let mode = new.mode, file.type != .directory { new.mode = mode & ~0o6000 }
         }
         if new.born != nil || new.shownChange != nil, !isOwner { throw .refused(.notPermitted) }
         if let uid = new.uid, uid != file.uid, credential.uid != 0 { throw .refused(.notPermitted) }
@@ -151,7 +153,7 @@ extension Volume {
             try sharing.admit(caller, file, .attributes)
             let trail = try trails(caller, of: file)
             let mode = acl.map { found.mode & 0o7000 | $0.mode(uid: found.uid, gid: found.gid) } ?? found.mode
-            let attempt = fileSystem.setACL(caller.request, file, acl, mode: mode)
+            let attempt = try setList(caller, found, acl, mode)
             guard case .done(var changed, let number) = attempt else { return attempt }
             certain(found, &changed)
             if let trail { sharing.post([(.modified, .security, trail)]) }

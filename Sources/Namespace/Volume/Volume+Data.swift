@@ -70,6 +70,7 @@ extension Volume {
             try requireData(.write, caller, found, from: offset)
             try requireFree(caller, found)
             try sharing.admit(caller, file, .write(LockRange(accessed: offset, count: count)))
+            if caller.credential.uid != 0 { try dropSetID(caller, found) }
             return .done((), number: 0)
         }
     }
@@ -114,10 +115,18 @@ extension Volume {
         guard !isBeyond, end <= fileBytesMax(at: file.file) else { throw .refused(.fileTooBig) }
         _ = try fileSystem.write(caller.request, file.file, at: offset, UnsafeRawBufferPointer(start: nil, count: 0))
             .get()
+        try dropSetID(caller, file)
+    }
+
+    /// Before the content is another one by somebody else's hand. A repeated request is known by the change that follows.
+    func dropSetID(_ caller: Caller, _ file: Attributes) throws(Halt) {
+        guard file.type == .file, Self.withoutSetID(file.mode) != file.mode else { return }
+        var request = caller.request
+        request.token = nil
         var new = NewAttributes()
         new.dropsSetID = true
-        try keepInStep(caller.request, file, &new)
-        _ = try fileSystem.setAttributes(caller.request, file.file, new).get()
+        try keepInStep(request, file, &new)
+        _ = try fileSystem.setAttributes(request, file.file, new).get()
     }
 
     /// What was written before the call is safe when this returns, under every durability word. `word`: what the way in

@@ -405,7 +405,12 @@ extension Volume {
         }
         var mode = file.mode
         if changesOwner, let acl { mode = mode & 0o7000 | acl.mode(uid: uid, gid: gid) }
-        if new.dropsSetID { mode = Self.withoutSetID(mode, before: file.mode) }
+        // The list may let somebody execute it who could not before.
+        let isLent = uid != file.uid || gid != file.gid
+        let runs = (mode | file.mode) & 0o111 != 0
+        if new.dropsSetID || isLent && runs && file.type != .directory {
+            mode = Self.withoutSetID(mode, before: file.mode)
+        }
         // Always with a list: the host takes set-ID bits away from a file that gets another owner, and the list goes by the mode.
         if mode != file.mode || changesOwner && acl != nil { new.mode = mode }
     }

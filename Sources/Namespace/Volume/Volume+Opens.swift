@@ -263,6 +263,7 @@ extension Volume {
         _ caller: Caller, _ file: Attributes, _ intent: OpenIntent, isStream: Bool
     ) throws(Halt) -> (Attributes, UInt64) {
         try requireFree(caller, file)
+        if !isStream, intent.disposition == .supersede || caller.credential.uid != 0 { try dropSetID(caller, file) }
         let attempt = try emptyFile(caller, file.file)
         guard case .done(let emptied, var number) = attempt else {
             _ = try attempt.get()
@@ -273,8 +274,6 @@ extension Volume {
         if intent.new.dos != after.dos { new.dos = intent.new.dos }
         if intent.disposition == .supersede, !isStream {
             new.born = caller.request.now
-            let mode = Self.withoutSetID(after.mode)
-            if mode != after.mode { new.mode = mode }
         }
         if !new.isEmpty, case .done(let changed, let later) = fileSystem.setAttributes(caller.request, file.file, new) {
             after = changed.after

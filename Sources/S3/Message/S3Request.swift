@@ -61,12 +61,17 @@ struct S3Request: Sendable {
         "x-amz-security-token", "x-amz-content-sha256",
     ]
 
+    /// Libraries sign the sum of the body that they do not have yet, which is that of nothing.
+    private static func isSum(_ name: String) -> Bool {
+        ChecksumAlgorithm.allCases.contains { name == $0.field }
+    }
+
     /// Who signs an address may put fields into it: they are signed with it, and mean what they would in the head.
     func withFieldsOfAddress() throws(S3Error) -> S3Request {
         var request = self
         for parameter in query.parameters {
             let name = String(decoding: parameter.name, as: UTF8.self).lowercased()
-            guard name.hasPrefix("x-amz-"), !Self.ofSignature.contains(name) else { continue }
+            guard name.hasPrefix("x-amz-"), !Self.ofSignature.contains(name), !Self.isSum(name) else { continue }
             guard request.head.fields.index(of: name) == nil, let head = request.head.adding(name, parameter.value)
             else {
                 throw S3Error(

@@ -165,7 +165,7 @@ extension S3Call {
         else { return false }
         begin(status, fields, range)
         // As long as the peer has not taken it, it is in memory.
-        if count > TransferShare.pieceBytesMin { exchange.limitOutput(TransferShare.pieceBytesMin) }
+        if count > TransferShare.pieceBytesMin { exchange.limitOutput(1) }
         exchange.write(block, count: count)
         await outputRoom()
         exchange.end()
@@ -209,8 +209,8 @@ extension S3Call {
         while offset < end, !isAbandoned {
             let piece = transfers.take(Int(min(end - offset, UInt64(Self.blockBytes))))
             defer { transfers.give(piece) }
-            // One piece is enough.
-            exchange.limitOutput(max(piece - 1, TransferShare.pieceBytesMin))
+            // Its memory is held until the peer has taken the last byte of it.
+            exchange.limitOutput(1)
             let block = Block(capacity: piece)
             var count: Int?
             do throws(S3Error) {

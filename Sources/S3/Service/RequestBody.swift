@@ -31,15 +31,18 @@ final class RequestBody {
     private var waiter: UnsafeContinuation<Void, Never>?
     private let transfers: TransferShare
     private let documents: TransferShare
+    private let documentNanoseconds: UInt64
     /// Of blocks that are filled or handed on, and of a document.
     private var held = (blocks: 0, document: 0)
 
     init(
-        _ request: S3Request, _ payload: Authentication.PayloadProof, _ exchange: Exchange, _ service: S3Service
+        _ request: S3Request, _ payload: Authentication.PayloadProof, _ exchange: Exchange, _ service: S3Service,
+        isNobody: Bool
     ) throws(S3Error) {
         self.exchange = exchange
         countMax = service.limits.putBytesMax
-        (transfers, documents) = (service.transfers, service.documents)
+        documentNanoseconds = service.limits.documentNanoseconds
+        (transfers, documents) = (service.transfers, isNobody ? service.documentsOfNobody : service.documents)
         var isChunked = false
         var hash: [UInt8]?
         switch payload {
@@ -128,20 +131,23 @@ final class RequestBody {
     /// What is made of a document is a few times as large.
     private static let documentCost = 4
 
-    /// All of a small body, once. Its memory is held as long as the request is there.
+    /// All of a small body, once, in one go. Its memory is held as long as the request is there.
     func whole(max: Int) async throws(S3Error) -> [UInt8] {
         if let length, length > UInt64(max) {
             throw S3Error(.maxMessageLengthExceeded, "Your request was too big.")
         }
         precondition(held.document == 0, "a document is read once")
-        let cost = Self.documentCost * Int(length ?? UInt64(max))
-        guard documents.takeWhole(cost) else { throw S3Error(.slowDown) }
-        held.document = cost
+        let end = exchange.loop.now + documentNanoseconds
         var bytes: [UInt8] = []
         while let block = try await next(64 << 10) {
             guard block.count <= max - bytes.count else {
                 throw S3Error(.maxMessageLengthExceeded, "Your request was too big.")
             }
+            guard exchange.loop.now <= end else { throw S3Error(.incompleteBody) }
+            // For what is there: many that announce much and send little take nothing from others.
+            let cost = Self.documentCost * block.count
+            guard documents.takeWhole(cost) else { throw S3Error(.slowDown) }
+            held.document += cost
             bytes.append(contentsOf: block.bytes)
             release(block)
         }

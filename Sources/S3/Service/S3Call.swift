@@ -62,7 +62,8 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
                 throw S3Error(.serviceUnavailable, "The volume of this access key is not served.")
             }
             servedVolume = volume
-            body = try RequestBody(request, authentication.payload, exchange, service)
+            body = try RequestBody(
+                request, authentication.payload, exchange, service, isNobody: authentication.grant == nil)
         } catch {
             return answer(error)
         }

@@ -25,6 +25,8 @@ public struct S3Limits: Sendable {
     public var transferBytesMax = 256 << 20
     /// Documents that are read whole, of all requests together, with what is made of them. Beyond: 503.
     public var documentShareBytesMax = 256 << 20
+    /// A document comes within this time, or not at all.
+    public var documentNanoseconds: UInt64 = 60_000_000_000
     /// How often the buckets' rules are looked at.
     public var sweepNanoseconds: UInt64 = 3600 * 1_000_000_000
 
@@ -47,6 +49,8 @@ public final class S3Service: RequestHandler {
     private let keys: [SigningKeys]
     package let transfers: TransferShare
     package let documents: TransferShare
+    /// Of those who do not say who they are.
+    package let documentsOfNobody: TransferShare
     /// Held while an object's record is read, changed and stored: it is one attribute of many things.
     let records = Guarded(())
     /// Uploads that are becoming objects: of two requests at a time only one does it.
@@ -69,6 +73,7 @@ public final class S3Service: RequestHandler {
         self.limits = limits
         transfers = TransferShare(bytesMax: limits.transferBytesMax)
         documents = TransferShare(bytesMax: limits.documentShareBytesMax)
+        documentsOfNobody = TransferShare(bytesMax: max(limits.documentShareBytesMax / 8, 1))
         keys = world.loops.map { _ in SigningKeys() }
     }
 

@@ -127,6 +127,7 @@ extension Exchange {
         let caller = open.writeTime == nil ? self.caller(open) : ownerCaller(open)
         var wanted = NewAttributes()
         wanted.size = size
+        wanted.dropsSetID = open.writeTime != nil && self.caller(open).credential.uid != 0
         if open.stream == nil { wanted.modified = open.writeTime }
         let allowed = try value(volume.mayResize(caller, open.file, wanted), volume)
         let (file, now) = (open.file, caller.request)
