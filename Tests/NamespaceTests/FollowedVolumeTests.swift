@@ -1,4 +1,5 @@
 import Headhunter
+import Logging
 import Namespace
 import ObjectStore
 import Runtime
@@ -97,6 +98,31 @@ struct FollowedVolumeTests {
                 LeaseKey(client: 7, key: 9), .lease, .all, holder: LeaseHolder(loop: reader.loop, tell: { _ in }))
             #expect(try await owner.open("f", intent).lease == .all)
             #expect(try await reader.open("f", intent).lease == [])
+        }
+    }
+
+    /// Who is declared here has what is declared, though the volume keeps nothing of it; who is not is its owner's to change.
+    @Test func usersOfTheConfiguration() {
+        Self.live { owner, reader in
+            let registry = Registry(
+                loop: reader.loop, clock: reader.world.clock, random: reader.world.random,
+                seal: SealingKey(key: RegistryTests.key, random: reader.world.random))
+            let own = try await HostedVolume.open(
+                "own", folder: "own", durability: .log, world: reader.world, loop: reader.loop)
+            _ = try await registry.attach(reader.volume)
+            _ = try await registry.attach(own.volume)
+            var change = UserChange()
+            change.secret = Secret("x")
+            let carol = DeclaredUser(name: "carol", change: change, rights: ["r": [.read, .write]], place: "p.toml:1")
+            #expect(try await registry.declare([carol]).isEmpty)
+            let known = try #require(registry.snapshot.users.user("carol"))
+            #expect(known.rights["r"] != nil && registry.snapshot.secret(of: known)?.revealed == "x")
+            #expect(registry.snapshot.holder(accessKey: "carol") != nil || registry.snapshot.user(smb: "carol") != nil)
+            await #expect(throws: RegistryError.volume("r", .readOnly)) { try await registry.addKey("carol", "r") }
+            await #expect(throws: RegistryError.self) {
+                try await registry.addUser("dave", change, rights: ["r": .read])
+            }
+            try await own.close()
         }
     }
 }

@@ -83,7 +83,7 @@ CONF
     sed -e 's/^arbiter_secret_file.*/arbiter_secret_file = "'"${folder//\//\\/}"'\/secret"/' "$folder/guarded.toml" > "$folder/unknown.toml"
     says "authentication failed" "$server" store check guarded --config "$folder/unknown.toml"
     sed -e '/^arbiter_authorities/d' "$folder/guarded.toml" > "$folder/strange.toml"
-    says "authorities" "$server" store check guarded --config "$folder/strange.toml"
+    says "certificate" "$server" store check guarded --config "$folder/strange.toml"
     start_server "$folder/guarded.toml"
     volume_request guarded PUT "$url/files"
     volume_request guarded PUT "$url/files/small" "$folder/small"

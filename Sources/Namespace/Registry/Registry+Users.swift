@@ -42,7 +42,10 @@ extension Registry {
             if let there = state.table.user(name) { throw .exists("user \(there.name)") }
             guard new.secret != nil else { throw .invalid("a user needs a secret") }
             for volume in rights.keys where state.volumes[volume] == nil { throw .unknown("volume \(volume)") }
-            guard !state.volumes.isEmpty else { throw .invalid("there is no volume that could keep a user") }
+            for volume in rights.keys where !canKeep(volume, state) { throw .volume(volume, .readOnly) }
+            guard state.volumes.keys.contains(where: { canKeep($0, state) }) else {
+                throw .invalid("there is no volume that could keep a user")
+            }
             let user = try made(name, new, rights, &state)
             try await store(user, &state)
             return state.table.user(name) ?? user
@@ -72,6 +75,7 @@ extension Registry {
     public func grant(_ name: String, _ volume: String, _ rights: VolumeRights) async throws(RegistryError) -> User {
         try await editUser(name) { (user, state) throws(RegistryError) in
             guard state.volumes[volume] != nil else { throw .unknown("volume \(volume)") }
+            guard canKeep(volume, state) else { throw .volume(volume, .readOnly) }
             user.rights[volume] = rights.isEmpty ? nil : rights
             if rights.isEmpty { user.keys.removeAll { $0.volume == volume } }
         }
@@ -85,7 +89,9 @@ extension Registry {
         let secret =
             secret ?? Secret(word(40, Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-".utf8)))
         _ = try await editUser(name, declaredToo: true) { (user, state) throws(RegistryError) in
-            guard state.volumes[volume] != nil else { throw .unknown("volume \(volume)") }
+            guard let there = state.volumes[volume] else { throw .unknown("volume \(volume)") }
+            // Nothing would keep it.
+            guard !there.volume.follows else { throw .volume(volume, .readOnly) }
             guard user.rights[volume] != nil else {
                 throw .invalid("user \(user.name) has no rights on volume \(volume): proxyfs user grant gives them")
             }
