@@ -329,6 +329,45 @@ import Testing
         }
     }
 
+    /// Who may set the mode of somebody else's file by a list makes it no program that runs as that somebody.
+    @Test func nobodyLendsWhatIsAnotherOnes() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("f", mode: 0o755)
+            let full: AccessMask = [.readData, .writeData, .appendData, .execute, .readACL, .writeACL]
+            _ = try await rig.setACL(
+                file, try Self.acl([.init(.allow, .user(7), full), .init(.allow, .everyone, full)]))
+            for bits: UInt16 in [0o4777, 0o2777, 0o6777] {
+                var new = NewAttributes()
+                new.mode = bits
+                let wanted = new
+                _ = try await rig.done { rig.volume.setAttributes(rig.caller(7), file, wanted) }
+                #expect(try await rig.attributes(file).mode & 0o7000 == 0)
+            }
+        }
+    }
+
+    /// By whatever way somebody else's bytes get into the file.
+    @Test func copiesTakeSetIDAway() {
+        VolumeRig.run { rig in
+            for name in ["plain", "listed"] {
+                let file = try await rig.make(name, mode: 0o777)
+                try await rig.write(file, "a program", by: rig.caller())
+                if name == "listed" {
+                    let all: AccessMask = [.readData, .writeData, .appendData, .execute]
+                    _ = try await rig.setACL(file, try Self.acl([.init(.allow, .everyone, all)]))
+                }
+                var bits = NewAttributes()
+                bits.mode = 0o6777
+                _ = try await rig.set(file, bits)
+                // Its owner's own copies leave them.
+                try await rig.done { rig.volume.mayWrite(rig.caller(), file, at: 0, count: 4) }
+                #expect(try await rig.attributes(file).mode == 0o6777, "\(name)")
+                try await rig.done { rig.volume.mayWrite(rig.caller(7), file, at: 0, count: 4) }
+                #expect(try await rig.attributes(file).mode == 0o777, "\(name)")
+            }
+        }
+    }
+
     @Test func aNameGoesByEitherRight() {
         VolumeRig.run { rig in
             let home = try await rig.make("d", type: .directory, mode: 0o777)
