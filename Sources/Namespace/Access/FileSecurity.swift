@@ -19,11 +19,11 @@ public struct FileSecurity: Equatable, Sendable {
     /// A file without a list costs no memory: it goes by its mode, where the owner's digit counts for the owner, the group's for
     /// the group, the last for all others, and no two together. `everybodys` are the rights that no list takes away.
     public func granted(
-        _ wanted: AccessMask, to credential: Credential, _ acl: ACL? = nil, everybodys: AccessMask = .always
+        _ wanted: AccessMask, to credential: Credential, _ acl: ACL? = nil, everybodys: AccessMask? = nil
     ) -> AccessMask {
         if credential.uid == 0 { return wanted.intersection(ofRoot(acl)) }
         guard let acl else { return wanted.intersection(ofMode(credential)) }
-        var allowed = everybodys
+        var allowed = everybodys ?? .always
         var open = wanted.subtracting(allowed)
         var saysOwnersRights = false
         acl.forEachStored { entry in

@@ -217,10 +217,10 @@ final class VolumeHost: Sendable {
         guard let entry = book.entries[name] else {
             throw .failure("there is no volume \(name) here; name its store with --store")
         }
+        guard !entry.isReadOnly else { throw .failure("volume \(name): \(Self.onlyRead)") }
         guard entry.hosted == nil else { throw .failure("volume \(name) is open here: there is nothing to take") }
         guard !entry.isLeaving else { throw .failure("volume \(name) is just being given up: try again") }
         guard !entry.isDeleting else { throw .failure("volume \(name): \(Self.halfDeleted)") }
-        guard !entry.isReadOnly else { throw .failure("volume \(name): \(Self.onlyRead)") }
         try await open(entry: name, takesOver: true, meter: meter)
         guard let hosted = book.entries[name]?.hosted else { throw .failure("volume \(name) was closed meanwhile") }
         return hosted
