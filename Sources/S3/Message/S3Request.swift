@@ -1,3 +1,4 @@
+import Crypto
 import HTTP
 
 /// A request as S3 reads it: which bucket, which key, what of it.

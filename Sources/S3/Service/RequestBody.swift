@@ -1,6 +1,7 @@
 import Bytes
 import Crypto
 import HTTP
+import Runtime
 
 /// A request's body on its way to whoever takes it in: taken out of its coding, counted, hashed, and handed on in
 /// blocks. Nothing is read while a block waits; nothing is believed before all of it has been checked.
