@@ -327,6 +327,31 @@ struct FollowingTests {
         }
     }
 
+    /// Also where the server is started again and again before anything has had its time.
+    @Test func restartsKeepNothingForEver() throws {
+        try StoreRig.run(seed: 9) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, memory)
+            var range: SegmentRange?
+            for round in 1...20 {
+                let owner = try await StoreRig.open(world, memory) {
+                    $0.checkpointNanoseconds = 2 * Self.second
+                    $0.keepNanoseconds = 60 * Self.second
+                }
+                // How high the trees are is known when their roots are here: a change this large would wait for more room than there is.
+                if round > 1, try await Self.look(owner).round != round - 1 {
+                    return "round \(round) lost the one before"
+                }
+                range = try await Self.write(owner, round, range)
+                await world.loops[0].sleep(nanoseconds: 30 * Self.second)
+                try await owner.close()
+            }
+            let left = try await StoreRig.names(world, memory, "segment").count
+            let headers = try await StoreRig.names(world, memory, "header").count
+            return left < 8 && headers < 20 ? nil : "\(left) segments and \(headers) headers are left"
+        }
+    }
+
     /// Whoever is told that another state is shown reads of it, and may need the next one for that.
     @Test func whoIsToldMayLook() throws {
         try StoreRig.run(seed: 10) { world in
