@@ -331,9 +331,8 @@ public final class ReplayLog: Sendable {
                 next = self.shared.withLock { $0.next(data) }
                 return next != nil
             }
-            // Those who were told may want the next one very soon: waking a thread for that takes longer than waiting. Not for one
-            // write without a sync: that takes less time than the waiting.
-            if run.sync { world.blocking.linger(until: hasNext) } else { _ = hasNext() }
+            // Those who were told may want the next one very soon: waking a thread for that takes longer than waiting.
+            world.blocking.linger(until: hasNext)
             guard let next else { return }
             run = next
         }
