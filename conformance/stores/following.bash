@@ -31,12 +31,17 @@ keystone_account() {
     curl --noproxy '*' -fsS "$keystone_url/auth/tokens" -H "X-Auth-Token: $1" -H "X-Subject-Token: $1" |
         python3 -c 'import json, sys; print(json.load(sys.stdin)["token"]["project"]["id"])'
 }
-# mirror WORDS: of the volume tempauth to the other Swift.
+# mirror WORDS: of the volume tempauth to the other Swift. A Swift without memory for tokens for a moment answers 401, a slow one 503: what copies goes
+# on with a new token, as every client of Swift does.
 mirror() {
     local token
-    token=$(keystone_login)
-    python3 "$here/mirror.py" "$swift_url/v1/AUTH_test" "$(swift_token)" \
-        "$keystone_swift_url/v1/AUTH_$(keystone_account "$token")" "$token" "$1"
+    for _ in 1 2 3 4 5; do
+        token=$(keystone_login)
+        if python3 "$here/mirror.py" "$swift_url/v1/AUTH_test" "$(swift_token)" \
+            "$keystone_swift_url/v1/AUTH_$(keystone_account "$token")" "$token" "$1"; then return; fi
+        sleep 2
+    done
+    fail "the copy on another Swift is not complete"
 }
 
 follow() {

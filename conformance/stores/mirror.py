@@ -4,6 +4,7 @@ left out when they are not there yet; what is gone is taken away."""
 
 import json
 import sys
+import urllib.error
 import urllib.request
 
 source, source_token, target, target_token, words = sys.argv[1:]
@@ -13,8 +14,11 @@ opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def ask(method, url, token, body=None):
     request = urllib.request.Request(url, data=body, headers={"X-Auth-Token": token}, method=method)
-    with opener.open(request, timeout=60) as answer:
-        return answer.read()
+    try:
+        with opener.open(request, timeout=60) as answer:
+            return answer.read()
+    except urllib.error.HTTPError as refused:
+        sys.exit(f"mirror: {method} {url}: {refused.code} {refused.read()[:500]}")
 
 
 def listing(url, token, container):
