@@ -15,6 +15,7 @@ extension Headhunter {
 
     private func cache(_ segment: UInt64, _ offset: UInt32, _ buffer: UnsafeMutableRawBufferPointer) -> Bool {
         dataCache.read(segment, Int(offset), into: buffer) || writtenCache.read(segment, Int(offset), into: buffer)
+            || recentChunks.read(segment, Int(offset), into: buffer)
     }
 
     /// Reads data of a segment, wherever it is; what comes from the store has been checked. On the volume's loop.
@@ -45,7 +46,10 @@ extension Headhunter {
         let size = SegmentFormat.blockSize
         let first = offset / size
         var last = (offset + count - 1) / size
-        if first > 0, dataCache.contains(segment, first - 1) || writtenCache.contains(segment, first - 1) {
+        if first > 0,
+            dataCache.contains(segment, first - 1) || writtenCache.contains(segment, first - 1)
+                || recentChunks.contains(segment, byte: first * size - 1)
+        {
             last = max(last, first + Self.readAheadBlocks - 1)
         }
         return first..<max(first, min(last + 1, (end + size - 1) / size))

@@ -85,11 +85,15 @@ final class Segments: Sendable {
     let memoryMax: Int
     /// Bytes that may wait for the store: the local disk is not to be filled by data that it can not take as fast.
     let stagedMax: Int
+    /// Takes over the chunks of long files that leave.
+    private let recent: RecentChunks
 
     /// `durable`: the data that records up to this number name is.
     init(
-        volume: VolumeIdentity, epoch: UInt64, flushBytes: Int, memoryMax: Int, stagedMax: Int, durable: UInt64
+        volume: VolumeIdentity, epoch: UInt64, flushBytes: Int, memoryMax: Int, stagedMax: Int, durable: UInt64,
+        recent: RecentChunks
     ) {
+        self.recent = recent
         state = Mutex(State(durable: durable))
         self.volume = volume
         self.epoch = epoch
@@ -260,13 +264,18 @@ final class Segments: Sendable {
             for number in state.stages.keys.sorted() where state.memory > memoryMax / 2 {
                 guard let stage = state.stages[number] else { continue }
                 let whole = stage.isSealed && stage.synced == stage.size
-                for index in stage.chunks.indices
-                where stage.chunks[index] != nil && (whole || (index + 1) * Self.chunkSize <= stage.synced) {
-                    stage.chunks[index] = nil
-                    state.memory -= Self.chunkSize
+                for index in stage.chunks.indices where whole || (index + 1) * Self.chunkSize <= stage.synced {
+                    drop(&state, stage, index)
                 }
             }
         }
+    }
+
+    private func drop(_ state: inout State, _ stage: Stage, _ index: Int) {
+        guard let chunk = stage.chunks[index] else { return }
+        if stage.heat == .large { recent.insert(stage.number, index, chunk) }
+        stage.chunks[index] = nil
+        state.memory -= Self.chunkSize
     }
 
     /// The segment is in the store.
@@ -274,7 +283,7 @@ final class Segments: Sendable {
         let isLast = state.withLock { state -> Bool in
             state.stages[stage.number] = nil
             state.staged -= stage.size
-            for chunk in stage.chunks where chunk != nil { state.memory -= Self.chunkSize }
+            for index in stage.chunks.indices { drop(&state, stage, index) }
             stage.chunks.removeAll()
             // Not closed here: a read may be under way, and its file must not become another one's.
             stage.file = nil

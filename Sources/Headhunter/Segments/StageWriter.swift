@@ -20,6 +20,8 @@ struct StageWriter {
     private static let startBytesMin = 256 << 10
     /// With more than this to write the disk is slower than the writers: the system's cache takes it.
     private static let directBytesMax = 32 << 20
+    /// Written at once, so that a disk with many parts has work for them.
+    private static let directChunksMax = 8
 
     static func fileName(_ segment: UInt64, _ attempt: Int) -> String {
         let digits = String(segment, radix: 16)
@@ -78,22 +80,35 @@ struct StageWriter {
         return (try disk.open(path, [.write, .create, .exclusive]), path)
     }
 
-    /// What is small, or written here and there, is soon overwritten: a copy of it in the system's cache costs ten times what the
-    /// write does. Long files are left to that cache, which is larger than ours. False: it has to be written by way of that.
+    /// Past the system's cache: a copy there costs several times what the write does, what is small is soon overwritten, and what is
+    /// long is still in our memory. False: it has to be written by way of that cache.
     private func writeDirectly(
-        _ stage: Segments.Stage, _ file: any DiskFile, _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+        _ stage: Segments.Stage, _ file: any DiskFile, _ chunks: [Block], at offset: UInt64
     ) throws(Errno) -> Bool {
-        guard isFinal, stage.heat != .large, file === stage.file else { return false }
+        guard isFinal, file === stage.file, !chunks.isEmpty else { return false }
         do throws(Errno) {
             let direct = if let open = stage.direct { open } else { try disk.open(stage.path, [.write, .direct]) }
             stage.direct = direct
-            try direct.write(bytes, at: offset)
+            try direct.write(chunks.map(\.bytes), at: offset)
             return true
         } catch {
             // The file system wants more than our alignment, or the process has too many files open.
             guard error == .invalid || stage.direct == nil else { throw error }
             return false
         }
+    }
+
+    /// The chunks from `place` on that lie before `end` as a whole, as many as are written at once.
+    private func wholeChunks(_ stage: Segments.Stage, from place: Int, upTo end: Int) -> [Block] {
+        guard place % Segments.chunkSize == 0, end - place <= Self.directBytesMax else { return [] }
+        let first = place / Segments.chunkSize
+        let count = min((end - place) / Segments.chunkSize, Self.directChunksMax)
+        return segments.state.withLock { _ in (first..<first + count).map { inMemory(stage, $0) } }
+    }
+
+    private func inMemory(_ stage: Segments.Stage, _ index: Int) -> Block {
+        guard let block = stage.chunks[index] else { preconditionFailure("bytes that are not durable left the memory") }
+        return block
     }
 
     /// From memory to the file, chunk by chunk.
@@ -103,29 +118,36 @@ struct StageWriter {
     ) throws(Errno) {
         var place = start
         while place < end {
-            let index = place / Segments.chunkSize
+            let whole = wholeChunks(stage, from: place, upTo: end)
+            defer { extendLifetime(whole) }
+            if try writeDirectly(stage, file, whole, at: UInt64(place)) {
+                for chunk in whole {
+                    took(stage, chunk.bytes, at: place, &checksums)
+                    place += chunk.count
+                }
+                progress(place)
+                continue
+            }
             let within = place % Segments.chunkSize
             let count = min(end - place, Segments.chunkSize - within)
-            guard let block = segments.state.withLock({ _ in stage.chunks[index] }) else {
-                preconditionFailure("bytes that are not durable left the memory")
-            }
-            let bytes = UnsafeRawBufferPointer(start: block.base + within, count: count)
+            let block = segments.state.withLock { _ in inMemory(stage, place / Segments.chunkSize) }
             defer { extendLifetime(block) }
-            var isWritten = false
-            if count == Segments.chunkSize, end - place <= Self.directBytesMax {
-                isWritten = try writeDirectly(stage, file, bytes, at: UInt64(place))
-            }
-            if !isWritten {
-                try file.write(bytes, at: UInt64(place))
-                // The disk has work while the next bytes come, and the sync at the end less.
-                if count >= Self.startBytesMin { file.startWriting(at: UInt64(place), count) }
-            }
-            checksums.update(bytes)
-            if count == Segments.chunkSize, stage.heat != .large {
-                written.insert(stage.number, first: place / SegmentFormat.blockSize, bytes)
-            }
+            let bytes = UnsafeRawBufferPointer(start: block.base + within, count: count)
+            try file.write(bytes, at: UInt64(place))
+            // The disk has work while the next bytes come, and the sync at the end less.
+            if count >= Self.startBytesMin { file.startWriting(at: UInt64(place), count) }
+            took(stage, bytes, at: place, &checksums)
             place += count
             progress(place)
+        }
+    }
+
+    private func took(
+        _ stage: Segments.Stage, _ bytes: UnsafeRawBufferPointer, at place: Int, _ checksums: inout BlockChecksums
+    ) {
+        checksums.update(bytes)
+        if bytes.count == Segments.chunkSize, stage.heat != .large {
+            written.insert(stage.number, first: place / SegmentFormat.blockSize, bytes)
         }
     }
 

@@ -24,6 +24,7 @@ public final class Headhunter: @unchecked Sendable {
     let opened: UInt64
     let segments: Segments
     let dataCache: DataCache
+    let recentChunks: RecentChunks
     /// Small things that were written last: they are in no other memory.
     let writtenCache: DataCache
     let stageDirectory: String
@@ -115,12 +116,15 @@ public final class Headhunter: @unchecked Sendable {
         self.stageDirectory = stageDirectory
         self.place = place
         lease = Lease(options.leaseNanoseconds, clock: world.clock)
+        // An eighth for what was written here and there, three for long files that were written, half for what was read.
+        let part = options.dataCacheBytes / 8
+        dataCache = DataCache(bytes: options.dataCacheBytes - 4 * part)
+        writtenCache = DataCache(bytes: part)
+        recentChunks = RecentChunks(bytes: 3 * part)
         segments = Segments(
             volume: header.volume, epoch: header.epoch, flushBytes: options.flushBytes,
-            memoryMax: options.stageMemoryBytes, stagedMax: options.stagedBytesMax, durable: log.last)
-        let writtenBytes = options.dataCacheBytes / 8
-        dataCache = DataCache(bytes: options.dataCacheBytes - writtenBytes)
-        writtenCache = DataCache(bytes: writtenBytes)
+            memoryMax: options.stageMemoryBytes, stagedMax: options.stagedBytesMax, durable: log.last,
+            recent: recentChunks)
         gate = Gate(readers: world.loops.count)
         cache = NodeCache(budget: options.cacheBytes, epoch: header.treeEpoch + 1)
         trees = []
