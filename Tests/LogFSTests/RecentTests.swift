@@ -26,7 +26,8 @@ struct RecentTests {
                 options.dataCacheBytes = cacheBytes
                 options.flushBytes = 4 * mebibyte
                 let volume = try await Headhunter.open(
-                    world: world, loop: world.loops[0], store: try await Bench.store(world), prefix: "v", directory: "log",
+                    world: world, loop: world.loops[0], store: try await Bench.store(world), prefix: "v",
+                    directory: "log",
                     options: options)
                 let files = try await LogFS.open(volume, world: world, subvolume: 1)
                 let file = try await Planted.make(files, files.rootID, "long")
@@ -60,7 +61,8 @@ struct RecentTests {
                 for place in places {
                     do {
                         let count = try await files.readAll(file, at: UInt64(place), into: memory)
-                        guard count == memory.count, memory.indices.allSatisfy({ memory[$0] == byte(place + $0) }) else { return [] }
+                        guard count == memory.count, memory.indices.allSatisfy({ memory[$0] == byte(place + $0) })
+                        else { return [] }
                         found.append(true)
                     } catch { found.append(false) }
                 }

@@ -59,7 +59,9 @@ final class RecentChunks: Sendable {
 
     func contains(_ segment: UInt64, byte: Int) -> Bool {
         state.withLock { state in
-            guard let place = state.places[Key(segment: segment, index: byte / Segments.chunkSize)] else { return false }
+            guard let place = state.places[Key(segment: segment, index: byte / Segments.chunkSize)] else {
+                return false
+            }
             return byte % Segments.chunkSize < state.slots[place].chunk.count
         }
     }
