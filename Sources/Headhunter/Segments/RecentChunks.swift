@@ -1,5 +1,6 @@
 import Bytes
 import Runtime
+import Synchronization
 
 /// Long files that were written lately, as they lay in memory on their way to the disk: who reads back what he wrote finds it here, though
 /// the disk got it past the system's cache. Chunks are taken over as they are, not copied, and nobody writes to them any more.
@@ -24,19 +25,21 @@ final class RecentChunks: Sendable {
 
     private let slotsMax: Int
     private let state: Guarded<State>
+    /// Who looks for something else need not take the lock.
+    private let hasSome = Atomic(false)
 
     init(bytes: Int) {
         slotsMax = bytes / Segments.chunkSize
         state = Guarded(State())
     }
 
-    /// The chunk's bytes are those of the segment's object from `index` chunks on, for good.
-    func insert(_ segment: UInt64, _ index: Int, _ chunk: Block) {
-        guard slotsMax > 0 else { return }
+    /// The chunk's bytes are those of the segment's object from `index` chunks on, for good. Answers the one that has to go.
+    func insert(_ segment: UInt64, _ index: Int, _ chunk: Block) -> Block? {
+        guard slotsMax > 0 else { return chunk }
         let key = Key(segment: segment, index: index)
-        // What goes is freed behind the lock.
-        let gone = state.withLock { state -> Block? in
-            guard state.places[key] == nil else { return nil }
+        hasSome.store(true, ordering: .releasing)
+        return state.withLock { state in
+            guard state.places[key] == nil else { return chunk }
             let slot = Slot(key: key, chunk: chunk, isWarm: false)
             if state.slots.count < slotsMax {
                 state.places[key] = state.slots.count
@@ -54,11 +57,11 @@ final class RecentChunks: Sendable {
             state.hand = (state.hand + 1) % slotsMax
             return old.chunk
         }
-        extendLifetime(gone)
     }
 
     func contains(_ segment: UInt64, byte: Int) -> Bool {
-        state.withLock { state in
+        guard hasSome.load(ordering: .acquiring) else { return false }
+        return state.withLock { state in
             guard let place = state.places[Key(segment: segment, index: byte / Segments.chunkSize)] else {
                 return false
             }
@@ -68,6 +71,7 @@ final class RecentChunks: Sendable {
 
     /// Copies bytes if all of them are here.
     func read(_ segment: UInt64, _ offset: Int, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
+        guard hasSome.load(ordering: .acquiring) else { return false }
         var done = 0
         while done < buffer.count {
             let key = Key(segment: segment, index: (offset + done) / Segments.chunkSize)

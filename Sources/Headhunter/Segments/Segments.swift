@@ -36,6 +36,8 @@ final class Segments: Sendable {
         var path = ""
         /// The same file, past the system's cache.
         var direct: (any DiskFile)?
+        /// The file system wants more than our alignment, or the process has too many files open.
+        var refusesDirect = false
         var attempt = 0
         var nameIsVolatile = false
         /// A write or a sync failed: what lies above `synced` in the file is unknown.
@@ -260,36 +262,43 @@ final class Segments: Sendable {
     /// Memory of chunks that are durable goes when half of what is allowed is taken, the oldest segments' first. Not while
     /// the edge's job is in flight: it counts on what was there when it began.
     func dropSynced() {
-        state.withLock { state in
+        let gone = state.withLock { state in
+            var gone: [Block] = []
             for number in state.stages.keys.sorted() where state.memory > memoryMax / 2 {
                 guard let stage = state.stages[number] else { continue }
                 let whole = stage.isSealed && stage.synced == stage.size
                 for index in stage.chunks.indices where whole || (index + 1) * Self.chunkSize <= stage.synced {
-                    drop(&state, stage, index)
+                    drop(&state, stage, index, &gone)
                 }
             }
+            return gone
         }
+        extendLifetime(gone)
     }
 
-    private func drop(_ state: inout State, _ stage: Stage, _ index: Int) {
+    /// What nobody keeps is added to `gone`, to be freed behind the lock.
+    private func drop(_ state: inout State, _ stage: Stage, _ index: Int, _ gone: inout [Block]) {
         guard let chunk = stage.chunks[index] else { return }
-        if stage.heat == .large { recent.insert(stage.number, index, chunk) }
+        let old = stage.heat == .large ? recent.insert(stage.number, index, chunk) : chunk
+        if let old { gone.append(old) }
         stage.chunks[index] = nil
         state.memory -= Self.chunkSize
     }
 
     /// The segment is in the store.
     func forget(_ stage: Stage) {
+        var gone: [Block] = []
         let isLast = state.withLock { state -> Bool in
             state.stages[stage.number] = nil
             state.staged -= stage.size
-            for index in stage.chunks.indices { drop(&state, stage, index) }
+            for index in stage.chunks.indices { drop(&state, stage, index, &gone) }
             stage.chunks.removeAll()
             // Not closed here: a read may be under way, and its file must not become another one's.
             stage.file = nil
             stage.direct = nil
             return state.stages.isEmpty
         }
+        gone.removeAll()
         if isLast { Block.giveBackMemory() }
     }
 }

@@ -83,24 +83,26 @@ struct StageWriter {
     /// Past the system's cache: a copy there costs several times what the write does, what is small is soon overwritten, and what is
     /// long is still in our memory. False: it has to be written by way of that cache.
     private func writeDirectly(
-        _ stage: Segments.Stage, _ file: any DiskFile, _ chunks: [Block], at offset: UInt64
+        _ stage: Segments.Stage, _ chunks: [Block], at offset: UInt64
     ) throws(Errno) -> Bool {
-        guard isFinal, file === stage.file, !chunks.isEmpty else { return false }
+        guard !chunks.isEmpty else { return false }
         do throws(Errno) {
             let direct = if let open = stage.direct { open } else { try disk.open(stage.path, [.write, .direct]) }
             stage.direct = direct
             try direct.write(chunks.map(\.bytes), at: offset)
             return true
         } catch {
-            // The file system wants more than our alignment, or the process has too many files open.
             guard error == .invalid || stage.direct == nil else { throw error }
+            stage.refusesDirect = true
             return false
         }
     }
 
     /// The chunks from `place` on that lie before `end` as a whole, as many as are written at once.
     private func wholeChunks(_ stage: Segments.Stage, from place: Int, upTo end: Int) -> [Block] {
-        guard place % Segments.chunkSize == 0, end - place <= Self.directBytesMax else { return [] }
+        guard !stage.refusesDirect, place % Segments.chunkSize == 0, end - place <= Self.directBytesMax else {
+            return []
+        }
         let first = place / Segments.chunkSize
         let count = min((end - place) / Segments.chunkSize, Self.directChunksMax)
         return segments.state.withLock { _ in (first..<first + count).map { inMemory(stage, $0) } }
@@ -118,9 +120,9 @@ struct StageWriter {
     ) throws(Errno) {
         var place = start
         while place < end {
-            let whole = wholeChunks(stage, from: place, upTo: end)
+            let whole = isFinal && file === stage.file ? wholeChunks(stage, from: place, upTo: end) : []
             defer { extendLifetime(whole) }
-            if try writeDirectly(stage, file, whole, at: UInt64(place)) {
+            if try writeDirectly(stage, whole, at: UInt64(place)) {
                 for chunk in whole {
                     took(stage, chunk.bytes, at: place, &checksums)
                     place += chunk.count
