@@ -392,37 +392,28 @@ import Testing
         // Those that leave no name to tell by are told by the number of changes.
         let file = try await client.create("f").file.file
         let list = ACL([.init(.allow, .everyone, .readData)])
-        let calls: [(what: String, call: @Sendable (UInt64, Request) async throws -> Void)] = [
-            ("size", { round, request in _ = try await files.resize(request, file, to: round, NewAttributes()) }),
-            (
-                "list",
-                { _, request in try await client.done { files.setACL(request, file, list, mode: 0o444) } }
-            ),
-            (
-                "link",
-                { round, request in
-                    try await client.done { client.name("l\(round)") { files.link(request, file, in: files.root, $0) } }
-                }
-            ),
-            (
-                "rename",
-                { round, request in
-                    try await client.done {
-                        client.name("l\(round)") { old in
-                            client.name("m\(round)") {
-                                files.rename(request, from: files.root, old, to: files.root, $0, .noReplace)
-                            }
+        @Sendable func make(_ what: String, _ round: UInt64, _ request: Request) async throws {
+            switch what {
+            case "size": _ = try await files.resize(request, file, to: round, NewAttributes())
+            case "list": try await client.done { files.setACL(request, file, list, mode: 0o444) }
+            case "link":
+                try await client.done { client.name("l\(round)") { files.link(request, file, in: files.root, $0) } }
+            default:
+                try await client.done {
+                    client.name("l\(round)") { old in
+                        client.name("m\(round)") {
+                            files.rename(request, from: files.root, old, to: files.root, $0, .noReplace)
                         }
                     }
                 }
-            ),
-        ]
-        for (index, (what, call)) in calls.enumerated() {
+            }
+        }
+        for (index, what) in ["size", "list", "link", "rename"].enumerated() {
             let before = files.newestChange
             await pair(what) { round, request in
                 var request = request
                 request.token = RequestToken(client: 10 + UInt64(index), id: round, digest: round)
-                try await call(round, request)
+                try await make(what, round, request)
             }
             #expect(files.newestChange == before + rounds, "\(what)")
         }
@@ -437,14 +428,16 @@ import Testing
         let client = Client(files: files, world: rig.world)
         let (file, directory) = (try await client.create("f").file.file, try await client.directory("d"))
         let list = ACL([.init(.allow, .everyone, .readData)])
-        let others: [(FileID, @Sendable () async throws -> Void)] = [
-            (file, { try await client.done { files.setACL(client.request, file, list, mode: 0o444) } }),
-            (directory, { try await client.done { files.setImplied(client.request, directory, true) } }),
-        ]
-        for (index, (target, other)) in others.enumerated() {
+        for target in [file, directory] {
             let isOver = Guarded(false)
             let other = Task {
-                while !isOver.withLock({ $0 }) { try await other() }
+                while !isOver.withLock({ $0 }) {
+                    if target == file {
+                        try await client.done { files.setACL(client.request, file, list, mode: 0o444) }
+                    } else {
+                        try await client.done { files.setImplied(client.request, directory, true) }
+                    }
+                }
             }
             var lost = 0
             for round in 1...400 as ClosedRange<UInt32> {
@@ -458,7 +451,7 @@ import Testing
             }
             isOver.withLock { $0 = true }
             try await other.value
-            #expect(lost == 0, "\(index)")
+            #expect(lost == 0, "\(target == file ? "a list" : "a mark")")
         }
     }
 
