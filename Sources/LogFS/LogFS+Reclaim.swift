@@ -19,6 +19,19 @@ extension LogFS {
         return .done(completed(inode, since: glance, request.reader), number: 0)
     }
 
+    /// The same of a file that a look has just found by a name, if it is as it was then: `newest` was the newest change before the look, and
+    /// there is none since. False: it is not open.
+    public func open(_ id: FileID, unchangedSince newest: UInt64) -> Bool {
+        // What was written and not flushed has no number.
+        if files.isDirty(id.inode) { return false }
+        return withWriter { writer in
+            // Every change holds this lock: none is under way.
+            guard headhunter.log.last == newest else { return false }
+            writer.opens[id.inode, default: 0] += 1
+            return true
+        }
+    }
+
     /// Takes back one `open`. With the last one goes a file that has no name.
     public func close(_ request: Request, _ id: FileID) -> Attempt<Void> {
         let isDone = readWithWriter(request.reader) { (records, writer) throws(Halt) -> Bool in

@@ -154,7 +154,7 @@ extension Passthrough {
             let home = try self.directory(directory)
             if let before = try repeated(request) {
                 let made = Created(
-                    file: try attributes(try find(before.file)),
+                    file: try known(before.file, new.type),
                     directory: Changed(before: nil, after: try attributes(home)), isNew: true)
                 return (made, before.number)
             }
@@ -338,10 +338,10 @@ extension Passthrough {
     }
 
     /// As it is by now; of one that has gone since, which it was.
-    private func known(_ file: FileID) throws(Halt) -> Attributes {
+    private func known(_ file: FileID, _ type: FileType = .file) throws(Halt) -> Attributes {
         do throws(Halt) { return try attributes(try find(file)) } catch {
             guard case .refused = error else { throw error }
-            return Attributes(file: file, type: .file)
+            return Attributes(file: file, type: type)
         }
     }
 
@@ -354,15 +354,14 @@ extension Passthrough {
         _ request: Request, _ file: FileID, in directory: FileID, _ name: UnsafeRawBufferPointer
     ) -> Attempt<Created> {
         once(request) { () throws(Halt) in
-            let found = try find(file)
-            guard FileType(mode: found.status.mode) != .directory else { throw .refused(.isDirectory) }
             let home = try self.directory(directory)
             if let before = try repeated(request) {
                 let linked = Created(
-                    file: try attributes(found), directory: Changed(before: nil, after: try attributes(home)),
-                    isNew: true)
+                    file: try known(file), directory: Changed(before: nil, after: try attributes(home)), isNew: true)
                 return (linked, before.number)
             }
+            let found = try find(file)
+            guard FileType(mode: found.status.mode) != .directory else { throw .refused(.isDirectory) }
             let name = try Self.checked(name)
             guard !Self.isHidden(name) else { throw .refused(.badName) }
             try host { () throws(HostError) in

@@ -70,6 +70,7 @@ public final class Passthrough: FileSystem {
     let state: Guarded<State>
     /// Held while what is kept of a file is changed; by inode, around.
     let turns = (0..<64).map { _ in Guarded(()) }
+    let running = RequestTurns()
     let world: World
     /// Where the pool's work ends.
     let loop: EventLoop

@@ -1,18 +1,15 @@
 import Namespace
 import Runtime
 
-/// What requests were answered that may come again, since this process began, and which ones are being carried out. No I/O.
+/// What requests were answered that may come again, since this process began. No I/O.
 ///
 /// Invariants: of one client it holds at most `perClientMax`, of which the oldest go first, whatever others ask; of clients at most
-/// `clientsMax`, of which goes who has asked for nothing the longest.
+/// `clientsMax`, of one machine at most `clientsPerHostMax`, of which goes who has asked for nothing the longest.
 struct RequestTable {
     static let perClientMax = 512
     static let clientsMax = 256
-
-    private struct Key: Hashable {
-        var client: UInt64
-        var id: UInt64
-    }
+    /// Whoever comes from one address calls himself what he likes: he pushes out none but his own.
+    static let clientsPerHostMax = 64
 
     fileprivate struct Client {
         var answers: [UInt64: (digest: UInt64, file: FileID)] = [:]
@@ -23,7 +20,6 @@ struct RequestTable {
     }
 
     private var clients: [UInt64: Client] = [:]
-    private var underWay: Set<Key> = []
     private var uses: UInt64 = 0
 
     /// Which file the same request has made or changed. Nil: it is new.
@@ -36,23 +32,19 @@ struct RequestTable {
     /// Whatever its content was.
     func knows(_ token: RequestToken) -> Bool { clients[token.client]?.answers[token.id] != nil }
 
-    func isUnderWay(_ token: RequestToken) -> Bool { underWay.contains(Key(client: token.client, id: token.id)) }
-
-    /// False: the same request is being carried out.
-    mutating func begin(_ token: RequestToken) -> Bool {
-        underWay.insert(Key(client: token.client, id: token.id)).inserted
-    }
-
-    mutating func end(_ token: RequestToken) { underWay.remove(Key(client: token.client, id: token.id)) }
-
     mutating func remember(_ token: RequestToken, _ file: FileID) {
-        if clients[token.client] == nil, clients.count >= Self.clientsMax,
-            let silent = clients.min(by: { $0.value.lastUse < $1.value.lastUse })?.key
-        {
-            clients[silent] = nil
-        }
+        if clients[token.client] == nil { makeRoom(for: token) }
         uses += 1
         clients[token.client, default: Client()].remember(token, file, uses)
+    }
+
+    private mutating func makeRoom(for token: RequestToken) {
+        let ofHost = clients.filter { $0.key >> 32 == token.client >> 32 }
+        let isCrowd = ofHost.count >= Self.clientsPerHostMax
+        guard isCrowd || clients.count >= Self.clientsMax,
+            let silent = (isCrowd ? ofHost : clients).min(by: { $0.value.lastUse < $1.value.lastUse })?.key
+        else { return }
+        clients[silent] = nil
     }
 }
 
@@ -73,15 +65,17 @@ extension RequestTable.Client {
 extension Passthrough {
     public func isRepeated(_ request: Request) -> Attempt<Bool> {
         guard let token = request.token else { return .done(false, number: 0) }
-        let (isKnown, isUnderWay) = state.withLock { ($0.requests.knows(token), $0.requests.isUnderWay(token)) }
-        return isUnderWay ? .lacks(theOtherOne) : .done(isKnown, number: 0)
+        // In this order: what has ended is known.
+        if let lack = running.lack(token) { return .lacks(lack) }
+        return .done(state.withLock { $0.requests.knows(token) }, number: 0)
     }
 
     /// A change that its request is remembered by, in one step: a copy of it that comes meanwhile waits for its end.
     func once<Value>(_ request: Request, _ body: () throws(Halt) -> (Value, UInt64)) -> Attempt<Value> {
         guard let token = request.token else { return attempt(body) }
-        guard state.withLock({ $0.requests.begin(token) }) else { return .lacks(theOtherOne) }
-        defer { state.withLock { $0.requests.end(token) } }
+        // One that has ended in between is asked for again at once.
+        guard running.begin(token) else { return .lacks(running.lack(token) ?? Lack {}) }
+        defer { running.end(token) }
         return attempt(body)
     }
 
@@ -90,14 +84,7 @@ extension Passthrough {
         _ request: Request, _ body: @escaping @Sendable () throws(Halt) -> Value
     ) async throws(FileError) -> Value {
         guard let token = request.token else { return try await blocking(body) }
-        while !state.withLock({ $0.requests.begin(token) }) { try await theOtherOne.supplied() }
-        defer { state.withLock { $0.requests.end(token) } }
-        return try await blocking(body)
-    }
-
-    /// It takes a few calls of the kernel.
-    private var theOtherOne: Lack {
-        Lack { [loop] () async throws(FileError) in await loop.sleep(nanoseconds: 1_000_000) }
+        return try await running.alone(token) { () async throws(FileError) in try await blocking(body) }
     }
 
     /// Which file the request has made or changed before, and the change that its answer waits for.

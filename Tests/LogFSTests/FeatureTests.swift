@@ -37,6 +37,33 @@ struct FeatureTests {
         #expect(check.differences == [])
     }
 
+    /// A file that was looked up a moment ago is opened without a second look only if nothing has happened to any since.
+    @Test func whatWasFoundIsOpenedIfNothingHasChanged() {
+        Bench.files { files, _ in
+            let id = try await make(files, "f")
+            var newest = files.headhunter.log.last
+            #expect(files.open(id, unchangedSince: newest))
+            // It is open: it outlives its name.
+            _ = try await outcome(files) { request in with([0x66]) { files.unlink(request, in: files.rootID, $0) } }
+                .get()
+            #expect(!files.open(id, unchangedSince: newest))
+            #expect(try await outcome(files) { files.attributes($0, id) }.get().links == 0)
+            _ = try await outcome(files) { files.close($0, id) }.get()
+            let isGone = try await outcome(files) { files.attributes($0, id) }
+            #expect(isGone == .failure(.stale))
+            // What was written and not flushed has no number.
+            let other = try await make(files, "g")
+            newest = files.headhunter.log.last
+            try await write(files, other, [1, 2, 3], at: 0)
+            #expect(files.headhunter.log.last == newest && !files.open(other, unchangedSince: newest))
+            try await files.flushAll()
+            #expect(!files.open(other, unchangedSince: newest))
+            #expect(files.open(other, unchangedSince: files.headhunter.log.last))
+            _ = try await outcome(files) { files.close($0, other) }.get()
+            try await expectSound(files)
+        }
+    }
+
     @Test func attributes() {
         Bench.files { files, _ in
             let id = try await make(files, "f")

@@ -397,6 +397,33 @@ import Testing
             holder: LeaseHolder(loop: rig.loop) { message in heard.add(message) })
     }
 
+    /// Also when the last step of it is refused: the content has changed.
+    @Test func aLeaseBesideAHalfOfAChangeIsBroken() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("a", mode: 0o777)
+            var owned = NewAttributes()
+            owned.uid = 7
+            _ = try await rig.set(file, owned)
+            var new = NewAttributes()
+            (new.size, new.mode) = (100, 0o700)
+            let (caller, wanted) = (rig.caller(7), new)
+            let allowed = try await rig.done { rig.volume.mayResize(caller, file, wanted) }
+            owned.uid = 0
+            _ = try await rig.set(file, owned)
+            let heard = Heard<LeaseBreak>()
+            var intent = Self.intent(.open)
+            intent.lease = Self.lease(rig, 1, .all, heard)
+            let opened = try await rig.open("a", intent)
+            #expect(opened.lease == .all)
+            await #expect(throws: FileError.notPermitted) {
+                _ = try await rig.volume.resize(caller.request, file, to: 100, allowed)
+            }
+            await rig.settle()
+            #expect(heard.all.map(\.to) == [[]])
+            #expect(try await rig.attributes(file).size == 100)
+        }
+    }
+
     /// Who was granted a lease while a change of size was on its way is told of it; who makes it keeps his own.
     @Test func aLeaseBesideAChangeOfSizeIsBroken() {
         VolumeRig.run { rig in

@@ -292,6 +292,23 @@ import Testing
                 _ = try await rig.setACL(file, list)
             }
             #expect(listed.error == nil && listed.file.mode == 0o700)
+            func lists(_ name: String, _ later: ACL?) async throws -> FileError? {
+                let file = try await rig.make(name, mode: 0o777)
+                _ = try await rig.setACL(file, list)
+                var new = NewAttributes()
+                (new.size, new.mode) = (0, 0o700)
+                let (caller, wanted) = (rig.caller(7), new)
+                let allowed = try await rig.done { rig.volume.mayResize(caller, file, wanted) }
+                _ = try await rig.setACL(file, later)
+                do throws(FileError) {
+                    _ = try await rig.volume.resize(caller.request, file, to: 0, allowed)
+                } catch { return error }
+                return nil
+            }
+            #expect(try await lists("kept", list) == nil)
+            #expect(try await lists("gone", nil) == .notPermitted)
+            let less = try Self.acl([.init(.allow, .user(7), [.readData, .writeData, .appendData])])
+            #expect(try await lists("less", less) == .notPermitted)
             // A change of the group that is the owner's own takes nothing from him.
             let moved = try await change("moved", 0o750) { file in
                 var new = NewAttributes()
@@ -299,6 +316,29 @@ import Testing
                 _ = try await rig.set(file, new)
             }
             #expect(moved.error == nil && moved.file.mode == 0o750 && moved.file.gid == 8)
+        }
+    }
+
+    /// Bits that come between the judgement and the cut go as those that were there before.
+    @Test func setIDThatComesBeforeTheCutGoes() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("f", mode: 0o777)
+            try await rig.write(file, "0123456789", by: rig.caller())
+            var new = NewAttributes()
+            new.size = 2
+            let (caller, wanted) = (rig.caller(7), new)
+            let allowed = try await rig.done { rig.volume.mayResize(caller, file, wanted) }
+            var bits = NewAttributes()
+            bits.mode = 0o6777
+            _ = try await rig.set(file, bits)
+            _ = try await rig.volume.resize(caller.request, file, to: 2, allowed)
+            let found = try await rig.attributes(file)
+            #expect(found.size == 2 && found.mode == 0o777)
+            // Its owner's own cut leaves them.
+            _ = try await rig.set(file, bits)
+            let own = try await rig.done { rig.volume.mayResize(rig.caller(), file, wanted) }
+            _ = try await rig.volume.resize(rig.caller().request, file, to: 1, own)
+            #expect(try await rig.attributes(file).mode == 0o6777)
         }
     }
 

@@ -389,6 +389,70 @@ import Testing
         }
         #expect(failures.withLock { $0 } == [])
         #expect(try await client.names() == [])
+        // Those that leave no name to tell by are told by the number of changes.
+        let file = try await client.create("f").file.file
+        let list = ACL([.init(.allow, .everyone, .readData)])
+        @Sendable func make(_ what: String, _ round: UInt64, _ request: Request) async throws {
+            switch what {
+            case "size": _ = try await files.resize(request, file, to: round, NewAttributes())
+            case "list": try await client.done { files.setACL(request, file, list, mode: 0o444) }
+            case "link":
+                try await client.done { client.name("l\(round)") { files.link(request, file, in: files.root, $0) } }
+            default:
+                try await client.done {
+                    client.name("l\(round)") { old in
+                        client.name("m\(round)") {
+                            files.rename(request, from: files.root, old, to: files.root, $0, .noReplace)
+                        }
+                    }
+                }
+            }
+        }
+        for (index, what) in ["size", "list", "link", "rename"].enumerated() {
+            let before = files.newestChange
+            await pair(what) { round, request in
+                var request = request
+                request.token = RequestToken(client: 10 + UInt64(index), id: round, digest: round)
+                try await make(what, round, request)
+            }
+            #expect(files.newestChange == before + rounds, "\(what)")
+        }
+        #expect(failures.withLock { $0 } == [])
+    }
+
+    /// What is kept of a file is changed by several at once: each leaves what the others have set.
+    @Test func nothingThatIsKeptIsLost() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let files = try rig.passthrough()
+        let client = Client(files: files, world: rig.world)
+        let (file, directory) = (try await client.create("f").file.file, try await client.directory("d"))
+        let list = ACL([.init(.allow, .everyone, .readData)])
+        for target in [file, directory] {
+            let isOver = Guarded(false)
+            let other = Task {
+                while !isOver.withLock({ $0 }) {
+                    if target == file {
+                        try await client.done { files.setACL(client.request, file, list, mode: 0o444) }
+                    } else {
+                        try await client.done { files.setImplied(client.request, directory, true) }
+                    }
+                }
+            }
+            var lost = 0
+            for round in 1...400 as ClosedRange<UInt32> {
+                var new = NewAttributes()
+                new.dos = round
+                let wanted = new
+                try await client.done { files.setAttributes(client.request, target, wanted) }
+                // The other one may be about to write what it has read before.
+                for _ in 0..<3 { await Task.yield() }
+                if try await client.attributes(target).dos != round { lost += 1 }
+            }
+            isOver.withLock { $0 = true }
+            try await other.value
+            #expect(lost == 0, "\(target == file ? "a list" : "a mark")")
+        }
     }
 
     /// Two that change what they have seen: no change is lost.
@@ -453,5 +517,14 @@ import Testing
         await #expect(throws: FileError.noEntry) { try await remove(1, 1) }
         let isLast = try await client.done { files.isRepeated(request(399, 1)) }
         #expect(isLast)
+        // Whatever clients one machine says it has, it pushes out its own.
+        let machine = 1 << 32 as UInt64
+        try await touch(7 * machine, 1, other)
+        for name in 0..<400 as Range<UInt64> { try await touch(8 * machine + name, 1, other) }
+        let isKnownStill = try await client.done { files.isRepeated(request(7 * machine, 1)) }
+        #expect(isKnownStill)
+        for number in 10..<400 as Range<UInt64> { try await touch(number * machine, 1, other) }
+        let isKnownAtLast = try await client.done { files.isRepeated(request(7 * machine, 1)) }
+        #expect(!isKnownAtLast)
     }
 }

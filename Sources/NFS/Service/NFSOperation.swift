@@ -48,14 +48,20 @@ struct NFSOperation {
         var key: KeyedHash
     }
 
-    /// A client keeps its address and its name when it comes back by another port.
+    /// A client keeps its address and its name when it comes back by another port. The upper half is the machine's, whatever it calls
+    /// its clients; of IPv6 the network's, in which a machine takes any address.
     private static func client(_ remote: SocketAddress, _ identity: Identity, _ key: KeyedHash) -> UInt64 {
-        let name = identity.machineName.withUnsafeBytes { key($0) }
+        var name = identity.machineName.withUnsafeBytes { key($0) }
+        let host: UInt64
         switch remote {
-        case .ipv4(let host, _): return name ^ UInt64(host) &* 0x9e37_79b9_7f4a_7c15
-        case .ipv6(let high, let low, _, _): return name ^ (high &* 31 &+ low) &* 0x9e37_79b9_7f4a_7c15
-        case .unix: return name
+        case .ipv4(let address, _): host = UInt64(address)
+        case .ipv6(let high, let low, _, _):
+            host = high
+            name ^= low &* 0x9e37_79b9_7f4a_7c15
+        case .unix: host = 0
         }
+        let machine = withUnsafeBytes(of: host) { key($0) }
+        return machine << 32 | name >> 32
     }
 
     func place(_ handle: NFS3Handle) throws(NFSHalt) -> Place { try caller.place(handle.bytes) }

@@ -41,6 +41,14 @@ public enum Attempt<Value> {
 }
 
 extension Attempt {
+    @inlinable
+    init(_ halt: Halt) {
+        switch halt {
+        case .refused(let error): self = .refused(error)
+        case .lacks(let lack): self = .lacks(lack)
+        }
+    }
+
     /// The value, or the way out of a composition of several calls.
     @inlinable
     public func get() throws(Halt) -> Value {

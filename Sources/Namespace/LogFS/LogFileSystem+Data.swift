@@ -6,6 +6,12 @@ extension LogFileSystem {
         return shown(files.open(inner(request), id), request.reader)
     }
 
+    /// See `LogFS.open`.
+    func open(_ file: FileID, unchangedSince newest: UInt64) -> Bool {
+        guard let id = inner(file) else { return false }
+        return files.open(id, unchangedSince: newest)
+    }
+
     public func close(_ request: Request, _ file: FileID) -> Attempt<Void> {
         guard let id = inner(file) else { return .refused(.stale) }
         return outer(files.close(inner(request), id), request.reader) { $0 }

@@ -42,7 +42,11 @@ public final class LogFileSystem: FileSystem {
             token: request.token.map { LogFS::RequestToken(client: $0.client, id: $0.id, digest: $0.digest) })
     }
 
-    func outer(_ inode: Inode) -> Attributes {
+    func outer(_ inode: Inode) -> Attributes { converted(inode) }
+
+    /// Where it stands, for what is asked most: field by field, without a copy of the whole.
+    @inline(__always)
+    private func converted(_ inode: Inode) -> Attributes {
         var attributes = Attributes(file: outer(inode.id), type: Self.outer(inode.type))
         attributes.mode = inode.mode
         attributes.links = inode.links
@@ -141,14 +145,14 @@ public final class LogFileSystem: FileSystem {
         }
     }
 
-    /// `file` is the one that a busy call was about.
     /// The most of answers.
     @inline(__always)
     func shown(_ attempt: LogFS::Attempt<Inode>, _ reader: Int) -> Attempt<Attributes> {
-        if case .done(let inode, let number) = attempt { return .done(outer(inode), number: number) }
+        if case .done(let inode, let number) = attempt { return .done(converted(inode), number: number) }
         return outer(attempt, reader) { outer($0) }
     }
 
+    /// `file` is the one that a busy call was about.
     func outer<Inner, Value>(
         _ attempt: LogFS::Attempt<Inner>, _ reader: Int, _ file: LogFS::FileID? = nil, _ translate: (Inner) -> Value
     ) -> Attempt<Value> {

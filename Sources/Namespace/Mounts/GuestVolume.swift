@@ -68,14 +68,31 @@ extension Volume {
     }
 
     /// An open that a guest made: it is not unmounted as long as there are some.
+    @inline(__always)
     func passedOpening(
+        _ caller: Caller, _ file: FileID, _ call: (Volume, Caller) -> Attempt<OpenedFile>
+    ) -> Attempt<OpenedFile>? {
+        if file.subvolume == subvolume { return nil }
+        return openedThere(caller, file, call)
+    }
+
+    @inline(never)
+    private func openedThere(
         _ caller: Caller, _ file: FileID, _ call: (Volume, Caller) -> Attempt<OpenedFile>
     ) -> Attempt<OpenedFile>? {
         guard let guest = guest(file) else { return nil }
         // Before it is there: an unmounting in between must know of it.
         guest.opened()
         let attempt = guest.call(caller, isReadOnly: isReadOnly, call)
-        if case .done = attempt { return attempt }
+        if case .done(let opened, let number) = attempt {
+            if number == 0 || self.guest(file) === guest { return attempt }
+            // As in `passed`. Whoever asked gets no handle that he could close.
+            var owner = caller
+            owner.handle = opened.handle
+            _ = guest.call(owner, isReadOnly: isReadOnly) { $0.close($1, opened.handle) }
+            guest.closed()
+            return .refused(.stale)
+        }
         guest.closed()
         return attempt
     }

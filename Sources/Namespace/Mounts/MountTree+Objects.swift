@@ -20,7 +20,15 @@ extension MountTree {
     public func createNameless(
         _ request: Request, near directory: FileID, _ new: NewFile, uid: UInt32, gid: UInt32
     ) -> Attempt<Attributes> {
-        changed(directory) { $0.createNameless(request, near: directory, new, uid: uid, gid: gid) }
+        var made: (home: any FileSystem, file: FileID)?
+        let attempt = changed(directory) { home in
+            let attempt = home.createNameless(request, near: directory, new, uid: uid, gid: gid)
+            if case .done(let file, _) = attempt { made = (home, file.file) }
+            return attempt
+        }
+        // Of one that was taken away in the middle of it nobody is told, so nobody would close it.
+        if case .refused = attempt, let made { _ = made.home.close(request, made.file) }
+        return attempt
     }
 
     public func place(

@@ -77,7 +77,13 @@ extension Volume {
 
     /// Who may put files into `directory` may make one that will be put there.
     public func createNameless(_ caller: Caller, near directory: FileID, _ new: NewFile) -> Attempt<Attributes> {
-        if let passed = passed(caller, directory, { $0.createNameless($1, near: directory, new) }) { return passed }
+        if let guest = guest(directory) {
+            let attempt = guest.call(caller, isReadOnly: isReadOnly) { $0.createNameless($1, near: directory, new) }
+            guard case .done(let made, _) = attempt, self.guest(directory) !== guest else { return attempt }
+            // As in `passed`. Whoever asked knows of no file that he could close.
+            _ = guest.call(caller, isReadOnly: isReadOnly) { $0.close($1, made.file) }
+            return .refused(.stale)
+        }
         return attempt { () throws(Halt) in
             try requireWritable(caller)
             let home = try self.directory(caller, directory, [.write, .execute])

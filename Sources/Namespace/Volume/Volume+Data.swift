@@ -153,7 +153,8 @@ extension Volume {
             try requireWritable(caller)
             var new = new
             let found = try regular(caller, file)
-            // What it did when it was made first is no reason to refuse it now.
+            // What it did when it was made first is no reason to refuse it now, nor what it does at this moment.
+            if let token = caller.request.token, let lack = running.lack(token) { throw .lacks(lack) }
             if try isRepeated(caller.request) {
                 new.isRepeat = true
                 return .done(new, number: 0)
@@ -168,7 +169,8 @@ extension Volume {
                 try sharing.admit(
                     caller, file, .write(LockRange(accessed: first, count: max(size, found.size) - first)))
             }
-            if found.mode & 0o6000 != 0, caller.credential.uid != 0, new.mode == nil { new.dropsSetID = true }
+            // Whatever the mode is now: it is looked at when the content is about to change.
+            if caller.credential.uid != 0, new.mode == nil { new.dropsSetID = true }
             new.actor = caller.handle?.lease
             new.judge = caller.credential
             return .done(new, number: 0)
@@ -177,27 +179,37 @@ extension Volume {
 
     private func isRepeated(_ request: Request) async throws(FileError) -> Bool {
         guard request.token != nil else { return false }
-        while true {
-            switch fileSystem.isRepeated(request) {
-            case .done(let isRepeated, _): return isRepeated
-            case .refused(let error): throw error
-            case .lacks(let lack): try await lack.supplied()
-            }
-        }
+        return try await supplied { fileSystem.isRepeated(request) }.value
     }
 
-    /// Sets the size and what was allowed with it.
+    /// Sets the size and what was allowed with it. A copy of the request that comes meanwhile waits: between two of the steps it
+    /// would cut again.
     public func resize(
         _ request: Request, _ file: FileID, to size: UInt64, _ allowed: NewAttributes
     ) async throws(FileError) -> (changed: Changed, number: UInt64) {
         if let guest = guest(file) {
             let (changed, number) = try await guest.volume.resize(request, file, to: size, allowed)
-            return (changed, number > 0 ? number | MountTree.foreignNumber : 0)
+            guard number > 0 else { return (changed, 0) }
+            // As in `passed`.
+            guard self.guest(file) === guest else { throw .stale }
+            return (changed, number | MountTree.foreignNumber)
         }
+        guard let token = request.token else { return try await resizeNow(request, file, to: size, allowed) }
+        return try await running.alone(token) { () async throws(FileError) in
+            try await resizeNow(request, file, to: size, allowed)
+        }
+    }
+
+    private func resizeNow(
+        _ request: Request, _ file: FileID, to size: UInt64, _ allowed: NewAttributes
+    ) async throws(FileError) -> (changed: Changed, number: UInt64) {
         // Its first answer, whatever room there is now, and whoever may do it now.
         let isKnown = if allowed.isRepeat { true } else { try await isRepeated(request) }
         if isKnown {
-            return try await supplied { attempt { () throws(Halt) in try answered(Caller(.root, request), file) } }
+            let answer = try await supplied {
+                attempt { () throws(Halt) in try answered(Caller(.root, request), file) }
+            }
+            return (answer.value, answer.number)
         }
         var before: Attributes?
         if case .done(let found, _) = fileSystem.attributes(request, file) { before = found }
@@ -225,27 +237,28 @@ extension Volume {
             }
             return try await fileSystem.resize(first, file, to: size, rest)
         }
-        if let access { (changed, number) = try await changeAccess(request, file, access) }
-        // A lease that was granted since the change was allowed.
+        // A lease that was granted since the change was allowed. Before what may be refused: the content has changed whatever
+        // becomes of the mode.
         sharing.changed(file, by: allowed.actor)
-        if let before { certain(before, &changed) }
         if sharing.uses.contains(.watches) {
             // A watcher learns that something happened; what can not be found now is not waited for after the fact.
             let caller = Caller(.root, request)
             try? notify(caller, modified: file, [.size, .lastWrite])
         }
+        if let access { (changed, number) = try await changeAccess(request, file, access) }
+        if let before { certain(before, &changed) }
         return (changed, number)
     }
 
     /// Calls made again for want of something, or because somebody else was first.
     private static let attemptsMax = 1000
 
-    private func supplied(
-        _ call: () -> Attempt<Changed>
-    ) async throws(FileError) -> (changed: Changed, number: UInt64) {
+    private func supplied<Value>(
+        _ call: () -> Attempt<Value>
+    ) async throws(FileError) -> (value: Value, number: UInt64) {
         for _ in 0..<Self.attemptsMax {
             switch call() {
-            case .done(let changed, let number): return (changed, number)
+            case .done(let value, let number): return (value, number)
             case .refused(let error): throw error
             case .lacks(let lack): try await lack.supplied()
             }
@@ -265,7 +278,7 @@ extension Volume {
         _ request: Request, _ file: FileID, _ wanted: NewAttributes
     ) async throws(FileError) -> (changed: Changed, number: UInt64) {
         let caller = Caller(.root, request)
-        return try await supplied {
+        let change = try await supplied {
             attempt { () throws(Halt) in
                 let found = try attributes(caller, of: file)
                 var new = wanted
@@ -280,6 +293,7 @@ extension Volume {
                 return try changeAttributes(caller, file, new)
             }
         }
+        return (change.value, change.number)
     }
 }
 

@@ -27,6 +27,13 @@ extension Volume {
         return fileSystem.open(request, file)
     }
 
+    /// The same of a file that a look has found, if it is still so: nothing has changed since `newest` was the newest change. False:
+    /// something has, or nobody can say.
+    @inline(__always)
+    func enter(_ file: FileID, unchangedSince newest: UInt64) -> Bool {
+        newest > 0 && engine?.open(file, unchangedSince: newest) == true
+    }
+
     @inline(__always)
     func leave(_ request: Request, _ file: FileID) -> Attempt<Void> {
         if let engine { return engine.close(request, file) }

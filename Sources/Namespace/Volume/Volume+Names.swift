@@ -10,14 +10,20 @@ extension Volume {
     }
 
     public func lookup(_ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
+        var newest: UInt64 = 0
+        return lookup(caller, in: directory, name, since: &newest)
+    }
+
+    /// `newest`: the number of the newest change from before the look; 0 where that says nothing.
+    func lookup(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, since newest: inout UInt64
+    ) -> Attempt<Attributes> {
         if !isWayUp(directory, name), let passed = passed(caller, directory, { $0.lookup($1, in: directory, name) }) {
             return passed
         }
-        return attempt { () throws(Halt) in
-            try requireLookup(caller, directory)
-            if isHidden(caller, directory, name) { throw .refused(.noEntry) }
-            return find(caller.request, in: directory, name)
-        }
+        do throws(Halt) { newest = try requireLookup(caller, directory) } catch { return Attempt(error) }
+        if isHidden(caller, directory, name) { return .refused(.noEntry) }
+        return find(caller.request, in: directory, name)
     }
 
     /// Above the root of a guest is a directory of this volume.
@@ -29,21 +35,28 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer,
         found: (UnsafeRawBufferPointer) -> Void
     ) -> Attempt<Attributes> {
+        var newest: UInt64 = 0
+        return lookupFolded(caller, in: directory, name, since: &newest, found: found)
+    }
+
+    /// As in `lookup`.
+    func lookupFolded(
+        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, since newest: inout UInt64,
+        found: (UnsafeRawBufferPointer) -> Void
+    ) -> Attempt<Attributes> {
         if let passed = passed(caller, directory, { $0.lookupFolded($1, in: directory, name, found: found) }) {
             return passed
         }
-        return attempt { () throws(Halt) in
-            try requireLookup(caller, directory)
-            guard directory == root, !caller.isServer else {
-                return fileSystem.lookupFolded(caller.request, in: directory, name, found: found)
-            }
-            var isOwn = false
-            let attempt = fileSystem.lookupFolded(caller.request, in: directory, name) { name in
-                isOwn = Self.isOwn(name)
-                if !isOwn { found(name) }
-            }
-            return isOwn ? .refused(.noEntry) : attempt
+        do throws(Halt) { newest = try requireLookup(caller, directory) } catch { return Attempt(error) }
+        guard directory == root, !caller.isServer else {
+            return fileSystem.lookupFolded(caller.request, in: directory, name, found: found)
         }
+        var isOwn = false
+        let attempt = fileSystem.lookupFolded(caller.request, in: directory, name) { name in
+            isOwn = Self.isOwn(name)
+            if !isOwn { found(name) }
+        }
+        return isOwn ? .refused(.noEntry) : attempt
     }
 
     public func target(_ caller: Caller, of link: FileID) -> Attempt<[UInt8]> {
@@ -181,7 +194,10 @@ extension Volume {
             if !isIdle || !suffices {
                 let found = fileSystem.lookup(caller.request, in: directory, name)
                 if try isRepeated(caller, found) {
-                    return fileSystem.remove(caller.request, in: directory, name, isDirectory: isDirectory)
+                    let gone = Attributes(file: Self.nobody, type: isDirectory ? .directory : .file)
+                    return .done(
+                        Removed(file: gone, directory: Changed(before: nil, after: home)),
+                        number: fileSystem.newestChange(at: directory))
                 }
                 let file = try found.get()
                 try requireDelete(caller, home, file)
@@ -217,7 +233,11 @@ extension Volume {
         }
     }
 
-    /// A name that is gone may be so because this very request was made before: its first answer comes before any check.
+    /// Stands for a file that nobody can name any more.
+    private static let nobody = FileID(subvolume: 0, inode: 0, generation: 0)
+
+    /// A name that is gone may be so because this very request was made before: its first answer comes before any check, and without
+    /// the engine, which would make it now if it had forgotten it in between.
     func isRepeated(_ caller: Caller, _ found: Attempt<Attributes>) throws(Halt) -> Bool {
         guard case .refused(.noEntry) = found else { return false }
         return try isRepeated(caller.request)
@@ -246,7 +266,12 @@ extension Volume {
             let to = source == target ? from : try self.directory(caller, target, .execute)
             let found = fileSystem.lookup(caller.request, in: source, name)
             if try isRepeated(caller, found) {
-                return fileSystem.rename(caller.request, from: source, name, to: target, newName, mode)
+                let moved = Attributes(file: Self.nobody, type: .file)
+                return .done(
+                    Renamed(
+                        file: moved, other: nil, source: Changed(before: nil, after: from),
+                        target: Changed(before: nil, after: to)),
+                    number: max(fileSystem.newestChange(at: source), fileSystem.newestChange(at: target)))
             }
             let moving = try found.get()
             // What an open was granted stays with it.

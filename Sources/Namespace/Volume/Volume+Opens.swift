@@ -14,11 +14,20 @@ extension Volume {
             // Somebody may make the name between a look and the making of it; that he also takes it away again, and so on,
             // is not followed for ever.
             for _ in 0..<Self.openTriesMax {
-                let (stored, found) = try find(caller, directory, name, intent.ignoresCase)
-                if let found {
+                var stored = intent.ignoresCase ? [] : Array(name)
+                var newest: UInt64 = 0
+                let looked =
+                    intent.ignoresCase
+                    ? lookupFolded(caller, in: directory, name, since: &newest) { stored = Array($0) }
+                    : lookup(caller, in: directory, name, since: &newest)
+                switch looked {
+                case .done(let found, _):
                     guard intent.disposition != .create else { throw .refused(.exists) }
                     let place = Sharing.PlaceName(directory: directory, name: stored)
-                    return try openThere(caller, found, place, intent)
+                    return try openThere(caller, found, place, intent, since: newest)
+                case .refused(.noEntry): break
+                case .refused(let error): throw .refused(error)
+                case .lacks(let lack): throw .lacks(lack)
                 }
                 guard intent.disposition.mayCreate else { throw .refused(.noEntry) }
                 guard sharing.isFree(intent.lease) else { throw .refused(.invalid) }
@@ -33,7 +42,7 @@ extension Volume {
         if let passed = passedOpening(caller, file, { $0.open($1, file, intent.unkept) }) { return passed }
         return attempt { () throws(Halt) in
             guard intent.disposition != .create else { throw .refused(.exists) }
-            return try openThere(caller, try attributes(caller, of: file), nil, intent)
+            return try openThere(caller, try attributes(caller, of: file), nil, intent, since: 0)
         }
     }
 
@@ -81,21 +90,6 @@ extension Volume {
 
     private static let openTriesMax = 4
 
-    private func find(
-        _ caller: Caller, _ directory: FileID, _ name: UnsafeRawBufferPointer, _ ignoresCase: Bool
-    ) throws(Halt) -> (name: [UInt8], file: Attributes?) {
-        var stored = ignoresCase ? [] : Array(name)
-        let looked =
-            ignoresCase
-            ? lookupFolded(caller, in: directory, name) { stored = Array($0) } : lookup(caller, in: directory, name)
-        switch looked {
-        case .done(let file, _): return (stored, file)
-        case .refused(.noEntry): return (stored, nil)
-        case .refused(let error): throw .refused(error)
-        case .lacks(let lack): throw .lacks(lack)
-        }
-    }
-
     /// Nil: the name has come meanwhile.
     private func openNew(
         _ caller: Caller, _ directory: FileID, _ name: UnsafeRawBufferPointer, _ intent: OpenIntent
@@ -119,8 +113,9 @@ extension Volume {
         }
     }
 
+    /// `newest`: of the changes from before it was found.
     private func openThere(
-        _ caller: Caller, _ found: Attributes, _ place: Sharing.PlaceName?, _ intent: OpenIntent
+        _ caller: Caller, _ found: Attributes, _ place: Sharing.PlaceName?, _ intent: OpenIntent, since newest: UInt64
     ) throws(Halt) -> Attempt<OpenedFile> {
         // The name leads to what is mounted there, and no name of a guest's.
         if let passed = passedOpening(caller, found.file, { $0.open($1, found.file, intent.unkept) }) { return passed }
@@ -133,7 +128,7 @@ extension Volume {
         }
         let replaces = intent.disposition.replaces && found.type == .file
         let granted = try granted(caller, found, intent, changes: replaces, in: place?.directory)
-        return try enter(caller, found, place, intent, granted, replaces ? .overwritten : .opened, 0)
+        return try enter(caller, found, place, intent, granted, replaces ? .overwritten : .opened, 0, since: newest)
     }
 
     /// What the handle will have.
@@ -206,21 +201,27 @@ extension Volume {
 
     private func enter(
         _ caller: Caller, _ found: Attributes, _ place: Sharing.PlaceName?, _ intent: OpenIntent,
-        _ granted: AccessMask, _ action: OpenAction, _ number: UInt64
+        _ granted: AccessMask, _ action: OpenAction, _ number: UInt64, since newest: UInt64 = 0
     ) throws(Halt) -> Attempt<OpenedFile> {
         let replaces = action == .overwritten
         if let wish = intent.keep { try prepareToKeep(caller, wish) }
-        var handle = try sharing.enter(
+        let handle = try sharing.enter(
             intent,
             Sharing.Entrance(
                 file: found.file, name: place, granted: granted, replaces: replaces))
-        var file: Attributes
+        var opened = OpenedFile(
+            handle: handle, file: found, name: place?.name ?? [],
+            action: replaces && intent.disposition == .supersede ? .superseded : action, lease: [], leaseEpoch: 0,
+            isLeaseBreaking: false)
         var number = number
         do throws(Halt) {
-            file = try enter(caller.request, found.file).get()
+            if !enter(found.file, unchangedSince: newest) {
+                opened.file = try enter(caller.request, found.file).get()
+            }
             if replaces {
                 do throws(Halt) {
-                    (file, number) = try replaceContent(caller, file, intent, isStream: place?.isStream == true)
+                    (opened.file, number) = try replaceContent(
+                        caller, opened.file, intent, isStream: place?.isStream == true)
                 } catch {
                     _ = fileSystem.close(caller.request, found.file)
                     throw error
@@ -230,32 +231,26 @@ extension Volume {
             sharing.takeBack(handle)
             throw error
         }
-        let name = place?.name ?? []
-        let what = replaces && intent.disposition == .supersede ? .superseded : action
-        guard var wish = intent.lease else {
-            let opened = OpenedFile(
-                handle: handle, file: file, name: name, action: what, lease: [], leaseEpoch: 0, isLeaseBreaking: false)
-            return .done(opened, number: number)
-        }
+        guard var wish = intent.lease else { return .done(opened, number: number) }
         // Others change it without a word to anybody's lease.
-        if follows || fileSystem.isForeign(file.file) { wish.wanted = [] }
+        if follows || fileSystem.isForeign(found.file) { wish.wanted = [] }
         guard
             case .granted(let state, let epoch, let isBreaking) = sharing.grant(
-                wish, to: handle, isDirectory: file.type == .directory)
+                wish, to: handle, isDirectory: found.type == .directory)
         else {
             // The key stands for another file.
             _ = fileSystem.close(caller.request, found.file)
             sharing.takeBack(handle)
             throw .refused(.invalid)
         }
-        handle.holdsLease = sharing.holds(wish.key)
+        opened.handle.holdsLease = sharing.holds(wish.key)
         if intent.keep != nil || sharing.uses.contains(.kept) {
             let mayBeKept = wish.kind == .oplock ? state == .all : state.contains(.handle)
-            if let later = keepNew(caller, handle, mayBeKept ? intent.keep : nil) { number = max(number, later) }
+            if let later = keepNew(caller, opened.handle, mayBeKept ? intent.keep : nil) {
+                number = max(number, later)
+            }
         }
-        let opened = OpenedFile(
-            handle: handle, file: file, name: name, action: what, lease: state, leaseEpoch: epoch,
-            isLeaseBreaking: isBreaking)
+        (opened.lease, opened.leaseEpoch, opened.isLeaseBreaking) = (state, epoch, isBreaking)
         return .done(opened, number: number)
     }
 
@@ -290,8 +285,10 @@ extension Volume {
     public func close(_ caller: Caller, _ handle: OpenHandle) -> Attempt<ClosedFile> {
         if let guest = formerGuest(handle.file) {
             let attempt = guest.call(caller, isReadOnly: isReadOnly) { $0.close($1, handle) }
-            if case .done = attempt { guest.closed() }
-            return attempt
+            guard case .done(_, let number) = attempt else { return attempt }
+            guest.closed()
+            // As in `passed`: a name may have gone with it.
+            return number > 0 && self.guest(handle.file) !== guest ? .refused(.stale) : attempt
         }
         guard let leftover = sharing.leave(handle) else { return .refused(.stale) }
         var number: UInt64 = 0

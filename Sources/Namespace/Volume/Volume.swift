@@ -19,6 +19,8 @@ public final class Volume: Sendable {
     let sharing: Sharing
     let meter: QuotaMeter
     let shelves = ShelfGate()
+    /// Requests that take several steps.
+    let running = RequestTurns()
     /// By loop.
     private let glances: [DirectoryGlance]
 
@@ -56,12 +58,7 @@ public final class Volume: Sendable {
     /// One attempt made of several.
     @inline(__always)
     func attempt<Value>(_ body: () throws(Halt) -> Attempt<Value>) -> Attempt<Value> {
-        do throws(Halt) { return try body() } catch {
-            switch error {
-            case .refused(let error): return .refused(error)
-            case .lacks(let lack): return .lacks(lack)
-            }
-        }
+        do throws(Halt) { return try body() } catch { return Attempt(error) }
     }
 
     func attributes(_ caller: Caller, of file: FileID) throws(Halt) -> Attributes {
@@ -77,25 +74,27 @@ public final class Volume: Sendable {
     }
 
     /// The same for who looks a name up, and needs no more of the directory. Its rights are those of the last look if nothing has
-    /// changed since. Others change what is foreign without a number.
+    /// changed since. Others change what is foreign without a number. Answers the number of the newest change from before that; 0:
+    /// changes have none here.
     @inline(__always)
-    func requireLookup(_ caller: Caller, _ directory: FileID) throws(Halt) {
+    func requireLookup(_ caller: Caller, _ directory: FileID) throws(Halt) -> UInt64 {
         let reader = caller.request.reader
         guard !follows, glances.indices.contains(reader) else {
             _ = try self.directory(caller, directory, .execute)
-            return
+            return 0
         }
         let newest = newestChangeHere
         if newest > 0, let security = glances[reader].look(directory, newest) {
             guard security.granted(.execute, to: caller.credential).contains(.execute) else {
                 throw .refused(.accessDenied)
             }
-            return
+            return newest
         }
         let found = try self.directory(caller, directory, .execute)
         if newest > 0, !found.hasACL, !fileSystem.isForeign(directory) {
             glances[reader].keep(directory, FileSecurity(found), newest)
         }
+        return newest
     }
 
     /// Says how the file was before, if it is certain that nothing came between: its change counter went up by one.
