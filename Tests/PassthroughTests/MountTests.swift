@@ -391,7 +391,8 @@ import Testing
                     world: rig.world))
         }
         try await Self.hold(
-            MountTree(mounted[0]), mounted.dropFirst().map { Other($0) }, rig.world, seed: seed, steps: 8000, also: ["hasMounts"])
+            MountTree(mounted[0]), mounted.dropFirst().map { Other($0) }, rig.world, seed: seed, steps: 8000,
+            also: ["hasMounts"])
     }
 
     /// A volume with directories of the host and another volume in it.
