@@ -1,6 +1,7 @@
 // modules: Bytes Crypto
 // with: Sources/S3/Signature/ChunkDecoder.swift Sources/S3/Message/FormDecoder.swift
 // inputs: 5000000
+// longest: 1024
 // lines: 95
 // covers: Sources/S3/Signature/ChunkDecoder.swift Sources/S3/Message/FormDecoder.swift
 

@@ -4,6 +4,7 @@
 // part: Namespace Sources/Namespace/FileSystem/FileError.swift
 // with: Sources/S3/Buckets/BucketPolicy.swift Sources/S3/Buckets/S3Action.swift Sources/S3/Signature/PostPolicy.swift Sources/S3/Message/S3Error.swift
 // inputs: 5000000
+// longest: 1024
 // lines: 95
 // covers: Sources/JSON/JSONParser.swift Sources/S3/Buckets/BucketPolicy.swift Sources/S3/Signature/PostPolicy.swift
 import Crypto

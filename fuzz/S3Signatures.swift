@@ -2,8 +2,9 @@
 // part: Runtime Sources/Runtime/Time/Timestamp.swift Sources/Runtime/Time/CivilTime.swift
 // part: HTTP Sources/HTTP/Message/RequestParser.swift Sources/HTTP/Message/HeadParser.swift Sources/HTTP/Message/RequestHead.swift Sources/HTTP/Message/RequestFault.swift Sources/HTTP/Message/HTTPLimits.swift Sources/HTTP/Message/Status.swift
 // part: Namespace Sources/Namespace/Identity/Credential.swift Sources/Namespace/Identity/SID.swift Sources/Namespace/FileSystem/FileError.swift
-// with: Sources/S3/Signature/SignatureV4.swift Sources/S3/Signature/SignatureV2.swift Sources/S3/Signature/Authentication.swift Sources/S3/Signature/CredentialSource.swift Sources/S3/Signature/SessionKey.swift Sources/S3/Signature/ChunkDecoder.swift Sources/S3/Message/S3Request.swift Sources/S3/Message/S3Query.swift Sources/S3/Message/PercentCoding.swift Sources/S3/Message/S3Error.swift
+// with: Sources/S3/Signature/SignatureV4.swift Sources/S3/Signature/SignatureV2.swift Sources/S3/Signature/Authentication.swift Sources/S3/Signature/CredentialSource.swift Sources/S3/Signature/SessionKey.swift Sources/S3/Signature/ChunkDecoder.swift Sources/S3/Message/S3Request.swift Sources/S3/Message/S3Query.swift Sources/S3/Message/PercentCoding.swift Sources/S3/Message/ChecksumFields.swift Sources/S3/Message/S3Error.swift
 // inputs: 5000000
+// longest: 1024
 // lines: 95
 // covers: Sources/S3/Signature/SignatureV4.swift Sources/S3/Signature/SignatureV2.swift Sources/S3/Signature/Authentication.swift Sources/S3/Signature/SessionKey.swift Sources/S3/Message/S3Request.swift Sources/S3/Message/S3Query.swift Sources/S3/Message/PercentCoding.swift
 import Crypto

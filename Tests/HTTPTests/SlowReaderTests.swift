@@ -2,6 +2,7 @@ import Bytes
 import HTTP
 import Runtime
 import Simulator
+import TestSupport
 import Testing
 
 private let second: UInt64 = 1_000_000_000
@@ -83,6 +84,33 @@ private final class Reader: ConnectionHandler {
         #expect(listener.active == (isKept ? 1 : 0), "\(reader.count)")
         connection.abort()
         simulation.run(for: second)
+    }
+
+    /// A socket that is full tells late that its reader goes on: until a third of it has gone nothing happens here.
+    @Test(arguments: [(32 << 10, true), (0, false)]) func behindAFullSocket(_ step: Int, _ isKept: Bool) async throws {
+        let loop = try EpollLoop(index: 0)
+        defer { loop.stop() }
+        var limits = HTTPLimits()
+        limits.writeTimeout = 2 * second
+        let count = 8 << 20
+        let listener = try HTTPServer(Sender(), limits: limits, clock: SystemClock()).listen(
+            on: .loopback(port: 0), network: EpollNetwork(), loops: [loop])
+        let peer = try Peer(listener.address)
+        peer.limitInput(64 << 10)
+        peer.send("GET /\(count) HTTP/1.1\r\nHost: h\r\n\r\n")
+        var bytes = 0
+        for _ in 0..<70 {
+            try await Task.sleep(nanoseconds: second / 10)
+            if step > 0 { bytes += peer.receive { $0.count >= step }.count }
+        }
+        #expect(listener.active == (isKept ? 1 : 0), "\(bytes)")
+        if isKept {
+            #expect(bytes < count / 2)
+            bytes += peer.receive { bytes + $0.count > count }.count
+            #expect(bytes > count)
+        }
+        peer.close()
+        await listener.drain(within: second)
     }
 
     /// Who has taken all that there was waits for as long as he likes between requests.

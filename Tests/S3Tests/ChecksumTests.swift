@@ -88,13 +88,35 @@ import Testing
                 "POST", "/bkt/k?uploadId=\(upload)", fields,
                 body: Array("<CompleteMultipartUpload>\(list)</CompleteMultipartUpload>".utf8))
         }
-        #expect(try complete([("x-amz-checksum-crc32", right)], "").code == "InvalidRequest")
+        #expect(try complete([("x-amz-checksum-crc32", wrong)], "").code == "BadDigest")
+        #expect(try complete([("x-amz-checksum-sha1", Self.text(.sha1, body))], "").code == "InvalidRequest")
         #expect(try complete([], "<ChecksumCRC32>\(wrong)</ChecksumCRC32>").code == "InvalidPart")
         #expect(try complete([], "<ChecksumSHA1>\(Self.text(.sha1, body))</ChecksumSHA1>").code == "InvalidPart")
         #expect(try complete([], "<ChecksumSHA512>AAAA</ChecksumSHA512>").status == 501)
         #expect(try site.request("GET", "/bkt/k").status == 404)
         #expect(try complete([], "<ChecksumCRC32>\(right)</ChecksumCRC32>").status == 200)
         #expect(try site.request("GET", "/bkt/k").body == body)
+        // All parts have one: so has the whole, in both forms.
+        let bodies = [body, Array("and more".utf8)]
+        for whole in [
+            Self.text(.crc32, bodies[0] + bodies[1]),
+            Self.text(.crc32, bodies.flatMap { Self.value(.crc32, $0) }) + "-2",
+        ] {
+            let upload = try #require(try site.request("POST", "/bkt/two?uploads").element("UploadId"))
+            var list = ""
+            for (index, body) in bodies.enumerated() {
+                let part = try site.request(
+                    "PUT", "/bkt/two?partNumber=\(index + 1)&uploadId=\(upload)",
+                    [("x-amz-checksum-crc32", Self.text(.crc32, body))], body: body)
+                list += "<Part><PartNumber>\(index + 1)</PartNumber><ETag>\(part.field("etag") ?? "")</ETag></Part>"
+            }
+            let text = Array("<CompleteMultipartUpload>\(list)</CompleteMultipartUpload>".utf8)
+            let target = "/bkt/two?uploadId=\(upload)"
+            let refused = try site.request("POST", target, [("x-amz-checksum-crc32", right)], body: text)
+            #expect(refused.code == "BadDigest")
+            let done = try site.request("POST", target, [("x-amz-checksum-crc32", whole)], body: text)
+            #expect(done.status == 200, "\(whole) \(done.text)")
+        }
         try await site.close()
     }
 

@@ -31,6 +31,60 @@ import Testing
         try await site.close()
     }
 
+    /// What each answer has, and what a browser's question gets.
+    @Test func ofEachAnswer() async throws {
+        var limits = S3Limits()
+        limits.partBytesMin = 0
+        let site = try await Site(limits: limits)
+        #expect(try site.request("PUT", "/bkt").status == 200)
+        #expect(try site.request("PUT", "/bkt/k", body: [1]).status == 200)
+        for (target, status) in [("/bkt/k", 200), ("/bkt", 200), ("/bkt/none", 404)] {
+            let answer = try site.request("GET", target)
+            let id = try #require(answer.field("x-amz-request-id"))
+            #expect(answer.status == status && id.count == 16 && answer.field("x-amz-id-2") == id)
+            #expect(answer.field("server") == "ProxyFS" && answer.field("date")?.hasSuffix(" GMT") == true)
+            #expect(answer.field("content-length") == "\(answer.body.count)")
+            if status == 404 {
+                #expect(answer.element("RequestId") == id && answer.element("HostId") == id)
+                #expect(answer.element("Resource") == target && answer.element("Key") == "none")
+                #expect(answer.element("BucketName") == "bkt" && answer.field("content-type") == "application/xml")
+            }
+        }
+        let object = try site.request("GET", "/bkt/k")
+        #expect(object.field("accept-ranges") == "bytes" && object.field("content-type") == "binary/octet-stream")
+        #expect(object.field("etag") == "\"55a54008ad1ba589aa210d2629c1df41\"")
+        #expect(object.field("last-modified")?.hasSuffix(" GMT") == true)
+        #expect(try site.request("HEAD", "/bkt").field("x-amz-access-point-alias") == "false")
+        let upload = try #require(try site.request("POST", "/bkt/u?uploads").element("UploadId"))
+        var list = ""
+        for number in 1...2 {
+            let tag = try site.request("PUT", "/bkt/u?partNumber=\(number)&uploadId=\(upload)", body: [1]).field("etag")
+            list += "<Part><PartNumber>\(number)</PartNumber><ETag>\(tag ?? "")</ETag></Part>"
+        }
+        let text = Array("<CompleteMultipartUpload>\(list)</CompleteMultipartUpload>".utf8)
+        #expect(try site.request("POST", "/bkt/u?uploadId=\(upload)", body: text).status == 200)
+        let part = try site.request("GET", "/bkt/u?partNumber=2")
+        #expect(part.field("x-amz-mp-parts-count") == "2" && part.field("content-range") == "bytes 1-1/2")
+        let rules = """
+            <CORSConfiguration><CORSRule><AllowedOrigin>https://a.example</AllowedOrigin><AllowedMethod>GET</AllowedMethod>\
+            <AllowedMethod>PUT</AllowedMethod><AllowedHeader>X-*</AllowedHeader><MaxAgeSeconds>60</MaxAgeSeconds>\
+            </CORSRule></CORSConfiguration>
+            """
+        #expect(try site.request("PUT", "/bkt?cors", body: Array(rules.utf8)).status == 200)
+        func ask(_ method: String, _ headers: String) throws -> Answer {
+            try site.raw(
+                "OPTIONS /bkt/k HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: https://a.example\r\n"
+                    + "Access-Control-Request-Method: \(method)\r\nAccess-Control-Request-Headers: \(headers)\r\n\r\n")
+        }
+        let answer = try ask("PUT", "x-a, X-B")
+        #expect(answer.status == 200 && answer.field("access-control-allow-headers") == "x-a, x-b")
+        #expect(answer.field("access-control-allow-methods") == "GET, PUT")
+        #expect(answer.field("access-control-max-age") == "60")
+        #expect(answer.field("vary") == "Origin, Access-Control-Request-Headers, Access-Control-Request-Method")
+        #expect(try ask("DELETE", "x-a").status == 403 && ask("PUT", "y").status == 403)
+        try await site.close()
+    }
+
     @Test func pagesOfParts() async throws {
         var limits = S3Limits()
         limits.partBytesMin = 0
@@ -76,6 +130,14 @@ import Testing
             #expect(answer.field("access-control-allow-origin") == origin)
             #expect(answer.field("access-control-allow-credentials") == credentials)
             #expect(answer.field("access-control-expose-headers") == "etag")
+        }
+        // A page is told what is wrong with its request, too.
+        for (fields, target, status) in [
+            ([("x-amz-server-side-encryption", "AES256")], "/named", 501), ([], "/named/none", 404),
+            ([], "/named?partOfNextYear", 501), ([("x-amz-expected-bucket-owner", "1")], "/named", 403),
+        ] as [([(String, String)], String, Int)] {
+            let answer = try site.request("GET", target, fields + [("origin", "https://a.example")])
+            #expect(answer.status == status && answer.field("access-control-allow-origin") == "https://a.example")
         }
         #expect(
             try site.request("GET", "/named", [("origin", "https://b.example")]).field("access-control-allow-origin")

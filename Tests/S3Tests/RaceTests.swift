@@ -103,6 +103,33 @@ import Testing
         try await site.close()
     }
 
+    /// Of two who want to be the first to make an object of a directory one is told that he is not.
+    @Test func directoriesAgainstEachOther() async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        #expect(try site.request("PUT", "/bkt").status == 200)
+        let isFirst = Guarded(false)
+        var answers: Set<Int> = []
+        try await beforeEachStep(site) { key in
+            _ = try site.put("/bkt/\(key)/below", "content")
+            let directory = try await site.find("bkt/\(key)").file
+            isFirst.withLock { $0 = false }
+            return { volume, caller in
+                guard case .done(let found, _) = volume.attributes(caller, directory), found.isImplied,
+                    case .done = volume.setImplied(caller, directory, false)
+                else { return }
+                isFirst.withLock { $0 = true }
+            }
+        } request: { key in
+            try site.request("PUT", "/bkt/\(key)/", [("if-none-match", "*"), ("x-amz-meta-a", "1")])
+        } check: { (key: String, answer: Answer) async throws in
+            #expect(answer.status == (isFirst.withLock { $0 } ? 412 : 200), "\(key)")
+            answers.insert(answer.status)
+        }
+        #expect(answers == [200, 412])
+        try await site.close()
+    }
+
     /// A request that gives less than what somebody else has given since it began takes nothing of that away.
     @Test(arguments: ["retention", "legal-hold"])
     func locksAgainstLocks(_ part: String) async throws {

@@ -19,6 +19,11 @@ import Testing
             ("GET", "delete", 405), ("PUT", "metadataAnnotationTable", 501), ("GET", "metadataAnnotationTable", 501),
             // Whatever is new next year.
             ("PUT", "partOfNextYear", 501), ("DELETE", "partOfNextYear=", 501), ("POST", "partOfNextYear", 501),
+            ("GET", "partOfNextYear", 501), ("HEAD", "partOfNextYear", 501),
+            ("GET", "list-type=2&partOfNextYear=", 501),
+            // Clients send these without a value, too.
+            ("GET", "delimiter=&prefix=&marker=&max-keys=&encoding-type=", 200),
+            ("GET", "list-type=2&start-after&fetch-owner&prefix", 200), ("GET", "x-id=ListObjects", 200),
         ] {
             #expect(try site.request(method, "/bkt?\(part)").status == status, "\(method) \(part)")
             #expect(try site.request("HEAD", "/bkt").status == 200, "\(method) \(part)")
@@ -34,7 +39,8 @@ import Testing
             ("PUT", "attributes", 405), ("PUT", "uploads", 405), ("PUT", "encryption", 501),
             ("PUT", "versionId=null", 400), ("GET", "uploads", 405), ("GET", "encryption", 501),
             ("PUT", "partOfNextYear", 501), ("DELETE", "partOfNextYear", 501), ("DELETE", "versionId=", 400),
-            ("GET", "versionId=", 400),
+            ("GET", "versionId=", 400), ("GET", "partOfNextYear", 501), ("HEAD", "partOfNextYear=", 501),
+            ("GET", "response-expires=", 200), ("GET", "x-id=GetObject", 200),
         ] {
             let answer = try site.request(method, "/bkt/k?\(part)", body: method == "PUT" ? [1] : [])
             #expect(answer.status == status, "\(method) \(part) \(answer.status)")
@@ -83,6 +89,13 @@ import Testing
             #expect(try site.raw(head, body).status == 501, "\(name)")
         }
         #expect(try site.request("GET", "/bkt?list-type=2").elements("Key") == ["k"])
+        #expect(try site.request("GET", "/?partOfNextYear").status == 501)
+        // Fields that say nothing ask for nothing.
+        for name in ["x-amz-server-side-encryption", "x-amz-checksum-sha512", "content-range", "if-modified-since"] {
+            let put = try site.request("PUT", "/bkt/k", [(name, "")], body: Array("content".utf8))
+            #expect(put.status == 200, "\(name)")
+            #expect(try site.request("GET", "/bkt/k", [(name, "")]).status == 200, "\(name)")
+        }
         let part = [("x-amz-copy-source", "/bkt/k"), ("x-amz-copy-source-range", "bytes=0-1")]
         #expect(try site.request("PUT", "/bkt/copy", part).status == 501)
         #expect(try site.request("PUT", "/bkt/k?acl").status == 400)
@@ -254,6 +267,12 @@ import Testing
         _ = try site.put("/bkt/d/k", "x")
         #expect(try site.request("PUT", "/bkt/d/", [("if-none-match", "*")]).status == 200)
         #expect(try site.request("PUT", "/bkt/d/", [("if-none-match", "*")]).status == 412)
+        // Its metadata are what they were when its tag was asked for.
+        let tag = try #require(try site.request("HEAD", "/bkt/d/").field("etag"))
+        #expect(try site.request("PUT", "/bkt/d/", [("if-match", tag), ("x-amz-meta-a", "1")]).status == 200)
+        #expect(try site.request("PUT", "/bkt/d/", [("if-match", "\"x\""), ("x-amz-meta-a", "2")]).status == 412)
+        #expect(try site.request("PUT", "/bkt/none/", [("if-match", tag)]).status == 404)
+        #expect(try site.request("HEAD", "/bkt/d/").field("x-amz-meta-a") == "1")
         try await site.close()
     }
 }

@@ -43,7 +43,7 @@ import Testing
         // One is on its way, and holds what of it has come.
         let peer = try Peer(site.listener.address)
         peer.send(Array(site.signed("PUT", "/bkt?tagging", [], body: long).utf8) + long[..<70_000])
-        #expect(await eventually { site.service.documents.heldBytes == 4 << 16 })
+        #expect(await eventually { site.service.documents.heldBytes == 4 << 16 + 10 * 128 })
         let refused = try site.request("PUT", "/bkt?tagging", body: long)
         #expect(refused.status == 503 && refused.code == "SlowDown")
         #expect(try site.request("PUT", "/bkt?tagging", body: tags).status == 204)
@@ -51,6 +51,100 @@ import Testing
         #expect(Site.answer(peer).status == 204)
         #expect(await eventually { site.service.documents.heldBytes == 0 })
         #expect(try site.request("PUT", "/bkt?tagging", body: long).status == 204)
+        try await site.close()
+    }
+
+    /// Elements of few letters are as large as others, once they are read.
+    @Test func manyElementsAreMuch() async throws {
+        var limits = S3Limits()
+        limits.documentShareBytesMax = 1 << 20
+        let site = try await Site(limits: limits)
+        #expect(try site.request("PUT", "/bkt").status == 200)
+        for (text, code) in [("<a/>", "SlowDown"), ("aaaa", "MalformedXML")] {
+            let list = Array("<Tagging>\(String(repeating: text, count: 20_000))</Tagging>".utf8)
+            #expect(try site.request("PUT", "/bkt?tagging", body: list).code == code)
+        }
+        #expect(await eventually { site.service.documents.heldBytes == 0 })
+        try await site.close()
+    }
+
+    /// Pages are shorter when memory is short, and all of them together are the same.
+    @Test func pagesWhereMemoryIsShort() async throws {
+        var limits = S3Limits()
+        limits.transferBytesMax = 64 << 10
+        let site = try await Site(limits: limits)
+        #expect(try site.request("PUT", "/bkt").status == 200)
+        var keys: [String] = []
+        for index in 100..<190 {
+            keys.append("key-\(index)")
+            #expect(try site.request("PUT", "/bkt/\(keys[keys.count - 1])", body: [1]).status == 200)
+        }
+        #expect(try site.request("GET", "/bkt?list-type=2&max-keys=50").elements("Key").count == 50)
+        let held =
+            site.service.transfers.take(1 << 30) + site.service.transfers.take(1 << 30)
+            + site.service.transfers.take(1 << 30)
+        for (target, marker, next) in [
+            ("/bkt?list-type=2", "continuation-token", "NextContinuationToken"), ("/bkt?", "marker", ""),
+            ("/bkt?versions", "key-marker", "NextKeyMarker"),
+        ] {
+            var found: [String] = []
+            var page = target
+            while true {
+                let answer = try site.request("GET", page)
+                #expect(answer.status == 200 && answer.element("MaxKeys") == "1000")
+                let some = answer.elements("Key")
+                #expect(!some.isEmpty && some.count < 50, "\(target) \(some.count)")
+                found += some
+                guard answer.element("IsTruncated") == "true", found.count <= keys.count else { break }
+                page = target + "&\(marker)=\(answer.element(next) ?? found[found.count - 1])"
+            }
+            #expect(found == keys, "\(target)")
+        }
+        site.service.transfers.give(held)
+        #expect(await eventually { site.service.transfers.heldBytes == 0 })
+        try await site.close()
+    }
+
+    /// What waits for its reader is counted, lists like objects; what there is no memory for is refused.
+    @Test func listsAreCounted() async throws {
+        var limits = S3Limits()
+        limits.partBytesMin = 0
+        let site = try await Site(limits: limits)
+        #expect(try site.request("PUT", "/bkt").status == 200)
+        let rules = "<AllowedHeader>\(String(repeating: "x", count: 200))</AllowedHeader>"
+        let text =
+            "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod>"
+            + "\(String(repeating: rules, count: 90))</CORSRule></CORSConfiguration>"
+        #expect(try site.request("PUT", "/bkt?cors", body: Array(text.utf8)).status == 200)
+        #expect(try site.request("GET", "/bkt?cors").text == text)
+        let share = site.service.transfers
+        #expect(await eventually { share.heldBytes == 0 })
+        let all = limits.transferBytesMax
+        #expect(share.takeWhole(all - 1000))
+        let refused = try site.request("GET", "/bkt?cors")
+        #expect(refused.status == 503 && refused.code == "SlowDown")
+        share.give(all - 1000)
+        // Who asks for more than his sockets hold, and does not read, holds one answer, or one piece of it.
+        for (name, size) in [("whole", 200 << 10), ("pieces", 3 << 20)] {
+            let body = [UInt8](repeating: 7, count: size)
+            #expect(try site.request("PUT", "/bkt/\(name)", body: body).status == 200)
+        }
+        for (target, piece, count) in [
+            ("/bkt?cors", text.utf8.count, 500), ("/bkt/whole", 200 << 10, 50), ("/bkt/pieces", 1 << 20, 4),
+        ] {
+            var peers: [Peer] = []
+            for _ in 0..<8 {
+                let peer = try Peer(site.listener.address)
+                peer.limitInput(4096)
+                let ask = Array(site.signed("GET", target).utf8)
+                for _ in 0..<count { peer.send(ask, within: 0.5) }
+                peers.append(peer)
+            }
+            #expect(await eventually { share.heldBytes >= 8 * piece }, "\(target) \(share.heldBytes)")
+            #expect(share.heldBytes <= 8 * 2 * piece, "\(target) \(share.heldBytes)")
+            peers.removeAll()
+            #expect(await eventually { share.heldBytes == 0 }, "\(target)")
+        }
         try await site.close()
     }
 

@@ -29,6 +29,12 @@ public final class Peer {
         fd = -1
     }
 
+    /// As one that has little room for what comes.
+    public func limitInput(_ bytes: Int32) {
+        var bytes = bytes
+        _ = setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, socklen_t(MemoryLayout<Int32>.size))
+    }
+
     public func finish() { _ = shim_shutdown_write(fd) }
 
     private func wait(_ events: Int16, _ seconds: Double) -> Bool {

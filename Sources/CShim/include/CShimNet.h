@@ -31,6 +31,8 @@ int shim_connect(const struct shim_address *address, int privileged_port, int *i
 int shim_socket_error(int fd);
 int shim_local_address(int fd, struct shim_address *out);
 int shim_peer_credentials(int fd, int32_t *process, uint32_t *user, uint32_t *group);
+// Bytes that were sent and that the other end's system does not have yet.
+int shim_unread(int fd);
 void shim_tune_tcp(int fd);
 
 ssize_t shim_receive(int fd, void *buffer, size_t count);

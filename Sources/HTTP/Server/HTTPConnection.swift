@@ -22,9 +22,9 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
     private var paced = 0
     private var pacedSince: UInt64
     private var cachedDate = (second: Int64.min, text: "")
-    /// Runs while there are answers: what had been taken of them, and what waited, when it was last looked at.
+    /// Runs while there are answers: what had been taken of them, what the peer had, and what waited, when it was last looked at.
     private var outputTimer: LoopTimer?
-    private var lastOutput = (taken: UInt64(0), pending: 0)
+    private var lastOutput = (taken: Int64(0), read: Int64(0), pending: 0)
 
     init(_ server: HTTPServer, _ stream: Connection) {
         self.server = server
@@ -194,17 +194,19 @@ final class HTTPConnection: ConnectionHandler, @unchecked Sendable {
     /// An answer begins: from here on the peer has to take what there is of it.
     func answers() {
         guard outputTimer == nil else { return }
-        lastOutput = (stream.counters.bytesOut, 0)
+        lastOutput = (Int64(stream.counters.bytesOut), 0, 0)
         watchOutput()
     }
 
     private func watchOutput() {
         outputTimer = stream.loop.schedule(after: server.limits.writeTimeout) { [self] in
             outputTimer = nil
-            let (taken, pending) = (stream.counters.bytesOut, stream.outputPending)
-            let wanted = UInt64(min(lastOutput.pending, server.limits.outputBytesMin))
-            guard taken &- lastOutput.taken >= wanted else { return stream.abort() }
-            lastOutput = (taken, pending)
+            let (taken, pending) = (Int64(stream.counters.bytesOut), stream.outputPending)
+            let wanted = Int64(min(lastOutput.pending, server.limits.outputBytesMin))
+            // A full socket takes nothing for a while though its peer reads.
+            let read = taken - Int64(stream.outputUnread)
+            guard max(taken - lastOutput.taken, read - lastOutput.read) >= wanted else { return stream.abort() }
+            lastOutput = (taken, read, pending)
             if pending > 0 || exchange?.response == .begun { watchOutput() }
         }
     }

@@ -149,19 +149,24 @@ extension MountTree {
 
     /// Mounts that are reached from the directory without going through another one, which shows its own.
     private func branches(_ request: Request, below directory: FileID) throws(Halt) -> [Branch] {
+        let mounts = mounts
+        let covered = Set(mounts.map(\.covered))
         var branches: [Branch] = []
         for mount in mounts where mount.covered.subvolume == directory.subvolume {
             var names: [[UInt8]] = []
             var place: FileID? = mount.covered
             while let here = place, here != directory, names.count < Volume.trailMax {
-                guard let home = home(here), let above = try home.whereabouts(request, of: here).get() else {
+                // Below what is covered nobody gets: another mount is there instead, whose names may be the same.
+                guard names.isEmpty || !covered.contains(here), let home = home(here),
+                    let above = try home.whereabouts(request, of: here).get()
+                else {
                     place = nil
                     break
                 }
                 names.append(above.name)
                 place = above.directory
             }
-            guard place == directory else { continue }
+            guard place == directory, !names.isEmpty else { continue }
             branches.append(Branch(path: names.reversed().flatMap { $0 + [0x2f] }, mount: mount))
         }
         return branches

@@ -110,6 +110,8 @@ final class SocketTransport: Transport {
         watched = wanted
     }
 
+    override var unreadOutput: Int { fd >= 0 ? Int(shim_unread(fd)) : 0 }
+
     override func finishWriting() { if fd >= 0 { _ = shim_shutdown_write(fd) } }
 
     override func close() {

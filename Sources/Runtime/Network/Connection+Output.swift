@@ -43,6 +43,10 @@ extension Connection {
     /// Output that the transport has not taken yet.
     @inlinable public var outputPending: Int { output.pending }
 
+    /// Output that the transport has taken and the peer does not have. A full socket tells of room late, when a third of it has
+    /// gone: meanwhile this is how one sees that the peer reads.
+    public var outputUnread: Int { transport?.unreadOutput ?? 0 }
+
     /// Whether a handler that can choose should produce no more until `drained`.
     @inlinable public var isOutputFull: Bool { output.pending > outputHigh }
 
@@ -90,6 +94,7 @@ extension Connection {
 
     private func block() {
         flags.insert(.blocked)
+        unreadThen = outputUnread
         guard !flags.contains(.stalled) else { return }
         flags.insert(.stalled)
         progressAt = loop.now

@@ -34,11 +34,20 @@ extension Connection {
         timer = loop.schedule(after: at > now ? at - now : 0) { [weak self] in self?.timerFired() }
     }
 
+    /// Since the output stalled, or since this was last asked.
+    private func hasPeerRead() -> Bool {
+        let unread = outputUnread
+        guard unread < unreadThen else { return false }
+        (unreadThen, progressAt) = (unread, loop.now)
+        return true
+    }
+
     private func timerFired() {
         timer = nil
         timerAt = .max
         guard let (at, why) = deadline else { return }
         guard at <= loop.now else { return armTimer() }
+        if why == .writeTimeout, flags.contains(.stalled), hasPeerRead() { return armTimer() }
         // One that lingers behind its close has the close's reason, which may be the same.
         guard why == .idleTimeout, !flags.contains(.closing), let handler else { return abort(because: why) }
         activeAt = loop.now

@@ -46,6 +46,8 @@ public final class Connection: @unchecked Sendable {
     /// When a byte last went either way; when the peer last took one; since when a message is incomplete.
     @exclusivity(unchecked) var activeAt: UInt64
     @exclusivity(unchecked) var progressAt: UInt64
+    /// What the peer did not have yet when it was last asked for.
+    @exclusivity(unchecked) var unreadThen = 0
     @exclusivity(unchecked) var partialSince: UInt64
     /// Since when all output of a closed connection has left.
     @exclusivity(unchecked) var concludedAt: UInt64 = .max

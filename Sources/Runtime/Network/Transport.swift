@@ -21,6 +21,8 @@ open class Transport {
     open func setInterest(read: Bool, write: Bool) { abstract() }
     /// Input that was taken from below already, of which no readiness will tell.
     open var hasBufferedInput: Bool { false }
+    /// Output that was taken and that the other end does not have yet, as far as that is known.
+    open var unreadOutput: Int { 0 }
     /// No more output follows: the peer reads an end.
     open func finishWriting() { abstract() }
     /// Ends both directions at once. Idempotent.

@@ -225,6 +225,8 @@ final class TLSTransport: Transport {
         updateInterest()
     }
 
+    override var unreadOutput: Int { lower.unreadOutput }
+
     override func finishWriting() {
         guard let session, isOpen else { return }
         shim_tls_finish(session)

@@ -148,11 +148,15 @@ extension S3Call {
         let bucket = try await findBucket(request.bucket)
         word = bucket.settings.durability
         try requireOwner(bucket.directory.uid, as: "x-amz-expected-bucket-owner")
-        if let origin = request.value("origin"), !bucket.settings.corsText.isEmpty {
-            let rules = try CORSRules(try XMLElement(bucket.settings.corsText))
-            crossOrigin = rules.rule(origin, request.method.name).map { ($0, origin) }
-        }
+        try admitOrigin(bucket)
         return bucket
+    }
+
+    /// Lets the page of another site at the answer, if the bucket does.
+    func admitOrigin(_ bucket: Bucket) throws(S3Error) {
+        guard let origin = request.value("origin"), !bucket.settings.corsText.isEmpty else { return }
+        let rules = try CORSRules(try XMLElement(bucket.settings.corsText))
+        crossOrigin = rules.rule(origin, request.method.name).map { ($0, origin) }
     }
 
     func requireOwner(_ uid: UInt32, as field: String) throws(S3Error) {

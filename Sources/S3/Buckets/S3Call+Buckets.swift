@@ -53,7 +53,7 @@ extension S3Call {
             if shown.count < buckets.count, let last = shown.last { xml.element("ContinuationToken", bytes: last.name) }
             if !prefix.isEmpty { xml.element("Prefix", bytes: prefix) }
         }
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 
     func writeOwner(_ uid: UInt32, _ element: StaticString, _ xml: inout XMLWriter) {
@@ -231,7 +231,7 @@ extension S3Call {
         xml.raw("<LocationConstraint xmlns=\"\(XMLWriter.namespace)\">")
         if service.region != "us-east-1" { xml.append(service.region.utf8) }
         xml.raw("</LocationConstraint>")
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 
     // MARK: Tags and access lists
@@ -241,7 +241,7 @@ extension S3Call {
         guard !bucket.settings.tagList.isEmpty else { throw S3Error(.noSuchTagSet) }
         var xml = XMLWriter()
         Tag.write(bucket.settings.tagList, into: &xml)
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 
     func putBucketTagging() async throws(S3Error) {
@@ -300,7 +300,7 @@ extension S3Call {
 
     func getBucketACL() async throws(S3Error) {
         let bucket = try await open(.getBucketAcl).bucket
-        respond(xml: accessList(bucket.directory.uid, bucket.settings.cannedACL))
+        try await respond(xml: accessList(bucket.directory.uid, bucket.settings.cannedACL))
     }
 
     func putBucketACL() async throws(S3Error) {
@@ -393,7 +393,7 @@ extension S3Call {
             xml.root("RequestPaymentConfiguration") { $0.element("Payer", "BucketOwner") }
         default: throw S3Error(.notImplemented)
         }
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 
     /// Nothing is there, and nothing is there afterwards.

@@ -8,9 +8,8 @@ extension S3Call {
         let bucket = try await open(.getBucketPolicy).bucket
         try requireOwner(bucket)
         guard !bucket.settings.policyText.isEmpty else { throw S3Error(.noSuchBucketPolicy) }
-        var fields = ResponseFields(contentType: "application/json")
-        addIdentity(&fields)
-        exchange.respond(.ok, fields, bucket.settings.policyText)
+        try await respond(
+            .ok, ResponseFields(contentType: "application/json"), text: bucket.settings.policyText)
     }
 
     func getPolicyStatus() async throws(S3Error) {
@@ -20,7 +19,7 @@ extension S3Call {
         let policy = try BucketPolicy(bucket.settings.policyText, bucket: bucket.name)
         var xml = XMLWriter()
         xml.root("PolicyStatus") { $0.element("IsPublic", policy.isPublic) }
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 
     private func requireOwner(_ bucket: Bucket) throws(S3Error) {
@@ -42,9 +41,7 @@ extension S3Call {
         let bucket = try await open(.getBucketCORS).bucket
         try requireOwner(bucket)
         guard !bucket.settings.corsText.isEmpty else { throw S3Error(.noSuchCORSConfiguration) }
-        var fields = ResponseFields(contentType: "application/xml")
-        addIdentity(&fields)
-        exchange.respond(.ok, fields, bucket.settings.corsText)
+        try await respond(.ok, ResponseFields(contentType: "application/xml"), text: bucket.settings.corsText)
     }
 
     private static var rulesBytesMax: Int { 64 << 10 }

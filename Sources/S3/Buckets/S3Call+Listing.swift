@@ -117,6 +117,8 @@ extension S3Call {
         var prefix: [UInt8]
         var delimiter: [UInt8]
         var max: Int
+        /// Fewer than `max` when memory is short.
+        var pageMax: Int
         var isURL: Bool
 
         func text(_ key: [UInt8]) -> [UInt8] { isURL ? PercentCoding.encode(key, keepsSlash: true) : key }
@@ -129,10 +131,14 @@ extension S3Call {
                 .invalidArgument, "Invalid Encoding Method specified in Request",
                 details: [("ArgumentName", "encoding-type"), ("ArgumentValue", encoding)])
         }
+        let max = min(try query.number("max-keys") ?? limits.keysMax, limits.keysMax)
         return Wanted(
-            prefix: query.bytes("prefix") ?? [], delimiter: query.bytes("delimiter") ?? [],
-            max: min(try query.number("max-keys") ?? limits.keysMax, limits.keysMax), isURL: encoding == "url")
+            prefix: query.bytes("prefix") ?? [], delimiter: query.bytes("delimiter") ?? [], max: max,
+            pageMax: holdPage(max, each: Self.entryBytes), isURL: encoding == "url")
     }
+
+    /// What an entry takes with a key of usual length.
+    private static var entryBytes: Int { 512 }
 
     /// Where to go on behind a marker: a key, or a common prefix whose keys have all been told.
     func start(behind marker: [UInt8], _ wanted: Wanted) -> [UInt8]? {
@@ -166,7 +172,7 @@ extension S3Call {
             writeCommon(wanted, isTruncated: page.next != nil, &xml)
             write(page, wanted, withOwner: true, &xml)
         }
-        respondListing(xml)
+        try await respondListing(xml)
     }
 
     private func listSecond(_ bucket: Bucket, _ actor: Credential, _ wanted: Wanted) async throws(S3Error) {
@@ -194,7 +200,7 @@ extension S3Call {
             writeCommon(wanted, isTruncated: page.next != nil, &xml)
             write(page, wanted, withOwner: query["fetch-owner"] == "true", &xml)
         }
-        respondListing(xml)
+        try await respondListing(xml)
     }
 
     private func page(
@@ -202,13 +208,13 @@ extension S3Call {
     ) async throws(S3Error) -> KeyPage {
         guard let start, wanted.max > 0 else { return KeyPage() }
         return try await page(
-            bucket, actor, prefix: wanted.prefix, delimiter: wanted.delimiter, from: start, max: wanted.max)
+            bucket, actor, prefix: wanted.prefix, delimiter: wanted.delimiter, from: start, max: wanted.pageMax)
     }
 
-    func respondListing(_ xml: XMLWriter) {
+    func respondListing(_ xml: XMLWriter) async throws(S3Error) {
         var fields = ResponseFields()
         fields.add("x-amz-bucket-region", service.region)
-        respond(.ok, fields, xml: xml)
+        try await respond(.ok, fields, xml: xml)
     }
 
     func writeCommon(_ wanted: Wanted, isTruncated: Bool, _ xml: inout XMLWriter) {

@@ -33,6 +33,8 @@ enum UnservedFields {
     static func check(_ fields: HeaderFields) throws(S3Error) {
         for index in 0..<fields.count
         where fields.hasPrefix("x-amz-", at: index) && !fields.hasPrefix("x-amz-meta-", at: index) {
+            // Some clients send fields that say nothing.
+            if fields.valueBytes(at: index).isEmpty { continue }
             for family in families where fields.hasPrefix(family.prefix, at: index) {
                 if family.served.contains(where: { fields.isNamed($0, at: index) }) { continue }
                 throw S3Error(.notImplemented, details: [("Header", fields.name(at: index))])
@@ -42,7 +44,7 @@ enum UnservedFields {
 
     /// Conditions and places that only reading knows: what changes something by them would change it without.
     static func checkOfChange(_ fields: HeaderFields) throws(S3Error) {
-        for name in ["if-modified-since", "if-unmodified-since", "content-range"] where fields.index(of: name) != nil {
+        for name in ["if-modified-since", "if-unmodified-since", "content-range"] where fields[name]?.isEmpty == false {
             throw S3Error(.notImplemented, details: [("Header", name)])
         }
     }

@@ -47,7 +47,7 @@ extension S3Call {
             throw error
         }
         await close(file)
-        respondComplete(bucket, placed.file, metadata.record, placed.version)
+        try await respondComplete(bucket, placed.file, metadata.record, placed.version)
         // The object has what the parts had: nobody waits for their removal, or misses it.
         _ = try? await removeUpload(upload.directory.file, upload.id, bucket.file)
     }
@@ -68,13 +68,13 @@ extension S3Call {
         // It is there, and perhaps not safe yet.
         try await settle(volume.newestChange(at: file.file))
         let version = CurrentVersion(file: file, record: record).id
-        respondComplete(bucket, file, record, bucket.settings.versioning == .none ? nil : version)
+        try await respondComplete(bucket, file, record, bucket.settings.versioning == .none ? nil : version)
         return true
     }
 
     private func respondComplete(
         _ bucket: Bucket, _ file: Attributes, _ record: ObjectRecord, _ version: VersionID?
-    ) {
+    ) async throws(S3Error) {
         var xml = XMLWriter()
         xml.root("CompleteMultipartUploadResult") { xml in
             xml.element("Location", address + request.head.path)
@@ -88,7 +88,7 @@ extension S3Call {
         }
         var fields = ResponseFields()
         addVersion(version, to: &fields)
-        respond(.ok, fields, xml: xml)
+        try await respond(.ok, fields, xml: xml)
     }
 
     private func namedParts(_ root: XMLElement) throws(S3Error) -> [Named] {
@@ -176,8 +176,21 @@ extension S3Call {
 
     /// Of an upload that was begun without an algorithm: what is told is compared, or refused, all the same.
     private func checkSums(_ named: [Named], _ parts: [UploadedPart]) async throws(S3Error) {
-        for algorithm in ChecksumAlgorithm.allCases where request.value(algorithm.field) != nil {
-            throw S3Error(.invalidRequest, "The upload was begun without the checksum algorithm \(algorithm.word).")
+        for algorithm in ChecksumAlgorithm.allCases {
+            guard let told = request.value(algorithm.field) else { continue }
+            var sums: [(value: [UInt8], length: UInt64)] = []
+            for part in parts {
+                guard let sum = try await sum(ofPart: part.file.file), sum.algorithm == algorithm else {
+                    throw S3Error(
+                        .invalidRequest, "The upload was begun without the checksum algorithm \(algorithm.word).")
+                }
+                sums.append((sum.value, part.file.size))
+            }
+            let composite = sums.flatMap(\.value).withUnsafeBytes { Checksum.of(algorithm, $0) }
+            guard
+                told == "\(Base64.encode(composite))-\(parts.count)"
+                    || Checksum.combine(algorithm, sums).map({ Base64.encode($0) }) == told
+            else { throw Self.wrongSum(algorithm) }
         }
         for (name, part) in zip(named, parts) {
             guard let told = name.sum else { continue }
@@ -185,6 +198,10 @@ extension S3Call {
                 told.value == Base64.encode(sum.value)
             else { throw S3Error(.invalidPart, details: [("PartNumber", "\(name.number)")]) }
         }
+    }
+
+    private static func wrongSum(_ algorithm: ChecksumAlgorithm) -> S3Error {
+        S3Error(.badDigest, "The \(algorithm.word) you specified did not match the calculated checksum.")
     }
 
     private func addSums(
@@ -217,7 +234,7 @@ extension S3Call {
         if let told = request.value(algorithm.field), told != sumText(sum, parts: parts.count),
             told != Base64.encode(value)
         {
-            throw S3Error(.badDigest, "The \(algorithm.word) you specified did not match the calculated checksum.")
+            throw Self.wrongSum(algorithm)
         }
         record.sum = sum
         if sums.count * algorithm.count <= Self.partSumBytesMax { record.partSums = sums.map(\.value) }

@@ -68,7 +68,7 @@ extension S3Call {
             xml.element("Key", bytes: request.key)
             xml.element("UploadId", id)
         }
-        respond(.ok, fields, xml: xml)
+        try await respond(.ok, fields, xml: xml)
     }
 
     /// Which of the two forms the whole's checksum has; not every algorithm has both.
@@ -204,7 +204,7 @@ extension S3Call {
             xml.element("ETag", EntityTag.quoted(placed.file))
             if let sum { xml.element(sum.algorithm.element, Base64.encode(sum.value)) }
         }
-        respond(.ok, fields, xml: xml)
+        try await respond(.ok, fields, xml: xml)
     }
 
     // MARK: Giving up
@@ -302,7 +302,7 @@ extension S3Call {
             }
             for prefix in prefixes { xml.element("CommonPrefixes") { $0.element("Prefix", bytes: text(prefix)) } }
         }
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 
     /// Parts behind `after`, in order, and whether there are more.
@@ -369,6 +369,6 @@ extension S3Call {
                 }
             }
         }
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 }

@@ -100,7 +100,7 @@ extension S3Call {
         var fields = ResponseFields()
         addVersion(placed.version, to: &fields)
         if let version = source.version { fields.add("x-amz-copy-source-version-id", version.text) }
-        respond(.ok, fields, xml: xml)
+        try await respond(.ok, fields, xml: xml)
     }
 
     func sumText(_ sum: ObjectRecord.Sum, parts: Int) -> String {

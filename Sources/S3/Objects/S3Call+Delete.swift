@@ -163,6 +163,6 @@ extension S3Call {
         }
         xml.raw("</DeleteResult>")
         try await settle(number)
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 }

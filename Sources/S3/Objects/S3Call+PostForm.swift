@@ -34,7 +34,7 @@ extension S3Call {
         _ = try await checkPlace(bucket, key, actor)
         if let policy { try body.whenComplete { (length) throws(S3Error) in try policy.check(length: length) } }
         let placed = try await take(body, &metadata, bucket, key, actor, .anything)
-        respond(toForm: form, bucket, name, placed)
+        try await respond(toForm: form, bucket, name, placed)
     }
 
     /// In whose name the form is sent; nil: nobody's, and then the bucket must be open to all.
@@ -78,7 +78,9 @@ extension S3Call {
         return policy
     }
 
-    private func respond(toForm form: [String: String], _ bucket: Bucket, _ key: [UInt8], _ stored: StoredObject) {
+    private func respond(
+        toForm form: [String: String], _ bucket: Bucket, _ key: [UInt8], _ stored: StoredObject
+    ) async throws(S3Error) {
         var fields = ResponseFields()
         let path = String(decoding: PercentCoding.encode(key, keepsSlash: true), as: UTF8.self)
         let tag = EntityTag.quoted(stored.file)
@@ -108,7 +110,7 @@ extension S3Call {
                 xml.element("Key", bytes: key)
                 xml.element("ETag", tag)
             }
-            respond(.created, fields, xml: xml)
+            try await respond(.created, fields, xml: xml)
         default: respond(.noContent, fields)
         }
     }

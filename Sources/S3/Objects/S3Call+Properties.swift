@@ -70,7 +70,7 @@ extension S3Call {
         let (_, metadata, _, fields) = try await described(.getObjectTagging)
         var xml = XMLWriter()
         Tag.write(metadata.record.tags, into: &xml)
-        respond(.ok, fields, xml: xml)
+        try await respond(.ok, fields, xml: xml)
     }
 
     func putObjectTagging() async throws(S3Error) {
@@ -88,7 +88,7 @@ extension S3Call {
 
     func getObjectACL() async throws(S3Error) {
         let (file, metadata, _, fields) = try await described(.getObjectAcl)
-        respond(.ok, fields, xml: accessList(file.uid, metadata.record.acl))
+        try await respond(.ok, fields, xml: accessList(file.uid, metadata.record.acl))
     }
 
     func putObjectACL() async throws(S3Error) {
@@ -142,7 +142,7 @@ extension S3Call {
             if names.contains("ObjectSize") { xml.element("ObjectSize", file.type == .file ? file.size : 0) }
         }
         fields.add("last-modified", HTTPDate.format(file.modified / 1_000_000_000))
-        respond(.ok, fields, xml: xml)
+        try await respond(.ok, fields, xml: xml)
     }
 
     private func number(_ name: String) throws(S3Error) -> Int? {

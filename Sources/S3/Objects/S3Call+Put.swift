@@ -2,6 +2,7 @@ import Bytes
 import Crypto
 import HTTP
 import Namespace
+import Runtime
 
 /// Writing objects: the new content is complete before it takes the name, in one change.
 extension S3Call {
@@ -247,32 +248,64 @@ extension S3Call {
         let home: FileID
         do throws(FileError) { home = try await makeParents(bucket, key, actor) } catch { throw S3Error(file: error) }
         let name = key.name
-        var file: FileID
-        var number: UInt64
-        do throws(FileError) {
-            let made = try await supplied {
-                name.withUnsafeBytes {
-                    volume.create(caller(actor), in: home, $0, NewFile(type: .directory, mode: 0o755))
+        var made: (file: FileID, number: UInt64)?
+        if expected.compared == nil {
+            do throws(FileError) {
+                let new = try await supplied {
+                    name.withUnsafeBytes {
+                        volume.create(caller(actor), in: home, $0, NewFile(type: .directory, mode: 0o755))
+                    }
                 }
+                made = (new.value.file.file, new.number)
+            } catch {
+                guard error == .exists else { throw S3Error(file: error) }
             }
-            (file, number) = (made.value.file.file, made.number)
-        } catch {
-            guard error == .exists else { throw S3Error(file: error) }
+        }
+        let file: FileID
+        var number: UInt64
+        if let made {
+            (file, number) = made
+        } else {
             let there = try await value { name.withUnsafeBytes { volume.lookup(caller(actor), in: home, $0) } }
             guard there.type == .directory else { throw S3Error(.keyConflict) }
-            // Somebody else has made it while the request was on its way.
-            guard expected != .nothing || there.isImplied else { throw Conditions.failed("If-None-Match") }
             file = there.file
-            number =
-                there.isImplied
-                ? try await done { volume.setImplied(caller(actor), file, false) }.number
-                : volume.newestChange(at: file)
+            number = try await claim(file, actor, expected)
         }
         if let set = try await replace(metadata, of: file, actor) { number = set }
         try await settle(number)
         var fields = ResponseFields()
         fields.add("etag", "\"\(EntityTag.empty)\"")
         respond(.ok, fields)
+    }
+
+    /// Makes a directory that is there an object, if it is what the request expects. Of two requests at a time one is the first.
+    private func claim(
+        _ directory: FileID, _ actor: Credential, _ expected: ExpectedFile
+    ) async throws(S3Error) -> UInt64 {
+        let (volume, own, asking) = (volume, ownCaller, caller(actor))
+        do throws(FileError) {
+            return try await supplied {
+                service.records.withLock { _ -> Attempt<Attributes> in
+                    let now: Attributes
+                    switch volume.attributes(own, directory) {
+                    case .done(let found, _): now = found
+                    case let other: return other
+                    }
+                    if expected == .nothing, !now.isImplied { return .refused(.exists) }
+                    if let (file, change) = expected.compared, now.file != file || now.change != change {
+                        return .refused(.stale)
+                    }
+                    guard now.isImplied else { return .done(now, number: volume.newestChange(at: directory)) }
+                    return volume.setImplied(asking, directory, false)
+                }
+            }.number
+        } catch {
+            switch error {
+            case .exists: throw Conditions.failed("If-None-Match")
+            case .stale where expected.compared != nil: throw Conditions.failed("If-Match")
+            default: throw S3Error(file: error)
+            }
+        }
     }
 
     /// Gives a file other metadata than it has, attribute by attribute.

@@ -129,8 +129,13 @@ final class RequestBody {
         transfers.give(block.capacity)
     }
 
-    /// What is made of a document is a few times as large.
+    /// What is made of a document is a few times as large, and an element of four letters is as large as others.
     private static let documentCost = 4
+    private static let elementCost = 128
+
+    private static func cost(_ bytes: UnsafeRawBufferPointer) -> Int {
+        documentCost * bytes.count + elementCost * bytes.count(where: { $0 == UInt8(ascii: "<") })
+    }
 
     /// All of a small body, once, in one go. Its memory is held as long as the request is there.
     func whole(max: Int) async throws(S3Error) -> [UInt8] {
@@ -146,7 +151,7 @@ final class RequestBody {
             }
             guard exchange.loop.now <= end else { throw S3Error(.incompleteBody) }
             // For what is there: many that announce much and send little take nothing from others.
-            let cost = Self.documentCost * block.count
+            let cost = Self.cost(block.bytes)
             guard documents.takeWhole(cost) else { throw S3Error(.slowDown) }
             held.document += cost
             bytes.append(contentsOf: block.bytes)

@@ -11,7 +11,9 @@ extension S3Call {
 
     private func dispatchService() async throws(S3Error) {
         switch request.method {
-        case .get, .head: try await listBuckets()
+        case .get, .head:
+            try refuseUnknownParts(but: Self.emptyInListings)
+            try await listBuckets()
         default: throw S3Error(.methodNotAllowed)
         }
     }
@@ -33,11 +35,22 @@ extension S3Call {
         for part in parts where query.has(part) { throw S3Error(.methodNotAllowed) }
     }
 
+    /// Parameters of listings that clients send without a value, too.
+    private static let emptyInListings: Set<String> = [
+        "delimiter", "prefix", "marker", "encoding-type", "max-keys", "start-after", "continuation-token",
+        "fetch-owner", "list-type", "max-buckets", "bucket-region",
+    ]
+    /// Of the reading of objects.
+    private static let emptyInReads: Set<String> = [
+        "partNumber", "response-cache-control", "response-content-disposition", "response-content-encoding",
+        "response-content-language", "response-content-type", "response-expires",
+    ]
+
     /// By a parameter without a value some part is meant that nobody here knows, and not what it would be a part of.
-    private func refuseUnknownParts() throws(S3Error) {
+    private func refuseUnknownParts(but known: Set<String> = []) throws(S3Error) {
         for parameter in query.parameters where parameter.value.isEmpty && !parameter.name.isEmpty {
             let name = String(decoding: parameter.name, as: UTF8.self)
-            guard name.lowercased().hasPrefix("x-amz-") else {
+            guard known.contains(name) || name.lowercased().hasPrefix("x-amz-") else {
                 throw S3Error(.notImplemented, details: [("Parameter", name)])
             }
         }
@@ -59,8 +72,11 @@ extension S3Call {
             if query.has("lifecycle") { return try await getLifecycle() }
             for part in Self.unservedBucketParts where query.has(part) { return try await getUnserved(part) }
             try refuse(Self.bucketParts)
+            try refuseUnknownParts(but: Self.emptyInListings)
             try await listObjects()
-        case .head: try await headBucket()
+        case .head:
+            try refuseUnknownParts(but: Self.emptyInListings)
+            try await headBucket()
         case .put:
             if query.has("acl") { return try await putBucketACL() }
             if query.has("tagging") { return try await putBucketTagging() }
@@ -117,8 +133,11 @@ extension S3Call {
             if query.has("retention") { return try await getRetention() }
             if query.has("legal-hold") { return try await getLegalHold() }
             try refuse(Self.objectParts)
+            try refuseUnknownParts(but: Self.emptyInReads)
             try await getObject()
-        case .head: try await getObject()
+        case .head:
+            try refuseUnknownParts(but: Self.emptyInReads)
+            try await getObject()
         case .put:
             if query.has("uploadId") || query.has("partNumber") { return try await uploadPart() }
             if query.has("acl") { return try await putObjectACL() }

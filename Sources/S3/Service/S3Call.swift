@@ -18,6 +18,8 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
     private(set) var body: RequestBody?
     private var outputWaiter: UnsafeContinuation<Void, Never>?
     private var servedVolume: Volume?
+    /// Memory of `service.transfers`, until this request is gone.
+    private var heldForAnswer = 0
     var word: Durability?
     /// The fields of a form, by their names in lower case.
     var form: [String: String]?
@@ -31,6 +33,8 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
         var number = service.random.next()
         id = withUnsafeBytes(of: &number) { Hexadecimal.encode($0) }.uppercased()
     }
+
+    deinit { if heldForAnswer > 0 { service.transfers.give(heldForAnswer) } }
 
     var request: S3Request {
         guard let parsed else { preconditionFailure("a request is served after it was parsed") }
@@ -80,7 +84,15 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
     }
 
     private func run() async {
-        do throws(S3Error) { try await dispatch() } catch { answer(error) }
+        do throws(S3Error) { try await dispatch() } catch {
+            // A page of another site is told what is wrong, too.
+            if crossOrigin == nil, request.value("origin") != nil, !request.bucket.isEmpty,
+                let bucket = try? await findBucket(request.bucket)
+            {
+                try? admitOrigin(bucket)
+            }
+            answer(error)
+        }
     }
 
     /// The answer to what was refused; once the answer has begun, its end is all that can be told.
@@ -135,11 +147,50 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
         exchange.respond(status, fields)
     }
 
-    func respond(_ status: Status = .ok, _ more: ResponseFields? = nil, xml: XMLWriter) {
+    func respond(_ status: Status = .ok, _ more: ResponseFields? = nil, xml: XMLWriter) async throws(S3Error) {
         var fields = more ?? ResponseFields()
-        addIdentity(&fields)
         fields.add("content-type", "application/xml")
-        exchange.respond(status, fields, xml.bytes)
+        try await respond(status, fields, text: xml.bytes)
+    }
+
+    /// Copied into the output piece by piece, so that there is not twice of it.
+    private static let textPiece = 64 << 10
+
+    /// A text that is all there. It is counted while somebody takes it, and one that there is no memory for is refused; not so the
+    /// answer of a change, which has been made, and is no longer than the document that asked for it, which is counted.
+    func respond(_ status: Status, _ more: ResponseFields, text: [UInt8]) async throws(S3Error) {
+        var fields = more
+        if text.count <= TransferShare.pieceBytesMin {
+            addIdentity(&fields)
+            return exchange.respond(status, fields, text)
+        }
+        let missing = text.count + min(text.count, Self.textPiece) - heldForAnswer
+        if missing < 0 {
+            service.transfers.give(-missing)
+            heldForAnswer += missing
+        } else if service.transfers.takeWhole(missing) {
+            heldForAnswer += missing
+        } else if request.method == .get {
+            throw S3Error(.slowDown)
+        }
+        addIdentity(&fields)
+        exchange.begin(status, fields, length: .bytes(UInt64(text.count)))
+        exchange.limitOutput(1)
+        var rest = text[...]
+        while !rest.isEmpty, !isAbandoned {
+            let piece = rest.prefix(Self.textPiece)
+            piece.withUnsafeBytes { exchange.write($0) }
+            rest = rest.dropFirst(piece.count)
+            await outputRoom()
+        }
+        exchange.end()
+    }
+
+    /// How many entries a page may have, of `wanted`, that take so many bytes each: fewer when memory is short.
+    func holdPage(_ wanted: Int, each bytes: Int) -> Int {
+        let held = service.transfers.take(max(wanted, 1) * bytes)
+        heldForAnswer += held
+        return min(wanted, max(1, held / bytes))
     }
 
     /// Where the client has found the server.

@@ -22,13 +22,16 @@ package final class TransferShare: Sendable {
     package func take(_ wanted: Int) -> Int {
         var before = heldBytes
         while true {
-            let piece = min(wanted, max(Self.pieceBytesMin, (bytesMax - before) / 2))
+            let piece = Self.piece(min(wanted, max(Self.pieceBytesMin, (bytesMax - before) / 2)))
             let (isDone, found) = held.weakCompareExchange(
                 expected: before, desired: before + piece, ordering: .relaxed)
             if isDone { return piece }
             before = found
         }
     }
+
+    /// Blocks of more than half a MiB have the memory of a whole one: what is counted is what they have.
+    private static func piece(_ count: Int) -> Int { ((512 << 10) + 1..<(1 << 20)).contains(count) ? 512 << 10 : count }
 
     /// All of it, until `give`, or nothing.
     package func takeWhole(_ count: Int) -> Bool {

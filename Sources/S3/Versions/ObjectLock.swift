@@ -176,7 +176,7 @@ extension S3Call {
         }
         var xml = XMLWriter()
         lock.write(into: &xml)
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 
     func putBucketLock() async throws(S3Error) {
@@ -268,7 +268,7 @@ extension S3Call {
             xml.element("Mode", retention.mode.word)
             xml.element("RetainUntilDate", Timestamp.extended(nanoseconds: retention.until))
         }
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 
     func putRetention() async throws(S3Error) {
@@ -303,7 +303,7 @@ extension S3Call {
         let lock = try await locked(.getObjectLegalHold).lock
         var xml = XMLWriter()
         xml.root("LegalHold") { $0.element("Status", lock.isHeld ? "ON" : "OFF") }
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 
     func putLegalHold() async throws(S3Error) {

@@ -83,7 +83,7 @@ extension S3Call {
             let file = files.ahead.first
             let older = shelved.ahead.first
             guard let key = Self.first(file?.key, older?.path.key) else { return page }
-            guard page.items.count < wanted.max else {
+            guard page.items.count < wanted.pageMax else {
                 page.isTruncated = true
                 return page
             }
@@ -200,6 +200,6 @@ extension S3Call {
                 xml.element("CommonPrefixes") { $0.element("Prefix", bytes: wanted.text(prefix)) }
             }
         }
-        respondListing(xml)
+        try await respondListing(xml)
     }
 }

@@ -23,7 +23,7 @@ extension S3Call {
         xml.root("VersioningConfiguration") { xml in
             if bucket.settings.versioning != .none { xml.element("Status", bucket.settings.versioning.rawValue) }
         }
-        respond(xml: xml)
+        try await respond(xml: xml)
     }
 
     func putVersioning() async throws(S3Error) {
