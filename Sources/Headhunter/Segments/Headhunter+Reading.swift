@@ -33,7 +33,7 @@ extension Headhunter {
         }
         do throws(VolumeError) { try await readObject(segment, Int(offset), buffer, isKept) } catch {
             // Deleted by its owner: who asked finds what the file has now, if he looks again.
-            if case .damaged = error, await catchUp() { throw .unavailable("the file has changed meanwhile") }
+            if case .damaged = error, await hasCaughtUp(segment, error) { throw .unavailable("the file has changed meanwhile") }
             throw error
         }
     }
