@@ -315,13 +315,14 @@ extension Headhunter {
         following.wrong.removeAll()
     }
 
-    /// After bytes of a segment were wrong, or missing. True: another state is shown.
-    func hasCaughtUp(_ segment: UInt64, _ error: VolumeError) async -> Bool {
-        guard following.isOn, following.wrong[segment] == nil else { return false }
-        let header = checkpoints.header.number
+    /// After bytes of a segment were wrong, or missing, to who began when `header` was shown. True: another state is.
+    func hasCaughtUp(_ segment: UInt64, _ error: VolumeError, since header: UInt64) async -> Bool {
+        guard following.isOn else { return false }
+        if checkpoints.header.number != header { return true }
+        guard following.wrong[segment] == nil else { return false }
         if await catchUp() { return true }
         // Each read of it would look again.
-        if checkpoints.header.number == header, following.wrong.count < Self.wrongMax { following.wrong[segment] = error }
+        if following.wrong.count < Self.wrongMax { following.wrong[segment] = error }
         return false
     }
 

@@ -91,7 +91,9 @@ final class Wholeness {
         let name = ObjectNaming.name(prefix, ObjectNaming.metadata, address.object)
         let start = UInt64(address.offset)
         let block: Block
-        do throws(StoreError) { block = try await store.get(name, range: start..<(start + UInt64(address.length))) } catch {
+        do throws(StoreError) {
+            block = try await store.get(name, range: start..<(start + UInt64(address.length)))
+        } catch {
             if error == .notFound { throw lacks(name) }
             throw Headhunter.volumeError(error, "reading \(name)")
         }
@@ -103,14 +105,17 @@ final class Wholeness {
         extendLifetime(block)
         guard tree == SystemTree.id, node.level < level,
             parent.map({ node.fits(in: $0.page, at: index) }) ?? (node.low.count == 0 && node.high == nil)
-        else { throw .damaged("\(name) at \(address.offset): not the metadata node that header \(header.number) means") }
+        else {
+            throw .damaged("\(name) at \(address.offset): not the metadata node that header \(header.number) means")
+        }
         if node.isLeaf {
             let live = try live(node)
             seen.table[address] = .leaf(live)
             fresh += live
             return
         }
-        let children = Self.firstKey.withUnsafeBytes { node.childIndex($0) }...Self.lastKey.withUnsafeBytes { node.childIndex($0) }
+        let children =
+            Self.firstKey.withUnsafeBytes { node.childIndex($0) }...Self.lastKey.withUnsafeBytes { node.childIndex($0) }
         seen.table[address] = .inner(children.map { node.child($0).address })
         for child in children { try await visit(node.child(child).address, memory, child, below: node.level) }
     }
