@@ -17,12 +17,17 @@ public struct EngineTrial {
     public private(set) var lives = 0
     /// Lives that went on from the store alone, elsewhere.
     public private(set) var moves = 0
+    /// Lives that went on elsewhere with the log of a directory that both have.
+    public private(set) var handovers = 0
     /// Where the log is, and how many places it had.
     private var log = "log"
     private var places = 1
     /// The last life ended with nothing left in its log.
     private var isClosed = false
     private let logIsInStore: Bool
+    /// The log is in a directory that several hosts have: each life is on another one. What the one before has written and not synced is
+    /// in that one's memory, whether it lost its power or the process alone ended.
+    private let isShared: Bool
     /// The store goes wrong, too, while the program lives.
     public let trouble: StoreTrouble?
     /// What went against the promises; empty when all is well.
@@ -57,6 +62,7 @@ public struct EngineTrial {
         simulation = Simulation(seed: seed, faults: .none)
         random = Generator(seed: seed, stream: "workload")
         logIsInStore = seed % 5 == 0
+        isShared = seed % 5 == 1
         trouble =
             faults.failedSync > 0 && seed % 3 == 0
             ? .all(isStale: !logIsInStore && seed % 2 == 0, hasTokens: seed % 4 < 2) : nil
@@ -205,9 +211,13 @@ public struct EngineTrial {
         }
         let crashed = finished == nil
         isClosed = !crashed && closed.withLock { $0 }
-        if !crashed { model.acknowledged = max(model.acknowledged, model.written) }
-        if crashed { simulation.crash() }
-        if crashed { simulation.restart() } else { simulation.killAndRestart() }
+        if !crashed, !isShared { model.acknowledged = max(model.acknowledged, model.written) }
+        if crashed || isShared {
+            simulation.crash()
+            simulation.restart()
+        } else {
+            simulation.killAndRestart()
+        }
         return crashed
     }
 
@@ -275,7 +285,12 @@ public struct EngineTrial {
         let model = model
         let opened = opened
         var takesOver = false
-        if moves {
+        // With the log, whether it is asked for as what is left of the volume or not.
+        let hasLog = isShared
+        if hasLog {
+            handovers += 1
+            takesOver = moves
+        } else if moves {
             self.moves += 1
             // Who has closed leaves all to anybody.
             takesOver = !isClosed
@@ -343,7 +358,12 @@ public struct EngineTrial {
             }
         }
         defer {
-            simulation.killAndRestart()
+            if isShared {
+                simulation.crash()
+                simulation.restart()
+            } else {
+                simulation.killAndRestart()
+            }
             simulation.faults = faults
         }
         guard let read else {
@@ -360,10 +380,11 @@ public struct EngineTrial {
         problems += model.names.problems.prefix(1)
         let counter = state.removeValue(forKey: Self.counterKey)
         let survived = counter.map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: UInt64.self)) } } ?? 0
-        let promised = takesOver ? model.stored : model.acknowledged
+        let isFromStore = takesOver && !hasLog
+        let promised = isFromStore ? model.stored : model.acknowledged
         if survived < promised {
             problems.append(
-                "\(what): \(promised) changes were \(takesOver ? "stored" : "acknowledged"), \(survived) survived")
+                "\(what): \(promised) changes were \(isFromStore ? "stored" : "acknowledged"), \(survived) survived")
         }
         guard survived <= model.changes.count else {
             problems.append("\(what): \(survived) changes survived of \(model.changes.count)")

@@ -66,6 +66,21 @@ struct EtcdArbiterTests {
             })
     }
 
+    /// Only as it was: another value stays.
+    @Test func aNameIsRemoved() async throws {
+        try await Self.ask(
+            { _, question in
+                let compare = question["compare"]?.array?.first
+                #expect(compare?["key"] == Self.coded("p/n") && compare?["target"] == "VALUE")
+                #expect(compare?["result"] == "EQUAL" && compare?["value"] == Self.coded("mine"))
+                #expect(question["failure"] == nil)
+                #expect(
+                    question["success"]?.array?.first?["request_delete_range"]?["key"] == Self.coded("p/n")
+                        && question["success"]?.array?.count == 1)
+                return .init(200, "{\(Self.header())," + #""responses":[]}"#)
+            }, { arbiter in try await arbiter.remove("n", "mine") })
+    }
+
     @Test func namesAreListed() async throws {
         try await Self.ask(
             { _, question in

@@ -81,6 +81,15 @@ struct CrashTests {
         #expect(counts.count == 13 && counts.values.allSatisfy { $0 > 0 }, "\(counts)")
     }
 
+    /// Another host goes on with the log of a directory that both have: with all of it, also where it takes the volume.
+    @Test(arguments: 0..<12)
+    func sharedLog(_ number: Int) {
+        var trial = EngineTrial(seed: UInt64(number) * 5 + 1, faults: .default)
+        trial.run(lives: 8)
+        #expect(trial.problems == [])
+        #expect(trial.handovers == 8 && trial.moves == 0)
+    }
+
     @Test func defaultMixHasEveryFault() {
         var counts = FaultCounts()
         for number in 1...60 {

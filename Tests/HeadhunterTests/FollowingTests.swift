@@ -376,6 +376,151 @@ struct FollowingTests {
         }
     }
 
+    /// A segment that was begun before others and is named behind them is looked for as well.
+    @Test func aSegmentThatIsNamedLate() throws {
+        try StoreRig.run(seed: 11) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, memory)
+            let owner = try await StoreRig.open(world, memory) {
+                $0.checkpointNanoseconds = 3_600 * Self.second
+                $0.keepNanoseconds = 600 * Self.second
+            }
+            let late = [UInt8](repeating: 3, count: 10_000).withUnsafeBytes { owner.append($0, heat: .small) }
+            guard let late else { return "no room" }
+            let range = try await Self.write(owner, 1, nil)
+            guard late.segment < range.segment else { return "it was not begun before" }
+            try await owner.checkpoint()
+            let copy = try await Self.copy(memory, world)
+            for name in copy.objects.keys where name.text.hasSuffix(Self.digits(late.segment)) { copy.remove(name) }
+            let reader = try await Self.follow(world, ReadOnlyTransport(copy))
+            guard try await Self.look(reader).round == 1 else { return "not the first state" }
+            _ = try await owner.change { (change) throws(Missing) in
+                try change.reference(late)
+                withUnsafeBytes(of: UInt64(1_000).bigEndian) { key in
+                    withUnsafeBytes(of: (UInt64(2), late.segment, UInt64(late.offset), UInt64(late.length))) {
+                        change.put(1, key, $0)
+                    }
+                }
+            }
+            try await owner.checkpoint()
+            let missing = memory.objects.keys.filter { $0.text.hasSuffix(Self.digits(late.segment)) }
+            guard missing.count == 1 else { return "\(missing) are stored" }
+            for name in memory.objects.keys where copy.objects[name] == nil && name != missing[0] {
+                try await Self.move(name, memory, copy, world)
+            }
+            await world.loops[0].sleep(nanoseconds: 60 * Self.second)
+            guard try await Self.range(reader).segment == range.segment else { return "what is not whole is shown" }
+            try await Self.move(missing[0], memory, copy, world)
+            await world.loops[0].sleep(nanoseconds: 60 * Self.second)
+            guard try await Self.range(reader).segment == late.segment else { return "it did not go on" }
+            return try await StoreRig.read(reader, late).allSatisfy { $0 == 3 } ? nil : "other bytes"
+        }
+    }
+
+    private static func digits(_ segment: UInt64) -> String {
+        let digits = String(segment, radix: 16)
+        return "/segment/" + String(repeating: "0", count: 16 - digits.count) + digits
+    }
+
+    /// Where a listing shows what is gone nobody is led by it.
+    @Test func aListingOfTheDead() throws {
+        try StoreRig.run(seed: 12) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, memory)
+            let owner = try await StoreRig.open(world, memory) {
+                $0.checkpointNanoseconds = 3_600 * Self.second
+                $0.keepNanoseconds = 600 * Self.second
+            }
+            _ = try await Self.write(owner, 1, nil)
+            try await owner.checkpoint()
+            let copy = try await Self.copy(memory, world)
+            let store = LaggingStore(copy)
+            let reader = try await Self.follow(world, ReadOnlyTransport(store))
+            for _ in 0..<24 { _ = try await StoreRig.store(owner, [UInt8](repeating: 1, count: 1_000_000)) }
+            _ = try await Self.write(owner, 2, nil)
+            try await owner.checkpoint()
+            let new = memory.objects.keys.filter { copy.objects[$0] == nil && $0.text.contains("/segment/") }.sorted()
+            guard new.count > 20 else { return "\(new.count) segments" }
+            for name in memory.objects.keys where name != new[7] { try await Self.move(name, memory, copy, world) }
+            let all = Array(memory.objects.keys)
+            store.shown.withLock { $0 = all }
+            await world.loops[0].sleep(nanoseconds: 60 * Self.second)
+            guard try await Self.look(reader).round == 1 else { return "what is not whole is shown" }
+            try await Self.move(new[7], memory, copy, world)
+            await world.loops[0].sleep(nanoseconds: 60 * Self.second)
+            return try await Self.look(reader).round == 2 ? nil : "it did not go on"
+        }
+    }
+
+    /// Many who ask at the same time are answered by the look under way and one more.
+    @Test func manyAskOnce() throws {
+        try StoreRig.run(seed: 13) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let owner = try await StoreRig.open(world, rig) { $0.checkpointNanoseconds = 3_600 * Self.second }
+            _ = try await Self.write(owner, 1, nil)
+            try await owner.checkpoint()
+            let slow = SlowStore(rig, loop: world.loops[0], nanoseconds: Self.second)
+            let reader = try await Self.follow(world, slow) { $0.followNanoseconds = 36_000 * Self.second }
+            let lists = Mutex(0)
+            rig.refuse { kind in
+                if case .list = kind { lists.withLock { $0 += 1 } }
+                return nil
+            }
+            let begin = world.clock.monotonic()
+            await withTaskGroup(of: Bool.self) { group in
+                for _ in 0..<12 { group.addTask { await reader.catchUp() } }
+                for await hasMoved in group where hasMoved { lists.withLock { $0 += 100 } }
+            }
+            guard world.clock.monotonic() - begin < 6 * Self.second else { return "they waited for each other" }
+            return lists.withLock { $0 } <= 3 ? nil : "\(lists.withLock { $0 }) listings"
+        }
+    }
+
+    /// Neither damage that is read again and again nor a copy of which something does not come costs the same requests each time.
+    @Test func whatStaysWrongCostsLittle() throws {
+        try StoreRig.run(seed: 14) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let owner = try await StoreRig.open(world, rig) {
+                $0.checkpointNanoseconds = 3_600 * Self.second
+                $0.keepNanoseconds = 36_000 * Self.second
+            }
+            let range = try await Self.write(owner, 1, nil)
+            try await owner.checkpoint()
+            guard let segment = try await StoreRig.names(world, rig, "segment").first else { return "no segment" }
+            try await StoreRig.patch(world, rig, segment) { $0[10_000] ^= 1 }
+            let reader = try await Self.follow(world, rig) { $0.followNanoseconds = 36_000 * Self.second }
+            let lists = Mutex(0)
+            let all = Mutex(0)
+            rig.refuse { kind in
+                all.withLock { $0 += 1 }
+                if case .list = kind { lists.withLock { $0 += 1 } }
+                return nil
+            }
+            for _ in 0..<20 {
+                do throws(VolumeError) {
+                    _ = try await StoreRig.read(reader, range)
+                    return "wrong bytes"
+                } catch { guard case .damaged = error else { return "\(error)" } }
+            }
+            guard lists.withLock({ $0 }) <= 3 else { return "\(lists.withLock { $0 }) listings for one damaged block" }
+            // A part of the next state that never comes.
+            let before = try await StoreRig.names(world, rig, "segment")
+            _ = try await Self.write(owner, 2, nil)
+            try await owner.checkpoint()
+            let new = try await StoreRig.names(world, rig, "segment").filter { !before.contains($0) }
+            guard new.count == 1 else { return "\(new) are new" }
+            try await StoreRig.objects(world, rig).delete(new[0])
+            let waiting = try await Self.follow(world, rig)
+            guard waiting.shown?.header == reader.shown?.header else { return "another state is shown" }
+            all.withLock { $0 = 0 }
+            await world.loops[0].sleep(nanoseconds: 320 * Self.second)
+            let count = all.withLock { $0 }
+            return count < 150 ? nil : "\(count) requests in 320 s"
+        }
+    }
+
     /// What a header lists as stored with it is compared with the header's sum before it is given to anybody.
     @Test func whatOnlyTheHeaderKnows() throws {
         try StoreRig.run(seed: 5) { world in

@@ -9,6 +9,13 @@ store and it has a lease. In each round the one that does not have the volume ta
   cut     the owner does not reach the store meanwhile
   both    the owner is gone, its log with it, and both take at once
 
+Where STORE is "directory", both have the same data directory, and its lock decides:
+
+  plain   the other one starts while the owner has it, and is refused
+  stop    the same, while the owner's process stands still
+  kill    the owner is killed while clients use it, and the other one starts
+  both    the owner is killed, and both start at once
+
 From the moment on at which `volume take` has returned, whoever asks the other one afresh gets no answer that says that anything
 went well; and all that it acknowledged before is there."""
 
@@ -31,6 +38,8 @@ import signature
 server, folder, description, rounds, proxy, *ports = sys.argv[1:]
 rounds = int(rounds)
 LEASE, DRIFT = 3, 0.5
+is_directory = description == "directory"
+KINDS = ["kill", "stop", "plain", "both"] if is_directory else ["cut", "stop", "plain", "both"]
 chance = random.Random(rounds)
 
 
@@ -38,6 +47,12 @@ def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+PLACE = f"""store = "ring"
+log = "store"
+lease = "{LEASE}s"
+"""
 
 
 class Server:
@@ -52,7 +67,7 @@ class Server:
             way = subprocess.Popen([proxy, port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self.ways.append(way)
             self.seen.append(way.stdout.readline().strip())
-        text = open(description).read()
+        text = "" if is_directory else open(description).read()
         for index, port in enumerate(self.seen):
             text = text.replace(f"@{index}@", port)
         self.text = f"""
@@ -69,9 +84,7 @@ lease_drift = "{int(DRIFT * 1000)}ms"
 name = "own"
 [[volume]]
 name = "prize"
-store = "ring"
-log = "store"
-lease = "{LEASE}s"
+{"" if is_directory else PLACE}
 [[user]]
 name = "alice"
 secret = "alice-secret"
@@ -80,14 +93,18 @@ volumes = ["prize"]
 
     def start(self):
         with open(self.config, "w") as file:
-            file.write(f'data = "{folder}/{self.name}-{self.generation}"\n{self.text}')
+            data = "data" if is_directory else f"{self.name}-{self.generation}"
+            file.write(f'data = "{folder}/{data}"\n{self.text}')
         log = open(f"{folder}/{self.name}.log", "a")
         self.process = subprocess.Popen(
             [server, "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
         )
         line = self.process.stdout.readline()
-        if not line.startswith("proxyfs: ready"):
+        if line.startswith("proxyfs: ready"):
+            return True
+        if not is_directory or self.process.wait(60) == 0 or "is in use by process" not in open(log.name).read().splitlines()[-1]:
             sys.exit(f"fight: {self.name} did not start: {line}")
+        return False
 
     def kill(self):
         self.process.kill()
@@ -256,45 +273,95 @@ def change(owner, taker, number, kind):
     return seconds, len(clients.acknowledged)
 
 
-def race(owner, other, number):
-    """The owner and its log are gone: both take at once."""
-    owner.kill()
-    shutil.rmtree(f"{folder}/{owner.name}-{owner.generation}")
-    owner.generation += 1
-    owner.start()
+def hold(owner, other, number, kind):
+    """One round in which a lock decides. Answers who has the volume, how long the takeover took if there was one, and the writes."""
+    clients = Clients(owner, number)
+    time.sleep(chance.uniform(0.5, 2))
+    if kind == "kill":
+        owner.kill()
+    if kind == "stop":
+        owner.process.send_signal(signal.SIGSTOP)
+    begin = time.monotonic()
+    good = other.start()
+    seconds = time.monotonic() - begin
+    if good != (kind == "kill"):
+        sys.exit(f"fight: round {number} ({kind}): the other one {'started' if good else 'did not start'}")
+    time.sleep(0.5)
+    if kind == "stop":
+        owner.process.send_signal(signal.SIGCONT)
+    since = time.monotonic()
+    time.sleep(0.5)
+    clients.end()
+    if kind != "kill" and not [asked for asked, _ in clients.acknowledged if asked > since]:
+        sys.exit(f"fight: round {number} ({kind}): the owner does not go on")
+    if not clients.acknowledged or not clients.read:
+        sys.exit(f"fight: round {number} ({kind}): the owner did nothing")
+    if kind == "kill" and owner.start():
+        sys.exit(f"fight: round {number} ({kind}): two owners")
+    winner = other if good else owner
+    check(winner, [path for _, path in clients.acknowledged])
+    everything.extend(path for _, path in clients.acknowledged)
+    return winner, seconds if good else None, len(clients.acknowledged)
+
+
+def at_once(do):
+    """What each of the two answers."""
     results = {}
 
     def run(one):
-        results[one] = take(one)
+        results[one] = do(one)
 
-    threads = [threading.Thread(target=run, args=(one,), daemon=True) for one in (owner, other)]
+    threads = [threading.Thread(target=run, args=(one,), daemon=True) for one in (a, b)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    # One that opened it may have been overtaken at once.
-    time.sleep(LEASE + 2)
-    owners = [one for one in (owner, other) if one.state()["state"] == "open"]
+    return results
+
+
+def race(owner, number):
+    """The owner is gone: both start or, without the owner's log, take at once."""
+    owner.kill()
+    if is_directory:
+        begin = time.monotonic()
+        owners = [one for one, good in at_once(Server.start).items() if good]
+        seconds = {one: time.monotonic() - begin for one in owners}
+        said = ""
+    else:
+        shutil.rmtree(f"{folder}/{owner.name}-{owner.generation}")
+        owner.generation += 1
+        owner.start()
+        results = at_once(take)
+        # One that opened it may have been overtaken at once.
+        time.sleep(LEASE + 2)
+        owners = [one for one in (a, b) if one.state()["state"] == "open"]
+        seconds = {one: results[one][2] for one in owners}
+        said = [results[one][1] for one in (a, b)]
     if len(owners) != 1:
-        sys.exit(f"fight: round {number} (both): {len(owners)} owners; {[results[one][1] for one in results]}")
-    return owners[0], results[owners[0]][2]
+        sys.exit(f"fight: round {number} (both): {len(owners)} owners; {said}")
+    return owners[0], seconds[owners[0]]
 
 
 everything = []
-kinds = {"cut": 0, "stop": 0, "plain": 0, "both": 0}
+kinds = dict.fromkeys(KINDS, 0)
 a, b = Server("a"), Server("b")
 try:
     a.start()
-    b.start()
+    if b.start() == is_directory:
+        sys.exit("fight: two servers over one directory")
     wait("nobody has the volume", 30, lambda: a.state()["state"] == "open")
-    wait("the second server has it, too", 30, lambda: b.state()["state"] == "not open")
+    if not is_directory:
+        wait("the second server has it, too", 30, lambda: b.state()["state"] == "not open")
     if a.request("PUT", "files") is None or a.request("PUT", "files/counter", b"0") is None:
         sys.exit("fight: the first owner takes nothing")
     owner, other, times, writes, wins = a, b, [], 0, {"a": 0, "b": 0}
     for number in range(1, rounds + 1):
-        kind = ["cut", "stop", "plain", "both"][number % 4]
+        kind = KINDS[number % 4]
         if kind == "both":
-            winner, seconds = race(owner, other, number)
+            winner, seconds = race(owner, number)
+        elif is_directory:
+            winner, seconds, count = hold(owner, other, number, kind)
+            writes += count
         else:
             winner = other
             seconds, count = change(owner, other, number, kind)
@@ -304,7 +371,8 @@ try:
         # What was there before the round, too.
         check(owner, chance.sample(everything, min(20, len(everything))))
         wins[owner.name] += 1
-        times.append(seconds)
+        if seconds is not None:
+            times.append(seconds)
     check(owner, chance.sample(everything, min(2_000, len(everything))))
     owner.process.send_signal(signal.SIGTERM)
     if owner.process.wait(60) != 0:
@@ -316,7 +384,7 @@ try:
         sys.exit(f"fight: fsck: {found.stdout}{found.stderr}")
     print(
         f"fight: {rounds} rounds ({', '.join(f'{kind} {count}' for kind, count in kinds.items())}), {wins['a']} and {wins['b']} won, {writes} writes acknowledged and all there, "
-        f"taken in {min(times):.1f} to {max(times):.1f} s with a lease of {LEASE} s"
+        f"taken in {min(times):.1f} to {max(times):.1f} s with {'the lock of a directory' if is_directory else f'a lease of {LEASE} s'}"
     )
 finally:
     for one in (a, b):

@@ -7,6 +7,9 @@ peer_folder=
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
+# What stands between a server of ours and a store.
+build_proxy() { gcc -O2 -Wall -Wextra -Werror "$here/fault-proxy.c" -o "$folder/fault-proxy"; }
+
 # So many ports in a row.
 free_ports() {
     python3 - "$1" <<'PY'

@@ -32,9 +32,12 @@ extension Headhunter {
             guard try await readStage(stage, Int(offset), buffer, isKept) else { continue }
             return
         }
+        let header = checkpoints.header.number
         do throws(VolumeError) { try await readObject(segment, Int(offset), buffer, isKept) } catch {
             // Deleted by its owner: who asked finds what the file has now, if he looks again.
-            if case .damaged = error, await catchUp() { throw .unavailable("the file has changed meanwhile") }
+            if case .damaged = error, await hasCaughtUp(segment, error, since: header) {
+                throw .unavailable("the file has changed meanwhile")
+            }
             throw error
         }
     }

@@ -28,9 +28,11 @@ extension Headhunter {
     }
 
     /// One line of an object that may be missing.
-    private static func line(_ name: ObjectName, _ store: ObjectStore) async throws(StoreError) -> String? {
+    private static func line(
+        _ name: ObjectName, _ store: ObjectStore, isUrgent: Bool = false
+    ) async throws(StoreError) -> String? {
         do throws(StoreError) {
-            let block = try await store.get(name)
+            let block = try await store.get(name, isUrgent: isUrgent)
             defer { extendLifetime(block) }
             return String(decoding: block.bytes.prefix(64).prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
         } catch {
@@ -93,7 +95,7 @@ extension Headhunter {
     private static let missesMax = 2
 
     static func hint(_ store: ObjectStore, _ prefix: String) async throws(StoreError) -> UInt64? {
-        try await line(newestName(prefix), store).flatMap { ObjectNaming.number(Substring($0)) }
+        try await line(newestName(prefix), store, isUrgent: true).flatMap { ObjectNaming.number(Substring($0)) }
     }
 
     /// The newest by looking, from the one on that is known to have been there.
@@ -124,7 +126,7 @@ extension Headhunter {
     func tellNewest(_ number: UInt64) async {
         guard !store.capabilities.listsConsistently else { return }
         do throws(StoreError) {
-            try await store.put(Self.newestName(prefix), Self.body(Self.digits(number)))
+            try await store.put(Self.newestName(prefix), Self.body(Self.digits(number)), isUrgent: true)
             checkpoints.hinted = max(checkpoints.hinted, number)
         } catch { return }
     }

@@ -5,11 +5,21 @@ import Runtime
 struct Following {
     /// It goes on to newer states by itself.
     var isOn = false
-    /// Segments below it were seen in the store.
-    var segmentsFrom: UInt64 = 0
+    /// What of the header that is shown was seen in the store.
+    var seen = Wholeness.Seen()
+    /// Of newer headers, by their numbers, what was found to be missing.
+    var missing: [UInt64: ObjectName] = [:]
+    /// By the clock; those that somebody waits for come besides.
     var looks: UInt64 = 0
     /// Under way; true: another header is shown than before.
     var look: Task<Bool, Never>?
+    /// Looks that have begun, and whether the last of them went beyond the next number.
+    var begun: UInt64 = 0
+    var isFar = false
+    /// Until the next one by the clock, while what is newer is not whole.
+    var pause: UInt64 = 0
+    /// Segments of which bytes are wrong, and no newer state was found: of the header that is shown.
+    var wrong: [UInt64: VolumeError] = [:]
     /// Segments of which the header alone tells what they hold, being read.
     var settling: [UInt64: Task<VolumeError?, Never>] = [:]
     var trying = Trying()
@@ -30,8 +40,9 @@ extension Headhunter {
     private static let opensMax = 4
     /// Every so many looks one goes beyond the next number: a listing tells of an owner that was faster.
     private static let farLook: UInt64 = 5
-    /// More objects than these are looked for by a listing first.
-    private static let askedMax = 16
+    /// A copy may lack something for hours.
+    private static let pauseMax: UInt64 = 16_000_000_000
+    private static let wrongMax = 1_024
 
     /// What is shown, and since when that is known.
     public struct Shown: Sendable {
@@ -88,8 +99,9 @@ extension Headhunter {
             for (number, name) in try await headers(store, prefix, from: 0) {
                 do throws(VolumeError) {
                     let header = try await readHeader(store, prefix, number, name)
+                    let seen = try await Wholeness(store, prefix, header).require()
                     let headhunter = reader(world, loop, store, prefix, directory, options, header)
-                    try await headhunter.requireWhole(besides: [:])
+                    headhunter.following.seen = seen
                     headhunter.tellShown(header, seen: start)
                     headhunter.following.isOn = options.followNanoseconds > 0
                     if headhunter.following.isOn { headhunter.followOn() }
@@ -161,53 +173,15 @@ extension Headhunter {
 
     // MARK: Whether all is there
 
-    /// Throws `.damaged` with what is not. `known`: metadata objects that were seen.
-    private func requireWhole(besides known: [UInt64: CheckpointHeader.MetadataObject]) async throws(VolumeError) {
-        let metadata = checkpoints.header.objects.map(\.number).filter { known[$0] == nil }
-        try await require(metadata, ObjectNaming.metadata)
-        // Segments get rising numbers, and a header names all that were begun before the next one's first.
-        var named: [UInt64] = []
-        var from = following.segmentsFrom
-        while true {
-            let start = from
-            let part = try await read { (view) throws(Missing) -> (named: [UInt64], last: UInt64)? in
-                let found = try SegmentTable.marked(
-                    view, SegmentTable.recordTag, from: start, limit: Self.segmentsSlice)
-                guard let last = found.last else { return nil }
-                var live: [UInt64] = []
-                for segment in found {
-                    if let record = try SegmentTable.read(view, segment), record.live > 0 { live.append(segment) }
-                }
-                return (live, last)
-            }
-            guard let part else { break }
-            named += part.named
-            // Numbers of objects end long before.
-            guard part.last < CheckpointHeader.numberMax else {
-                throw .damaged("header \(checkpoints.header.number) names segment \(part.last)")
-            }
-            from = part.last + 1
-        }
-        try await require(named, ObjectNaming.segment)
-        following.segmentsFrom = from
-    }
-
-    private static let segmentsSlice = 64
-
     /// The newest header of a volume that is to be taken over, `found` or a later one. Who goes on from one that is not whole deletes what
     /// alone is: the objects of the header before.
     static func whole(
-        _ world: World, _ loop: EventLoop, _ store: ObjectStore, _ prefix: String, _ directory: String,
-        _ options: HeadhunterOptions, _ found: CheckpointHeader
+        _ store: ObjectStore, _ prefix: String, _ found: CheckpointHeader
     ) async throws(VolumeError) -> CheckpointHeader {
-        var looking = options
-        (looking.isReadOnly, looking.follows, looking.leaseNanoseconds) = (true, true, 0)
-        (looking.cacheBytes, looking.dataCacheBytes) = (0, 0)
         var newest = found
         for _ in 0..<opensMax {
-            let probe = reader(world, loop, store, prefix, directory, looking, newest)
             do throws(VolumeError) {
-                try await probe.requireWhole(besides: [:])
+                _ = try await Wholeness(store, prefix, newest).require()
                 return newest
             } catch {
                 guard case .damaged(let why) = error else { throw error }
@@ -223,25 +197,10 @@ extension Headhunter {
         throw .unavailable("the owner of the volume \(prefix) goes on writing headers")
     }
 
-    private func require(_ numbers: [UInt64], _ kind: String) async throws(VolumeError) {
-        var absent = Set(numbers)
-        if absent.count > Self.askedMax {
-            do throws(StoreError) {
-                for name in try await store.names(prefix: ObjectNaming.prefix(prefix, kind)) {
-                    if let number = ObjectNaming.number(name, prefix, kind) { absent.remove(number) }
-                }
-            } catch { throw Self.volumeError(error, "looking for what header \(checkpoints.header.number) names") }
-        }
-        // A listing may not show what is there.
-        absent.subtract(try await Self.stored(store, prefix, absent, kind: kind))
-        guard let one = absent.min() else { return }
-        throw .damaged("\(objectName(kind, one)) of header \(checkpoints.header.number) is missing")
-    }
-
     // MARK: Going on
 
     private func followOn() {
-        _ = loop.schedule(after: options.followNanoseconds) { [weak self] in
+        _ = loop.schedule(after: max(options.followNanoseconds, following.pause)) { [weak self] in
             guard let self, !self.checkpoints.isClosing else { return }
             self.loop.task {
                 self.following.looks += 1
@@ -258,12 +217,17 @@ extension Headhunter {
         return await goOn(isFar: true) || checkpoints.header.number != before
     }
 
+    /// Of those that ask at the same time one looks, and all are answered.
     private func goOn(isFar: Bool) async -> Bool {
+        let asked = following.begun
         while let look = following.look {
-            if await look.value { return true }
             // One that began before the question came may have looked too early.
-            if !isFar { return false }
+            let isAnswer = !isFar || following.begun > asked && following.isFar
+            if await look.value { return true }
+            if isAnswer { return false }
         }
+        following.begun += 1
+        following.isFar = isFar
         let look = loop.task { () async -> Bool in
             let hasMoved = await self.lookForNewer(isFar)
             self.following.look = nil
@@ -277,9 +241,11 @@ extension Headhunter {
         do throws(VolumeError) {
             let hasMoved = try await showNewer(isFar)
             ease(&following.trying)
+            following.pause = 0
             return hasMoved
         } catch {
             // What was shown before stays.
+            following.pause = min(max(following.pause * 2, options.followNanoseconds), Self.pauseMax)
             note(Self.words(error), &following.trying)
             return false
         }
@@ -298,15 +264,26 @@ extension Headhunter {
             throw .unavailable("header \(now.number) is gone and there is no newer one: was the volume deleted?")
         }
         var failure: VolumeError?
+        following.missing = following.missing.filter { entry in found.contains { $0.number == entry.key } }
         for (number, name) in found where number > now.number {
             do throws(VolumeError) {
+                // While this has not come there is no use in looking for the rest.
+                if let missing = following.missing[number] {
+                    let isThere: Bool
+                    do throws(StoreError) { isThere = try await store.head(missing) != nil } catch {
+                        throw Self.volumeError(error, "looking for \(missing)")
+                    }
+                    guard isThere else { throw .damaged("\(missing) of header \(number) is missing") }
+                    following.missing[number] = nil
+                }
                 let header = try await Self.readHeader(store, prefix, number, name)
                 guard header.volume == volume else { throw .unavailable("another volume was made in its place") }
-                let probe = Self.reader(world, loop, store, prefix, stageDirectory, probing, header)
-                probe.following.segmentsFrom = following.segmentsFrom
-                try await probe.requireWhole(besides: checkpoints.objects)
+                let look = Wholeness(store, prefix, header, known: following.seen)
+                do throws(VolumeError) { following.seen = try await look.require() } catch {
+                    following.missing[number] = look.missing
+                    throw error
+                }
                 show(header)
-                following.segmentsFrom = probe.following.segmentsFrom
                 tellShown(header, seen: start)
                 tellMoved()
                 return true
@@ -318,13 +295,6 @@ extension Headhunter {
         if let failure { throw .unavailable("header \(found[0].number) is not shown yet: \(Self.words(failure))") }
         tellShown(now, seen: start)
         return false
-    }
-
-    /// Of who reads a header's table of segments, and no more.
-    private var probing: HeadhunterOptions {
-        var options = options
-        (options.cacheBytes, options.dataCacheBytes) = (0, 0)
-        return options
     }
 
     /// All at once: whoever reads sees the one state or the other.
@@ -342,6 +312,18 @@ extension Headhunter {
         for object in header.objects { checkpoints.objects[object.number] = object }
         data.unsealed = data.unsealed.filter { entry in header.staged.contains { $0.segment == entry.key } }
         gone.removeAll()
+        following.wrong.removeAll()
+    }
+
+    /// After bytes of a segment were wrong, or missing, to who began when `header` was shown. True: another state is.
+    func hasCaughtUp(_ segment: UInt64, _ error: VolumeError, since header: UInt64) async -> Bool {
+        guard following.isOn else { return false }
+        if checkpoints.header.number != header { return true }
+        guard following.wrong[segment] == nil else { return false }
+        if await catchUp() { return true }
+        // Each read of it would look again.
+        if following.wrong.count < Self.wrongMax { following.wrong[segment] = error }
+        return false
     }
 
     // MARK: Segments whose sums are the header's
@@ -355,6 +337,7 @@ extension Headhunter {
             try SegmentTable.read(view, segment).map { $0.size > 0 } ?? false
         }
         guard !isKnown else { return }
+        if let wrong = following.wrong[segment] { throw wrong }
         let task =
             following.settling[segment]
             ?? loop.task { () async -> VolumeError? in

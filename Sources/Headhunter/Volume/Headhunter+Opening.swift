@@ -89,7 +89,7 @@ extension Headhunter {
         var found = try await newestOf(store, prefix)
         if options.isReadOnly { return try await look(world, loop, store, prefix, directory, options, found, start) }
 
-        if options.takesOver { found = try await whole(world, loop, store, prefix, directory, options, found) }
+        if options.takesOver { found = try await whole(store, prefix, found) }
         let place = try await place(world, loop, directory, found, takesOver: options.takesOver)
         var taken: Claim?
         if options.takesOver, found.log != 0, found.log != place {

@@ -325,9 +325,12 @@ final class VolumeHost: Sendable {
         // Nobody takes it again before its folder is free.
         book.entries[name]?.isLeaving = true
         _ = volumes.remove(name)
-        await overtaken.withLock { $0 }(name)
+        // What other volumes' stores hold up keeps nobody from the folder.
+        let (loop, told) = (loop, overtaken.withLock { $0 })
+        let telling = loop.task { await told(name) }
         await hosted.loop.task { await hosted.giveUp() }.value
         disconnect(entry)
+        await telling.value
         book.entries[name]?.isLeaving = false
     }
 
