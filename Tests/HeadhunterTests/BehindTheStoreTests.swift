@@ -280,56 +280,6 @@ struct BehindTheStoreTests {
         }
     }
 
-    /// A stage file that stays rotten keeps the rest of the volume from the store for a while only. The block that is lost is given to nobody.
-    @Test func aStageFileThatStaysRotten() throws {
-        let simulation = Simulation(seed: 77)
-        try StoreRig.run(seed: 77, simulation) { world in
-            let rig = StoreRig(world)
-            try await StoreRig.prepare(world, rig)
-            rig.refuse { kind in
-                if case .object(let name, .put) = kind, name.text.contains("/segment/") { return 503 }
-                return nil
-            }
-            let volume = try await StoreRig.open(world, rig) { $0.checkpointNanoseconds = 10_000_000_000 }
-            var ranges: [SegmentRange] = []
-            for mark in UInt8(1)...120 {
-                let (range, number) = try await StoreRig.store(volume, [UInt8](repeating: mark, count: 100_000))
-                try await volume.commit(number, .durable)
-                ranges.append(range)
-            }
-            await world.loops[0].sleep(nanoseconds: 60_000_000_000)
-            guard let first = simulation.files(below: "a/stage").map(\.path).min(),
-                simulation.flipBit(of: first, at: 50_000, bit: 2)
-            else { return "nothing is staged" }
-            rig.refuse(nil)
-            let name = Self.segmentName(ranges[0].segment)
-            await world.loops[0].sleep(nanoseconds: 300_000_000_000)
-            guard try await !StoreRig.names(world, rig, "segment").map(\.text).contains(name) else {
-                return "it was given up at once"
-            }
-            await world.loops[0].sleep(nanoseconds: 600_000_000_000)
-            guard try await StoreRig.names(world, rig, "segment").map(\.text).contains(name) else {
-                return "it is not stored: \(volume.storeLag.trouble ?? "")"
-            }
-            try await volume.checkpoint()
-            guard volume.storeLag.trouble == nil, volume.storeLag.bytes < 1_000_000 else { return "\(volume.storeLag)" }
-            try await volume.close()
-            let reader = try await StoreRig.open(world, rig)
-            var lost = 0
-            for (index, range) in ranges.enumerated() {
-                do throws(VolumeError) {
-                    guard try await StoreRig.read(reader, range).allSatisfy({ $0 == UInt8(index + 1) }) else {
-                        return "other bytes in \(index)"
-                    }
-                } catch {
-                    guard case .damaged = error else { return "\(error)" }
-                    lost += 1
-                }
-            }
-            return lost == 1 || lost == 2 ? nil : "\(lost) are lost"
-        }
-    }
-
     /// A disk that is away takes nothing with it.
     @Test func aStageThatIsAway() throws {
         let simulation = Simulation(seed: 78)

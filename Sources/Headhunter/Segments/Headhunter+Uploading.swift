@@ -11,9 +11,6 @@ extension Headhunter {
     }
     /// Half of what writes may have under way.
     private static let uploadBytesMax = 256 << 20
-    /// A stage file with wrong bytes, or some that can not be read, may be good again; for longer it keeps the rest of the volume from
-    /// no store.
-    private static let wrongNanoseconds: UInt64 = 600_000_000_000
 
     func startUploads() {
         // Also after a failure, whoever it hit: those who wait find it, and would wait for ever otherwise.
@@ -43,14 +40,10 @@ extension Headhunter {
         let name = objectName(ObjectNaming.segment, stage.number)
         let size = UInt64(stage.size)
         var trying = Trying()
-        var wrongSince: UInt64?
         defer { ease(&trying) }
         while checkpoints.failure == nil {
-            let now = world.clock.monotonic()
             // A store that can not take the file gets the bytes: those in memory need no reading.
-            let source = StageBody(
-                stage, segments, world: world, loop: loop,
-                takesWhatIsLeft: wrongSince.map { now - $0 >= Self.wrongNanoseconds } ?? false)
+            let source = StageBody(stage, segments, world: world, loop: loop)
             do throws(StoreError) {
                 let body: ObjectBody =
                     store.capabilities.adoptsFiles
@@ -58,7 +51,6 @@ extension Headhunter {
                 try await store.put(name, body)
                 break
             } catch {
-                if source.failure != nil { wrongSince = wrongSince ?? now }
                 if let failure = patience(source.failure ?? error, "writing \(name)", &trying) {
                     return failData(failure)
                 }
