@@ -7,23 +7,28 @@ import Testing
 /// Requests to a directory of the host that come twice while the first is under way, and mounts that are taken away in the middle of
 /// a call.
 @Suite struct RepetitionTests {
-    /// All threads of the pool but one are busy, so its work is done one after the other.
+    /// All threads of the pool are busy: once one of them is free, work is done one after the other.
     final class BusyPool: Sendable {
-        static let threads = 64
+        static let threads = ThreadPool.threadsDefault
         private let rig: Rig
         private let isFree: [Guarded<Bool>]
         private let tasks = Guarded<[Task<Void, Never>]>([])
 
-        init(_ rig: Rig) {
+        private let begun = Guarded(0)
+
+        /// Returns when they are.
+        init(_ rig: Rig) async {
             self.rig = rig
             isFree = (0...Self.threads).map { _ in Guarded(false) }
             for place in 0..<Self.threads { begin(place) }
+            while begun.withLock({ $0 }) < Self.threads { await Task.yield() }
         }
 
         private func begin(_ place: Int) {
-            let (world, loop, isFree) = (rig.world, rig.loop, isFree)
+            let (world, loop, isFree, begun) = (rig.world, rig.loop, isFree, begun)
             let task = loop.task {
                 await world.blocking.run(on: loop) { () throws(Never) in
+                    begun.withLock { $0 += 1 }
                     while !isFree[place].withLock({ $0 }) { usleep(1000) }
                 }
             }
@@ -59,7 +64,7 @@ import Testing
         if withMode { new.mode = 0o600 }
         let wanted = new
         let allowed = try await client.done { volume.mayResize(caller, file, wanted) }
-        let pool = BusyPool(rig)
+        let pool = await BusyPool(rig)
         let first = Task { try await volume.resize(caller.request, file, to: 0, allowed) }
         try await Self.pause()
         pool.queueOneMore()
@@ -94,7 +99,7 @@ import Testing
         (new.size, new.mode, new.ifChanged) = (0, 0o600, try await client.attributes(file).changed)
         let wanted = new
         let allowed = try await client.done { volume.mayResize(caller, file, wanted) }
-        let pool = BusyPool(rig)
+        let pool = await BusyPool(rig)
         let first = Task { try await volume.resize(caller.request, file, to: 0, allowed) }
         try await Self.pause()
         // What the first does is not what the copy was made from.
@@ -275,7 +280,7 @@ import Testing
         // A cut.
         try house.mount()
         #expect(house.tree.mounts.first?.guest?.isInUse == false)
-        let pool = BusyPool(rig)
+        let pool = await BusyPool(rig)
         let request = client.request
         let cut = Task { try await host.resize(request, file, to: 5, NewAttributes()) }
         try await Self.pause()
@@ -304,7 +309,7 @@ import Testing
             try tree.mount(other, on: point)
             let file = try await client.create("f\(index)", in: other.root).file.file
             try await client.write(file, "0123456789")
-            let pool = BusyPool(rig)
+            let pool = await BusyPool(rig)
             let change = Task { try await call(file) }
             try await Self.pause()
             try tree.unmount(other.root.subvolume)
