@@ -99,8 +99,8 @@ private final class Reader: ConnectionHandler {
         peer.limitInput(64 << 10)
         peer.send("GET /\(count) HTTP/1.1\r\nHost: h\r\n\r\n")
         var bytes = 0
-        for _ in 0..<70 {
-            try await Task.sleep(nanoseconds: second / 10)
+        for _ in 0..<28 {
+            try await Task.sleep(nanoseconds: second / 4)
             if step > 0 { bytes += peer.receive { $0.count >= step }.count }
         }
         #expect(listener.active == (isKept ? 1 : 0), "\(bytes)")

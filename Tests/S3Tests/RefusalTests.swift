@@ -29,6 +29,14 @@ import Testing
             #expect(try site.request("HEAD", "/bkt").status == 200, "\(method) \(part)")
         }
         #expect(try site.request("PUT", "/never?partOfNextYear").status == 501)
+        // What pages put behind addresses is nothing to an object.
+        #expect(try site.request("PUT", "/bkt/logo", [("x-amz-acl", "public-read")], body: [1]).status == 200)
+        for stamp in ["1612345678", "v4.7.0", "wr5fpv", "_", "partOfNextYear"] {
+            #expect(
+                try site.raw("GET /bkt/logo?\(stamp) HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").status == 200, "\(stamp)")
+        }
+        #expect(try site.request("GET", "/bkt/logo?1612345678").status == 200)
+        #expect(try site.request("DELETE", "/bkt/logo").status == 204)
         #expect(try site.request("HEAD", "/never").status == 404)
         // With a value it is a parameter, which clients add as they like.
         #expect(try site.request("PUT", "/bkt?x-id=CreateBucket").status == 200)

@@ -2,6 +2,7 @@ import Bytes
 import Crypto
 import HTTP
 import Runtime
+import XML
 
 /// A request's body on its way to whoever takes it in: taken out of its coding, counted, hashed, and handed on in
 /// blocks. Nothing is read while a block waits; nothing is believed before all of it has been checked.
@@ -133,8 +134,14 @@ final class RequestBody {
     private static let documentCost = 4
     private static let elementCost = 128
 
-    private static func cost(_ bytes: UnsafeRawBufferPointer) -> Int {
-        documentCost * bytes.count + elementCost * bytes.count(where: { $0 == UInt8(ascii: "<") })
+    /// Beginnings of elements.
+    private static func elements(_ bytes: UnsafeRawBufferPointer) -> Int {
+        var count = 0
+        for (index, byte) in bytes.enumerated() where byte == UInt8(ascii: "<") {
+            let next = index + 1 < bytes.count ? bytes[index + 1] : 0
+            if next != UInt8(ascii: "/"), next != UInt8(ascii: "?"), next != UInt8(ascii: "!") { count += 1 }
+        }
+        return count
     }
 
     /// All of a small body, once, in one go. Its memory is held as long as the request is there.
@@ -145,13 +152,17 @@ final class RequestBody {
         precondition(held.document == 0, "a document is read once")
         let end = exchange.loop.now + documentNanoseconds
         var bytes: [UInt8] = []
+        var elements = 0
         while let block = try await next(64 << 10) {
             guard block.count <= max - bytes.count else {
                 throw S3Error(.maxMessageLengthExceeded, "Your request was too big.")
             }
             guard exchange.loop.now <= end else { throw S3Error(.incompleteBody) }
             // For what is there: many that announce much and send little take nothing from others.
-            let cost = Self.cost(block.bytes)
+            let new = Self.elements(block.bytes)
+            elements += new
+            guard elements <= XMLElement.elementsMax else { throw S3Error(.malformedXML) }
+            let cost = Self.documentCost * block.count + Self.elementCost * new
             guard documents.takeWhole(cost) else { throw S3Error(.slowDown) }
             held.document += cost
             bytes.append(contentsOf: block.bytes)

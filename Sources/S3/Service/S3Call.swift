@@ -157,7 +157,7 @@ final class S3Call: ExchangeHandler, FileWork, @unchecked Sendable {
     private static let textPiece = 64 << 10
 
     /// A text that is all there. It is counted while somebody takes it, and one that there is no memory for is refused; not so the
-    /// answer of a change, which has been made, and is no longer than the document that asked for it, which is counted.
+    /// answer of a change, which has been made: what its document holds is enough for it, too.
     func respond(_ status: Status, _ more: ResponseFields, text: [UInt8]) async throws(S3Error) {
         var fields = more
         if text.count <= TransferShare.pieceBytesMin {
