@@ -238,6 +238,7 @@ def take(taker):
 def change(owner, taker, number, kind):
     """One round in which the owner lives. Answers how long the takeover took."""
     clients = Clients(owner, number)
+    wait(f"round {number} ({kind}): the owner does nothing", 60, lambda: clients.acknowledged and clients.read)
     time.sleep(chance.uniform(0.5, 2))
     if kind == "stop":
         owner.process.send_signal(signal.SIGSTOP)
@@ -266,8 +267,6 @@ def change(owner, taker, number, kind):
     late = [asked for asked in clients.read if asked > taken]
     if late:
         sys.exit(f"fight: round {number} ({kind}): {len(late)} reads were answered that were asked for too late")
-    if not clients.acknowledged or not clients.read:
-        sys.exit(f"fight: round {number} ({kind}): the owner did nothing")
     check(taker, [path for _, path in clients.acknowledged])
     everything.extend(path for _, path in clients.acknowledged)
     return seconds, len(clients.acknowledged)
@@ -276,6 +275,7 @@ def change(owner, taker, number, kind):
 def hold(owner, other, number, kind):
     """One round in which a lock decides. Answers who has the volume, how long the takeover took if there was one, and the writes."""
     clients = Clients(owner, number)
+    wait(f"round {number} ({kind}): the owner does nothing", 60, lambda: clients.acknowledged and clients.read)
     time.sleep(chance.uniform(0.5, 2))
     if kind == "kill":
         owner.kill()
@@ -294,8 +294,6 @@ def hold(owner, other, number, kind):
     clients.end()
     if kind != "kill" and not [asked for asked, _ in clients.acknowledged if asked > since]:
         sys.exit(f"fight: round {number} ({kind}): the owner does not go on")
-    if not clients.acknowledged or not clients.read:
-        sys.exit(f"fight: round {number} ({kind}): the owner did nothing")
     if kind == "kill" and owner.start():
         sys.exit(f"fight: round {number} ({kind}): two owners")
     winner = other if good else owner
