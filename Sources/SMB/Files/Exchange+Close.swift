@@ -77,7 +77,10 @@ extension Exchange {
         if let watch = open.watch { volume.endWatch(watch) }
         open.watch = nil
         for (exchange, use) in open.locking where exchange.use == use { exchange.cancel(by: .session) }
-        _ = try value(volume.close(caller, held), volume)
+        let closed = volume.close(caller, held)
+        // Of a volume that was taken away nothing is left to close.
+        if case .refused(.stale) = closed { forget(open) }
+        _ = try value(closed, volume)
         forget(open)
         Self.writeClosed(last.map { FileFacts($0) }, &writer)
         return .success
