@@ -211,7 +211,8 @@ public struct EngineTrial {
         }
         let crashed = finished == nil
         isClosed = !crashed && closed.withLock { $0 }
-        if !crashed, !isShared { model.acknowledged = max(model.acknowledged, model.written) }
+        // What the next host does not have of a shared log is what was neither synced nor closed.
+        if isShared ? isClosed : !crashed { model.acknowledged = max(model.acknowledged, model.written) }
         if crashed || isShared {
             simulation.crash()
             simulation.restart()

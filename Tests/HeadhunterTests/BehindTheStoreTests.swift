@@ -240,7 +240,7 @@ struct BehindTheStoreTests {
         }
     }
 
-    /// Bytes of a stage file that are not what was written do not get to the store in place of what was.
+    /// Bytes of a stage file that are not what was written do not get to the store in place of what was, however long that lasts.
     @Test func aStageFileThatRots() throws {
         let simulation = Simulation(seed: 76)
         try StoreRig.run(seed: 76, simulation) { world in
@@ -259,11 +259,12 @@ struct BehindTheStoreTests {
                 ranges.append(range)
             }
             await world.loops[0].sleep(nanoseconds: 60_000_000_000)
+            let places = stride(from: UInt64(50_000), to: 1_000_000, by: 30_000)
             guard let first = simulation.files(below: "a/stage").map(\.path).min(),
-                simulation.flipBit(of: first, at: 50_000, bit: 2)
+                places.allSatisfy({ simulation.flipBit(of: first, at: $0, bit: 2) })
             else { return "nothing is staged" }
             rig.refuse(nil)
-            await world.loops[0].sleep(nanoseconds: 60_000_000_000)
+            await world.loops[0].sleep(nanoseconds: 2_000_000_000_000)
             let name = Self.segmentName(ranges[0].segment)
             let stored = try await StoreRig.names(world, rig, "segment").map(\.text)
             guard !stored.contains(name), stored.count >= 2 else { return "\(stored) are stored" }
@@ -271,48 +272,12 @@ struct BehindTheStoreTests {
                 return "no trouble is told"
             }
             // The disk gives back what it was given after all.
-            guard simulation.flipBit(of: first, at: 50_000, bit: 2) else { return "no file" }
+            guard places.allSatisfy({ simulation.flipBit(of: first, at: $0, bit: 2) }) else { return "no file" }
             await world.loops[0].sleep(nanoseconds: 60_000_000_000)
             guard try await StoreRig.names(world, rig, "segment").map(\.text).contains(name) else {
                 return "it is not stored"
             }
-            return volume.storeLag.trouble == nil ? nil : "the trouble is not over"
-        }
-    }
-
-    /// A disk that is away takes nothing with it.
-    @Test func aStageThatIsAway() throws {
-        let simulation = Simulation(seed: 78)
-        try StoreRig.run(seed: 78, simulation) { world in
-            let rig = StoreRig(world)
-            try await StoreRig.prepare(world, rig)
-            rig.refuse { kind in
-                if case .object(let name, .put) = kind, name.text.contains("/segment/") { return 503 }
-                return nil
-            }
-            let volume = try await StoreRig.open(world, rig) { $0.checkpointNanoseconds = 3_600_000_000_000 }
-            var ranges: [SegmentRange] = []
-            for mark in UInt8(1)...120 {
-                let (range, number) = try await StoreRig.store(volume, [UInt8](repeating: mark, count: 100_000))
-                try await volume.commit(number, .durable)
-                ranges.append(range)
-            }
-            await world.loops[0].sleep(nanoseconds: 60_000_000_000)
-            guard let first = simulation.files(below: "a/stage").map(\.path).min() else { return "nothing is staged" }
-            // Most of its blocks.
-            let places = stride(from: UInt64(1_000), to: 1_000_000, by: 30_000)
-            for place in places { _ = simulation.flipBit(of: first, at: place, bit: 2) }
-            rig.refuse(nil)
-            await world.loops[0].sleep(nanoseconds: 2_000_000_000_000)
-            let name = Self.segmentName(ranges[0].segment)
-            guard try await !StoreRig.names(world, rig, "segment").map(\.text).contains(name) else {
-                return "it was given up"
-            }
-            for place in places { _ = simulation.flipBit(of: first, at: place, bit: 2) }
-            await world.loops[0].sleep(nanoseconds: 60_000_000_000)
-            guard try await StoreRig.names(world, rig, "segment").map(\.text).contains(name) else {
-                return "it is not stored: \(volume.storeLag.trouble ?? "")"
-            }
+            guard volume.storeLag.trouble == nil else { return "the trouble is not over" }
             return try await StoreRig.read(volume, ranges[0]).allSatisfy { $0 == 1 } ? nil : "other bytes"
         }
     }

@@ -75,6 +75,49 @@ def large_objects_and_copies_are_files():
 
 
 @case
+def copies_and_completions_write_no_data():
+    """What the server has on its disk, without its log: an object's bytes go there once."""
+    s3.create_bucket(Bucket="shared")
+    data = os.environ["SERVER_DATA"]
+
+    def sizes():
+        subprocess.run(
+            [os.environ["SERVER"], "volume", "checkpoint", "default", "--data", data], check=True, capture_output=True, timeout=60)
+        found = {}
+        for folder, _, names in os.walk(data):
+            for name in names:
+                if name.endswith(".log"):
+                    continue
+                try:
+                    status = os.stat(os.path.join(folder, name))
+                except FileNotFoundError:
+                    continue
+                found[status.st_ino] = status.st_size
+        return found
+
+    def written(call):
+        before = sizes()
+        call()
+        return sum(max(0, size - before.get(inode, 0)) for inode, size in sizes().items())
+
+    size = 24 << 20
+    body = os.urandom(size)
+    taken = written(lambda: s3.put_object(Bucket="shared", Key="once", Body=body))
+    assert size <= taken < size * 1.25, taken
+    taken = written(lambda: s3.copy_object(Bucket="shared", Key="twice", CopySource={"Bucket": "shared", "Key": "once"}))
+    assert taken < size // 4, taken
+    upload = s3.create_multipart_upload(Bucket="shared", Key="joined")["UploadId"]
+    name = {"Bucket": "shared", "Key": "joined", "UploadId": upload}
+    halves = [body[:size // 2], body[size // 2:]]
+    tags = [s3.upload_part(**name, PartNumber=at, Body=half)["ETag"] for at, half in enumerate(halves, 1)]
+    parts = {"Parts": [{"PartNumber": at, "ETag": tag} for at, tag in enumerate(tags, 1)]}
+    taken = written(lambda: s3.complete_multipart_upload(**name, MultipartUpload=parts))
+    assert taken < size // 4, taken
+    for key in ("twice", "joined"):
+        equal(s3.get_object(Bucket="shared", Key=key)["Body"].read(), body)
+
+
+@case
 def what_goes_is_gone():
     s3.create_bucket(Bucket="shared")
     files = nfsfiles.Files(NFS_PORT)
