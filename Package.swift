@@ -68,7 +68,7 @@ let package = Package(
         room("S3Store", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "Transfer", "XML"]),
         room("SwiftStore", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "Transfer"]),
         room("Arbiter", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "Transfer"]),
-        room("Headhunter", ["Bytes", "Runtime", "ObjectStore"]),
+        room("Headhunter", ["Bytes", "CShim", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
         room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
         room("Passthrough", ["CShim", "LogFS", "Namespace", "Runtime"]),

@@ -7,6 +7,7 @@
 #include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -476,6 +477,10 @@ static __thread void *mark;
 void *shim_thread_mark(void) { return mark; }
 void shim_thread_set_mark(void *value) { mark = value; }
 
+struct shim_semaphore {
+    sem_t count;
+};
+
 struct shim_monitor {
     pthread_mutex_t lock;
     pthread_cond_t work;
@@ -510,6 +515,20 @@ void shim_monitor_signal_room(struct shim_monitor *m) { pthread_cond_signal(&m->
 void shim_monitor_broadcast(struct shim_monitor *m) {
     pthread_cond_broadcast(&m->work);
     pthread_cond_broadcast(&m->room);
+}
+
+struct shim_semaphore *shim_semaphore_create(void) {
+    struct shim_semaphore *s = malloc(sizeof *s);
+    if (s) sem_init(&s->count, 0, 0);
+    return s;
+}
+void shim_semaphore_destroy(struct shim_semaphore *s) {
+    sem_destroy(&s->count);
+    free(s);
+}
+void shim_semaphore_post(struct shim_semaphore *s) { sem_post(&s->count); }
+void shim_semaphore_wait(struct shim_semaphore *s) {
+    while (sem_wait(&s->count) != 0) {}
 }
 
 void shim_flush_standard_output(void) { fflush(stdout); }

@@ -1,5 +1,7 @@
 #include "CShimSystem.h"
 
+#include "CShimMemory.h"
+
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <signal.h>
@@ -72,3 +74,15 @@ void shim_open_files_limits(uint64_t *soft, uint64_t *hard) {
 }
 
 const char *shim_openssl_version(void) { return OpenSSL_version(OPENSSL_VERSION); }
+
+void shim_touch(void *first, size_t bytes) {
+    for (size_t place = 0; place < bytes; place += 4096) {
+        volatile unsigned char *byte = (volatile unsigned char *)first + place;
+#if defined(__x86_64__)
+        // Said to the processor, because a compiler may make a mere load of an "or" with nothing.
+        __asm__ volatile("lock orb $0, %0" : "+m"(*byte));
+#else
+        __atomic_fetch_or(byte, 0, __ATOMIC_RELAXED);
+#endif
+    }
+}

@@ -30,6 +30,11 @@ open class EventLoop: TaskExecutor, @unchecked Sendable {
     /// Swift's concurrency hands over jobs here. Callable from any thread.
     open func enqueue(_ job: consuming ExecutorJob) { abstract() }
 
+    /// Another thread is about to hand something over that somebody waits for: a loop that has nothing else to do may wait awake for it, for
+    /// a moment. On the loop only; an `expectNoMore` follows each.
+    open func expect() {}
+    open func expectNoMore() {}
+
     private func abstract() -> Never { preconditionFailure("EventLoop is abstract") }
 }
 

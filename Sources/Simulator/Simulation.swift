@@ -328,10 +328,19 @@ struct SimulatedParts {
 public final class SimulatedLoop: EventLoop, @unchecked Sendable {
     private weak var simulation: Simulation?
     private var incarnation = 0
+    /// What the loop was told to expect and has not got.
+    public private(set) var expected = 0
 
     func bind(_ simulation: Simulation, _ incarnation: Int) {
         self.simulation = simulation
         self.incarnation = incarnation
+        expected = 0
+    }
+
+    override public func expect() { expected += 1 }
+    override public func expectNoMore() {
+        precondition(expected > 0, "what was not expected can not be over")
+        expected -= 1
     }
 
     override public var index: Int { 0 }

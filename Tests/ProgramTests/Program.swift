@@ -108,15 +108,3 @@ final class Folder: Sendable {
         return file
     }
 }
-
-/// A port that was free a moment ago.
-func freePort() throws -> UInt16 {
-    struct None: Error {}
-    var address = shim_address()
-    guard SocketAddress.loopback(port: 0).store(into: &address) else { throw None() }
-    let fd = shim_listen(&address, 1, 0)
-    guard fd >= 0 else { throw None() }
-    defer { shim_close(fd) }
-    guard shim_local_address(fd, &address) == 0 else { throw None() }
-    return address.port
-}

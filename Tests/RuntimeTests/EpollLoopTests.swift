@@ -55,6 +55,42 @@ import Testing
         #expect(await loop.perform { seen.disorder } == 0)
     }
 
+    /// A loop that was told of what is to come meets it, serves all else meanwhile, and does not stay awake for what does not come.
+    @Test func whatIsExpectedIsNotWaitedForAwakeForLong() async throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        let loop = rig.loop
+        let spent = { @Sendable () -> UInt64 in
+            var time = timespec()
+            clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+            return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+        }
+        let before = await loop.perform {
+            loop.expect()
+            return spent()
+        }
+        // Each timer ends the loop's sleep, so it may try to stay awake again each time.
+        let fired = Guarded(0)
+        for round in 0..<300 {
+            await loop.perform {
+                _ = loop.schedule(after: millisecond) { fired.withLock { $0 += 1 } }
+            }
+            #expect(await eventually { fired.withLock { $0 } == round + 1 })
+        }
+        let awake = await loop.perform { spent() - before }
+        // Awake all the time it would have been 300 ms; 250 us of each would be 75 ms.
+        #expect(awake < 60 * millisecond, "\(awake / 1000) us")
+        // What comes from a thread a moment later is met, whether the loop is awake or not.
+        let pool = try ThreadPool(threads: 1)
+        defer { pool.stop() }
+        let came = Guarded(0)
+        for round in 0..<300 {
+            pool.submit({ usleep(round % 3 == 0 ? 1_000 : 20) }, then: { came.withLock { $0 += 1 } }, on: loop)
+            #expect(await eventually { came.withLock { $0 } == round + 1 })
+        }
+        await loop.perform { loop.expectNoMore() }
+    }
+
     /// Who lingers sees what comes, asks once at least, and does not stay for what does not come.
     @Test func lingeringEnds() async throws {
         let pool = try ThreadPool(threads: 2)

@@ -1,6 +1,5 @@
 import CShim
 import Glibc
-import Runtime
 
 /// A Kerberos realm of its own on a loopback port, with a user's tickets and a service's keys in files; ends with its owner. The
 /// process's environment leads GSSAPI to it, so there is one at a time.
@@ -20,7 +19,7 @@ package final class KeyDistributionCenter {
         var template = Array("/tmp/kdc.XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Failed(what: "mkdtemp") }
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let port = try Self.freePort()
+        let port = try freePort()
         try write(
             "krb5.conf",
             """
@@ -117,14 +116,5 @@ package final class KeyDistributionCenter {
         defer { for word in arguments { free(word) } }
         guard posix_spawn(&process, words[0], nil, nil, &arguments, environ) == 0 else { throw Failed(what: words[0]) }
         return process
-    }
-
-    private static func freePort() throws -> UInt16 {
-        let loop = try EpollLoop(index: 0)
-        defer { loop.stop() }
-        let listener = try EpollNetwork().listen(on: .loopback(port: 0), ListenerOptions(), loops: [loop]) { _ in nil }
-        defer { listener.stopAccepting() }
-        guard let port = listener.address.port else { throw Failed(what: "port") }
-        return port
     }
 }

@@ -6,16 +6,6 @@ server=${PROXYFS:-$root/.build/release/proxyfs}
 folder=$(mktemp -d)
 pid=
 
-free_ports() {
-    python3 - "$1" <<'PY'
-import socket, sys
-sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
-for s in sockets:
-    s.bind(("127.0.0.1", 0))
-print(*[s.getsockname()[1] for s in sockets])
-PY
-}
-
 start_server() {
     : > "$folder/out"
     "$server" serve --data "${DATA:-$folder/data}" --nfs-port "$NFS_PORT" --smb-port "$SMB_PORT" --admin-port 0 --http-port "$HTTP_PORT" \
@@ -48,7 +38,7 @@ finish() {
 }
 trap finish EXIT
 
-read -r NFS_PORT SMB_PORT HTTP_PORT HTTPS_PORT <<< "$(free_ports 4)"
+read -r NFS_PORT SMB_PORT HTTP_PORT HTTPS_PORT <<< "$("$root/conformance/ports.py" 4)"
 umask 077
 printf 'alice:alice-secret\nbob:bob-secret\n' > "$folder/users"
 export NFS_PORT SMB_PORT HTTP_PORT HTTPS_PORT

@@ -28,10 +28,7 @@ prepare() {
     # A test of smbtorture's looks for a share of this name.
     printf '[[share]]\nname = "hideunread"\nhide_unreadable = true\n' >> "$folder/proxyfs.toml"
     # Port 0 switches a front end off, so free ones are looked for.
-    read -r port nfs_port http_port < <(python3 -c '
-import socket
-sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-print(*(s.getsockname()[1] for s in sockets))')
+    read -r port nfs_port http_port < <(conformance/ports.py 3)
 }
 serve() {
     prepare

@@ -25,7 +25,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -33,7 +32,9 @@ import time
 import urllib.error
 import urllib.request
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import signature
+from ports import free_ports
 
 server, folder, description, rounds, proxy, *ports = sys.argv[1:]
 rounds = int(rounds)
@@ -41,12 +42,6 @@ LEASE, DRIFT = 3, 0.5
 is_directory = description == "directory"
 KINDS = ["kill", "stop", "plain", "both"] if is_directory else ["cut", "stop", "plain", "both"]
 chance = random.Random(rounds)
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 PLACE = f"""store = "ring"
@@ -60,7 +55,7 @@ class Server:
 
     def __init__(self, name):
         self.name, self.generation, self.process = name, 0, None
-        self.port, admin = free_port(), free_port()
+        self.port, admin = free_ports(2)
         self.config = f"{folder}/{name}.toml"
         self.ways, self.seen = [], []
         for port in ports:

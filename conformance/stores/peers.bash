@@ -5,31 +5,13 @@ peers=()
 awaited=()
 peer_folder=
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+free_port() { free_ports 1; }
 
 # What stands between a server of ours and a store.
 build_proxy() { gcc -O2 -Wall -Wextra -Werror "$here/fault-proxy.c" -o "$folder/fault-proxy"; }
 
-# So many ports in a row.
-free_ports() {
-    python3 - "$1" <<'PY'
-import random, socket, sys
-count = int(sys.argv[1])
-while True:
-    first = random.randrange(20000, 32000)
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for offset, one in enumerate(sockets):
-            one.bind(("127.0.0.1", first + offset))
-        print(first)
-        break
-    except OSError:
-        continue
-    finally:
-        for one in sockets:
-            one.close()
-PY
-}
+# The first of so many ports in a row.
+free_ports() { "$here/../ports.py" "$1" | cut -d " " -f 1; }
 
 # peer NAME COMMAND...: runs it in the background, its output in a file.
 peer() {

@@ -13,6 +13,7 @@
 #include "CShimDisk.h"
 #include "CShimGSS.h"
 #include "CShimHost.h"
+#include "CShimMemory.h"
 #include "CShimThread.h"
 #include "CShimNet.h"
 #include "CShimRpcbind.h"

@@ -96,6 +96,13 @@ void shim_monitor_signal_work(struct shim_monitor *monitor);
 void shim_monitor_signal_room(struct shim_monitor *monitor);
 void shim_monitor_broadcast(struct shim_monitor *monitor);
 
+// Counts what there is to do. Unlike signalling a condition, posting never waits for those who are waking up.
+struct shim_semaphore;
+struct shim_semaphore *shim_semaphore_create(void);
+void shim_semaphore_destroy(struct shim_semaphore *semaphore);
+void shim_semaphore_post(struct shim_semaphore *semaphore);
+void shim_semaphore_wait(struct shim_semaphore *semaphore);
+
 void shim_flush_standard_output(void);
 // Waits until a signal ends the process.
 void shim_pause(void);

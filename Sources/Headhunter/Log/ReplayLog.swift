@@ -39,6 +39,8 @@ public final class ReplayLog: Sendable {
         let number: UInt64
         let level: LogLevel
         let loop: EventLoop
+        /// The loop knows that this is about to come.
+        let isExpected: Bool
         let done: @Sendable (Failure?) -> Void
     }
 
@@ -205,15 +207,17 @@ public final class ReplayLog: Sendable {
         for number: UInt64, _ level: LogLevel, on loop: EventLoop, _ done: @escaping @Sendable (Failure?) -> Void
     ) {
         enum Next { case wait, pump, now(Failure?) }
+        let isExpected = level == .durable && loop.isCurrent
         let next = shared.withLock { shared -> Next in
             if (level == .durable ? shared.durable : shared.written) >= number { return .now(nil) }
             if let failure = shared.failure { return .now(failure) }
-            shared.waiters.append(Waiter(number: number, level: level, loop: loop, done: done))
+            shared.waiters.append(Waiter(number: number, level: level, loop: loop, isExpected: isExpected, done: done))
             hasWaiters.store(true, ordering: .releasing)
             if shared.isPumping { return .wait }
             shared.isPumping = true
             return .pump
         }
+        if isExpected, case .now = next {} else if isExpected { loop.expect() }
         switch next {
         case .wait: break
         case .now(let failure): if loop.isCurrent { done(failure) } else { loop.execute { done(failure) } }
@@ -532,7 +536,12 @@ public final class ReplayLog: Sendable {
             }
         }
         for (loop, waiters) in groups {
-            loop.execute { for waiter in waiters { waiter.done(failure) } }
+            loop.execute {
+                for waiter in waiters {
+                    if waiter.isExpected { loop.expectNoMore() }
+                    waiter.done(failure)
+                }
+            }
         }
     }
 

@@ -1,3 +1,4 @@
+import CShim
 import Glibc
 
 /// A large run of memory that is the system's until it is used, beginning on a boundary of large pages.
@@ -28,12 +29,7 @@ struct Expanse {
 
     /// Has the system put memory behind these bytes now, and not when somebody meets them: zeroing one large page was seen
     /// to take 20 ms on a virtual machine. What it can not give comes when it is met.
-    func back(_ bytes: Range<Int>) {
-        madvise(base + bytes.lowerBound, bytes.count, Self.populate)
-    }
-
-    /// MADV_POPULATE_WRITE, which the headers of older systems do not have.
-    private static let populate: Int32 = 23
+    func back(_ bytes: Range<Int>) { shim_touch(base + bytes.lowerBound, bytes.count) }
 
     func release() { munmap(mapped, mappedBytes) }
 }

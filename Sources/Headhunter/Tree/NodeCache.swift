@@ -113,10 +113,10 @@ package final class NodeCache {
     @inline(__always) package func recall(_ key: UnsafeRawBufferPointer, _ hash: UInt64, tree: UInt32)
         -> UnsafeRawBufferPointer?
     {
-        guard let hint = hints.find(hash), hint.frame < UInt32(truncatingIfNeeded: untouched),
-            isCurrent(hint.frame, tree: tree)
-        else { return nil }
+        guard let hint = hints.find(hash), hint.frame < UInt32(truncatingIfNeeded: untouched) else { return nil }
         let page = page(hint.frame)
+        page.expect(hint.slot, cell: hint.cell)
+        guard isCurrent(hint.frame, tree: tree) else { return nil }
         guard page.has(key, at: hint.slot) else { return nil }
         touch(hint.frame)
         return UnsafeRawBufferPointer(page.value(hint.slot))

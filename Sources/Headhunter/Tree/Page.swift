@@ -1,3 +1,4 @@
+import CShim
 import Glibc
 
 /// A node in memory: a slotted page of fixed size, manually managed.
@@ -144,8 +145,10 @@ package struct Page {
         base + (Self.headerSize + index * Self.slotSize)
     }
     @inline(__always) private func cell(_ index: Int) -> UnsafeMutableRawPointer {
-        base + Int(slot(index).load(as: UInt16.self))
+        base + cellOffset(index)
     }
+    /// Where in the page the entry's length, key and value lie.
+    @inline(__always) func cellOffset(_ index: Int) -> Int { Int(slot(index).load(as: UInt16.self)) }
     @inline(__always) private func suffixLength(_ index: Int) -> Int {
         Int(slot(index).load(fromByteOffset: 2, as: UInt16.self))
     }
@@ -221,6 +224,14 @@ package struct Page {
         guard lower < total, self.head(lower) == wanted else { return (lower, false) }
         guard let bytes, length > 0 else { return (lower, suffixLength(lower) == 0) }
         return findAmongEqual(lower, bytes, length, wanted)
+    }
+
+    /// `has` is about to be asked, of an entry whose cell is thought to be near `cell`: what it looks at is fetched side by side.
+    @inline(__always) func expect(_ index: Int, cell: Int) {
+        shim_prefetch(base + cell)
+        shim_prefetch(base + (cell + 64))
+        shim_prefetch(slot(index))
+        shim_prefetch(base)
     }
 
     /// Whether the key at `index` is `key`; there may be no such entry.

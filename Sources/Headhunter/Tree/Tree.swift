@@ -69,7 +69,7 @@ package final class Tree {
             if page.isLeaf {
                 let (index, found) = page.find(key)
                 guard found else { return .absent }
-                cache.hints.set(hash, frame: frame, slot: index)
+                cache.hints.set(hash, frame: frame, slot: index, cell: page.cellOffset(index))
                 return .found(UnsafeRawBufferPointer(page.value(index)))
             }
             reference = page.child(page.childIndex(key))

@@ -506,7 +506,11 @@ public struct View {
 
     /// The value, valid inside the closure; nil when there is none.
     public func get(_ tree: UInt32, _ key: UnsafeRawBufferPointer) throws(Missing) -> UnsafeRawBufferPointer? {
-        try headhunter.lookup(tree, key, reader)
+        // Whoever gave the view out holds the volume. Counting here would be dear: timers refer to it weakly, and what has weak
+        // references is counted in a table beside it.
+        try Unmanaged.passUnretained(headhunter)._withUnsafeGuaranteedRef { headhunter in
+            Result { () throws(Missing) in try headhunter.lookup(tree, key, reader) }
+        }.get()
     }
 
     /// Rises with every change: what one reader found in the trees still holds for a later one with the same number.

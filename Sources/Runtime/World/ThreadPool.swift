@@ -12,7 +12,7 @@ public final class ThreadPool: BlockingPool {
     /// Starts the threads.
     public init(threads count: Int = threadsDefault, queue: Int = queueDefault) throws(Errno) {
         precondition(count > 0 && queue > 0, "a pool needs a thread and a place to wait")
-        core = Core(queueMax: queue)
+        core = Core(threads: count, queueMax: queue)
         for index in 0..<count {
             var id: UInt64 = 0
             let context = Unmanaged.passRetained(core)
@@ -62,20 +62,32 @@ public final class ThreadPool: BlockingPool {
         }
 
         private let monitor: OpaquePointer
+        /// One for each job, and one for each thread in the end.
+        private let work: OpaquePointer
+        private let threads: Int
         private let queueMax: Int
+        /// Jobs that no thread has taken, for those who only ask.
+        private let queued = Atomic(0)
         private var queue: [Job?] = []
         private var head = 0
         private var isStopping = false
         /// Loops that wait for room.
         private var waiting = 0
 
-        init(queueMax: Int) {
-            guard let monitor = shim_monitor_create() else { preconditionFailure("no memory for a monitor") }
+        init(threads: Int, queueMax: Int) {
+            guard let monitor = shim_monitor_create(), let work = shim_semaphore_create() else {
+                preconditionFailure("no memory for a monitor")
+            }
             self.monitor = monitor
+            self.threads = threads
+            self.work = work
             self.queueMax = queueMax
         }
 
-        deinit { shim_monitor_destroy(monitor) }
+        deinit {
+            shim_semaphore_destroy(work)
+            shim_monitor_destroy(monitor)
+        }
 
         func submit(_ job: Job) {
             shim_monitor_enter(monitor)
@@ -86,9 +98,10 @@ public final class ThreadPool: BlockingPool {
             }
             guard !isStopping else { return shim_monitor_exit(monitor) }
             queue.append(job)
+            queued.add(1, ordering: .releasing)
             // Outside of the lock: a thread that is woken inside would only wait for it.
             shim_monitor_exit(monitor)
-            shim_monitor_signal_work(monitor)
+            shim_semaphore_post(work)
         }
 
         func stop() {
@@ -96,6 +109,7 @@ public final class ThreadPool: BlockingPool {
             isStopping = true
             shim_monitor_broadcast(monitor)
             shim_monitor_exit(monitor)
+            for _ in 0..<threads { shim_semaphore_post(work) }
         }
 
         func run() {
@@ -111,11 +125,7 @@ public final class ThreadPool: BlockingPool {
         /// Of the one that lingers.
         private var patience = Patience()
 
-        private var othersWait: Bool {
-            shim_monitor_enter(monitor)
-            defer { shim_monitor_exit(monitor) }
-            return queue.count > head
-        }
+        private var othersWait: Bool { queued.load(ordering: .acquiring) > 0 }
 
         func linger(until isThere: () -> Bool) {
             guard !othersWait, !isThere() else { return }
@@ -134,12 +144,12 @@ public final class ThreadPool: BlockingPool {
         }
 
         private func next() -> Job? {
+            shim_semaphore_wait(work)
             shim_monitor_enter(monitor)
             defer { shim_monitor_exit(monitor) }
-            while head == queue.count {
-                if isStopping { return nil }
-                shim_monitor_wait_work(monitor)
-            }
+            // Whatever was submitted has been counted, so what finds nothing is the end.
+            guard head < queue.count else { return nil }
+            queued.subtract(1, ordering: .releasing)
             let job = queue[head]
             queue[head] = nil
             head += 1
