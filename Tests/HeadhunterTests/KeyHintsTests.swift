@@ -3,7 +3,14 @@ import Testing
 
 /// Guesses of many keys stand side by side.
 @Suite struct KeyHintsTests {
-    private func hash(_ key: UInt64) -> UInt64 { withUnsafeBytes(of: key) { KeyHints.hash(1, $0) } }
+    /// Keys that follow no rule: those that count up would be spread too well.
+    private func hash(_ number: UInt64) -> UInt64 {
+        var key = (number &+ 1) &* 0x9E37_79B9_7F4A_7C15
+        key = (key ^ (key >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        key = (key ^ (key >> 27)) &* 0x94D0_49BB_1331_11EB
+        key ^= key >> 31
+        return withUnsafeBytes(of: key) { KeyHints.hash(1, $0) }
+    }
 
     /// 4,096 places for 2,048 keys: where each key had one place alone, a fifth of them would push another one out.
     @Test func keysSeldomPushEachOtherOut() {
@@ -17,7 +24,7 @@ import Testing
             guard let hint = hints.find(hash(key)) else { continue }
             if hint == (UInt32(key * 3), Int(key % 1_300), Int(key * 8) & ~63) { kept += 1 }
         }
-        #expect(kept > 1_940, "\(kept)")
+        #expect(kept > 1_900, "\(kept)")
         // Nothing is said of keys that were never set.
         #expect((2_048..<100_000 as Range<UInt64>).count { hints.find(hash($0)) != nil } < 20)
     }

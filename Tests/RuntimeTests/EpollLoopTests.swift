@@ -240,6 +240,30 @@ import Testing
         #expect(ran.load(ordering: .relaxed) == 10_000)
     }
 
+    /// Each thread ends, and what was submitted before that has run.
+    @Test(arguments: [1, 3])
+    func stoppingThePoolRunsWhatWasSubmitted(_ threads: Int) throws {
+        let rig = try Rig()
+        defer { rig.stop() }
+        for jobs in [0, 1, threads, 50] {
+            let pool = try ThreadPool(threads: threads)
+            let ran = Atomic(0)
+            for _ in 0..<jobs {
+                pool.submit(
+                    {
+                        usleep(500)
+                        ran.wrappingAdd(1, ordering: .relaxed)
+                    }, then: {}, on: rig.loop)
+            }
+            pool.stop()
+            #expect(ran.load(ordering: .relaxed) == jobs)
+            // Again, and what comes too late.
+            pool.stop()
+            pool.submit({ ran.wrappingAdd(1, ordering: .relaxed) }, then: {}, on: rig.loop)
+            #expect(ran.load(ordering: .relaxed) == jobs)
+        }
+    }
+
     @Test func theBlockingPoolsQueueIsBounded() async throws {
         let rig = try Rig()
         defer { rig.stop() }
