@@ -80,7 +80,7 @@ import WireSamples
             }
             guard name == "LockCalls", let choice = input.first else { continue }
             let (rest, procedure) = (Array(input.dropFirst()), UInt32(choice & 31))
-            let message: [UInt8]
+            let message: RPCMessage
             if choice >= 128 {
                 message = client.nfs.message(NFS3.program, 3, 1, encoded { w in rest.withUnsafeBytes { w.opaque($0) } })
             } else {
