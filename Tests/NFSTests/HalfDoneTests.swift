@@ -30,7 +30,8 @@ import Testing
             let base = base
             let made = Array("m".utf8).withUnsafeBytes {
                 base.create(
-                    Request(reader: 0, now: 1), in: base.root, $0, NewFile(type: .directory, mode: 0o777), uid: 0, gid: 0,
+                    Request(reader: 0, now: 1), in: base.root, $0, NewFile(type: .directory, mode: 0o777), uid: 0,
+                    gid: 0,
                     .exclusive)
             }
             guard case .done(let created, _) = made else { throw FileError.exists }

@@ -63,7 +63,9 @@ import WireSamples
     }
 
     /// What the fuzzers of other decoders found worth keeping, to the server that they were made from.
-    @Test(arguments: ["GSSCalls", "LockCalls", "RPCRecords"]) func inputsOfFuzzersHarmNobody(_ name: String) async throws {
+    @Test(arguments: ["GSSCalls", "LockCalls", "RPCRecords"]) func inputsOfFuzzersHarmNobody(_ name: String)
+        async throws
+    {
         let rig = try LockRig(MemoryFileSystem(), try await FakeHost())
         let (client, other) = (try rig.client(), try rig.client("other"))
         let root = try client.nfs.root()

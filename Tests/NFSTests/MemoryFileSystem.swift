@@ -47,7 +47,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         var openFiles = 0
         /// A cut is made, and then refused.
         var resizeFailure: FileError?
-        /// Happens once, when something has been made and before its maker is told.
+        /// Happens once, when something has been opened and before anybody is told.
         var meanwhile: (@Sendable () -> Void)?
     }
 
@@ -278,8 +278,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ new: NewFile, uid: UInt32,
         gid: UInt32, _ disposition: Disposition
     ) -> Attempt<Created> {
-        defer { others() }
-        return run(isChange: true, request) { state throws(FileError) in
+        run(isChange: true, request) { state throws(FileError) in
             let home = try self.directory(state, directory)
             let name = try check(name)
             if let entry = home.entries.first(where: { $0.name == name }), let old = state.nodes[entry.file] {
@@ -399,7 +398,8 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
     // MARK: Data
 
     func open(_ request: Request, _ file: FileID) -> Attempt<Attributes> {
-        run(request) { state throws(FileError) in
+        defer { others() }
+        return run(request) { state throws(FileError) in
             let attributes = try node(state, file).attributes
             state.openFiles += 1
             return attributes

@@ -143,7 +143,7 @@ import Testing
             return { volume, caller in
                 Array(key.utf8).withUnsafeBytes {
                     _ = volume.remove(caller, in: bucket, $0, isDirectory: true)
-                    _ = volume.create(caller, in: bucket, $0, NewFile(type: .directory, mode: 0o755))
+                    _ = volume.create(caller, in: bucket, $0, NewFile(type: .directory, mode: 0o777))
                 }
             }
         } request: { key in

@@ -58,7 +58,8 @@ struct NFSOperation {
             case .unix: (0, 0)
             }
         return RequestToken.client(
-            network: withUnsafeBytes(of: address.network) { key($0) }, machine: withUnsafeBytes(of: address) { key($0) },
+            network: withUnsafeBytes(of: address.network) { key($0) },
+            machine: withUnsafeBytes(of: address) { key($0) },
             name: identity.machineName.withUnsafeBytes { key($0) })
     }
 

@@ -223,7 +223,9 @@ extension Volume {
 
     /// Ends an open whose owner is not there, with all that it holds; what can not be done at once follows.
     public func closePatiently(_ handle: OpenHandle, on loop: EventLoop) {
-        [loop].patiently(Request(reader: loop.index, now: sharing.clock.wall())) { self.close(Caller(.root, $0), handle) }
+        [loop].patiently(Request(reader: loop.index, now: sharing.clock.wall())) {
+            self.close(Caller(.root, $0), handle)
+        }
     }
 }
 

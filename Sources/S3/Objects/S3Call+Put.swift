@@ -311,7 +311,9 @@ extension S3Call {
     ) throws(Halt) -> UInt64? {
         let old = try volume.extendedAttributes(asking, file, prefixes: Metadata.replaceable).get()
         let new = metadata.stored
-        let gone = old.filter { attribute in !new.contains { $0.name == attribute.name } }.map { ($0.name, nil as [UInt8]?) }
+        let gone = old.filter { attribute in !new.contains { $0.name == attribute.name } }.map {
+            ($0.name, nil as [UInt8]?)
+        }
         var newest: UInt64?
         for (name, value) in gone + new.filter({ !old.contains($0) }).map({ ($0.name, $0.value) }) {
             let name = String(decoding: name, as: UTF8.self)
