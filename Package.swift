@@ -174,11 +174,14 @@ let package = Package(
                 "StoreSupport", "Transfer",
             ]),
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
-        tests("Namespace", ["Bytes", "Headhunter", "LogFS", "Logging", "ObjectStore", "Runtime", "Simulator"]),
+        tests(
+            "Namespace",
+            ["Bytes", "Headhunter", "LogFS", "Logging", "ObjectStore", "Runtime", "Simulator", "TestSupport"]),
         .testTarget(
             name: "PassthroughTests",
             dependencies: [
                 "Bytes", "CShim", "Headhunter", "LogFS", "Namespace", "Passthrough", "Runtime", "Simulator",
+                "TestSupport",
             ],
             exclude: ["differences.txt"], swiftSettings: strict),
         tests("Headhunter", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Trials"]),

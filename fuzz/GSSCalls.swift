@@ -3,6 +3,7 @@
 // with: Sources/RPC/GSS/GSSFlavor.swift Sources/RPC/GSS/GSSProtection.swift Sources/RPC/GSS/GSSContext.swift Sources/RPC/GSS/SequenceWindow.swift Sources/RPC/GSS/GSSMessages.swift Sources/RPC/Security/SecurityFlavor.swift Sources/RPC/Security/IdentityCache.swift Sources/RPC/Security/SystemCredential.swift Sources/RPC/Message/CallHeader.swift Sources/RPC/Message/RecordMark.swift Sources/RPC/Message/Reply.swift Sources/RPC/XDR/XDRMessage.swift
 // inputs: 5000000
 // lines: 95
+// quarantine: 32
 // covers: Sources/RPC/GSS/GSSFlavor.swift Sources/RPC/GSS/GSSProtection.swift Sources/RPC/GSS/SequenceWindow.swift
 import Bytes
 import Runtime

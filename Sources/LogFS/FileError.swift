@@ -34,6 +34,8 @@ public enum FileError: Error, Equatable, Sendable {
     case locked
     /// A request with this token was made before, with other content.
     case tokenReused
+    /// `Request.isRepeat`, and it is new.
+    case tokenForgotten
 }
 
 /// What came of a call that never waits.

@@ -10,12 +10,15 @@ public struct Request: Sendable {
     public var now: Int64
     /// Of a request that may come again.
     public var token: RequestToken?
+    /// Its caller has seen that it was made before: it is answered, or refused when it has been forgotten since.
+    public var isRepeat: Bool
 
     @inlinable
-    public init(reader: Int, now: Int64, token: RequestToken? = nil) {
+    public init(reader: Int, now: Int64, token: RequestToken? = nil, isRepeat: Bool = false) {
         self.reader = reader
         self.now = now
         self.token = token
+        self.isRepeat = isRepeat
     }
 }
 

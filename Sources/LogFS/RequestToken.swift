@@ -26,7 +26,10 @@ extension Editing {
     /// What the same request was answered before.
     func answer(_ request: Request) throws(Halt) -> UInt64? {
         guard let token = request.token else { return nil }
-        guard let value = try get(scratch.key(0, .token, token.client, token.id)) else { return nil }
+        guard let value = try get(scratch.key(0, .token, token.client, token.id)) else {
+            if request.isRepeat { throw .refused(.tokenForgotten) }
+            return nil
+        }
         guard let answer = TokenResult(value) else { throw .wrong(0, .token) }
         guard answer.digest == token.digest else { throw .refused(.tokenReused) }
         return answer.result

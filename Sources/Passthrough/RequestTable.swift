@@ -4,7 +4,8 @@ import Runtime
 /// What requests were answered that may come again, since this process began. No I/O.
 ///
 /// Invariants: of one client it holds at most `perClientMax`, of which the oldest go first, whatever others ask; of clients at most
-/// `clientsMax`, of one machine at most `clientsPerHostMax`, of which goes who has asked for nothing the longest.
+/// `clientsMax`, of one machine at most `clientsPerHostMax`, of which goes who has asked for nothing the longest. A network that has
+/// more than half of them makes room itself.
 struct RequestTable {
     static let perClientMax = 512
     static let clientsMax = 256
@@ -42,9 +43,18 @@ struct RequestTable {
         let ofHost = clients.filter { $0.key >> 32 == token.client >> 32 }
         let isCrowd = ofHost.count >= Self.clientsPerHostMax
         guard isCrowd || clients.count >= Self.clientsMax,
-            let silent = (isCrowd ? ofHost : clients).min(by: { $0.value.lastUse < $1.value.lastUse })?.key
+            let silent = (isCrowd ? ofHost : mostOfNetwork() ?? clients)
+                .min(by: { $0.value.lastUse < $1.value.lastUse })?.key
         else { return }
         clients[silent] = nil
+    }
+
+    /// The clients of the network that more than half come from.
+    private func mostOfNetwork() -> [UInt64: Client]? {
+        var counts: [UInt64: Int] = [:]
+        for client in clients.keys { counts[client >> 48, default: 0] += 1 }
+        guard let network = counts.first(where: { $0.value > Self.clientsMax / 2 })?.key else { return nil }
+        return clients.filter { $0.key >> 48 == network }
     }
 }
 

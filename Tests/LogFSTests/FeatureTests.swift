@@ -517,14 +517,15 @@ struct FeatureTests {
 
     @Test func tokens() {
         Bench.files { files, _ in
-            func create(_ name: String, _ id: UInt64, _ digest: UInt64, now: Int64 = 1) async throws -> Result<
-                FileID, FileError
-            > {
+            func create(
+                _ name: String, _ id: UInt64, _ digest: UInt64, now: Int64 = 1, isRepeat: Bool = false
+            ) async throws -> Result<FileID, FileError> {
                 try await outcome(
                     files,
                     { request in
                         var request = request
                         request.token = RequestToken(client: 9, id: id, digest: digest)
+                        request.isRepeat = isRepeat
                         return with(Array(name.utf8)) {
                             files.create(request, in: files.rootID, $0, NewFile(type: .file, mode: 0, uid: 0, gid: 0))
                         }
@@ -535,11 +536,16 @@ struct FeatureTests {
             #expect(try await create("a", 1, 5) == .success(first))
             #expect(try await create("a", 2, 5) == .failure(.exists))
             #expect(try await create("a", 1, 6) == .failure(.tokenReused))
+            // Who has seen that it was made before has it answered, or not made.
+            #expect(try await create("a", 1, 5, isRepeat: true) == .success(first))
+            #expect(try await create("a", 3, 5, isRepeat: true) == .failure(.tokenForgotten))
+            #expect(try await create("new", 4, 5, isRepeat: true) == .failure(.tokenForgotten))
             // The oldest go when there are too many.
             let last = RequestToken.perClientMax - 2
             for index in 0...last { _ = try await create("b\(index)", 100 + index, 0).get() }
             #expect(try await create("a", 1, 5) == .success(first))
             _ = try await create("c", 9_000, 0).get()
+            _ = try await create("new", 9_001, 0).get()
             #expect(try await create("a", 1, 5) == .failure(.exists))
             let again = try await create("b\(last)", 100 + last, 0).get()
             let late = RequestToken.ageNanosecondsMax + 1

@@ -1,30 +1,11 @@
-import Glibc
+import TestSupport
 import Testing
 import WireSamples
 
 /// What the fuzzer of fuzz/RPC.swift found worth keeping runs with every test: read or refused, never trapped on.
 @Suite struct FuzzCorpusTests {
-    private func inputs() throws -> [[UInt8]] {
-        let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
-        let folder = "/\(root)/fuzz/corpus/RPC"
-        let directory = try #require(opendir(folder))
-        defer { closedir(directory) }
-        var inputs: [[UInt8]] = []
-        while let entry = readdir(directory) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
-                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            guard !name.hasPrefix("."), let file = fopen(folder + "/" + name, "r") else { continue }
-            defer { fclose(file) }
-            var bytes = [UInt8](repeating: 0, count: 8192)
-            let count = fread(&bytes, 1, bytes.count, file)
-            inputs.append(Array(bytes[..<count]))
-        }
-        return inputs
-    }
-
-    @Test func everyInputIsReadOrRefused() throws {
-        let inputs = try inputs()
+    @Test func everyInputIsReadOrRefused() {
+        let inputs = fuzzCorpus("RPC")
         #expect(inputs.count > 20)
         var requests = 0, headers = 0
         for input in inputs {

@@ -62,6 +62,40 @@ import WireSamples
         #expect(try other.unlock(file, 1) == .granted)
     }
 
+    /// What the fuzzers of other decoders found worth keeping, to the server that they were made from.
+    @Test(arguments: ["GSSCalls", "LockCalls", "RPCRecords"]) func inputsOfFuzzersHarmNobody(_ name: String)
+        async throws
+    {
+        let rig = try LockRig(MemoryFileSystem(), try await FakeHost())
+        let (client, other) = (try rig.client(), try rig.client("other"))
+        let root = try client.nfs.root()
+        let file = try client.nfs.made(try client.nfs.create(root, "f"))
+        #expect(try other.lock(file, 1) == .granted)
+        let inputs = fuzzCorpus(name)
+        #expect(inputs.count > 5)
+        for input in inputs {
+            // As they come, and as a record.
+            for bytes in [input, encoded { $0.u32(1 << 31 | UInt32(input.count)) } + input] {
+                let peer = try Peer(rig.listener.address)
+                _ = peer.send(bytes)
+                peer.close()
+            }
+            guard name == "LockCalls", let choice = input.first else { continue }
+            let (rest, procedure) = (Array(input.dropFirst()), UInt32(choice & 31))
+            let message: RPCMessage
+            if choice >= 128 {
+                message = client.nfs.message(NFS3.program, 3, 1, encoded { w in rest.withUnsafeBytes { w.opaque($0) } })
+            } else {
+                guard !Self.dropsLocks(LockManager.program, procedure) else { continue }
+                message = client.nfs.message(LockManager.program, [1, 3, 4, 4][Int(choice >> 5)], procedure, rest)
+            }
+            #expect(client.nfs.peer.call(message) != nil, "procedure \(procedure)")
+        }
+        #expect(try client.nfs.lookup(root, "f").status == .ok)
+        #expect(try client.lock(file, 7) == .denied)
+        #expect(try other.unlock(file, 1) == .granted)
+    }
+
     /// Of a whole message each beginning is refused as such.
     @Test func wholeCallsCutShortAreGarbage() async throws {
         let rig = try LockRig(MemoryFileSystem(), try await FakeHost())

@@ -43,12 +43,19 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         var settingsWaiting = 0
         var settingsMade: [String] = []
         var lists: [UInt64: ACL] = [:]
+        /// Opened and not closed.
+        var openFiles = 0
+        /// A cut is made, and then refused.
+        var resizeFailure: FileError?
+        /// Happens once, when something has been opened and before anybody is told.
+        var meanwhile: (@Sendable () -> Void)?
     }
 
     private let state: Guarded<State>
-    let root = FileID(subvolume: 1, inode: 1, generation: 1)
+    let root: FileID
 
-    init(mode: UInt16 = 0o1777) {
+    init(mode: UInt16 = 0o1777, subvolume: UInt32 = 1) {
+        root = FileID(subvolume: subvolume, inode: 1, generation: 1)
         var first = State()
         var attributes = Attributes(file: root, type: .directory)
         attributes.mode = mode
@@ -93,7 +100,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
     }
 
     private func node(_ state: State, _ file: FileID) throws(FileError) -> Node {
-        guard file.subvolume == 1, let node = state.nodes[file.inode],
+        guard file.subvolume == root.subvolume, let node = state.nodes[file.inode],
             node.attributes.file.generation == file.generation
         else { throw .stale }
         return node
@@ -244,6 +251,29 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
 
     // MARK: Changing
 
+    private func others() {
+        with { state in
+            defer { state.meanwhile = nil }
+            return state.meanwhile
+        }?()
+    }
+
+    func createNameless(
+        _ request: Request, near directory: FileID, _ new: NewFile, uid: UInt32, gid: UInt32
+    ) -> Attempt<Attributes> {
+        defer { others() }
+        return run(isChange: true, request) { state throws(FileError) in
+            _ = try self.directory(state, directory)
+            let inode = state.nextInode
+            state.nextInode += 1
+            let attributes = Attributes(
+                file: FileID(subvolume: root.subvolume, inode: inode, generation: inode * 7), type: new.type)
+            state.nodes[inode] = Node(attributes, parent: directory.inode)
+            state.openFiles += 1
+            return attributes
+        }
+    }
+
     func create(
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ new: NewFile, uid: UInt32,
         gid: UInt32, _ disposition: Disposition
@@ -264,7 +294,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
             let inode = state.nextInode
             state.nextInode += 1
             var attributes = Attributes(
-                file: FileID(subvolume: 1, inode: inode, generation: inode * 7), type: new.type)
+                file: FileID(subvolume: root.subvolume, inode: inode, generation: inode * 7), type: new.type)
             attributes.mode = new.mode
             attributes.uid = uid
             attributes.gid = gid
@@ -367,8 +397,16 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
 
     // MARK: Data
 
-    func open(_ request: Request, _ file: FileID) -> Attempt<Attributes> { attributes(request, file) }
-    func close(_ request: Request, _ file: FileID) -> Attempt<Void> { .done((), number: 0) }
+    func open(_ request: Request, _ file: FileID) -> Attempt<Attributes> {
+        defer { others() }
+        return run(request) { state throws(FileError) in
+            let attributes = try node(state, file).attributes
+            state.openFiles += 1
+            return attributes
+        }
+    }
+
+    func close(_ request: Request, _ file: FileID) -> Attempt<Void> { run(request) { $0.openFiles -= 1 } }
 
     func read(
         _ request: Request, _ file: FileID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
@@ -439,6 +477,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
                 node.attributes.size = size
             }
         }
+        if let error = with({ $0.resizeFailure }) { throw error }
         switch attempt {
         case .done(let changed, let number): return (changed, number)
         case .refused(let error): throw error

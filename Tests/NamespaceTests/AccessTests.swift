@@ -1,6 +1,7 @@
 import Bytes
 import Namespace
 import Simulator
+import TestSupport
 import Testing
 
 private let bits = (0..<21).map { AccessMask(rawValue: 1 << $0) }.filter { AccessMask.all.contains($0) }
@@ -69,7 +70,7 @@ private struct Source {
     @Test(arguments: [1, 2, 3, 4] as [UInt64])
     func lists(seed: UInt64) {
         var source = Source(seed)
-        for step in 0..<300_000 {
+        for step in 0..<modelSteps(300_000) {
             let entries = source.entries()
             let file = source.file()
             let credential = source.credential()
@@ -125,7 +126,7 @@ private struct Source {
     @Test(arguments: [1, 2] as [UInt64])
     func changesOfMode(seed: UInt64) {
         var source = Source(seed)
-        for step in 0..<100_000 {
+        for step in 0..<modelSteps(100_000) {
             let entries = source.entries()
             var file = source.file()
             guard let acl = ACL(entries) else { return }
@@ -160,7 +161,7 @@ private struct Source {
     @Test(arguments: [1, 2] as [UInt64])
     func posix(seed: UInt64) {
         var source = Source(seed)
-        for step in 0..<150_000 {
+        for step in 0..<modelSteps(150_000) {
             func digit() -> UInt16 { UInt16(source.generator.below(8)) }
             func named() -> [PosixACL.Named] {
                 var ids = Set<UInt32>()

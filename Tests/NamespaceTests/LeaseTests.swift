@@ -1,5 +1,6 @@
 import Namespace
 import Simulator
+import TestSupport
 import Testing
 
 private let file = FileID(subvolume: 1, inode: 7, generation: 1)
@@ -284,7 +285,7 @@ struct Row: Sendable {
     @Test(arguments: [1, 2, 3, 4, 5, 6] as [UInt64])
     func steps(seed: UInt64) {
         var world = LeaseWorld(seed: seed)
-        for _ in 0..<250_000 where world.failure == nil { world.step() }
+        for _ in 0..<modelSteps(250_000) where world.failure == nil { world.step() }
         world.drain()
         #expect(world.failure == nil, "seed \(seed): \(world.failure ?? "")")
         // All of it has happened, or the run proves little.

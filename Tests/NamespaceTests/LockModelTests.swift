@@ -1,5 +1,6 @@
 import Namespace
 import Simulator
+import TestSupport
 import Testing
 
 /// The lock table beside a model that looks at each unit of a file by itself, for a million and more random steps.
@@ -7,7 +8,7 @@ import Testing
     @Test(arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64])
     func steps(seed: UInt64) {
         var run = Run(seed: seed)
-        for _ in 0..<150_000 { run.step() }
+        for _ in 0..<modelSteps(150_000) { run.step() }
         #expect(run.failure == nil, "seed \(seed): \(run.failure ?? "")")
         // All kinds of things have happened, or the run proves little.
         #expect(run.grants > 1000 && run.deadlocks > 50 && run.timeouts > 100 && run.queued > 100)

@@ -1,6 +1,7 @@
 import Namespace
 import Runtime
 import Simulator
+import TestSupport
 import Testing
 
 /// A volume with quotas against a list of files that is counted anew after each step.
@@ -152,7 +153,7 @@ import Testing
     func steps(seed: UInt64) {
         VolumeRig.run(seed: seed) { rig in
             var run = Run(rig: rig, seed: seed)
-            for step in 0..<Self.stepsPerSeed {
+            for step in 0..<modelSteps(13_000) {
                 try await run.step()
                 guard run.isSame() else {
                     Issue.record("seed \(seed), step \(step), after \(run.steps): \(run.difference)")
@@ -169,8 +170,6 @@ import Testing
             #expect(run.ways.count == Run.waysMax, "seed \(seed): only \(run.ways) came about")
         }
     }
-
-    private static let stepsPerSeed = 13_000
 
     struct Run {
         let rig: VolumeRig

@@ -3,6 +3,7 @@ import Namespace
 import Passthrough
 import Runtime
 import Simulator
+import TestSupport
 import Testing
 
 /// Several file systems in one tree, held against a simple model of it.
@@ -360,7 +361,7 @@ import Testing
         also answers: [String]
     ) async throws {
         var run = Run(tree, mounted, world, seed: seed)
-        for index in 0..<steps {
+        for index in 0..<modelSteps(steps) {
             let (what, expected, got) = try await run.step()
             run.counts[expected, default: 0] += 1
             guard expected == got else {
@@ -507,25 +508,14 @@ import Testing
         let point = try await client.directory("point")
         try tree.mount(other, on: point)
         let file = try await client.create("f", in: other.root).file.file
-        // All threads of the pool are busy: the cut stands in the queue.
-        let isFree = Guarded(false)
-        let queued = Guarded(0)
-        let (world, loop) = (rig.world, rig.loop)
-        let busy = (0..<64).map { _ in
-            loop.task {
-                queued.withLock { $0 += 1 }
-                await world.blocking.run(on: loop) { () throws(Never) in
-                    while !isFree.withLock({ $0 }) { usleep(1000) }
-                }
-            }
+        let pool = await RepetitionTests.BusyPool(rig)
+        var cuts: [Task<Void, any Error>] = []
+        await pool.queued {
+            cuts.append(Task { _ = try await tree.resize(client.request, file, to: 5, NewAttributes()) })
         }
-        while queued.withLock({ $0 }) < 64 { try await Task.sleep(nanoseconds: 1_000_000) }
-        let cut = Task { try await tree.resize(client.request, file, to: 5, NewAttributes()) }
-        try await Task.sleep(nanoseconds: 200_000_000)
         try tree.unmount(other.root.subvolume)
-        isFree.withLock { $0 = true }
-        await #expect(throws: FileError.stale) { _ = try await cut.value }
-        for task in busy { await task.value }
+        await pool.releaseAll()
+        await #expect(throws: FileError.stale) { try await cuts[0].value }
         #expect(rig.get(rig.served + "/other/f").utf8.count == 5)
     }
 }

@@ -523,8 +523,92 @@ import Testing
         for name in 0..<400 as Range<UInt64> { try await touch(8 * machine + name, 1, other) }
         let isKnownStill = try await client.done { files.isRepeated(request(7 * machine, 1)) }
         #expect(isKnownStill)
-        for number in 10..<400 as Range<UInt64> { try await touch(number * machine, 1, other) }
+        for number in 10..<400 as Range<UInt64> { try await touch(number << 48, 1, other) }
         let isKnownAtLast = try await client.done { files.isRepeated(request(7 * machine, 1)) }
         #expect(!isKnownAtLast)
+    }
+
+    /// Many machines of one network are many, and push out their own only when they have more than half of the room.
+    @Test func aCrowdedNetworkMakesRoomItself() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let files = try rig.passthrough()
+        let client = Client(files: files, world: rig.world)
+        let file = try await client.create("f").file.file
+        func request(_ network: UInt64, _ machine: UInt64, _ name: UInt64) -> Request {
+            var request = client.request
+            let number = RequestToken.client(network: network << 48, machine: machine << 48, name: name << 32)
+            request.token = RequestToken(client: number, id: 1, digest: 1)
+            return request
+        }
+        func touch(_ network: UInt64, _ machine: UInt64, _ name: UInt64 = 0) async throws {
+            var new = NewAttributes()
+            new.mode = 0o600
+            let (request, wanted) = (request(network, machine, name), new)
+            try await client.done { files.setAttributes(request, file, wanted) }
+        }
+        func isKnown(_ network: UInt64, _ machine: UInt64) async throws -> Bool {
+            try await client.done { files.isRepeated(request(network, machine, 0)) }
+        }
+        for network in 1...100 as ClosedRange<UInt64> { try await touch(network, 1) }
+        for machine in 1...156 as ClosedRange<UInt64> { try await touch(1000, machine) }
+        for (network, machine) in [(1, 1), (1000, 1), (1000, 156)] as [(UInt64, UInt64)] {
+            let isThere = try await isKnown(network, machine)
+            #expect(isThere, "\(network) \(machine)")
+        }
+        // There is no room any more: whoever comes, the crowd makes it.
+        for machine in 157...400 as ClosedRange<UInt64> { try await touch(1000, machine) }
+        for network in 101...110 as ClosedRange<UInt64> { try await touch(network, 1) }
+        for network in 1...110 as ClosedRange<UInt64> {
+            let isThere = try await isKnown(network, 1)
+            #expect(isThere, "\(network)")
+        }
+        let (last, first) = (try await isKnown(1000, 400), try await isKnown(1000, 1))
+        #expect(last && !first)
+    }
+
+    /// Who writes takes away what was said of the content, and nothing that somebody else sets at that moment.
+    @Test func aWriteLeavesWhatOthersKeep() async throws {
+        let rig = try Rig()
+        defer { rig.end() }
+        let files = try rig.passthrough()
+        let client = Client(files: files, world: rig.world)
+        let begun = Guarded<UInt32>(0)
+        let rounds: UInt32 = 600
+        var lost = 0
+        for round in 1...rounds {
+            let placed = try await client.done {
+                client.name("f") { name in
+                    client.name("content") {
+                        files.place(
+                            client.request, in: files.root, name, $0, NewFile(type: .file, mode: 0o644), uid: 0, gid: 0,
+                            attributes: [], seal: ContentSeal(high: 1, low: 2, parts: 0), expected: .anything)
+                    }
+                }
+            }
+            let file = placed.file.file
+            #expect(placed.file.seal != nil)
+            @Sendable func together(_ call: @Sendable () async throws -> Void) async throws {
+                begun.withLock { $0 += 1 }
+                while begun.withLock({ $0 }) < 2 * round { await Task.yield() }
+                try await call()
+            }
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await together { try await client.write(file, "other") } }
+                group.addTask {
+                    try await together {
+                        var new = NewAttributes()
+                        new.dos = round
+                        let wanted = new
+                        try await client.done { files.setAttributes(client.request, file, wanted) }
+                    }
+                }
+                try await group.waitForAll()
+            }
+            let found = try await client.attributes(file)
+            #expect(found.seal == nil, "\(round)")
+            if found.dos != round { lost += 1 }
+        }
+        #expect(lost == 0)
     }
 }

@@ -35,6 +35,13 @@ import Testing
             tasks.withLock { $0.append(task) }
         }
 
+        /// Returns when so much more was given to the pool than before `body`.
+        func queued(_ more: Int = 1, _ body: () -> Void) async {
+            let wanted = rig.pool.submitted + more
+            body()
+            while rig.pool.submitted < wanted { await Task.yield() }
+        }
+
         /// Behind what stands in the queue by now.
         func queueOneMore() { begin(Self.threads) }
         /// What stands before the one more is done.
@@ -45,41 +52,61 @@ import Testing
         }
     }
 
-    private static func pause() async throws { try await Task.sleep(nanoseconds: 50_000_000) }
+    /// A volume with a file that a request is about to cut.
+    private struct Cutting {
+        let client: Client
+        let volume: Volume
+        let file: FileID
+        let caller: Caller
+        let pool: BusyPool
+        var wanted = NewAttributes()
+        var allowed = NewAttributes()
+
+        init(_ rig: Rig, mode: UInt16?, isGuarded: Bool = false) async throws {
+            let files = try rig.passthrough()
+            client = Client(files: files, world: rig.world)
+            volume = Volume("v", identity: 1, files, clock: rig.world.clock, loops: rig.world.loops)
+            file = try await client.create("f").file.file
+            try await client.write(file, "0123456789")
+            var request = client.request
+            request.token = RequestToken(client: 3, id: 5, digest: 7)
+            caller = Caller(.root, request)
+            wanted.size = 0
+            wanted.mode = mode
+            if isGuarded { wanted.ifChanged = try await client.attributes(file).changed }
+            pool = await BusyPool(rig)
+            allowed = try await judged()
+        }
+
+        func judged() async throws -> NewAttributes {
+            try await client.done { volume.mayResize(caller, file, wanted) }
+        }
+
+        func cut(_ allowed: NewAttributes) -> Task<Void, any Error> {
+            Task { _ = try await volume.resize(caller.request, file, to: 0, allowed) }
+        }
+    }
 
     /// The first is answered and its client has written since when the copy's turn comes: nothing is cut again.
-    @Test(arguments: [true, false]) func aCopyOfACutCutsNothing(_ withMode: Bool) async throws {
+    @Test(arguments: [0o600, nil] as [UInt16?]) func aCopyOfACutCutsNothing(_ mode: UInt16?) async throws {
         let rig = try Rig()
         defer { rig.end() }
-        let files = try rig.passthrough()
-        let client = Client(files: files, world: rig.world)
-        let volume = Volume("v", identity: 1, files, clock: rig.world.clock, loops: rig.world.loops)
-        let file = try await client.create("f").file.file
-        try await client.write(file, "0123456789")
-        var request = client.request
-        request.token = RequestToken(client: 3, id: 5, digest: 7)
-        let caller = Caller(.root, request)
-        var new = NewAttributes()
-        new.size = 0
-        if withMode { new.mode = 0o600 }
-        let wanted = new
-        let allowed = try await client.done { volume.mayResize(caller, file, wanted) }
-        let pool = await BusyPool(rig)
-        let first = Task { try await volume.resize(caller.request, file, to: 0, allowed) }
-        try await Self.pause()
-        pool.queueOneMore()
-        try await Self.pause()
-        let copy = Task { try await volume.resize(caller.request, file, to: 0, allowed) }
-        try await Self.pause()
+        let cutting = try await Cutting(rig, mode: mode)
+        let pool = cutting.pool
+        var cuts: [Task<Void, any Error>] = []
+        await pool.queued { cuts.append(cutting.cut(cutting.allowed)) }
+        await pool.queued { pool.queueOneMore() }
+        // It waits for the first, or stands in the queue: so that it is one of the two by then.
+        cuts.append(cutting.cut(cutting.allowed))
+        try await Task.sleep(nanoseconds: 50_000_000)
         pool.releaseOne()
-        _ = try await first.value
+        try await cuts[0].value
         #expect(rig.get(rig.served + "/f") == "")
-        try await client.write(file, "since")
+        try await cutting.client.write(cutting.file, "since")
         await pool.releaseAll()
-        _ = try await copy.value
+        try await cuts[1].value
         #expect(rig.get(rig.served + "/f") == "since")
-        let again = try await client.done { volume.mayResize(caller, file, wanted) }
-        _ = try await volume.resize(caller.request, file, to: 0, again)
+        try await cutting.cut(try await cutting.judged()).value
         #expect(rig.get(rig.served + "/f") == "since")
     }
 
@@ -87,31 +114,16 @@ import Testing
     @Test func aCopyIsNotRefusedForWhatTheFirstHasDone() async throws {
         let rig = try Rig()
         defer { rig.end() }
-        let files = try rig.passthrough()
-        let client = Client(files: files, world: rig.world)
-        let volume = Volume("v", identity: 1, files, clock: rig.world.clock, loops: rig.world.loops)
-        let file = try await client.create("f").file.file
-        try await client.write(file, "0123456789")
-        var request = client.request
-        request.token = RequestToken(client: 3, id: 5, digest: 7)
-        let caller = Caller(.root, request)
-        var new = NewAttributes()
-        (new.size, new.mode, new.ifChanged) = (0, 0o600, try await client.attributes(file).changed)
-        let wanted = new
-        let allowed = try await client.done { volume.mayResize(caller, file, wanted) }
-        let pool = await BusyPool(rig)
-        let first = Task { try await volume.resize(caller.request, file, to: 0, allowed) }
-        try await Self.pause()
+        let cutting = try await Cutting(rig, mode: 0o600, isGuarded: true)
+        var cuts: [Task<Void, any Error>] = []
+        await cutting.pool.queued { cuts.append(cutting.cut(cutting.allowed)) }
         // What the first does is not what the copy was made from.
-        try await client.write(file, "x")
-        let copy = Task {
-            let allowed = try await client.done { volume.mayResize(caller, file, wanted) }
-            return try await volume.resize(caller.request, file, to: 0, allowed)
-        }
-        try await Self.pause()
-        await pool.releaseAll()
-        _ = try await first.value
-        _ = try await copy.value
+        try await cutting.client.write(cutting.file, "x")
+        let copy = Task { try await cutting.cut(try await cutting.judged()).value }
+        try await Task.sleep(nanoseconds: 50_000_000)
+        await cutting.pool.releaseAll()
+        try await cuts[0].value
+        try await copy.value
     }
 
     /// Of one request so many copies wait; whoever comes then is told to come again.
@@ -282,11 +294,13 @@ import Testing
         #expect(house.tree.mounts.first?.guest?.isInUse == false)
         let pool = await BusyPool(rig)
         let request = client.request
-        let cut = Task { try await host.resize(request, file, to: 5, NewAttributes()) }
-        try await Self.pause()
+        var cuts: [Task<Void, any Error>] = []
+        await pool.queued {
+            cuts.append(Task { _ = try await host.resize(request, file, to: 5, NewAttributes()) })
+        }
         try house.unmount()
         await pool.releaseAll()
-        await #expect(throws: FileError.stale) { _ = try await cut.value }
+        await #expect(throws: FileError.stale) { try await cuts[0].value }
         #expect(rig.get(house.file).utf8.count == 5)
     }
 
@@ -310,11 +324,11 @@ import Testing
             let file = try await client.create("f\(index)", in: other.root).file.file
             try await client.write(file, "0123456789")
             let pool = await BusyPool(rig)
-            let change = Task { try await call(file) }
-            try await Self.pause()
+            var changes: [Task<Void, any Error>] = []
+            await pool.queued { changes.append(Task { try await call(file) }) }
             try tree.unmount(other.root.subvolume)
             await pool.releaseAll()
-            await #expect(throws: FileError.stale, "\(index)") { try await change.value }
+            await #expect(throws: FileError.stale, "\(index)") { try await changes[0].value }
         }
     }
 }

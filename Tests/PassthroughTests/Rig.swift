@@ -6,10 +6,30 @@ import Passthrough
 import Runtime
 import Testing
 
+/// Knows what it was given so far, done or not.
+final class CountedPool: BlockingPool {
+    private let pool: any BlockingPool
+    private let count = Guarded(0)
+    var submitted: Int { count.withLock { $0 } }
+
+    init(_ pool: any BlockingPool) { self.pool = pool }
+
+    func submit(
+        _ work: @escaping @Sendable () -> Void, then completion: @escaping @Sendable () -> Void, on loop: EventLoop
+    ) {
+        pool.submit(work, then: completion, on: loop)
+        count.withLock { $0 += 1 }
+    }
+
+    func linger(until isThere: () -> Bool) { pool.linger(until: isThere) }
+}
+
 /// A directory of this machine for one test.
 final class Rig: Sendable {
     let path: String
+    private let real: World
     let world: World
+    let pool: CountedPool
     var loop: EventLoop { world.loops[0] }
 
     init() throws {
@@ -18,14 +38,18 @@ final class Rig: Sendable {
         path = template.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } ?? "" }
         try #require(made)
         for name in ["served", "outside", "disk"] { mkdir(path + "/" + name, 0o755) }
-        world = try World.real(disk: RealDisk(path: path + "/disk"), loops: 1)
+        real = try World.real(disk: RealDisk(path: path + "/disk"), loops: 1)
+        pool = CountedPool(real.blocking)
+        world = World(
+            clock: real.clock, random: real.random, disk: real.disk, network: real.network, blocking: pool,
+            loops: real.loops)
     }
 
     var served: String { path + "/served" }
     var outside: String { path + "/outside" }
 
     func end() {
-        world.stop()
+        real.stop()
         Self.removeTree(path)
     }
 

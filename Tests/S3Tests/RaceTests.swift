@@ -130,6 +130,60 @@ import Testing
         try await site.close()
     }
 
+    /// What `If-Match` was about is the directory that was found then, and no other of its name.
+    @Test func directoriesOfAnotherIdentity() async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        #expect(try site.request("PUT", "/bkt").status == 200)
+        let bucket = try await site.find("bkt").file
+        var answers: Set<Int> = []
+        try await beforeEachStep(site) { key in
+            let made = try site.request("PUT", "/bkt/\(key)/")
+            #expect(made.status == 200)
+            return { volume, caller in
+                Array(key.utf8).withUnsafeBytes {
+                    _ = volume.remove(caller, in: bucket, $0, isDirectory: true)
+                    _ = volume.create(caller, in: bucket, $0, NewFile(type: .directory, mode: 0o777))
+                }
+            }
+        } request: { key in
+            let tag = "\"d41d8cd98f00b204e9800998ecf8427e\""
+            return try site.request("PUT", "/bkt/\(key)/", [("if-match", tag), ("x-amz-meta-a", "1")])
+        } check: { (key: String, answer: Answer) async throws in
+            let found = try site.request("HEAD", "/bkt/\(key)/")
+            #expect(found.status == 200)
+            // Whose that is, is what was asked for, as a whole or not at all.
+            if answer.status != 200 { #expect(found.field("x-amz-meta-a") == nil, "\(key) \(answer.status)") }
+            answers.insert(answer.status)
+        }
+        #expect(answers == [200, 412])
+        try await site.close()
+    }
+
+    /// Two who give one directory other metadata: in the end it has what one of them said.
+    @Test func metadataOfDirectoriesIsOneRequests() async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        #expect(try site.request("PUT", "/bkt").status == 200)
+        try await beforeEachStep(site) { key in
+            let made = try site.request("PUT", "/bkt/\(key)/", [("x-amz-meta-c", "0")])
+            #expect(made.status == 200)
+            let directory = try await site.find("bkt/\(key)").file
+            return { volume, caller in
+                for (name, value) in [("user.a", [0x32]), ("user.b", [0x32]), ("user.c", nil)] as [(String, [UInt8]?)] {
+                    _ = volume.setExtendedAttribute(caller, directory, name, value)
+                }
+            }
+        } request: { key in
+            try site.request("PUT", "/bkt/\(key)/", [("x-amz-meta-a", "1"), ("x-amz-meta-b", "1")])
+        } check: { (key: String, answer: Answer) async throws in
+            let found = try site.request("HEAD", "/bkt/\(key)/")
+            #expect(answer.status == 200 && found.field("x-amz-meta-a") == found.field("x-amz-meta-b"), "\(key)")
+            #expect(found.field("x-amz-meta-a") != nil && found.field("x-amz-meta-c") == nil, "\(key)")
+        }
+        try await site.close()
+    }
+
     /// A request that gives less than what somebody else has given since it began takes nothing of that away.
     @Test(arguments: ["retention", "legal-hold"])
     func locksAgainstLocks(_ part: String) async throws {

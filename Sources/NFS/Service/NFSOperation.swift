@@ -48,20 +48,19 @@ struct NFSOperation {
         var key: KeyedHash
     }
 
-    /// A client keeps its address and its name when it comes back by another port. The upper half is the machine's, whatever it calls
-    /// its clients; of IPv6 the network's, in which a machine takes any address.
+    /// A client keeps its address and its name when it comes back by another port.
     private static func client(_ remote: SocketAddress, _ identity: Identity, _ key: KeyedHash) -> UInt64 {
-        var name = identity.machineName.withUnsafeBytes { key($0) }
-        let host: UInt64
-        switch remote {
-        case .ipv4(let address, _): host = UInt64(address)
-        case .ipv6(let high, let low, _, _):
-            host = high
-            name ^= low &* 0x9e37_79b9_7f4a_7c15
-        case .unix: host = 0
-        }
-        let machine = withUnsafeBytes(of: host) { key($0) }
-        return machine << 32 | name >> 32
+        // Of IPv6 a machine takes any address of its network.
+        let address: (network: UInt64, rest: UInt64) =
+            switch remote {
+            case .ipv4(let address, _): (UInt64(address), 0)
+            case .ipv6(let high, let low, _, _): (high, low)
+            case .unix: (0, 0)
+            }
+        return RequestToken.client(
+            network: withUnsafeBytes(of: address.network) { key($0) },
+            machine: withUnsafeBytes(of: address) { key($0) },
+            name: identity.machineName.withUnsafeBytes { key($0) })
     }
 
     func place(_ handle: NFS3Handle) throws(NFSHalt) -> Place { try caller.place(handle.bytes) }

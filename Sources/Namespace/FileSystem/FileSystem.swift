@@ -8,16 +8,28 @@ public struct Request: Sendable {
     public var now: Int64
     /// Of a request that may come again.
     public var token: RequestToken?
+    /// It was made before, as `isRepeated` said: it is answered, and nothing is done that quotas would not know of.
+    var isRepeat = false
 
     public init(reader: Int, now: Int64, token: RequestToken? = nil) {
         self.reader = reader
         self.now = now
         self.token = token
     }
+
+    /// Of something else that is done on its way.
+    var asNew: Request { Request(reader: reader, now: now) }
+
+    var asRepeat: Request {
+        var request = self
+        request.isRepeat = true
+        return request
+    }
 }
 
 /// Names a request that may come again: after a lost reply, a restart or a failover it gets its first answer.
 public struct RequestToken: Hashable, Sendable {
+    /// As `client(network:machine:name:)` makes it.
     public var client: UInt64
     public var id: UInt64
     /// Of the request's content: another request under the same id is refused.
@@ -27,6 +39,12 @@ public struct RequestToken: Hashable, Sendable {
         self.client = client
         self.id = id
         self.digest = digest
+    }
+
+    /// The network is 16 bits of it, the machine the 16 below, and the rest is the machine's, whatever it calls its clients. Given are
+    /// hashes of each.
+    public static func client(network: UInt64, machine: UInt64, name: UInt64) -> UInt64 {
+        (network >> 48) << 48 | (machine >> 48) << 32 | name >> 32
     }
 }
 
@@ -42,7 +60,7 @@ public enum Attempt<Value> {
 
 extension Attempt {
     @inlinable
-    init(_ halt: Halt) {
+    public init(_ halt: Halt) {
         switch halt {
         case .refused(let error): self = .refused(error)
         case .lacks(let lack): self = .lacks(lack)
@@ -54,6 +72,15 @@ extension Attempt {
     public func get() throws(Halt) -> Value {
         switch self {
         case .done(let value, _): return value
+        case .refused(let error): throw .refused(error)
+        case .lacks(let lack): throw .lacks(lack)
+        }
+    }
+
+    /// The same with the change's number.
+    public func change() throws(Halt) -> UInt64 {
+        switch self {
+        case .done(_, let number): return number
         case .refused(let error): throw .refused(error)
         case .lacks(let lack): throw .lacks(lack)
         }

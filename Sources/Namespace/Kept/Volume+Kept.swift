@@ -223,11 +223,19 @@ extension Volume {
 
     /// Ends an open whose owner is not there, with all that it holds; what can not be done at once follows.
     public func closePatiently(_ handle: OpenHandle, on loop: EventLoop) {
-        let caller = Caller(.root, Request(reader: loop.index, now: sharing.clock.wall()))
-        guard case .lacks(let lack) = close(caller, handle) else { return }
-        loop.task { () async in
+        [loop].patiently(Request(reader: loop.index, now: sharing.clock.wall())) {
+            self.close(Caller(.root, $0), handle)
+        }
+    }
+}
+
+extension [EventLoop] {
+    /// Ends something that nobody else will end, on the request's loop: what that lacks is awaited, and it is tried again.
+    func patiently<Value>(_ request: Request, _ end: @escaping @Sendable (Request) -> Attempt<Value>) {
+        guard case .lacks(let lack) = end(request) else { return }
+        first { $0.index == request.reader }?.task { () async in
             do throws(FileError) { try await lack.supplied() } catch { return }
-            self.closePatiently(handle, on: loop)
+            patiently(request, end)
         }
     }
 }

@@ -39,7 +39,8 @@ public final class LogFileSystem: FileSystem {
     func inner(_ request: Request) -> LogFS::Request {
         LogFS::Request(
             reader: request.reader, now: request.now,
-            token: request.token.map { LogFS::RequestToken(client: $0.client, id: $0.id, digest: $0.digest) })
+            token: request.token.map { LogFS::RequestToken(client: $0.client, id: $0.id, digest: $0.digest) },
+            isRepeat: request.isRepeat)
     }
 
     func outer(_ inode: Inode) -> Attributes { converted(inode) }
@@ -127,6 +128,8 @@ public final class LogFileSystem: FileSystem {
         case .crossSubvolume: .crossDevice
         case .locked: .notPermitted
         case .tokenReused: .tokenReused
+        // When it comes once more it is judged, and counted, as new.
+        case .tokenForgotten: .delay
         }
     }
 

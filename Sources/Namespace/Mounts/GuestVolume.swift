@@ -87,9 +87,8 @@ extension Volume {
         if case .done(let opened, let number) = attempt {
             if number == 0 || self.guest(file) === guest { return attempt }
             // As in `passed`. Whoever asked gets no handle that he could close.
-            var owner = caller
-            owner.handle = opened.handle
-            _ = guest.call(owner, isReadOnly: isReadOnly) { $0.close($1, opened.handle) }
+            let volume = guest.volume
+            loops.patiently(caller.request.asNew) { volume.close(Caller(.root, $0), opened.handle) }
             guest.closed()
             return .refused(.stale)
         }

@@ -27,7 +27,9 @@ extension MountTree {
             return attempt
         }
         // Of one that was taken away in the middle of it nobody is told, so nobody would close it.
-        if case .refused = attempt, let made { _ = made.home.close(request, made.file) }
+        if case .refused = attempt, let made {
+            loops.patiently(request.asNew) { made.home.close($0, made.file) }
+        }
         return attempt
     }
 

@@ -68,7 +68,7 @@ public final class MountTree: FileSystem {
     let base: any FileSystem
     /// The base, where it is the engine.
     let engine: LogFileSystem?
-    private let loops: [EventLoop]
+    let loops: [EventLoop]
     private let baseSubvolume: UInt32
     let table = Guarded(Table())
     private let isUsed = Atomic(false)

@@ -81,7 +81,8 @@ extension Volume {
             let attempt = guest.call(caller, isReadOnly: isReadOnly) { $0.createNameless($1, near: directory, new) }
             guard case .done(let made, _) = attempt, self.guest(directory) !== guest else { return attempt }
             // As in `passed`. Whoever asked knows of no file that he could close.
-            _ = guest.call(caller, isReadOnly: isReadOnly) { $0.close($1, made.file) }
+            let volume = guest.volume
+            loops.patiently(caller.request.asNew) { volume.close(Caller(.root, $0), made.file) }
             return .refused(.stale)
         }
         return attempt { () throws(Halt) in
@@ -214,11 +215,11 @@ extension Volume {
             let home = try self.directory(caller, directory, [.write, .execute])
             let isInherited = home.mode & 0o2000 != 0
             let (uid, gid) = (caller.credential.uid, group(caller, home))
-            let make = {
+            let make = { (request: Request) in
                 self.fileSystem.createImplied(
-                    caller.request, in: directory, name, mode: isInherited ? mode | 0o2000 : mode, uid: uid, gid: gid)
+                    request, in: directory, name, mode: isInherited ? mode | 0o2000 : mode, uid: uid, gid: gid)
             }
-            guard counts(directory) else { return make() }
+            guard counts(directory) else { return make(caller.request) }
             return try meteredMaking(
                 caller, in: directory, name, NewFile(type: .directory, mode: mode), uid, gid, make)
         }

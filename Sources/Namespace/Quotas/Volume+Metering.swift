@@ -16,7 +16,7 @@ extension Volume {
             return fileSystem.create(caller.request, in: directory, name, new, uid: uid, gid: gid, disposition)
         }
         return try meteredMaking(caller, in: directory, name, new, uid, gid) {
-            fileSystem.create(caller.request, in: directory, name, new, uid: uid, gid: gid, disposition)
+            fileSystem.create($0, in: directory, name, new, uid: uid, gid: gid, disposition)
         }
     }
 
@@ -24,13 +24,12 @@ extension Volume {
     @inline(never)
     func meteredMaking(
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, _ new: NewFile, _ uid: UInt32,
-        _ gid: UInt32, _ make: () -> Attempt<Created>
+        _ gid: UInt32, _ make: (Request) -> Attempt<Created>
     ) throws(Halt) -> Attempt<Created> {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
-            guard let places = try state.clientPlaces(request, directory, name), try !isRepeated(request) else {
-                return make()
-            }
+            guard let places = try state.clientPlaces(request, directory, name) else { return make(request) }
+            if try isRepeated(request) { return make(request.asRepeat) }
             let owners = QuotaMeter.Owner(uid: uid, gid: gid).subjects
             do throws(Halt) {
                 try state.admit(request, places + owners, bytes: UInt64(new.target.count) + new.size, files: 1)
@@ -38,7 +37,7 @@ extension Volume {
                 // What is there already may be opened, or is refused for that.
                 guard case .done = fileSystem.lookup(request, in: directory, name) else { throw error }
             }
-            let attempt = make()
+            let attempt = make(request)
             if case .done(let created, let number) = attempt, created.isNew, number > 0 {
                 let bytes = created.file.type == .directory ? 0 : Int64(clamping: created.file.size)
                 state.add(request, places + owners, of: created.file.file.inode, bytes: bytes, files: 1)
@@ -64,7 +63,7 @@ extension Volume {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
             if try isRepeated(request) {
-                return fileSystem.remove(request, in: directory, name, isDirectory: isDirectory)
+                return fileSystem.remove(request.asRepeat, in: directory, name, isDirectory: isDirectory)
             }
             let found = fileSystem.lookup(request, in: directory, name)
             let loss = try state.loss(request, try found.get(), in: directory, name)
@@ -96,7 +95,8 @@ extension Volume {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
             if try isRepeated(request) {
-                return fileSystem.rename(request, from: old.directory, old.name, to: new.directory, new.name, mode)
+                return fileSystem.rename(
+                    request.asRepeat, from: old.directory, old.name, to: new.directory, new.name, mode)
             }
             let moving = try fileSystem.lookup(request, in: old.directory, old.name).get()
             let other: Attributes?
@@ -179,9 +179,10 @@ extension Volume {
         guard counts(directory) else { return fileSystem.link(caller.request, file, in: directory, name) }
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
-            guard let places = try state.clientPlaces(request, directory, name), try !isRepeated(request) else {
+            guard let places = try state.clientPlaces(request, directory, name) else {
                 return fileSystem.link(request, file, in: directory, name)
             }
+            if try isRepeated(request) { return fileSystem.link(request.asRepeat, file, in: directory, name) }
             try state.admit(request, places, bytes: 0, files: 1)
             let attempt = fileSystem.link(request, file, in: directory, name)
             if case .done(_, let number) = attempt, number > 0 {
@@ -205,8 +206,8 @@ extension Volume {
         return try meter.change { (state) throws(Halt) in
             let found = try attributes(caller, of: file)
             // What has no name does not count, a stream goes with its file, and the root is nobody's.
-            guard !found.isStream, file != root, try !isRepeated(request), let old = try state.account(request, found)
-            else {
+            if try isRepeated(request) { return fileSystem.setAttributes(request.asRepeat, file, new) }
+            guard !found.isStream, file != root, let old = try state.account(request, found) else {
                 return fileSystem.setAttributes(request, file, new)
             }
             try requireStill(state, file)

@@ -235,19 +235,20 @@ extension Volume {
                 drop.dropsSetID = true
                 _ = try await changeAccess(plain, file, drop)
             }
+            // What is refused may have cut the content all the same, and so may what comes before a refused mode.
+            defer { resized(file, request, by: allowed.actor) }
             return try await fileSystem.resize(first, file, to: size, rest)
-        }
-        // A lease that was granted since the change was allowed. Before what may be refused: the content has changed whatever
-        // becomes of the mode.
-        sharing.changed(file, by: allowed.actor)
-        if sharing.uses.contains(.watches) {
-            // A watcher learns that something happened; what can not be found now is not waited for after the fact.
-            let caller = Caller(.root, request)
-            try? notify(caller, modified: file, [.size, .lastWrite])
         }
         if let access { (changed, number) = try await changeAccess(request, file, access) }
         if let before { certain(before, &changed) }
         return (changed, number)
+    }
+
+    /// Tells who was granted a lease since the change was allowed, and watchers. What can not be found now is not waited for after the
+    /// fact.
+    private func resized(_ file: FileID, _ request: Request, by actor: LeaseKey?) {
+        sharing.changed(file, by: actor)
+        if sharing.uses.contains(.watches) { try? notify(Caller(.root, request), modified: file, [.size, .lastWrite]) }
     }
 
     /// Calls made again for want of something, or because somebody else was first.

@@ -21,6 +21,7 @@ public final class Volume: Sendable {
     let shelves = ShelfGate()
     /// Requests that take several steps.
     let running = RequestTurns()
+    let loops: [EventLoop]
     /// By loop.
     private let glances: [DirectoryGlance]
 
@@ -37,6 +38,7 @@ public final class Volume: Sendable {
         tree = fileSystem as? MountTree
         subvolume = fileSystem.root.subvolume
         self.durability = durability
+        self.loops = loops
         meter = QuotaMeter(fileSystem, loops: loops)
         glances = loops.map { _ in DirectoryGlance() }
         sharing = Sharing(locks: locks ?? ServerLocks(clock: clock), clock: clock, random: random)

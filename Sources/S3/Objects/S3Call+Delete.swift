@@ -1,5 +1,6 @@
 import HTTP
 import Namespace
+import Runtime
 import XML
 
 /// Removing objects, one or many.
@@ -95,8 +96,15 @@ extension S3Call {
         } catch {
             guard error == .notEmpty else { throw S3Error(file: error) }
             // Other objects lie in it: it stays for them, and is no object itself any more.
-            _ = try await replace(Metadata(), of: file.file, actor)
-            return try await done { volume.setImplied(caller(actor), file.file, true) }.number
+            let asking = caller(actor)
+            return try await done {
+                service.records.withLock { _ -> Attempt<Void> in
+                    do throws(Halt) {
+                        _ = try Self.replace(Metadata(), of: file.file, volume, asking)
+                        return .done((), number: try volume.setImplied(asking, file.file, true).change())
+                    } catch { return Attempt(error) }
+                }
+            }.number
         }
         number = max(number, try await removeEmptyParents(bucket, key, actor))
         return number

@@ -248,7 +248,7 @@ extension S3Call {
         let home: FileID
         do throws(FileError) { home = try await makeParents(bucket, key, actor) } catch { throw S3Error(file: error) }
         let name = key.name
-        var made: (file: FileID, number: UInt64)?
+        var made: FileID?
         if expected.compared == nil {
             do throws(FileError) {
                 let new = try await supplied {
@@ -256,46 +256,43 @@ extension S3Call {
                         volume.create(caller(actor), in: home, $0, NewFile(type: .directory, mode: 0o755))
                     }
                 }
-                made = (new.value.file.file, new.number)
+                made = new.value.file.file
             } catch {
                 guard error == .exists else { throw S3Error(file: error) }
             }
         }
-        let file: FileID
-        var number: UInt64
+        let number: UInt64
         if let made {
-            (file, number) = made
+            number = try await claim(made, metadata, actor, .anything)
         } else {
             let there = try await value { name.withUnsafeBytes { volume.lookup(caller(actor), in: home, $0) } }
             guard there.type == .directory else { throw S3Error(.keyConflict) }
-            file = there.file
-            number = try await claim(file, actor, expected)
+            number = try await claim(there.file, metadata, actor, expected)
         }
-        if let set = try await replace(metadata, of: file, actor) { number = set }
         try await settle(number)
         var fields = ResponseFields()
         fields.add("etag", "\"\(EntityTag.empty)\"")
         respond(.ok, fields)
     }
 
-    /// Makes a directory that is there an object, if it is what the request expects. Of two who make the same one under
-    /// `If-None-Match` one is the first. What lies in it changes it, and is nothing to `If-Match`.
+    /// Makes a directory that is there an object with this metadata, if it is what the request expects. Of two who make the same one
+    /// under `If-None-Match` one is the first. What lies in it changes it, and is nothing to `If-Match`.
     private func claim(
-        _ directory: FileID, _ actor: Credential, _ expected: ExpectedFile
+        _ directory: FileID, _ metadata: Metadata, _ actor: Credential, _ expected: ExpectedFile
     ) async throws(S3Error) -> UInt64 {
         let (volume, own, asking) = (volume, ownCaller, caller(actor))
         do throws(FileError) {
             return try await supplied {
-                service.records.withLock { _ -> Attempt<Attributes> in
-                    let now: Attributes
-                    switch volume.attributes(own, directory) {
-                    case .done(let found, _): now = found
-                    case let other: return other
-                    }
-                    if expected == .nothing, !now.isImplied { return .refused(.exists) }
-                    if let file = expected.compared?.file, now.file != file { return .refused(.stale) }
-                    guard now.isImplied else { return .done(now, number: volume.newestChange(at: directory)) }
-                    return volume.setImplied(asking, directory, false)
+                service.records.withLock { _ -> Attempt<Void> in
+                    do throws(Halt) {
+                        let now = try volume.attributes(own, directory).get()
+                        if expected == .nothing, !now.isImplied { return .refused(.exists) }
+                        if let file = expected.compared?.file, now.file != file { return .refused(.stale) }
+                        let number = try Self.replace(metadata, of: directory, volume, asking)
+                        // Last: what lacks something before is begun anew, and is the first still.
+                        let last = now.isImplied ? try volume.setImplied(asking, directory, false).change() : number
+                        return .done((), number: last ?? volume.newestChange(at: directory))
+                    } catch { return Attempt(error) }
                 }
             }.number
         } catch {
@@ -307,21 +304,22 @@ extension S3Call {
         }
     }
 
-    /// Gives a file other metadata than it has, attribute by attribute.
-    func replace(_ metadata: Metadata, of file: FileID, _ actor: Credential) async throws(S3Error) -> UInt64? {
-        let volume = volume
-        let old = try await value { volume.extendedAttributes(caller(actor), file, prefixes: Metadata.replaceable) }
+    /// Gives a file other metadata than it has, behind the guard: of two requests at a time it is one's in the end. Answers the last
+    /// change; nil: there is none to be made.
+    static func replace(
+        _ metadata: Metadata, of file: FileID, _ volume: Volume, _ asking: Caller
+    ) throws(Halt) -> UInt64? {
+        let old = try volume.extendedAttributes(asking, file, prefixes: Metadata.replaceable).get()
         let new = metadata.stored
-        var number: UInt64?
-        for attribute in old where !new.contains(where: { $0.name == attribute.name }) {
-            let name = String(decoding: attribute.name, as: UTF8.self)
-            number = try await done { volume.setExtendedAttribute(caller(actor), file, name, nil) }.number
+        let gone = old.filter { attribute in !new.contains { $0.name == attribute.name } }.map {
+            ($0.name, nil as [UInt8]?)
         }
-        for attribute in new where !old.contains(attribute) {
-            let name = String(decoding: attribute.name, as: UTF8.self)
-            number = try await done { volume.setExtendedAttribute(caller(actor), file, name, attribute.value) }.number
+        var newest: UInt64?
+        for (name, value) in gone + new.filter({ !old.contains($0) }).map({ ($0.name, $0.value) }) {
+            let name = String(decoding: name, as: UTF8.self)
+            newest = try volume.setExtendedAttribute(asking, file, name, value).change()
         }
-        return number
+        return newest
     }
 
     func addSum(_ sum: ObjectRecord.Sum?, parts: Int = 0, to fields: inout ResponseFields) {
