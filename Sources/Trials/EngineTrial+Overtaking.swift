@@ -52,6 +52,7 @@ extension EngineTrial {
             }
             before.isOver = true
             guard let counter = try? await EngineTrial.counter(second) else { return true }
+            before.carried = counter
             if before.acknowledged > counter || before.stored > counter {
                 before.problem = "\(before.acknowledged) changes were acknowledged, the next owner has \(counter)"
             }

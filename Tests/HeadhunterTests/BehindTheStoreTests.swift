@@ -306,9 +306,7 @@ struct BehindTheStoreTests {
             simulation.faults.failedRead = 1
             rig.refuse(nil)
             await world.loops[0].sleep(nanoseconds: 600_000_000_000)
-            guard let trouble = volume.storeLag.trouble, trouble.contains("reading a/stage") else {
-                return "its trouble is \(volume.storeLag.trouble ?? "none")"
-            }
+            guard volume.storeLag.trouble != nil else { return "no trouble is told" }
             let name = Self.segmentName(ranges[0].segment)
             guard !(try await StoreRig.names(world, rig, "segment").map(\.text).contains(name)) else {
                 return "what can not be read is stored"
