@@ -12,33 +12,39 @@ import Synchronization
 /// be behind it.
 public struct EngineTrial {
     public let simulation: Simulation
-    private var random: Generator
-    private let model = Model()
-    public private(set) var lives = 0
+    var random: Generator
+    var model = Model()
+    public internal(set) var lives = 0
     /// Lives that went on from the store alone, elsewhere.
     public private(set) var moves = 0
     /// Lives that went on elsewhere with the log of a directory that both have.
     public private(set) var handovers = 0
+    /// Owners that were overtaken in that directory, and went on.
+    public internal(set) var overtakings = 0
     /// Where the log is, and how many places it had.
-    private var log = "log"
+    private(set) var log = "log"
     private var places = 1
     /// The last life ended with nothing left in its log.
-    private var isClosed = false
-    private let logIsInStore: Bool
+    var isClosed = false
+    let logIsInStore: Bool
     /// The log is in a directory that several hosts have: each life is on another one. What the one before has written and not synced is
     /// in that one's memory, whether it lost its power or the process alone ended.
-    private let isShared: Bool
+    let isShared: Bool
+    /// Of such a directory: the lock may be lost while its owner stands still. A lease is kept then, where the store proves it.
+    let losesLock: Bool
+    private let hasCache: Bool
+    public var logPlace: String { logIsInStore ? "in the store" : isShared ? "shared" : "local" }
     /// The store goes wrong, too, while the program lives.
     public let trouble: StoreTrouble?
     /// What went against the promises; empty when all is well.
-    public private(set) var problems: [String] = []
+    public internal(set) var problems: [String] = []
 
     /// Volumes of lives that have ended, of which something still holds on to: each should have gone with its life.
     public var volumesLeft: Int { opened.withLock { volumes in volumes.count { $0.value != nil } } }
-    private let opened = Guarded<[WeakVolume]>([])
-    private struct WeakVolume { weak var value: Headhunter? }
+    let opened = Guarded<[WeakVolume]>([])
+    struct WeakVolume { weak var value: Headhunter? }
 
-    private final class Model: @unchecked Sendable {
+    final class Model: @unchecked Sendable {
         /// All changes that were ever tried, in the order of their numbers; cut back to what survived.
         var changes: [(key: [UInt8], value: [UInt8]?)] = []
         var acknowledged = 0
@@ -46,8 +52,13 @@ public struct EngineTrial {
         var written = 0
         /// Survives the loss of the local log, too.
         var stored = 0
-        var stop = false
-        let names = NameWitness.Names()
+        /// Another owner has the volume, with so many changes: nobody may be told anything more, but that one of these is in the store.
+        var isOver = false
+        var carried = 0
+        var problem: String?
+        let names: NameWitness.Names
+
+        init(names: NameWitness.Names = NameWitness.Names()) { self.names = names }
 
         func state(after count: Int) -> [[UInt8]: [UInt8]] {
             var state: [[UInt8]: [UInt8]] = [:]
@@ -56,16 +67,18 @@ public struct EngineTrial {
         }
     }
 
-    private static let counterKey: [UInt8] = [0]
+    static let counterKey: [UInt8] = [0]
 
     public init(seed: UInt64, faults: FaultMix) {
         simulation = Simulation(seed: seed, faults: .none)
         random = Generator(seed: seed, stream: "workload")
         logIsInStore = seed % 5 == 0
         isShared = seed % 5 == 1
-        trouble =
-            faults.failedSync > 0 && seed % 3 == 0
-            ? .all(isStale: !logIsInStore && seed % 2 == 0, hasTokens: seed % 4 < 2) : nil
+        hasCache = seed % 2 == 1
+        let isStale = !logIsInStore && seed % 2 == 0
+        let hasTrouble = faults.failedSync > 0 && seed % 3 == 0
+        losesLock = isShared && !(hasTrouble && isStale)
+        trouble = hasTrouble ? .all(isStale: isStale, hasTokens: seed % 4 < 2) : nil
         let model = model
         let made = simulation.perform { world -> Bool in
             do {
@@ -85,17 +98,27 @@ public struct EngineTrial {
         simulation.faults = faults
     }
 
-    private static func store(
-        _ world: World, _ model: Model, _ trouble: StoreTrouble? = nil
+    /// As `host` sees it, if there is one.
+    static func store(
+        _ world: World, _ model: Model, _ trouble: StoreTrouble? = nil, isElsewhere: Bool = false,
+        host: StandingHost? = nil
     ) async throws -> ObjectStore {
         let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
         let witness = NameWitness(directory, model.names)
-        return ObjectStore(trouble?.wrap(witness, world) ?? witness, world: world, loop: world.loops[0])
+        var store: any StoreTransport = witness
+        if let trouble {
+            store = trouble.wrap(witness, world)
+        } else if isElsewhere {
+            store = CopyingStore(witness, world)
+        }
+        return ObjectStore(host?.way(to: store) ?? store, world: host?.world ?? world, loop: world.loops[0])
     }
 
-    private static func options(logIsInStore: Bool, takesOver: Bool = false) -> HeadhunterOptions {
+    func options(takesOver: Bool = false) -> HeadhunterOptions {
         var options = HeadhunterOptions()
         options.logIsInStore = logIsInStore
+        options.logIsShared = isShared
+        options.leaseNanoseconds = losesLock ? Self.leaseNanoseconds : 0
         options.takesOver = takesOver
         options.cacheBytes = 0
         options.metadataObjectBytes = 64 << 10
@@ -106,9 +129,11 @@ public struct EngineTrial {
         options.logReserveBytes = 64 << 10
         options.flushBytes = 1 << 20
         options.stageMemoryBytes = 8 << 20
-        options.dataCacheBytes = 0
+        options.dataCacheBytes = hasCache ? 8 << 20 : 0
         return options
     }
+
+    private static let leaseNanoseconds: UInt64 = 2_000_000_000
 
     /// What became of a volume with one flipped bit.
     public enum Damage: Sendable, Equatable {
@@ -152,7 +177,13 @@ public struct EngineTrial {
             if random.below(4) > 0 {
                 simulation.crashAtDiskCall = simulation.diskCalls + 1 + random.below(400)
             }
-            _ = self.life(changes: 20 + random.below(200), checkpoints: true)
+            // Hosts' clocks tell different times of the day.
+            simulation.jumpWallClock(by: Int64(random.below(7_200_000)) * 1_000_000 - 3_600_000_000_000)
+            if losesLock, random.once(in: 2) {
+                overtakenLife(changes: 20 + random.below(200))
+            } else {
+                _ = self.life(changes: 20 + random.below(200), checkpoints: true)
+            }
             verify("seed \(simulation.seed), life \(life)", moves: random.once(in: 4))
             if !problems.isEmpty { return }
         }
@@ -166,36 +197,18 @@ public struct EngineTrial {
         lives += 1
         let model = model
         let seed = random.next()
-        model.stop = false
         let opened = opened
-        let (log, logIsInStore, trouble) = (log, logIsInStore, trouble)
+        let (log, logIsInStore, isShared, trouble, options) = (log, logIsInStore, isShared, trouble, options())
         let closed = Guarded(false)
         let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
             do {
-                let store = try await EngineTrial.store(world, model, trouble)
+                let store = try await EngineTrial.store(world, model, trouble, isElsewhere: isShared)
                 let volume = try await Headhunter.open(
-                    world: world, loop: world.loops[0], store: store, prefix: "v", directory: log,
-                    options: EngineTrial.options(logIsInStore: logIsInStore))
+                    world: world, loop: world.loops[0], store: store, prefix: "v", directory: log, options: options)
                 opened.withLock { $0.append(WeakVolume(value: volume)) }
-                await withTaskGroup(of: Void.self) { group in
-                    for worker in 0..<4 {
-                        group.addTask {
-                            await EngineTrial.work(
-                                volume, model, logIsInStore: logIsInStore, seed: seed &+ UInt64(worker),
-                                count: count / 4)
-                        }
-                    }
-                    if checkpoints {
-                        group.addTask {
-                            // While what the log held is still on its way into the trees.
-                            if seed % 4 == 1 { do { try await volume.nextCheckpoint() } catch { return } }
-                            for _ in 0..<3 {
-                                await world.loops[0].sleep(nanoseconds: 5_000_000)
-                                do { try await volume.checkpoint() } catch { return }
-                            }
-                        }
-                    }
-                }
+                await EngineTrial.use(
+                    volume, model, world, logIsInStore: logIsInStore, seed: seed, count: count,
+                    checkpoints: checkpoints)
                 if rest {
                     try await volume.commit(volume.log.last, .durable)
                     await world.loops[0].sleep(nanoseconds: 10_000_000)
@@ -209,8 +222,14 @@ public struct EngineTrial {
                 return true
             }
         }
-        let crashed = finished == nil
-        isClosed = !crashed && closed.withLock { $0 }
+        end(crashed: finished == nil, isClosed: closed.withLock { $0 })
+        return finished == nil
+    }
+
+    /// The power goes, or the process alone ends, and the model knows what that leaves.
+    mutating func end(crashed: Bool, isClosed closed: Bool) {
+        isClosed = !crashed && closed
+        if let problem = model.problem { problems.append(problem) }
         // What the next host does not have of a shared log is what was neither synced nor closed.
         if isShared ? isClosed : !crashed { model.acknowledged = max(model.acknowledged, model.written) }
         if crashed || isShared {
@@ -219,7 +238,31 @@ public struct EngineTrial {
         } else {
             simulation.killAndRestart()
         }
-        return crashed
+    }
+
+    /// What clients do with the volume, and checkpoints beside them.
+    static func use(
+        _ volume: Headhunter, _ model: Model, _ world: World, logIsInStore: Bool, seed: UInt64, count: Int,
+        checkpoints: Bool
+    ) async {
+        await withTaskGroup(of: Void.self) { group in
+            for worker in 0..<4 {
+                group.addTask {
+                    await EngineTrial.work(
+                        volume, model, logIsInStore: logIsInStore, seed: seed &+ UInt64(worker), count: count / 4)
+                }
+            }
+            if checkpoints {
+                group.addTask {
+                    // While what the log held is still on its way into the trees.
+                    if seed % 4 == 1 { do { try await volume.nextCheckpoint() } catch { return } }
+                    for _ in 0..<3 {
+                        await world.loops[0].sleep(nanoseconds: 5_000_000)
+                        do { try await volume.checkpoint() } catch { return }
+                    }
+                }
+            }
+        }
     }
 
     private static func work(
@@ -271,6 +314,18 @@ public struct EngineTrial {
                 precondition(mine == model.changes.count + 1)
                 model.changes.append((key, isDelete ? nil : content))
                 if isStored { try await volume.stored(log) } else { try await volume.commit(log, level) }
+                if model.isOver, !isStored || mine > model.carried {
+                    model.problem = "change \(mine) was acknowledged beside the next owner"
+                }
+                if let placed, random.once(in: 3) {
+                    let block = Block(capacity: size)
+                    block.count = size
+                    try await volume.readData(
+                        segment: placed.segment, offset: placed.offset,
+                        into: UnsafeMutableRawBufferPointer(start: block.base, count: size))
+                    if Array(block.bytes) != content { model.problem = "change \(mine): other bytes are read" }
+                    extendLifetime(block)
+                }
                 if isStored || level == .durable && logIsInStore { model.stored = max(model.stored, mine) }
                 if isStored || level == .durable { model.acknowledged = max(model.acknowledged, mine) }
                 model.written = max(model.written, mine)
@@ -311,10 +366,10 @@ public struct EngineTrial {
                 }
             }
         }
-        let (log, options) = (log, Self.options(logIsInStore: logIsInStore, takesOver: takesOver))
+        let (log, isShared, options) = (log, isShared, options(takesOver: takesOver))
         let read = simulation.perform { world -> Result<[[UInt8]: [UInt8]], Failure> in
             do {
-                let store = try await EngineTrial.store(world, model)
+                let store = try await EngineTrial.store(world, model, isElsewhere: isShared)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: log, options: options)
                 opened.withLock { $0.append(WeakVolume(value: volume)) }

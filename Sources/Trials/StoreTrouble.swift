@@ -6,7 +6,7 @@ import Runtime
 /// counted.
 public final class StoreTrouble: @unchecked Sendable {
     private let faults: StoreFaults
-    private let isStale: Bool
+    public let isStale: Bool
     private let hasTokens: Bool
     private var transports: [FaultyTransport] = []
     private var tokens: [TokenStore] = []
@@ -52,6 +52,7 @@ public final class StoreTrouble: @unchecked Sendable {
         for counts in tokens.map(\.counts) {
             sums["401", default: 0] += counts.refused
             sums["token", default: 0] += counts.given
+            sums["early", default: 0] += counts.early
         }
         return sums
     }

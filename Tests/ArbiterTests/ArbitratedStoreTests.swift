@@ -59,6 +59,8 @@ struct ArbitratedStoreTests {
         let isAway = Mutex(false)
         /// Goes away with a claim that it never saw, or has just done.
         let endsAtClaim = Mutex<Bool?>(nil)
+        /// What happens just before a name is taken away.
+        let beforeRemoval = Mutex<(@Sendable () -> Void)?>(nil)
         private let random: any RandomSource
 
         init(_ random: any RandomSource) { self.random = random }
@@ -108,6 +110,7 @@ struct ArbitratedStoreTests {
 
         func remove(_ name: String, _ value: String) async throws(ArbiterFailure) {
             try begin()
+            beforeRemoval.withLock { $0 }?()
             values.withLock { if $0[name] == value { $0[name] = nil } }
             try answer()
         }
@@ -399,14 +402,15 @@ struct ArbitratedStoreTests {
             let rig = Rig(world)
             let name = try Self.name("v/slot/1")
             _ = await rig.decided.perform(StoreRequest(.object(name, .put(.blocks([Self.block(1)]), .absent))))
-            let deleting = world.loops[0].task {
-                await rig.decided.perform(StoreRequest(.object(name, .delete))).status
+            let wasDeleted = Mutex(false)
+            rig.arbiter.beforeRemoval.withLock {
+                $0 = {
+                    wasDeleted.withLock { $0 = rig.store.memory.objects.isEmpty }
+                    rig.arbiter.values.withLock { $0["v/slot/1"] = "0000000000000001 1" }
+                }
             }
-            // Its object goes; its name is not taken away yet.
-            await Task.yield()
-            rig.arbiter.values.withLock { $0["v/slot/1"] = "0000000000000001 1" }
-            let status = await deleting.value
-            guard rig.store.memory.objects.isEmpty else { return "nothing was deleted: \(status)" }
+            let status = await rig.decided.perform(StoreRequest(.object(name, .delete))).status
+            guard wasDeleted.withLock({ $0 }) else { return "its object was not deleted first: \(status)" }
             return rig.arbiter.values.withLock { $0["v/slot/1"] } == "0000000000000001 1" ? nil : "it is gone"
         }
     }

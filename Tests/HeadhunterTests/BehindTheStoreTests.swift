@@ -259,6 +259,7 @@ struct BehindTheStoreTests {
                 ranges.append(range)
             }
             await world.loops[0].sleep(nanoseconds: 60_000_000_000)
+            // Blocks all over the segment, which has 1 MiB here.
             let places = stride(from: UInt64(50_000), to: 1_000_000, by: 30_000)
             guard let first = simulation.files(below: "a/stage").map(\.path).min(),
                 places.allSatisfy({ simulation.flipBit(of: first, at: $0, bit: 2) })
@@ -279,6 +280,65 @@ struct BehindTheStoreTests {
             }
             guard volume.storeLag.trouble == nil else { return "the trouble is not over" }
             return try await StoreRig.read(volume, ranges[0]).allSatisfy { $0 == 1 } ? nil : "other bytes"
+        }
+    }
+
+    /// A stage that can not be read for a while, and a process that ends meanwhile with the answer of a PUT on its way: nothing that was promised is lost.
+    @Test(arguments: [false, true]) func aStageThatCanNotBeRead(_ isKilled: Bool) throws {
+        let simulation = Simulation(seed: 77)
+        let kept = Mutex<(ranges: [SegmentRange], memory: [ObjectName: [UInt8]])>(([], [:]))
+        try StoreRig.run(seed: 77, simulation) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            let rig = StoreRig(world, memory)
+            try await StoreRig.prepare(world, rig)
+            rig.refuse { kind in
+                if case .object(let name, .put) = kind, name.text.contains("/segment/") { return 503 }
+                return nil
+            }
+            let volume = try await StoreRig.open(world, rig) { $0.checkpointNanoseconds = 3_600_000_000_000 }
+            var ranges: [SegmentRange] = []
+            for mark in UInt8(1)...120 {
+                let (range, number) = try await StoreRig.store(volume, [UInt8](repeating: mark, count: 100_000))
+                try await volume.commit(number, .durable)
+                ranges.append(range)
+            }
+            await world.loops[0].sleep(nanoseconds: 60_000_000_000)
+            simulation.faults.failedRead = 1
+            rig.refuse(nil)
+            await world.loops[0].sleep(nanoseconds: 600_000_000_000)
+            guard volume.storeLag.trouble != nil else { return "no trouble is told" }
+            let name = Self.segmentName(ranges[0].segment)
+            guard !(try await StoreRig.names(world, rig, "segment").map(\.text).contains(name)) else {
+                return "what can not be read is stored"
+            }
+            simulation.faults.failedRead = 0
+            if isKilled {
+                kept.withLock { $0.ranges = ranges }
+                for (name, bytes) in memory.objects { kept.withLock { $0.memory[name] = Array(bytes) } }
+                return nil
+            }
+            await world.loops[0].sleep(nanoseconds: 120_000_000_000)
+            let stored = try await StoreRig.names(world, rig, "segment").map(\.text)
+            guard stored.contains(name) else { return "it is not stored" }
+            guard volume.storeLag.trouble == nil else { return "the trouble is not over" }
+            return try await StoreRig.read(volume, ranges[0]).allSatisfy { $0 == 1 } ? nil : "other bytes"
+        }
+        guard isKilled else { return }
+        simulation.killAndRestart()
+        try StoreRig.run(seed: 77, simulation) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            let objects = StoreRig.objects(world, memory)
+            for (name, bytes) in kept.withLock({ $0.memory }) {
+                try await objects.put(name, .blocks([bytes.withUnsafeBytes { Block(copying: $0) }]))
+            }
+            let volume = try await StoreRig.open(world, memory)
+            for (index, range) in kept.withLock({ $0.ranges }).enumerated() {
+                guard try await StoreRig.read(volume, range).allSatisfy({ $0 == UInt8(index + 1) }) else {
+                    return "other bytes in \(index)"
+                }
+            }
+            try await volume.checkpoint()
+            return volume.storeLag.trouble == nil ? nil : "the trouble is not over"
         }
     }
 

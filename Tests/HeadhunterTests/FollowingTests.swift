@@ -363,7 +363,7 @@ struct FollowingTests {
             let reader = try await Self.follow(world, memory)
             let told = Mutex(0)
             reader.whenMoved {
-                _ = await reader.catchUp()
+                _ = try? await reader.catchUp()
                 told.withLock { $0 += 1 }
             }
             for round in 2...5 {
@@ -469,7 +469,7 @@ struct FollowingTests {
             }
             let begin = world.clock.monotonic()
             await withTaskGroup(of: Bool.self) { group in
-                for _ in 0..<12 { group.addTask { await reader.catchUp() } }
+                for _ in 0..<12 { group.addTask { (try? await reader.catchUp()) ?? false } }
                 for await hasMoved in group where hasMoved { lists.withLock { $0 += 100 } }
             }
             guard world.clock.monotonic() - begin < 6 * Self.second else { return "they waited for each other" }
@@ -518,6 +518,164 @@ struct FollowingTests {
             await world.loops[0].sleep(nanoseconds: 320 * Self.second)
             let count = all.withLock { $0 }
             return count < 150 ? nil : "\(count) requests in 320 s"
+        }
+    }
+
+    /// What the owner has deleted is no damage where the look for a newer state fails, and is found with the next one that does not.
+    @Test func aLookThatFailsJudgesNothing() throws {
+        try StoreRig.run(seed: 15) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let owner = try await StoreRig.open(world, rig) { $0.checkpointNanoseconds = 3_600 * Self.second }
+            let range = try await Self.write(owner, 1, nil)
+            try await owner.checkpoint()
+            let reader = try await Self.follow(world, rig) { $0.followNanoseconds = 36_000 * Self.second }
+            guard let segment = try await StoreRig.names(world, rig, "segment").first else { return "no segment" }
+            _ = try await Self.write(owner, 2, range)
+            try await owner.checkpoint()
+            try await StoreRig.objects(world, rig).delete(segment)
+            rig.refuse { kind in
+                if case .list = kind { return 503 }
+                return nil
+            }
+            for _ in 0..<3 {
+                do throws(VolumeError) {
+                    _ = try await StoreRig.read(reader, range)
+                    return "it was deleted"
+                } catch { guard case .unavailable = error else { return "\(error)" } }
+            }
+            rig.refuse(nil)
+            await world.loops[0].sleep(nanoseconds: 3 * Self.second)
+            do throws(VolumeError) { _ = try await StoreRig.read(reader, range) } catch {
+                guard case .unavailable(let why) = error, why.contains("changed meanwhile") else { return "\(error)" }
+            }
+            return try await Self.look(reader).round == 2 ? nil : "the newer state is not shown"
+        }
+    }
+
+    /// What a copy lacked is read when it has come, though its newest state is the last one.
+    @Test func whatComesToACopyAtRest() throws {
+        try StoreRig.run(seed: 16) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, memory)
+            let owner = try await StoreRig.open(world, memory) { $0.checkpointNanoseconds = 3_600 * Self.second }
+            let range = try await Self.write(owner, 1, nil)
+            try await owner.checkpoint()
+            guard let segment = memory.objects.keys.first(where: { $0.text.contains("/segment/") }) else {
+                return "no segment"
+            }
+            let reader = try await Self.follow(world, memory) { $0.followNanoseconds = 36_000 * Self.second }
+            for _ in 0..<2 {
+                guard memory.flipBit(of: segment, at: 10_000, bit: 3) else { return "no byte" }
+                do throws(VolumeError) {
+                    _ = try await StoreRig.read(reader, range)
+                    return "wrong bytes"
+                } catch { guard case .damaged = error else { return "\(error)" } }
+                guard memory.flipBit(of: segment, at: 10_000, bit: 3) else { return "no byte" }
+                await world.loops[0].sleep(nanoseconds: 20 * Self.second)
+            }
+            return try await StoreRig.read(reader, range).allSatisfy { $0 == 1 } ? nil : "other bytes"
+        }
+    }
+
+    /// Who reads what lacks does not make the looks by the clock rare; nor does a store that is away.
+    @Test func looksStayFrequent() throws {
+        try StoreRig.run(seed: 17) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let owner = try await StoreRig.open(world, rig) {
+                $0.checkpointNanoseconds = 3_600 * Self.second
+                $0.keepNanoseconds = 36_000 * Self.second
+            }
+            let range = try await Self.write(owner, 1, nil)
+            try await owner.checkpoint()
+            let reader = try await Self.follow(world, rig)
+            rig.refuse { kind in
+                if case .list = kind { return 403 }
+                if case .object(_, .head) = kind { return 403 }
+                return nil
+            }
+            for _ in 0..<8 {
+                _ = try? await reader.catchUp()
+                await world.loops[0].sleep(nanoseconds: 5 * Self.second)
+            }
+            rig.refuse(nil)
+            _ = try await Self.write(owner, 2, range)
+            try await owner.checkpoint()
+            await world.loops[0].sleep(nanoseconds: 5 * Self.second)
+            return try await Self.look(reader).round == 2 ? nil : "it does not look"
+        }
+    }
+
+    /// The whole cache is for what is read.
+    @Test func readersHaveTheWholeCache() throws {
+        try StoreRig.run(seed: 18) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let owner = try await StoreRig.open(world, rig) { $0.checkpointNanoseconds = 3_600 * Self.second }
+            var ranges: [SegmentRange] = []
+            for mark in UInt8(1)...45 {
+                ranges.append(try await StoreRig.store(owner, [UInt8](repeating: mark, count: 98_304)).0)
+            }
+            try await owner.checkpoint()
+            try await owner.checkpoint()
+            // Which blocks share a place is chance: of the whole cache half of the reads find theirs, of half of it none.
+            for (bytes, bound) in [(64 << 20, 1), (8 << 20, 30)] {
+                let reader = try await Self.follow(world, rig) {
+                    $0.dataCacheBytes = bytes
+                    $0.followNanoseconds = 0
+                }
+                for range in ranges { _ = try await StoreRig.read(reader, range) }
+                let before = rig.state.withLock { $0.gets }
+                for (index, range) in ranges.enumerated() {
+                    guard try await StoreRig.read(reader, range).allSatisfy({ $0 == UInt8(index + 1) }) else {
+                        return "other bytes"
+                    }
+                }
+                let more = rig.state.withLock { $0.gets } - before
+                guard more < bound else { return "\(more) reads of \(bytes) went to the store again" }
+            }
+            return nil
+        }
+    }
+
+    /// Many leaves of the segment table are not read one after the other.
+    @Test func manySegmentsAreSeenSideBySide() throws {
+        try StoreRig.run(seed: 19) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, memory)
+            let owner = try await StoreRig.open(world, memory) { $0.checkpointNanoseconds = 3_600 * Self.second }
+            let first: UInt64 = 1 << 40
+            let count: UInt64 = 20_000
+            for start in stride(from: first, to: first + count, by: 20) {
+                _ = try await owner.change { (change) throws(Missing) in
+                    for segment in start..<(start + 20) {
+                        try change.reference(SegmentRange(segment: segment, offset: 4_096, length: 1, checksum: 0))
+                    }
+                }
+            }
+            let objects = StoreRig.objects(world, memory)
+            for segment in first..<(first + count) {
+                guard let name = ObjectName("v" + Self.digits(segment)) else { return "no name" }
+                try await objects.put(name, .blocks([[1].withUnsafeBytes { Block(copying: $0) }]))
+            }
+            try await owner.checkpoint()
+            let reads = Mutex(0)
+            let lists = Mutex(0)
+            let rig = StoreRig(world, memory)
+            rig.refuse { kind in
+                if case .object(_, .get) = kind { reads.withLock { $0 += 1 } }
+                if case .list = kind { lists.withLock { $0 += 1 } }
+                return nil
+            }
+            let begin = world.clock.monotonic()
+            _ = try await Self.follow(world, SlowStore(rig, loop: world.loops[0], nanoseconds: Self.second)) {
+                $0.followNanoseconds = 0
+            }
+            let seconds = (world.clock.monotonic() - begin) / Self.second
+            let nodes = reads.withLock { $0 }
+            guard nodes > 40 else { return "only \(nodes) nodes" }
+            return seconds < UInt64(nodes / 2 + lists.withLock { $0 }) ? nil : "\(seconds) s for \(nodes) nodes"
         }
     }
 

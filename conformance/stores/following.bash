@@ -44,6 +44,20 @@ mirror() {
     fail "the copy on another Swift is not complete"
 }
 
+# Swift's own container sync brings the volume tempauth to another account, by the headers that we gave its containers.
+sync_containers() {
+    /usr/bin/python3 "$here/swift-sync.py" "$peer_folder/swift" "$((swift_port + 2))" > "$folder/synced" 2>> "$peer_folder/swift.log" ||
+        fail "container sync: $(cat "$folder/synced") $(tail -n 5 "$peer_folder/swift.log")"
+}
+prepare_sync() {
+    local token one
+    token=$(curl --noproxy '*' -fsS -D - -o /dev/null -H 'X-Auth-User: copy:copier' -H 'X-Auth-Key: copying' "$swift_url/auth/v1.0" |
+        tr -d '\r' | sed -n 's/^X-Auth-Token: //p')
+    for one in 0 1 2; do
+        curl --noproxy '*' -fsS -X PUT -H "X-Auth-Token: $token" -H 'X-Container-Sync-Key: sync-secret' "$swift_url/v1/AUTH_copy/volume-000$one"
+    done
+}
+
 follow() {
     local reader_http count before after files
     reader_http=$(free_port)
@@ -92,6 +106,31 @@ name = "alice"
 secret = "alice-secret"
 volumes = ["ceph", "mirror"]
 CONF
+    # One server serves no two copies of one volume.
+    cat > "$folder/synced.toml" <<CONF
+data = "$folder/data-synced"
+[ports]
+nfs = 0
+smb = 0
+http = $reader_http
+admin = 0
+[[store]]
+name = "synced"
+url = "swift://volume"
+endpoint = "$swift_url/auth/v1.0"
+user = "copy:copier"
+secret_key = "copying"
+spread = "hash"
+containers = 3
+[[volume]]
+name = "synced"
+store = "synced"
+read_only = true
+[[user]]
+name = "alice"
+secret = "alice-secret"
+volumes = ["synced"]
+CONF
     printf 'reader-secret\n' > "$folder/reader-secret"
     # A copy on another Swift, made by its API alone.
     printf 'before' > "$folder/before"
@@ -99,6 +138,8 @@ CONF
     volume_request tempauth PUT "$url/files/copied" "$folder/before"
     volume_command freeze tempauth > "$folder/frozen"
     mirror ""
+    prepare_sync
+    sync_containers
     volume_command release tempauth > "$folder/frozen"
     "$server" serve --config "$folder/reader.toml" < /dev/null > "$folder/out-reader" 2>> "$folder/reader.log" &
     other=$!
@@ -149,6 +190,7 @@ assert row["state"] == "read-only" and row["header"] > 1 and row["age_seconds"] 
     read_there mirror files/copied | cmp - "$folder/before" || fail "a state is shown that is not whole"
     reader_command show mirror | grep -q "not shown yet" || fail "nothing is told of the state that is not whole"
     mirror ""
+    sync_containers
     volume_command release tempauth > "$folder/frozen"
     shows mirror files/copied "$folder/after"
     shows mirror files/new "$folder/large"
@@ -156,6 +198,15 @@ assert row["state"] == "read-only" and row["header"] > 1 and row["age_seconds"] 
     wait "$other" || fail "the reader did not stop as it should"
     other=
     "$server" fsck mirror --config "$folder/reader.toml" 2> /dev/null || fail "fsck of a copy"
+    "$server" serve --config "$folder/synced.toml" < /dev/null > "$folder/out-reader" 2>> "$folder/reader.log" &
+    other=$!
+    shows synced files/copied "$folder/after"
+    shows synced files/new "$folder/large"
+    shows synced files/large "$folder/large"
+    kill -TERM "$other"
+    wait "$other" || fail "the reader of what was synced did not stop as it should"
+    other=
+    "$server" fsck synced --config "$folder/synced.toml" 2> /dev/null || fail "fsck of what container sync brought"
     radosgw_request DELETE "$radosgw_url/bucket?policy="
-    step "a copy made by Swift's API is read, as far as it is whole"
+    step "copies made by Swift's API and by its container sync are read, as far as they are whole"
 }

@@ -103,7 +103,8 @@ CONF
     await radosgw "$radosgw_url"
 }
 
-# start_swift [KEYSTONE-URL]: OpenStack Swift all in one; without Keystone, tempauth's test:tester with key testing, and s3api.
+# start_swift [KEYSTONE-URL]: OpenStack Swift all in one; without Keystone, tempauth's test:tester with key testing, and s3api, and copy:copier with key
+# copying, whose account is where container sync brings what goes to //here/copy/AUTH_copy.
 start_swift() {
     local keystone=${1:-} name=swift folder port service number=1 auth="s3api tempauth"
     if [ -n "$keystone" ]; then
@@ -162,6 +163,7 @@ use = egg:swift#s3api
 [filter:tempauth]
 use = egg:swift#tempauth
 user_test_tester = testing .admin
+user_copy_copier = copying .admin
 token_life = ${token_seconds:-3600}
 [filter:keystoneauth]
 use = egg:swift#keystoneauth
@@ -185,6 +187,7 @@ CONF
             printf '[filter:%s]\nuse = egg:swift#%s\n' $service $service
         done
     } > "$folder/proxy.conf"
+    printf '[here]\nkey = realm-secret\ncluster_copy = http://127.0.0.1:%d/v1/\n' "$port" > "$folder/container-sync-realms.conf"
     peer "$name-memcached" memcached -u nobody -l 127.0.0.1 -p $((port + 4)) -U 0
     for service in account container object proxy; do
         peer "$name-$service" /usr/bin/python3 "$here/swift-server.py" "$folder/swift.conf" "$folder/$service.conf" $service-server

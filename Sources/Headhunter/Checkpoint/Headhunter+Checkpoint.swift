@@ -292,6 +292,7 @@ extension Headhunter {
 
     private func writeCheckpoint() async throws(VolumeError) {
         let frozen: Frozen
+        let sent = data.sent.count
         switch freeze() {
         case .nothing: return
         case .room(let roots, let released): return try await makeRoom(roots, released)
@@ -337,6 +338,7 @@ extension Headhunter {
         await install(packer)
         covered(frozen.logBytes)
         await log.cut(below: header.logFirst)
+        await dropSent(sent)
         startCleaning()
         checkSpace()
     }

@@ -35,7 +35,7 @@ extension Headhunter {
         let header = checkpoints.header.number
         do throws(VolumeError) { try await readObject(segment, Int(offset), buffer, isKept) } catch {
             // Deleted by its owner: who asked finds what the file has now, if he looks again.
-            if case .damaged = error, await hasCaughtUp(segment, error, since: header) {
+            if case .damaged = error, try await hasCaughtUp(segment, error, since: header) {
                 throw .unavailable("the file has changed meanwhile")
             }
             throw error

@@ -48,6 +48,10 @@ extension Headhunter {
                 let body: ObjectBody =
                     store.capabilities.adoptsFiles
                     ? .file(path: stage.path, size: size) : .stream(source, size: size)
+                // Who has the file as it was when the lease ended would send other bytes than we.
+                if options.logIsShared {
+                    do throws(VolumeError) { try await leased() } catch { return failData(error) }
+                }
                 try await store.put(name, body)
                 break
             } catch {
@@ -68,13 +72,27 @@ extension Headhunter {
             return failData(error)
         }
         segments.forget(stage)
-        if !store.capabilities.adoptsFiles {
-            let path = stage.path
-            let disk = world.disk
-            await world.blocking.run(on: loop) { () throws(Never) -> Void in
-                do throws(Errno) { try disk.remove(path) } catch { return }
-            }
+        if options.logIsShared {
+            data.sent.append(stage.path)
+        } else if !store.capabilities.adoptsFiles {
+            await removeStages([stage.path])
         }
+    }
+
+    /// What stays is found by the next opening.
+    private func removeStages(_ paths: [String]) async {
+        let disk = world.disk
+        await world.blocking.run(on: loop) { () throws(Never) -> Void in
+            for path in paths { do throws(Errno) { try disk.remove(path) } catch { continue } }
+        }
+    }
+
+    /// A header has the segments of the first `count` files.
+    func dropSent(_ count: Int) async {
+        guard count > 0 else { return }
+        let paths = Array(data.sent.prefix(count))
+        data.sent.removeFirst(count)
+        await removeStages(paths)
     }
 
     /// Writes down that a segment is in the store: its checksums first, in as many changes as it takes.

@@ -3,6 +3,15 @@ import Runtime
 
 /// What a reader of somebody else's volume knows. On the volume's loop.
 struct Following {
+    enum Look: Sendable {
+        /// Another header is shown than before.
+        case moved
+        case nothingNewer
+        /// There is one, and not all that it names.
+        case notWhole(VolumeError)
+        case failed(VolumeError)
+    }
+
     /// It goes on to newer states by itself.
     var isOn = false
     /// What of the header that is shown was seen in the store.
@@ -11,15 +20,16 @@ struct Following {
     var missing: [UInt64: ObjectName] = [:]
     /// By the clock; those that somebody waits for come besides.
     var looks: UInt64 = 0
-    /// Under way; true: another header is shown than before.
-    var look: Task<Bool, Never>?
+    /// Under way.
+    var look: Task<Look, Never>?
     /// Looks that have begun, and whether the last of them went beyond the next number.
     var begun: UInt64 = 0
     var isFar = false
     /// Until the next one by the clock, while what is newer is not whole.
     var pause: UInt64 = 0
-    /// Segments of which bytes are wrong, and no newer state was found: of the header that is shown.
-    var wrong: [UInt64: VolumeError] = [:]
+    /// Segments of which bytes are wrong, and no newer state was found: of the header that is shown. Believed for some time: the object of a
+    /// copy may come, or come again, and a look may have failed.
+    var wrong: [UInt64: (error: VolumeError, until: UInt64)] = [:]
     /// Segments of which the header alone tells what they hold, being read.
     var settling: [UInt64: Task<VolumeError?, Never>] = [:]
     var trying = Trying()
@@ -43,6 +53,9 @@ extension Headhunter {
     /// A copy may lack something for hours.
     private static let pauseMax: UInt64 = 16_000_000_000
     private static let wrongMax = 1_024
+    private static let wrongNanoseconds: UInt64 = 16_000_000_000
+    /// So long the store is not asked again for what is wrong after a look that failed.
+    private static let failedNanoseconds: UInt64 = 2_000_000_000
 
     /// What is shown, and since when that is known.
     public struct Shown: Sendable {
@@ -204,59 +217,72 @@ extension Headhunter {
             guard let self, !self.checkpoints.isClosing else { return }
             self.loop.task {
                 self.following.looks += 1
-                _ = await self.goOn(isFar: self.following.looks % Self.farLook == 0)
+                switch await self.goOn(isFar: self.following.looks % Self.farLook == 0) {
+                case .moved, .nothingNewer: self.following.pause = 0
+                case .notWhole:
+                    self.following.pause = min(
+                        max(self.following.pause * 2, self.options.followNanoseconds), Self.pauseMax)
+                case .failed: break
+                }
                 self.followOn()
             }
         }
     }
 
     /// Shows the newest state that there is, after something of the one that is shown was missing. True: it is another one.
-    package func catchUp() async -> Bool {
+    package func catchUp() async throws(VolumeError) -> Bool {
         guard following.isOn else { return false }
         let before = checkpoints.header.number
-        return await goOn(isFar: true) || checkpoints.header.number != before
+        let look = await goOn(isFar: true)
+        if checkpoints.header.number != before { return true }
+        switch look {
+        case .moved: return true
+        case .nothingNewer: return false
+        // What is missing may be so because there is a newer state.
+        case .notWhole(let why), .failed(let why): throw why
+        }
     }
 
     /// Of those that ask at the same time one looks, and all are answered.
-    private func goOn(isFar: Bool) async -> Bool {
+    private func goOn(isFar: Bool) async -> Following.Look {
         let asked = following.begun
         while let look = following.look {
             // One that began before the question came may have looked too early.
             let isAnswer = !isFar || following.begun > asked && following.isFar
-            if await look.value { return true }
-            if isAnswer { return false }
+            let answer = await look.value
+            if case .moved = answer { return answer }
+            if isAnswer { return answer }
         }
         following.begun += 1
         following.isFar = isFar
-        let look = loop.task { () async -> Bool in
-            let hasMoved = await self.lookForNewer(isFar)
+        let look = loop.task { () async -> Following.Look in
+            let answer = await self.lookForNewer(isFar)
             self.following.look = nil
-            return hasMoved
+            return answer
         }
         following.look = look
         return await look.value
     }
 
-    private func lookForNewer(_ isFar: Bool) async -> Bool {
-        do throws(VolumeError) {
-            let hasMoved = try await showNewer(isFar)
-            ease(&following.trying)
-            following.pause = 0
-            return hasMoved
-        } catch {
-            // What was shown before stays.
-            following.pause = min(max(following.pause * 2, options.followNanoseconds), Self.pauseMax)
-            note(Self.words(error), &following.trying)
-            return false
+    /// What was shown before stays when this fails.
+    private func lookForNewer(_ isFar: Bool) async -> Following.Look {
+        let look: Following.Look
+        do throws(VolumeError) { look = try await showNewer(isFar) } catch { look = .failed(error) }
+        switch look {
+        case .moved, .nothingNewer: ease(&following.trying)
+        case .notWhole(let why), .failed(let why): note(Self.words(why), &following.trying)
         }
+        return look
     }
 
-    private func showNewer(_ isFar: Bool) async throws(VolumeError) -> Bool {
+    private func showNewer(_ isFar: Bool) async throws(VolumeError) -> Following.Look {
         let start = world.clock.monotonic()
         let now = checkpoints.header
         if !isFar {
             do throws(StoreError) {
-                guard try await store.head(objectName(ObjectNaming.header, now.number + 1)) != nil else { return false }
+                guard try await store.head(objectName(ObjectNaming.header, now.number + 1)) != nil else {
+                    return .nothingNewer
+                }
             } catch { throw Self.volumeError(error, "looking for a newer header") }
         }
         let found = try await Self.headers(store, prefix, from: now.number)
@@ -286,15 +312,18 @@ extension Headhunter {
                 show(header)
                 tellShown(header, seen: start)
                 tellMoved()
-                return true
+                return .moved
             } catch {
                 guard case .damaged = error else { throw error }
                 failure = failure ?? error
             }
         }
-        if let failure { throw .unavailable("header \(found[0].number) is not shown yet: \(Self.words(failure))") }
+        if let failure {
+            return .notWhole(
+                .unavailable("header \(found[0].number) is not shown yet: \(Self.words(failure))"))
+        }
         tellShown(now, seen: start)
-        return false
+        return .nothingNewer
     }
 
     /// All at once: whoever reads sees the one state or the other.
@@ -316,14 +345,34 @@ extension Headhunter {
     }
 
     /// After bytes of a segment were wrong, or missing, to who began when `header` was shown. True: another state is.
-    func hasCaughtUp(_ segment: UInt64, _ error: VolumeError, since header: UInt64) async -> Bool {
+    func hasCaughtUp(
+        _ segment: UInt64, _ error: VolumeError, since header: UInt64
+    ) async throws(VolumeError) -> Bool {
         guard following.isOn else { return false }
         if checkpoints.header.number != header { return true }
-        guard following.wrong[segment] == nil else { return false }
-        if await catchUp() { return true }
-        // Each read of it would look again.
-        if following.wrong.count < Self.wrongMax { following.wrong[segment] = error }
-        return false
+        try judged(segment)
+        do throws(VolumeError) {
+            if try await catchUp() { return true }
+            judge(segment, error, for: Self.wrongNanoseconds)
+            return false
+        } catch {
+            // Nobody knows whether it is damaged, or deleted by its owner.
+            judge(segment, error, for: Self.failedNanoseconds)
+            throw error
+        }
+    }
+
+    /// Each read of it would look again.
+    private func judge(_ segment: UInt64, _ error: VolumeError, for time: UInt64) {
+        let now = world.clock.monotonic()
+        if following.wrong.count >= Self.wrongMax { following.wrong = following.wrong.filter { now < $0.value.until } }
+        guard following.wrong.count < Self.wrongMax else { return }
+        following.wrong[segment] = (error, now + time)
+    }
+
+    private func judged(_ segment: UInt64) throws(VolumeError) {
+        guard let wrong = following.wrong[segment], world.clock.monotonic() < wrong.until else { return }
+        throw wrong.error
     }
 
     // MARK: Segments whose sums are the header's
@@ -337,7 +386,7 @@ extension Headhunter {
             try SegmentTable.read(view, segment).map { $0.size > 0 } ?? false
         }
         guard !isKnown else { return }
-        if let wrong = following.wrong[segment] { throw wrong }
+        try judged(segment)
         let task =
             following.settling[segment]
             ?? loop.task { () async -> VolumeError? in

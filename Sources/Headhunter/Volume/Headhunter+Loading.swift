@@ -71,7 +71,7 @@ extension Headhunter {
         } catch {
             if error == .notFound {
                 if hasMovedOn(address) { return }
-                if await catchUp() { return }
+                if try await catchUp() { return }
             }
             throw Self.volumeError(error, "reading \(name)")
         }

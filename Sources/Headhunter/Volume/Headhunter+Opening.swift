@@ -92,9 +92,12 @@ extension Headhunter {
         if options.takesOver { found = try await whole(store, prefix, found) }
         let place = try await place(world, loop, directory, found, takesOver: options.takesOver)
         var taken: Claim?
-        if options.takesOver, found.log != 0, found.log != place {
+        if options.logIsShared || options.takesOver && found.log != 0 && found.log != place {
             let claim = try await claim(world, store, prefix, found, options)
             (taken, found) = (claim, claim.found)
+            // What the owner before may still promise is in the log that is read next.
+            if options.logIsShared { await outwait(claim, world, loop, options) }
+            guard options.takesOver || found.log == 0 || found.log == place else { throw .logElsewhere }
         }
         let epoch = taken?.epoch ?? found.epoch + 1
         var slots: StoreLogRecovery?
@@ -102,6 +105,7 @@ extension Headhunter {
             slots = try await StoreLogRecovery(store, prefix, found, epoch: epoch, random: world.random)
         }
         var recovered = try await recover(world, loop, store, prefix, directory, found, slots, place: place)
+        if options.logIsShared { recovered.ending.sequence = max(recovered.ending.sequence, epoch << takeoverShift) }
         try await finishStages(world, loop, recovered.stage, directory)
         recovered.ending = try await settleLog(world, loop, recovered.ending, directory, found)
         var claim = found
@@ -115,7 +119,9 @@ extension Headhunter {
         claim.slotsEnd = min(slots?.end ?? 0, recovered.ending.next)
         claim.nonces = max(claim.nonces, SystemTree.nonces(in: recovered.overlay) ?? 0)
         // The owner before may have reserved more than the log in the store tells.
-        if recovered.isFromSlots || options.takesOver { claim.nonces = max(claim.nonces, claim.epoch << takeoverShift) }
+        if recovered.isFromSlots || options.takesOver || options.logIsShared {
+            claim.nonces = max(claim.nonces, claim.epoch << takeoverShift)
+        }
         guard claim.nonces < CheckpointHeader.numberMax - options.nonceRange else {
             throw .damaged("the replay log in \(directory) reserves more numbers than there are")
         }
@@ -140,7 +146,8 @@ extension Headhunter {
             await outwait(taken, world, loop, options)
             // A lease proves something only where the store decides who the owner is.
             let decides = store.capabilities.createIfAbsent && store.capabilities.listsConsistently
-            headhunter.ownerBeforeMayAnswer = found.log != 0 && (found.lease == 0 || !decides)
+            headhunter.ownerBeforeMayAnswer =
+                found.log != 0 && found.log != place && (found.lease == 0 || !decides)
         }
         try await headhunter.publish(claim, isOpening: true)
         headhunter.checkpoints.publishing = nil

@@ -11,8 +11,8 @@ extension Headhunter {
         var isFromSlots = false
     }
 
-    /// Numbers of objects that each owner who takes over without the log has for himself: more than there will be objects
-    /// between two such.
+    /// Numbers of objects that each owner who takes over without the log has for himself, and of files of a log that hosts share: more than there
+    /// will be between two such.
     static let takeoverShift: UInt64 = 32
 
     /// The name of the log's directory, once it may go on: it is the one that the header tells, the header tells none, or

@@ -117,7 +117,8 @@ public final class Headhunter: @unchecked Sendable {
         self.place = place
         lease = Lease(options.leaseNanoseconds, clock: world.clock)
         // An eighth for what was written here and there, three for long files that were written, half for what was read.
-        let part = options.dataCacheBytes / 8
+        // Who only reads has no use for the first two.
+        let part = options.isReadOnly ? 0 : options.dataCacheBytes / 8
         dataCache = DataCache(bytes: options.dataCacheBytes - 4 * part)
         writtenCache = DataCache(bytes: part)
         recentChunks = RecentChunks(bytes: 3 * part)

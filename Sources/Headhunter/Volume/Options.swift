@@ -31,6 +31,10 @@ public struct HeadhunterOptions: Sendable {
     /// The log that counts is the one in the store: what is durable is there. The local one only keeps what was written
     /// over a restart of the process.
     public var logIsInStore = false
+    /// Other hosts have the log's directory, too, and may still write to it when its lock has become ours: an owner claims the
+    /// volume before it reads what is there, gives no name to a file or an object that an owner before may give, and takes no file away that another
+    /// one may be reading.
+    public var logIsShared = false
     /// Opens a volume whose log is elsewhere: only what is in the store counts, and its owner is fenced off.
     public var takesOver = false
 

@@ -4,7 +4,7 @@ import Runtime
 
 /// Whether all objects are there that a header names. Nodes of the segment table that another header has, too, and whose segments were
 /// seen, are not read again: they are the same. Belongs to one loop.
-final class Wholeness {
+final class Wholeness: @unchecked Sendable {
     enum Node {
         case inner([NodeAddress])
         /// Segments with live bytes.
@@ -30,6 +30,8 @@ final class Wholeness {
     private static let askedMax = 16
     /// The same where a listing shows what is gone.
     private static let askedWithoutListingMax = 1_024
+    /// Leaves that are read side by side: a store may be far away.
+    private static let readsMax = 16
 
     init(_ store: ObjectStore, _ prefix: String, _ header: CheckpointHeader, known: Seen = Seen()) {
         (self.store, self.prefix, self.header, self.known) = (store, prefix, header, known)
@@ -79,7 +81,7 @@ final class Wholeness {
     private static let lastKey = [SegmentTable.recordTag] + [UInt8](repeating: .max, count: 8)
 
     /// A page's memory.
-    private final class Memory {
+    private final class Memory: @unchecked Sendable {
         let page = Page(.allocate(byteCount: Page.size, alignment: 4096))
         deinit { page.base.deallocate() }
     }
@@ -117,7 +119,32 @@ final class Wholeness {
         let children =
             Self.firstKey.withUnsafeBytes { node.childIndex($0) }...Self.lastKey.withUnsafeBytes { node.childIndex($0) }
         seen.table[address] = .inner(children.map { node.child($0).address })
-        for child in children { try await visit(node.child(child).address, memory, child, below: node.level) }
+        let level = node.level
+        var next = children.lowerBound
+        while next <= children.upperBound {
+            let last = min(children.upperBound, level == 1 ? next + Self.readsMax - 1 : next)
+            let part = next...last
+            next = last + 1
+            guard part.count > 1 else {
+                try await visit(node.child(part.lowerBound).address, memory, part.lowerBound, below: level)
+                continue
+            }
+            let failure = await withTaskGroup(of: VolumeError?.self) { group -> VolumeError? in
+                for child in part {
+                    let address = node.child(child).address
+                    group.addTask {
+                        do throws(VolumeError) { try await self.visit(address, memory, child, below: level) } catch {
+                            return error
+                        }
+                        return nil
+                    }
+                }
+                var failure: VolumeError?
+                for await one in group { failure = failure ?? one }
+                return failure
+            }
+            if let failure { throw failure }
+        }
     }
 
     /// With all below it.

@@ -243,6 +243,7 @@ final class VolumeHost: Sendable {
         let (world, folder) = (home.world, home.folder)
         var options = book.options
         options.logIsInStore = entry.log == .store
+        if case .path = entry.log { options.logIsShared = true }
         options.takesOver = takesOver
         options.follows = entry.isReadOnly
         // A folder of this host is kept from others by its lock.
