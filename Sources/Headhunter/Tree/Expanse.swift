@@ -28,9 +28,10 @@ struct Expanse {
 
     /// Has the system put memory behind these bytes now, and not when somebody meets them: zeroing one large page was seen
     /// to take 20 ms on a virtual machine. What it can not give comes when it is met.
-    func back(_ bytes: Range<Int>) {
-        madvise(base + bytes.lowerBound, bytes.count, Self.populate)
-    }
+    func back(_ bytes: Range<Int>) { Self.back(base + bytes.lowerBound, bytes.count) }
+
+    /// The same of other memory that begins with a page; met page by page it takes half as long again.
+    static func back(_ memory: UnsafeMutableRawPointer, _ count: Int) { madvise(memory, count, populate) }
 
     /// MADV_POPULATE_WRITE, which the headers of older systems do not have.
     private static let populate: Int32 = 23
