@@ -92,10 +92,12 @@ struct RecentTests {
     /// What has been read takes its half back, and what is given up is not told for something else.
     @Test func whatIsReadTakesItsPart() throws {
         let places = (0..<12).map { $0 * Self.mebibyte }
-        let before = try Self.read(places, cacheBytes: 16 * Self.mebibyte)
+        let before = try Self.read(places, cacheBytes: 24 * Self.mebibyte)
         #expect(before.allSatisfy { $0 })
-        let after = try Self.read(places, cacheBytes: 16 * Self.mebibyte, readBefore: 10 * Self.mebibyte)
-        #expect(after.filter { $0 }.count == 6)
+        let after = try Self.read(places, cacheBytes: 24 * Self.mebibyte, readBefore: Self.fileBytes)
+        // The oldest ones have gone, and no others.
+        let gone = try #require(after.firstIndex(of: true))
+        #expect(gone > 0 && gone < 9 && after[gone...].allSatisfy { $0 }, "\(after)")
     }
 
     @Test func withoutAByteOfCacheNothingIs() throws {
