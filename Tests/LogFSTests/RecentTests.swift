@@ -16,7 +16,7 @@ struct RecentTests {
 
     /// Writes a long file, waits until it is in the store, destroys its segments there and reads parts of it: true where they
     /// were right, false where they were refused.
-    private static func read(_ places: [Int], cacheBytes: Int) throws -> [Bool] {
+    private static func read(_ places: [Int], cacheBytes: Int, readBefore: Int = 0) throws -> [Bool] {
         let simulation = Simulation(seed: 31)
         Bench.prepare(simulation)
         let kept = Mutex<(LogFS, FileID)?>(nil)
@@ -30,6 +30,7 @@ struct RecentTests {
                     directory: "log",
                     options: options)
                 let files = try await LogFS.open(volume, world: world, subvolume: 1)
+                let other = try await Planted.make(files, files.rootID, "other")
                 let file = try await Planted.make(files, files.rootID, "long")
                 let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: fileBytes, alignment: 4096)
                 defer { memory.deallocate() }
@@ -40,6 +41,17 @@ struct RecentTests {
                 }
                 try await files.sync(file.id, .durable)
                 try await volume.checkpoint()
+                // In pieces that are not long files, so that they are not in memory as such.
+                for from in stride(from: 0, to: readBefore, by: 32 << 10) {
+                    let piece = UnsafeRawBufferPointer(rebasing: memory[from..<from + 32 << 10])
+                    try await files.writeAll(other.id, at: UInt64(from), piece, now: 1)
+                }
+                try await files.sync(other.id, .durable)
+                try await volume.checkpoint()
+                for from in stride(from: 0, to: readBefore, by: mebibyte) {
+                    _ = try await files.readAll(
+                        other.id, at: UInt64(from), into: UnsafeMutableRawBufferPointer(rebasing: memory[..<mebibyte]))
+                }
                 kept.withLock { $0 = (files, file.id) }
                 return ""
             } catch { return "\(error)" }
@@ -70,11 +82,22 @@ struct RecentTests {
             })
     }
 
-    /// Three eighths of the cache: six chunks of the twelve and a bit.
+    /// Three eighths of the cache, and the half that nothing has been read into: seven chunks of the twelve and a bit.
     @Test func whatWasWrittenLastIsInMemory() throws {
-        let places = [0, 3, 5, 9, 10, 11].map { $0 * Self.mebibyte } + [Self.fileBytes - 8192]
+        let places = [0, 3, 4, 9, 10, 11].map { $0 * Self.mebibyte } + [Self.fileBytes - 8192]
         #expect(
-            try Self.read(places, cacheBytes: 16 * Self.mebibyte) == [false, false, false, true, true, true, true])
+            try Self.read(places, cacheBytes: 8 * Self.mebibyte) == [false, false, false, true, true, true, true])
+    }
+
+    /// What has been read takes its half back, and what is given up is not told for something else.
+    @Test func whatIsReadTakesItsPart() throws {
+        let places = (0..<12).map { $0 * Self.mebibyte }
+        let before = try Self.read(places, cacheBytes: 24 * Self.mebibyte)
+        #expect(before.allSatisfy { $0 })
+        let after = try Self.read(places, cacheBytes: 24 * Self.mebibyte, readBefore: Self.fileBytes)
+        // The oldest ones have gone, and no others.
+        let gone = try #require(after.firstIndex(of: true))
+        #expect(gone > 0 && gone < 9 && after[gone...].allSatisfy { $0 }, "\(after)")
     }
 
     @Test func withoutAByteOfCacheNothingIs() throws {

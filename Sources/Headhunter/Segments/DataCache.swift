@@ -1,6 +1,7 @@
 import Bytes
 import Glibc
 import Runtime
+import Synchronization
 
 /// Blocks of segments in memory, each compared with its checksum before it came in.
 ///
@@ -14,9 +15,15 @@ final class DataCache: @unchecked Sendable {
 
     private let memory: Expanse
     private let shards: [Guarded<Shard>]
+    private let frameCount: Int
+    private let framesUsed = Atomic(0)
+
+    /// Bytes that nothing has been put into yet.
+    var unused: Int { (frameCount - framesUsed.load(ordering: .relaxed)) * Self.frameSize }
 
     init(bytes: Int) {
         let frames = max(bytes / Self.frameSize / Self.shardCount, 1)
+        frameCount = frames * Self.shardCount
         // Its shards lie apart: with large pages the first blocks alone would take 32 MiB.
         let memory = Expanse(bytes: frames * Self.shardCount * Self.frameSize, isWalked: false)
         self.memory = memory
@@ -74,6 +81,9 @@ final class DataCache: @unchecked Sendable {
         let size = Self.frameSize
         _ = runs(segment, first, first + (bytes.count + size - 1) / size) { shard, blocks in
             shard.withLock { shard in
+                shard.back(blocks.count)
+                let used = shard.used
+                defer { framesUsed.add(shard.used - used, ordering: .relaxed) }
                 for block in blocks where shard.find(segment, block) == nil {
                     let place = (block - first) * size
                     let count = min(size, bytes.count - place)
@@ -110,7 +120,16 @@ final class DataCache: @unchecked Sendable {
             mask = size - 1
         }
 
+        private static let worthBacking = 8
+
+        /// So many frames are about to be filled, those among them that nobody has had yet for the first time.
+        func back(_ count: Int) {
+            guard count >= Self.worthBacking, frames.count + count <= capacity else { return }
+            Expanse.back(bytes(frames.count), count * DataCache.frameSize)
+        }
+
         func bytes(_ frame: Int) -> UnsafeMutableRawPointer { base + frame * DataCache.frameSize }
+        var used: Int { frames.count }
         func length(_ frame: Int) -> Int { Int(frames[frame].length) }
 
         private func home(_ segment: UInt64, _ block: Int) -> Int {

@@ -12,6 +12,9 @@ struct DataState {
 
     var waiters: [Waiter] = []
     var isWriting = false
+    /// Beside the writing, while nobody waits for it but who has no memory left.
+    var isSyncing = false
+    var syncWaits: [UnsafeContinuation<Void, Never>] = []
     /// Segments on their way to the store.
     var uploading: Set<UInt64> = []
     var uploadsWaiting: [UnsafeContinuation<Void, Never>] = []
@@ -34,8 +37,8 @@ struct DataState {
 }
 
 extension Headhunter {
-    /// Bytes that may be written and not synced before they are synced on the side.
-    private static let unsyncedBytesMax = 48 << 20
+    /// Bytes that may be written and not synced before they are synced on the side: while that lasts there is room for as much again.
+    private var unsyncedBytesMax: Int { segments.memoryMax / 3 }
     /// Numbers kept at hand for new segments.
     private static let segmentNumbers = 8
 
@@ -84,8 +87,12 @@ extension Headhunter {
     /// Waits until data has been written, so that `append` has memory, or numbers have come.
     func dataRoom() async throws(VolumeError) {
         await fetchNumbers()
-        try await waitForData(.durable)
-        if !data.isWriting { segments.dropSynced() }
+        if data.isSyncing {
+            await withUnsafeContinuation { data.syncWaits.append($0) }
+        } else {
+            try await waitForData(.durable)
+        }
+        segments.dropSynced()
         guard segments.isFull else { return }
         if let failure { throw failure }
         // All is durable and the store is behind, or no numbers are to be had: whoever asks again at once would only spin.
@@ -189,41 +196,43 @@ extension Headhunter {
 
     // MARK: Writing
 
-    /// One run at a time; what comes meanwhile goes with the next.
+    /// One run at a time; what comes meanwhile goes with the next. While a sync runs on the side more is written, and who waits for a
+    /// sync has his own afterwards: a file tells one of two what went wrong.
     private func pumpData() {
         guard !data.isWriting else { return }
-        let waiters = data.waiters
+        let isSyncing = data.isSyncing
+        let waiters = data.waiters.filter { !isSyncing || $0.level != .durable }
+        let sync = waiters.contains { $0.level == .durable }
         let last = log.last
-        let plan = segments.state.withLock { state -> (ends: [(Segments.Stage, Int)], unsynced: Int, isAll: Bool) in
-            var ends: [(Segments.Stage, Int)] = []
-            var unsynced = 0
-            var isAll = true
+        let plan = segments.state.withLock { state -> Plan in
+            var plan = Plan()
             for number in state.stages.keys.sorted() {
                 guard let stage = state.stages[number], stage.synced < stage.size else { continue }
-                unsynced += stage.size - stage.synced
+                if !stage.isSuspect { plan.unsynced += stage.written - stage.synced }
                 // Nobody waits: whole chunks only, so that the rest of a chunk is written once.
                 let end =
                     waiters.isEmpty && !stage.isSealed
                     ? stage.size / Segments.chunkSize * Segments.chunkSize : stage.size
-                if end > stage.synced { ends.append((stage, end)) }
-                isAll = isAll && end == stage.size
+                // What only lacks its sync is left alone without one: it may be complete, and gone, any moment.
+                if end > (sync || stage.isSuspect && !waiters.isEmpty ? stage.synced : stage.written) {
+                    plan.ends.append((stage, end))
+                    plan.unwritten += max(0, end - stage.written)
+                }
+                plan.isAll = plan.isAll && end == stage.size
             }
-            return (ends, unsynced, isAll)
+            return plan
         }
-        let sync = waiters.contains { $0.level == .durable } || plan.unsynced > Self.unsyncedBytesMax
-        guard !plan.ends.isEmpty, sync || !waiters.isEmpty || plan.ends.contains(where: { $0.0.written < $0.1 }) else {
-            data.waiters.removeAll()
+        if !sync, !isSyncing, plan.unsynced > unsyncedBytesMax { syncAside() }
+        data.waiters.removeAll { !isSyncing || $0.level != .durable }
+        guard !plan.ends.isEmpty else {
             for waiter in waiters { waiter.done(nil) }
             return
         }
         data.isWriting = true
-        data.waiters.removeAll()
-        data.bytesSinceLook += UInt64(plan.unsynced)
+        data.bytesSinceLook += UInt64(plan.unwritten)
         if data.bytesSinceLook > SpaceWatch.bytesBetween { checkSpace() }
         let segments = segments
-        let writer = StageWriter(
-            disk: world.disk, directory: stageDirectory, segments: segments, written: writtenCache,
-            isFinal: store.capabilities.adoptsFiles)
+        let writer = stageWriter
         let outcome = Mutex<Errno?>(nil)
         world.blocking.submit(
             {
@@ -245,6 +254,54 @@ extension Headhunter {
                 self.log.mark()
                 // After a failure nobody is served by trying again at once: the next one who waits tries.
                 if failure == nil || !self.data.waiters.isEmpty { self.pumpData() }
+                self.startUploads()
+            }, on: loop)
+    }
+
+    private struct Plan: @unchecked Sendable {
+        var ends: [(Segments.Stage, Int)] = []
+        /// Written and not synced.
+        var unsynced = 0
+        var unwritten = 0
+        var isAll = true
+    }
+
+    private var stageWriter: StageWriter {
+        StageWriter(
+            disk: world.disk, directory: stageDirectory, segments: segments, written: writtenCache,
+            isFinal: store.capabilities.adoptsFiles)
+    }
+
+    /// Syncs what is written, so that its memory can go, while more is being written.
+    private func syncAside() {
+        struct Part: @unchecked Sendable {
+            let stage: Segments.Stage
+            let file: any DiskFile
+            let end: Int
+        }
+        data.isSyncing = true
+        let parts = segments.state.withLock { state in
+            state.stages.keys.sorted().compactMap { number -> Part? in
+                guard let stage = state.stages[number], let file = stage.file, !stage.isSuspect,
+                    stage.synced < stage.written
+                else { return nil }
+                return Part(stage: stage, file: file, end: stage.written)
+            }
+        }
+        let segments = segments
+        let writer = stageWriter
+        world.blocking.submit(
+            {
+                for part in parts { writer.sync(part.stage, part.file, upTo: part.end) }
+                segments.dropSynced()
+            },
+            then: {
+                self.data.isSyncing = false
+                let waiting = self.data.syncWaits
+                self.data.syncWaits.removeAll()
+                for continuation in waiting { continuation.resume() }
+                self.log.mark()
+                self.pumpData()
                 self.startUploads()
             }, on: loop)
     }

@@ -63,18 +63,26 @@ extension Headhunter {
         _ stage: Segments.Stage, _ offset: Int, _ buffer: UnsafeMutableRawBufferPointer, _ isKept: Bool
     ) async throws(VolumeError) -> Bool {
         let size = SegmentFormat.blockSize
-        let (file, checksums, end, isWhole) = segments.state.withLock { _ in
-            (stage.file, stage.known, stage.knownBytes, stage.isSealed && stage.knownBytes == stage.size)
-        }
+        let (file, readable, isWhole) = segments.state.withLock { _ in (stage.file, stage.readable, stage.isWhole) }
         guard let file else { return false }
+        let (checksums, end) = readable
         func isWrong(_ range: Range<Int>) -> Bool { stage.wrong.contains { $0.overlaps(range) } }
         guard !isWrong(offset..<(offset + buffer.count)) else {
             throw .damaged("\(stage.path): the bytes at \(offset) are not what the log says")
         }
         guard offset + buffer.count <= end else {
-            // Its first bytes have left the memory, its last ones have not got to the file.
-            try await waitForData(.written)
-            return false
+            // Its first bytes have left the memory, its last ones have not got to the file as whole blocks.
+            let first = Segments.chunkSize - offset % Segments.chunkSize
+            guard first < buffer.count else {
+                try await waitForData(.written)
+                return false
+            }
+            for part in [buffer[..<first], buffer[first...]] {
+                try await readData(
+                    segment: stage.number, offset: UInt32(offset + part.startIndex),
+                    into: UnsafeMutableRawBufferPointer(rebasing: part), isPassing: !isKept)
+            }
+            return true
         }
         let wanted = blocks(stage.number, offset, buffer.count, end: end)
         let from = wanted.lowerBound * size
@@ -99,11 +107,15 @@ extension Headhunter {
         // A block that may still grow is not kept, nor one with bytes that are not what the log says: nobody looks at those again.
         let kept = isWhole ? count : count / size * size
         if isKept, !isWrong(from..<(from + count)) {
-            dataCache.insert(
-                stage.number, first: wanted.lowerBound, UnsafeRawBufferPointer(rebasing: block.bytes[..<kept]))
+            keep(stage.number, wanted.lowerBound, UnsafeRawBufferPointer(rebasing: block.bytes[..<kept]))
         }
         buffer.baseAddress?.copyMemory(from: block.base + (offset - from), byteCount: buffer.count)
         return true
+    }
+
+    private func keep(_ segment: UInt64, _ first: Int, _ bytes: UnsafeRawBufferPointer) {
+        dataCache.insert(segment, first: first, bytes)
+        recentChunks.giveBack()
     }
 
     private func check(
@@ -155,7 +167,7 @@ extension Headhunter {
         }
         defer { extendLifetime(block) }
         try check(block.bytes, against: checksums[...], "\(name)", start)
-        if isKept { dataCache.insert(segment, first: wanted.lowerBound, block.bytes) }
+        if isKept { keep(segment, wanted.lowerBound, block.bytes) }
         buffer.baseAddress?.copyMemory(from: block.base + (offset - start), byteCount: buffer.count)
     }
 
@@ -174,7 +186,7 @@ extension Headhunter {
         } catch { throw Self.volumeError(error, "reading \(name)") }
         defer { extendLifetime(block) }
         try check(block.bytes, against: whole.checksums[wanted], "\(name)", start)
-        dataCache.insert(segment, first: wanted.lowerBound, block.bytes)
+        keep(segment, wanted.lowerBound, block.bytes)
         buffer.baseAddress?.copyMemory(from: block.base + (offset - start), byteCount: buffer.count)
     }
 }

@@ -3,7 +3,8 @@ import Runtime
 import Synchronization
 
 /// Long files that were written lately, as they lay in memory on their way to the disk: who reads back what he wrote finds it here, though
-/// the disk got it past the system's cache. Chunks are taken over as they are, not copied, and nobody writes to them any more.
+/// the disk got it past the system's cache. Chunks are taken over as they are, not copied, and nobody writes to them any more. Beside
+/// their own share they may have what the cache of what was read has not come to need yet.
 final class RecentChunks: Sendable {
     private struct Key: Hashable {
         let segment: UInt64
@@ -21,20 +22,61 @@ final class RecentChunks: Sendable {
         var slots: [Slot] = []
         var places: [Key: Int] = [:]
         var hand = 0
+
+        /// Where the next one to go is.
+        mutating func coldest() -> Int {
+            while slots[hand].isWarm {
+                slots[hand].isWarm = false
+                hand = (hand + 1) % slots.count
+            }
+            return hand
+        }
+
+        mutating func remove() -> Block {
+            let place = coldest()
+            let old = slots[place]
+            places[old.key] = nil
+            let last = slots.removeLast()
+            if place < slots.count {
+                // It has its turn after all others, for it may be the newest.
+                slots[place] = last
+                places[last.key] = place
+                hand += 1
+            }
+            if hand >= slots.count { hand = 0 }
+            return old.chunk
+        }
     }
 
-    private let slotsMax: Int
+    private let bytes: Int
+    private let lender: DataCache
     private let state: Guarded<State>
     /// Who looks for something else need not take the lock.
     private let hasSome = Atomic(false)
 
-    init(bytes: Int) {
-        slotsMax = bytes / Segments.chunkSize
+    init(bytes: Int, lender: DataCache) {
+        self.bytes = bytes
+        self.lender = lender
         state = Guarded(State())
+    }
+
+    private var slotsMax: Int { (bytes + lender.unused) / Segments.chunkSize }
+
+    /// The lender has come to need more: what is over goes.
+    func giveBack() {
+        guard hasSome.load(ordering: .acquiring) else { return }
+        let slotsMax = slotsMax
+        let gone = state.withLock { state in
+            var gone: [Block] = []
+            while state.slots.count > slotsMax { gone.append(state.remove()) }
+            return gone
+        }
+        extendLifetime(gone)
     }
 
     /// The chunk's bytes are those of the segment's object from `index` chunks on, for good. Answers the one that has to go.
     func insert(_ segment: UInt64, _ index: Int, _ chunk: Block) -> Block? {
+        let slotsMax = slotsMax
         guard slotsMax > 0 else { return chunk }
         let key = Key(segment: segment, index: index)
         hasSome.store(true, ordering: .releasing)
@@ -46,15 +88,12 @@ final class RecentChunks: Sendable {
                 state.slots.append(slot)
                 return nil
             }
-            while state.slots[state.hand].isWarm {
-                state.slots[state.hand].isWarm = false
-                state.hand = (state.hand + 1) % slotsMax
-            }
-            let old = state.slots[state.hand]
+            let place = state.coldest()
+            let old = state.slots[place]
             state.places[old.key] = nil
-            state.places[key] = state.hand
-            state.slots[state.hand] = slot
-            state.hand = (state.hand + 1) % slotsMax
+            state.places[key] = place
+            state.slots[place] = slot
+            state.hand = (place + 1) % state.slots.count
             return old.chunk
         }
     }

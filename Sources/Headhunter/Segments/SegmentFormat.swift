@@ -79,17 +79,33 @@ struct BlockChecksums: Sendable {
     mutating func update(_ bytes: UnsafeRawBufferPointer) {
         var rest = bytes
         while !rest.isEmpty {
-            let count = min(rest.count, SegmentFormat.blockSize - openCount)
-            open.update(UnsafeRawBufferPointer(rebasing: rest[..<count]))
-            openCount += count
+            let count = min(rest.count, room)
+            add(UnsafeRawBufferPointer(rebasing: rest[..<count]))
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-            if openCount == SegmentFormat.blockSize {
-                complete.append(open.value)
-                whole = CRC32C.combine(whole, open.value, lengthB: SegmentFormat.blockSize)
-                open = CRC32C()
-                openCount = 0
-            }
         }
+    }
+
+    /// What is left of the block that has begun.
+    var room: Int { SegmentFormat.blockSize - openCount }
+
+    /// The next bytes, `room` at most, which go to `sum` as well: a whole block is gone through once for both.
+    mutating func add(_ part: UnsafeRawBufferPointer, to sum: inout CRC32C) {
+        let isWhole = part.count == SegmentFormat.blockSize
+        if !isWhole { sum.update(part) }
+        add(part)
+        if isWhole, let block = complete.last {
+            sum = CRC32C(CRC32C.combine(sum.value, block, lengthB: part.count))
+        }
+    }
+
+    private mutating func add(_ part: UnsafeRawBufferPointer) {
+        open.update(part)
+        openCount += part.count
+        guard openCount == SegmentFormat.blockSize else { return }
+        complete.append(open.value)
+        whole = CRC32C.combine(whole, open.value, lengthB: SegmentFormat.blockSize)
+        open = CRC32C()
+        openCount = 0
     }
 
     /// One checksum for a whole segment.

@@ -10,6 +10,10 @@ import Synchronization
 /// memory until they are synced, so that a file whose sync failed can be written again from what is known to be good.
 final class Segments: Sendable {
     static let chunkSize = 1 << 20
+    /// The edge is called for so much.
+    private static let worthBytes = 4 * chunkSize
+    /// Chunks made ready for who is writing much.
+    private static let spareMax = 8
 
     /// One segment that is not in the store yet.
     final class Stage: @unchecked Sendable {
@@ -24,10 +28,11 @@ final class Segments: Sendable {
         var synced = 0
         /// Set by the edge's one job in flight, under the mutex.
         var file: (any DiskFile)?
-        /// Checksums of the file's blocks, as far as they are written: the last one is of a part of its block if
-        /// `knownBytes` ends there.
-        var known: [UInt32] = []
-        var knownBytes = 0
+        /// Of all bytes, made as they came: readers compare what they read from the file with them.
+        var checksums = BlockChecksums()
+        /// A write or a sync failed: what lies above `synced` in the file is unknown.
+        var isSuspect = false
+        var nameIsVolatile = false
         /// What a recovery found in the file that is not what durable records say.
         var wrong: [Range<Int>] = []
         /// When the first byte came.
@@ -39,10 +44,6 @@ final class Segments: Sendable {
         /// The file system wants more than our alignment, or the process has too many files open.
         var refusesDirect = false
         var attempt = 0
-        var nameIsVolatile = false
-        /// A write or a sync failed: what lies above `synced` in the file is unknown.
-        var isSuspect = false
-        var checksums = BlockChecksums()
 
         init(number: UInt64, heat: Heat, since: UInt64) {
             self.number = number
@@ -50,10 +51,14 @@ final class Segments: Sendable {
             self.since = since
         }
 
-        /// Readers compare what they read from the file with them. Behind the mutex.
-        func publish(_ checksums: BlockChecksums, upTo end: Int) {
-            known = checksums.all
-            knownBytes = end
+        /// All there will ever be is in the file. Behind the mutex, as the next.
+        var isWhole: Bool { isSealed && written == size }
+
+        /// What can be read from the file and compared: a block that may still grow can not.
+        var readable: (checksums: [UInt32], end: Int) {
+            isWhole
+                ? (checksums.all, size)
+                : (checksums.complete, written / SegmentFormat.blockSize * SegmentFormat.blockSize)
         }
     }
 
@@ -68,6 +73,8 @@ final class Segments: Sendable {
         var promised: [UInt64: UInt64] = [:]
         /// Bytes in chunks.
         var memory = 0
+        /// Chunks to come, which the system has put memory behind.
+        var spare: [Block] = []
         /// Bytes of all stages: what the store lacks.
         var staged = 0
         /// Since the last call of the edge: it is asked once.
@@ -116,15 +123,16 @@ final class Segments: Sendable {
     /// Nil: no memory or no number is left; the edge has to work first.
     func append(_ bytes: UnsafeRawBufferPointer, heat: Heat, now: UInt64) -> (range: SegmentRange, askEdge: Bool)? {
         precondition(bytes.count > 0 && bytes.count <= SegmentFormat.appendBytesMax)
-        let checksum = CRC32C.of(bytes)
         return state.withLock { state in
             guard state.memory + bytes.count + Self.chunkSize <= memoryMax, hasStage(state, bytes.count) else {
                 return nil
             }
             let index = Int(heat.rawValue)
+            var isWorth = false
             if let stage = state.open[index], stage.size + bytes.count > flushBytes {
                 stage.isSealed = true
                 state.open[index] = nil
+                isWorth = true
             }
             let stage: Stage
             if let open = state.open[index] {
@@ -136,26 +144,31 @@ final class Segments: Sendable {
                 state.stages[number] = stage
                 let first = chunk(&state, stage)
                 SegmentFormat.writeHeader(first.base, number: number, heat: heat, epoch: epoch, volume: volume)
+                stage.checksums.update(UnsafeRawBufferPointer(start: first.base, count: stage.size))
                 state.staged += stage.size
             }
             state.staged += bytes.count
             let offset = stage.size
+            var sum = CRC32C()
             var rest = bytes
             while !rest.isEmpty {
                 let place = stage.size % Self.chunkSize
                 let chunk = place == 0 || stage.chunks.isEmpty ? self.chunk(&state, stage) : self.last(stage)
-                let count = min(rest.count, Self.chunkSize - place)
+                // A chunk ends where a block does.
+                let count = min(rest.count, stage.checksums.room)
                 if let source = rest.baseAddress { memcpy(chunk.base + place, source, count) }
+                stage.checksums.add(UnsafeRawBufferPointer(start: chunk.base + place, count: count), to: &sum)
                 chunk.count = place + count
                 stage.size += count
                 rest = UnsafeRawBufferPointer(rebasing: rest[count...])
             }
             state.promised[stage.number, default: 0] += UInt64(bytes.count)
-            // A full chunk is worth a write; less waits for somebody who wants it durable.
-            let ask = offset / Self.chunkSize != stage.size / Self.chunkSize && !state.edgeIsAsked
+            // Some full chunks are worth a write; less waits for somebody who wants it durable.
+            isWorth = isWorth || offset / Self.worthBytes != stage.size / Self.worthBytes
+            let ask = isWorth && !state.edgeIsAsked
             if ask { state.edgeIsAsked = true }
             let range = SegmentRange(
-                segment: stage.number, offset: UInt32(offset), length: UInt32(bytes.count), checksum: checksum)
+                segment: stage.number, offset: UInt32(offset), length: UInt32(bytes.count), checksum: sum.value)
             return (range, ask)
         }
     }
@@ -173,7 +186,7 @@ final class Segments: Sendable {
     }
 
     private func chunk(_ state: inout State, _ stage: Stage) -> Block {
-        let block = Block(capacity: Self.chunkSize)
+        let block = state.spare.popLast() ?? Block(capacity: Self.chunkSize)
         stage.chunks.append(block)
         state.memory += Self.chunkSize
         return block
@@ -259,13 +272,26 @@ final class Segments: Sendable {
         }
     }
 
-    /// Memory of chunks that are durable goes when half of what is allowed is taken, the oldest segments' first. Not while
-    /// the edge's job is in flight: it counts on what was there when it began.
+    /// `count` chunks have been written, so as many more may be coming: their memory is made ready here, and not where the bytes arrive.
+    func prepare(_ count: Int) {
+        let lacking = state.withLock { state in
+            let room = (memoryMax - state.memory) / Self.chunkSize
+            return max(0, min(count, Self.spareMax, room) - state.spare.count)
+        }
+        for _ in 0..<lacking {
+            let block = Block(capacity: Self.chunkSize)
+            Expanse.back(block.base, Self.chunkSize)
+            state.withLock { $0.spare.append(block) }
+        }
+    }
+
+    /// Memory of chunks that are durable goes when half of what is allowed is taken, the oldest segments' first. What is being
+    /// written is not durable; who makes another file counts on all that is there.
     func dropSynced() {
         let gone = state.withLock { state in
             var gone: [Block] = []
             for number in state.stages.keys.sorted() where state.memory > memoryMax / 2 {
-                guard let stage = state.stages[number] else { continue }
+                guard let stage = state.stages[number], !stage.isSuspect else { continue }
                 let whole = stage.isSealed && stage.synced == stage.size
                 for index in stage.chunks.indices where whole || (index + 1) * Self.chunkSize <= stage.synced {
                     drop(&state, stage, index, &gone)
@@ -296,7 +322,10 @@ final class Segments: Sendable {
             // Not closed here: a read may be under way, and its file must not become another one's.
             stage.file = nil
             stage.direct = nil
-            return state.stages.isEmpty
+            guard state.stages.isEmpty else { return false }
+            gone += state.spare
+            state.spare.removeAll()
+            return true
         }
         gone.removeAll()
         if isLast { Block.giveBackMemory() }

@@ -42,7 +42,7 @@ final class StageBody: BodySource, @unchecked Sendable {
     /// A good copy may come back; bytes that a disk has made something else of are not to take its place in the store.
     private func compare(_ piece: Block, at place: Int) throws(StoreError) {
         let size = SegmentFormat.blockSize
-        let known = segments.state.withLock { _ in stage.knownBytes == stage.size ? stage.known : [] }
+        let known = segments.state.withLock { _ in stage.isWhole ? stage.checksums.all : [] }
         defer { extendLifetime(piece) }
         for start in stride(from: 0, to: piece.count, by: size) {
             let index = (place + start) / size

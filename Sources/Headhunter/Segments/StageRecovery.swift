@@ -241,7 +241,6 @@ final class StageRecovery {
             stage.chunks = Array(
                 repeating: nil, count: (stage.size + Segments.chunkSize - 1) / Segments.chunkSize)
             stage.checksums = newest.checksums
-            stage.publish(newest.checksums, upTo: stage.size)
             stage.wrong = (wrong[segment] ?? []).map { Int($0.offset)..<(Int($0.offset) + Int($0.length)) }
             chosen.append(stage)
         }

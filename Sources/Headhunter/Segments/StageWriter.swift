@@ -39,15 +39,36 @@ struct StageWriter {
 
     /// Writes what `stage` has up to `end`, and syncs it if asked.
     func write(_ stage: Segments.Stage, upTo end: Int, sync: Bool) throws(Errno) {
-        if !stage.isSuspect {
+        if !segments.state.withLock({ _ in stage.isSuspect }) {
             do throws(Errno) {
                 return try attempt(stage, end, sync)
             } catch {
                 if error == .canceled { throw error }
-                stage.isSuspect = true
+                segments.state.withLock { _ in stage.isSuspect = true }
             }
         }
         try replace(stage, end)
+    }
+
+    /// Syncs what `file` had up to `end` when this was asked for, while more may be written to it. Not beside another sync: the file
+    /// tells one of them what went wrong.
+    func sync(_ stage: Segments.Stage, _ file: any DiskFile, upTo end: Int) {
+        let outcome: Errno?
+        do throws(Errno) {
+            try file.sync()
+            if segments.state.withLock({ _ in stage.nameIsVolatile }) { try disk.syncDirectory(directory) }
+            outcome = nil
+        } catch { outcome = error }
+        segments.state.withLock { _ in
+            // Another file may have taken its place meanwhile, or be about to.
+            guard stage.file === file, !stage.isSuspect else { return }
+            guard let outcome else {
+                stage.nameIsVolatile = false
+                stage.synced = max(stage.synced, end)
+                return
+            }
+            stage.isSuspect = outcome != .canceled
+        }
     }
 
     private func attempt(_ stage: Segments.Stage, _ end: Int, _ sync: Bool) throws(Errno) {
@@ -57,21 +78,23 @@ struct StageWriter {
         } else {
             let made = try make(stage)
             file = made.file
-            segments.state.withLock { _ in stage.file = file }
+            segments.state.withLock { _ in
+                stage.file = file
+                stage.nameIsVolatile = true
+            }
             stage.path = made.path
-            stage.nameIsVolatile = true
         }
-        try copy(stage, from: stage.written, upTo: end, to: file, &stage.checksums) { done in
+        try copy(stage, from: stage.written, upTo: end, to: file) { done in
             segments.state.withLock { _ in stage.written = done }
         }
-        segments.state.withLock { _ in stage.publish(stage.checksums, upTo: stage.written) }
-        guard sync, end > segments.state.withLock({ _ in stage.synced }) else { return }
+        let (synced, nameIsVolatile) = segments.state.withLock { _ in (stage.synced, stage.nameIsVolatile) }
+        guard sync, end > synced else { return }
         try file.sync()
-        if stage.nameIsVolatile {
-            try disk.syncDirectory(directory)
+        if nameIsVolatile { try disk.syncDirectory(directory) }
+        segments.state.withLock { _ in
             stage.nameIsVolatile = false
+            stage.synced = end
         }
-        segments.state.withLock { _ in stage.synced = end }
     }
 
     private func make(_ stage: Segments.Stage) throws(Errno) -> (file: any DiskFile, path: String) {
@@ -115,18 +138,19 @@ struct StageWriter {
 
     /// From memory to the file, chunk by chunk.
     private func copy(
-        _ stage: Segments.Stage, from start: Int, upTo end: Int, to file: any DiskFile,
-        _ checksums: inout BlockChecksums, _ progress: (Int) -> Void
+        _ stage: Segments.Stage, from start: Int, upTo end: Int, to file: any DiskFile, _ progress: (Int) -> Void
     ) throws(Errno) {
         var place = start
+        var chunks = 0
         while place < end {
             let whole = isFinal && file === stage.file ? wholeChunks(stage, from: place, upTo: end) : []
             defer { extendLifetime(whole) }
             if try writeDirectly(stage, whole, at: UInt64(place)) {
                 for chunk in whole {
-                    took(stage, chunk.bytes, at: place, &checksums)
+                    took(stage, chunk.bytes, at: place)
                     place += chunk.count
                 }
+                chunks += whole.count
                 progress(place)
                 continue
             }
@@ -138,16 +162,15 @@ struct StageWriter {
             try file.write(bytes, at: UInt64(place))
             // The disk has work while the next bytes come, and the sync at the end less.
             if count >= Self.startBytesMin { file.startWriting(at: UInt64(place), count) }
-            took(stage, bytes, at: place, &checksums)
+            took(stage, bytes, at: place)
+            if count == Segments.chunkSize { chunks += 1 }
             place += count
             progress(place)
         }
+        segments.prepare(chunks)
     }
 
-    private func took(
-        _ stage: Segments.Stage, _ bytes: UnsafeRawBufferPointer, at place: Int, _ checksums: inout BlockChecksums
-    ) {
-        checksums.update(bytes)
+    private func took(_ stage: Segments.Stage, _ bytes: UnsafeRawBufferPointer, at place: Int) {
         if bytes.count == Segments.chunkSize, stage.heat != .large {
             written.insert(stage.number, first: place / SegmentFormat.blockSize, bytes)
         }
@@ -158,7 +181,7 @@ struct StageWriter {
     private func replace(_ stage: Segments.Stage, _ end: Int) throws(Errno) {
         let old = stage.file
         let oldPath = stage.path
-        let synced = segments.state.withLock { _ in stage.synced }
+        let (synced, known) = segments.state.withLock { _ in (stage.synced, stage.checksums.complete) }
         let goal = max(end, synced)
         let made = try make(stage)
         var checksums = BlockChecksums()
@@ -175,9 +198,8 @@ struct StageWriter {
                 place += target.count
             }
             // What the old file gave back is what was once written to it, or nothing of it is taken over.
-            let known = stage.checksums.complete
             guard checksums.complete.starts(with: known.prefix(checksums.complete.count)) else { throw Errno.io }
-            try copy(stage, from: place, upTo: goal, to: made.file, &checksums) { _ in }
+            try copy(stage, from: place, upTo: goal, to: made.file) { _ in }
             try made.file.sync()
             try disk.syncDirectory(directory)
         } catch {
@@ -189,8 +211,6 @@ struct StageWriter {
             stage.file = made.file
             stage.direct = nil
             stage.path = made.path
-            stage.checksums = checksums
-            stage.publish(checksums, upTo: goal)
             stage.nameIsVolatile = false
             stage.isSuspect = false
             stage.written = goal

@@ -176,7 +176,8 @@ extension Headhunter {
         while quiet < Self.quietRounds {
             await loop.sleep(nanoseconds: Self.quietNanoseconds)
             quiet =
-                data.isWriting || log.isBusy || checkpoints.isRunning || checkpoints.cleaning.isRunning ? 0 : quiet + 1
+                data.isWriting || data.isSyncing || log.isBusy || checkpoints.isRunning
+                || checkpoints.cleaning.isRunning ? 0 : quiet + 1
         }
     }
 

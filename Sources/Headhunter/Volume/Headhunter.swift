@@ -116,12 +116,12 @@ public final class Headhunter: @unchecked Sendable {
         self.stageDirectory = stageDirectory
         self.place = place
         lease = Lease(options.leaseNanoseconds, clock: world.clock)
-        // An eighth for what was written here and there, three for long files that were written, half for what was read.
-        // Who only reads has no use for the first two.
+        // An eighth for what was written here and there, three for long files that were written, half for what was read, of which the
+        // long files have what is not used yet. Who only reads has no use for the first two.
         let part = options.isReadOnly ? 0 : options.dataCacheBytes / 8
         dataCache = DataCache(bytes: options.dataCacheBytes - 4 * part)
         writtenCache = DataCache(bytes: part)
-        recentChunks = RecentChunks(bytes: 3 * part)
+        recentChunks = RecentChunks(bytes: 3 * part, lender: dataCache)
         segments = Segments(
             volume: header.volume, epoch: header.epoch, flushBytes: options.flushBytes,
             memoryMax: options.stageMemoryBytes, stagedMax: options.stagedBytesMax, durable: log.last,
