@@ -44,7 +44,8 @@ struct StreamingTests {
     }
 
     /// Where the file's bytes are not those that were written; nil: nowhere.
-    private static func wrong(_ files: LogFS, _ file: FileID, _ range: Range<Int>, by length: Int) async throws -> Int? {
+    private static func wrong(_ files: LogFS, _ file: FileID, _ range: Range<Int>, by length: Int) async throws -> Int?
+    {
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: length, alignment: 4096)
         defer { memory.deallocate() }
         for place in stride(from: range.lowerBound, to: range.upperBound, by: length) {
@@ -86,9 +87,13 @@ struct StreamingTests {
         let done = simulation.perform { world -> String? in
             do {
                 let (volume, files) = try await open(world)
-                if let place = try await wrong(files, file, 0..<count, by: 300_000) { return "after a crash, at \(place)" }
+                if let place = try await wrong(files, file, 0..<count, by: 300_000) {
+                    return "after a crash, at \(place)"
+                }
                 try await volume.checkpoint()
-                if let place = try await wrong(files, file, 0..<count, by: 3 * mebibyte) { return "in the store, at \(place)" }
+                if let place = try await wrong(files, file, 0..<count, by: 3 * mebibyte) {
+                    return "in the store, at \(place)"
+                }
                 try await volume.close()
                 return nil
             } catch { return "\(error)" }
@@ -119,7 +124,9 @@ struct StreamingTests {
                 try await Self.write(files, file, 0..<count, by: [Self.mebibyte])
                 try await files.sync(file, .durable)
                 try await Self.write(files, file, count..<count + 70_001, by: [70_001])
-                if let place = try await Self.wrong(files, file, 0..<count + 70_001, by: 2_500_000) { return "at \(place)" }
+                if let place = try await Self.wrong(files, file, 0..<count + 70_001, by: 2_500_000) {
+                    return "at \(place)"
+                }
                 try await volume.close()
                 return nil
             } catch { return "\(error)" }

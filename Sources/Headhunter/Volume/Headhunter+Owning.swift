@@ -177,7 +177,7 @@ extension Headhunter {
             await loop.sleep(nanoseconds: Self.quietNanoseconds)
             quiet =
                 data.isWriting || data.isSyncing || log.isBusy || checkpoints.isRunning
-                || checkpoints.cleaning.isRunning ? 0 : quiet + 1
+                    || checkpoints.cleaning.isRunning ? 0 : quiet + 1
         }
     }
 
