@@ -98,7 +98,7 @@ import Testing
         #expect(house.other.with { $0.lacks } > 0)
     }
 
-    /// The host may cut a file and refuse what came with that: who keeps its content by a lease has to know.
+    /// Of a cut that was made, and of which a later step was refused, those know who watch the file or keep its content by a lease.
     @Test func aCutThatIsRefusedInTheEndIsTold() async throws {
         let loops = [try EpollLoop(index: 0)]
         defer { for loop in loops { loop.stop() } }

@@ -2,6 +2,7 @@ import Glibc
 import Namespace
 import Passthrough
 import Runtime
+import TestSupport
 import Testing
 
 /// Requests to a directory of the host that come twice while the first is under way, and mounts that are taken away in the middle of
@@ -39,7 +40,7 @@ import Testing
         func queued(_ more: Int = 1, _ body: () -> Void) async {
             let wanted = rig.pool.submitted + more
             body()
-            while rig.pool.submitted < wanted { await Task.yield() }
+            #expect(await eventually { rig.pool.submitted >= wanted }, "nothing was given to the pool")
         }
 
         /// Behind what stands in the queue by now.

@@ -160,6 +160,35 @@ import Testing
         try await site.close()
     }
 
+    /// A deletion that was told is not undone by who expects the object of before.
+    @Test func directoriesThatAreDeletedStayDeleted() async throws {
+        let site = try await Site()
+        set(site, Self.start)
+        #expect(try site.request("PUT", "/bkt").status == 200)
+        let isDeleted = Guarded(false)
+        var answers: Set<Int> = []
+        try await beforeEachStep(site) { key in
+            #expect(try site.request("PUT", "/bkt/\(key)/").status == 200)
+            // Something lies in it, so the directory stays.
+            #expect(try site.request("PUT", "/bkt/\(key)/inside").status == 200)
+            let directory = try await site.find("bkt/\(key)").file
+            isDeleted.withLock { $0 = false }
+            return { volume, caller in
+                _ = volume.setImplied(caller, directory, true)
+                isDeleted.withLock { $0 = true }
+            }
+        } request: { key in
+            let tag = "\"d41d8cd98f00b204e9800998ecf8427e\""
+            return try site.request("PUT", "/bkt/\(key)/", [("if-match", tag), ("x-amz-meta-a", "1")])
+        } check: { (key: String, answer: Answer) async throws in
+            let found = try site.request("HEAD", "/bkt/\(key)/")
+            #expect(found.status == (isDeleted.withLock { $0 } ? 404 : 200), "\(key) \(answer.status)")
+            answers.insert(answer.status)
+        }
+        #expect(answers.isSuperset(of: [200, 412]), "\(answers)")
+        try await site.close()
+    }
+
     /// Two who give one directory other metadata: in the end it has what one of them said.
     @Test func metadataOfDirectoriesIsOneRequests() async throws {
         let site = try await Site()

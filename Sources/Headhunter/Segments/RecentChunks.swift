@@ -60,7 +60,8 @@ final class RecentChunks: Sendable {
         state = Guarded(State())
     }
 
-    private var slotsMax: Int { (bytes + lender.unused) / Segments.chunkSize }
+    /// Half of what is unused: each chunk that stays is one that the next bytes do not find warm.
+    private var slotsMax: Int { (bytes + lender.unused / 2) / Segments.chunkSize }
 
     /// The lender has come to need more: what is over goes.
     func giveBack() {

@@ -54,11 +54,12 @@ final class Segments: Sendable {
         /// All there will ever be is in the file. Behind the mutex, as the next.
         var isWhole: Bool { isSealed && written == size }
 
-        /// What can be read from the file and compared: a block that may still grow can not.
+        /// What can be read from the file and compared: a block that may still grow can not, and of a file whose sync has failed only what
+        /// an earlier one made durable. The rest is in memory.
         var readable: (checksums: [UInt32], end: Int) {
-            isWhole
-                ? (checksums.all, size)
-                : (checksums.complete, written / SegmentFormat.blockSize * SegmentFormat.blockSize)
+            if isWhole, !isSuspect { return (checksums.all, size) }
+            let end = isSuspect ? synced : written
+            return (checksums.complete, end / SegmentFormat.blockSize * SegmentFormat.blockSize)
         }
     }
 

@@ -231,11 +231,21 @@ extension Volume {
 
 extension [EventLoop] {
     /// Ends something that nobody else will end, on the request's loop: what that lacks is awaited, and it is tried again.
-    func patiently<Value>(_ request: Request, _ end: @escaping @Sendable (Request) -> Attempt<Value>) {
-        guard case .lacks(let lack) = end(request) else { return }
-        first { $0.index == request.reader }?.task { () async in
-            do throws(FileError) { try await lack.supplied() } catch { return }
-            patiently(request, end)
+    func patiently<Value>(
+        _ request: Request, tries: Int = 60, _ end: @escaping @Sendable (Request) -> Attempt<Value>
+    ) {
+        guard case .lacks(let lack) = end(request), let loop = first(where: { $0.index == request.reader }) else {
+            return
+        }
+        loop.task { () async in
+            var left = tries
+            do throws(FileError) { try await lack.supplied() } catch {
+                // A store that is away comes back; a volume that is closed does not.
+                guard case .inputOutput = error, left > 0 else { return }
+                left -= 1
+                await loop.sleep(nanoseconds: 60_000_000_000)
+            }
+            patiently(request, tries: left, end)
         }
     }
 }

@@ -287,7 +287,10 @@ extension S3Call {
                     do throws(Halt) {
                         let now = try volume.attributes(own, directory).get()
                         if expected == .nothing, !now.isImplied { return .refused(.exists) }
-                        if let file = expected.compared?.file, now.file != file { return .refused(.stale) }
+                        // What was deleted meanwhile has no tag any more, though it is there for what lies in it.
+                        if let file = expected.compared?.file, now.file != file || now.isImplied {
+                            return .refused(.stale)
+                        }
                         let number = try Self.replace(metadata, of: directory, volume, asking)
                         // Last: what lacks something before is begun anew, and is the first still.
                         let last = now.isImplied ? try volume.setImplied(asking, directory, false).change() : number
@@ -315,9 +318,15 @@ extension S3Call {
             ($0.name, nil as [UInt8]?)
         }
         var newest: UInt64?
-        for (name, value) in gone + new.filter({ !old.contains($0) }).map({ ($0.name, $0.value) }) {
+        // What is new first: where it finds no room, nothing is lost.
+        for (name, value) in new.filter({ !old.contains($0) }).map({ ($0.name, $0.value) }) + gone {
             let name = String(decoding: name, as: UTF8.self)
-            newest = try volume.setExtendedAttribute(asking, file, name, value).change()
+            do throws(Halt) {
+                newest = try volume.setExtendedAttribute(asking, file, name, value).change()
+            } catch {
+                // A client of files took it away meanwhile.
+                guard case .refused(.noAttribute) = error else { throw error }
+            }
         }
         return newest
     }
