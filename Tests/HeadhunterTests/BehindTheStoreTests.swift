@@ -306,7 +306,8 @@ struct BehindTheStoreTests {
             simulation.faults.failedRead = 1
             rig.refuse(nil)
             await world.loops[0].sleep(nanoseconds: 600_000_000_000)
-            guard volume.storeLag.trouble != nil else { return "no trouble is told" }
+            guard let trouble = volume.storeLag.trouble else { return "no trouble is told" }
+            guard trouble.contains(".stage") else { return "the trouble names no file: \(trouble)" }
             let name = Self.segmentName(ranges[0].segment)
             guard !(try await StoreRig.names(world, rig, "segment").map(\.text).contains(name)) else {
                 return "what can not be read is stored"

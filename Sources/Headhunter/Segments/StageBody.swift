@@ -33,10 +33,15 @@ final class StageBody: BodySource, @unchecked Sendable {
         let count = min(Segments.chunkSize, stage.size - place)
         let kept = segments.state.withLock { _ in index < stage.chunks.count ? stage.chunks[index] : nil }
         if let kept, kept.count == count { return kept }
-        let piece = try await read(count, at: offset)
-        guard piece.count == count else { throw .corrupt("\(stage.path) is shorter than its \(stage.size) bytes") }
-        try compare(piece, at: place)
-        return piece
+        do throws(StoreError) {
+            let piece = try await read(count, at: offset)
+            guard piece.count == count else { throw .corrupt("\(stage.path) is shorter than its \(stage.size) bytes") }
+            try compare(piece, at: place)
+            return piece
+        } catch {
+            if error != .canceled { failure = error }
+            throw error
+        }
     }
 
     /// A good copy may come back; bytes that a disk has made something else of are not to take its place in the store.
@@ -49,9 +54,7 @@ final class StageBody: BodySource, @unchecked Sendable {
             guard index < known.count else { return }
             let block = UnsafeRawBufferPointer(rebasing: piece.bytes[start..<min(start + size, piece.count)])
             guard CRC32C.of(block) == known[index] else {
-                let wrong = StoreError.corrupt("\(stage.path): the bytes at \(place + start) are not what was written")
-                failure = wrong
-                throw wrong
+                throw .corrupt("\(stage.path): the bytes at \(place + start) are not what was written")
             }
         }
     }
