@@ -318,7 +318,9 @@ struct BehindTheStoreTests {
                 return nil
             }
             await world.loops[0].sleep(nanoseconds: 120_000_000_000)
-            guard try await StoreRig.names(world, rig, "segment").map(\.text).contains(name) else { return "not stored" }
+            guard try await StoreRig.names(world, rig, "segment").map(\.text).contains(name) else {
+                return "not stored"
+            }
             guard volume.storeLag.trouble == nil else { return "the trouble is not over" }
             return try await StoreRig.read(volume, ranges[0]).allSatisfy { $0 == 1 } ? nil : "other bytes"
         }

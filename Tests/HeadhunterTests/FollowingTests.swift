@@ -653,7 +653,8 @@ struct FollowingTests {
             let objects = StoreRig.objects(world, memory)
             for segment in first..<(first + count) {
                 let digits = String(segment, radix: 16)
-                guard let name = ObjectName("v/segment/" + String(repeating: "0", count: 16 - digits.count) + digits) else {
+                guard let name = ObjectName("v/segment/" + String(repeating: "0", count: 16 - digits.count) + digits)
+                else {
                     return "no name"
                 }
                 try await objects.put(name, .blocks([[1].withUnsafeBytes { Block(copying: $0) }]))

@@ -49,7 +49,9 @@ extension Headhunter {
                     store.capabilities.adoptsFiles
                     ? .file(path: stage.path, size: size) : .stream(source, size: size)
                 // Who has the file as it was when the lease ended would send other bytes than we.
-                if options.logIsShared { do throws(VolumeError) { try await leased() } catch { return failData(error) } }
+                if options.logIsShared {
+                    do throws(VolumeError) { try await leased() } catch { return failData(error) }
+                }
                 try await store.put(name, body)
                 break
             } catch {

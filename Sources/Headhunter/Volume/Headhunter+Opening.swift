@@ -104,7 +104,8 @@ extension Headhunter {
         if found.firstSlot != nil {
             slots = try await StoreLogRecovery(store, prefix, found, epoch: epoch, random: world.random)
         }
-        var recovered = try await recover(world, loop, store, prefix, directory, found, slots, place: place)
+        var recovered = try await recover(
+            world, loop, store, prefix, directory, found, slots, place: place, isShared: options.logIsShared)
         if options.logIsShared { recovered.ending.sequence = max(recovered.ending.sequence, epoch << takeoverShift) }
         try await finishStages(world, loop, recovered.stage, directory)
         recovered.ending = try await settleLog(world, loop, recovered.ending, directory, found)
@@ -153,6 +154,9 @@ extension Headhunter {
         headhunter.checkpoints.publishing = nil
         headhunter.keep(found, for: UInt64(clamping: claim.wall &- found.wall))
         headhunter.keep(claim)
+        try await dropUseless(
+            world, loop, recovered.stage, directory, claim,
+            sharedBelow: options.logIsShared ? claim.epoch << takeoverShift : nil)
         try await headhunter.settleSegments(recovered.stage.named)
         try await dropStored(world, loop, recovered.stage, directory, but: Set(headhunter.data.refused.keys))
         await headhunter.fetchNumbers()
