@@ -51,7 +51,7 @@ struct SharedLogTests {
         try StoreRig.run(seed: 141) { world in
             let store = MemoryStore(world: world, loop: world.loops[0])
             try await StoreRig.prepare(world, store)
-            let host = StandingHost(world, standsAt: .max)
+            let host = StandingHost(world, standsAt: 1 << 40)
             let first = try await Self.open(host.world, host.way(to: store))
             try await first.commit(try await StoreRig.put(first, 1, [1]), .durable)
             await world.loops[0].sleep(nanoseconds: 10_000_000)
