@@ -59,7 +59,7 @@ prepare_sync() {
 }
 
 follow() {
-    local reader_http count before after files volume
+    local reader_http count before after files
     reader_http=$(free_port)
     allow_reader
     cat > "$folder/reader.toml" <<CONF
@@ -85,14 +85,6 @@ secret_key = "storer-secret"
 spread = "hash"
 containers = 3
 [[store]]
-name = "synced"
-url = "swift://volume"
-endpoint = "$swift_url/auth/v1.0"
-user = "copy:copier"
-secret_key = "copying"
-spread = "hash"
-containers = 3
-[[store]]
 name = "decided"
 url = "swift://decided"
 endpoint = "$swift_url/auth/v1.0"
@@ -108,15 +100,36 @@ name = "mirror"
 store = "mirror"
 read_only = true
 [[volume]]
-name = "synced"
-store = "synced"
-read_only = true
-[[volume]]
 name = "own"
 [[user]]
 name = "alice"
 secret = "alice-secret"
-volumes = ["ceph", "mirror", "synced"]
+volumes = ["ceph", "mirror"]
+CONF
+    # One server serves no two copies of one volume.
+    cat > "$folder/synced.toml" <<CONF
+data = "$folder/data-synced"
+[ports]
+nfs = 0
+smb = 0
+http = $reader_http
+admin = 0
+[[store]]
+name = "synced"
+url = "swift://volume"
+endpoint = "$swift_url/auth/v1.0"
+user = "copy:copier"
+secret_key = "copying"
+spread = "hash"
+containers = 3
+[[volume]]
+name = "synced"
+store = "synced"
+read_only = true
+[[user]]
+name = "alice"
+secret = "alice-secret"
+volumes = ["synced"]
 CONF
     printf 'reader-secret\n' > "$folder/reader-secret"
     # A copy on another Swift, made by its API alone.
@@ -169,8 +182,6 @@ assert row["state"] == "read-only" and row["header"] > 1 and row["age_seconds"] 
     # The copy gets its newest headers before what they name.
     shows mirror files/copied "$folder/before"
     shows mirror files/large "$folder/large"
-    shows synced files/copied "$folder/before"
-    shows synced files/large "$folder/large"
     volume_request tempauth PUT "$url/files/copied" "$folder/after"
     volume_request tempauth PUT "$url/files/new" "$folder/large"
     volume_command freeze tempauth > "$folder/frozen"
@@ -181,16 +192,21 @@ assert row["state"] == "read-only" and row["header"] > 1 and row["age_seconds"] 
     mirror ""
     sync_containers
     volume_command release tempauth > "$folder/frozen"
-    shows synced files/copied "$folder/after"
-    shows synced files/new "$folder/large"
     shows mirror files/copied "$folder/after"
     shows mirror files/new "$folder/large"
     kill -TERM "$other"
     wait "$other" || fail "the reader did not stop as it should"
     other=
-    for volume in mirror synced; do
-        "$server" fsck $volume --config "$folder/reader.toml" 2> /dev/null || fail "fsck of a copy"
-    done
+    "$server" fsck mirror --config "$folder/reader.toml" 2> /dev/null || fail "fsck of a copy"
+    "$server" serve --config "$folder/synced.toml" < /dev/null > "$folder/out-reader" 2>> "$folder/reader.log" &
+    other=$!
+    shows synced files/copied "$folder/after"
+    shows synced files/new "$folder/large"
+    shows synced files/large "$folder/large"
+    kill -TERM "$other"
+    wait "$other" || fail "the reader of what was synced did not stop as it should"
+    other=
+    "$server" fsck synced --config "$folder/synced.toml" 2> /dev/null || fail "fsck of what container sync brought"
     radosgw_request DELETE "$radosgw_url/bucket?policy="
     step "copies made by Swift's API and by its container sync are read, as far as they are whole"
 }
