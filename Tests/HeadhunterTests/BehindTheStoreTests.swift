@@ -318,14 +318,8 @@ struct BehindTheStoreTests {
                 return nil
             }
             await world.loops[0].sleep(nanoseconds: 120_000_000_000)
-<<<<<<< HEAD
-            guard try await StoreRig.names(world, rig, "segment").map(\.text).contains(name) else {
-                return "not stored"
-            }
-=======
             let stored = try await StoreRig.names(world, rig, "segment").map(\.text)
             guard stored.contains(name) else { return "it is not stored" }
->>>>>>> stores14
             guard volume.storeLag.trouble == nil else { return "the trouble is not over" }
             return try await StoreRig.read(volume, ranges[0]).allSatisfy { $0 == 1 } ? nil : "other bytes"
         }

@@ -656,15 +656,7 @@ struct FollowingTests {
             }
             let objects = StoreRig.objects(world, memory)
             for segment in first..<(first + count) {
-<<<<<<< HEAD
-                let digits = String(segment, radix: 16)
-                guard let name = ObjectName("v/segment/" + String(repeating: "0", count: 16 - digits.count) + digits)
-                else {
-                    return "no name"
-                }
-=======
                 guard let name = ObjectName("v" + Self.digits(segment)) else { return "no name" }
->>>>>>> stores14
                 try await objects.put(name, .blocks([[1].withUnsafeBytes { Block(copying: $0) }]))
             }
             try await owner.checkpoint()
