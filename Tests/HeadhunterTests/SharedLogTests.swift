@@ -11,7 +11,9 @@ import Trials
 struct SharedLogTests {
     private static let hour: UInt64 = 3_600_000_000_000
 
-    private static func open(_ world: World, _ store: any StoreTransport, isQuiet: Bool = true) async throws -> Headhunter {
+    private static func open(_ world: World, _ store: any StoreTransport, isQuiet: Bool = true) async throws
+        -> Headhunter
+    {
         try await StoreRig.open(world, store) {
             $0.logIsShared = true
             guard isQuiet else { return }
@@ -97,10 +99,12 @@ struct SharedLogTests {
                 host.goOn()
                 let other = await opening.value
                 await world.loops[0].sleep(nanoseconds: 1_000_000_000)
+                // More of the same file, if it still has the volume.
+                let more = try await other == nil ? Self.stage(second, 3) : new
                 second.abandon()
                 other?.abandon()
                 let third = try await Self.open(world, store)
-                for (range, byte) in [(old, UInt8(1)), (new, 2)] {
+                for (range, byte) in [(old, UInt8(1)), (new, 2), (more, other == nil ? 3 : 2)] {
                     if let wrong = await Self.holds(third, range, byte) { return "step \(step): \(wrong)" }
                 }
                 try await third.checkpoint()
@@ -108,6 +112,47 @@ struct SharedLogTests {
             }
         }
         #expect(stood.withLock { $0 } > 1, "the opening was over before")
+    }
+
+    /// An opening has read less of the log than the one that came after it, and makes its file last.
+    @Test(arguments: 0..<8)
+    func aLogFileThatComesLate(_ part: Int) throws {
+        for step in stride(from: 1 + part, to: 65, by: 8) {
+            try StoreRig.run(seed: 146) { world in
+                let store = MemoryStore(world: world, loop: world.loops[0])
+                try await StoreRig.prepare(world, store)
+                let former = StandingHost(world, standsAt: 1 << 40)
+                let first = try await Self.open(former.world, former.way(to: store))
+                try await first.commit(try await StoreRig.put(first, 1, [1]), .durable)
+                await world.loops[0].sleep(nanoseconds: 10_000_000)
+                former.stand()
+                let late = world.loops[0].task {
+                    guard let number = try? await StoreRig.put(first, 2, [2]) else { return }
+                    try? await first.commit(number, .durable)
+                }
+                let host = StandingHost(world, standsAt: step)
+                let opening = world.loops[0].task { try? await Self.open(host.world, host.way(to: store)) }
+                await world.loops[0].sleep(nanoseconds: 3_000_000_000)
+                host.stand()
+                former.goOn()
+                await late.value
+                await world.loops[0].sleep(nanoseconds: 50_000_000)
+                let second = try await Self.open(world, store)
+                let found = try await StoreRig.get(second, 2)
+                try await second.commit(try await StoreRig.put(second, 3, [3]), .durable)
+                await world.loops[0].sleep(nanoseconds: 10_000_000)
+                host.goOn()
+                let other = await opening.value
+                await world.loops[0].sleep(nanoseconds: 50_000_000)
+                for volume in [first, second, other] { volume?.abandon() }
+                let third = try await Self.open(world, store)
+                for (key, value) in [(1, [1]), (2, found), (3, [3])] as [(Int, [UInt8]?)] {
+                    let has = try await StoreRig.get(third, key)
+                    guard has == value else { return "step \(step): of key \(key) the third owner has \(has ?? [])" }
+                }
+                return nil
+            }
+        }
     }
 
     /// What the owner before had in the stage it takes away, or makes something else, when the next one goes on with it.
@@ -177,6 +222,35 @@ struct SharedLogTests {
         }
     }
 
+    /// An opening stands still while the volume is taken elsewhere: it has no right to it any more, and fences nobody off.
+    @Test func anOpeningWhoseLogIsElsewhereByNow() throws {
+        let refused = Mutex(0)
+        for step in 1..<33 {
+            try StoreRig.run(seed: 145) { world in
+                let store = MemoryStore(world: world, loop: world.loops[0])
+                try await StoreRig.prepare(world, store)
+                let first = try await Self.open(world, store)
+                try await first.commit(try await StoreRig.put(first, 1, [1]), .durable)
+                first.abandon()
+                let host = StandingHost(world, standsAt: step)
+                let opening = world.loops[0].task { try? await Self.open(host.world, host.way(to: store)) }
+                await world.loops[0].sleep(nanoseconds: 3_000_000_000)
+                host.stand()
+                let taker = try await StoreRig.open(world, store, "b") { $0.takesOver = true }
+                host.goOn()
+                let other = await opening.value
+                if other == nil { refused.withLock { $0 += 1 } }
+                _ = try await StoreRig.put(taker, 1, [2])
+                do throws(VolumeError) { try await taker.checkpoint() } catch {
+                    return "step \(step): the taker is told \(error)"
+                }
+                other?.abandon()
+                return nil
+            }
+        }
+        #expect(refused.withLock { $0 } > 4)
+    }
+
     /// Another host does something right behind a listing of a folder.
     private final class LateDisk: Disk, @unchecked Sendable {
         private let inner: any Disk
@@ -201,7 +275,9 @@ struct SharedLogTests {
             if isNow { act() }
         }
 
-        func open(_ path: String, _ options: OpenOptions) throws(Errno) -> any DiskFile { try inner.open(path, options) }
+        func open(_ path: String, _ options: OpenOptions) throws(Errno) -> any DiskFile {
+            try inner.open(path, options)
+        }
         func makeDirectory(_ path: String) throws(Errno) { try inner.makeDirectory(path) }
         func removeDirectory(_ path: String) throws(Errno) { try inner.removeDirectory(path) }
         func rename(_ from: String, to: String) throws(Errno) { try inner.rename(from, to: to) }

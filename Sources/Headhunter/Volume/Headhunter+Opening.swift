@@ -93,11 +93,10 @@ extension Headhunter {
         let place = try await place(world, loop, directory, found, takesOver: options.takesOver)
         var taken: Claim?
         if options.logIsShared || options.takesOver && found.log != 0 && found.log != place {
-            let claim = try await claim(world, store, prefix, found, options)
+            let claim = try await claim(world, store, prefix, found, options, place: place)
             (taken, found) = (claim, claim.found)
             // What the owner before may still promise is in the log that is read next.
             if options.logIsShared { await outwait(claim, world, loop, options) }
-            guard options.takesOver || found.log == 0 || found.log == place else { throw .logElsewhere }
         }
         let epoch = taken?.epoch ?? found.epoch + 1
         var slots: StoreLogRecovery?
