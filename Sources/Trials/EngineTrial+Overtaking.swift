@@ -7,6 +7,8 @@ import Simulator
 /// one wakes and goes on with what it had begun, in the log, in the stage and in the store.
 extension EngineTrial {
     private static let opensMax = 8
+    /// Then its store does not go wrong any more: by now it has to open.
+    private static let opensAtLast = 32
 
     /// A life of both. The second one has all that the first one acknowledged; that one acknowledges nothing more.
     mutating func overtakenLife(changes count: Int) {
@@ -19,12 +21,15 @@ extension EngineTrial {
         let hosts = Guarded<StandingHost?>(nil)
         let taken = Guarded(false)
         let closed = Guarded(false)
+        let isQuiet = random.once(in: 4)
+        let failed = Guarded<String?>(nil)
         let (log, opened, trouble, options) = (log, opened, trouble, options())
         let finished = simulation.perform(for: 7_200_000_000_000) { world -> Bool in
             let host = StandingHost(world, standsAt: step)
             hosts.withLock { $0 = host }
-            @Sendable func open(_ host: StandingHost?) async throws -> Headhunter {
-                let store = try await EngineTrial.store(world, before, trouble, isElsewhere: true, host: host)
+            @Sendable func open(_ host: StandingHost?, isEased: Bool = false) async throws -> Headhunter {
+                let store = try await EngineTrial.store(
+                    world, before, isEased ? nil : trouble, isElsewhere: true, host: host)
                 let volume = try await Headhunter.open(
                     world: host?.world ?? world, loop: world.loops[0], store: store, prefix: "v", directory: log,
                     options: options)
@@ -44,14 +49,26 @@ extension EngineTrial {
             while !host.stands, !isDone.withLock({ $0 }) { await world.loops[0].sleep(nanoseconds: 1_000_000) }
             host.stand()
             var second: Headhunter?
-            for _ in 0..<EngineTrial.opensMax where second == nil { second = try? await open(nil) }
+            for number in 0..<EngineTrial.opensMax + EngineTrial.opensAtLast where second == nil {
+                do {
+                    second = try await open(nil, isEased: number >= EngineTrial.opensMax)
+                } catch { failed.withLock { $0 = "the next owner can not open the volume: \(error)" } }
+            }
             guard let second else {
                 host.goOn()
                 await first.value
                 return true
             }
+            failed.withLock { $0 = nil }
             before.isOver = true
-            guard let counter = try? await EngineTrial.counter(second) else { return true }
+            var counted: Int?
+            for _ in 0..<EngineTrial.opensMax where counted == nil { counted = try? await EngineTrial.counter(second) }
+            guard let counter = counted else {
+                failed.withLock { $0 = "the next owner can not read the volume" }
+                host.goOn()
+                await first.value
+                return true
+            }
             before.carried = counter
             if before.acknowledged > counter || before.stored > counter {
                 before.problem = "\(before.acknowledged) changes were acknowledged, the next owner has \(counter)"
@@ -62,12 +79,23 @@ extension EngineTrial {
                 await world.loops[0].sleep(nanoseconds: sleep)
                 host.goOn()
             }
-            await EngineTrial.use(
-                second, after, world, logIsInStore: false, seed: seed &+ 100, count: count, checkpoints: seed % 3 > 0)
+            // Who has said nothing yet has no later word than the one that wakes.
+            if isQuiet {
+                if seed % 3 > 0 { try? await second.checkpoint() }
+            } else {
+                await EngineTrial.use(
+                    second, after, world, logIsInStore: false, seed: seed &+ 100, count: count,
+                    checkpoints: seed % 3 > 0)
+            }
             await waking.value
             await first.value
             if seed % 2 == 0, (try? await second.close()) != nil { closed.withLock { $0 = true } }
             return true
+        }
+        if let failed = failed.withLock({ $0 }), !simulation.hasCrashed {
+            problems.append("seed \(simulation.seed): \(failed)")
+        } else if finished == nil, !simulation.hasCrashed {
+            problems.append("seed \(simulation.seed): the life did not come to an end")
         }
         // What stands still runs out with the rest.
         hosts.withLock { $0?.goOn() }

@@ -2,30 +2,30 @@ import ObjectStore
 import Runtime
 
 /// One of two hosts of one run: from a certain call on its disk and its way to the store stand still, until they go on. Belongs to one loop.
-final class StandingHost: BlockingPool, @unchecked Sendable {
+public final class StandingHost: BlockingPool, @unchecked Sendable {
     private let inner: World
     private let last: Int
     private var calls = 0
     private var held: [() -> Void] = []
-    private(set) var stands = false
+    public private(set) var stands = false
 
     /// It stands still at the call with the number `last`.
-    init(_ world: World, standsAt last: Int) {
+    public init(_ world: World, standsAt last: Int) {
         (inner, self.last) = (world, last)
     }
 
     /// What runs on this host sees this one.
-    var world: World {
+    public var world: World {
         World(
             clock: inner.clock, random: inner.random, disk: inner.disk, network: inner.network, blocking: self,
             loops: inner.loops)
     }
 
-    func way(to store: any StoreTransport) -> any StoreTransport { Way(store, self) }
+    public func way(to store: any StoreTransport) -> any StoreTransport { Way(store, self) }
 
-    func stand() { stands = true }
+    public func stand() { stands = true }
 
-    func goOn() {
+    public func goOn() {
         (stands, calls) = (false, last)
         let ready = held
         held = []
@@ -38,13 +38,13 @@ final class StandingHost: BlockingPool, @unchecked Sendable {
         if stands { held.append(go) } else { go() }
     }
 
-    func submit(
+    public func submit(
         _ work: @escaping @Sendable () -> Void, then completion: @escaping @Sendable () -> Void, on loop: EventLoop
     ) {
         pass { self.inner.blocking.submit(work, then: completion, on: loop) }
     }
 
-    func linger(until isThere: () -> Bool) { inner.blocking.linger(until: isThere) }
+    public func linger(until isThere: () -> Bool) { inner.blocking.linger(until: isThere) }
 
     private final class Way: StoreTransport {
         private let store: any StoreTransport

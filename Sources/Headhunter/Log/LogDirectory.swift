@@ -2,6 +2,12 @@ import Bytes
 import Glibc
 import Runtime
 
+extension Disk {
+    func removeIfThere(_ path: String) throws(Errno) {
+        do throws(Errno) { try remove(path) } catch { guard error == .noEntry else { throw error } }
+    }
+}
+
 /// The directory of a volume's log on the local disk, as far as it is more than the log's files: a name of its own, which
 /// headers tell. A directory of an owner before, with records that somebody else has numbered anew since, is not taken for
 /// the one that goes on. Blocks; for threads of the pool.
@@ -59,7 +65,7 @@ package struct LogDirectory {
         }
         let name = path + "/" + Self.fileName
         let draft = name + ReplayLog.draftSuffix
-        do throws(Errno) { try disk.remove(draft) } catch { guard error == .noEntry else { throw error } }
+        try disk.removeIfThere(draft)
         let file = try disk.open(draft, [.write, .create, .exclusive])
         defer { file.close() }
         try file.write(block.bytes, at: 0)

@@ -70,11 +70,16 @@ struct LogRecovery {
     let volume: VolumeIdentity
     /// Nothing is to be written: what is damaged is told, and the rest is handed on.
     let isReadOnly: Bool
+    /// The owner before may still write: what counts is taken to a file of our own, and nothing is removed.
+    let isShared: Bool
     private let block = Block(capacity: LogFormat.batchBytesMax + LogFormat.batchHeaderSize)
 
-    init(disk: any Disk, directory: String, volume: VolumeIdentity, isReadOnly: Bool = false) {
+    init(
+        disk: any Disk, directory: String, volume: VolumeIdentity, isReadOnly: Bool = false, isShared: Bool = false
+    ) {
         self.volume = volume
         self.isReadOnly = isReadOnly
+        self.isShared = isShared
         self.disk = disk
         self.directory = directory
     }
@@ -115,6 +120,7 @@ struct LogRecovery {
         _ visit: (_ number: UInt64, _ record: UnsafeRawBufferPointer) -> Bool
     ) throws(Problem) -> Ending {
         var unsure: [Unsure] = []
+        var kept: [Unsure] = []
         var problems: [Problem] = []
         var bytes = 0
         func settle(upTo known: UInt64, path: String, offset: UInt64) throws(Problem) {
@@ -129,6 +135,7 @@ struct LogRecovery {
                 let fine = record.bytes.withUnsafeBytes { visit(record.number, $0) }
                 guard fine else { throw .malformed(path: path, offset: offset) }
                 bytes += record.bytes.count
+                if isShared { kept.append(record) }
             }
             unsure.removeFirst(count)
         }
@@ -142,7 +149,8 @@ struct LogRecovery {
         // back after a crash, in any combination: such files must not be looked at.
         let start = found.lastIndex { $0.first <= first } ?? 0
         let all = found[start...]
-        var known = max(durable, try knownBehindDamage())
+        // A file before the first one of use is superseded, whatever its header was.
+        var known = max(durable, try knownBehindDamage(above: all.first?.sequence ?? 0))
         var expected: UInt64?
         var chain: UInt32 = 0
         // The chain behind the last record, and behind each mark after it: a writer that leaves a file whose sync failed
@@ -208,7 +216,10 @@ struct LogRecovery {
         try settle(upTo: known, path: directory, offset: 0)
         // Marks are not synced: what comes next must not count on one.
         chain = unsure.first?.chain ?? ends.first ?? chain
-        ending.unsureChain = chain
+        // All of it then: a file that begins where the header ends has nothing before it that counts, whoever makes or grows such files later.
+        ending.supersedes = isShared
+        ending.unsure = kept.map(\.bytes)
+        ending.unsureChain = kept.first?.chain ?? chain
         for record in unsure {
             if record.bytes.withUnsafeBytes({ missing($0, isUnsure: true, holds) }) != nil {
                 next = record.number
@@ -271,7 +282,7 @@ struct LogRecovery {
         ending.supersedes = false
     }
 
-    /// A number that no file's name has, whatever is in it. Drafts that were not finished go.
+    /// A number that no file's name has, whatever is in it. Drafts that were not finished go, where nobody else may be writing one.
     func nextSequence() throws(Problem) -> UInt64 {
         var newest: UInt64 = 0
         var drafts: [String] = []
@@ -284,9 +295,23 @@ struct LogRecovery {
                 }
                 return true
             }
-            if !isReadOnly { for name in drafts { try disk.remove(directory + "/" + name) } }
+            if !isReadOnly, !isShared { for name in drafts { try disk.remove(directory + "/" + name) } }
         } catch { throw .io(error, path: directory) }
         return newest + 1
+    }
+
+    /// Of owners before, once they have been overtaken for good.
+    func dropDrafts(below sequence: UInt64) throws(Problem) {
+        var drafts: [String] = []
+        do throws(Errno) {
+            try disk.list(directory) { name, _ in
+                guard name.hasSuffix(ReplayLog.draftSuffix) else { return true }
+                let file = String(name.dropLast(ReplayLog.draftSuffix.count))
+                if let number = Self.sequence(file), number < sequence { drafts.append(name) }
+                return true
+            }
+            for name in drafts { try disk.removeIfThere(directory + "/" + name) }
+        } catch { throw .io(error, path: directory) }
     }
 
     static func sequence(_ name: String) -> UInt64? {
@@ -314,10 +339,11 @@ struct LogRecovery {
 
     /// What the batches of files without a readable header know to be durable. A torn header is one of a file that was
     /// never synced, and its batches know nothing new; a damaged one hides records that somebody may have been told of.
-    private func knownBehindDamage() throws(Problem) -> UInt64 {
+    private func knownBehindDamage(above sequence: UInt64) throws(Problem) -> UInt64 {
         var known: UInt64 = 0
         for file in try openFiles(readable: false) {
             defer { file.handle.close() }
+            guard file.sequence > sequence else { continue }
             var offset = UInt64(LogFormat.fileHeaderSize)
             while let candidate = try nextMagic(in: file, from: offset) {
                 offset = candidate

@@ -20,6 +20,8 @@ final class StageRecovery {
     private let disk: any Disk
     private let directory: String
     private let isReadOnly: Bool
+    /// The owner before may still write to its files, and take them away: what is gone on with is a copy.
+    private let isShared: Bool
     /// Ranges that durable records name and that are not what they say: whoever reads them is told, and gets nothing.
     private var wrong: [UInt64: [SegmentRange]] = [:]
     /// The newest file last.
@@ -48,12 +50,14 @@ final class StageRecovery {
 
     /// Makes the directory if there is none, unless nothing may be changed.
     init(
-        disk: any Disk, directory: String, volume: VolumeIdentity, inStore: Set<UInt64>, isReadOnly: Bool
+        disk: any Disk, directory: String, volume: VolumeIdentity, inStore: Set<UInt64>, isReadOnly: Bool,
+        isShared: Bool
     ) throws(Errno) {
         self.inStore = inStore
         self.disk = disk
         self.directory = directory
         self.isReadOnly = isReadOnly
+        self.isShared = isShared
         do throws(Errno) {
             if !isReadOnly {
                 try disk.makeDirectory(directory)
@@ -207,7 +211,7 @@ final class StageRecovery {
     /// The segments to go on with.
     private(set) var chosen: [Segments.Stage] = []
 
-    /// Makes durable what is gone on with; other files go, unless nothing may be changed.
+    /// Makes durable what is gone on with. Nothing is removed: another owner may have come meanwhile.
     func finish() throws(Errno) {
         for segment in candidates.keys.sorted() {
             guard let files = candidates[segment], var newest = files.last else { continue }
@@ -224,7 +228,7 @@ final class StageRecovery {
             // What files lie in is given out from here on, so its checksums are those of the bytes that were compared.
             try sum(segment, files.count - 1, upTo: newest.size)
             newest = candidates[segment]?.last ?? newest
-            if unsure.contains(segment), !isReadOnly {
+            if isShared || unsure.contains(segment), !isReadOnly {
                 let copy = try copy(newest, segment)
                 newest.file.close()
                 useless.append(newest.path)
@@ -246,21 +250,24 @@ final class StageRecovery {
         }
         if isReadOnly { return }
         try disk.syncDirectory(directory)
-        for path in useless { try disk.remove(path) }
+    }
+
+    /// What nobody goes on with. The header is stored that says whose the volume is: what was listed before is of no later owner.
+    func dropUseless() throws(Errno) {
+        for path in useless { try disk.removeIfThere(path) }
+        useless = []
     }
 
     /// The store has been seen to hold what the log and the header say, but for what is `refused`.
     func dropStored(but refused: Set<UInt64>) throws(Errno) {
-        for file in stored where !refused.contains(file.segment) { try disk.remove(file.path) }
+        for file in stored where !refused.contains(file.segment) { try disk.removeIfThere(file.path) }
         stored = []
     }
 
     /// A file whose sync has failed shows bytes that the kernel never writes again, and its next sync succeeds: what is
     /// not known to be durable is written once more, to a file of its own.
     private func copy(_ old: Candidate, _ segment: UInt64) throws(Errno) -> Candidate {
-        let attempt = (attempts[segment] ?? old.attempt) + 1
-        let path = directory + "/" + StageWriter.fileName(segment, attempt)
-        let file = try disk.open(path, [.write, .create, .exclusive])
+        let (attempt, path, file) = try make(segment, after: attempts[segment] ?? old.attempt)
         var place: UInt64 = 0
         var checksums = BlockChecksums()
         while place < old.size {
@@ -275,5 +282,21 @@ final class StageRecovery {
         try file.sync()
         return Candidate(
             attempt: attempt, path: path, file: file, size: old.size, checksums: checksums, summed: old.size)
+    }
+
+    private static let namesMax = 64
+
+    /// The owner before may make one beside us.
+    private func make(
+        _ segment: UInt64, after last: Int
+    ) throws(Errno) -> (attempt: Int, path: String, file: any DiskFile) {
+        var attempt = last
+        while true {
+            attempt += 1
+            let path = directory + "/" + StageWriter.fileName(segment, attempt)
+            do throws(Errno) {
+                return (attempt, path, try disk.open(path, [.write, .create, .exclusive]))
+            } catch { guard error == .exists, attempt < last + Self.namesMax else { throw error } }
+        }
     }
 }

@@ -93,18 +93,18 @@ extension Headhunter {
         let place = try await place(world, loop, directory, found, takesOver: options.takesOver)
         var taken: Claim?
         if options.logIsShared || options.takesOver && found.log != 0 && found.log != place {
-            let claim = try await claim(world, store, prefix, found, options)
+            let claim = try await claim(world, store, prefix, found, options, place: place)
             (taken, found) = (claim, claim.found)
             // What the owner before may still promise is in the log that is read next.
             if options.logIsShared { await outwait(claim, world, loop, options) }
-            guard options.takesOver || found.log == 0 || found.log == place else { throw .logElsewhere }
         }
         let epoch = taken?.epoch ?? found.epoch + 1
         var slots: StoreLogRecovery?
         if found.firstSlot != nil {
             slots = try await StoreLogRecovery(store, prefix, found, epoch: epoch, random: world.random)
         }
-        var recovered = try await recover(world, loop, store, prefix, directory, found, slots, place: place)
+        var recovered = try await recover(
+            world, loop, store, prefix, directory, found, slots, place: place, isShared: options.logIsShared)
         if options.logIsShared { recovered.ending.sequence = max(recovered.ending.sequence, epoch << takeoverShift) }
         try await finishStages(world, loop, recovered.stage, directory)
         recovered.ending = try await settleLog(world, loop, recovered.ending, directory, found)
@@ -153,6 +153,9 @@ extension Headhunter {
         headhunter.checkpoints.publishing = nil
         headhunter.keep(found, for: UInt64(clamping: claim.wall &- found.wall))
         headhunter.keep(claim)
+        try await dropUseless(
+            world, loop, recovered.stage, directory, claim,
+            sharedBelow: options.logIsShared ? claim.epoch << takeoverShift : nil)
         try await headhunter.settleSegments(recovered.stage.named)
         try await dropStored(world, loop, recovered.stage, directory, but: Set(headhunter.data.refused.keys))
         await headhunter.fetchNumbers()

@@ -25,10 +25,14 @@ extension Headhunter {
     /// Takes the number behind the newest header before anything else is done, with a header that says the same: the owner before meets
     /// it at its next one, however long reading its log takes. Who comes after a taker that got no further finds all there was.
     static func claim(
-        _ world: World, _ store: ObjectStore, _ prefix: String, _ newest: CheckpointHeader, _ options: HeadhunterOptions
+        _ world: World, _ store: ObjectStore, _ prefix: String, _ newest: CheckpointHeader,
+        _ options: HeadhunterOptions,
+        place: UInt64
     ) async throws(VolumeError) -> Claim {
         var found = newest
         for _ in 0..<claimsMax {
+            // Somebody may have taken the volume elsewhere meanwhile, and is not to be fenced off.
+            guard options.takesOver || found.log == 0 || found.log == place else { throw .logElsewhere }
             var header = found
             header.number += 1
             // Not the next one: an owner that came back to its own place may have that, and its fences are to tell from ours.

@@ -53,6 +53,24 @@ extension Headhunter {
         }
     }
 
+    /// Behind the header that says whose the volume is. Files of log and stage that owners before left, `sequence` being our first one of the log.
+    static func dropUseless(
+        _ world: World, _ loop: EventLoop, _ stage: StageRecovery, _ directory: String, _ header: CheckpointHeader,
+        sharedBelow sequence: UInt64?
+    ) async throws(VolumeError) {
+        let box = Recovery(stage: stage)
+        do throws(LogRecovery.Problem) {
+            try await world.blocking.run(on: loop) { () throws(LogRecovery.Problem) -> Void in
+                do throws(Errno) { try box.stage.dropUseless() } catch {
+                    throw .io(error, path: stageDirectory(directory))
+                }
+                guard let sequence else { return }
+                try LogRecovery(disk: world.disk, directory: directory, volume: header.volume)
+                    .dropDrafts(below: sequence)
+            }
+        } catch { throw volumeError(error, directory) }
+    }
+
     static func dropStored(
         _ world: World, _ loop: EventLoop, _ stage: StageRecovery, _ directory: String, but refused: Set<UInt64>
     ) async throws(VolumeError) {
@@ -92,7 +110,8 @@ extension Headhunter {
     /// files that are still, or again, in the stage beside it are of no use.
     static func recover(
         _ world: World, _ loop: EventLoop, _ store: ObjectStore, _ prefix: String, _ directory: String,
-        _ header: CheckpointHeader, _ slots: StoreLogRecovery?, place: UInt64, isReadOnly: Bool = false
+        _ header: CheckpointHeader, _ slots: StoreLogRecovery?, place: UInt64, isReadOnly: Bool = false,
+        isShared: Bool = false
     ) async throws(VolumeError) -> Recovered {
         var source = LogSource.files(durable: header.logDurable, tolerated: 0)
         if header.log != place { source = .nothing }
@@ -101,12 +120,15 @@ extension Headhunter {
             // one what nobody waited for.
             if header.log == place {
                 source = .files(durable: header.logDurable, tolerated: slots.end - 1)
-                let local = try await recover(world, loop, store, prefix, directory, header, from: source, isReadOnly)
+                let local = try await recover(
+                    world, loop, store, prefix, directory, header, from: source, isReadOnly, isShared)
                 if let local, local.ending.next >= slots.end { return local }
             }
             source = .slots(slots)
         }
-        guard let recovered = try await recover(world, loop, store, prefix, directory, header, from: source, isReadOnly)
+        guard
+            let recovered = try await recover(
+                world, loop, store, prefix, directory, header, from: source, isReadOnly, isShared)
         else {
             preconditionFailure("a log that lacks nothing was given up")
         }
@@ -124,20 +146,43 @@ extension Headhunter {
     /// Nil: the files lack what is elsewhere.
     private static func recover(
         _ world: World, _ loop: EventLoop, _ store: ObjectStore, _ prefix: String, _ directory: String,
-        _ header: CheckpointHeader, from source: LogSource, _ isReadOnly: Bool
+        _ header: CheckpointHeader, from source: LogSource, _ isReadOnly: Bool, _ isShared: Bool
     ) async throws(VolumeError) -> Recovered? {
+        var tries = 0
         var asked: Set<UInt64> = []
         var inStore: Set<UInt64> = []
         var wanted = try await stagedSegments(world, loop, directory)
         while true {
             inStore.formUnion(try await stored(store, prefix, wanted.subtracting(asked)))
             asked.formUnion(wanted)
-            let recovered = try await replay(
-                world, loop, directory, header, source, inStore: inStore, isReadOnly: isReadOnly)
-            guard let recovered else { return nil }
+            let found: Recovered?
+            do throws(VolumeError) {
+                found = try await replay(
+                    world, loop, directory, header, source, inStore: inStore, isReadOnly: isReadOnly,
+                    isShared: isShared)
+            } catch {
+                // The owner before may have made it something else while it was being read.
+                guard isShared, tries < replaysMax else { throw error }
+                tries += 1
+                await loop.sleep(nanoseconds: replayPause)
+                wanted = try await stagedSegments(world, loop, directory)
+                continue
+            }
+            guard let recovered = found else { return nil }
             // The end of the log names segments of which only the store can tell whether they exist.
             wanted = recovered.stage.doubtful
             guard wanted.isSubset(of: asked) else { continue }
+            if isShared {
+                // The log tells of files that came after the listing: they were durable before it could.
+                wanted = try await stagedSegments(world, loop, directory)
+                guard wanted.isDisjoint(with: recovered.stage.absent) else {
+                    guard tries < replaysMax else {
+                        throw .unavailable("the owner before still writes to \(directory)")
+                    }
+                    tries += 1
+                    continue
+                }
+            }
             // A store's answer is durable. Of a store that takes files over by a rename it must be had before the stage's directory is synced: a file that moved from
             // there to the store would otherwise be in neither place after a crash.
             if store.capabilities.adoptsFiles {
@@ -148,6 +193,8 @@ extension Headhunter {
     }
 
     private static let headsMax = 16
+    private static let replaysMax = 4
+    private static let replayPause: UInt64 = 250_000_000
 
     private struct Answer: Sendable {
         var number: UInt64
@@ -204,12 +251,13 @@ extension Headhunter {
 
     private static func replay(
         _ world: World, _ loop: EventLoop, _ directory: String, _ header: CheckpointHeader,
-        _ source: LogSource, inStore: Set<UInt64>, isReadOnly: Bool
+        _ source: LogSource, inStore: Set<UInt64>, isReadOnly: Bool, isShared: Bool
     ) async throws(VolumeError) -> Recovered? {
         do throws(LogRecovery.Problem) {
             return try await world.blocking.run(on: loop) { () throws(LogRecovery.Problem) -> Recovered? in
                 let recovery = LogRecovery(
-                    disk: world.disk, directory: directory, volume: header.volume, isReadOnly: isReadOnly)
+                    disk: world.disk, directory: directory, volume: header.volume, isReadOnly: isReadOnly,
+                    isShared: isShared)
                 let bytes: UInt64
                 switch source {
                 case .files: bytes = try recovery.bytes()
@@ -223,7 +271,7 @@ extension Headhunter {
                 do throws(Errno) {
                     stage = try StageRecovery(
                         disk: world.disk, directory: stageDirectory, volume: header.volume, inStore: inStore,
-                        isReadOnly: isReadOnly)
+                        isReadOnly: isReadOnly, isShared: isShared)
                 } catch { throw .io(error, path: stageDirectory) }
                 let ending: LogRecovery.Ending
                 do throws(LogRecovery.Problem) {
