@@ -105,7 +105,11 @@ extension Headhunter {
         }
         var recovered = try await recover(
             world, loop, store, prefix, directory, found, slots, place: place, isShared: options.logIsShared)
-        if options.logIsShared { recovered.ending.sequence = max(recovered.ending.sequence, epoch << takeoverShift) }
+        if options.logIsShared {
+            // Behind a later owner's files ours would count, and theirs would not.
+            guard recovered.ending.sequence <= epoch << takeoverShift else { throw .fenced }
+            recovered.ending.sequence = epoch << takeoverShift
+        }
         try await finishStages(world, loop, recovered.stage, directory)
         recovered.ending = try await settleLog(world, loop, recovered.ending, directory, found)
         var claim = found
