@@ -31,7 +31,7 @@ public struct EngineTrial {
     /// in that one's memory, whether it lost its power or the process alone ended.
     let isShared: Bool
     /// Of such a directory: the lock may be lost while its owner stands still. A lease is kept then, where the store proves it.
-    let losesLock: Bool
+    public let losesLock: Bool
     private let hasCache: Bool
     public var logPlace: String { logIsInStore ? "in the store" : isShared ? "shared" : "local" }
     /// The store goes wrong, too, while the program lives.

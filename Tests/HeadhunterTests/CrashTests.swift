@@ -38,8 +38,9 @@ struct CrashTests {
         trial.run(lives: 8)
         #expect(trial.problems == [])
         #expect(trial.lives == 8)
-        // A store that does not answer keeps whoever waits for it.
-        #expect(trial.trouble != nil || trial.volumesLeft == 0, "a volume is kept after its life")
+        // A store that does not answer keeps whoever waits for it, and so does a host that stood still at the end.
+        #expect(
+            trial.trouble != nil || trial.losesLock || trial.volumesLeft == 0, "a volume is kept after its life")
     }
 
     /// A flipped bit is named or was of no use to anybody: it is never returned as data, and never shortens the log.
@@ -72,7 +73,7 @@ struct CrashTests {
     /// The lives above meet everything that a store may do, wherever the log is, and whether the store decides who made a name or not.
     @Test func storesFailInEveryWay() {
         var counts: [String: [String: Int]] = [:]
-        for number in 1...60 {
+        for number in 1...90 {
             var trial = EngineTrial(seed: UInt64(number) * 3, faults: .default)
             trial.run(lives: 4)
             #expect(trial.problems == [])
