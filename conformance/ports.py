@@ -18,7 +18,7 @@ def is_free(port):
 
 def free_ports(count):
     found = []
-    file = os.open("/tmp/proxyfs-test-ports", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    file = os.open(f"/tmp/proxyfs-test-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         last, = struct.unpack("=I", (os.pread(file, 4, 0) + bytes(4))[:4])

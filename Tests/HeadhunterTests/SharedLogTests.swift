@@ -47,21 +47,29 @@ struct SharedLogTests {
         }
     }
 
+    /// An owner with one durable change that stands still, and another one that waits for the log there.
+    private static func standing(
+        _ world: World, _ store: MemoryStore
+    ) async throws -> (first: Headhunter, host: StandingHost, late: Task<Void, Never>) {
+        let host = StandingHost(world, standsAt: 1 << 40)
+        let first = try await open(host.world, host.way(to: store))
+        try await first.commit(try await StoreRig.put(first, 1, [1]), .durable)
+        await world.loops[0].sleep(nanoseconds: 10_000_000)
+        host.stand()
+        let late = world.loops[0].task {
+            guard let number = try? await StoreRig.put(first, 2, [2]) else { return }
+            try? await first.commit(number, .durable)
+        }
+        return (first, host, late)
+    }
+
     /// The next owner has written nothing, or nothing but a checkpoint, when a record of the one before gets to the log: that record never counts.
     @Test(arguments: [false, true])
     func aRecordThatComesLate(_ hasCheckpoint: Bool) throws {
         try StoreRig.run(seed: 141) { world in
             let store = MemoryStore(world: world, loop: world.loops[0])
             try await StoreRig.prepare(world, store)
-            let host = StandingHost(world, standsAt: 1 << 40)
-            let first = try await Self.open(host.world, host.way(to: store))
-            try await first.commit(try await StoreRig.put(first, 1, [1]), .durable)
-            await world.loops[0].sleep(nanoseconds: 10_000_000)
-            host.stand()
-            let late = world.loops[0].task {
-                guard let number = try? await StoreRig.put(first, 2, [2]) else { return }
-                try? await first.commit(number, .durable)
-            }
+            let (first, host, late) = try await Self.standing(world, store)
             await world.loops[0].sleep(nanoseconds: 10_000_000)
             let second = try await Self.open(world, store)
             if hasCheckpoint { try await second.checkpoint() }
@@ -121,15 +129,7 @@ struct SharedLogTests {
             try StoreRig.run(seed: 146) { world in
                 let store = MemoryStore(world: world, loop: world.loops[0])
                 try await StoreRig.prepare(world, store)
-                let former = StandingHost(world, standsAt: 1 << 40)
-                let first = try await Self.open(former.world, former.way(to: store))
-                try await first.commit(try await StoreRig.put(first, 1, [1]), .durable)
-                await world.loops[0].sleep(nanoseconds: 10_000_000)
-                former.stand()
-                let late = world.loops[0].task {
-                    guard let number = try? await StoreRig.put(first, 2, [2]) else { return }
-                    try? await first.commit(number, .durable)
-                }
+                let (first, former, late) = try await Self.standing(world, store)
                 let host = StandingHost(world, standsAt: step)
                 let opening = world.loops[0].task { try? await Self.open(host.world, host.way(to: store)) }
                 await world.loops[0].sleep(nanoseconds: 3_000_000_000)

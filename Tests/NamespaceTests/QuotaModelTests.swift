@@ -149,11 +149,11 @@ import Testing
         }
     }
 
-    @Test(arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64])
+    @Test(arguments: modelSeeds(8))
     func steps(seed: UInt64) {
         VolumeRig.run(seed: seed) { rig in
             var run = Run(rig: rig, seed: seed)
-            for step in 0..<modelSteps(13_000) {
+            for step in 0..<13_000 {
                 try await run.step()
                 guard run.isSame() else {
                     Issue.record("seed \(seed), step \(step), after \(run.steps): \(run.difference)")

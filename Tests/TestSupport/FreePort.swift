@@ -3,7 +3,7 @@ import Glibc
 /// A port of loopback that nobody has, by TCP and UDP, and that no other test of this machine is given for a long while. None of those
 /// that the system gives to outgoing connections: such a one can be taken before its server begins.
 package func freePort() throws(NoPort) -> UInt16 {
-    let counter = open("/tmp/proxyfs-test-ports", O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+    let counter = open("/tmp/proxyfs-test-ports-\(getuid())", O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
     guard counter >= 0 else { throw NoPort() }
     defer { close(counter) }
     guard flock(counter, LOCK_EX) == 0 else { throw NoPort() }

@@ -204,9 +204,9 @@ extension Volume {
     private func meteredOwner(_ caller: Caller, _ file: FileID, _ new: NewAttributes) throws(Halt) -> Attempt<Changed> {
         let request = caller.request
         return try meter.change { (state) throws(Halt) in
+            if try isRepeated(request) { return fileSystem.setAttributes(request.asRepeat, file, new) }
             let found = try attributes(caller, of: file)
             // What has no name does not count, a stream goes with its file, and the root is nobody's.
-            if try isRepeated(request) { return fileSystem.setAttributes(request.asRepeat, file, new) }
             guard !found.isStream, file != root, let old = try state.account(request, found) else {
                 return fileSystem.setAttributes(request, file, new)
             }
