@@ -49,6 +49,7 @@ extension LogFS {
         let epoch = headhunter.epoch
         let glance = glance
         let attempt = change(request.reader) { (edit) throws(Halt) -> Created in
+            edit.expectNames(directory, name)
             if let answer = try edit.answer(request) { return try edit.created(answer, directory) }
             var home = try edit.directory(directory)
             try LogFS.check(name)

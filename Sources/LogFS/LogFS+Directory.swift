@@ -19,7 +19,7 @@ extension LogFS {
                 return parent
             }
             guard name.count <= Limits.nameBytesMax else { throw .refused(.nameTooLong) }
-            try records.expectDirectory(directory)
+            try records.expectDirectory(directory, name)
             guard let entry = try records.entry(directory.inode, name), let inode = try records.inode(entry.inode)
             else {
                 throw .refused(.noEntry)

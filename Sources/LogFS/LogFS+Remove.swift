@@ -24,6 +24,7 @@ extension LogFS {
     ) -> Attempt<Removed> {
         let glance = glance
         let attempt = change(request.reader) { (edit) throws(Halt) -> Removed in
+            edit.expectNames(directory, name)
             if let answer = try edit.answer(request) {
                 return Removed(inode: try edit.inode(answer) ?? Inode(), directory: try edit.directory(directory))
             }

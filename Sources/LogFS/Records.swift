@@ -99,6 +99,15 @@ struct Editing: Records {
         try scanAll(bare.view, tree, start, budget, visit)
     }
 
+    /// What most changes of a directory's names look at.
+    func expectNames(_ directory: FileID, _ name: UnsafeRawBufferPointer) {
+        guard name.count <= Limits.nameBytesMax else { return }
+        let names = directory.inode | KeyLayout.directorySpace
+        bare.expect(tree, scratch.key(directory.inode, .inode))
+        bare.expect(tree, scratch.key(names, .name, name))
+        bare.expect(tree, scratch.key(names, .cookie, 0))
+    }
+
     @inline(__always) func put(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
         bare.put(tree, key, value)
     }
@@ -149,9 +158,11 @@ extension Records {
 extension Reading {
     /// Whether this is a directory, for who needs no more of it. Look-ups in one directory follow each other: the last answer is
     /// kept for as long as nothing changes.
+    /// `name` is what will be looked for in it.
     @inline(__always)
-    func expectDirectory(_ id: FileID) throws(Halt) {
+    func expectDirectory(_ id: FileID, _ name: UnsafeRawBufferPointer) throws(Halt) {
         if scratch.remembers(id, at: view.changes) { return }
+        view.expect(tree, scratch.key(id.inode | KeyLayout.directorySpace, .name, name))
         guard id.inode != 0, id.inode < KeyLayout.forkNumbers, let value = try get(scratch.key(id.inode, .inode)) else {
             throw .refused(.stale)
         }

@@ -25,6 +25,9 @@ struct Promises {
             for name in ["stops", "stops-slow", "depth"] { try world.disk.makeDirectory(name) }
             try world.disk.syncDirectory("")
         }
+        Limits.tell(
+            "longest stop of two threads that only look at the clock", "-", await bareStop(), "us", nil,
+            "what this machine takes away by itself")
         let directory = try await DirectoryStore.open(world: world, loop: loop, root: "store")
         try await stops("store in a directory", ObjectStore(directory, world: world, loop: loop), log: "stops")
         // In a directory as well: copying what is stored is not to be on the writer's loop.
@@ -37,6 +40,25 @@ struct Promises {
         try await deletions(files)
         try await files.stop()
         try await files.headhunter.close()
+    }
+
+    /// What a thread that only looks at the clock misses while another one does the same: no stop can be measured that is shorter.
+    private func bareStop() async -> Double {
+        let clock = world.clock
+        let watch = { @Sendable () throws(Never) -> UInt64 in
+            let end = clock.monotonic() + 10_000_000_000
+            var worst: UInt64 = 0
+            var last = clock.monotonic()
+            while last < end {
+                let now = clock.monotonic()
+                worst = max(worst, now - last)
+                last = now
+            }
+            return worst
+        }
+        async let one = world.blocking.run(on: loop, watch)
+        async let other = world.blocking.run(on: loop, watch)
+        return Double(max(await one, await other)) / 1e3
     }
 
     private func open(

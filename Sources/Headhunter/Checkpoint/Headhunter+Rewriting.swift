@@ -14,6 +14,8 @@ extension Headhunter {
     private static let rewrittenPart: UInt64 = 2
     /// On average an object is to be this part of a full one.
     private static let filledPart: UInt64 = 4
+    /// Nodes looked at in one turn of the loop: most of an object's are dead, and an object has thousands.
+    private static let nodesOfTurn = 64
 
     /// Objects that there may be whatever is in them, and more for what lives in them.
     private func hasTooManyObjects() -> Bool {
@@ -54,7 +56,10 @@ extension Headhunter {
         }
         defer { extendLifetime(block) }
         var place = NodePacker.headerSize
+        var looked = 0
         while place < block.count {
+            looked += 1
+            if looked % Self.nodesOfTurn == 0 { await Task.yield() }
             let rest = UnsafeRawBufferPointer(rebasing: block.bytes[place...])
             guard let outline = NodeCodec.outline(rest), let offset = UInt32(exactly: place) else {
                 throw .damaged("\(name) at \(place): not a metadata node")

@@ -40,6 +40,9 @@ final class Fingers {
         return page.isLeaf && page.contains(key) ? frame : nil
     }
 
+    /// The leaf that `find` will look at first.
+    @inline(__always) func guess(_ key: UnsafeRawBufferPointer) -> UInt32 { place(key).pointee }
+
     /// A walk for `key` has just ended at this leaf.
     @inline(__always) func remember(_ key: UnsafeRawBufferPointer, _ frame: UInt32) { place(key).pointee = frame }
 }

@@ -1,3 +1,4 @@
+import CShim
 import Synchronization
 
 /// Where keys were found the last time: a table of guesses, each looked at before it is believed.
@@ -59,6 +60,9 @@ package struct KeyHints {
 
     /// What is left of the hash tells most guesses of other keys.
     @inline(__always) private static func tag(_ hash: UInt64) -> UInt64 { hash << knownBits }
+
+    /// `find` will be asked for this key.
+    @inline(__always) func expect(_ hash: UInt64) { shim_prefetch(places(hash)) }
 
     /// `cell`: some byte of the line where the entry's cell began.
     @inline(__always) package func find(_ hash: UInt64) -> (frame: UInt32, slot: Int, cell: Int)? {

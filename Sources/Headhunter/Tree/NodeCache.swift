@@ -1,3 +1,4 @@
+import CShim
 import Glibc
 import Synchronization
 
@@ -120,6 +121,19 @@ package final class NodeCache {
         guard page.has(key, at: hint.slot) else { return nil }
         touch(hint.frame)
         return UnsafeRawBufferPointer(page.value(hint.slot))
+    }
+
+    /// What `isCurrent` and `contains` look at is fetched, if there is such a frame at all.
+    @inline(__always) func expect(_ frame: UInt32) {
+        guard frame < UInt32(truncatingIfNeeded: untouched) else { return }
+        shim_prefetch(info(frame))
+        page(frame).expectFences()
+    }
+
+    /// The same for what `find` looks at. The memory may be another node's by now: then the wrong lines are fetched.
+    @inline(__always) func expectSearch(_ frame: UInt32) {
+        guard frame < UInt32(truncatingIfNeeded: untouched) else { return }
+        page(frame).expectSearch()
     }
 
     /// Whether the frame holds a node of the tree as it is now: then the key that is found in it is in no other leaf.

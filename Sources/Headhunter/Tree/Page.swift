@@ -155,8 +155,10 @@ package struct Page {
     @inline(__always) private func head(_ index: Int) -> UInt64 {
         slot(index).loadUnaligned(fromByteOffset: 4, as: UInt64.self)
     }
-    private func setHead(_ index: Int) {
-        let suffix = suffix(index)
+    private func setHead(_ index: Int) { setHead(index, suffix(index)) }
+
+    /// `suffix` as the caller has it: what was just written could not be read again at once.
+    @inline(__always) private func setHead(_ index: Int, _ suffix: UnsafeRawBufferPointer) {
         let head = index < firstTold ? 0 : Self.eight(suffix.baseAddress.map { $0 + shared }, suffix.count - shared)
         slot(index).storeBytes(of: head, toByteOffset: 4, as: UInt64.self)
     }
@@ -231,7 +233,22 @@ package struct Page {
         shim_prefetch(base + cell)
         shim_prefetch(base + (cell + 64))
         shim_prefetch(slot(index))
+        expectFences()
+    }
+
+    /// `contains` will be asked soon: the head, and the low fence, which is behind everything else.
+    @inline(__always) func expectFences() {
         shim_prefetch(base)
+        shim_prefetch(base + (Self.size - 64))
+    }
+
+    /// `find` will be asked soon, and the head is here: the slots where every search begins, and where the last new entry went.
+    @inline(__always) func expectSearch() {
+        let half = count >> 1
+        shim_prefetch(slot(half))
+        shim_prefetch(slot(half + half >> 1))
+        shim_prefetch(slot(lastInsert))
+        shim_prefetch(base + heapStart)
     }
 
     /// Whether the key at `index` is `key`; there may be no such entry.
@@ -420,7 +437,7 @@ package struct Page {
         let cell = base + start
         cell.storeBytes(of: UInt16(truncatingIfNeeded: valueCount), as: UInt16.self)
         if let source = suffix.baseAddress { memcpy(cell + 2, source, suffix.count) }
-        setHead(index)
+        setHead(index, suffix)
         return cell + (2 + suffix.count)
     }
 

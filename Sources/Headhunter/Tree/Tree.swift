@@ -99,6 +99,11 @@ package final class Tree {
         }
     }
 
+    /// The writer will come to `key` soon. Its next look-ups and changes wait for one miss after the other, in one leaf after the
+    /// other; what is asked for ahead comes side by side. First this for all keys, then `expectSearch` for all of them.
+    @inline(__always) func expect(_ key: UnsafeRawBufferPointer) { cache.expect(fingers.guess(key)) }
+    @inline(__always) func expectSearch(_ key: UnsafeRawBufferPointer) { cache.expectSearch(fingers.guess(key)) }
+
     package enum ScanEnd: Equatable {
         /// The visitor has had enough, or the tree has ended.
         case done

@@ -407,10 +407,19 @@ public final class Headhunter: @unchecked Sendable {
         var frames = 2
         for operation in writes.operations where !operation.isDead {
             let id = Int(operation.tree)
-            frames += id < trees.count ? trees[id]?.framesPerOperation ?? 2 : 2
+            guard id < trees.count, let tree = trees[id] else {
+                frames += 2
+                continue
+            }
+            frames += tree.framesPerOperation
+            tree.expect(writes.key(operation))
         }
         // What makes room must not find that others have taken the last of it.
         guard cache.reserve(isUrgent ? frames : frames + Self.urgentFrames) else { return .full }
+        for operation in writes.operations where !operation.isDead {
+            let id = Int(operation.tree)
+            if id < trees.count, let tree = trees[id] { tree.expectSearch(writes.key(operation)) }
+        }
         for operation in writes.operations where !operation.isDead {
             let id = Int(operation.tree)
             guard id < trees.count, let tree = trees[id] else { continue }
@@ -514,6 +523,11 @@ public struct View {
         }.get()
     }
 
+    /// `get` will be asked for this key: what tells where it lies is fetched meanwhile.
+    public func expect(_ tree: UInt32, _ key: UnsafeRawBufferPointer) {
+        headhunter.cache.hints.expect(KeyHints.hash(tree, key))
+    }
+
     /// Rises with every change: what one reader found in the trees still holds for a later one with the same number.
     @inlinable public var changes: UInt64 { headhunter.changes }
 
@@ -549,6 +563,12 @@ public struct Change {
         case .deleted: return nil
         case .untouched: return try headhunter.lookup(tree, key, reader, alone: true)
         }
+    }
+
+    /// `get` will be asked for this key, or it will be changed: what that looks at first is fetched meanwhile.
+    public func expect(_ tree: UInt32, _ key: UnsafeRawBufferPointer) {
+        let id = Int(tree)
+        if id < headhunter.trees.count { headhunter.trees[id]?.expect(key) }
     }
 
     public func put(_ tree: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
