@@ -55,7 +55,7 @@ struct CheckpointState {
 
 extension Headhunter {
     /// Between two slices of work inside the gate that a checkpoint does for its own sake.
-    private static let installSlice = 64
+    private static let installSlice = 32
     /// Metadata objects on their way to the store at once.
     private static let putsMax = 4
     static let retryNanoseconds: UInt64 = 500_000_000

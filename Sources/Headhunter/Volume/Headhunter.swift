@@ -405,24 +405,23 @@ public final class Headhunter: @unchecked Sendable {
         let reader = change.reader
         // Room first: making it may evict nodes, so what the change needs is looked for after it.
         var frames = 2
+        // Nearly all of a change is of one tree: it is not looked up, and counted, for each operation.
+        var tree: Tree?
+        var id = UInt32.max
         for operation in writes.operations where !operation.isDead {
-            let id = Int(operation.tree)
-            guard id < trees.count, let tree = trees[id] else {
-                frames += 2
-                continue
-            }
-            frames += tree.framesPerOperation
-            tree.expect(writes.key(operation))
+            if operation.tree != id { (id, tree) = (operation.tree, here(operation.tree)) }
+            frames += tree?.framesPerOperation ?? 2
+            tree?.expect(writes.key(operation))
         }
         // What makes room must not find that others have taken the last of it.
         guard cache.reserve(isUrgent ? frames : frames + Self.urgentFrames) else { return .full }
         for operation in writes.operations where !operation.isDead {
-            let id = Int(operation.tree)
-            if id < trees.count, let tree = trees[id] { tree.expectSearch(writes.key(operation)) }
+            if operation.tree != id { (id, tree) = (operation.tree, here(operation.tree)) }
+            tree?.expectSearch(writes.key(operation))
         }
         for operation in writes.operations where !operation.isDead {
-            let id = Int(operation.tree)
-            guard id < trees.count, let tree = trees[id] else { continue }
+            if operation.tree != id { (id, tree) = (operation.tree, here(operation.tree)) }
+            guard let tree else { continue }
             let wrong = tree.prepare(writes.key(operation), isDelete: operation.isDelete, missing: &missing[reader])
             guard wrong == nil else {
                 astray[reader] = wrong
@@ -431,7 +430,8 @@ public final class Headhunter: @unchecked Sendable {
         }
         if !missing[reader].isEmpty { return .missing }
         for operation in writes.operations where !operation.isDead {
-            let tree = tree(operation.tree)
+            if operation.tree != id || tree == nil { (id, tree) = (operation.tree, self.tree(operation.tree)) }
+            guard let tree else { preconditionFailure("a tree that was made is there") }
             let key = writes.key(operation)
             if operation.isDelete { tree.delete(key) } else { tree.put(key, writes.value(operation)) }
             if let overlay, !overlay.isEmpty { overlay.remove(operation.tree, key) }
@@ -448,6 +448,9 @@ public final class Headhunter: @unchecked Sendable {
         }
         return .applied(number)
     }
+
+    /// The tree with this number, if there is one.
+    func here(_ id: UInt32) -> Tree? { Int(id) < trees.count ? trees[Int(id)] : nil }
 
     /// The tree with this number, made if there is none yet.
     func tree(_ id: UInt32) -> Tree {
@@ -567,8 +570,7 @@ public struct Change {
 
     /// `get` will be asked for this key, or it will be changed: what that looks at first is fetched meanwhile.
     public func expect(_ tree: UInt32, _ key: UnsafeRawBufferPointer) {
-        let id = Int(tree)
-        if id < headhunter.trees.count { headhunter.trees[id]?.expect(key) }
+        headhunter.here(tree)?.expect(key)
     }
 
     public func put(_ tree: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
