@@ -70,7 +70,7 @@ let package = Package(
         room("Arbiter", ["Bytes", "Crypto", "JSON", "Logging", "ObjectStore", "Runtime", "Transfer"]),
         room("Headhunter", ["Bytes", "CShim", "Runtime", "ObjectStore"]),
         room("LogFS", ["Bytes", "Runtime", "Headhunter"]),
-        room("Namespace", ["Bytes", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
+        room("Namespace", ["Bytes", "Configuration", "Runtime", "ObjectStore", "Headhunter", "LogFS", "Logging"]),
         room("Passthrough", ["CShim", "LogFS", "Namespace", "Runtime"]),
         room("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime"]),
         room("Kerberos", ["CShim", "Runtime"]),
@@ -176,7 +176,9 @@ let package = Package(
         tests("LogFS", ["Bytes", "Runtime", "Simulator", "ObjectStore", "Headhunter", "Trials"]),
         tests(
             "Namespace",
-            ["Bytes", "Headhunter", "LogFS", "Logging", "ObjectStore", "Runtime", "Simulator", "TestSupport"]),
+            [
+                "Bytes", "Configuration", "Headhunter", "LogFS", "Logging", "ObjectStore", "Runtime", "Simulator", "TestSupport",
+            ]),
         .testTarget(
             name: "PassthroughTests",
             dependencies: [

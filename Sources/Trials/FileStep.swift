@@ -65,8 +65,8 @@ package struct WorkloadTrial {
     package private(set) var problems: [String] = []
 
     /// `isLogged`: what the workloads begin with is in the log; else it is in a checkpoint.
-    package init(isLogged: Bool) {
-        var base = FileTrial(seed: 29, faults: .none)
+    package init(isLogged: Bool, logIsInStore: Bool = false) {
+        var base = FileTrial(seed: 29, faults: .none, logIsInStore: logIsInStore)
         base.prepare(isLogged: isLogged)
         problems = base.model.problems
         self.base = base
@@ -82,7 +82,8 @@ package struct WorkloadTrial {
         whole.verify("\(steps)")
         problems += whole.model.problems
         for change in changes {
-            var trial = FileTrial(copying: base, seed: 1, faults: .none)
+            // What a loss of power leaves of what was not synced is another draw each time.
+            var trial = FileTrial(copying: base, seed: UInt64(change + 1), faults: .none)
             trial.simulation.crashAtDiskChange = change + 1
             _ = trial.life(steps)
             crashes += trial.simulation.counts.crashes
@@ -95,10 +96,10 @@ package struct WorkloadTrial {
 extension FileTrial {
     /// What small workloads begin with.
     mutating func prepare(isLogged: Bool) {
-        let model = model
+        let (model, logIsInStore) = (model, logIsInStore)
         let done = simulation.perform { world -> Bool in
             do {
-                let volume = try await Bench.volume(world)
+                let volume = try await Bench.volume(world, logIsInStore: logIsInStore)
                 let files = try await LogFS.open(volume, world: world, subvolume: 1)
                 var worker = FileWorker(files: files, model: model, random: Generator(seed: 5))
                 for (path, size) in [(FileStep.large, 100_000), (FileStep.small, 500)] {

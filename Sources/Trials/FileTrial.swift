@@ -135,15 +135,17 @@ package struct FileTrial {
     package let model = Model()
     /// The store goes wrong, too, while the program lives.
     package let trouble: StoreTrouble?
+    let logIsInStore: Bool
 
-    package init(seed: UInt64, faults: FaultMix) {
+    package init(seed: UInt64, faults: FaultMix, logIsInStore: Bool = false) {
+        self.logIsInStore = logIsInStore
         trouble = faults.failedSync > 0 && seed % 3 == 0 ? .all(isStale: seed % 2 == 0, hasTokens: seed % 4 < 2) : nil
         simulation = Simulation(seed: seed, faults: .none)
         random = Generator(seed: seed, stream: "files")
         Bench.prepare(simulation)
         let made = simulation.perform { world -> Bool in
             do {
-                let volume = try await Bench.volume(world)
+                let volume = try await Bench.volume(world, logIsInStore: logIsInStore)
                 try await FileWorker.makeHomes(try await LogFS.open(volume, world: world, subvolume: 1))
                 try await volume.close()
                 return true
@@ -160,6 +162,7 @@ package struct FileTrial {
     /// Goes on from what is on another one's disk; nothing of that one may be running.
     init(copying other: FileTrial, seed: UInt64, faults: FaultMix) {
         trouble = nil
+        logIsInStore = other.logIsInStore
         simulation = Simulation(copying: other.simulation, seed: seed, faults: faults)
         random = Generator(seed: seed, stream: "files")
         model.states = [other.model.last]
@@ -180,10 +183,10 @@ package struct FileTrial {
     package mutating func life(steps: Int) {
         let model = model
         let seed = random.next()
-        let trouble = trouble
+        let (trouble, logIsInStore) = (trouble, logIsInStore)
         let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
             do {
-                let volume = try await Bench.volume(world, trouble: trouble)
+                let volume = try await Bench.volume(world, logIsInStore: logIsInStore, trouble: trouble)
                 let files = try await LogFS.open(volume, world: world, subvolume: 1)
                 await withTaskGroup(of: Void.self) { group in
                     group.addTask {
@@ -219,11 +222,11 @@ package struct FileTrial {
     /// last step on: nil when a crash ended it.
     mutating func life(_ program: [FileStep]) -> Range<Int>? {
         let model = model
-        let simulation = simulation
+        let (simulation, logIsInStore) = (simulation, logIsInStore)
         let seed = random.next()
         let range = simulation.perform(for: 3_600_000_000_000) { world -> Range<Int>? in
             do {
-                let volume = try await Bench.volume(world)
+                let volume = try await Bench.volume(world, logIsInStore: logIsInStore)
                 let files = try await LogFS.open(volume, world: world, subvolume: 1)
                 var begin = simulation.diskChanges
                 var worker = FileWorker(files: files, model: model, random: Generator(seed: seed))
@@ -278,9 +281,10 @@ package struct FileTrial {
     package mutating func verify(_ what: String) {
         let faults = simulation.faults
         simulation.faults = .none
+        let logIsInStore = logIsInStore
         let seen = simulation.perform { world -> Result<Seen, VerifyFailure> in
             do {
-                let volume = try await Bench.volume(world)
+                let volume = try await Bench.volume(world, logIsInStore: logIsInStore)
                 return .success(try await Self.look(volume, world))
             } catch {
                 return .failure(VerifyFailure(text: "\(error)"))

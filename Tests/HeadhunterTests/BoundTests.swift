@@ -138,6 +138,24 @@ struct BoundTests {
         }
     }
 
+    @Test func aCheckpointForTheTime() throws {
+        try StoreRig.run(seed: 110) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let volume = try await StoreRig.open(world, rig) {
+                $0.checkpointNanoseconds = 10_000_000_000
+                $0.flushNanoseconds = Self.never
+            }
+            await world.loops[0].sleep(nanoseconds: 12_000_000_000)
+            let idle = try await StoreRig.names(world, rig, "header").max()
+            _ = try await StoreRig.put(volume, 1, [1])
+            await world.loops[0].sleep(nanoseconds: 8_000_000_000)
+            guard try await StoreRig.names(world, rig, "header").max() == idle else { return "before its time" }
+            await world.loops[0].sleep(nanoseconds: 5_000_000_000)
+            return try await StoreRig.names(world, rig, "header").max() == idle ? "none in 13 s" : nil
+        }
+    }
+
     /// With an hour between checkpoints data goes to the store by its age.
     @Test func segmentsGoToTheStoreByTheirAge() throws {
         try StoreRig.run(seed: 106) { world in
@@ -214,6 +232,26 @@ struct BoundTests {
     }
 
     /// A slot of a newer program is named, and nothing is taken over.
+    /// A taker's fence comes in its place, and what follows the fence looks like a late owner's.
+    @Test func aSlotThatIsGone() throws {
+        try StoreRig.run(seed: 109) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let first = try await StoreRig.open(world, rig) { $0.checkpointNanoseconds = Self.never }
+            for value in 1...6 { try await first.stored(try await StoreRig.put(first, 1, [UInt8(value)])) }
+            let slots = try await StoreRig.names(world, rig, "slot").sorted()
+            guard slots.count >= 4 else { return "\(slots.count) slots" }
+            try await StoreRig.objects(world, rig).delete(slots[slots.count - 2])
+            do {
+                _ = try await StoreRig.open(world, rig, "b") { $0.takesOver = true }
+                return "it opened"
+            } catch {
+                guard case .damaged(let why)? = error as? VolumeError else { return "\(error)" }
+                return why.contains("replay log in the store") ? nil : why
+            }
+        }
+    }
+
     @Test func aSlotOfANewerProgram() throws {
         try StoreRig.run(seed: 107) { world in
             let rig = StoreRig(world)

@@ -39,6 +39,17 @@ struct CrashTests {
         #expect(trial.crashes > (first == .checkpoint ? 100 : 1_000), "only \(trial.crashes) crash points")
     }
 
+    /// With the log in the store, whose calls are changes of the disk here as well.
+    @Test(arguments: FileStep.core)
+    func logInTheStore(_ first: FileStep) {
+        var trial = WorkloadTrial(isLogged: true, logIsInStore: true)
+        trial.run([first])
+        for second in FileStep.core { trial.run([first, second]) }
+        #expect(trial.problems.prefix(3) == [])
+        print("crash points of workloads with a log in the store that begin with \(first): \(trial.crashes)")
+        #expect(trial.crashes > 300, "only \(trial.crashes) crash points")
+    }
+
     /// The same with three steps.
     @Test(arguments: FileStep.core)
     func threeSteps(_ first: FileStep) {

@@ -9,6 +9,8 @@ import Runtime
 struct Crowd {
     private static let directories = 1_000
     private static let cacheBytes = 256 << 20
+    /// Of the 64 MiB at which a checkpoint begins.
+    private static let fullLogBytes = 60 << 20
 
     let world: World
     let many: Int
@@ -47,6 +49,19 @@ struct Crowd {
             }
         }
         return (made.value.inode.id, made.number)
+    }
+
+    private static func homes(_ files: LogFS) async throws -> [FileID] {
+        var homes: [FileID] = []
+        for index in 0..<directories {
+            let found = try await files.run { reader in
+                Array("d\(index)".utf8).withUnsafeBytes {
+                    files.lookup(Request(reader: reader, now: 0), in: files.rootID, $0)
+                }
+            }
+            homes.append(found.value.id)
+        }
+        return homes
     }
 
     private func prepare() async throws {
@@ -89,6 +104,7 @@ struct Crowd {
         }
         var last: UInt64 = 0
         var nodes = 0.0
+        var firstNodes = 0.0
         let start = seconds()
         for index in 0..<many {
             last = try await make(files, homes[index % Self.directories], "file-\(index)", .file).1
@@ -102,23 +118,27 @@ struct Crowd {
                 }
                 try await files.headhunter.checkpoint()
                 nodes = Double(store.counters.bytesPut - before) / 1024
+                if firstNodes == 0 { firstNodes = nodes }
                 print(
                     "checkpoint of 2,000 new files in all 1,000 directories among \(index): \(Int(nodes)) KiB, "
                         + "\(Int((seconds() - begin) * 1000)) ms with their creation")
             }
         }
         print("\(many) files made at \(Int(Double(many) / (seconds() - start)))/s, memory durability")
-        // The log is full when a checkpoint is about to begin.
-        try await files.headhunter.checkpoint()
+        Limits.tell(
+            "checkpoint of 2,000 new files among all, of the first one", "-", nodes / firstNodes, "times", .most(1.5))
+        // The log is full when a checkpoint is about to begin; none by time comes in between.
+        try await files.stop()
+        try await files.headhunter.close()
+        let late = try await open { $0.checkpointNanoseconds = 3_600_000_000_000 }.files
+        homes = try await Self.homes(late)
         var extra = 0
-        let bytes = 60 << 20
-        var written = 0
-        while written < bytes {
-            last = try await make(files, homes[extra % Self.directories], "late-\(extra)", .file).1
+        while late.headhunter.uncoveredLogBytes < Self.fullLogBytes {
+            last = try await make(late, homes[extra % Self.directories], "late-\(extra)", .file).1
             extra += 1
-            written += 380
         }
-        try await files.headhunter.commit(last, .durable)
+        try await late.headhunter.commit(last, .durable)
+        print("\(late.headhunter.uncoveredLogBytes >> 20) MiB of log that no checkpoint has")
         print("killed with \(extra) changes in the log")
         fflush(nil)
         kill(getpid(), SIGKILL)
@@ -131,15 +151,12 @@ struct Crowd {
         Limits.tell(
             isReplay ? "\(many) logged operations replayed in" : "\(many) files, opened with a full log in", "log",
             seconds() - start, "s", .most(isReplay ? 5 : 2))
-        var homes: [FileID] = []
-        for index in 0..<Self.directories {
-            let found = try await files.run { reader in
-                Array("d\(index)".utf8).withUnsafeBytes {
-                    files.lookup(Request(reader: reader, now: 0), in: files.rootID, $0)
-                }
-            }
-            homes.append(found.value.id)
+        // Before anything else has its turn, a checkpoint for one.
+        guard isReplay || files.headhunter.uncoveredLogBytes >= Self.fullLogBytes * 9 / 10 else {
+            print("the log was not full: \(files.headhunter.uncoveredLogBytes >> 20) MiB")
+            throw Failure.file(.invalid)
         }
+        let homes = try await Self.homes(files)
         start = seconds()
         try await files.headhunter.checkpoint()
         Limits.tell("its log was in the trees after", "log", seconds() - start, "s more")

@@ -115,13 +115,14 @@ struct StoreLogRecovery {
             guard slot.number == number, slot.volume == header.volume else {
                 throw .damaged("\(name) belongs to another volume or place")
             }
+            let end = slot.epoch < header.slotsEpoch ? min(slot.end, header.slotsEnd) : slot.end
+            // Before anything is left out: what was stored when it was sent is so whatever became of it. When a slot is lost, a taker's fence
+            // comes in its place, and what follows looks late.
+            if slot.kind == .records, end > slot.first { stored = max(stored, min(slot.stored, end - 1)) }
             // An owner that was fenced off had it on its way, and has told nobody.
             guard slot.epoch >= epoch else { return }
             epoch = slot.epoch
-            guard slot.kind == .records else { return }
-            let end = slot.epoch < header.slotsEpoch ? min(slot.end, header.slotsEnd) : slot.end
-            guard end > slot.first else { return }
-            stored = max(stored, min(slot.stored, end - 1))
+            guard slot.kind == .records, end > slot.first else { return }
             guard !isBroken, end > next else { return }
             guard slot.first <= next else {
                 isBroken = true

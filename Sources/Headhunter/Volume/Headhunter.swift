@@ -45,6 +45,8 @@ public final class Headhunter: @unchecked Sendable {
     @exclusivity(unchecked) var logBytes = 0
     /// Bytes of records that no header covers.
     @exclusivity(unchecked) var logUncovered: Int
+    /// The same on the volume's loop.
+    package var uncoveredLogBytes: Int { logUncovered }
     /// When the oldest of them came: of those since the newest checkpoint began, and of those before; 0: there are none.
     @exclusivity(unchecked) var logSince: UInt64 = 0
     var frozenSince: UInt64 = 0

@@ -3,21 +3,6 @@ import Headhunter
 import Namespace
 
 extension VolumeHost {
-    static func options(_ engine: Configuration.Engine) -> HeadhunterOptions {
-        var options = HeadhunterOptions()
-        options.flushBytes = Int(clamping: engine.flushSize.bytes)
-        options.flushNanoseconds = engine.flushTime.nanoseconds
-        options.checkpointNanoseconds = engine.checkpointInterval.nanoseconds
-        options.logBytesMax = Int(clamping: engine.logSize.bytes)
-        options.stagedBytesMax = Int(clamping: engine.stageSize.bytes)
-        options.nonceRange = UInt64(engine.nonceRange)
-        options.cacheBytes = Int(clamping: engine.nodeCache.bytes)
-        options.dataCacheBytes = Int(clamping: engine.dataCache.bytes)
-        options.keepNanoseconds = engine.deleteDelay.nanoseconds
-        options.driftNanoseconds = engine.leaseDrift.nanoseconds
-        return options
-    }
-
     static let onlyRead = "it is another server's, or a copy, and only read here"
 
     static func durability(_ word: Configuration.Durability) -> Durability {

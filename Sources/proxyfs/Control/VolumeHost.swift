@@ -103,7 +103,7 @@ final class VolumeHost: Sendable {
     /// Opens all of them, and answers those that are open; `opened` is told of those that come later. One that can not be
     /// opened is told of in its entry, and the others are served.
     func openAll(_ configuration: Configuration) async throws(CommandFailure) -> [HostedVolume] {
-        book.options = Self.options(configuration.engine)
+        book.options = HeadhunterOptions(configuration.engine)
         book.configuration = configuration
         for volume in configuration.volumes {
             book.entries[volume.name] = Entry(

@@ -57,7 +57,7 @@ enum FsckCommand {
             throw .failure("fsck \(name): can not open \(home.path): \(error); name the data directory with --data")
         }
         let loop = world.loops[0]
-        var options = VolumeHost.options(settings.configuration.engine)
+        var options = HeadhunterOptions(settings.configuration.engine)
         options.follows = places.isReadOnly
         let checked = options
         let described = try StoreCommand.describe(store, settings.configuration)
