@@ -82,7 +82,27 @@ struct Promises {
         }.value.inode.id
     }
 
-    /// The longest time from one create to the next while a checkpoint is nearly always under way.
+    /// Writes 1 MiB each 10 ms to one file, over and over; answers the longest that one write took.
+    private func stream(_ files: LogFS, until end: Double) async throws -> Double {
+        let block = Block(capacity: 1 << 20)
+        block.count = block.capacity
+        memset(block.base, 0xA5, block.count)
+        defer { extendLifetime(block) }
+        let file = try await make(files, files.rootID, "stream")
+        var worst = 0.0
+        var place: UInt64 = 0
+        while seconds() < end {
+            let begin = seconds()
+            try await files.writeAll(file, at: place << 20, block.bytes, now: world.clock.wall())
+            worst = max(worst, seconds() - begin)
+            place = (place + 1) % 256
+            if place % 8 == 0 { try await files.flush(file.inode) }
+            await loop.sleep(nanoseconds: 10_000_000)
+        }
+        return worst
+    }
+
+    /// The longest time from one create to the next, and of a write of 1 MiB, while a checkpoint is nearly always under way.
     private func stops(_ what: String, _ store: ObjectStore, log: String) async throws {
         // All nodes stay in memory: who needs one that does not waits for the store, whatever a checkpoint does.
         let files = try await open(store, log: log) {
@@ -96,6 +116,7 @@ struct Promises {
         var gaps = [Double](repeating: 0, count: 1 << 22)
         let end = seconds() + 10
         let before = store.counters.requests
+        async let streamed = stream(files, until: end)
         var last = seconds()
         var lastOwn = own()
         var worstOwn = 0.0
@@ -120,6 +141,9 @@ struct Promises {
             "longest stop of a writer, \(what)", "memory", worst, "us", .most(5_000),
             "\(Int(worstOwn * 1e6)) us of CPU at the most; one in 10,000 above \(Int(rare)) us; "
                 + "\(gaps.count) creates, \(store.counters.requests - before) requests to the store")
+        Limits.tell(
+            "longest write of 1 MiB beside them", "memory", try await streamed * 1e6, "us", .most(5_000),
+            "100 MiB/s, flushed each 8 MiB")
         try await files.stop()
         try await headhunter.close()
     }
