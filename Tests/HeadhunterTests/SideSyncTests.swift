@@ -331,7 +331,8 @@ struct SideSyncTests {
                 await world.loops[0].sleep(nanoseconds: 1_000_000)
             }
             #expect(disk.state.withLock { $0.running } == 1)
-            let committing = world.loops[0].task { try await volume.commit(number, .durable) }
+            let last = number
+            let committing = world.loops[0].task { try await volume.commit(last, .durable) }
             await world.loops[0].sleep(nanoseconds: 300_000_000)
             #expect(disk.state.withLock { $0.most } == 1)
             disk.letGo()
