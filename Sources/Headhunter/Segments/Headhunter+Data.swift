@@ -76,8 +76,7 @@ extension Headhunter {
         while segments.state.withLock({ $0.numbers.count }) < Self.segmentNumbers {
             do throws(VolumeError) {
                 let number = try await nonce()
-                // Rising, because the last one is taken first.
-                segments.state.withLock { $0.numbers.insert(number, at: 0) }
+                segments.add(number: number)
             } catch { return }
         }
     }

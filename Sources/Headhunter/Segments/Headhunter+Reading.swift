@@ -63,9 +63,8 @@ extension Headhunter {
         _ stage: Segments.Stage, _ offset: Int, _ buffer: UnsafeMutableRawBufferPointer, _ isKept: Bool
     ) async throws(VolumeError) -> Bool {
         let size = SegmentFormat.blockSize
-        let (file, readable, isWhole) = segments.state.withLock { _ in (stage.file, stage.readable, stage.isWhole) }
+        let (file, end, isWhole) = segments.state.withLock { _ in (stage.file, stage.readableEnd, stage.isWhole) }
         guard let file else { return false }
-        let (checksums, end) = readable
         func isWrong(_ range: Range<Int>) -> Bool { stage.wrong.contains { $0.overlaps(range) } }
         guard !isWrong(offset..<(offset + buffer.count)) else {
             throw .damaged("\(stage.path): the bytes at \(offset) are not what the log says")
@@ -87,6 +86,8 @@ extension Headhunter {
         let wanted = blocks(stage.number, offset, buffer.count, end: end)
         let from = wanted.lowerBound * size
         let count = min(wanted.upperBound * size, end) - from
+        // Those of bytes that have come do not change.
+        let checksums = segments.state.withLock { _ in stage.checksums[wanted] }
         let block = Block(capacity: count)
         block.count = count
         defer { extendLifetime(block) }
@@ -103,7 +104,7 @@ extension Headhunter {
             if segments.stage(stage.number) == nil { return false }
             throw .unavailable("reading \(stage.path): \(error)")
         }
-        try check(block.bytes, against: checksums[wanted], "\(stage.path)", from)
+        try check(block.bytes, against: checksums[...], "\(stage.path)", from)
         // A block that may still grow is not kept, nor one with bytes that are not what the log says: nobody looks at those again.
         let kept = isWhole ? count : count / size * size
         if isKept, !isWrong(from..<(from + count)) {

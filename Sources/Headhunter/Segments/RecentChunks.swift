@@ -5,7 +5,7 @@ import Synchronization
 /// Long files that were written lately, as they lay in memory on their way to the disk: who reads back what he wrote finds it here, though
 /// the disk got it past the system's cache. Chunks are taken over as they are, not copied, and nobody writes to them any more. Beside
 /// their own share they may have what the cache of what was read has not come to need yet.
-final class RecentChunks: Sendable {
+package final class RecentChunks: Sendable {
     private struct Key: Hashable {
         let segment: UInt64
         let index: Int
@@ -54,7 +54,7 @@ final class RecentChunks: Sendable {
     /// Who looks for something else need not take the lock.
     private let hasSome = Atomic(false)
 
-    init(bytes: Int, lender: DataCache) {
+    package init(bytes: Int, lender: DataCache) {
         self.bytes = bytes
         self.lender = lender
         state = Guarded(State())

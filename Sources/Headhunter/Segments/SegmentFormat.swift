@@ -120,4 +120,9 @@ struct BlockChecksums: Sendable {
 
     /// With the last, shorter block.
     var all: [UInt32] { openCount == 0 ? complete : complete + [open.value] }
+
+    /// Of some blocks, the last, shorter one among them.
+    subscript(_ blocks: Range<Int>) -> [UInt32] {
+        blocks.map { $0 < complete.count ? complete[$0] : open.value }
+    }
 }

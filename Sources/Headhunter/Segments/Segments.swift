@@ -8,31 +8,34 @@ import Synchronization
 /// Appending copies bytes into the memory of an open segment and is over. The edge writes that memory to the segment's
 /// stage file, in order, syncs it when somebody waits for that, and hands a sealed segment to the store. Bytes stay in
 /// memory until they are synced, so that a file whose sync failed can be written again from what is known to be good.
-final class Segments: Sendable {
+package final class Segments: Sendable {
     static let chunkSize = 1 << 20
     /// The edge is called for so much.
     private static let worthBytes = 4 * chunkSize
     /// Chunks made ready for who is writing much.
     private static let spareMax = 8
+    private static let refusalsMax = 64
 
     /// One segment that is not in the store yet.
-    final class Stage: @unchecked Sendable {
-        let number: UInt64
+    package final class Stage: @unchecked Sendable {
+        package let number: UInt64
         let heat: Heat
         // Behind the mutex:
         /// Chunk i holds the bytes from i * chunkSize on; nil once they are durable in the file and memory was short.
         var chunks: [Block?] = []
-        var size = SegmentFormat.headerSize
+        package var size = SegmentFormat.headerSize
         var isSealed = false
-        var written = 0
-        var synced = 0
+        package var written = 0
+        package var synced = 0
         /// Set by the edge's one job in flight, under the mutex.
-        var file: (any DiskFile)?
+        package var file: (any DiskFile)?
         /// Of all bytes, made as they came: readers compare what they read from the file with them.
         var checksums = BlockChecksums()
         /// A write or a sync failed: what lies above `synced` in the file is unknown.
-        var isSuspect = false
+        package var isSuspect = false
         var nameIsVolatile = false
+        /// `State.nameFailures` when the file was made.
+        var nameFailures = 0
         /// What a recovery found in the file that is not what durable records say.
         var wrong: [Range<Int>] = []
         /// When the first byte came.
@@ -54,12 +57,12 @@ final class Segments: Sendable {
         /// All there will ever be is in the file. Behind the mutex, as the next.
         var isWhole: Bool { isSealed && written == size }
 
-        /// What can be read from the file and compared: a block that may still grow can not, and of a file whose sync has failed only what
+        /// Up to where the file can be read and compared: a block that may still grow can not, and of a file whose sync has failed only what
         /// an earlier one made durable. The rest is in memory.
-        var readable: (checksums: [UInt32], end: Int) {
-            if isWhole, !isSuspect { return (checksums.all, size) }
+        var readableEnd: Int {
+            if isWhole, !isSuspect { return size }
             let end = isSuspect ? synced : written
-            return (checksums.complete, end / SegmentFormat.blockSize * SegmentFormat.blockSize)
+            return end / SegmentFormat.blockSize * SegmentFormat.blockSize
         }
     }
 
@@ -78,10 +81,17 @@ final class Segments: Sendable {
         var spare: [Block] = []
         /// Bytes of all stages: what the store lacks.
         var staged = 0
+        /// Times that the folder of the stages could not be synced. That is told once: who made a file before and syncs the folder
+        /// behind it hears that all is well.
+        var nameFailures = 0
+        /// Callers who were turned away and have not waited for room yet.
+        var refusals = 0
         /// Since the last call of the edge: it is asked once.
         var edgeIsAsked = false
         /// The data of all records up to this number is durable.
         var durable: UInt64
+
+        mutating func noteRefusal() { refusals = min(refusals + 1, Segments.refusalsMax) }
 
         func hasData(below level: LogLevel) -> Bool {
             stages.values.contains { (level == .durable ? $0.synced : $0.written) < $0.size }
@@ -99,7 +109,7 @@ final class Segments: Sendable {
     private let recent: RecentChunks
 
     /// `durable`: the data that records up to this number name is.
-    init(
+    package init(
         volume: VolumeIdentity, epoch: UInt64, flushBytes: Int, memoryMax: Int, stagedMax: Int, durable: UInt64,
         recent: RecentChunks
     ) {
@@ -122,10 +132,11 @@ final class Segments: Sendable {
     }
 
     /// Nil: no memory or no number is left; the edge has to work first.
-    func append(_ bytes: UnsafeRawBufferPointer, heat: Heat, now: UInt64) -> (range: SegmentRange, askEdge: Bool)? {
+    package func append(_ bytes: UnsafeRawBufferPointer, heat: Heat, now: UInt64) -> (range: SegmentRange, askEdge: Bool)? {
         precondition(bytes.count > 0 && bytes.count <= SegmentFormat.appendBytesMax)
         return state.withLock { state in
             guard state.memory + bytes.count + Self.chunkSize <= memoryMax, hasStage(state, bytes.count) else {
+                state.noteRefusal()
                 return nil
             }
             let index = Int(heat.rawValue)
@@ -139,7 +150,10 @@ final class Segments: Sendable {
             if let open = state.open[index] {
                 stage = open
             } else {
-                guard let number = state.numbers.popLast() else { return nil }
+                guard let number = state.numbers.popLast() else {
+                    state.noteRefusal()
+                    return nil
+                }
                 stage = Stage(number: number, heat: heat, since: now)
                 state.open[index] = stage
                 state.stages[number] = stage
@@ -173,6 +187,9 @@ final class Segments: Sendable {
             return (range, ask)
         }
     }
+
+    /// For a segment to come. Rising, because the last one is taken first.
+    package func add(number: UInt64) { state.withLock { $0.numbers.insert(number, at: 0) } }
 
     private func hasStage(_ state: State, _ count: Int) -> Bool {
         state.staged + count + SegmentFormat.headerSize <= stagedMax
@@ -216,6 +233,15 @@ final class Segments: Sendable {
         }
     }
 
+    /// Whether a caller was turned away. It is his to ask, and he may have: there was no room then, and may be now.
+    func takeRefusal() -> Bool {
+        state.withLock { state in
+            guard state.refusals > 0 else { return false }
+            state.refusals -= 1
+            return true
+        }
+    }
+
     /// Copies bytes that are in memory; false when some of them are not.
     func read(_ segment: UInt64, _ offset: Int, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
         state.withLock { state in
@@ -235,7 +261,7 @@ final class Segments: Sendable {
     /// Of a segment that has no record yet, so one that was made in this process.
     func heat(of segment: UInt64) -> Heat { state.withLock { $0.stages[segment]?.heat ?? .small } }
 
-    func stage(_ segment: UInt64) -> Stage? { state.withLock { $0.stages[segment] } }
+    package func stage(_ segment: UInt64) -> Stage? { state.withLock { $0.stages[segment] } }
 
     /// Takes in what a recovery found.
     func adopt(_ stages: [Stage]) {
@@ -288,7 +314,7 @@ final class Segments: Sendable {
 
     /// Memory of chunks that are durable goes when half of what is allowed is taken, the oldest segments' first. What is being
     /// written is not durable; who makes another file counts on all that is there.
-    func dropSynced() {
+    package func dropSynced() {
         let gone = state.withLock { state in
             var gone: [Block] = []
             for number in state.stages.keys.sorted() where state.memory > memoryMax / 2 {

@@ -47,10 +47,12 @@ final class StageBody: BodySource, @unchecked Sendable {
     /// A good copy may come back; bytes that a disk has made something else of are not to take its place in the store.
     private func compare(_ piece: Block, at place: Int) throws(StoreError) {
         let size = SegmentFormat.blockSize
-        let known = segments.state.withLock { _ in stage.isWhole ? stage.checksums.all : [] }
+        let first = place / size
+        let blocks = first..<(place + piece.count + size - 1) / size
+        let known = segments.state.withLock { _ in stage.isWhole ? stage.checksums[blocks] : [] }
         defer { extendLifetime(piece) }
         for start in stride(from: 0, to: piece.count, by: size) {
-            let index = (place + start) / size
+            let index = (place + start) / size - first
             guard index < known.count else { return }
             let block = UnsafeRawBufferPointer(rebasing: piece.bytes[start..<min(start + size, piece.count)])
             guard CRC32C.of(block) == known[index] else {

@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// A stage file is a segment's future object, byte for byte. After a failed write or sync nothing is known of what that
 /// file got since its last sync: another file is made from the part that was synced and from memory.
-struct StageWriter {
+package struct StageWriter {
     let disk: any Disk
     let directory: String
     let segments: Segments
@@ -14,6 +14,11 @@ struct StageWriter {
     let written: DataCache
     /// The file becomes the object as it is, and nobody reads it back soon.
     let isFinal: Bool
+
+    package init(disk: any Disk, directory: String, segments: Segments, written: DataCache, isFinal: Bool) {
+        (self.disk, self.directory, self.segments) = (disk, directory, segments)
+        (self.written, self.isFinal) = (written, isFinal)
+    }
 
     /// What was left over may not make the next file's number overflow.
     private static let attemptsMax = 1 << 32
@@ -38,7 +43,7 @@ struct StageWriter {
     }
 
     /// Writes what `stage` has up to `end`, and syncs it if asked.
-    func write(_ stage: Segments.Stage, upTo end: Int, sync: Bool) throws(Errno) {
+    package func write(_ stage: Segments.Stage, upTo end: Int, sync: Bool) throws(Errno) {
         if !segments.state.withLock({ _ in stage.isSuspect }) {
             do throws(Errno) {
                 return try attempt(stage, end, sync)
@@ -52,11 +57,11 @@ struct StageWriter {
 
     /// Syncs what `file` had up to `end` when this was asked for, while more may be written to it. Not beside another sync: the file
     /// tells one of them what went wrong.
-    func sync(_ stage: Segments.Stage, _ file: any DiskFile, upTo end: Int) {
+    package func sync(_ stage: Segments.Stage, _ file: any DiskFile, upTo end: Int) {
         let outcome: Errno?
         do throws(Errno) {
             try file.sync()
-            if segments.state.withLock({ _ in stage.nameIsVolatile }) { try disk.syncDirectory(directory) }
+            try syncName(stage)
             outcome = nil
         } catch { outcome = error }
         segments.state.withLock { _ in
@@ -71,6 +76,20 @@ struct StageWriter {
         }
     }
 
+    private func syncName(_ stage: Segments.Stage) throws(Errno) {
+        let (isVolatile, before) = segments.state.withLock { _ in (stage.nameIsVolatile, stage.nameFailures) }
+        if isVolatile { try syncDirectory(made: before) }
+    }
+
+    /// For the name of a file that was made when the folder had failed `before` times.
+    private func syncDirectory(made before: Int) throws(Errno) {
+        do throws(Errno) { try disk.syncDirectory(directory) } catch {
+            if error != .canceled { segments.state.withLock { $0.nameFailures += 1 } }
+            throw error
+        }
+        guard segments.state.withLock({ $0.nameFailures }) == before else { throw .io }
+    }
+
     private func attempt(_ stage: Segments.Stage, _ end: Int, _ sync: Bool) throws(Errno) {
         let file: any DiskFile
         if let open = stage.file {
@@ -81,26 +100,29 @@ struct StageWriter {
             segments.state.withLock { _ in
                 stage.file = file
                 stage.nameIsVolatile = true
+                stage.nameFailures = made.nameFailures
             }
             stage.path = made.path
         }
         try copy(stage, from: stage.written, upTo: end, to: file) { done in
             segments.state.withLock { _ in stage.written = done }
         }
-        let (synced, nameIsVolatile) = segments.state.withLock { _ in (stage.synced, stage.nameIsVolatile) }
-        guard sync, end > synced else { return }
+        guard sync, end > segments.state.withLock({ _ in stage.synced }) else { return }
         try file.sync()
-        if nameIsVolatile { try disk.syncDirectory(directory) }
+        try syncName(stage)
         segments.state.withLock { _ in
             stage.nameIsVolatile = false
             stage.synced = end
         }
     }
 
-    private func make(_ stage: Segments.Stage) throws(Errno) -> (file: any DiskFile, path: String) {
+    private func make(
+        _ stage: Segments.Stage
+    ) throws(Errno) -> (file: any DiskFile, path: String, nameFailures: Int) {
+        let before = segments.state.withLock { $0.nameFailures }
         let path = directory + "/" + Self.fileName(stage.number, stage.attempt)
         stage.attempt += 1
-        return (try disk.open(path, [.write, .create, .exclusive]), path)
+        return (try disk.open(path, [.write, .create, .exclusive]), path, before)
     }
 
     /// Past the system's cache: a copy there costs several times what the write does, what is small is soon overwritten, and what is
@@ -201,7 +223,7 @@ struct StageWriter {
             guard checksums.complete.starts(with: known.prefix(checksums.complete.count)) else { throw Errno.io }
             try copy(stage, from: place, upTo: goal, to: made.file) { _ in }
             try made.file.sync()
-            try disk.syncDirectory(directory)
+            try syncDirectory(made: made.nameFailures)
         } catch {
             try? disk.remove(made.path)
             throw error

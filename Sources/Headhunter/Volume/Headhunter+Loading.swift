@@ -144,6 +144,7 @@ extension Headhunter {
     /// Waits until a checkpoint or the log's writer has made room.
     public func room() async throws(VolumeError) {
         try await leased()
+        let wasTurnedAway = segments.takeRefusal()
         if isFrozen.load(ordering: .relaxed) {
             await withUnsafeContinuation { thawing.append($0) }
         } else if log.pendingBytes > HeadhunterOptions.logPendingMax {
@@ -154,6 +155,9 @@ extension Headhunter {
             }
         } else if segments.isFull {
             try await dataRoom()
+        } else if wasTurnedAway {
+            // Room came between the refusal and now: only a caller who is turned away again is in need of more.
+            return
         } else if isLogFull {
             // While a recovered log drains, none of them makes the log shorter.
             try await checkpoint()
