@@ -22,6 +22,10 @@ public struct NewFile {
     public var size: UInt64 = 0
     /// Of a directory that is made only for what will lie in it.
     public var isImplied = false
+    /// What has the name in another case is in the way, too.
+    public var ignoresCase = false
+    /// Further ways to write the name, which are in the way if case is ignored.
+    public var spellings: [[UInt8]] = []
 
     public init(type: FileType, mode: UInt16, uid: UInt32, gid: UInt32) {
         self.type = type
@@ -59,6 +63,7 @@ extension LogFS {
                 }
                 return Created(inode: found, directory: home, isNew: false)
             }
+            if new.ignoresCase, try edit.isTaken(home.number, name, new.spellings) { throw .refused(.exists) }
             guard home.links > 0 else { throw .refused(.stale) }
             try needSpace()
             let slot = try edit.slot(home.number)
@@ -123,6 +128,51 @@ extension LogFS {
         return .done(made, number: number)
     }
 
+    /// Lets an empty file with one name be a symbolic link from now on, or a link lead elsewhere: its number, its name and what
+    /// else is known of it stay. `.busy` while somebody is at work on its data.
+    public func makeLink(_ request: Request, _ id: FileID, _ target: UnsafeRawBufferPointer) -> Attempt<Inode> {
+        files.locked(id.inode) { state in
+            guard state == nil else { return .busy }
+            let attempt = change(request.reader) { (edit) throws(Halt) -> Inode in
+                if try edit.answer(request) != nil { return try edit.inode(id) }
+                guard target.count > 0 else { throw .refused(.invalid) }
+                guard target.count <= Limits.targetBytesMax else { throw .refused(.nameTooLong) }
+                var inode = try edit.inode(id)
+                if inode.type == .symlink {
+                    edit.deleteTarget(inode)
+                } else {
+                    inode = try edit.freeFile(id)
+                    guard inode.size == 0, inode.links == 1, !inode.hasStreams, !inode.isStream else {
+                        throw .refused(.invalid)
+                    }
+                    if inode.has(Inode.isInline | Inode.hasExtents) {
+                        edit.abandon(inode)
+                        inode.fork = try edit.fork()
+                        inode.flags &= ~(Inode.isInline | Inode.hasExtents)
+                        inode.allocated = 0
+                    }
+                    inode.seal = nil
+                    try edit.retype(&inode, .symlink)
+                    // Where there is a list, the mode is in step with it.
+                    if !inode.hasAccessList { inode.mode = 0o777 }
+                }
+                try needSpace()
+                edit.putTarget(inode, target)
+                let grown = Int64(target.count) - Int64(clamping: inode.size)
+                inode.size = UInt64(target.count)
+                inode.modified = request.now
+                edit.touch(&inode, request.now)
+                edit.store(inode)
+                try edit.countBytes(inode, grown)
+                try edit.remember(request, inode.number)
+                return inode
+            }
+            // A write that found a file before this goes in nowhere after it.
+            if case .done = attempt { files.stop() }
+            return attempt
+        }
+    }
+
     /// The target of a symbolic link.
     public func target(_ request: Request, _ id: FileID) -> Attempt<[UInt8]> {
         read(request.reader) { (records) throws(Halt) in
@@ -144,7 +194,21 @@ extension LogFS {
 }
 
 extension Editing {
-    fileprivate func putTarget(_ inode: Inode, _ target: UnsafeRawBufferPointer) {
+    /// Whether there is a name that is the same one to who makes no difference between cases and spellings.
+    fileprivate func isTaken(
+        _ directory: UInt64, _ name: UnsafeRawBufferPointer, _ spellings: [[UInt8]]
+    ) throws(Halt) -> Bool {
+        if try folded(directory, name, writer.foldedHash, found: { _ in }) != nil { return true }
+        for spelling in spellings where spelling.count <= Limits.nameBytesMax {
+            let found = spelling.withUnsafeBytes { bytes in
+                Result { () throws(Halt) in try folded(directory, bytes, writer.foldedHash, found: { _ in }) }
+            }
+            if try found.get() != nil { return true }
+        }
+        return false
+    }
+
+    func putTarget(_ inode: Inode, _ target: UnsafeRawBufferPointer) {
         var index: UInt8 = 0
         var place = 0
         while place < target.count {
@@ -157,6 +221,25 @@ extension Editing {
                 UnsafeRawBufferPointer(start: scratch.value, count: 1 + part.count))
             place += part.count
             index += 1
+        }
+    }
+
+    func deleteTarget(_ inode: Inode) {
+        for index in 0..<((Int(inode.size) + LogFS.targetPartBytes - 1) / LogFS.targetPartBytes) {
+            delete(scratch.key(inode.fork | KeyLayout.forkSpace, .target, index: UInt8(index)))
+        }
+    }
+
+    /// What has one name is of another type from now on. The caller stores its record.
+    fileprivate func retype(_ inode: inout Inode, _ type: FileType) throws(Halt) {
+        let home = inode.parent | KeyLayout.directorySpace
+        guard let value = try get(scratch.key(home, .cookie, inode.cookie)),
+            let entry = Entry(cookie: inode.cookie, value), entry.inode == inode.number
+        else { throw .wrong(home, .cookie) }
+        let name = Array(Entry.name(value))
+        inode.type = type
+        name.withUnsafeBytes {
+            putEntry(inode.parent, $0, Entry(inode: inode.number, cookie: inode.cookie, type: type))
         }
     }
 

@@ -150,11 +150,7 @@ extension Editing {
     /// Takes a file out of the tree. What may be long is left to be reclaimed.
     func erase(_ inode: Inode) {
         delete(scratch.key(inode.number, .inode))
-        if inode.type == .symlink {
-            for index in 0..<((Int(inode.size) + LogFS.targetPartBytes - 1) / LogFS.targetPartBytes) {
-                delete(scratch.key(inode.fork | KeyLayout.forkSpace, .target, index: UInt8(index)))
-            }
-        }
+        if inode.type == .symlink { deleteTarget(inode) }
         abandon(inode)
         if inode.extras != 0 { mark(scratch.key(0, .reclaim, inode.extras)) }
     }

@@ -64,6 +64,93 @@ struct FeatureTests {
         }
     }
 
+    /// An empty file becomes a symbolic link, and a link leads elsewhere: number, name, sums and what was kept of it stay sound.
+    @Test func aFileBecomesALink() {
+        Bench.files { files, _ in
+            func become(_ id: FileID, _ target: Int) async throws -> Result<Inode, FileError> {
+                try await outcome(files) { request in
+                    with([UInt8](repeating: 0x74, count: target)) { files.makeLink(request, id, $0) }
+                }
+            }
+            func target(_ id: FileID) async throws -> Int {
+                try await outcome(files) { files.target($0, id) }.get().count
+            }
+            let home = try await make(files, "home", .directory)
+            for (name, bytes) in [("never", 0), ("inline", 10), ("Extents", 100_000)] {
+                let id = try await make(files, name, in: home)
+                if bytes > 0 {
+                    try await write(files, id, [UInt8](repeating: 1, count: bytes), at: 0)
+                    #expect(try await become(id, 3) == .failure(.invalid))
+                    try await files.resize(id, to: 0, now: 6)
+                }
+                let link = try await become(id, 3).get()
+                #expect(link.id == id && link.type == .symlink && link.size == 3 && link.mode == 0o777)
+                #expect(try await target(id) == 3)
+                let found = try await outcome(files) { request in
+                    with(Array(name.utf8)) { files.lookup(request, in: home, $0) }
+                }.get()
+                #expect(found == link)
+                for length in [Limits.targetBytesMax, 1, 3001, 3000] {
+                    #expect(try await become(id, length).get().size == length)
+                    #expect(try await target(id) == length)
+                    try await expectSound(files)
+                }
+                #expect(try await become(id, Limits.targetBytesMax + 1) == .failure(.nameTooLong))
+                #expect(try await become(id, 0) == .failure(.invalid))
+                // No write goes in any more.
+                let written = try await outcome(files) { request in
+                    with([1]) { files.write(request, id, at: 0, $0) }
+                }
+                if case .failure(let error) = written { #expect(error == .wrongType) } else { Issue.record("it was written") }
+            }
+            #expect(try await outcome(files) { files.totals($0, home) }.get().bytes == 9000)
+            // What has a second name, a stream or another type stays what it is.
+            let linked = try await make(files, "linked")
+            _ = try await outcome(files) { request in with([0x32]) { files.link(request, linked, in: files.rootID, $0) } }
+                .get()
+            #expect(try await become(linked, 3) == .failure(.invalid))
+            let streamed = try await make(files, "streamed")
+            _ = try await outcome(files) { request in with([0x73]) { files.createStream(request, of: streamed, $0) } }
+                .get()
+            #expect(try await become(streamed, 3) == .failure(.invalid))
+            #expect(try await become(home, 3) == .failure(.isDirectory))
+            #expect(try await become(try await make(files, "pipe", .fifo), 3) == .failure(.wrongType))
+            // And goes like any other.
+            for name in ["never", "inline", "Extents"] {
+                _ = try await outcome(files) { request in
+                    with(Array(name.utf8)) { files.unlink(request, in: home, $0) }
+                }.get()
+            }
+            try await expectSound(files)
+        }
+    }
+
+    /// For who makes no difference between cases a name is taken by each of them; others may have both.
+    @Test func aNameIsTakenInEachCase() {
+        Bench.files { files, _ in
+            func make(_ name: String, _ spellings: [String] = [], isFolded: Bool = true) async throws -> FileError? {
+                var new = NewFile(type: .file, mode: 0o644, uid: 0, gid: 0)
+                new.ignoresCase = isFolded
+                new.spellings = spellings.map { Array($0.utf8) }
+                let made = new
+                let result = try await outcome(files) { request in
+                    with(Array(name.utf8)) { files.create(request, in: files.rootID, $0, made) }
+                }
+                if case .failure(let error) = result { return error }
+                return nil
+            }
+            #expect(try await make("Name") == nil)
+            for name in ["Name", "name", "NAME"] { #expect(try await make(name) == .exists) }
+            #expect(try await make("name", isFolded: false) == nil)
+            #expect(try await make("\u{E4}") == nil)
+            #expect(try await make("a\u{308}", ["\u{E4}"]) == .exists)
+            #expect(try await make("A\u{308}", ["\u{C4}"]) == .exists)
+            let tooLong = String(repeating: "x", count: Limits.nameBytesMax + 1)
+            #expect(try await make("other", [tooLong]) == nil)
+            try await expectSound(files)
+        }
+    }
+
     @Test func attributes() {
         Bench.files { files, _ in
             let id = try await make(files, "f")

@@ -30,6 +30,36 @@ import Testing
     }
 
     /// What does not fit is not shown in part.
+    /// Clients on several loops make one name in two cases, or in two ways to write its accent, again and again: there is one file, and
+    /// each has it open.
+    @Test(arguments: [("Name", "nAME"), ("\u{E4}", "a\u{308}")])
+    func namesThatAreOneMakeOneFile(_ one: String, _ other: String) async throws {
+        let site = try await Site()
+        var clients: [Guest] = []
+        for index in 0..<4 { clients.append(try Guest(ready: site.listener.address, guid: UInt128(index + 1))) }
+        let root = try clients[0].open("", .init(access: 0x12_0089, options: 1)).handle
+        for round in 0..<200 {
+            let isStream = round % 4 == 3
+            let requests = clients.indices.map { index -> (Guest, UInt64) in
+                let name = "\(round)" + (index % 2 == 0 ? one : other) + (isStream ? ":s" : "")
+                return (clients[index], clients[index].send(.create, Guest.create(name, .init(disposition: 3))))
+            }
+            for (client, number) in requests { #expect(try client.reply(to: number).status == .success) }
+            #expect(try clients[0].list(root, "\(round)*").names.count == 1)
+        }
+        // FILE_CREATE wins once.
+        for round in 200..<400 {
+            let requests = clients.indices.map { index -> (Guest, UInt64) in
+                let name = "\(round)" + (index % 2 == 0 ? one : other)
+                return (clients[index], clients[index].send(.create, Guest.create(name, .init(disposition: 2))))
+            }
+            let statuses = try requests.map { try $0.0.reply(to: $0.1).status }
+            #expect(statuses.count { $0 == .success } == 1)
+            #expect(statuses.count { $0 == .objectNameCollision } == 3)
+        }
+        try await site.close()
+    }
+
     @Test func streamsAreShownWhole() async throws {
         let site = try await Site()
         let client = try Guest(ready: site.listener.address)

@@ -182,6 +182,49 @@ import Testing
         try await site.close()
     }
 
+    /// The handle, the number and what is known of the file stay; the handle's name goes with it when it is closed.
+    @Test func aFileThatBecomesALinkIsTheSameFile() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address, dialect: 0x0302)
+        let made = Guest.Opening(access: 0x13_01BF, disposition: 2, options: 0x20_0000)
+        let file = try client.open("L", made).handle
+        // It had something in it before, and is found in another case.
+        #expect(try client.write(file, String(repeating: "x", count: 100_000)).status == .success)
+        #expect(try client.set(file, 1, 20, [UInt8](repeating: 0, count: 8)).status == .success)
+        let number = try client.query(file, 1, 6).information
+        #expect(number.count == 8)
+        #expect(try client.control(file, Self.setReparse, Self.reparse("a\\b", flags: 1)).status == .success)
+        #expect(try await target(site, "L") == "a/b")
+        #expect(try client.control(file, Self.getReparse, []).output == Self.reparse("a\\b", flags: 1))
+        #expect(try client.query(file, 1, 6).information == number)
+        let other = try client.open("l", Self.itself).handle
+        #expect(try client.query(other, 1, 6).information == number)
+        // Nothing is written to it any more, and it leads elsewhere when that is said again.
+        #expect(try client.write(file, "more").status.isError)
+        #expect(try client.read(file, 4).status.isError)
+        let long = String(repeating: "t", count: 3500)
+        #expect(try client.control(other, Self.setReparse, Self.reparse(long, flags: 1)).status == .success)
+        #expect(try await target(site, "L") == long)
+        #expect(try client.control(other, Self.setReparse, Self.reparse("c", flags: 1)).status == .success)
+        #expect(try await target(site, "L") == "c")
+        let root = try client.open("", .init(access: 0x12_0089, options: 1)).handle
+        #expect(try client.list(root).names == [".", "..", "L"])
+        // FileDispositionInformation by the handle that it was made with.
+        #expect(try client.set(file, 1, 13, [1]).status == .success)
+        #expect(try client.close(file).status == .success)
+        #expect(try client.close(other).status == .success)
+        #expect(try client.list(root).names == [".", ".."])
+        // A file with a second name stays one.
+        let (volume, caller) = (site.volume, site.caller)
+        let twice = try await site.make("one")
+        _ = try await site.done { Array("two".utf8).withUnsafeBytes { volume.link(caller, twice, in: volume.root, $0) } }
+        let handle = try client.open("one", .init(access: 0x13_019F)).handle
+        #expect(
+            try client.control(handle, Self.setReparse, Self.reparse("x", flags: 1)).status == .invalidParameter)
+        #expect(try client.write(handle, "text").status == .success)
+        try await site.close()
+    }
+
     /// What is refused leaves all as it was.
     @Test func whatHasSomethingInItStays() async throws {
         let site = try await Site()
@@ -197,7 +240,12 @@ import Testing
         let stream = try client.open("s:more", .init(disposition: 2)).handle
         #expect(try client.write(stream, "text").status == .success)
         #expect(try client.control(file, Self.setReparse, link).status == .invalidParameter)
-        #expect(try client.list(root).names == [".", "..", "d", "s"])
+        // Also of a directory.
+        let folder = try client.open("t", .init(access: 0x13_019F, disposition: 2, options: 0x20_0001)).handle
+        #expect(try client.open("t:more", .init(disposition: 2)).status == .success)
+        #expect(try client.control(folder, Self.setReparse, link).status == .invalidParameter)
+        #expect(try client.open("t:more").status == .success)
+        #expect(try client.list(root).names == [".", "..", "d", "s", "t"])
         #expect(try client.open("d\\f").status == .success)
         #expect(try client.open("s:more").status == .success)
         try await site.close()

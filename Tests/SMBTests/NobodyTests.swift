@@ -116,6 +116,41 @@ private let alice = SMBUser(
         try await site.close()
     }
 
+    /// Of all connections together.
+    @Test func allOfNobodysPipesKeepLittle() async throws {
+        let site = try await Site(nil, [alice])
+        site.catalog.change { $0.append(SMBShare(name: "ipc$", volume: nil)) }
+        var clients: [Guest] = []
+        var last = NTStatus.success
+        var handles = 0
+        // A request that never ends is kept as far as it has come.
+        let part: [UInt8] = [5, 0, 0, 1, 0x10, 0, 0, 0, 0xB8, 0x10, 0, 0, 1, 0, 0, 0] + [UInt8](repeating: 0, count: 4264)
+        while last == .success, clients.count < 64 {
+            let client = try Guest(ready: site.listener.address, guid: UInt128(clients.count + 1))
+            clients.append(client)
+            for session in 0..<4 where last == .success {
+                if session > 0 {
+                    client.session = 0
+                    _ = try client.beginSession()
+                    _ = try client.endSession()
+                }
+                #expect(try client.connect("ipc$").status == .success)
+                for _ in 0..<4 where last == .success {
+                    let handle = try client.open("srvsvc").handle
+                    handles += 1
+                    for _ in 0..<15 where last == .success { last = try client.write(handle, part).status }
+                }
+            }
+        }
+        #expect(last == .insufficientResources && handles > 100 && handles < 150)
+        // Who goes makes room.
+        for client in clients.prefix(4) { client.peer.close() }
+        let client = clients[clients.count - 1]
+        let handle = try client.open("srvsvc").handle
+        #expect(await eventually { (try? client.write(handle, part).status) == .success })
+        try await site.close()
+    }
+
     /// Where no share is for such, nobody in particular is not let in; nor does he see the list of shares when that changes.
     @Test func nobodyHasToBeWanted() async throws {
         let site = try await Site(nil, [alice])

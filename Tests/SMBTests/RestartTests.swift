@@ -111,6 +111,50 @@ import Testing
         try await site.close()
     }
 
+    /// Its cable is out: the server goes on waiting for a connection that nobody hears, and then its client is there again by another one.
+    /// It has its handle, its lock and its lease; who wanted the file meanwhile waited, and is told no.
+    @Test func aClientThatWasUnpluggedComesBack() async throws {
+        let alice = SMBUser(
+            name: "Alice", ntHash: NTHash.of("password"), credential: Credential(uid: 10_000, gid: 10_000))
+        let site = try await Site(nil, [alice])
+        let file = try await site.make("f")
+        func client(_ guid: UInt128, previous: UInt64 = 0) throws -> Guest {
+            let client = try Guest(site.listener.address, guid: guid, dialect: 0x0302)
+            _ = try client.negotiate()
+            var way = NTLMClient()
+            let begun = try client.setup(NTLMClient.negotiate)
+            try #require(try client.setup(way.answer(begun.token), previous: previous).status == .success)
+            try #require(try client.connect("default").status == .success)
+            return client
+        }
+        let old = try client(5)
+        let lease = Guest.Opening(share: 0, lease: (key: 5, state: Self.all))
+        let opened = try old.open("f", lease.durable(77))
+        #expect(opened.status == .success)
+        #expect(try old.write(opened.handle, "before").status == .success)
+        #expect(try old.ask(.lock, Guest.lock(opened.handle, count: 1, [(0, 4, 0x12)])).status == .success)
+        // From here on nothing is sent on the old connection, and nothing read.
+        let other = try client(6)
+        let number = other.send(.create, Guest.create("f", Guest.Opening()))
+        #expect(try other.reply(to: number, pending: true).status == .pending)
+        let new = try client(5, previous: old.session)
+        let back = try new.open("f", lease.reconnecting(opened.handle, 77))
+        #expect(back.status == .success && back.handle == opened.handle)
+        let message = try new.reply(to: .max)
+        #expect(message.header.command == Command.oplockBreak.rawValue && message.u64(64 + 8) == 5)
+        #expect(try new.acknowledge(5, message.u32(64 + 28)).status == .success)
+        #expect(try other.reply(to: number).status == .sharingViolation)
+        let held = try #require(LockRange(exactly: 3, length: 1))
+        #expect(site.volume.testLock(file, held, .exclusive, LockOwner(.posix, client: 9, id: 1)) != nil)
+        #expect(try new.ask(.read, Self.read(opened.handle)).bytes.contains(Array("before".utf8)))
+        #expect(try new.write(opened.handle, "after").status == .success)
+        // What comes late by the old one counts for nothing.
+        #expect(try old.write(opened.handle, "late").status == .userSessionDeleted)
+        #expect(try new.close(opened.handle).status == .success)
+        #expect(try other.open("f").status == .success)
+        try await site.close()
+    }
+
     /// Under the client's own number; the other opens of its client end with the server.
     @Test func theSecondVersion() async throws {
         var site = try await Site()

@@ -201,6 +201,10 @@ public struct NewFile: Sendable {
     public var own: [ExtendedAttribute] = []
     /// The mode counts only if the directory passes no list on: the client did not name one.
     public var isModeDefault = false
+    /// What has the name in another case, or in one of `spellings`, is in the way as what has it in this one. A file system of the
+    /// host's looks for the name alone.
+    public var ignoresCase = false
+    public var spellings: [[UInt8]] = []
 
     public init(type: FileType, mode: UInt16) {
         self.type = type

@@ -22,6 +22,10 @@ extension FileSystem {
         _ request: Request, after inode: UInt64, limit: Int, _ visit: (Attributes) -> Void
     ) -> Attempt<UInt64?> { .refused(.notSupported) }
 
+    public func makeLink(_ request: Request, _ file: FileID, to target: [UInt8]) -> Attempt<Changed> {
+        .refused(.notSupported)
+    }
+
     public func stream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
         .refused(.noEntry)
     }

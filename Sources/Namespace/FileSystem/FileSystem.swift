@@ -164,6 +164,8 @@ public protocol FileSystem: ObjectFiles, VersionedFiles, AnyObject, Sendable {
     func link(
         _ request: Request, _ file: FileID, in directory: FileID, _ name: UnsafeRawBufferPointer
     ) -> Attempt<Created>
+    /// Lets an empty file with one name and no streams be a symbolic link from now on, or a link lead elsewhere: it stays the same file.
+    func makeLink(_ request: Request, _ file: FileID, to target: [UInt8]) -> Attempt<Changed>
     /// Everything but the size.
     func setAttributes(_ request: Request, _ file: FileID, _ new: NewAttributes) -> Attempt<Changed>
 

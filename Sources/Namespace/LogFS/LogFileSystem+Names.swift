@@ -26,6 +26,12 @@ extension LogFileSystem {
         return outer(files.target(inner(request), id), request.reader) { $0 }
     }
 
+    public func makeLink(_ request: Request, _ file: FileID, to target: [UInt8]) -> Attempt<Changed> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        let attempt = target.withUnsafeBytes { files.makeLink(inner(request), id, $0) }
+        return outer(attempt, request.reader, id) { Changed(before: nil, after: outer($0)) }
+    }
+
     public func list(
         _ request: Request, _ directory: FileID, after cookie: UInt64, limit: Int, attributes: Bool,
         _ visit: (Entry, UnsafeRawBufferPointer) -> Bool
@@ -70,6 +76,8 @@ extension LogFileSystem {
         file.accessList = new.acl?.bytes
         file.size = new.size
         file.own = new.own.map { LogFS::Attribute(name: $0.name, value: $0.value) }
+        file.ignoresCase = new.ignoresCase
+        file.spellings = new.spellings
         var mayExist = false
         var stamp: (accessed: Int64, modified: Int64)?
         switch disposition {

@@ -52,6 +52,10 @@ extension MountTree {
         changed(file) { $0.empty(request, file) }
     }
 
+    public func makeLink(_ request: Request, _ file: FileID, to target: [UInt8]) -> Attempt<Changed> {
+        changed(file) { $0.makeLink(request, file, to: target) }
+    }
+
     public func stream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
         asked(file) { $0.stream(request, of: file, name) }
     }

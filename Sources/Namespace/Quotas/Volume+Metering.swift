@@ -259,6 +259,13 @@ extension Volume {
         return try meteredSize(caller, file, end: 0) { fileSystem.empty(caller.request, file) }
     }
 
+    func linkFile(_ caller: Caller, _ file: FileID, to target: [UInt8]) throws(Halt) -> Attempt<Changed> {
+        guard counts(file) else { return fileSystem.makeLink(caller.request, file, to: target) }
+        return try meteredSize(caller, file, end: UInt64(target.count)) {
+            fileSystem.makeLink(caller.request, file, to: target)
+        }
+    }
+
     /// A change of a file's size at once; `end`: as far as it may reach then.
     @inline(never)
     private func meteredSize(

@@ -37,7 +37,6 @@ public struct OpenIntent: Sendable {
     public var kind = Kind.any
     /// A symbolic link itself is opened; else it is refused, and who wants what it names looks there.
     public var opensLinks = false
-    public var ignoresCase = false
     /// Of a file without a list: docs/access.md, "For Windows".
     public var widensMode = false
     public var deletesOnClose = false

@@ -35,19 +35,10 @@ extension Volume {
         _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer,
         found: (UnsafeRawBufferPointer) -> Void
     ) -> Attempt<Attributes> {
-        var newest: UInt64 = 0
-        return lookupFolded(caller, in: directory, name, since: &newest, found: found)
-    }
-
-    /// As in `lookup`.
-    func lookupFolded(
-        _ caller: Caller, in directory: FileID, _ name: UnsafeRawBufferPointer, since newest: inout UInt64,
-        found: (UnsafeRawBufferPointer) -> Void
-    ) -> Attempt<Attributes> {
         if let passed = passed(caller, directory, { $0.lookupFolded($1, in: directory, name, found: found) }) {
             return passed
         }
-        do throws(Halt) { newest = try requireLookup(caller, directory) } catch { return Attempt(error) }
+        do throws(Halt) { _ = try requireLookup(caller, directory) } catch { return Attempt(error) }
         guard directory == root, !caller.isServer else {
             return fileSystem.lookupFolded(caller.request, in: directory, name, found: found)
         }
@@ -388,6 +379,23 @@ extension Volume {
     }
 
     /// Everything but the size, which takes `resize`.
+    /// Lets an empty file be a symbolic link from now on, or a link lead elsewhere, for who may write to it: it stays the same file.
+    public func makeLink(_ caller: Caller, _ file: FileID, to target: [UInt8]) -> Attempt<Changed> {
+        if let passed = passed(caller, file, { $0.makeLink($1, file, to: target) }) { return passed }
+        return attempt { () throws(Halt) in
+            try requireWritable(caller)
+            let found = try attributes(caller, of: file)
+            try requireFree(caller, found)
+            try sharing.admit(caller, file, .write(nil))
+            let trail = try trails(caller, of: file)
+            let attempt = try linkFile(caller, file, to: target)
+            guard case .done(var changed, let number) = attempt else { return attempt }
+            certain(found, &changed)
+            if let trail { sharing.post([(.modified, [.attributes, .size, .lastWrite], trail)]) }
+            return .done(changed, number: number)
+        }
+    }
+
     public func setAttributes(_ caller: Caller, _ file: FileID, _ new: NewAttributes) -> Attempt<Changed> {
         precondition(new.size == nil, "a size is set by resize")
         if let passed = passed(caller, file, { $0.setAttributes($1, file, new) }) { return passed }

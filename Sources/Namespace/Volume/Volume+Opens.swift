@@ -14,16 +14,11 @@ extension Volume {
             // Somebody may make the name between a look and the making of it; that he also takes it away again, and so on,
             // is not followed for ever.
             for _ in 0..<Self.openTriesMax {
-                var stored = intent.ignoresCase ? [] : Array(name)
                 var newest: UInt64 = 0
-                let looked =
-                    intent.ignoresCase
-                    ? lookupFolded(caller, in: directory, name, since: &newest) { stored = Array($0) }
-                    : lookup(caller, in: directory, name, since: &newest)
-                switch looked {
+                switch lookup(caller, in: directory, name, since: &newest) {
                 case .done(let found, _):
                     guard intent.disposition != .create else { throw .refused(.exists) }
-                    let place = Sharing.PlaceName(directory: directory, name: stored)
+                    let place = Sharing.PlaceName(directory: directory, name: Array(name))
                     return try openThere(caller, found, place, intent, since: newest)
                 case .refused(.noEntry): break
                 case .refused(let error): throw .refused(error)
@@ -101,7 +96,7 @@ extension Volume {
         if let wish = intent.keep { try prepareToKeep(caller, wish) }
         let made = create(caller, in: directory, name, new, .exclusive)
         switch made {
-        case .refused(.exists): return nil
+        case .refused(.exists) where intent.disposition != .create: return nil
         case .refused(let error): throw .refused(error)
         case .lacks(let lack): throw .lacks(lack)
         case .done(let created, let number):

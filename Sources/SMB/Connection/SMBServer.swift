@@ -76,15 +76,15 @@ public struct SMBOptions: Sendable {
 }
 
 /// What one server lets its clients use.
-enum SMBLimits {
-    static let sessionsPerConnection = 1024
+package enum SMBLimits {
+    package static let sessionsPerConnection = 1024
     /// That have begun and not ended.
     static let logOnsPerConnection = 8
     /// Of a message, until somebody has logged on.
     static let earlyMessageMax = 128 << 10
-    static let pipesPerSession = 64
-    static let pipesPerConnection = 256
-    static let treesPerSession = 4096
+    package static let pipesPerSession = 64
+    package static let pipesPerConnection = 256
+    package static let treesPerSession = 4096
     /// Of all connections together.
     static let sessionsMax = 65_536
     /// Of a session that nobody in particular has: whoever comes may have one.
@@ -99,7 +99,7 @@ enum SMBLimits {
     static let pipesBytesOfNobodyMax = 8 << 20
     /// Of all connections, those on which nobody has logged on by his name: beyond that the oldest of them goes.
     static func earlyMax(_ connections: Int, loops: Int) -> Int { max(connections / 2 / max(loops, 1), 16) }
-    static let opensPerSession = 65_536
+    package static let opensPerSession = 65_536
     /// Exchanges of one connection that are not answered yet: then nothing more is read.
     static let heldMax = MessageWindow.creditsMax
     /// Their messages and their answers.

@@ -95,14 +95,25 @@ extension Exchange {
         if let replayed = try replay(request, contexts, tree, volume, &writer) { return replayed }
         let path = try SMBPath(request.name)
         let caller = caller(tree)
-        let found = try resolve(path, caller, volume, stopsOnLinks: true)
-        try stop(on: found, path, request, disposition, caller, volume)
-        let opening = Opening(
-            request: request, contexts: contexts, disposition: disposition, path: path, found: found)
-        if path.stream == nil { try endOthers(of: contexts, found, caller, volume) }
-        if let stream = path.stream { return try openStream(stream, opening, caller, volume, tree, &writer) }
-        return try openFile(opening, caller, volume, tree, &writer)
+        // Who finds nothing and then does not make it, because it has come meanwhile, in whatever case, begins again with what is there.
+        for _ in 0..<Self.triesMax {
+            let found = try resolve(path, caller, volume, stopsOnLinks: true)
+            try stop(on: found, path, request, disposition, caller, volume)
+            let opening = Opening(
+                request: request, contexts: contexts, disposition: disposition, path: path, found: found)
+            let status: NTStatus?
+            if let stream = path.stream {
+                status = try openStream(stream, opening, caller, volume, tree, &writer)
+            } else {
+                try endOthers(of: contexts, found, caller, volume)
+                status = try openFile(opening, caller, volume, tree, &writer)
+            }
+            if let status { return status }
+        }
+        throw .status(.objectNameCollision)
     }
+
+    private static let triesMax = 4
 
     private func check(_ request: CreateRequest) throws(SMBHalt) {
         guard request.options & CreateOptions.invalid == 0 else { throw .status(.invalidParameter) }
@@ -221,9 +232,10 @@ extension Exchange {
 
     // MARK: Files
 
+    /// Nil: what was to be made has come meanwhile.
     private func openFile(
         _ opening: Opening, _ caller: Caller, _ volume: Volume, _ tree: Tree, _ writer: inout Writer
-    ) throws(SMBHalt) -> NTStatus {
+    ) throws(SMBHalt) -> NTStatus? {
         let found = opening.found
         if let file = found.file { try check(opening, file) } else { try checkNew(opening) }
         let attributes =
@@ -241,6 +253,7 @@ extension Exchange {
             if let parent = found.parent {
                 found.name.withUnsafeBytes { volume.open(caller, in: parent.file, $0, intent) }
             } else { volume.open(caller, tree.root ?? volume.root, intent) }
+        if case .refused(.exists) = attempt, found.file == nil, opening.disposition != .create { return nil }
         let opened = try opened(attempt, opening, volume)
         let open = Open(handle, tree, volume, opened)
         if !attributes.isEmpty, opened.action != .opened {
@@ -295,8 +308,10 @@ extension Exchange {
         if opening.found.file == nil, let security = opening.contexts.security {
             new.acl = try descriptor(security).acl
         }
+        let isNew = opening.found.file == nil && opening.path.stream == nil
+        if isNew { new.refuseOtherSpellings(of: opening.found.name) }
         var intent = OpenIntent(
-            opening.disposition.intended, access: AccessMask(generic: request.access),
+            isNew ? .create : opening.disposition.intended, access: AccessMask(generic: request.access),
             shared: DataAccess(rawValue: UInt8(truncatingIfNeeded: request.share & 7)), new: new,
             client: stream?.clientNumber ?? 0)
         intent.kind = isDirectory ? .directory : .any

@@ -24,7 +24,8 @@ extension Exchange {
         return status
     }
 
-    /// What was made for it, and has nothing in it, gives its name to a link. The handle stays with what it was opened for.
+    /// What was made for it, and has nothing in it, is a link from now on. A directory, or what lies in a file system of the host's, gives
+    /// its name to one, and the handle stays with what it was opened for.
     func setReparsePoint(
         _ request: IoctlRequest, _ open: Open, _ volume: Volume, _ writer: inout Writer
     ) throws(SMBHalt) -> NTStatus {
@@ -85,6 +86,13 @@ private struct LinkChange: @unchecked Sendable {
 
     /// The number of the last change.
     func make() async throws(FileError) -> UInt64 {
+        if file.type != .directory {
+            do throws(FileError) {
+                return try await Exchange.done { volume.makeLink(caller, file.file, to: new.target) }.number
+            } catch {
+                guard error == .notSupported else { throw error }
+            }
+        }
         _ = try await Exchange.done {
             passing.withUnsafeBytes { volume.create(caller, in: place.directory, $0, new, .exclusive) }
         }
@@ -108,31 +116,40 @@ private struct LinkChange: @unchecked Sendable {
             place.name.withUnsafeBytes { volume.lookup(caller, in: place.directory, $0) }
         }.value
         guard now.file == file.file, now.type != .file || now.size == 0 else { throw .sharingViolation }
-        let isDirectory = file.type == .directory
-        if isDirectory {
-            _ = try await Exchange.done {
-                place.name.withUnsafeBytes { volume.remove(caller, in: place.directory, $0, isDirectory: true) }
-            }
-        }
+        guard file.type != .directory else { return try await exchange() }
         return try await Exchange.done { () -> Attempt<Renamed> in
             // Once more in the same attempt: it may have waited for another client's lease, who wrote to the file meanwhile.
-            if !isDirectory {
-                switch place.name.withUnsafeBytes({ volume.lookup(caller, in: place.directory, $0) }) {
-                case .done(let now, _):
-                    guard now.file == file.file, now.type != .file || now.size == 0 else {
-                        return .refused(.sharingViolation)
-                    }
-                case .refused(let error): return .refused(error)
-                case .lacks(let lack): return .lacks(lack)
+            switch place.name.withUnsafeBytes({ volume.lookup(caller, in: place.directory, $0) }) {
+            case .done(let now, _):
+                guard now.file == file.file, now.type != .file || now.size == 0 else {
+                    return .refused(.sharingViolation)
                 }
+            case .refused(let error): return .refused(error)
+            case .lacks(let lack): return .lacks(lack)
             }
-            return passing.withUnsafeBytes { passing in
-                place.name.withUnsafeBytes {
-                    volume.rename(
-                        caller, from: place.directory, passing, to: place.directory, $0,
-                        isDirectory ? .noReplace : .replace)
-                }
-            }
+            return rename(.replace)
         }.number
+    }
+
+    private func rename(_ mode: RenameMode) -> Attempt<Renamed> {
+        passing.withUnsafeBytes { passing in
+            place.name.withUnsafeBytes {
+                volume.rename(caller, from: place.directory, passing, to: place.directory, $0, mode)
+            }
+        }
+    }
+
+    /// Link and directory change places, so that the name leads to one of both at each moment; then the directory goes, unless something
+    /// has come into it.
+    private func exchange() async throws(FileError) -> UInt64 {
+        _ = try await Exchange.done { rename(.exchange) }
+        do throws(FileError) {
+            return try await Exchange.done {
+                passing.withUnsafeBytes { volume.remove(caller, in: place.directory, $0, isDirectory: true) }
+            }.number
+        } catch {
+            _ = try await Exchange.done { rename(.exchange) }
+            throw error
+        }
     }
 }

@@ -4,12 +4,13 @@ import Runtime
 
 /// CREATE of a named stream ([MS-FSA] 2.1.5.1): the file is found or made first, then the stream of it.
 extension Exchange {
+    /// Nil: the file, which was to be made, has come meanwhile.
     func openStream(
         _ name: [UInt8], _ opening: Opening, _ caller: Caller, _ volume: Volume, _ tree: Tree, _ writer: inout Writer
-    ) throws(SMBHalt) -> NTStatus {
+    ) throws(SMBHalt) -> NTStatus? {
         let request = opening.request
         guard request.options & CreateOptions.directory == 0 else { throw .status(.notADirectory) }
-        let base = try base(opening, caller, volume, tree)
+        guard let base = try base(opening, caller, volume, tree) else { return nil }
         guard base.type == .file || base.type == .directory else { throw .status(.objectNameInvalid) }
         if let parent = opening.found.parent,
             opening.found.name.withUnsafeBytes({ volume.isDeletePending(base.file, $0, in: parent.file) })
@@ -42,10 +43,10 @@ extension Exchange {
         return file
     }
 
-    /// The file itself; it is made when the stream may be.
+    /// The file itself; it is made when the stream may be. Nil: it has come meanwhile.
     private func base(
         _ opening: Opening, _ caller: Caller, _ volume: Volume, _ tree: Tree
-    ) throws(SMBHalt) -> Attributes {
+    ) throws(SMBHalt) -> Attributes? {
         if let file = opening.found.file { return file }
         guard opening.disposition.makes else { throw .status(.objectNameNotFound) }
         guard let parent = opening.found.parent else { throw .status(.objectNameInvalid) }
@@ -53,9 +54,10 @@ extension Exchange {
         var new = NewFile(type: .file, mode: 0o644)
         new.isModeDefault = true
         new.dos = FileAttributes(rawValue: opening.request.attributes).intersection(.kept).union(.archive).rawValue
-        let created = try value(
-            name.withUnsafeBytes { volume.create(caller, in: parent.file, $0, new, .exclusive) }, volume)
-        return created.file
+        new.refuseOtherSpellings(of: name)
+        let attempt = name.withUnsafeBytes { volume.create(caller, in: parent.file, $0, new, .exclusive) }
+        if case .refused(.exists) = attempt { return nil }
+        return try value(attempt, volume).file
     }
 
     /// Without regard to case; an exact match wins.

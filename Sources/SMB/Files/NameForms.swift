@@ -1,4 +1,5 @@
 @_spi(_Unicode) import Swift
+import Namespace
 
 /// A letter with its accent may be one character or two (Unicode's forms C and D): systems differ in which they write, and users see one
 /// name.
@@ -16,5 +17,13 @@ package enum NameForms {
         var text = String.UnicodeScalarView()
         for scalar in scalars { text.append(scalar) }
         return Array(String(text).utf8)
+    }
+}
+
+extension NewFile {
+    /// To clients of SMB a name is the same one in each case, and however its accents are written.
+    mutating func refuseOtherSpellings(of name: [UInt8]) {
+        ignoresCase = true
+        spellings = NameForms.others(name)
     }
 }

@@ -22,8 +22,8 @@ package enum SMB2 {
     /// Of a security blob.
     package static let tokenMax = 60 << 10
     static let contextsMax = 32
-    static let dialectsMax = 64
-    static let locksMax = 64 << 10 / 24
+    package static let dialectsMax = 64
+    package static let locksMax = 64 << 10 / 24
 
     /// The tree of a message that names none.
     static let noTree = UInt32.max
