@@ -3,7 +3,8 @@ extension Configuration {
     public enum Lease: Sendable, Equatable, CustomStringConvertible {
         /// As long as it likes: whoever takes the volume over has to see to it that it does not run.
         case off
-        /// A log in the store is there so that others can go on with it: such a volume has a lease, and others have none.
+        /// A log in the store, or in a directory of several hosts, is there so that others can go on with it: such a volume has a lease where
+        /// its store can prove one, and others have none.
         case byLogPlace
         case length(TimeSpan)
 
@@ -30,11 +31,11 @@ extension Configuration {
         }
 
         /// 0: none.
-        public func nanoseconds(logIsInStore: Bool) -> UInt64 {
-            switch self {
-            case .off: 0
-            case .byLogPlace: logIsInStore ? Self.standard.nanoseconds : 0
-            case .length(let length): length.nanoseconds
+        public func nanoseconds(_ log: LogPlace, storeDecides: Bool) -> UInt64 {
+            switch (self, log) {
+            case (.off, _), (.byLogPlace, .local): 0
+            case (.byLogPlace, .store), (.byLogPlace, .path): storeDecides ? Self.standard.nanoseconds : 0
+            case (.length(let length), _): length.nanoseconds
             }
         }
     }

@@ -28,6 +28,8 @@ public struct StoreCapabilities: Sendable, Equatable {
     public var objectBytesMax: UInt64
     /// A listing shows every object whose PUT was answered before the listing began.
     public var listsConsistently: Bool
+    /// Of several servers that want one thing it can tell which one has it.
+    public var decides: Bool { createIfAbsent && listsConsistently }
 
     public init(createIfAbsent: Bool, adoptsFiles: Bool, objectBytesMax: UInt64, listsConsistently: Bool) {
         self.createIfAbsent = createIfAbsent

@@ -25,7 +25,9 @@ extension EngineTrial {
         let failed = Guarded<String?>(nil)
         let (log, opened, trouble, options) = (log, opened, trouble, options())
         let finished = simulation.perform(for: 7_200_000_000_000) { world -> Bool in
-            let host = StandingHost(world, standsAt: step)
+            // An hour before the other one's clock, or behind.
+            let host = StandingHost(
+                world, standsAt: step, ahead: Int64(seed % 7_200) * 1_000_000_000 - 3_600_000_000_000)
             hosts.withLock { $0 = host }
             @Sendable func open(_ host: StandingHost?, isEased: Bool = false) async throws -> Headhunter {
                 let store = try await EngineTrial.store(

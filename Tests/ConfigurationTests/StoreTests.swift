@@ -109,4 +109,17 @@ import Testing
         #expect(stores[0].overlaps(stores[1]) == isSo)
         #expect(stores[1].overlaps(stores[0]) == isSo)
     }
+
+    /// Who else could go on with a volume decides whether it has a lease, and its store whether that proves anything.
+    @Test func leasesByThePlaceOfTheLog() throws {
+        typealias Lease = Configuration.Lease
+        let standard = Lease.standard.nanoseconds
+        let five = try #require(Lease("5s"))
+        for (lease, log, decides, expected) in [
+            (Lease.byLogPlace, Configuration.LogPlace.local, true, 0), (.byLogPlace, .store, true, standard),
+            (.byLogPlace, .path("/shared"), true, standard), (.byLogPlace, .path("/shared"), false, 0),
+            (.off, .path("/shared"), true, 0), (.off, .store, true, 0),
+            (five, .local, true, 5_000_000_000), (five, .path("/shared"), false, 5_000_000_000),
+        ] { #expect(lease.nanoseconds(log, storeDecides: decides) == expected, "\(lease) \(log) \(decides)") }
+    }
 }

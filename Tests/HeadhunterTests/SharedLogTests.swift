@@ -208,13 +208,10 @@ struct SharedLogTests {
             try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
                 for name in names { try world.disk.rename(name, to: "b" + name.dropFirst("a/stage".count)) }
             }
-            let disk = LateDisk(world.disk, folder: "a/stage", lists: 2) {
+            let disk = LateDisk(world.disk, behind: .list("a/stage", 2)) {
                 for name in names { try? world.disk.rename("b" + name.dropFirst("a/stage".count), to: name) }
             }
-            let other = World(
-                clock: world.clock, random: world.random, disk: disk, network: world.network,
-                blocking: world.blocking, loops: world.loops)
-            let second = try await Self.open(other, store)
+            let second = try await Self.open(disk.world(world), store)
             guard disk.wasLate else { return "the files never came" }
             if let wrong = await Self.holds(second, range, 1) { return wrong }
             try await second.checkpoint()
@@ -249,42 +246,5 @@ struct SharedLogTests {
             }
         }
         #expect(refused.withLock { $0 } > 4)
-    }
-
-    /// Another host does something right behind a listing of a folder.
-    private final class LateDisk: Disk, @unchecked Sendable {
-        private let inner: any Disk
-        private let folder: String
-        private let act: @Sendable () -> Void
-        private let left: Mutex<Int>
-
-        init(_ inner: any Disk, folder: String, lists: Int, _ act: @escaping @Sendable () -> Void) {
-            (self.inner, self.folder, self.act) = (inner, folder, act)
-            left = Mutex(lists)
-        }
-
-        var wasLate: Bool { left.withLock { $0 <= 0 } }
-
-        func list(_ path: String, _ visit: (_ name: String, _ kind: FileKind) -> Bool) throws(Errno) {
-            try inner.list(path, visit)
-            guard path == folder else { return }
-            let isNow = left.withLock { left in
-                left -= 1
-                return left == 0
-            }
-            if isNow { act() }
-        }
-
-        func open(_ path: String, _ options: OpenOptions) throws(Errno) -> any DiskFile {
-            try inner.open(path, options)
-        }
-        func makeDirectory(_ path: String) throws(Errno) { try inner.makeDirectory(path) }
-        func removeDirectory(_ path: String) throws(Errno) { try inner.removeDirectory(path) }
-        func rename(_ from: String, to: String) throws(Errno) { try inner.rename(from, to: to) }
-        func link(_ from: String, to: String) throws(Errno) { try inner.link(from, to: to) }
-        func remove(_ path: String) throws(Errno) { try inner.remove(path) }
-        func status(_ path: String) throws(Errno) -> FileStatus { try inner.status(path) }
-        func syncDirectory(_ path: String) throws(Errno) { try inner.syncDirectory(path) }
-        func space() throws(Errno) -> DiskSpace { try inner.space() }
     }
 }

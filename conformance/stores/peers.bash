@@ -150,11 +150,14 @@ user = $(id -un)
 swift_dir = $folder
 log_level = WARNING
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck cache listing_formats container_sync $auth copy container_quotas slo dlo proxy-server
+pipeline = catch_errors requests gatekeeper healthcheck cache listing_formats container_sync $auth copy container_quotas slo dlo proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
 recheck_container_existence = 1
+[filter:requests]
+paste.filter_factory = request_log:factory
+file = $folder/requests
 [filter:cache]
 use = egg:swift#memcache
 memcache_servers = 127.0.0.1:$((port + 4))

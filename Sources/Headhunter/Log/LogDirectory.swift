@@ -54,8 +54,9 @@ package struct LogDirectory {
         return .damaged
     }
 
-    /// Gives the directory a name, durably.
-    func name(_ place: UInt64) throws(Errno) {
+    /// Gives the directory a name, durably, and answers which it has: where locks can be lost another opening may name it beside us, and of two
+    /// names one stays. `replaces` what is damaged.
+    func name(_ place: UInt64, replaces: Bool) throws(Errno) -> Name {
         let block = Block(capacity: Self.copies * Self.copyBytes)
         defer { extendLifetime(block) }
         let sum = withUnsafeBytes(of: place.littleEndian) { CRC32C.of($0) }
@@ -64,14 +65,19 @@ package struct LogDirectory {
             withUnsafeBytes(of: sum.littleEndian) { block.append($0) }
         }
         let name = path + "/" + Self.fileName
-        let draft = name + ReplayLog.draftSuffix
-        try disk.removeIfThere(draft)
+        let draft = name + "-" + String(place, radix: 16) + ReplayLog.draftSuffix
         let file = try disk.open(draft, [.write, .create, .exclusive])
         defer { file.close() }
         try file.write(block.bytes, at: 0)
         try file.sync()
-        try disk.rename(draft, to: name)
+        if replaces {
+            try disk.rename(draft, to: name)
+        } else {
+            do throws(Errno) { try disk.link(draft, to: name) } catch { guard error == .exists else { throw error } }
+            try disk.remove(draft)
+        }
         try disk.syncDirectory(path)
+        return replaces ? .place(place) : try self.place()
     }
 
     /// Puts a log that does not count any more out of the way, and the data beside it. They are kept: they may be all that is

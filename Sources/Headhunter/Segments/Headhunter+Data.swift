@@ -19,7 +19,7 @@ struct DataState {
     var uploading: Set<UInt64> = []
     var uploadsWaiting: [UnsafeContinuation<Void, Never>] = []
     /// Files of segments that are in the store, until a header has these: another host may go on from the one before.
-    var sent: [String] = []
+    var sent: [(path: String, size: Int)] = []
     var isLookingAtSpace = false
     var bytesSinceLook: UInt64 = 0
     /// The log record that tells the newest of the stored segments' checksums.

@@ -15,6 +15,7 @@ extension Headhunter {
     func startUploads() {
         // Also after a failure, whoever it hit: those who wait find it, and would wait for ever otherwise.
         guard checkpoints.failure == nil else { return endUploadWaits() }
+        if segments.keepsMuch { startCheckpoint() }
         let uploading = data.uploading
         let sealed = segments.state.withLock { state in
             state.stages.values.filter {
@@ -50,7 +51,7 @@ extension Headhunter {
                     ? .file(path: stage.path, size: size) : .stream(source, size: size)
                 // Who has the file as it was when the lease ended would send other bytes than we.
                 if options.logIsShared {
-                    do throws(VolumeError) { try await leased() } catch { return failData(error) }
+                    do throws(VolumeError) { try await proven() } catch { return failData(error) }
                 }
                 try await store.put(name, body)
                 break
@@ -71,9 +72,9 @@ extension Headhunter {
         } catch {
             return failData(error)
         }
-        segments.forget(stage)
+        segments.forget(stage, keepsFile: options.logIsShared)
         if options.logIsShared {
-            data.sent.append(stage.path)
+            data.sent.append((stage.path, stage.size))
         } else if !store.capabilities.adoptsFiles {
             await removeStages([stage.path])
         }
@@ -90,9 +91,10 @@ extension Headhunter {
     /// A header has the segments of the first `count` files.
     func dropSent(_ count: Int) async {
         guard count > 0 else { return }
-        let paths = Array(data.sent.prefix(count))
+        let files = Array(data.sent.prefix(count))
         data.sent.removeFirst(count)
-        await removeStages(paths)
+        await removeStages(files.map(\.path))
+        segments.dropped(files.reduce(0) { $0 + $1.size })
     }
 
     /// Writes down that a segment is in the store: its checksums first, in as many changes as it takes.

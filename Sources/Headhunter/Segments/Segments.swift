@@ -86,6 +86,8 @@ package final class Segments: Sendable {
         var nameFailures = 0
         /// Callers who were turned away and have not waited for room yet.
         var refusals = 0
+        /// Bytes of files that are kept though the store has them.
+        var kept = 0
         /// Since the last call of the edge: it is asked once.
         var edgeIsAsked = false
         /// The data of all records up to this number is durable.
@@ -192,8 +194,14 @@ package final class Segments: Sendable {
     package func add(number: UInt64) { state.withLock { $0.numbers.insert(number, at: 0) } }
 
     private func hasStage(_ state: State, _ count: Int) -> Bool {
-        state.staged + count + SegmentFormat.headerSize <= stagedMax
+        state.staged + state.kept + count + SegmentFormat.headerSize <= stagedMax
     }
+
+    /// A header is needed for room.
+    var keepsMuch: Bool { state.withLock { $0.kept > stagedMax / 2 } }
+
+    /// Files that were kept are gone.
+    func dropped(_ bytes: Int) { state.withLock { $0.kept -= bytes } }
 
     /// Only the store can make room.
     var isStageFull: Bool { state.withLock { !hasStage($0, SegmentFormat.appendBytesMax) } }
@@ -338,12 +346,13 @@ package final class Segments: Sendable {
         state.memory -= Self.chunkSize
     }
 
-    /// The segment is in the store.
-    func forget(_ stage: Stage) {
+    /// The segment is in the store. `keepsFile`: until a header has it.
+    func forget(_ stage: Stage, keepsFile: Bool) {
         var gone: [Block] = []
         let isLast = state.withLock { state -> Bool in
             state.stages[stage.number] = nil
             state.staged -= stage.size
+            if keepsFile { state.kept += stage.size }
             for index in stage.chunks.indices { drop(&state, stage, index, &gone) }
             stage.chunks.removeAll()
             // Not closed here: a read may be under way, and its file must not become another one's.

@@ -150,9 +150,9 @@ extension Headhunter {
         if let taken {
             await outwait(taken, world, loop, options)
             // A lease proves something only where the store decides who the owner is.
-            let decides = store.capabilities.createIfAbsent && store.capabilities.listsConsistently
             headhunter.ownerBeforeMayAnswer =
-                found.log != 0 && found.log != place && (found.lease == 0 || !decides)
+                found.log != 0 && (options.logIsShared || found.log != place)
+                && (found.lease == 0 || !store.capabilities.decides)
         }
         try await headhunter.publish(claim, isOpening: true)
         headhunter.checkpoints.publishing = nil

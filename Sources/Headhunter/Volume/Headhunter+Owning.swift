@@ -106,7 +106,9 @@ extension Headhunter {
     private func lookAgain() {
         let pause = lease.isKept ? options.leaseNanoseconds / Self.looksPerLease : options.checkpointNanoseconds
         _ = loop.schedule(after: pause) { [weak self] in
-            guard let self, !self.checkpoints.isClosing, !self.isOvertaken.load(ordering: .relaxed) else { return }
+            guard let self, !self.isOvertaken.load(ordering: .relaxed) else { return }
+            // What is sent while a volume is closed needs the lease, too.
+            guard !self.checkpoints.isClosing || self.lease.isKept && !self.lease.hasEnded else { return }
             self.lookForOwner()
             self.lookAgain()
         }
@@ -162,6 +164,12 @@ extension Headhunter {
     func leased() async throws(VolumeError) {
         if lease.holds { return }
         try await told { lease.wait($0) }
+    }
+
+    /// Returns when nobody else can have the volume, whether anybody is answered or not.
+    func proven() async throws(VolumeError) {
+        if lease.isProven { return }
+        try await told { lease.whenProven($0) }
     }
 
     /// Nobody is answered any more: what is left to do is not held up by a lease.

@@ -31,8 +31,7 @@ extension Headhunter {
                     try directory.setAside(header.epoch)
                 }
                 if case .place = found { return found }
-                try directory.name(drawn)
-                return .place(drawn)
+                return try directory.name(drawn, replaces: found == .damaged)
             }
         } catch { throw .unavailable("reading \(path): \(error)") }
         switch name {

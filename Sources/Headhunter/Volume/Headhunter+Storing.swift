@@ -211,7 +211,7 @@ extension Headhunter {
 
     /// `slots` are what was found.
     func beginStoring(_ slots: StoreLogRecovery?) async throws(VolumeError) {
-        guard store.capabilities.createIfAbsent, store.capabilities.listsConsistently else { return }
+        guard store.capabilities.decides else { return }
         let old = try await StoreLogRecovery.slots(store, prefix)
         storing.log = StoreLog(
             next: slots?.next ?? (old.last?.number ?? 0) + Slot.gap, old: old.filter { !$0.isFence }.map(\.number))

@@ -9,11 +9,16 @@ final class Lease: @unchecked Sendable {
     /// Of who keeps no lease.
     private static let endless = UInt64.max
 
+    private typealias Waiter = @Sendable (VolumeError?) -> Void
+
     private let clock: any WorldClock
     private let length: UInt64
     private let end = Atomic<UInt64>(endless)
-    /// On the volume's loop.
-    private var waiting: [@Sendable (VolumeError?) -> Void] = []
+    // On the volume's loop:
+    /// As `end`, whether it was given back or not.
+    private var proven = endless
+    private var waiting: [Waiter] = []
+    private var proving: [Waiter] = []
     private(set) var isOver = false
     private var failure: VolumeError?
 
@@ -34,10 +39,22 @@ final class Lease: @unchecked Sendable {
 
     /// A look began at `start` and found that nobody else has the volume.
     func extend(from start: UInt64) {
-        guard isKept, !isOver else { return }
-        let before = end.load(ordering: .relaxed)
-        end.store(before == Self.endless ? start + length : max(before, start + length), ordering: .relaxed)
-        if holds { resume(nil) }
+        guard isKept else { return }
+        proven = proven == Self.endless ? start + length : max(proven, start + length)
+        if isProven { resume(\.proving, nil) }
+        guard !isOver else { return }
+        end.store(proven, ordering: .relaxed)
+        if holds { resume(\.waiting, nil) }
+    }
+
+    /// Nobody else can have the volume yet, also while it is closed, when nobody is answered any more.
+    var isProven: Bool { proven == Self.endless || clock.monotonic() < proven }
+    var hasEnded: Bool { failure != nil }
+
+    /// Calls `done` when that is so, or will not be any more.
+    func whenProven(_ done: @escaping @Sendable (VolumeError?) -> Void) {
+        if failure != nil || isProven { return done(failure) }
+        proving.append(done)
     }
 
     /// Calls `done` when the lease holds, or will not any more.
@@ -49,19 +66,20 @@ final class Lease: @unchecked Sendable {
     /// The volume has failed: nobody waits in vain.
     func end(_ failure: VolumeError) {
         self.failure = self.failure ?? failure
-        resume(failure)
+        resume(\.waiting, failure)
+        resume(\.proving, failure)
     }
 
     /// Nobody is answered any more: what is left is the volume's own work.
     func release() {
         isOver = true
         end.store(Self.endless, ordering: .relaxed)
-        resume(nil)
+        resume(\.waiting, nil)
     }
 
-    private func resume(_ failure: VolumeError?) {
-        let ready = waiting
-        waiting = []
+    private func resume(_ list: ReferenceWritableKeyPath<Lease, [Waiter]>, _ failure: VolumeError?) {
+        let ready = self[keyPath: list]
+        self[keyPath: list] = []
         for done in ready { done(failure) }
     }
 }

@@ -100,12 +100,11 @@ public final class HostedVolume: Sendable {
         let store =
             if let connect { try await connect() } else { try await directory(folder, world: world, loop: loop) }
         let capabilities = store.capabilities
-        guard options.follows || !options.logIsInStore || capabilities.createIfAbsent && capabilities.listsConsistently
-        else {
+        guard options.follows || !options.logIsInStore || capabilities.decides else {
             throw .store(
                 "a log in the store needs one that creates objects conditionally: proxyfs store check says more")
         }
-        guard options.leaseNanoseconds == 0 || capabilities.createIfAbsent && capabilities.listsConsistently else {
+        guard options.leaseNanoseconds == 0 || capabilities.decides else {
             throw .store(
                 "a lease needs a store that creates objects conditionally, or an arbiter: without one it proves nothing"
             )

@@ -12,7 +12,7 @@ extension Help {
           --log PLACE        local (the default); store: what is durable is in the store then, and another server can
                              go on with all of it; or /PATH, a directory that several hosts have mounted: who has
                              the lock in /PATH/NAME has the volume, and the next one goes on with all of it
-          --lease TIME       2s to 600s, off, or auto (the default: 30s with the log in the store, else off): how long this
+          --lease TIME       2s to 600s, off, or auto (the default: off with --log local, else 30s): how long this
                              server goes on answering when it can not see whether another one has taken the volume
           --size SIZE        1PiB (the default): what clients are shown where no quota says less; it limits nothing
 

@@ -246,13 +246,6 @@ final class VolumeHost: Sendable {
         if case .path = entry.log { options.logIsShared = true }
         options.takesOver = takesOver
         options.follows = entry.isReadOnly
-        // A folder of this host is kept from others by its lock.
-        if entry.store != "directory", !entry.isReadOnly {
-            options.leaseNanoseconds = entry.lease.nanoseconds(logIsInStore: entry.log == .store)
-        }
-        let (settings, mayMake) = (
-            options, !entry.isReadOnly && (entry.place != nil || entry.isNew || entry.store == "directory")
-        )
         let described = try StoreCommand.describe(entry.store, book.configuration)
         if let described, let other = neighbour(of: described, for: entry) {
             throw .failure("volume \(other) has its objects at \(described.address), or around it: name another prefix")
@@ -260,6 +253,14 @@ final class VolumeHost: Sendable {
         let connected = try described.map { (store) throws(CommandFailure) in
             try ConnectedStore(store, world: world, loop: loop, isReadOnly: entry.isReadOnly)
         }
+        // A folder of this host is kept from others by its lock.
+        if let connected, !entry.isReadOnly {
+            options.leaseNanoseconds = entry.lease.nanoseconds(
+                entry.log, storeDecides: connected.store.capabilities.decides)
+        }
+        let (settings, mayMake) = (
+            options, !entry.isReadOnly && (entry.place != nil || entry.isNew || entry.store == "directory")
+        )
         // How much there is to be read nobody knows before it was.
         meter.follow("opening volume \(name)", unit: "requests") {
             (connected?.store.currentCounters.requests ?? 0, nil)

@@ -1,0 +1,164 @@
+import Bytes
+import Headhunter
+import ObjectStore
+import Runtime
+import Simulator
+import Synchronization
+import Testing
+import Trials
+
+/// A log in a directory of several hosts: how it begins, how it ends, and how much it takes.
+struct SharedLogBoundTests {
+    private static let second: UInt64 = 1_000_000_000
+    private static let hour = 3_600 * second
+
+    private static func open(
+        _ world: World, _ store: any StoreTransport, _ log: String = "a",
+        _ set: (inout HeadhunterOptions) -> Void = { _ in }
+    ) async throws -> Headhunter {
+        try await StoreRig.open(world, store, log) {
+            $0.logIsShared = true
+            $0.checkpointNanoseconds = hour
+            $0.flushNanoseconds = hour
+            set(&$0)
+        }
+    }
+
+    private static func bytes(_ world: World, _ path: String) async throws -> [UInt8] {
+        try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> [UInt8] in
+            let file = try world.disk.open(path, [])
+            defer { file.close() }
+            let block = Block(capacity: 64)
+            defer { extendLifetime(block) }
+            block.count = try file.read(into: block.free, at: 0)
+            return Array(block.bytes)
+        }
+    }
+
+    /// Two openings of a new directory, of which one has lost its lock: it has the name that came first, for both.
+    @Test func twoWhoNameADirectory() throws {
+        try StoreRig.run(seed: 151) { world in
+            let (store, other) = (
+                MemoryStore(world: world, loop: world.loops[0]), MemoryStore(world: world, loop: world.loops[0])
+            )
+            try await StoreRig.prepare(world, store)
+            try await Headhunter.create(world: world, store: StoreRig.objects(world, other), prefix: "v")
+            (try await Self.open(world, other, "b")).abandon()
+            let disk = LateDisk(world.disk, behind: .name("a/place")) {
+                try? world.disk.link("b/place", to: "a/place")
+            }
+            let first = try await Self.open(disk.world(world), store)
+            guard disk.wasLate else { return "the directory was not named" }
+            guard try await Self.bytes(world, "a/place") == Self.bytes(world, "b/place") else {
+                return "the name that the other one gave is gone"
+            }
+            try await first.commit(try await StoreRig.put(first, 1, [1]), .durable)
+            first.abandon()
+            let second = try await Self.open(world, store)
+            return try await StoreRig.get(second, 1) == [1] ? nil : "a change is missing"
+        }
+    }
+
+    /// An owner that stands still while it closes begins to send nothing when the next one has the volume.
+    @Test(arguments: 0..<8) func whoStandsStillWhileItCloses(_ part: Int) throws {
+        let stood = Mutex(0)
+        for step in stride(from: 1 + part, to: 97, by: 8) {
+            try StoreRig.run(seed: 152) { world in
+                let store = MemoryStore(world: world, loop: world.loops[0])
+                try await StoreRig.prepare(world, store)
+                let host = StandingHost(world, standsAt: step)
+                let seen = Mutex((isOver: false, isClosing: false, names: Set<ObjectName>(), late: Set<ObjectName>()))
+                let rig = StoreRig(world, host.way(to: store))
+                rig.refuse { kind in
+                    guard case .object(let name, .put) = kind, name.text.contains("/segment/") else { return nil }
+                    seen.withLock { seen in
+                        // What was being sent before is tried again with the same bytes.
+                        if !seen.isOver { seen.names.insert(name) }
+                        if seen.isOver, !seen.names.contains(name) { seen.late.insert(name) }
+                    }
+                    return nil
+                }
+                let life = world.loops[0].task { () async -> Void in
+                    guard let first = try? await Self.open(host.world, rig, { $0.leaseNanoseconds = 10 * Self.second })
+                    else { return }
+                    for byte in 1...3 {
+                        _ = try? await StoreRig.store(first, [UInt8](repeating: UInt8(byte), count: 300_000))
+                    }
+                    seen.withLock { $0.isClosing = true }
+                    try? await first.close()
+                }
+                await world.loops[0].sleep(nanoseconds: 3 * Self.second)
+                if host.stands, seen.withLock({ $0.isClosing }) { stood.withLock { $0 += 1 } }
+                host.stand()
+                let next = try await Self.open(world, store) { $0.leaseNanoseconds = 10 * Self.second }
+                seen.withLock { $0.isOver = true }
+                try await next.checkpoint()
+                host.goOn()
+                await life.value
+                await world.loops[0].sleep(nanoseconds: 60 * Self.second)
+                let late = seen.withLock { $0.late }
+                return late.isEmpty ? nil : "step \(step): \(late) is sent beside the next owner"
+            }
+        }
+        #expect(stood.withLock { $0 } > 1, "nobody stood still while closing")
+    }
+
+    /// Closing takes longer than the lease: it is looked at on the way, and all gets to the store.
+    @Test func aCloseThatTakesLong() throws {
+        try StoreRig.run(seed: 153) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let first = try await Self.open(world, rig) { $0.leaseNanoseconds = 10 * Self.second }
+            let (range, _) = try await StoreRig.store(first, [UInt8](repeating: 7, count: 300_000))
+            rig.refuse { kind in
+                if case .object(let name, .put) = kind, name.text.contains("/segment/") { return 503 }
+                return nil
+            }
+            let closing = world.loops[0].task { try? await first.close() }
+            await world.loops[0].sleep(nanoseconds: 120 * Self.second)
+            rig.refuse(nil)
+            await closing.value
+            let next = try await StoreRig.open(world, rig, "b")
+            return try await StoreRig.read(next, range).allSatisfy { $0 == 7 } ? nil : "other bytes"
+        }
+    }
+
+    /// Files of what the store has, and no header yet, count for what may be in the directory; and writers go on when it comes.
+    @Test func whatIsKeptForAHeader() throws {
+        try StoreRig.run(seed: 154) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let volume = try await Self.open(world, rig) { $0.stagedBytesMax = 4 << 20 }
+            rig.refuse { kind in
+                if case .object(let name, .put) = kind, name.text.contains("/header/") { return 503 }
+                return nil
+            }
+            let written = Mutex(0)
+            let writer = world.loops[0].task {
+                for _ in 0..<40 {
+                    do throws(VolumeError) {
+                        _ = try await StoreRig.store(volume, [UInt8](repeating: 1, count: 500_000))
+                    } catch { return }
+                    written.withLock { $0 += 1 }
+                }
+            }
+            await world.loops[0].sleep(nanoseconds: 120 * Self.second)
+            let taken = try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> UInt64 in
+                var names: [String] = []
+                try world.disk.list("a/stage") { name, _ in
+                    names.append(name)
+                    return true
+                }
+                var sum: UInt64 = 0
+                for name in names { sum += try world.disk.status("a/stage/" + name).size }
+                return sum
+            }
+            let before = written.withLock { $0 }
+            rig.refuse(nil)
+            await writer.value
+            guard taken <= 5 << 20, before < 12 else { return "\(before) writes, \(taken) bytes in the stage" }
+            let after = written.withLock { $0 }
+            return after == 40 ? nil : "\(after) writes in all"
+        }
+    }
+}
