@@ -24,6 +24,10 @@ struct SharedLogBoundTests {
         }
     }
 
+    private static func leased(_ world: World, _ store: any StoreTransport) async throws -> Headhunter {
+        try await open(world, store) { $0.leaseNanoseconds = 10 * second }
+    }
+
     private static func bytes(_ world: World, _ path: String) async throws -> [UInt8] {
         try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> [UInt8] in
             let file = try world.disk.open(path, [])
@@ -79,8 +83,7 @@ struct SharedLogBoundTests {
                     return nil
                 }
                 let life = world.loops[0].task { () async -> Void in
-                    guard let first = try? await Self.open(host.world, rig, { $0.leaseNanoseconds = 10 * Self.second })
-                    else { return }
+                    guard let first = try? await Self.leased(host.world, rig) else { return }
                     for byte in 1...3 {
                         _ = try? await StoreRig.store(first, [UInt8](repeating: UInt8(byte), count: 300_000))
                     }
@@ -90,7 +93,7 @@ struct SharedLogBoundTests {
                 await world.loops[0].sleep(nanoseconds: 3 * Self.second)
                 if host.stands, seen.withLock({ $0.isClosing }) { stood.withLock { $0 += 1 } }
                 host.stand()
-                let next = try await Self.open(world, store) { $0.leaseNanoseconds = 10 * Self.second }
+                let next = try await Self.leased(world, store)
                 seen.withLock { $0.isOver = true }
                 try await next.checkpoint()
                 host.goOn()
@@ -108,7 +111,7 @@ struct SharedLogBoundTests {
         try StoreRig.run(seed: 153) { world in
             let rig = StoreRig(world)
             try await StoreRig.prepare(world, rig)
-            let first = try await Self.open(world, rig) { $0.leaseNanoseconds = 10 * Self.second }
+            let first = try await Self.leased(world, rig)
             let (range, _) = try await StoreRig.store(first, [UInt8](repeating: 7, count: 300_000))
             rig.refuse { kind in
                 if case .object(let name, .put) = kind, name.text.contains("/segment/") { return 503 }
