@@ -2,7 +2,7 @@
 # is revoked.
 
 # requests SWIFT CONTAINER [FROM]: what it was asked of the container, from that line of its list on.
-requests() { tail -n "+$((${3:-0} + 1))" "$peer_folder/$1/requests" | grep -F "/$2/" || true; }
+requests() { tail -n "+$((${3:-0} + 1))" "$peer_folder/$1/requests" | grep -E "/$2(/| )" || true; }
 # lines SWIFT: of its list.
 lines() { wc -l < "$peer_folder/$1/requests"; }
 # memcached SWIFT-PORT WORDS: to the memory of tokens beside the Swift on that port.
@@ -76,7 +76,7 @@ CONF
     # Revoked, each in its way: tempauth forgets all; Keystone is told, and Swift forgets what it knew of it.
     declare -A from=([swift]=$(lines swift) [keystone-swift]=$(lines keystone-swift))
     memcached "$swift_port" flush_all
-    tokens=$(requests keystone-swift keyed | tail -n 1 | cut -d ' ' -f 4)
+    tokens=$(requests keystone-swift keyed | grep '^2' | tail -n 1 | cut -d ' ' -f 4)
     curl --noproxy '*' -fsS -X DELETE "$keystone_url/auth/tokens" -H "X-Auth-Token: $tokens" -H "X-Subject-Token: $tokens"
     memcached "$keystone_port" flush_all
     for name in brief keyed; do
@@ -84,7 +84,9 @@ CONF
         used $name revoked
         requests $swift $name "${from[$swift]}" > "$folder/requests"
         grep -q '^401' "$folder/requests" || fail "$name: no request with a token that was revoked"
-        tail -n 1 "$folder/requests" | grep -q '^2' || fail "$name: the last answer behind it: $(tail -n 1 "$folder/requests")"
+        # Behind the last refusal; what is looked for and is not there has a 404.
+        sed '1,/^401/d' "$folder/requests" | grep -q '^2' || fail "$name: no request that went well behind it: $(tail -n 1 "$folder/requests")"
+        tail -n 1 "$folder/requests" | grep -qv '^401' || fail "$name: refused to the last"
         volume_request $name GET "$url/files/revoked" | cmp - "$folder/small" || fail "$name: what was written with a new token"
     done
     stop_server

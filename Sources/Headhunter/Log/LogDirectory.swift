@@ -14,6 +14,9 @@ extension Disk {
 package struct LogDirectory {
     private static let fileName = "place"
 
+    /// Whether the file was to become a directory's name.
+    static func isDraft(_ name: String) -> Bool { name.hasPrefix(fileName + "-") && name.hasSuffix(ReplayLog.draftSuffix) }
+
     let disk: any Disk
     let path: String
 
@@ -54,9 +57,9 @@ package struct LogDirectory {
         return .damaged
     }
 
-    /// Gives the directory a name, durably, and answers which it has: where locks can be lost another opening may name it beside us, and of two
-    /// names one stays. `replaces` what is damaged.
-    func name(_ place: UInt64, replaces: Bool) throws(Errno) -> Name {
+    /// Gives the directory a name, durably, and answers which it has. In a shared one, whose lock may be lost, another opening may name it beside
+    /// us: of two names one stays there, by a link, which not every disk has. `replaces` what is damaged.
+    func name(_ place: UInt64, replaces: Bool, isShared: Bool) throws(Errno) -> Name {
         let block = Block(capacity: Self.copies * Self.copyBytes)
         defer { extendLifetime(block) }
         let sum = withUnsafeBytes(of: place.littleEndian) { CRC32C.of($0) }
@@ -68,16 +71,22 @@ package struct LogDirectory {
         let draft = name + "-" + String(place, radix: 16) + ReplayLog.draftSuffix
         let file = try disk.open(draft, [.write, .create, .exclusive])
         defer { file.close() }
-        try file.write(block.bytes, at: 0)
-        try file.sync()
-        if replaces {
-            try disk.rename(draft, to: name)
-        } else {
-            do throws(Errno) { try disk.link(draft, to: name) } catch { guard error == .exists else { throw error } }
-            try disk.remove(draft)
+        do throws(Errno) {
+            try file.write(block.bytes, at: 0)
+            try file.sync()
+            if replaces || !isShared {
+                try disk.rename(draft, to: name)
+            } else {
+                do throws(Errno) { try disk.link(draft, to: name) } catch { guard error == .exists else { throw error } }
+                try disk.removeIfThere(draft)
+            }
+            try disk.syncDirectory(path)
+        } catch {
+            // It is tried again, perhaps for long.
+            try? disk.removeIfThere(draft)
+            throw error
         }
-        try disk.syncDirectory(path)
-        return replaces ? .place(place) : try self.place()
+        return try self.place()
     }
 
     /// Puts a log that does not count any more out of the way, and the data beside it. They are kept: they may be all that is

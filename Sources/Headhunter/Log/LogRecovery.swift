@@ -308,6 +308,7 @@ struct LogRecovery {
                 guard name.hasSuffix(ReplayLog.draftSuffix) else { return true }
                 let file = String(name.dropLast(ReplayLog.draftSuffix.count))
                 if let number = Self.sequence(file), number < sequence { drafts.append(name) }
+                if LogDirectory.isDraft(name) { drafts.append(name) }
                 return true
             }
             for name in drafts { try disk.removeIfThere(directory + "/" + name) }

@@ -90,7 +90,7 @@ extension Headhunter {
         if options.isReadOnly { return try await look(world, loop, store, prefix, directory, options, found, start) }
 
         if options.takesOver { found = try await whole(store, prefix, found) }
-        let place = try await place(world, loop, directory, found, takesOver: options.takesOver)
+        let place = try await place(world, loop, directory, found, takesOver: options.takesOver, isShared: options.logIsShared)
         var taken: Claim?
         if options.logIsShared || options.takesOver && found.log != 0 && found.log != place {
             let claim = try await claim(world, store, prefix, found, options, place: place)
@@ -258,6 +258,8 @@ extension Headhunter {
         checkpoints.isClosing = true
         if options.isReadOnly { return fail(.closed) }
         lease.release()
+        // Also when it can not end well: looks for another owner go on until then.
+        defer { lease.end(.closed) }
         // Nothing else is to come behind the last checkpoint.
         isFrozen.store(true, ordering: .sequentiallyConsistent)
         defer {

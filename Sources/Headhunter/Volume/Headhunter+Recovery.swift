@@ -18,7 +18,8 @@ extension Headhunter {
     /// The name of the log's directory, once it may go on: it is the one that the header tells, the header tells none, or
     /// the volume is taken over.
     static func place(
-        _ world: World, _ loop: EventLoop, _ path: String, _ header: CheckpointHeader, takesOver: Bool
+        _ world: World, _ loop: EventLoop, _ path: String, _ header: CheckpointHeader, takesOver: Bool,
+        isShared: Bool
     ) async throws(VolumeError) -> UInt64 {
         let directory = LogDirectory(disk: world.disk, path: path)
         let drawn = max(world.random.next(), 1)
@@ -31,9 +32,11 @@ extension Headhunter {
                     try directory.setAside(header.epoch)
                 }
                 if case .place = found { return found }
-                return try directory.name(drawn, replaces: found == .damaged)
+                return try directory.name(drawn, replaces: found == .damaged, isShared: isShared)
             }
-        } catch { throw .unavailable("reading \(path): \(error)") }
+        } catch {
+            throw .unavailable("reading \(path)\(isShared ? " (which needs hard links)" : ""): \(error)")
+        }
         switch name {
         case .place(let place): return place
         case .none: throw .logElsewhere

@@ -298,6 +298,11 @@ final class VolumeHost: Sendable {
             logger.info(
                 "volume open",
                 [.init("name", name), .init("durability", "\(entry.durability)"), .init("store", entry.store)])
+            if case .path(let path) = entry.log, !hosted.isReadOnly, settings.leaseNanoseconds == 0 {
+                logger.warning(
+                    "no lease: what is acknowledged after the lock of the log's directory was lost, is lost",
+                    [.init("name", name), .init("path", path)])
+            }
             await hosted.loop.task {
                 hosted.whenOvertaken { [self] in self.loop.task { await self.giveUp(name, hosted) } }
             }.value
