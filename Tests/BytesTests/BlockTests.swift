@@ -30,23 +30,6 @@ import Testing
         Block.giveBackMemory()
     }
 
-    /// Two blocks lie in one large page: what becomes of one's memory is nothing to the other.
-    @Test func halvesOfAPageGoOneByOne() {
-        var blocks = (0..<160).map { _ in Block(capacity: 1 << 20) }
-        for (index, block) in blocks.enumerated() { fill(block, UInt8(index + 1)) }
-        let kept = blocks.indices.filter { $0 % 3 != 0 }.map { (UInt8($0 + 1), blocks[$0]) }
-        blocks = []
-        Block.giveBackMemory()
-        for (byte, block) in kept { #expect(block.bytes.allSatisfy { $0 == byte }) }
-        // The addresses that were left serve again.
-        for _ in 0..<2 {
-            let more = (0..<160).map { _ in Block(capacity: 1 << 20) }
-            for block in more { fill(block, 0xFF) }
-            for (byte, block) in kept { #expect(block.bytes.allSatisfy { $0 == byte }) }
-        }
-        Block.giveBackMemory()
-    }
-
     @Test func memoryIsUsedAgainUntilItIsGivenBack() {
         func place() -> Int {
             let block = Block(capacity: 3 << 20)

@@ -12,8 +12,6 @@ package final class DataCache: @unchecked Sendable {
     private static let shardCount = 16
     /// So many neighbours lie in the same shard: 1 MiB.
     private static let runShift = 5
-    /// Of each shard, what stays in small pages.
-    private static let smallBytes = 2 << 20
 
     private let memory: Expanse
     private let shards: [Guarded<Shard>]
@@ -26,14 +24,9 @@ package final class DataCache: @unchecked Sendable {
     package init(bytes: Int) {
         let frames = max(bytes / Self.frameSize / Self.shardCount, 1)
         frameCount = frames * Self.shardCount
+        // Its shards lie apart: with large pages the first blocks alone would take 32 MiB.
         let memory = Expanse(bytes: frames * Self.shardCount * Self.frameSize, isWalked: false)
         self.memory = memory
-        // Its shards lie apart: with large pages from the start the first blocks alone would take 32 MiB.
-        for index in 0..<Self.shardCount {
-            let shard = index * frames * Self.frameSize
-            let end = shard + frames * Self.frameSize
-            memory.widen(min(shard + Self.smallBytes, end)..<end)
-        }
         shards = (0..<Self.shardCount).map { index in
             Guarded(Shard(base: memory.base + index * frames * Self.frameSize, capacity: frames))
         }

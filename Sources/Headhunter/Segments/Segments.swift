@@ -101,6 +101,8 @@ package final class Segments: Sendable {
     }
 
     let state: Mutex<State>
+    /// Held while the folder of the stages is synced; `state` may be taken inside.
+    let folder = Guarded(())
     let volume: VolumeIdentity
     let epoch: UInt64
     let flushBytes: Int
@@ -134,7 +136,9 @@ package final class Segments: Sendable {
     }
 
     /// Nil: no memory or no number is left; the edge has to work first.
-    package func append(_ bytes: UnsafeRawBufferPointer, heat: Heat, now: UInt64) -> (range: SegmentRange, askEdge: Bool)? {
+    package func append(
+        _ bytes: UnsafeRawBufferPointer, heat: Heat, now: UInt64
+    ) -> (range: SegmentRange, askEdge: Bool)? {
         precondition(bytes.count > 0 && bytes.count <= SegmentFormat.appendBytesMax)
         return state.withLock { state in
             guard state.memory + bytes.count + Self.chunkSize <= memoryMax, hasStage(state, bytes.count) else {

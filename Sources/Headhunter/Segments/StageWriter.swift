@@ -81,13 +81,17 @@ package struct StageWriter {
         if isVolatile { try syncDirectory(made: before) }
     }
 
-    /// For the name of a file that was made when the folder had failed `before` times.
+    /// For the name of a file that was made when the folder had failed `before` times. One at a time: a failure is told once, and whoever is
+    /// told that all is well has to find it counted.
     private func syncDirectory(made before: Int) throws(Errno) {
-        do throws(Errno) { try disk.syncDirectory(directory) } catch {
-            if error != .canceled { segments.state.withLock { $0.nameFailures += 1 } }
-            throw error
+        let failure = segments.folder.withLock { _ -> Errno? in
+            do throws(Errno) { try disk.syncDirectory(directory) } catch {
+                if error != .canceled { segments.state.withLock { $0.nameFailures += 1 } }
+                return error
+            }
+            return segments.state.withLock { $0.nameFailures } == before ? nil : .io
         }
-        guard segments.state.withLock({ $0.nameFailures }) == before else { throw .io }
+        if let failure { throw failure }
     }
 
     private func attempt(_ stage: Segments.Stage, _ end: Int, _ sync: Bool) throws(Errno) {

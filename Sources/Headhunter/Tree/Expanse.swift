@@ -27,13 +27,6 @@ struct Expanse {
         if isWalked, bytes > Self.smallBytes { madvise(base + Self.smallBytes, bytes - Self.smallBytes, MADV_HUGEPAGE) }
     }
 
-    /// Asks for large pages for these bytes, as far as such lie in them: most of what memory costs that is met for the first time is by the page.
-    func widen(_ bytes: Range<Int>) {
-        let first = (bytes.lowerBound + Self.largePage - 1) / Self.largePage * Self.largePage
-        let end = bytes.upperBound / Self.largePage * Self.largePage
-        if first < end { madvise(base + first, end - first, MADV_HUGEPAGE) }
-    }
-
     /// Has the system put memory behind these bytes now, and not when somebody meets them: zeroing one large page was seen
     /// to take 20 ms on a virtual machine. What it can not give comes when it is met.
     func back(_ bytes: Range<Int>) { shim_touch(base + bytes.lowerBound, bytes.count) }
