@@ -80,6 +80,7 @@ struct FeatureTests {
                 let id = try await make(files, name, in: home)
                 if bytes > 0 {
                     try await write(files, id, [UInt8](repeating: 1, count: bytes), at: 0)
+                    try await files.flush(id.inode)
                     #expect(try await become(id, 3) == .failure(.invalid))
                     try await files.resize(id, to: 0, now: 6)
                 }
