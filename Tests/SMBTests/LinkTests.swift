@@ -218,7 +218,9 @@ import Testing
         // A file with a second name stays one.
         let (volume, caller) = (site.volume, site.caller)
         let twice = try await site.make("one")
-        _ = try await site.done { Array("two".utf8).withUnsafeBytes { volume.link(caller, twice, in: volume.root, $0) } }
+        _ = try await site.done {
+            Array("two".utf8).withUnsafeBytes { volume.link(caller, twice, in: volume.root, $0) }
+        }
         let handle = try client.open("one", .init(access: 0x13_019F)).handle
         #expect(
             try client.control(handle, Self.setReparse, Self.reparse("x", flags: 1)).status == .invalidParameter)

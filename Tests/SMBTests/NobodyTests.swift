@@ -125,7 +125,8 @@ private let alice = SMBUser(
         var handles = 0
         var handle = FileHandle.none
         // A request that never ends is kept as far as it has come.
-        let part: [UInt8] = [5, 0, 0, 0, 0x10, 0, 0, 0, 0xB8, 0x10, 0, 0, 1, 0, 0, 0] + [UInt8](repeating: 0, count: 4264)
+        let part: [UInt8] =
+            [5, 0, 0, 0, 0x10, 0, 0, 0, 0xB8, 0x10, 0, 0, 1, 0, 0, 0] + [UInt8](repeating: 0, count: 4264)
         while last == .success, clients.count < 64 {
             let client = try Guest(ready: site.listener.address, guid: UInt128(clients.count + 1))
             clients.append(client)
