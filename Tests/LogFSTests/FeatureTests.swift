@@ -80,6 +80,7 @@ struct FeatureTests {
                 let id = try await make(files, name, in: home)
                 if bytes > 0 {
                     try await write(files, id, [UInt8](repeating: 1, count: bytes), at: 0)
+                    try await files.flush(id.inode)
                     #expect(try await become(id, 3) == .failure(.invalid))
                     try await files.resize(id, to: 0, now: 6)
                 }
@@ -101,13 +102,18 @@ struct FeatureTests {
                 let written = try await outcome(files) { request in
                     with([1]) { files.write(request, id, at: 0, $0) }
                 }
-                if case .failure(let error) = written { #expect(error == .wrongType) } else { Issue.record("it was written") }
+                if case .failure(let error) = written {
+                    #expect(error == .wrongType)
+                } else {
+                    Issue.record("it was written")
+                }
             }
             #expect(try await outcome(files) { files.totals($0, home) }.get().bytes == 9000)
             // What has a second name, a stream or another type stays what it is.
             let linked = try await make(files, "linked")
-            _ = try await outcome(files) { request in with([0x32]) { files.link(request, linked, in: files.rootID, $0) } }
-                .get()
+            _ = try await outcome(files) { request in with([0x32]) { files.link(request, linked, in: files.rootID, $0) }
+            }
+            .get()
             #expect(try await become(linked, 3) == .failure(.invalid))
             let streamed = try await make(files, "streamed")
             _ = try await outcome(files) { request in with([0x73]) { files.createStream(request, of: streamed, $0) } }

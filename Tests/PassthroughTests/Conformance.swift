@@ -272,6 +272,15 @@ struct Conformance {
         await expect("emptied", 0) {
             try await client.done { client.files.empty(client.request, file) }.after.size
         }
+        let turned = try await client.create("turned", in: home).file.file
+        await expect("an empty file that becomes a link", "away") {
+            _ = try await client.done { client.files.makeLink(client.request, turned, to: Array("away".utf8)) }
+            let target = try await client.done { client.files.target(client.request, of: turned) }
+            return String(decoding: target, as: UTF8.self)
+        }
+        _ = try await client.done {
+            client.name("turned") { client.files.remove(client.request, in: home, $0, isDirectory: false) }
+        }
         await expect("what waits is read, too", "flushed") {
             try await client.write(file, "flushed")
             _ = try await client.files.flush(file)

@@ -123,8 +123,10 @@ private let alice = SMBUser(
         var clients: [Guest] = []
         var last = NTStatus.success
         var handles = 0
+        var handle = FileHandle.none
         // A request that never ends is kept as far as it has come.
-        let part: [UInt8] = [5, 0, 0, 1, 0x10, 0, 0, 0, 0xB8, 0x10, 0, 0, 1, 0, 0, 0] + [UInt8](repeating: 0, count: 4264)
+        let part: [UInt8] =
+            [5, 0, 0, 0, 0x10, 0, 0, 0, 0xB8, 0x10, 0, 0, 1, 0, 0, 0] + [UInt8](repeating: 0, count: 4264)
         while last == .success, clients.count < 64 {
             let client = try Guest(ready: site.listener.address, guid: UInt128(clients.count + 1))
             clients.append(client)
@@ -136,18 +138,19 @@ private let alice = SMBUser(
                 }
                 #expect(try client.connect("ipc$").status == .success)
                 for _ in 0..<4 where last == .success {
-                    let handle = try client.open("srvsvc").handle
+                    handle = try client.open("srvsvc").handle
                     handles += 1
                     for _ in 0..<15 where last == .success { last = try client.write(handle, part).status }
                 }
             }
         }
-        #expect(last == .insufficientResources && handles > 100 && handles < 150)
+        // 15 parts of 4,256 bytes in each.
+        #expect(last == .insufficientResources)
+        #expect(handles == SMBLimits.pipesBytesOfNobodyMax / (15 * 4256) + 1)
         // Who goes makes room.
         for client in clients.prefix(4) { client.peer.close() }
-        let client = clients[clients.count - 1]
-        let handle = try client.open("srvsvc").handle
-        #expect(await eventually { (try? client.write(handle, part).status) == .success })
+        let (client, full) = (clients[clients.count - 1], handle)
+        #expect(await eventually { (try? client.write(full, part).status) == .success })
         try await site.close()
     }
 

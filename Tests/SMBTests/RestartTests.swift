@@ -112,7 +112,7 @@ import Testing
     }
 
     /// Its cable is out: the server goes on waiting for a connection that nobody hears, and then its client is there again by another one.
-    /// It has its handle, its lock and its lease; who wanted the file meanwhile waited, and is told no.
+    /// It has its handle, its lock and its lease.
     @Test func aClientThatWasUnpluggedComesBack() async throws {
         let alice = SMBUser(
             name: "Alice", ntHash: NTHash.of("password"), credential: Credential(uid: 10_000, gid: 10_000))
@@ -134,12 +134,12 @@ import Testing
         #expect(try old.write(opened.handle, "before").status == .success)
         #expect(try old.ask(.lock, Guest.lock(opened.handle, count: 1, [(0, 4, 0x12)])).status == .success)
         // From here on nothing is sent on the old connection, and nothing read.
-        let other = try client(6)
-        let number = other.send(.create, Guest.create("f", Guest.Opening()))
-        #expect(try other.reply(to: number, pending: true).status == .pending)
         let new = try client(5, previous: old.session)
         let back = try new.open("f", lease.reconnecting(opened.handle, 77))
         #expect(back.status == .success && back.handle == opened.handle)
+        let other = try client(6)
+        let number = other.send(.create, Guest.create("f", Guest.Opening()))
+        #expect(try other.reply(to: number, pending: true).status == .pending)
         let message = try new.reply(to: .max)
         #expect(message.header.command == Command.oplockBreak.rawValue && message.u64(64 + 8) == 5)
         #expect(try new.acknowledge(5, message.u32(64 + 28)).status == .success)

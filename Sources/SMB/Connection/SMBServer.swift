@@ -96,7 +96,7 @@ package enum SMBLimits {
     static let pipeBytesMax = 256 << 10
     /// Of all pipes.
     static let pipesBytesMax = 64 << 20
-    static let pipesBytesOfNobodyMax = 8 << 20
+    package static let pipesBytesOfNobodyMax = 8 << 20
     /// Of all connections, those on which nobody has logged on by his name: beyond that the oldest of them goes.
     static func earlyMax(_ connections: Int, loops: Int) -> Int { max(connections / 2 / max(loops, 1), 16) }
     package static let opensPerSession = 65_536

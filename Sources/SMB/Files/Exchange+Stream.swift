@@ -4,7 +4,7 @@ import Runtime
 
 /// CREATE of a named stream ([MS-FSA] 2.1.5.1): the file is found or made first, then the stream of it.
 extension Exchange {
-    /// Nil: the file, which was to be made, has come meanwhile.
+    /// Nil: the file or the stream, which was to be made, has come meanwhile.
     func openStream(
         _ name: [UInt8], _ opening: Opening, _ caller: Caller, _ volume: Volume, _ tree: Tree, _ writer: inout Writer
     ) throws(SMBHalt) -> NTStatus? {
@@ -27,6 +27,7 @@ extension Exchange {
         let attempt = stored.withUnsafeBytes {
             volume.open(caller, stream: $0, of: base.file, in: opening.found.parent?.file, intent)
         }
+        if case .refused(.exists) = attempt, stream == nil, opening.disposition != .create { return nil }
         let opened = try opened(attempt, opening, volume)
         let open = Open(handle, tree, volume, opened)
         open.stream = (base.file, stored)

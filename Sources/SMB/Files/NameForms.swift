@@ -1,5 +1,5 @@
-@_spi(_Unicode) import Swift
 import Namespace
+@_spi(_Unicode) import Swift
 
 /// A letter with its accent may be one character or two (Unicode's forms C and D): systems differ in which they write, and users see one
 /// name.
