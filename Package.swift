@@ -177,7 +177,8 @@ let package = Package(
         tests(
             "Namespace",
             [
-                "Bytes", "Configuration", "Headhunter", "LogFS", "Logging", "ObjectStore", "Runtime", "Simulator", "TestSupport",
+                "Bytes", "Configuration", "Headhunter", "LogFS", "Logging", "ObjectStore", "Runtime", "Simulator",
+                "TestSupport",
             ]),
         .testTarget(
             name: "PassthroughTests",

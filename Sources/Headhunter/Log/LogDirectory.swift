@@ -15,7 +15,9 @@ package struct LogDirectory {
     private static let fileName = "place"
 
     /// Whether the file was to become a directory's name.
-    static func isDraft(_ name: String) -> Bool { name.hasPrefix(fileName + "-") && name.hasSuffix(ReplayLog.draftSuffix) }
+    static func isDraft(_ name: String) -> Bool {
+        name.hasPrefix(fileName + "-") && name.hasSuffix(ReplayLog.draftSuffix)
+    }
 
     let disk: any Disk
     let path: String
@@ -77,7 +79,9 @@ package struct LogDirectory {
             if replaces || !isShared {
                 try disk.rename(draft, to: name)
             } else {
-                do throws(Errno) { try disk.link(draft, to: name) } catch { guard error == .exists else { throw error } }
+                do throws(Errno) { try disk.link(draft, to: name) } catch {
+                    guard error == .exists else { throw error }
+                }
                 try disk.removeIfThere(draft)
             }
             try disk.syncDirectory(path)

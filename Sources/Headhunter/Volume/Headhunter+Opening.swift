@@ -90,7 +90,8 @@ extension Headhunter {
         if options.isReadOnly { return try await look(world, loop, store, prefix, directory, options, found, start) }
 
         if options.takesOver { found = try await whole(store, prefix, found) }
-        let place = try await place(world, loop, directory, found, takesOver: options.takesOver, isShared: options.logIsShared)
+        let place = try await place(
+            world, loop, directory, found, takesOver: options.takesOver, isShared: options.logIsShared)
         var taken: Claim?
         if options.logIsShared || options.takesOver && found.log != 0 && found.log != place {
             let claim = try await claim(world, store, prefix, found, options, place: place)
