@@ -194,6 +194,38 @@ struct SharedLogTests {
         }
     }
 
+    /// The owner before gets a segment to the store when the opening of the next one has asked for it in vain: its file stays.
+    @Test(arguments: 0..<8)
+    func aSegmentThatIsSentLate(_ part: Int) throws {
+        for step in stride(from: 1 + part, to: 65, by: 8) {
+            try StoreRig.run(seed: 147) { world in
+                let loop = world.loops[0]
+                let store = MemoryStore(world: world, loop: loop)
+                try await StoreRig.prepare(world, store)
+                let way = HeldPuts(store, loop)
+                let first = try await Self.open(world, way)
+                let range = try await Self.stage(first, 1)
+                way.hold(true, others: true)
+                let sending = loop.task { try? await first.checkpoint() }
+                await loop.sleep(nanoseconds: 100_000_000)
+                let host = StandingHost(world, standsAt: step)
+                let opening = loop.task { try? await Self.open(host.world, host.way(to: store)) }
+                await loop.sleep(nanoseconds: 3_000_000_000)
+                way.hold(false, others: true)
+                await loop.sleep(nanoseconds: 1_000_000_000)
+                host.goOn()
+                guard let second = await opening.value else { return "step \(step): it does not open" }
+                if let wrong = await Self.holds(second, range, 1) { return "step \(step): \(wrong)" }
+                try await second.checkpoint()
+                way.hold(false, others: false)
+                _ = await sending.value
+                for volume in [first, second] { volume.abandon() }
+                let third = try await Self.open(world, store)
+                return await Self.holds(third, range, 1).map { "step \(step), then: \($0)" }
+            }
+        }
+    }
+
     /// A stage file that is whole, and of which the log says so, comes behind the next owner's listing of the stage.
     @Test func aStageFileThatComesLate() throws {
         try StoreRig.run(seed: 144) { world in
@@ -219,6 +251,44 @@ struct SharedLogTests {
             if let wrong = await Self.holds(second, range, 1) { return wrong }
             try await second.checkpoint()
             return await Self.holds(second, range, 1)
+        }
+    }
+
+    /// The owner before has said in its log, late, which numbers it goes on with: the next one, which has not read that, uses others.
+    @Test func numbersAreUsedOnce() throws {
+        @Sendable func open(_ world: World, _ store: any StoreTransport) async throws -> Headhunter {
+            try await StoreRig.open(world, store) {
+                $0.logIsShared = true
+                ($0.checkpointNanoseconds, $0.flushNanoseconds) = (Self.hour, Self.hour)
+                ($0.nonceRange, $0.flushBytes) = (8, 64 << 10)
+            }
+        }
+        @Sendable func numbers(_ volume: Headhunter) async -> Set<UInt64> {
+            var found: Set<UInt64> = []
+            for byte in 0..<30 {
+                guard let range = try? await Self.stage(volume, UInt8(byte)) else { break }
+                found.insert(range.segment)
+            }
+            return found
+        }
+        try StoreRig.run(seed: 148) { world in
+            let loop = world.loops[0]
+            let store = MemoryStore(world: world, loop: loop)
+            try await StoreRig.prepare(world, store)
+            let host = StandingHost(world, standsAt: 1 << 40)
+            let first = try await open(host.world, host.way(to: store))
+            try await first.commit(try await StoreRig.put(first, 1, [1]), .durable)
+            await loop.sleep(nanoseconds: 10_000_000)
+            host.stand()
+            let late = loop.task { await numbers(first) }
+            await loop.sleep(nanoseconds: 10_000_000)
+            let second = try await open(world, store)
+            host.goOn()
+            await loop.sleep(nanoseconds: 1_000_000_000)
+            let (theirs, ours) = (await late.value, await numbers(second))
+            for volume in [first, second] { volume.abandon() }
+            guard theirs.count > 8, ours.count > 8 else { return "only \(theirs.count) and \(ours.count) numbers" }
+            return theirs.isDisjoint(with: ours) ? nil : "both have used \(theirs.intersection(ours).sorted())"
         }
     }
 
@@ -249,6 +319,30 @@ struct SharedLogTests {
             }
         }
         #expect(refused.withLock { $0 } > 4)
+    }
+
+    /// A way to the store on which what is put takes as long as the test wants.
+    private final class HeldPuts: StoreTransport, @unchecked Sendable {
+        private let store: any StoreTransport
+        private let loop: EventLoop
+        private let state = Mutex((segments: false, others: false))
+
+        init(_ store: any StoreTransport, _ loop: EventLoop) { (self.store, self.loop) = (store, loop) }
+
+        var capabilities: StoreCapabilities { store.capabilities }
+
+        func hold(_ segments: Bool, others: Bool) { state.withLock { $0 = (segments, others) } }
+
+        func perform(_ request: StoreRequest) async -> StoreReply {
+            if case .object(_, .put(let body, _)) = request.kind {
+                var isSegment = false
+                if case .stream = body { isSegment = true }
+                while state.withLock({ isSegment ? $0.segments : $0.others }) {
+                    await loop.sleep(nanoseconds: 10_000_000)
+                }
+            }
+            return await store.perform(request)
+        }
     }
 
     /// Another host does something right behind a listing of a folder.
