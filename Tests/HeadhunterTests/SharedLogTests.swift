@@ -260,13 +260,15 @@ struct SharedLogTests {
             try await StoreRig.open(world, store) {
                 $0.logIsShared = true
                 ($0.checkpointNanoseconds, $0.flushNanoseconds) = (Self.hour, Self.hour)
-                ($0.nonceRange, $0.flushBytes) = (8, 64 << 10)
+                ($0.nonceRange, $0.flushBytes) = (8, 1 << 20)
             }
         }
         @Sendable func numbers(_ volume: Headhunter) async -> Set<UInt64> {
             var found: Set<UInt64> = []
-            for byte in 0..<30 {
-                guard let range = try? await Self.stage(volume, UInt8(byte)) else { break }
+            // Each file has a segment of its own.
+            for byte in 0..<20 {
+                let bytes = [UInt8](repeating: UInt8(byte), count: 3 << 19)
+                guard let range = try? await StoreRig.store(volume, bytes).0 else { break }
                 found.insert(range.segment)
             }
             return found

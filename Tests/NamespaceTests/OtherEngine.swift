@@ -19,8 +19,8 @@ struct OtherEngine: Sendable {
         try await Headhunter.create(world: world, store: store, prefix: "other")
         headhunter = try await Headhunter.open(
             world: world, loop: loop, store: store, prefix: "other", directory: "other")
-        subvolume = try await LogFS.open(headhunter, world: world, subvolume: MountTree.firstSubvolume)
-        files = LogFileSystem(subvolume, world: world)
+        subvolume = try await LogFS.open(headhunter, world: world, subvolume: 1)
+        files = LogFileSystem(subvolume, world: world, number: MountTree.firstSubvolume)
     }
 
     func close() async throws {
