@@ -254,46 +254,6 @@ struct SharedLogTests {
         }
     }
 
-    /// The owner before has said in its log, late, which numbers it goes on with: the next one, which has not read that, uses others.
-    @Test func numbersAreUsedOnce() throws {
-        @Sendable func open(_ world: World, _ store: any StoreTransport) async throws -> Headhunter {
-            try await StoreRig.open(world, store) {
-                $0.logIsShared = true
-                ($0.checkpointNanoseconds, $0.flushNanoseconds) = (Self.hour, Self.hour)
-                ($0.nonceRange, $0.flushBytes) = (8, 1 << 20)
-            }
-        }
-        @Sendable func numbers(_ volume: Headhunter) async -> Set<UInt64> {
-            var found: Set<UInt64> = []
-            // Each file has a segment of its own.
-            for byte in 0..<20 {
-                let bytes = [UInt8](repeating: UInt8(byte), count: 3 << 19)
-                guard let range = try? await StoreRig.store(volume, bytes).0 else { break }
-                found.insert(range.segment)
-            }
-            return found
-        }
-        try StoreRig.run(seed: 148) { world in
-            let loop = world.loops[0]
-            let store = MemoryStore(world: world, loop: loop)
-            try await StoreRig.prepare(world, store)
-            let host = StandingHost(world, standsAt: 1 << 40)
-            let first = try await open(host.world, host.way(to: store))
-            try await first.commit(try await StoreRig.put(first, 1, [1]), .durable)
-            await loop.sleep(nanoseconds: 10_000_000)
-            host.stand()
-            let late = loop.task { await numbers(first) }
-            await loop.sleep(nanoseconds: 10_000_000)
-            let second = try await open(world, store)
-            host.goOn()
-            await loop.sleep(nanoseconds: 1_000_000_000)
-            let (theirs, ours) = (await late.value, await numbers(second))
-            for volume in [first, second] { volume.abandon() }
-            guard theirs.count > 8, ours.count > 8 else { return "only \(theirs.count) and \(ours.count) numbers" }
-            return theirs.isDisjoint(with: ours) ? nil : "both have used \(theirs.intersection(ours).sorted())"
-        }
-    }
-
     /// An opening stands still while the volume is taken elsewhere: it has no right to it any more, and fences nobody off.
     @Test func anOpeningWhoseLogIsElsewhereByNow() throws {
         let refused = Mutex(0)
