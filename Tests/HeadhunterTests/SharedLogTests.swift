@@ -194,38 +194,6 @@ struct SharedLogTests {
         }
     }
 
-    /// The owner before gets a segment to the store when the opening of the next one has asked for it in vain: its file stays.
-    @Test(arguments: 0..<8)
-    func aSegmentThatIsSentLate(_ part: Int) throws {
-        for step in stride(from: 1 + part, to: 65, by: 8) {
-            try StoreRig.run(seed: 147) { world in
-                let loop = world.loops[0]
-                let store = MemoryStore(world: world, loop: loop)
-                try await StoreRig.prepare(world, store)
-                let way = HeldPuts(store, loop)
-                let first = try await Self.open(world, way)
-                let range = try await Self.stage(first, 1)
-                way.hold(true, others: true)
-                let sending = loop.task { try? await first.checkpoint() }
-                await loop.sleep(nanoseconds: 100_000_000)
-                let host = StandingHost(world, standsAt: step)
-                let opening = loop.task { try? await Self.open(host.world, host.way(to: store)) }
-                await loop.sleep(nanoseconds: 3_000_000_000)
-                way.hold(false, others: true)
-                await loop.sleep(nanoseconds: 1_000_000_000)
-                host.goOn()
-                guard let second = await opening.value else { return "step \(step): it does not open" }
-                if let wrong = await Self.holds(second, range, 1) { return "step \(step): \(wrong)" }
-                try await second.checkpoint()
-                way.hold(false, others: false)
-                _ = await sending.value
-                for volume in [first, second] { volume.abandon() }
-                let third = try await Self.open(world, store)
-                return await Self.holds(third, range, 1).map { "step \(step), then: \($0)" }
-            }
-        }
-    }
-
     /// A stage file that is whole, and of which the log says so, comes behind the next owner's listing of the stage.
     @Test func aStageFileThatComesLate() throws {
         try StoreRig.run(seed: 144) { world in
@@ -281,30 +249,6 @@ struct SharedLogTests {
             }
         }
         #expect(refused.withLock { $0 } > 4)
-    }
-
-    /// A way to the store on which what is put takes as long as the test wants.
-    private final class HeldPuts: StoreTransport, @unchecked Sendable {
-        private let store: any StoreTransport
-        private let loop: EventLoop
-        private let state = Mutex((segments: false, others: false))
-
-        init(_ store: any StoreTransport, _ loop: EventLoop) { (self.store, self.loop) = (store, loop) }
-
-        var capabilities: StoreCapabilities { store.capabilities }
-
-        func hold(_ segments: Bool, others: Bool) { state.withLock { $0 = (segments, others) } }
-
-        func perform(_ request: StoreRequest) async -> StoreReply {
-            if case .object(_, .put(let body, _)) = request.kind {
-                var isSegment = false
-                if case .stream = body { isSegment = true }
-                while state.withLock({ isSegment ? $0.segments : $0.others }) {
-                    await loop.sleep(nanoseconds: 10_000_000)
-                }
-            }
-            return await store.perform(request)
-        }
     }
 
     /// Another host does something right behind a listing of a folder.
