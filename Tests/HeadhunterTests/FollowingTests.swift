@@ -59,19 +59,26 @@ struct FollowingTests {
         return range
     }
 
+    /// The round that is shown, and where its data is.
+    private static func record(_ view: View) throws(Missing) -> (round: UInt64, range: SegmentRange)? {
+        let record = try withUnsafeBytes(of: UInt64(1_000).bigEndian) { key in
+            Result { () throws(Missing) -> [UInt64]? in
+                try view.get(1, key).map { value in
+                    (0..<4).map { value.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self) }
+                }
+            }
+        }.get()
+        return record.map { record in
+            let range = SegmentRange(
+                segment: record[1], offset: UInt32(record[2]), length: UInt32(record[3]), checksum: 0)
+            return (record[0], range)
+        }
+    }
+
     /// Where the data of the round is that is shown.
     private static func range(_ volume: Headhunter) async throws(VolumeError) -> SegmentRange {
         try await volume.read { (view) throws(Missing) -> SegmentRange in
-            let record =
-                try withUnsafeBytes(of: UInt64(1_000).bigEndian) { key in
-                    Result { () throws(Missing) -> [UInt64]? in
-                        try view.get(1, key).map { value in
-                            (0..<4).map { value.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self) }
-                        }
-                    }
-                }.get() ?? [0, 0, 0, 0]
-            return SegmentRange(
-                segment: record[1], offset: UInt32(record[2]), length: UInt32(record[3]), checksum: 0)
+            try record(view)?.range ?? SegmentRange(segment: 0, offset: 0, length: 0, checksum: 0)
         }
     }
 
@@ -80,14 +87,7 @@ struct FollowingTests {
         var failures = 0
         while true {
             let found = try await volume.read { (view) throws(Missing) -> (UInt64, SegmentRange, Set<UInt8>)? in
-                let record = try withUnsafeBytes(of: UInt64(1_000).bigEndian) { key in
-                    Result { () throws(Missing) -> [UInt64]? in
-                        try view.get(1, key).map { value in
-                            (0..<4).map { value.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self) }
-                        }
-                    }
-                }.get()
-                guard let record else { return nil }
+                guard let (round, range) = try record(view) else { return nil }
                 var values: Set<UInt8> = []
                 for key in 0..<keys {
                     let value = try withUnsafeBytes(of: UInt64(key).bigEndian) { key in
@@ -95,11 +95,7 @@ struct FollowingTests {
                     }.get()
                     values.insert(value ?? 0)
                 }
-                return (
-                    record[0],
-                    SegmentRange(
-                        segment: record[1], offset: UInt32(record[2]), length: UInt32(record[3]), checksum: 0), values
-                )
+                return (round, range, values)
             }
             guard let (round, range, values) = found else { return (0, nil) }
             guard values == [UInt8(round & 255)] else { return (0, "round \(round) has \(values.sorted())") }

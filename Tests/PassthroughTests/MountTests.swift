@@ -449,13 +449,8 @@ import Testing
     @Test func handlesAndRightsHoldWhateverIsMounted() async throws {
         let rig = try Rig()
         defer { rig.end() }
-        for name in ["base", "other"] { mkdir(rig.served + "/" + name, 0o755) }
-        let base = try Passthrough(path: rig.served + "/base", subvolume: 1, world: rig.world)
-        let other = try Passthrough(
-            path: rig.served + "/other", subvolume: MountTree.firstSubvolume + 7, world: rig.world)
-        let tree = MountTree(base)
-        let client = Client(files: tree, world: rig.world)
-        let point = try await client.directory("point")
+        let pair = try await TwoDirectories(rig)
+        let (tree, other, client, point) = (pair.tree, pair.other, pair.client, pair.point)
         let hidden = try await client.create("hidden", in: point).file.file
         try tree.mount(other, on: point)
         let root = try await client.lookup("point").file
@@ -500,12 +495,8 @@ import Testing
     @Test func aChangeInAMountThatIsTakenAway() async throws {
         let rig = try Rig()
         defer { rig.end() }
-        for name in ["base", "other"] { mkdir(rig.served + "/" + name, 0o755) }
-        let tree = MountTree(try Passthrough(path: rig.served + "/base", subvolume: 1, world: rig.world))
-        let other = try Passthrough(
-            path: rig.served + "/other", subvolume: MountTree.firstSubvolume + 7, world: rig.world)
-        let client = Client(files: tree, world: rig.world)
-        let point = try await client.directory("point")
+        let pair = try await TwoDirectories(rig)
+        let (tree, other, client, point) = (pair.tree, pair.other, pair.client, pair.point)
         try tree.mount(other, on: point)
         let file = try await client.create("f", in: other.root).file.file
         let pool = await RepetitionTests.BusyPool(rig)

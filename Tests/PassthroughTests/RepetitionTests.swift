@@ -309,12 +309,8 @@ import Testing
     @Test func aDirectoryThatIsTakenAwayInTheMiddle() async throws {
         let rig = try Rig()
         defer { rig.end() }
-        for name in ["base", "other"] { mkdir(rig.served + "/" + name, 0o755) }
-        let tree = MountTree(try Passthrough(path: rig.served + "/base", subvolume: 1, world: rig.world))
-        let other = try Passthrough(
-            path: rig.served + "/other", subvolume: MountTree.firstSubvolume + 7, world: rig.world)
-        let client = Client(files: tree, world: rig.world)
-        let point = try await client.directory("point")
+        let pair = try await TwoDirectories(rig)
+        let (tree, other, client, point) = (pair.tree, pair.other, pair.client, pair.point)
         let calls: [@Sendable (FileID) async throws -> Void] = [
             { _ = try await tree.punch(client.request, $0, at: 0, length: 4) },
             { _ = try await tree.flush($0) },

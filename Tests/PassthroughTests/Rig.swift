@@ -223,3 +223,20 @@ struct Client: Sendable {
         }
     }
 }
+
+/// A directory of the host, and another one that is to be mounted in it.
+struct TwoDirectories {
+    let tree: MountTree
+    let other: Passthrough
+    let client: Client
+    let point: FileID
+
+    init(_ rig: Rig) async throws {
+        for name in ["base", "other"] { mkdir(rig.served + "/" + name, 0o755) }
+        other = try Passthrough(
+            path: rig.served + "/other", subvolume: MountTree.firstSubvolume + 7, world: rig.world)
+        tree = MountTree(try Passthrough(path: rig.served + "/base", subvolume: 1, world: rig.world))
+        client = Client(files: tree, world: rig.world)
+        point = try await client.directory("point")
+    }
+}

@@ -59,16 +59,13 @@ prepare_sync() {
 }
 
 follow() {
-    local reader_http count before after files
+    local reader_http ports count before after files
     reader_http=$(free_port)
     allow_reader
+    ports=$(printf '%s\n' '[ports]' 'nfs = 0' 'smb = 0' "http = $reader_http" 'admin = 0')
     cat > "$folder/reader.toml" <<CONF
 data = "$folder/data-reader"
-[ports]
-nfs = 0
-smb = 0
-http = $reader_http
-admin = 0
+$ports
 [[store]]
 name = "ceph"
 url = "s3://bucket/some/where"
@@ -109,11 +106,7 @@ CONF
     # One server serves no two copies of one volume.
     cat > "$folder/synced.toml" <<CONF
 data = "$folder/data-synced"
-[ports]
-nfs = 0
-smb = 0
-http = $reader_http
-admin = 0
+$ports
 [[store]]
 name = "synced"
 url = "swift://volume"
