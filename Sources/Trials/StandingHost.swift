@@ -29,7 +29,8 @@ public final class StandingHost: BlockingPool, @unchecked Sendable {
     /// What runs on this host sees this one.
     public var world: World {
         World(
-            clock: OtherClock(inner.clock, ahead: ahead), random: inner.random, disk: inner.disk, network: inner.network, blocking: self,
+            clock: OtherClock(inner.clock, ahead: ahead), random: inner.random, disk: inner.disk,
+            network: inner.network, blocking: self,
             loops: inner.loops)
     }
 
