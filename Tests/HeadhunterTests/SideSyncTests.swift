@@ -24,15 +24,15 @@ struct SideSyncTests {
         var failingSyncs = 0
         var failingDirectorySyncs = 0
 
-        func take(_ count: inout Int) -> Bool {
-            guard count > 0 else { return false }
-            count -= 1
+        func take(_ count: ReferenceWritableKeyPath<CallingDisk, Int>) -> Bool {
+            guard self[keyPath: count] > 0 else { return false }
+            self[keyPath: count] -= 1
             return true
         }
 
-        func call(_ hook: inout (() -> Void)?) {
-            let body = hook
-            hook = nil
+        func call(_ place: ReferenceWritableKeyPath<CallingDisk, (() -> Void)?>) {
+            let body = self[keyPath: place]
+            self[keyPath: place] = nil
             body?()
         }
 
@@ -45,7 +45,7 @@ struct SideSyncTests {
         func remove(_ path: String) throws(Errno) { files[path] = nil }
         /// A name that it could not write is never written again, and nobody is told once more.
         func syncDirectory(_ path: String) throws(Errno) {
-            if take(&failingDirectorySyncs) {
+            if take(\.failingDirectorySyncs) {
                 lostNames.formUnion(files.keys)
                 throw .io
             }
@@ -77,8 +77,8 @@ struct SideSyncTests {
         }
         func readNow(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Bool { false }
         func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(Errno) {
-            disk.call(&disk.whenWriting)
-            if disk.take(&disk.failingWrites) { throw .io }
+            disk.call(\.whenWriting)
+            if disk.take(\.failingWrites) { throw .io }
             let end = Int(offset) + buffer.count
             if bytes.count < end { bytes += Array(repeating: 0, count: end - bytes.count) }
             bytes.replaceSubrange(Int(offset)..<end, with: buffer)
@@ -86,8 +86,8 @@ struct SideSyncTests {
         func write(_ buffers: [UnsafeRawBufferPointer], at offset: UInt64) throws(Errno) { throw .invalid }
         func sync() throws(Errno) {
             let begun = bytes
-            disk.call(&disk.whenSyncing)
-            if disk.take(&disk.failingSyncs) {
+            disk.call(\.whenSyncing)
+            if disk.take(\.failingSyncs) {
                 lostFrom = min(lostFrom, durable.count)
                 throw .io
             }
