@@ -1,23 +1,22 @@
+import Configuration
 import Headhunter
 import Namespace
 import Testing
-
-@testable import Configuration
 
 @Suite struct EngineOptionsTests {
     /// Ten values that differ, so that none can take another one's place.
     @Test func eachKeyReachesTheEngine() {
         var engine = Configuration.Engine()
-        engine.flushSize = .mebi(11)
-        engine.flushTime = .seconds(12)
-        engine.checkpointInterval = .seconds(13)
-        engine.logSize = .mebi(14)
-        engine.stageSize = .mebi(15)
+        engine.flushSize = ByteSize(amount: 11 << 20)
+        engine.flushTime = TimeSpan(amount: 12_000_000_000)
+        engine.checkpointInterval = TimeSpan(amount: 13_000_000_000)
+        engine.logSize = ByteSize(amount: 14 << 20)
+        engine.stageSize = ByteSize(amount: 15 << 20)
         engine.nonceRange = 16
-        engine.nodeCache = .mebi(17)
-        engine.dataCache = .mebi(18)
-        engine.deleteDelay = .seconds(19)
-        engine.leaseDrift = .seconds(20)
+        engine.nodeCache = ByteSize(amount: 17 << 20)
+        engine.dataCache = ByteSize(amount: 18 << 20)
+        engine.deleteDelay = TimeSpan(amount: 19_000_000_000)
+        engine.leaseDrift = TimeSpan(amount: 20_000_000_000)
         let options = HeadhunterOptions(engine)
         #expect(options.flushBytes == 11 << 20)
         #expect(options.flushNanoseconds == 12_000_000_000)
