@@ -6,7 +6,7 @@ import Testing
 @Suite struct EngineOptionsTests {
     /// Ten values that differ, so that none can take another one's place.
     @Test func eachKeyReachesTheEngine() {
-        var engine = Configuration.Engine()
+        var engine = Configuration().engine
         engine.flushSize = ByteSize(amount: 11 << 20)
         engine.flushTime = TimeSpan(amount: 12_000_000_000)
         engine.checkpointInterval = TimeSpan(amount: 13_000_000_000)
