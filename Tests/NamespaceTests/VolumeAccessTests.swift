@@ -31,6 +31,25 @@ import Testing
         }
     }
 
+    /// A link's mode lets everybody do everything, and one of root's is followed where others' are not: who may write to a file may not make
+    /// it a link, nor let a link lead elsewhere.
+    @Test func onlyItsOwnerMakesAFileALink() {
+        VolumeRig.run { rig in
+            let file = try await rig.make("lock", mode: 0o666)
+            let target = Array("/elsewhere".utf8)
+            let refused = await rig.error { rig.volume.makeLink(rig.caller(7), file, to: target) }
+            #expect(refused == .notSupported)
+            #expect(try await rig.attributes(file).type == .file)
+            _ = try await rig.done { rig.volume.makeLink(rig.caller(), file, to: Array("here".utf8)) }
+            #expect(try await rig.attributes(file).type == .symlink)
+            let again = await rig.error { rig.volume.makeLink(rig.caller(7), file, to: target) }
+            #expect(again == .notSupported)
+            #expect(try await rig.done { rig.volume.target(rig.caller(), of: file) } == Array("here".utf8))
+            let other = rig.caller(0, nil, isReadOnly: true)
+            #expect(await rig.error { rig.volume.makeLink(other, file, to: target) } == .readOnly)
+        }
+    }
+
     /// What the volume remembers of a directory holds until anything changes.
     @Test func rightsToADirectoryEndAtOnce() {
         VolumeRig.run { rig in

@@ -29,7 +29,6 @@ import Testing
         try await site.close()
     }
 
-    /// What does not fit is not shown in part.
     /// Clients on several loops make one name in two cases, or in two ways to write its accent, again and again: there is one file, and
     /// each has it open.
     @Test(arguments: [("Name", "nAME"), ("\u{E4}", "a\u{308}")])
@@ -60,6 +59,7 @@ import Testing
         try await site.close()
     }
 
+    /// What does not fit is not shown in part.
     @Test func streamsAreShownWhole() async throws {
         let site = try await Site()
         let client = try Guest(ready: site.listener.address)

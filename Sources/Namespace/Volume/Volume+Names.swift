@@ -378,24 +378,31 @@ extension Volume {
         }
     }
 
-    /// Everything but the size, which takes `resize`.
-    /// Lets an empty file be a symbolic link from now on, or a link lead elsewhere, for who may write to it: it stays the same file.
+    /// Lets an empty file be a symbolic link from now on, or a link lead elsewhere: it stays the same file. Only for its owner, since the mode of a
+    /// link allows everybody everything, and a link of somebody's is followed where others' are not. Others are told that there is no such
+    /// thing; they may put another link in its place, where the directory lets them.
     public func makeLink(_ caller: Caller, _ file: FileID, to target: [UInt8]) -> Attempt<Changed> {
         if let passed = passed(caller, file, { $0.makeLink($1, file, to: target) }) { return passed }
         return attempt { () throws(Halt) in
             try requireWritable(caller)
             let found = try attributes(caller, of: file)
+            guard caller.credential.uid == 0 || caller.credential.uid == found.uid else {
+                throw .refused(.notSupported)
+            }
             try requireFree(caller, found)
-            try sharing.admit(caller, file, .write(nil))
+            // Who has a lock of it, on whatever bytes, relies on its being a file.
+            try sharing.admit(caller, file, .write(.whole))
             let trail = try trails(caller, of: file)
             let attempt = try linkFile(caller, file, to: target)
             guard case .done(var changed, let number) = attempt else { return attempt }
             certain(found, &changed)
+            sharing.changed(file, by: caller.handle?.lease)
             if let trail { sharing.post([(.modified, [.attributes, .size, .lastWrite], trail)]) }
             return .done(changed, number: number)
         }
     }
 
+    /// Everything but the size, which takes `resize`.
     public func setAttributes(_ caller: Caller, _ file: FileID, _ new: NewAttributes) -> Attempt<Changed> {
         precondition(new.size == nil, "a size is set by resize")
         if let passed = passed(caller, file, { $0.setAttributes($1, file, new) }) { return passed }

@@ -110,7 +110,8 @@ extension Exchange {
             }
             if let status { return status }
         }
-        throw .status(.objectNameCollision)
+        // Others make and remove it all the time. Only who may not meet it is told that it is there; the others try again after this.
+        throw .status(disposition == .create ? .objectNameCollision : .sharingViolation)
     }
 
     private static let triesMax = 4

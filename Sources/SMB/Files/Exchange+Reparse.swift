@@ -116,40 +116,31 @@ private struct LinkChange: @unchecked Sendable {
             place.name.withUnsafeBytes { volume.lookup(caller, in: place.directory, $0) }
         }.value
         guard now.file == file.file, now.type != .file || now.size == 0 else { throw .sharingViolation }
-        guard file.type != .directory else { return try await exchange() }
+        let isDirectory = file.type == .directory
+        if isDirectory {
+            _ = try await Exchange.done {
+                place.name.withUnsafeBytes { volume.remove(caller, in: place.directory, $0, isDirectory: true) }
+            }
+        }
         return try await Exchange.done { () -> Attempt<Renamed> in
             // Once more in the same attempt: it may have waited for another client's lease, who wrote to the file meanwhile.
-            switch place.name.withUnsafeBytes({ volume.lookup(caller, in: place.directory, $0) }) {
-            case .done(let now, _):
-                guard now.file == file.file, now.type != .file || now.size == 0 else {
-                    return .refused(.sharingViolation)
+            if !isDirectory {
+                switch place.name.withUnsafeBytes({ volume.lookup(caller, in: place.directory, $0) }) {
+                case .done(let now, _):
+                    guard now.file == file.file, now.type != .file || now.size == 0 else {
+                        return .refused(.sharingViolation)
+                    }
+                case .refused(let error): return .refused(error)
+                case .lacks(let lack): return .lacks(lack)
                 }
-            case .refused(let error): return .refused(error)
-            case .lacks(let lack): return .lacks(lack)
             }
-            return rename(.replace)
+            return passing.withUnsafeBytes { passing in
+                place.name.withUnsafeBytes {
+                    volume.rename(
+                        caller, from: place.directory, passing, to: place.directory, $0,
+                        isDirectory ? .noReplace : .replace)
+                }
+            }
         }.number
-    }
-
-    private func rename(_ mode: RenameMode) -> Attempt<Renamed> {
-        passing.withUnsafeBytes { passing in
-            place.name.withUnsafeBytes {
-                volume.rename(caller, from: place.directory, passing, to: place.directory, $0, mode)
-            }
-        }
-    }
-
-    /// Link and directory change places, so that the name leads to one of both at each moment; then the directory goes, unless something
-    /// has come into it.
-    private func exchange() async throws(FileError) -> UInt64 {
-        _ = try await Exchange.done { rename(.exchange) }
-        do throws(FileError) {
-            return try await Exchange.done {
-                passing.withUnsafeBytes { volume.remove(caller, in: place.directory, $0, isDirectory: true) }
-            }.number
-        } catch {
-            _ = try await Exchange.done { rename(.exchange) }
-            throw error
-        }
     }
 }
