@@ -54,7 +54,7 @@ public struct EngineTrial {
         var stored = 0
         /// Another owner has the volume, with so many changes: nobody may be told anything more, but that one of these is in the store.
         var isOver = false
-        var carried = 0
+        var carried = Int.max
         var problem: String?
         let names: NameWitness.Names
 
@@ -127,7 +127,6 @@ public struct EngineTrial {
         options.flushNanoseconds = 30_000_000
         options.nonceRange = 3
         options.logReserveBytes = 64 << 10
-        options.logPushBytes = 4 << 10
         options.flushBytes = 1 << 20
         options.stageMemoryBytes = 8 << 20
         options.dataCacheBytes = hasCache ? 8 << 20 : 0
@@ -279,8 +278,6 @@ public struct EngineTrial {
             let fill = UInt8(truncatingIfNeeded: random.below(256))
             let content = (0..<size).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 8) ^ fill }
             let isStored = random.once(in: 6)
-            // What nobody waits for, the log writes by itself now and then.
-            let isAwaited = isStored || !random.once(in: 8)
             let level: LogLevel = random.once(in: 3) ? .written : .durable
             do throws(VolumeError) {
                 // What is stored is the content itself, or where it lies; the first byte tells.
@@ -316,7 +313,6 @@ public struct EngineTrial {
                 }
                 precondition(mine == model.changes.count + 1)
                 model.changes.append((key, isDelete ? nil : content))
-                guard isAwaited else { continue }
                 if isStored { try await volume.stored(log) } else { try await volume.commit(log, level) }
                 if model.isOver, !isStored || mine > model.carried {
                     model.problem = "change \(mine) was acknowledged beside the next owner"

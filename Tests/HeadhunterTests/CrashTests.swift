@@ -120,8 +120,8 @@ struct CrashTests {
         }
         // The engine has no network of its own here.
         let never = [
-            "slowSegments", "resets", "halfOpens", "partitions", "lostDatagrams", "duplicatedDatagrams",
-            "reorderedDatagrams",
+            "slowSegments", "partialReads", "partialWrites", "resets", "halfOpens", "partitions", "lostDatagrams",
+            "duplicatedDatagrams", "reorderedDatagrams",
         ]
         for field in FaultCounts.fields where !never.contains(field.name) {
             #expect(counts[keyPath: field.path] > 0, "\(field.name)")

@@ -217,11 +217,13 @@ import Testing
         #expect(try client.list(root).names == [".", ".."])
         // A file with a second name stays one.
         let (volume, caller) = (site.volume, site.caller)
-        let twice = try await site.make("one")
-        _ = try await site.done {
-            Array("two".utf8).withUnsafeBytes { volume.link(caller, twice, in: volume.root, $0) }
+        let handle = try client.open("one", made).handle
+        let twice = try await site.done {
+            Array("one".utf8).withUnsafeBytes { volume.lookup(caller, in: volume.root, $0) }
         }
-        let handle = try client.open("one", .init(access: 0x13_019F)).handle
+        _ = try await site.done {
+            Array("two".utf8).withUnsafeBytes { volume.link(caller, twice.file, in: volume.root, $0) }
+        }
         #expect(
             try client.control(handle, Self.setReparse, Self.reparse("x", flags: 1)).status == .invalidParameter)
         #expect(try client.write(handle, "text").status == .success)
