@@ -54,7 +54,7 @@ public struct EngineTrial {
         var stored = 0
         /// Another owner has the volume, with so many changes: nobody may be told anything more, but that one of these is in the store.
         var isOver = false
-        var carried = Int.max
+        var carried = 0
         var problem: String?
         let names: NameWitness.Names
 

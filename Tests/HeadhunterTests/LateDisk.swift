@@ -11,6 +11,8 @@ final class LateDisk: Disk, @unchecked Sendable {
     }
 
     private let inner: any Disk
+    /// As vfat.
+    var hasLinks = true
     private let moment: Moment
     private let act: @Sendable () -> Void
     private let state = Mutex((lists: 0, wasLate: false))
@@ -54,6 +56,7 @@ final class LateDisk: Disk, @unchecked Sendable {
 
     func link(_ from: String, to: String) throws(Errno) {
         meet(.name(to))
+        guard hasLinks else { throw .notPermitted }
         try inner.link(from, to: to)
     }
 

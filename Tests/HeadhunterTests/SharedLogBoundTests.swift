@@ -63,6 +63,36 @@ struct SharedLogBoundTests {
         }
     }
 
+    /// A log of this host alone needs no hard links; a shared one says that it does, and leaves no drafts behind.
+    @Test(arguments: [false, true]) func aDiskWithoutLinks(_ isShared: Bool) throws {
+        try StoreRig.run(seed: 155) { world in
+            let store = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, store)
+            let disk = LateDisk(world.disk, behind: .name("a/place")) {}
+            disk.hasLinks = false
+            let there = disk.world(world)
+            do {
+                for _ in 0..<2 {
+                    (try await StoreRig.open(there, store) { $0.logIsShared = isShared }).abandon()
+                }
+                if isShared { return "it opened" }
+            } catch {
+                guard isShared, case .unavailable(let why)? = error as? VolumeError, why.contains("hard links") else {
+                    return "\(error)"
+                }
+            }
+            let drafts = try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> [String] in
+                var names: [String] = []
+                try world.disk.list("a") { name, _ in
+                    if name.hasSuffix(".draft") { names.append(name) }
+                    return true
+                }
+                return names
+            }
+            return drafts.isEmpty ? nil : "\(drafts)"
+        }
+    }
+
     /// An owner that stands still while it closes begins to send nothing when the next one has the volume.
     @Test(arguments: 0..<8) func whoStandsStillWhileItCloses(_ part: Int) throws {
         let stood = Mutex(0)

@@ -19,6 +19,11 @@ package struct LogDirectory {
         name.hasPrefix(fileName + "-") && name.hasSuffix(ReplayLog.draftSuffix)
     }
 
+    /// What a disk without hard links answers.
+    static func linksAreLacking(_ error: Errno) -> Bool {
+        [.notPermitted, Errno(EOPNOTSUPP), Errno(ENOSYS)].contains(error)
+    }
+
     let disk: any Disk
     let path: String
 

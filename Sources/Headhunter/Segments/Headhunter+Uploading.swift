@@ -15,7 +15,7 @@ extension Headhunter {
     func startUploads() {
         // Also after a failure, whoever it hit: those who wait find it, and would wait for ever otherwise.
         guard checkpoints.failure == nil else { return endUploadWaits() }
-        if segments.keepsMuch { startCheckpoint() }
+        if options.logIsShared, segments.keepsMuch { startCheckpoint() }
         let uploading = data.uploading
         let sealed = segments.state.withLock { state in
             state.stages.values.filter {

@@ -35,7 +35,8 @@ extension Headhunter {
                 return try directory.name(drawn, replaces: found == .damaged, isShared: isShared)
             }
         } catch {
-            throw .unavailable("reading \(path)\(isShared ? " (which needs hard links)" : ""): \(error)")
+            let lacksLinks = isShared && LogDirectory.linksAreLacking(error)
+            throw .unavailable("reading \(path): \(error)\(lacksLinks ? "; it needs a disk with hard links" : "")")
         }
         switch name {
         case .place(let place): return place
