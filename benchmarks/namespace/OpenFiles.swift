@@ -59,11 +59,6 @@ enum OpenFiles {
                 _ = try await OpenReadClose.done { volume.close(mine, handle) }
             }
         }
-        // The engine's table of guesses is not theirs: it fills with the first look-ups.
-        for index in 0..<count {
-            let (name, directory) = (Self.name(index), directories[index / perDirectory])
-            _ = try await OpenReadClose.done { name.withUnsafeBytes { volume.lookup(caller, in: directory, $0) } }
-        }
         // Never before: what was opened once and closed leaves memory to who comes next.
         try await hosted.checkpoint()
         let before = Program.residentBytes()
