@@ -44,6 +44,26 @@ extension LogFS {
         return read(request.reader) { (records) throws(Halt) in try records.inode(id) }
     }
 
+    /// As `lookup` shows it.
+    public func attributes(_ request: Request, _ id: FileID, _ show: (Inode) -> Void) -> Attempt<Void> {
+        if files.hasDirty, let found = showOverlaid(request.reader, id, show) { return found }
+        return read(request.reader) { (records) throws(Halt) in show(try records.inode(id)) }
+    }
+
+    /// Shows the file with what was written to it and is not in the tree; nil: there is nothing of the kind, and there was not while
+    /// its record was read.
+    func showOverlaid(
+        _ reader: Int, _ id: FileID, since glance: Glance? = nil, _ show: (Inode) -> Void
+    ) -> Attempt<Void>? {
+        if let found = overlaid(reader, id) {
+            if case .done(let inode, _) = found { show(inode) }
+            return found.with(())
+        }
+        // It may have been flushed after its record was read.
+        guard let glance, files.flushCount != glance.flushes else { return nil }
+        return read(reader) { (records) throws(Halt) in show(try records.inode(id)) }
+    }
+
     /// Record and pieces of a file at one moment; nil: it has no pieces.
     private func overlaid(_ reader: Int, _ id: FileID) -> Attempt<Inode>? {
         files.locked(id.inode) { state -> Attempt<Inode>? in

@@ -11,22 +11,23 @@ extension LogFS {
     /// Also `.` and `..`; the parent of the root is the root.
     public func lookup(_ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Inode> {
         let glance = glance
-        let attempt = read(request.reader) { (records) throws(Halt) -> Inode in
-            if name.count <= 2, name.count > 0, name[0] == 0x2e, name.count == 1 || name[1] == 0x2e {
-                let home = try records.directory(directory)
-                guard name.count == 2 else { return home }
-                guard let parent = try records.inode(home.parent) else { throw .refused(.stale) }
-                return parent
-            }
-            guard name.count <= Limits.nameBytesMax else { throw .refused(.nameTooLong) }
-            try records.expectDirectory(directory, name)
-            guard let entry = try records.entry(directory.inode, name), let inode = try records.inode(entry.inode)
-            else {
-                throw .refused(.noEntry)
-            }
-            return inode
-        }
+        let attempt = read(request.reader) { (records) throws(Halt) in try records.find(directory, name) }
         return complete(attempt, since: glance, request.reader)
+    }
+
+    /// The same for who needs something else of it: shown where it stands, as a record that was just read is slow to copy. What was
+    /// shown last counts.
+    public func lookup(
+        _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer, _ show: (Inode) -> Void
+    ) -> Attempt<Void> {
+        let glance = glance
+        let attempt = read(request.reader) { (records) throws(Halt) -> FileID? in
+            let inode = try records.find(directory, name)
+            show(inode)
+            return inode.type == .file ? inode.id : nil
+        }
+        guard glance.isDirty, case .done(let file?, _) = attempt else { return attempt.with(()) }
+        return showOverlaid(request.reader, file, since: glance, show) ?? attempt.with(())
     }
 
     /// Whatever the case of `name`; a name in the very same case wins. `found` gets the entry's true name.
@@ -157,5 +158,24 @@ extension Records {
             }
             place = end
         }
+    }
+}
+
+extension Reading {
+    /// What the name leads to, also `.` and `..`.
+    @inline(__always)
+    fileprivate func find(_ directory: FileID, _ name: UnsafeRawBufferPointer) throws(Halt) -> Inode {
+        if name.count <= 2, name.count > 0, name[0] == 0x2e, name.count == 1 || name[1] == 0x2e {
+            let home = try self.directory(directory)
+            guard name.count == 2 else { return home }
+            guard let parent = try inode(home.parent) else { throw .refused(.stale) }
+            return parent
+        }
+        guard name.count <= Limits.nameBytesMax else { throw .refused(.nameTooLong) }
+        try expectDirectory(directory, name)
+        guard let entry = try entry(directory.inode, name), let inode = try inode(entry.inode) else {
+            throw .refused(.noEntry)
+        }
+        return inode
     }
 }

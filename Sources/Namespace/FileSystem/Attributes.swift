@@ -7,10 +7,11 @@ public enum FileType: UInt8, Sendable {
 /// Names a file of one file system, for ever: no other file of it ever has the same numbers.
 public struct FileID: Hashable, Sendable {
     public var subvolume: UInt32
+    /// In tables that serve all volumes of a server: which one; 0 elsewhere. Here it fills a gap: each open file is named in five
+    /// tables.
+    package var volume: UInt32 = 0
     public var inode: UInt64
     public var generation: UInt64
-    /// In tables that serve all volumes of a server: which one; 0 elsewhere.
-    package var volume: UInt32 = 0
 
     public init(subvolume: UInt32, inode: UInt64, generation: UInt64) {
         self.subvolume = subvolume
@@ -26,63 +27,125 @@ public struct FileID: Hashable, Sendable {
 }
 
 /// Everything that a protocol may say of a file without opening it.
+///
+/// Each call hands it on several times over: it has 128 bytes, which are copied where they stand and not by a call.
 public struct Attributes: Equatable, Sendable {
     public var file: FileID
     public var type: FileType
+    private var flags: Flags = []
     /// The twelve permission bits.
-    public var mode: UInt16
-    public var links: UInt32
-    public var uid: UInt32
-    public var gid: UInt32
-    public var size: UInt64
+    public var mode: UInt16 = 0
+    public var links: UInt32 = 1
+    public var uid: UInt32 = 0
+    public var gid: UInt32 = 0
+    public var size: UInt64 = 0
     /// Bytes that it takes.
-    public var allocated: UInt64
-    /// Of a device.
-    public var major: UInt32
-    public var minor: UInt32
+    public var allocated: UInt64 = 0
     /// Nanoseconds since 1970, like all times.
-    public var accessed: Int64
-    public var modified: Int64
+    public var accessed: Int64 = 0
+    public var modified: Int64 = 0
     /// Never goes back.
-    public var changed: Int64
-    /// What an SMB client said that `changed` is, as long as nothing else has changed.
-    public var shownChange: Int64?
-    public var born: Int64
+    public var changed: Int64 = 0
+    public var born: Int64 = 0
     /// Rises with each change; never goes back.
-    public var change: UInt64
+    public var change: UInt64 = 0
+    /// A device's numbers, else `shownChange`.
+    private var deviceOrChange: UInt64 = 0
+    private var sealHigh: UInt64 = 0
+    private var sealLow: UInt64 = 0
+    private var sealParts: UInt32 = 0
     /// DOS attribute bits.
-    public var dos: UInt32
-    /// What an object client wrote, as long as the content is that.
-    public var seal: ContentSeal?
-    /// A directory that is there only because of what lies in it.
-    public var isImplied = false
-    /// An older version of a file: who still has it may read it.
-    public var isShelved = false
-    /// There is an attribute `FileLock.name`.
-    public var isLocked = false
-    /// There is an access list beside the mode.
-    public var hasACL = false
-    /// A named stream of another file.
-    public var isStream = false
-    public var hasStreams = false
+    public var dos: UInt32 = 0
+
+    private struct Flags: OptionSet {
+        let rawValue: UInt8
+        static let implied = Flags(rawValue: 1)
+        static let shelved = Flags(rawValue: 2)
+        static let locked = Flags(rawValue: 4)
+        static let list = Flags(rawValue: 8)
+        static let stream = Flags(rawValue: 16)
+        static let streams = Flags(rawValue: 32)
+        static let showsChange = Flags(rawValue: 64)
+        static let sealed = Flags(rawValue: 128)
+    }
 
     public init(file: FileID, type: FileType) {
         self.file = file
         self.type = type
-        mode = 0
-        links = 1
-        uid = 0
-        gid = 0
-        size = 0
-        allocated = 0
-        major = 0
-        minor = 0
-        accessed = 0
-        modified = 0
-        changed = 0
-        born = 0
-        change = 0
-        dos = 0
+    }
+}
+
+extension Attributes {
+    @inline(__always)
+    private mutating func set(_ flag: Flags, _ isSet: Bool) {
+        if isSet { flags.insert(flag) } else { flags.remove(flag) }
+    }
+
+    /// A directory that is there only because of what lies in it.
+    public var isImplied: Bool {
+        get { flags.contains(.implied) }
+        set { set(.implied, newValue) }
+    }
+
+    /// An older version of a file: who still has it may read it.
+    public var isShelved: Bool {
+        get { flags.contains(.shelved) }
+        set { set(.shelved, newValue) }
+    }
+
+    /// There is an attribute `FileLock.name`.
+    public var isLocked: Bool {
+        get { flags.contains(.locked) }
+        set { set(.locked, newValue) }
+    }
+
+    /// There is an access list beside the mode.
+    public var hasACL: Bool {
+        get { flags.contains(.list) }
+        set { set(.list, newValue) }
+    }
+
+    /// A named stream of another file.
+    public var isStream: Bool {
+        get { flags.contains(.stream) }
+        set { set(.stream, newValue) }
+    }
+
+    public var hasStreams: Bool {
+        get { flags.contains(.streams) }
+        set { set(.streams, newValue) }
+    }
+
+    private var isDevice: Bool { type == .characterDevice || type == .blockDevice }
+
+    /// Of a device; 0 of everything else.
+    public var major: UInt32 {
+        get { isDevice ? UInt32(deviceOrChange >> 32) : 0 }
+        set { if isDevice { deviceOrChange = UInt64(newValue) << 32 | UInt64(minor) } }
+    }
+
+    public var minor: UInt32 {
+        get { isDevice ? UInt32(truncatingIfNeeded: deviceOrChange) : 0 }
+        set { if isDevice { deviceOrChange = UInt64(major) << 32 | UInt64(newValue) } }
+    }
+
+    /// What an SMB client said that `changed` is, as long as nothing else has changed. No device's.
+    public var shownChange: Int64? {
+        get { flags.contains(.showsChange) ? Int64(bitPattern: deviceOrChange) : nil }
+        set {
+            guard !isDevice else { return }
+            set(.showsChange, newValue != nil)
+            deviceOrChange = UInt64(bitPattern: newValue ?? 0)
+        }
+    }
+
+    /// What an object client wrote, as long as the content is that.
+    public var seal: ContentSeal? {
+        get { flags.contains(.sealed) ? ContentSeal(high: sealHigh, low: sealLow, parts: sealParts) : nil }
+        set {
+            set(.sealed, newValue != nil)
+            (sealHigh, sealLow, sealParts) = (newValue?.high ?? 0, newValue?.low ?? 0, newValue?.parts ?? 0)
+        }
     }
 }
 

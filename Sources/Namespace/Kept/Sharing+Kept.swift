@@ -46,7 +46,7 @@ extension Sharing {
             if let place, place.isStream {
                 state.streams[place.directory, default: [:]][kept.file, default: 0] += 1
             }
-            if let shared { state.keys[shared] = (kept.file, (state.keys[shared]?.opens ?? 0) + 1) }
+            if let shared { state.keys.bring(shared, for: kept.file) }
             if state.holders[kept.lease.key] == nil { state.holders[kept.lease.key] = holder }
             var handle = OpenHandle(
                 id: id, file: kept.file, client: kept.client, granted: kept.granted, lease: kept.lease.key)

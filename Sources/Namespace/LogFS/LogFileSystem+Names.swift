@@ -3,14 +3,18 @@ import LogFS
 extension LogFileSystem {
     public func attributes(_ request: Request, _ file: FileID) -> Attempt<Attributes> {
         guard let id = inner(file) else { return .refused(.stale) }
-        return shown(files.attributes(inner(request), id), request.reader)
+        var attributes = Attributes(file: file, type: .file)
+        let attempt = files.attributes(inner(request), id) { attributes = converted($0) }
+        return shown(attempt, attributes, request.reader)
     }
 
     public func lookup(
         _ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer
     ) -> Attempt<Attributes> {
         guard let id = inner(directory) else { return .refused(.stale) }
-        return shown(files.lookup(inner(request), in: id, name), request.reader)
+        var attributes = Attributes(file: directory, type: .file)
+        let attempt = files.lookup(inner(request), in: id, name) { attributes = converted($0) }
+        return shown(attempt, attributes, request.reader)
     }
 
     public func lookupFolded(

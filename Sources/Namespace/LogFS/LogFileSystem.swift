@@ -47,7 +47,7 @@ public final class LogFileSystem: FileSystem {
 
     /// Where it stands, for what is asked most: field by field, without a copy of the whole.
     @inline(__always)
-    private func converted(_ inode: Inode) -> Attributes {
+    func converted(_ inode: Inode) -> Attributes {
         var attributes = Attributes(file: outer(inode.id), type: Self.outer(inode.type))
         attributes.mode = inode.mode
         attributes.links = inode.links
@@ -148,7 +148,13 @@ public final class LogFileSystem: FileSystem {
         }
     }
 
-    /// The most of answers.
+    /// The most of answers: of what was shown meanwhile.
+    @inline(__always)
+    func shown(_ attempt: LogFS::Attempt<Void>, _ attributes: Attributes, _ reader: Int) -> Attempt<Attributes> {
+        if case .done(_, let number) = attempt { return .done(attributes, number: number) }
+        return outer(attempt, reader) { attributes }
+    }
+
     @inline(__always)
     func shown(_ attempt: LogFS::Attempt<Inode>, _ reader: Int) -> Attempt<Attributes> {
         if case .done(let inode, let number) = attempt { return .done(converted(inode), number: number) }

@@ -83,7 +83,7 @@ extension Sharing {
                 state.streams[place.directory, default: [:]][entry.request.file, default: 0] += 1
             }
             if let shared = entry.shared {
-                state.keys[shared] = (entry.request.file, (state.keys[shared]?.opens ?? 0) + 1)
+                state.keys.bring(shared, for: entry.request.file)
             }
             return .entered(id)
         case .sharingViolation: return .refused(.sharingViolation)
@@ -116,9 +116,7 @@ extension Sharing {
 
     @inline(__always)
     private static func forget(_ place: PlaceName?, _ handle: OpenHandle, _ state: inout State) {
-        if let key = handle.lease, let known = state.keys[key] {
-            state.keys[key] = known.opens > 1 ? (known.file, known.opens - 1) : nil
-        }
+        if let key = handle.lease { state.keys.takeBack(key) }
         if let place, place.isStream, var streams = state.streams.removeValue(forKey: place.directory) {
             streams[handle.file] = streams[handle.file].flatMap { $0 > 1 ? $0 - 1 : nil }
             if !streams.isEmpty { state.streams[place.directory] = streams }
@@ -196,6 +194,18 @@ extension Sharing {
     }
 
     func holds(_ key: LeaseKey) -> Bool { look { $0.leases.state(key) != nil } }
+}
+
+extension LeaseMap<Sharing.KeyUse> {
+    /// One more open brings the key.
+    mutating func bring(_ key: LeaseKey, for file: FileID) {
+        self[key] = Sharing.KeyUse(file: file, opens: (self[key]?.opens ?? 0) + 1)
+    }
+
+    mutating func takeBack(_ key: LeaseKey) {
+        guard let known = self[key] else { return }
+        self[key] = known.opens > 1 ? Sharing.KeyUse(file: known.file, opens: known.opens - 1) : nil
+    }
 }
 
 extension DataAccess {

@@ -18,9 +18,8 @@ final class Sharing: Sendable {
         var observed: [WatchID: (directory: FileID, isRecursive: Bool)] = [:]
         /// Streams that are open, of each file, and how often.
         var streams: [FileID: [FileID: Int]] = [:]
-        /// Which file a lease's key stands for, and how many opens brought it, whatever was granted.
-        var keys: [LeaseKey: (file: FileID, opens: Int)] = [:]
-        var holders: [LeaseKey: LeaseHolder] = [:]
+        var keys: LeaseMap<KeyUse>
+        var holders: LeaseMap<LeaseHolder>
         /// Those who wait until somebody gives up what his lease allows.
         var waiting: [UInt64: UnsafeContinuation<Void, Never>] = [:]
         var nextRequest: UInt64 = 1
@@ -36,6 +35,8 @@ final class Sharing: Sendable {
         init(seed: UInt64) {
             opens = OpenTable(seed: seed)
             leases = LeaseTable(seed: ~seed)
+            keys = LeaseMap(seed: seed)
+            holders = LeaseMap(seed: ~seed)
         }
 
         /// Nobody but openers has anything to be told: what follows from a change then is nothing.
@@ -50,6 +51,12 @@ final class Sharing: Sendable {
             if !kept.isEmpty { uses.insert(.kept) }
             return uses
         }
+    }
+
+    /// Which file a lease's key stands for, and how many opens brought it, whatever was granted.
+    struct KeyUse {
+        var file: FileID
+        var opens: UInt32
     }
 
     struct Leftover {
@@ -206,7 +213,7 @@ final class Sharing: Sendable {
         }
         // A break that nobody can be told of yet has its time all the same.
         if let next = state.leases.nextDeadline(), next < state.alarm,
-            let loop = loop ?? state.holders.first?.value.loop
+            let loop = loop ?? state.holders.any?.loop
         {
             state.alarm = next
             effects.alarm = (loop, next)
