@@ -51,7 +51,7 @@ import Testing
             let file = try await rig.make("a")
             let text = String(repeating: "x", count: 100_000)
             try await rig.write(file, text, by: rig.caller())
-            let found = try await rig.done { rig.with("a") { rig.volume.lookup(rig.caller(), in: rig.root, $0) } }
+            let found = try await rig.done { with("a") { rig.volume.lookup(rig.caller(), in: rig.root, $0) } }
             let seen = try await rig.done { rig.volume.attributes(rig.caller(), file) }
             #expect(found.size == 100_000 && found == seen)
             try await rig.volume.flush(file, on: rig.loop)

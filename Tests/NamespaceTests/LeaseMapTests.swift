@@ -1,4 +1,5 @@
 import Namespace
+import Runtime
 import Simulator
 import Testing
 
@@ -6,7 +7,7 @@ import Testing
 @Suite struct LeaseMapTests {
     @Test(arguments: 1...8 as ClosedRange<UInt64>)
     func agreesWithADictionary(seed: UInt64) {
-        var random = SeededRandom(seed: seed)
+        let random = SeededRandom(seed: seed)
         var map = LeaseMap<UInt32>(seed: seed)
         var model: [LeaseKey: UInt32] = [:]
         for step in 0..<20_000 as Range<UInt32> {

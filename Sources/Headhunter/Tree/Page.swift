@@ -536,7 +536,10 @@ package struct Page {
         }
     }
 
-    /// What the entries of `range` would cost in a page with a prefix of `prefix` bytes.
+    /// What all entries would cost in a page with a prefix of `prefix` bytes.
+    package func cost(prefix: Int) -> Int { usedBytes + count * (prefixLength - prefix) }
+
+    /// The same of those in `range`.
     package func cost(of range: Range<Int>, prefix: Int) -> Int {
         var sum = 0
         for index in range { sum += cost(at: index) + prefixLength - prefix }

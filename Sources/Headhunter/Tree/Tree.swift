@@ -169,7 +169,8 @@ package final class Tree {
         if let frame = fingers.find(key, cache), cache.isWritable(frame) {
             let page = cache.page(frame)
             // The whole way is here, and no neighbour will be asked for.
-            if !isDelete || page.usedBytes - deleteCost(page, key) >= Self.mergeBelow { return nil }
+            if !isDelete || page.usedBytes >= Self.mergeNever { return nil }
+            if page.usedBytes - deleteCost(page, key) >= Self.mergeBelow { return nil }
         }
         var reference = root
         var parent: Page?
@@ -184,7 +185,9 @@ package final class Tree {
             guard parent.map({ page.fits(in: $0, at: indexInParent) }) ?? (page.level < Self.depthMax - 1) else {
                 return reference.address
             }
-            if isDelete, let parent, page.usedBytes - deleteCost(page, key) < Self.mergeBelow {
+            if isDelete, let parent, page.usedBytes < Self.mergeNever,
+                page.usedBytes - deleteCost(page, key) < Self.mergeBelow
+            {
                 // The smaller neighbour is not known before it is here: the right one, else the left one.
                 let neighbour = indexInParent + 1 < parent.count ? indexInParent + 1 : indexInParent - 1
                 if neighbour >= 0 {
@@ -204,6 +207,8 @@ package final class Tree {
 
     /// A node with less in it looks for a neighbour to merge with.
     package static let mergeBelow = Page.size / 4
+    /// One with so much in it does not get there by losing one entry, whichever it is.
+    private static let mergeNever = mergeBelow + Page.cellBytesMax + Page.slotSize + 2
     /// Two nodes merge when what they hold together is not above this, so that a merge is not followed by a split.
     package static let mergedMax = Page.size * 3 / 4
     /// What deleting `key` may take out of a page of its path.
@@ -271,15 +276,16 @@ package final class Tree {
     @discardableResult
     package func delete(_ key: UnsafeRawBufferPointer) -> Bool {
         // A delete that finds nothing must not make anything dirty.
-        if case .absent = getAlone(key) { return false }
-        if let frame = fingers.find(key, cache), cache.isWritable(frame) {
+        if let frame = fingers.find(key, cache) {
             let page = cache.page(frame)
             let (index, found) = page.find(key)
-            precondition(found)
-            if page.usedBytes - page.cost(at: index) >= Self.mergeBelow {
+            guard found else { return false }
+            if cache.isWritable(frame), page.usedBytes - page.cost(at: index) >= Self.mergeBelow {
                 page.remove(at: index)
                 return true
             }
+        } else if case .absent = getAlone(key) {
+            return false
         }
         let leaf = descend(key)
         let (index, found) = leaf.find(key)
@@ -440,8 +446,7 @@ package final class Tree {
         guard leftOld.fits(in: parent, at: left), right.fits(in: parent, at: left + 1) else { return false }
         let prefix = right.high.map { commonPrefix(leftOld.low, $0) } ?? 0
         let fences = leftOld.low.count + (right.high?.count ?? 0)
-        let bytes =
-            leftOld.cost(of: 0..<leftOld.count, prefix: prefix) + right.cost(of: 0..<right.count, prefix: prefix)
+        let bytes = leftOld.cost(prefix: prefix) + right.cost(prefix: prefix)
         // One that is empty goes if the other one has room for longer suffixes: else what is deleted in order leaves a row of them.
         let isEmpty = leftOld.count == 0 || right.count == 0
         guard bytes + fences + Page.headerSize <= (isEmpty ? Page.size : Self.mergedMax) else { return false }
