@@ -34,6 +34,14 @@ serve() {
     prepare
     start --nfs-port 0 --http-port 0
 }
+# A share "host" that shows $folder/host, where programs beside the server work, too.
+share_host() {
+    mkdir -m 777 "$folder/host"
+    local data=(--data "$folder/data")
+    "$program" volume create local "${data[@]}" > /dev/null
+    "$program" volume mount /local/host --directory "$folder/host" "${data[@]}" > /dev/null
+    "$program" share add local host --directory /host "${data[@]}" > /dev/null
+}
 serve_all() {
     prepare
     start --nfs-port "$nfs_port" --http-port "$http_port"

@@ -24,7 +24,7 @@ public struct LeaseTable {
         var hasEpoch: Bool
         var isDirectory: Bool
         var isConnected = true
-        /// It was there before a restart, and its client is given time to come back.
+        /// It was there before a restart, or was asked before its connection broke, and its client is given time to come back.
         var isAwaited = false
         var state: LeaseState
         var epoch: UInt16
@@ -345,13 +345,13 @@ public struct LeaseTable {
         (perClient[client] ?? []).map { leases[$0].key }.sorted { $0.key < $1.key }
     }
 
-    /// The client can not be reached; its opens live on. It can not answer a break: instead of that its opens end, and who
+    /// The client can not be reached; its opens live on. What it was asked for before, it may still answer when it is back within its
+    /// time: it has what it wrote in its memory alone. Behind that, and when it is asked for anything new, its opens end, and who
     /// wanted the break waits for their end.
     public mutating func disconnected(_ key: LeaseKey) {
         guard let place = slot(key) else { return }
         leases[place].isConnected = false
-        leases[place].isAwaited = false
-        if leases[place].breakTo != nil { actions.append(.closeDisconnected(key)) }
+        leases[place].isAwaited = leases[place].breakTo != nil
     }
 
     /// The client is back, before its opens were ended: it can be asked now.
