@@ -235,7 +235,16 @@ struct Row: Sendable {
             table.takeActions() == [
                 .sendBreak(key(1), from: .all, to: readHandle, epoch: 3, mustAcknowledge: true)
             ])
-        // Behind that its opens end, and those that nobody ends keep nobody waiting for ever.
+        // An answer by another connection of the client's says that it hears.
+        table.disconnected(key(1))
+        expect(table.acknowledge(key(1), readHandle, now: 0) == .accepted(readHandle))
+        expect(table.takeActions() == [.resume(1)])
+        expect(table.check(file, by: nil, .rename, request: 1, now: 0) == .waits)
+        expect(
+            table.takeActions() == [
+                .sendBreak(key(1), from: readHandle, to: .read, epoch: 4, mustAcknowledge: true)
+            ])
+        // Behind its time its opens end, and those that nobody ends keep nobody waiting for ever.
         table.disconnected(key(1))
         table.expire(LeaseTable.breakNanoseconds - 1)
         expect(table.takeActions() == [])

@@ -224,6 +224,20 @@ import Testing
         try await site.close()
     }
 
+    /// No names of a domain, no earlier versions: who asks is told so, and gets nothing else instead.
+    @Test func whatIsNotThereIsNotFound() async throws {
+        let site = try await Site()
+        _ = try await site.make("f")
+        let client = try Guest(ready: site.listener.address)
+        for code in [0x0006_0194, 0x0006_01B0] as [UInt32] {
+            #expect(try client.control(.previous, code, NTLMClient.utf16("\\server\\default")).status == .notFound)
+        }
+        let earlier = Guest.Opening(contexts: [(Array("TWrp".utf8), [UInt8](repeating: 1, count: 8))])
+        #expect(try client.open("f", earlier).status == .objectNameNotFound)
+        #expect(try client.open("f").status == .success)
+        try await site.close()
+    }
+
     @Test func whatLinuxAndNewerWindowsAsk() async throws {
         let site = try await Site()
         let file = try await site.make("f")

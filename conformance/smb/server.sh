@@ -37,10 +37,8 @@ serve() {
 # A share "host" that shows $folder/host, where programs beside the server work, too.
 share_host() {
     mkdir -m 777 "$folder/host"
-    local data=(--data "$folder/data")
-    "$program" volume create local "${data[@]}" > /dev/null
-    "$program" volume mount /local/host --directory "$folder/host" "${data[@]}" > /dev/null
-    "$program" share add local host --directory /host "${data[@]}" > /dev/null
+    "$program" volume mount /default/host --directory "$folder/host" --data "$folder/data" > /dev/null
+    "$program" share add default host --directory /host --data "$folder/data" > /dev/null
 }
 serve_all() {
     prepare

@@ -297,6 +297,9 @@ public struct LeaseTable {
             return .notAccepted
         }
         endBreak(place, state.normal)
+        // Who answers hears, by whatever connection, though another one of his has gone.
+        leases[place].isConnected = true
+        leases[place].isAwaited = false
         if !state.normal.isSubset(of: lease.demanded) {
             startBreak(place, to: next(lease.kind, state.normal, lease.demanded), now, goesOn: true)
             leases[place].demanded = lease.demanded
@@ -346,8 +349,8 @@ public struct LeaseTable {
     }
 
     /// The client can not be reached; its opens live on. What it was asked for before, it may still answer when it is back within its
-    /// time: it has what it wrote in its memory alone. Behind that, and when it is asked for anything new, its opens end, and who
-    /// wanted the break waits for their end.
+    /// time: it has what it wrote in its memory alone. Behind that its opens end, as they do at once when it is asked while it is away,
+    /// and who wanted the break waits for their end.
     public mutating func disconnected(_ key: LeaseKey) {
         guard let place = slot(key) else { return }
         leases[place].isConnected = false
