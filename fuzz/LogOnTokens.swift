@@ -33,7 +33,10 @@ private func answer(_ token: [UInt8], _ mechanism: [UInt8]?) {
             again == .continuation(SPNEGO.Continuation(token: token, proof: proof)), "what we write is not what is read"
         )
     }
-    precondition(SPNEGO.hint.withUnsafeBytes { SPNEGO.Token(reading: $0) } != nil, "nobody can read what we begin with")
+    for takesTickets in [false, true] {
+        let hint = SPNEGO.hint(takesTickets: takesTickets)
+        precondition(hint.withUnsafeBytes { SPNEGO.Token(reading: $0) } != nil, "nobody can read what we begin with")
+    }
 }
 
 /// A challenge with these pairs is whole.

@@ -1,6 +1,6 @@
 // modules: Bytes Logging Crypto
 // part: Namespace Sources/Namespace/Identity/NTHash.swift
-// with: Sources/SMB/Authentication/NTLMAcceptor.swift Sources/SMB/Authentication/NTLM.swift Sources/SMB/Message/UTF16Name.swift Sources/SMB/Message/SMB2.swift
+// with: Sources/SMB/Authentication/NTLMAcceptor.swift Sources/SMB/Authentication/MechanismSeals.swift Sources/SMB/Authentication/NTLM.swift Sources/SMB/Message/UTF16Name.swift Sources/SMB/Message/SMB2.swift
 // inputs: 5000000
 // lines: 95
 // covers: Sources/SMB/Authentication/NTLMAcceptor.swift

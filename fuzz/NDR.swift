@@ -24,6 +24,8 @@ struct TwoShares: SMBCatalog {
     func share(named name: String) -> SMBShare? { shares.first { $0.name == name } }
 }
 
+private let bytesMax = 1 << 12
+
 /// A byte says how long each of the writes to the pipe is.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
@@ -32,8 +34,11 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     while let first = input.first {
         let rest = input.dropFirst()
         let piece = rest.prefix(Int(first) * 4)
-        for answer in endpoint.take(UnsafeRawBufferPointer(rebasing: piece), limit: 64) {
+        var bytes = 0
+        for answer in endpoint.take(UnsafeRawBufferPointer(rebasing: piece), limit: 64, bytesMax: bytesMax) {
             precondition(answer.count <= 64 << 10, "an answer beyond all fragments")
+            precondition(bytes < bytesMax, "an answer behind the last one that is kept")
+            bytes += answer.count
         }
         input = UnsafeRawBufferPointer(rebasing: rest.dropFirst(piece.count))
     }

@@ -1,5 +1,5 @@
 // modules: Bytes
-// with: Sources/LogFS/RecordValues.swift Sources/LogFS/Inode.swift Sources/LogFS/Seal.swift Sources/LogFS/KeyLayout.swift Sources/LogFS/Limits.swift
+// with: Sources/LogFS/RecordValues.swift Sources/LogFS/Inode.swift Sources/LogFS/Seal.swift Sources/LogFS/KeyLayout.swift Sources/LogFS/Limits.swift fuzz/stubs/Halt.swift
 // covers: Sources/LogFS/RecordValues.swift
 // inputs: 2000000
 import Bytes

@@ -1,5 +1,5 @@
 // modules: Bytes
-// with: Sources/SMB/Files/FullEA.swift Sources/SMB/Files/Reparse.swift Sources/SMB/Message/UTF16Name.swift
+// with: Sources/SMB/Files/FullEA.swift Sources/SMB/Files/Reparse.swift Sources/SMB/Message/UTF16Name.swift Sources/SMB/Message/SMB2.swift
 // inputs: 5000000
 // lines: 95
 // covers: Sources/SMB/Files/FullEA.swift Sources/SMB/Files/Reparse.swift

@@ -2,6 +2,7 @@
 // with: Sources/SMB/Files/SMBPath.swift Sources/SMB/Files/NamePattern.swift Sources/SMB/Message/UTF16Name.swift Sources/SMB/Message/NTStatus.swift Sources/SMB/Message/SMB2.swift
 // inputs: 5000000
 // lines: 95
+// longest: 1024
 // covers: Sources/SMB/Files/SMBPath.swift Sources/SMB/Files/NamePattern.swift
 import Bytes
 

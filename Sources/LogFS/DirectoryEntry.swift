@@ -32,7 +32,14 @@ extension Records {
             found(name)
             return exact
         }
-        return try FoldTable.withFolded(name) { (folded) throws(Halt) -> Entry? in
+        return try foldedOnly(directory, name, hash, found: found)
+    }
+
+    /// The same where there is none in the very same case.
+    func foldedOnly(
+        _ directory: UInt64, _ name: UnsafeRawBufferPointer, _ hash: FoldedHash, found: (UnsafeRawBufferPointer) -> Void
+    ) throws(Halt) -> Entry? {
+        try FoldTable.withFolded(name) { (folded) throws(Halt) -> Entry? in
             // A name that is its own folded form is found by it, and has no key of its own among the folded ones.
             var best: Entry?
             if folded.count <= Limits.nameBytesMax, !folded.elementsEqual(name), FoldTable.isFolded(folded) {

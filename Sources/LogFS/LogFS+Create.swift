@@ -152,7 +152,7 @@ extension LogFS {
                         inode.allocated = 0
                     }
                     inode.seal = nil
-                    try edit.retype(&inode, .symlink)
+                    try edit.retype(&inode, .symlink, request.now)
                     // Where there is a list, the mode is in step with it.
                     if !inode.hasAccessList { inode.mode = 0o777 }
                 }
@@ -194,11 +194,12 @@ extension LogFS {
 }
 
 extension Editing {
-    /// Whether there is a name that is the same one to who makes no difference between cases and spellings.
+    /// Whether there is a name that is the same one to who makes no difference between cases and spellings. That there is none
+    /// in the very same case is known.
     fileprivate func isTaken(
         _ directory: UInt64, _ name: UnsafeRawBufferPointer, _ spellings: [[UInt8]]
     ) throws(Halt) -> Bool {
-        if try folded(directory, name, writer.foldedHash, found: { _ in }) != nil { return true }
+        if try foldedOnly(directory, name, writer.foldedHash, found: { _ in }) != nil { return true }
         for spelling in spellings where spelling.count <= Limits.nameBytesMax {
             let found = spelling.withUnsafeBytes { bytes in
                 Result { () throws(Halt) in try folded(directory, bytes, writer.foldedHash, found: { _ in }) }
@@ -230,8 +231,9 @@ extension Editing {
         }
     }
 
-    /// What has one name is of another type from now on. The caller stores its record.
-    fileprivate func retype(_ inode: inout Inode, _ type: FileType) throws(Halt) {
+    /// What has one name is of another type from now on, which is a change of its directory: clients that keep its listing know by that.
+    /// The caller stores the inode's record.
+    fileprivate func retype(_ inode: inout Inode, _ type: FileType, _ now: Int64) throws(Halt) {
         let home = inode.parent | KeyLayout.directorySpace
         guard let value = try get(scratch.key(home, .cookie, inode.cookie)),
             let entry = Entry(cookie: inode.cookie, value), entry.inode == inode.number
@@ -241,6 +243,10 @@ extension Editing {
         name.withUnsafeBytes {
             putEntry(inode.parent, $0, Entry(inode: inode.number, cookie: inode.cookie, type: type))
         }
+        guard var directory = try self.inode(inode.parent) else { return }
+        directory.modified = now
+        touch(&directory, now)
+        store(directory)
     }
 
     fileprivate func created(_ answer: UInt64, _ directory: FileID) throws(Halt) -> Created {

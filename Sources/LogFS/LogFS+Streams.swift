@@ -39,6 +39,8 @@ extension LogFS {
                 return there
             }
             try edit.requireFree(file)
+            // Whose clients have streams, to them a name is the same one in each case.
+            guard try !edit.hasStream(file, name) else { throw .refused(.exists) }
             guard file.streams < UInt32(Limits.streamsMax) else { throw .refused(.tooManyAttributes) }
             if file.extras == 0 { file.extras = try edit.fork() }
             var record = try edit.subvolume()
@@ -147,6 +149,19 @@ extension Records {
         guard let value = try get(scratch.key(id, .stream, name)) else { return nil }
         guard let number = value.recordNumber else { throw .wrong(id, .stream) }
         return try inode(number)
+    }
+
+    /// In whatever case.
+    fileprivate func hasStream(_ file: Inode, _ name: UnsafeRawBufferPointer) throws(Halt) -> Bool {
+        guard file.streams > 0, file.extras != 0 else { return false }
+        let id = file.extras | KeyLayout.forkSpace
+        var isThere = false
+        try scan(from: scratch.key(id, .stream, UnsafeRawBufferPointer(start: nil, count: 0)), budget: .max) { key, _ in
+            guard key.isKey(id, .stream) else { return false }
+            isThere = FoldTable.areEqual(key.from(KeyLayout.prefixCount), name)
+            return !isThere
+        }
+        return isThere
     }
 }
 

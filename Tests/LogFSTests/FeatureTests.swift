@@ -84,13 +84,19 @@ struct FeatureTests {
                     #expect(try await become(id, 3) == .failure(.invalid))
                     try await files.resize(id, to: 0, now: 6)
                 }
+                let before = try await outcome(files) { files.attributes($0, home) }.get()
                 let link = try await become(id, 3).get()
+                // Who keeps the listing of its directory sees by that that it is another now; where it leads is no matter of it.
+                let after = try await outcome(files) { files.attributes($0, home) }.get()
+                #expect(after.change > before.change)
                 #expect(link.id == id && link.type == .symlink && link.size == 3 && link.mode == 0o777)
                 #expect(try await target(id) == 3)
                 let found = try await outcome(files) { request in
                     with(Array(name.utf8)) { files.lookup(request, in: home, $0) }
                 }.get()
                 #expect(found == link)
+                _ = try await become(id, 3).get()
+                #expect(try await outcome(files) { files.attributes($0, home) }.get().change == after.change)
                 for length in [Limits.targetBytesMax, 1, 3001, 3000] {
                     #expect(try await become(id, length).get().size == length)
                     #expect(try await target(id) == length)
@@ -370,6 +376,11 @@ struct FeatureTests {
             #expect(
                 try await outcome(files) { request in with(name) { files.createStream(request, of: id, $0) } }
                     == .failure(.exists))
+            // Nor is there another in another case.
+            let other = try await outcome(files) { request in
+                with(Array("S1".utf8)) { files.createStream(request, of: id, $0) }
+            }
+            #expect(other == .failure(.exists))
             let content = (0..<70_000).map { UInt8(truncatingIfNeeded: $0 &* 13 >> 2) }
             try await write(files, made.id, content, at: 0)
             #expect(try await stream(name).get().size == 70_000)

@@ -227,18 +227,30 @@ struct Row: Sendable {
         expect(table.granted(key(1), .all) == .all)
         expect(table.check(file, by: nil, .open, request: 1, now: 0) == .waits)
         _ = table.takeActions()
+        // Asked before it went, it has its time to come back, and is asked once more then.
         table.disconnected(key(1))
-        expect(table.takeActions() == [.closeDisconnected(key(1))])
-        // Back before its opens were ended, it is asked after all.
+        expect(table.takeActions() == [])
         table.reconnected(key(1))
         expect(
             table.takeActions() == [
                 .sendBreak(key(1), from: .all, to: readHandle, epoch: 3, mustAcknowledge: true)
             ])
-        // Opens that nobody ends keep nobody waiting for ever.
+        // An answer by another connection of the client's says that it hears.
         table.disconnected(key(1))
-        _ = table.takeActions()
+        expect(table.acknowledge(key(1), readHandle, now: 0) == .accepted(readHandle))
+        expect(table.takeActions() == [.resume(1)])
+        expect(table.check(file, by: nil, .rename, request: 1, now: 0) == .waits)
+        expect(
+            table.takeActions() == [
+                .sendBreak(key(1), from: readHandle, to: .read, epoch: 4, mustAcknowledge: true)
+            ])
+        // Behind its time its opens end, and those that nobody ends keep nobody waiting for ever.
+        table.disconnected(key(1))
+        table.expire(LeaseTable.breakNanoseconds - 1)
+        expect(table.takeActions() == [])
         table.expire(LeaseTable.breakNanoseconds)
+        expect(table.takeActions() == [.closeDisconnected(key(1))])
+        table.expire(2 * LeaseTable.breakNanoseconds)
         expect(table.takeActions() == [.resume(1)])
     }
 
@@ -545,7 +557,8 @@ private struct LeaseWorld {
                 goesOn(wait.file, wait.actor, wait.operation)
             case .closeDisconnected(let key):
                 guard let index = clients.firstIndex(where: { $0.key == key }) else { return fail("whose key?") }
-                clients[index].breakSince = clients[index].breakSince ?? now
+                // Who is asked now, or has not come back, has as long again to be ended.
+                clients[index].breakSince = now
                 if !closing.contains(index) { closing.append(index) }
             }
         }

@@ -44,6 +44,23 @@ import Testing
         try await site.close()
     }
 
+    /// Its connection waits a second for its end, and what it had open is in nobody's way meanwhile.
+    @Test func whoLiesHasNothingOpenAnyMore() async throws {
+        let site = try await Site()
+        let liar = try Guest(ready: site.listener.address, guid: 1)
+        #expect(try liar.open("f", .init(share: 0, disposition: 3)).status == .success)
+        let other = try Guest(ready: site.listener.address, guid: 2)
+        #expect(try other.open("f").status == .sharingViolation)
+        liar.send(frame: [1, 2, 3, 4, 5])
+        var status = NTStatus.sharingViolation
+        for _ in 0..<10 where status == .sharingViolation {
+            status = try other.open("f").status
+            if status == .sharingViolation { try await Task.sleep(for: .milliseconds(30)) }
+        }
+        #expect(status == .success)
+        try await site.close()
+    }
+
     @Test func halfMadeSessionsAreCounted() async throws {
         let site = try await Site()
         let client = try Guest(site.listener.address)

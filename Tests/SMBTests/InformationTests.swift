@@ -40,11 +40,17 @@ import Testing
         for round in 0..<200 {
             let isStream = round % 4 == 3
             let requests = clients.indices.map { index -> (Guest, UInt64) in
-                let name = "\(round)" + (index % 2 == 0 ? one : other) + (isStream ? ":s" : "")
+                let name = "\(round)" + (index % 2 == 0 ? one : other) + (isStream ? index < 2 ? ":s" : ":S" : "")
                 return (clients[index], clients[index].send(.create, Guest.create(name, .init(disposition: 3))))
             }
             for (client, number) in requests { #expect(try client.reply(to: number).status == .success) }
             #expect(try clients[0].list(root, "\(round)*").names.count == 1)
+            guard isStream else { continue }
+            // The file itself, which has no name, and one more.
+            let handle = try clients[0].open("\(round)" + one).handle
+            let streams = try clients[0].query(handle, 1, 22)
+            let second = Int(streams.u32(72))
+            #expect(second > 0 && streams.u32(72 + second) == 0)
         }
         // FILE_CREATE wins once.
         for round in 200..<400 {
@@ -56,6 +62,20 @@ import Testing
             #expect(statuses.count { $0 == .success } == 1)
             #expect(statuses.count { $0 == .objectNameCollision } == 3)
         }
+        try await site.close()
+    }
+
+    /// No name has a slash in it: clients write it for the other one now and then.
+    @Test func aSlashPartsNames() async throws {
+        let site = try await Site()
+        let home = try await site.make("d", type: .directory)
+        _ = try await site.make("f", in: home)
+        let client = try Guest(ready: site.listener.address)
+        #expect(try client.open("d/f").status == .success && client.open("D\\f/").status == .success)
+        #expect(try client.open("d/new", .init(disposition: 2)).status == .success)
+        #expect(try client.open("d\\new").status == .success)
+        for name in ["/d", "d/../d/f", "d/.", ".."] { #expect(try client.open(name).status.isError) }
+        #expect(try client.open("d/f:s/t", .init(disposition: 2)).status == .objectNameInvalid)
         try await site.close()
     }
 
@@ -201,6 +221,20 @@ import Testing
         #expect(try client.control(.previous, 0x0014_01FC, [], max: 100).status == .bufferTooSmall)
         let old = try Guest(ready: site.listener.address)
         #expect(try old.control(.previous, 0x0014_01FC, []).status == .invalidDeviceRequest)
+        try await site.close()
+    }
+
+    /// No names of a domain, no earlier versions: who asks is told so, and gets nothing else instead.
+    @Test func whatIsNotThereIsNotFound() async throws {
+        let site = try await Site()
+        _ = try await site.make("f")
+        let client = try Guest(ready: site.listener.address)
+        for code in [0x0006_0194, 0x0006_01B0] as [UInt32] {
+            #expect(try client.control(.previous, code, NTLMClient.utf16("\\server\\default")).status == .notFound)
+        }
+        let earlier = Guest.Opening(contexts: [(Array("TWrp".utf8), [UInt8](repeating: 1, count: 8))])
+        #expect(try client.open("f", earlier).status == .objectNameNotFound)
+        #expect(try client.open("f").status == .success)
         try await site.close()
     }
 

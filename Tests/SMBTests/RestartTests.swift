@@ -155,6 +155,55 @@ import Testing
         try await site.close()
     }
 
+    /// Somebody else wants the file while its client is unplugged: the break goes nowhere. Back within its time, whether it finds its
+    /// old connection ended or says itself that it has gone, the client is asked once more, and has what it kept.
+    @Test(arguments: [true, false], [true, false])
+    func whoWasAskedMeanwhileComesBack(_ saysSo: Bool, _ byOplock: Bool) async throws {
+        let alice = SMBUser(
+            name: "Alice", ntHash: NTHash.of("password"), credential: Credential(uid: 10_000, gid: 10_000))
+        let site = try await Site(nil, [alice])
+        _ = try await site.make("f")
+        func client(_ guid: UInt128, previous: UInt64 = 0) throws -> Guest {
+            let client = try Guest(site.listener.address, guid: guid, dialect: 0x0302)
+            _ = try client.negotiate()
+            var way = NTLMClient()
+            let begun = try client.setup(NTLMClient.negotiate)
+            try #require(try client.setup(way.answer(begun.token), previous: previous).status == .success)
+            try #require(try client.connect("default").status == .success)
+            return client
+        }
+        let old = try client(5)
+        var kept = Guest.Opening(share: 0)
+        if byOplock { kept.oplock = 9 } else { kept.lease = (key: 5, state: Self.all) }
+        let opened = try old.open("f", kept.durable(77))
+        #expect(opened.status == .success)
+        #expect(try old.write(opened.handle, "before").status == .success)
+        let other = try client(6)
+        let number = other.send(.create, Guest.create("f", Guest.Opening()))
+        #expect(try other.reply(to: number, pending: true).status == .pending)
+        if !saysSo { old.peer.close() }
+        let new = try client(5, previous: saysSo ? old.session : 0)
+        let back = try new.open("f", kept.reconnecting(opened.handle, 77))
+        #expect(back.status == .success && back.handle == opened.handle)
+        let message = try new.reply(to: .max)
+        #expect(message.header.command == Command.oplockBreak.rawValue)
+        // What it has in its memory alone comes home first.
+        #expect(try new.write(opened.handle, "cached").status == .success)
+        #expect(other.next(within: 0.1) == nil)
+        if byOplock {
+            #expect(try new.close(opened.handle).status == .success)
+            #expect(try other.reply(to: number).status == .success)
+        } else {
+            #expect(message.u64(64 + 8) == 5)
+            #expect(try new.acknowledge(5, message.u32(64 + 28)).status == .success)
+            #expect(try other.reply(to: number).status == .sharingViolation)
+            #expect(try new.close(opened.handle).status == .success)
+        }
+        let seen = try other.open("f")
+        #expect(try other.ask(.read, Self.read(seen.handle)).bytes.contains(Array("cached".utf8)))
+        try await site.close()
+    }
+
     /// Under the client's own number; the other opens of its client end with the server.
     @Test func theSecondVersion() async throws {
         var site = try await Site()

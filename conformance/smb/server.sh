@@ -34,6 +34,12 @@ serve() {
     prepare
     start --nfs-port 0 --http-port 0
 }
+# A share "host" that shows $folder/host, where programs beside the server work, too.
+share_host() {
+    mkdir -m 777 "$folder/host"
+    "$program" volume mount /default/host --directory "$folder/host" --data "$folder/data" > /dev/null
+    "$program" share add default host --directory /host --data "$folder/data" > /dev/null
+}
 serve_all() {
     prepare
     start --nfs-port "$nfs_port" --http-port "$http_port"

@@ -24,7 +24,7 @@ public struct LeaseTable {
         var hasEpoch: Bool
         var isDirectory: Bool
         var isConnected = true
-        /// It was there before a restart, and its client is given time to come back.
+        /// It was there before a restart, or was asked before its connection broke, and its client is given time to come back.
         var isAwaited = false
         var state: LeaseState
         var epoch: UInt16
@@ -297,6 +297,9 @@ public struct LeaseTable {
             return .notAccepted
         }
         endBreak(place, state.normal)
+        // Who answers hears, by whatever connection, though another one of his has gone.
+        leases[place].isConnected = true
+        leases[place].isAwaited = false
         if !state.normal.isSubset(of: lease.demanded) {
             startBreak(place, to: next(lease.kind, state.normal, lease.demanded), now, goesOn: true)
             leases[place].demanded = lease.demanded
@@ -345,13 +348,13 @@ public struct LeaseTable {
         (perClient[client] ?? []).map { leases[$0].key }.sorted { $0.key < $1.key }
     }
 
-    /// The client can not be reached; its opens live on. It can not answer a break: instead of that its opens end, and who
-    /// wanted the break waits for their end.
+    /// The client can not be reached; its opens live on. What it was asked for before, it may still answer when it is back within its
+    /// time: it has what it wrote in its memory alone. Behind that its opens end, as they do at once when it is asked while it is away,
+    /// and who wanted the break waits for their end.
     public mutating func disconnected(_ key: LeaseKey) {
         guard let place = slot(key) else { return }
         leases[place].isConnected = false
-        leases[place].isAwaited = false
-        if leases[place].breakTo != nil { actions.append(.closeDisconnected(key)) }
+        leases[place].isAwaited = leases[place].breakTo != nil
     }
 
     /// The client is back, before its opens were ended: it can be asked now.

@@ -393,10 +393,12 @@ extension Volume {
             // Who has a lock of it, on whatever bytes, relies on its being a file.
             try sharing.admit(caller, file, .write(.whole))
             let trail = try trails(caller, of: file)
+            let home = found.type == .symlink ? nil : try fileSystem.whereabouts(caller.request, of: file).get()
             let attempt = try linkFile(caller, file, to: target)
             guard case .done(var changed, let number) = attempt else { return attempt }
             certain(found, &changed)
             sharing.changed(file, by: caller.handle?.lease)
+            if let home { sharing.directoryChanged(home.directory, by: caller) }
             if let trail { sharing.post([(.modified, [.attributes, .size, .lastWrite], trail)]) }
             return .done(changed, number: number)
         }

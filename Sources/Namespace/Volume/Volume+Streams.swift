@@ -1,9 +1,17 @@
+import LogFS
+
 /// Named streams, and holes. The rights are those of the open that the caller has.
 extension Volume {
     public func stream(_ caller: Caller, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes> {
         fileSystem.stream(caller.request, of: file, name)
     }
 
+    /// Whether two names are one to who makes no difference between cases.
+    public static func isSameStream(_ a: [UInt8], _ b: [UInt8]) -> Bool {
+        a.withUnsafeBytes { a in b.withUnsafeBytes { b in FoldTable.areEqual(a, b) } }
+    }
+
+    /// `.exists`: there is one of this name, in whatever case.
     public func createStream(
         _ caller: Caller, of file: FileID, _ name: UnsafeRawBufferPointer
     ) -> Attempt<Attributes> {

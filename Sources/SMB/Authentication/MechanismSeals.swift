@@ -1,5 +1,3 @@
-import Kerberos
-
 /// What a mechanism that is done signs with, for the proof that nobody changed the list of mechanisms (RFC 4178 5).
 package protocol MechanismSeals: Sendable {
     /// By the server. Nil: it can not.
@@ -10,21 +8,4 @@ package protocol MechanismSeals: Sendable {
 extension NTLMSeals {
     package func sign(_ list: [UInt8]) -> [UInt8]? { sign(list, isServer: true) }
     package func isSignedByClient(_ list: [UInt8], _ proof: [UInt8]) -> Bool { proof == sign(list, isServer: false) }
-}
-
-struct KerberosSeals: MechanismSeals {
-    private static let signatureMax = 256
-    let context: KerberosContext
-
-    func sign(_ list: [UInt8]) -> [UInt8]? {
-        var signature = [UInt8](repeating: 0, count: Self.signatureMax)
-        let count = list.withUnsafeBytes { list in
-            signature.withUnsafeMutableBytes { context.sign(list, into: $0) }
-        }
-        return count.map { Array(signature.prefix($0)) }
-    }
-
-    func isSignedByClient(_ list: [UInt8], _ proof: [UInt8]) -> Bool {
-        list.withUnsafeBytes { list in proof.withUnsafeBytes { context.verifies(list, $0) } }
-    }
 }

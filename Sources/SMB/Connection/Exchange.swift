@@ -94,6 +94,8 @@ final class Exchange: @unchecked Sendable {
     private(set) var appending: FileID?
     /// The element has waited once for the end of its client's old connection.
     var hasAwaitedAbsence = false
+    /// How often it has waited for who knows no leases of ours.
+    var delays = 0
     /// Told when nobody wants the answer any more.
     var onCancel: ((Cancellation) -> Void)?
     /// What has to be safe before the answer leaves.
@@ -520,6 +522,7 @@ final class Exchange: @unchecked Sendable {
         if creating != nil { creating = nil }
         endAppending()
         hasAwaitedAbsence = false
+        delays = 0
         if header.command == Command.create.rawValue {
             failure = status == .success ? nil : status
             // Related elements mean this file, and none before it.

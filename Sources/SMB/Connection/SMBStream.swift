@@ -158,12 +158,15 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
         return bytes.count
     }
 
-    /// The peer does not speak our language, or lies: nothing it says counts any more.
+    /// The peer does not speak our language, or lies: nothing it says counts any more. What it has open is in nobody's way while
+    /// the connection waits for its end, however long the peer goes on sending.
     func end(because why: StaticString) {
         server.logger.info(
             "smb connection ended", [.init("peer", "\(connection.remoteAddress)"), .init("why", why.description)])
         isEnding = true
         connection.close()
+        // Whoever says this may be in the middle of an element of one of the sessions.
+        loop.execute { [self] in endSessions() }
     }
 
     /// Others need the place at once: whoever has it now may never end by himself.
@@ -179,6 +182,7 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
     func endAfterReply() {
         isEnding = true
         connection.close()
+        loop.execute { [self] in endSessions() }
     }
 
     // MARK: Messages
@@ -359,7 +363,10 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
 
     // MARK: Endings
 
-    func draining(_ connection: Connection) { endAfterReply() }
+    func draining(_ connection: Connection) {
+        isEnding = true
+        connection.close()
+    }
     /// Nobody in particular, with nothing open, keeps no connection from others.
     func idle(_ connection: Connection) -> Bool {
         !sessions.values.contains { $0.state == .valid && ($0.user != nil || !$0.opens.isEmpty) }
@@ -373,6 +380,10 @@ final class SMBStream: ConnectionHandler, @unchecked Sendable {
             isEarly = false
             state.went()
         }
+        endSessions()
+    }
+
+    private func endSessions() {
         // Before the leases are looked at: nothing can be told by this one any more.
         if negotiation.dialect != nil { server.clients.remove(self, of: negotiation.clientGUID) }
         for session in Array(sessions.values) { end(session, keepsDurable: true) }

@@ -115,6 +115,9 @@ extension Exchange {
     }
 
     private static let triesMax = 4
+    /// In all as long as a host waits for who has a lease of a file.
+    private static let delaysMax = 180
+    private static let delayNanoseconds: UInt64 = 250_000_000
 
     private func check(_ request: CreateRequest) throws(SMBHalt) {
         guard request.options & CreateOptions.invalid == 0 else { throw .status(.invalidParameter) }
@@ -141,6 +144,8 @@ extension Exchange {
         var file: Attributes?
         /// As stored, or as it is to be.
         var name: [UInt8] = []
+        /// The other ways to write it, where there is no file.
+        var spellings: [[UInt8]] = []
     }
 
     struct Opening {
@@ -185,8 +190,10 @@ extension Exchange {
             var attempt = component.withUnsafeBytes { bytes in
                 volume.lookupFolded(caller, in: place.file, bytes) { name = Array($0) }
             }
+            var spellings: [[UInt8]] = []
             if case .refused(.noEntry) = attempt {
-                for form in NameForms.others(component) {
+                spellings = NameForms.others(component)
+                for form in spellings {
                     let other = form.withUnsafeBytes { bytes in
                         volume.lookupFolded(caller, in: place.file, bytes) { name = Array($0) }
                     }
@@ -203,7 +210,7 @@ extension Exchange {
                 place = next
             case .refused(.noEntry):
                 guard isLast else { throw .status(.objectPathNotFound) }
-                return Found(parent: place, file: nil, name: component)
+                return Found(parent: place, file: nil, name: component, spellings: spellings)
             case .refused(.notDirectory): throw .status(.objectPathNotFound)
             case .refused(let error): throw .status(NTStatus(error))
             case .lacks(let lack): throw .lacks(lack)
@@ -310,7 +317,7 @@ extension Exchange {
             new.acl = try descriptor(security).acl
         }
         let isNew = opening.found.file == nil && opening.path.stream == nil
-        if isNew { new.refuseOtherSpellings(of: opening.found.name) }
+        if isNew { new.refuse(opening.found.spellings) }
         var intent = OpenIntent(
             isNew ? .create : opening.disposition.intended, access: AccessMask(generic: request.access),
             shared: DataAccess(rawValue: UInt8(truncatingIfNeeded: request.share & 7)), new: new,
@@ -365,6 +372,15 @@ extension Exchange {
         _ attempt: Attempt<OpenedFile>, _ opening: Opening, _ volume: Volume
     ) throws(SMBHalt) -> OpenedFile {
         if case .refused(.readOnly) = attempt, opening.found.file != nil { throw .status(.accessDenied) }
+        // Somebody beside this server has it to himself, and was told that it is wanted.
+        if case .refused(.delay) = attempt, delays < Self.delaysMax {
+            delays += 1
+            let loop = loop
+            throw .lacks(
+                Lack(awaitsClient: true) { () async throws(FileError) in
+                    await loop.sleep(nanoseconds: Self.delayNanoseconds)
+                })
+        }
         return try value(attempt, volume)
     }
 

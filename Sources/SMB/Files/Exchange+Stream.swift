@@ -55,7 +55,7 @@ extension Exchange {
         var new = NewFile(type: .file, mode: 0o644)
         new.isModeDefault = true
         new.dos = FileAttributes(rawValue: opening.request.attributes).intersection(.kept).union(.archive).rawValue
-        new.refuseOtherSpellings(of: name)
+        new.refuse(opening.found.spellings)
         let attempt = name.withUnsafeBytes { volume.create(caller, in: parent.file, $0, new, .exclusive) }
         if case .refused(.exists) = attempt { return nil }
         return try value(attempt, volume).file
@@ -71,12 +71,11 @@ extension Exchange {
         case .refused(let error): throw .status(NTStatus(error))
         case .lacks(let lack): throw .lacks(lack)
         }
-        let wanted = UTF16Name.upper(String(decoding: name, as: UTF8.self))
         var after: [UInt8] = []
         while true {
             let found = try value(after.withUnsafeBytes { volume.streams(caller, of: base, after: $0) }, volume)
             guard let end = found.last else { return nil }
-            for entry in found where UTF16Name.upper(String(decoding: entry.name, as: UTF8.self)) == wanted {
+            for entry in found where Volume.isSameStream(entry.name, name) {
                 stored = entry.name
                 return entry.stream
             }

@@ -22,8 +22,8 @@ package enum NameForms {
 
 extension NewFile {
     /// To clients of SMB a name is the same one in each case, and however its accents are written.
-    mutating func refuseOtherSpellings(of name: [UInt8]) {
+    mutating func refuse(_ spellings: [[UInt8]]) {
         ignoresCase = true
-        spellings = NameForms.others(name)
+        self.spellings = spellings
     }
 }

@@ -27,11 +27,12 @@ struct SMBPath {
 
     init(_ units: [UInt16]) throws(SMBHalt) {
         guard !units.isEmpty else { return }
-        let backslash = UInt16(UInt8(ascii: "\\"))
+        let (backslash, slash) = (UInt16(UInt8(ascii: "\\")), UInt16(UInt8(ascii: "/")))
         // A path that begins at a root belongs to other protocols.
-        guard units[0] != backslash else { throw .status(.invalidParameter) }
-        // Those beside each other count once, and one at the end changes nothing.
-        let parts = units.split(separator: backslash)
+        guard units[0] != backslash, units[0] != slash else { throw .status(.invalidParameter) }
+        // Those beside each other count once, and one at the end changes nothing. No name has either in it, so clients that write the
+        // one for the other are understood.
+        let parts = units.split { $0 == backslash || $0 == slash }
         guard parts.count <= Self.componentsMax else { throw .status(.objectPathNotFound) }
         for (index, part) in parts.enumerated() {
             var name = part

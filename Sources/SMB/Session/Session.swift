@@ -100,12 +100,13 @@ struct SessionTerms: Sendable {
 
     /// Why a connection that agreed on other things can not be one of the session's ([MS-SMB2] 3.3.5.5).
     func refusal(_ connection: Negotiation) -> NTStatus {
-        guard let dialect = connection.dialect, dialect.isThree else { return .requestNotAccepted }
-        guard self.dialect.isThree else { return .invalidParameter }
+        // Before the dialects, as Windows does it.
         if connection.signing != signing {
             if signing == .aesGMAC { return .requestOutOfSequence }
             if connection.signing == .aesGMAC { return .notSupported }
         }
+        guard let dialect = connection.dialect, dialect.isThree else { return .requestNotAccepted }
+        guard self.dialect.isThree else { return .invalidParameter }
         guard dialect == self.dialect, connection.encryption == encryption else { return .invalidParameter }
         // A session has one connection here.
         return .requestNotAccepted
