@@ -38,10 +38,9 @@ public struct NewAttributes: Sendable {
 
 extension LogFS {
     public func attributes(_ request: Request, _ id: FileID) -> Attempt<Inode> {
-        guard files.hasDirty else { return read(request.reader) { (records) throws(Halt) in try records.inode(id) } }
-        let found = overlaid(request.reader, id)
-        if let found { return found }
-        return read(request.reader) { (records) throws(Halt) in try records.inode(id) }
+        var found = Inode()
+        let attempt = attributes(request, id) { found = $0 }
+        return attempt.with(found)
     }
 
     /// As `lookup` shows it.
@@ -52,7 +51,7 @@ extension LogFS {
 
     /// Shows the file with what was written to it and is not in the tree; nil: there is nothing of the kind, and there was not while
     /// its record was read.
-    func showOverlaid(
+    package func showOverlaid(
         _ reader: Int, _ id: FileID, since glance: Glance? = nil, _ show: (Inode) -> Void
     ) -> Attempt<Void>? {
         if let found = overlaid(reader, id) {
@@ -76,12 +75,12 @@ extension LogFS {
     }
 
     /// What there was before a call looked at a file's record; `complete` adds what was written and not flushed.
-    struct Glance {
+    package struct Glance {
         let isDirty: Bool
         let flushes: UInt64
     }
 
-    @inline(__always) var glance: Glance { Glance(isDirty: files.hasDirty, flushes: files.flushCount) }
+    @inline(__always) package var glance: Glance { Glance(isDirty: files.hasDirty, flushes: files.flushCount) }
 
     /// The record that was read or made since `glance`, with what was written to the file and is not in the tree.
     @inline(__always)

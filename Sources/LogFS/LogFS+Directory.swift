@@ -10,9 +10,9 @@ public struct Listed {
 extension LogFS {
     /// Also `.` and `..`; the parent of the root is the root.
     public func lookup(_ request: Request, in directory: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Inode> {
-        let glance = glance
-        let attempt = read(request.reader) { (records) throws(Halt) in try records.find(directory, name) }
-        return complete(attempt, since: glance, request.reader)
+        var found = Inode()
+        let attempt = lookup(request, in: directory, name) { found = $0 }
+        return attempt.with(found)
     }
 
     /// The same for who needs something else of it: shown where it stands, as a record that was just read is slow to copy. What was

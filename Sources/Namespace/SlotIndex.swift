@@ -88,6 +88,8 @@ struct SlotIndex {
         entries[hole] = Self.vacant
     }
 
+    var first: UInt32? { entries.first { $0 != Self.vacant }.map { UInt32(truncatingIfNeeded: $0) } }
+
     func visitAll(_ body: (UInt32) -> Void) {
         for entry in entries where entry != Self.vacant { body(UInt32(truncatingIfNeeded: entry)) }
     }

@@ -37,6 +37,24 @@ struct FeatureTests {
         #expect(check.differences == [])
     }
 
+    /// Who read a file's record before it was flushed, and looks for what was not flushed behind that, finds neither: he looks again.
+    @Test func aFlushBetweenTwoLooksIsSeen() {
+        Bench.files { files, _ in
+            let id = try await make(files, "f")
+            try await write(files, id, [UInt8](repeating: 1, count: 100_000), at: 0)
+            let before = files.glance
+            let reader = files.headhunter.loop.index
+            var size: UInt64 = 0
+            #expect(files.showOverlaid(reader, id, since: before) { size = $0.size } != nil)
+            #expect(size == 100_000)
+            try await files.flushAll()
+            size = 0
+            #expect(files.showOverlaid(reader, id, since: before) { size = $0.size } != nil)
+            #expect(size == 100_000)
+            #expect(files.showOverlaid(reader, id, since: files.glance) { _ in } == nil)
+        }
+    }
+
     /// A file that was looked up a moment ago is opened without a second look only if nothing has happened to any since.
     @Test func whatWasFoundIsOpenedIfNothingHasChanged() {
         Bench.files { files, _ in

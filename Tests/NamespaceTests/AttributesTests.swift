@@ -23,6 +23,9 @@ import Testing
         file.shownChange = -5
         (file.major, file.minor) = (1, 2)
         #expect(file.shownChange == -5 && file.major == 0 && file.minor == 0)
+        var other = file
+        other.type = .characterDevice
+        #expect(other.major == 0 && other.minor == 0 && other.shownChange == nil)
         file.shownChange = nil
         #expect(file == Attributes(file: Self.id, type: .file))
     }

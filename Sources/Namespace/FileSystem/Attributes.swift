@@ -31,7 +31,13 @@ public struct FileID: Hashable, Sendable {
 /// Each call hands it on several times over: it has 128 bytes, which are copied where they stand and not by a call.
 public struct Attributes: Equatable, Sendable {
     public var file: FileID
-    public var type: FileType
+    public var type: FileType {
+        didSet {
+            guard isDevice != Self.isDevice(oldValue) else { return }
+            deviceOrChange = 0
+            flags.remove(.showsChange)
+        }
+    }
     private var flags: Flags = []
     /// The twelve permission bits.
     public var mode: UInt16 = 0
@@ -116,7 +122,8 @@ extension Attributes {
         set { set(.streams, newValue) }
     }
 
-    private var isDevice: Bool { type == .characterDevice || type == .blockDevice }
+    private static func isDevice(_ type: FileType) -> Bool { type == .characterDevice || type == .blockDevice }
+    private var isDevice: Bool { Self.isDevice(type) }
 
     /// Of a device; 0 of everything else.
     public var major: UInt32 {

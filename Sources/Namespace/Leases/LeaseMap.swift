@@ -21,11 +21,7 @@ package struct LeaseMap<Value> {
     package var count: Int { entries.count }
 
     /// One of them.
-    package var any: Value? {
-        var found: UInt32?
-        if count > 0 { index.visitAll { found = found ?? $0 } }
-        return found.flatMap { entries[$0]?.value }
-    }
+    package var any: Value? { count == 0 ? nil : index.first.flatMap { entries[$0]?.value } }
 
     private func mixed(_ key: LeaseKey) -> UInt64 { withUnsafeBytes(of: key) { hash($0) } }
 
