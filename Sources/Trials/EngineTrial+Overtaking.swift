@@ -4,7 +4,7 @@ import Runtime
 import Simulator
 
 /// Two owners in one directory: the lock of the first one is lost while it stands still, the second one goes on with the volume, and the first
-/// one wakes and goes on with what it had begun, in the log, in the stage and in the store.
+/// one wakes and goes on with what it had begun, in the log, in the stage and in the store. Their clocks do not go alike.
 extension EngineTrial {
     private static let opensMax = 8
     /// Then its store does not go wrong any more: by now it has to open.
@@ -24,14 +24,15 @@ extension EngineTrial {
         let isQuiet = random.once(in: 4)
         let failed = Guarded<String?>(nil)
         let (log, opened, trouble, options) = (log, opened, trouble, options())
-        let finished = simulation.perform(for: 7_200_000_000_000) { world -> Bool in
-            // An hour before the other one's clock, or behind.
-            let host = StandingHost(
-                world, standsAt: step, ahead: Int64(seed % 7_200) * 1_000_000_000 - 3_600_000_000_000)
+        let (clock, other) = (clock(), clock())
+        let finished = simulation.perform(for: 7_200_000_000_000) { common -> Bool in
+            let world = HostClock(common.clock, seed: other).world(common)
+            let host = StandingHost(common, standsAt: step, clock: HostClock(common.clock, seed: clock))
             hosts.withLock { $0 = host }
             @Sendable func open(_ host: StandingHost?, isEased: Bool = false) async throws -> Headhunter {
                 let store = try await EngineTrial.store(
-                    world, before, isEased ? nil : trouble, isElsewhere: true, host: host)
+                    world, before, isEased ? nil : trouble, isElsewhere: true, host: host,
+                    clock: host?.world.clock ?? world.clock, keep: options.keepNanoseconds)
                 let volume = try await Headhunter.open(
                     world: host?.world ?? world, loop: world.loops[0], store: store, prefix: "v", directory: log,
                     options: options)

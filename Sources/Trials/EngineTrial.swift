@@ -33,6 +33,10 @@ public struct EngineTrial {
     /// Of such a directory: the lock may be lost while its owner stands still. A lease is kept then, where the store proves it.
     public let losesLock: Bool
     private let hasCache: Bool
+    /// Headers are kept for some time, by whatever the hosts' clocks say.
+    private let keepNanoseconds: UInt64
+    /// Each host has its own.
+    private var clocks: Generator
     public var logPlace: String { logIsInStore ? "in the store" : isShared ? "shared" : "local" }
     /// The store goes wrong, too, while the program lives.
     public let trouble: StoreTrouble?
@@ -40,6 +44,7 @@ public struct EngineTrial {
     public internal(set) var problems: [String] = []
 
     /// Volumes of lives that have ended, of which something still holds on to: each should have gone with its life.
+    public var headersDeleted: Int { model.names.headersDeleted }
     public var volumesLeft: Int { opened.withLock { volumes in volumes.count { $0.value != nil } } }
     let opened = Guarded<[WeakVolume]>([])
     struct WeakVolume { weak var value: Headhunter? }
@@ -75,6 +80,8 @@ public struct EngineTrial {
         logIsInStore = seed % 5 == 0
         isShared = seed % 5 == 1
         hasCache = seed % 2 == 1
+        keepNanoseconds = seed % 7 == 3 ? Self.keepNanoseconds : 0
+        clocks = Generator(seed: seed, stream: "hosts")
         let isStale = !logIsInStore && seed % 2 == 0
         let hasTrouble = faults.failedSync > 0 && seed % 3 == 0
         losesLock = isShared && !(hasTrouble && isStale)
@@ -87,7 +94,7 @@ public struct EngineTrial {
                     try world.disk.makeDirectory("store")
                     try world.disk.syncDirectory("")
                 }
-                let store = try await EngineTrial.store(world, model)
+                let store = try await EngineTrial.store(world, model, clock: world.clock)
                 try await Headhunter.create(world: world, store: store, prefix: "v")
                 return true
             } catch {
@@ -98,13 +105,16 @@ public struct EngineTrial {
         simulation.faults = faults
     }
 
+    /// The clocks of the next host.
+    mutating func clock() -> UInt64 { clocks.next() }
+
     /// As `host` sees it, if there is one.
     static func store(
         _ world: World, _ model: Model, _ trouble: StoreTrouble? = nil, isElsewhere: Bool = false,
-        host: StandingHost? = nil
+        host: StandingHost? = nil, clock: any WorldClock, keep: UInt64 = 0
     ) async throws -> ObjectStore {
         let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
-        let witness = NameWitness(directory, model.names)
+        let witness = NameWitness(directory, model.names, clock: clock, keep: keep)
         var store: any StoreTransport = witness
         if let trouble {
             store = trouble.wrap(witness, world)
@@ -119,6 +129,8 @@ public struct EngineTrial {
         options.logIsInStore = logIsInStore
         options.logIsShared = isShared
         options.leaseNanoseconds = losesLock ? Self.leaseNanoseconds : 0
+        options.driftNanoseconds = Self.driftNanoseconds
+        options.keepNanoseconds = keepNanoseconds
         options.takesOver = takesOver
         options.cacheBytes = 0
         options.metadataObjectBytes = 64 << 10
@@ -134,6 +146,10 @@ public struct EngineTrial {
     }
 
     private static let leaseNanoseconds: UInt64 = 2_000_000_000
+    /// Of two clocks one goes as much faster as `HostClock` lets it: the longest lease, told by the slowest one, is over when the fastest one says so.
+    private static let driftNanoseconds = leaseNanoseconds / 4
+    /// Longer than any life: only clocks that differ make a header so old.
+    private static let keepNanoseconds: UInt64 = 1_800_000_000_000
 
     /// What became of a volume with one flipped bit.
     public enum Damage: Sendable, Equatable {
@@ -199,10 +215,13 @@ public struct EngineTrial {
         let seed = random.next()
         let opened = opened
         let (log, logIsInStore, isShared, trouble, options) = (log, logIsInStore, isShared, trouble, options())
+        let clock = clock()
         let closed = Guarded(false)
-        let finished = simulation.perform(for: 3_600_000_000_000) { world -> Bool in
+        let finished = simulation.perform(for: 3_600_000_000_000) { common -> Bool in
+            let world = HostClock(common.clock, seed: clock).world(common)
             do {
-                let store = try await EngineTrial.store(world, model, trouble, isElsewhere: isShared)
+                let store = try await EngineTrial.store(
+                    world, model, trouble, isElsewhere: isShared, clock: world.clock, keep: options.keepNanoseconds)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: log, options: options)
                 opened.withLock { $0.append(WeakVolume(value: volume)) }
@@ -367,9 +386,12 @@ public struct EngineTrial {
             }
         }
         let (log, isShared, options) = (log, isShared, options(takesOver: takesOver))
-        let read = simulation.perform { world -> Result<[[UInt8]: [UInt8]], Failure> in
+        let clock = clock()
+        let read = simulation.perform { common -> Result<[[UInt8]: [UInt8]], Failure> in
+            let world = HostClock(common.clock, seed: clock).world(common)
             do {
-                let store = try await EngineTrial.store(world, model, isElsewhere: isShared)
+                let store = try await EngineTrial.store(
+                    world, model, isElsewhere: isShared, clock: world.clock, keep: options.keepNanoseconds)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: log, options: options)
                 opened.withLock { $0.append(WeakVolume(value: volume)) }

@@ -1,35 +1,25 @@
 import ObjectStore
 import Runtime
 
-/// One of two hosts of one run: from a certain call on its disk and its way to the store stand still, until they go on. Its clock may tell another
-/// time of day. Belongs to one loop.
+/// One of two hosts of one run: from a certain call on its disk and its way to the store stand still, until they go on. Its clocks may be its own.
+/// Belongs to one loop.
 public final class StandingHost: BlockingPool, @unchecked Sendable {
     private let inner: World
     private let last: Int
-    private let ahead: Int64
+    private let clock: any WorldClock
     private var calls = 0
     private var held: [() -> Void] = []
     public private(set) var stands = false
 
-    /// It stands still at the call with the number `last`. `ahead`: of the other host's time of day, in nanoseconds.
-    public init(_ world: World, standsAt last: Int, ahead: Int64 = 0) {
-        (inner, self.last, self.ahead) = (world, last, ahead)
-    }
-
-    private final class OtherClock: WorldClock {
-        private let clock: any WorldClock
-        private let ahead: Int64
-
-        init(_ clock: any WorldClock, ahead: Int64) { (self.clock, self.ahead) = (clock, ahead) }
-
-        func monotonic() -> UInt64 { clock.monotonic() }
-        func wall() -> Int64 { clock.wall() + ahead }
+    /// It stands still at the call with the number `last`.
+    public init(_ world: World, standsAt last: Int, clock: (any WorldClock)? = nil) {
+        (inner, self.last, self.clock) = (world, last, clock ?? world.clock)
     }
 
     /// What runs on this host sees this one.
     public var world: World {
         World(
-            clock: OtherClock(inner.clock, ahead: ahead), random: inner.random, disk: inner.disk,
+            clock: clock, random: inner.random, disk: inner.disk,
             network: inner.network, blocking: self, loops: inner.loops)
     }
 

@@ -111,6 +111,18 @@ struct CrashTests {
         #expect(overtakings > 6, "only \(overtakings)")
     }
 
+    /// Hosts whose clocks tell different times of the day: each deletes a header when one behind it has been there for as long as is asked, by these clocks.
+    @Test func headersOfHostsWithOtherClocks() {
+        var deleted = 0
+        for number in 0..<40 {
+            var trial = EngineTrial(seed: UInt64(number) * 7 + 3, faults: .default)
+            trial.run(lives: 6)
+            #expect(trial.problems == [])
+            deleted += trial.headersDeleted
+        }
+        #expect(deleted > 20, "only \(deleted)")
+    }
+
     @Test func defaultMixHasEveryFault() {
         var counts = FaultCounts()
         for number in 1...60 {

@@ -209,8 +209,9 @@ int main(int argc, char **argv) {
                 polls[2 + 2 * index + (size_t)side] = (struct pollfd){.fd = events ? in->from : -1, .events = events};
             }
         }
-        int wait = next == UINT64_MAX ? 1000 : (int)((next - time) / 1000000 + 1);
-        if (poll(polls, 2 + 2 * count, wait) < 0 && errno != EINTR) return perror("fault-proxy"), 1;
+        uint64_t wait = next == UINT64_MAX ? 1000000000ull : next - time;
+        struct timespec span = {(time_t)(wait / 1000000000ull), (long)(wait % 1000000000ull)};
+        if (ppoll(polls, 2 + 2 * count, &span, NULL) < 0 && errno != EINTR) return perror("fault-proxy"), 1;
         if (polls[0].revents && !obey()) return 0;
         size_t known = count;
         if (polls[1].revents) begin(listener, target);

@@ -99,14 +99,15 @@ package struct LogDirectory {
     }
 
     /// Puts a log that does not count any more out of the way, and the data beside it. They are kept: they may be all that is
-    /// left of changes that the store has not seen. `epoch` is the one that is taken over from.
-    package func setAside(_ epoch: UInt64) throws(Errno) {
+    /// left of changes that the store has not seen. `epoch` is the one that is taken over from. What is numbered from `end`
+    /// on is a later owner's.
+    package func setAside(_ epoch: UInt64, below end: UInt64 = .max) throws(Errno) {
         var moves: [(from: String, name: String)] = []
         for folder in [path, Headhunter.stageDirectory(path)] {
             do throws(Errno) {
                 try disk.list(folder) { name, kind in
-                    let isOurs = LogRecovery.sequence(name) != nil || StageWriter.number(name) != nil
-                    if kind == .file, isOurs { moves.append((folder + "/" + name, name)) }
+                    let number = LogRecovery.sequence(name) ?? StageWriter.number(name)?.segment
+                    if kind == .file, let number, number < end { moves.append((folder + "/" + name, name)) }
                     return true
                 }
             } catch { guard error == .noEntry else { throw error } }

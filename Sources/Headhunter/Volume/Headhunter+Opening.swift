@@ -97,7 +97,12 @@ extension Headhunter {
             let claim = try await claim(world, store, prefix, found, options, place: place)
             (taken, found) = (claim, claim.found)
             // What the owner before may still promise is in the log that is read next.
-            if options.logIsShared { await outwait(claim, world, loop, options) }
+            if options.logIsShared {
+                await outwait(claim, world, loop, options)
+                if options.takesOver, found.log != 0, found.log != place {
+                    try await setAside(world, loop, directory, found.epoch, below: claim.epoch << takeoverShift)
+                }
+            }
         }
         let epoch = taken?.epoch ?? found.epoch + 1
         var slots: StoreLogRecovery?

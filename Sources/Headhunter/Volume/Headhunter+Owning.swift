@@ -130,6 +130,8 @@ extension Headhunter {
             self.checkpoints.looks -= 1
             guard let isTaken else { return }
             guard isTaken else { return self.lease.extend(from: now) }
+            // Who has closed has left it to anybody: what is still being put away is under names of its own.
+            guard !self.checkpoints.isClosing || self.checkpoints.header.log != 0 else { return }
             // It may be our own that has come, or is on its way. A checkpoint that has not come as far sends none.
             guard self.checkpoints.header.number < next, self.checkpoints.publishing != next else { return }
             self.failStoring(.fenced)

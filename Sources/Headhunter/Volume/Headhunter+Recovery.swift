@@ -29,7 +29,8 @@ extension Headhunter {
                 let found = try directory.place()
                 if header.log != 0, found != .place(header.log) {
                     guard takesOver else { return found == .damaged ? .damaged : .none }
-                    try directory.setAside(header.epoch)
+                    // Of what hosts share behind the claim: until then it may be another one's.
+                    if !isShared { try directory.setAside(header.epoch) }
                 }
                 if case .place = found { return found }
                 return try directory.name(drawn, replaces: found == .damaged, isShared: isShared)
@@ -43,6 +44,17 @@ extension Headhunter {
         case .none: throw .logElsewhere
         case .damaged: throw .damaged("the replay log's directory \(path) has lost its name")
         }
+    }
+
+    /// What lies in a directory that hosts share, and that the volume did not have before.
+    static func setAside(
+        _ world: World, _ loop: EventLoop, _ path: String, _ epoch: UInt64, below end: UInt64
+    ) async throws(VolumeError) {
+        do throws(Errno) {
+            try await world.blocking.run(on: loop) { () throws(Errno) -> Void in
+                try LogDirectory(disk: world.disk, path: path).setAside(epoch, below: end)
+            }
+        } catch { throw .unavailable("putting aside what is in \(path): \(error)") }
     }
 
     static func finishStages(

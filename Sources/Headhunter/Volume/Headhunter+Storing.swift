@@ -32,8 +32,12 @@ struct StoringState {
     /// Records that wait for data to be in the store, in order, and up to which record.
     var held: [(last: UInt64, batches: [LogBatch])] = []
     var rounds = 0
-    var isTickScheduled = false
+    var nextTick: (timer: LoopTimer, time: UInt64)?
     var lastTick: UInt64 = 0
+    /// When records were sent.
+    var lastSent: UInt64 = 0
+    /// The last record that a tick took: who waits for a later one waits for the next tick.
+    var taken: UInt64 = 0
     var isWaitingForCheckpoint = false
 }
 
@@ -78,14 +82,24 @@ extension Headhunter {
             storing.isWanted = storing.log != nil
             return waitForCheckpoint()
         }
-        guard !storing.isTickScheduled else { return }
-        storing.isTickScheduled = true
         let now = world.clock.monotonic()
-        let next = max(now + Self.gatherNanoseconds, storing.lastTick + Self.tickNanoseconds)
-        _ = loop.schedule(after: next - now) { [weak self] in
-            self?.storing.isTickScheduled = false
+        let next = nextTick(now)
+        if let tick = storing.nextTick {
+            guard next < tick.time else { return }
+            loop.cancel(tick.timer)
+        }
+        let timer = loop.schedule(after: next - now) { [weak self] in
+            self?.storing.nextTick = nil
             self?.tick()
         }
+        storing.nextTick = (timer, next)
+    }
+
+    private func nextTick(_ now: UInt64) -> UInt64 {
+        // While somebody waits for what is on its way, those who are answered meanwhile come along. Otherwise there is nothing to wait for.
+        let isAlone = storing.waiters.allSatisfy { $0.number > storing.taken } && !storing.waiters.isEmpty
+        let last = isAlone ? storing.lastSent : storing.lastTick
+        return max(now + Self.gatherNanoseconds, last + Self.tickNanoseconds)
     }
 
     private func answerStored() {
@@ -130,6 +144,8 @@ extension Headhunter {
         let batches = log.takeCopies().filter { $0.last >= checkpoints.header.logFirst }
         // Data is appended before the record that names it gets its number: what is here now covers that number.
         let last = log.last
+        storing.taken = last
+        if !batches.isEmpty { storing.lastSent = storing.lastTick }
         storing.held.append((last, batches))
         if segments.state.withLock({ $0.stages.isEmpty }) {
             dataIsStored(upTo: last)

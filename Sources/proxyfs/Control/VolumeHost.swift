@@ -144,8 +144,10 @@ final class VolumeHost: Sendable {
             gate.look()
         }
         for name in names where book.entries[name]?.hosted == nil && book.entries[name]?.problem == nil {
-            book.entries[name]?.problem = "its store has not answered yet"
-            logger.error("volume not open", [.init("name", name), .init("why", "its store has not answered yet")])
+            // Behind an owner that did not close nothing is said before its lease is over.
+            let why = "its store has not answered yet, or an owner before it may still answer"
+            book.entries[name]?.problem = why
+            logger.error("volume not open", [.init("name", name), .init("why", why)])
         }
         // From here on who comes is told of: nobody is missed, and nobody comes twice.
         book.isServing = true
@@ -257,6 +259,11 @@ final class VolumeHost: Sendable {
         if let connected, !entry.isReadOnly {
             options.leaseNanoseconds = entry.lease.nanoseconds(
                 entry.log, storeDecides: connected.store.capabilities.decides)
+            if case .path = entry.log, options.leaseNanoseconds == 0 {
+                logger.warning(
+                    "volume without a lease: if the lock of its log's directory is lost, what is promised until the next look is lost, too",
+                    [.init("name", name), .init("store", entry.store)])
+            }
         }
         let (settings, mayMake) = (
             options, !entry.isReadOnly && (entry.place != nil || entry.isNew || entry.store == "directory")
