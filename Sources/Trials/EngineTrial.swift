@@ -43,8 +43,8 @@ public struct EngineTrial {
     /// What went against the promises; empty when all is well.
     public internal(set) var problems: [String] = []
 
-    /// Volumes of lives that have ended, of which something still holds on to: each should have gone with its life.
     public var headersDeleted: Int { model.names.headersDeleted }
+    /// Volumes of lives that have ended, of which something still holds on to: each should have gone with its life.
     public var volumesLeft: Int { opened.withLock { volumes in volumes.count { $0.value != nil } } }
     let opened = Guarded<[WeakVolume]>([])
     struct WeakVolume { weak var value: Headhunter? }
