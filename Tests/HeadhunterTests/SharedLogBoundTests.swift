@@ -101,7 +101,11 @@ struct SharedLogBoundTests {
                 let store = MemoryStore(world: world, loop: world.loops[0])
                 try await StoreRig.prepare(world, store)
                 let host = StandingHost(world, standsAt: step)
-                let seen = Mutex((isOver: false, isClosing: false, isClosed: false, names: Set<ObjectName>(), late: Set<ObjectName>()))
+                let seen = Mutex(
+                    (
+                        isOver: false, isClosing: false, isClosed: false, names: Set<ObjectName>(),
+                        late: Set<ObjectName>()
+                    ))
                 let rig = StoreRig(world, host.way(to: store))
                 rig.refuse { kind in
                     guard case .object(let name, .put) = kind, name.text.contains("/segment/") else { return nil }
