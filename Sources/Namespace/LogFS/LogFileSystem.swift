@@ -9,7 +9,8 @@ public final class LogFileSystem: FileSystem {
     /// Of the identities of its files: another one in each volume, so that one may be mounted in another.
     let number: UInt32
     private let world: World
-    /// Raised by each flush that failed: what was written and not flushed may be lost.
+    /// Raised by each flush that failed, and by each change that did not become what was asked of it: what was written and not
+    /// flushed may be lost.
     private let failures = Atomic<UInt64>(0)
     /// What the volume shows as its size when no quota says otherwise.
     public static let shownBytesDefault: UInt64 = 1 << 50
@@ -207,7 +208,10 @@ public final class LogFileSystem: FileSystem {
     public func whenSettled(
         _ number: UInt64, _ durability: Durability, on loop: EventLoop, _ done: @escaping @Sendable (FileError?) -> Void
     ) {
-        let told: @Sendable (VolumeError?) -> Void = { error in done(error.map { Self.outer($0) }) }
+        let told: @Sendable (VolumeError?) -> Void = { [self] error in
+            if error != nil { flushFailed() }
+            done(error.map { Self.outer($0) })
+        }
         switch durability {
         case .memory: files.headhunter.whenCommitted(number, .written, on: loop, told)
         case .log: files.headhunter.whenCommitted(number, .durable, on: loop, told)
