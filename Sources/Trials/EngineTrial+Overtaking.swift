@@ -26,13 +26,14 @@ extension EngineTrial {
         let (log, opened, trouble, options) = (log, opened, trouble, options())
         let (clock, other) = (clock(), clock())
         let finished = simulation.perform(for: 7_200_000_000_000) { common -> Bool in
-            let world = HostClock(common.clock, seed: other).world(common)
-            let host = StandingHost(common, standsAt: step, clock: HostClock(common.clock, seed: clock))
+            let (clock, other) = (HostClock(common.clock, seed: clock), HostClock(common.clock, seed: other))
+            let world = other.world(common)
+            let host = StandingHost(common, standsAt: step, clock: clock)
             hosts.withLock { $0 = host }
             @Sendable func open(_ host: StandingHost?, isEased: Bool = false) async throws -> Headhunter {
                 let store = try await EngineTrial.store(
                     world, before, isEased ? nil : trouble, isElsewhere: true, host: host,
-                    clock: host?.world.clock ?? world.clock, keep: options.keepNanoseconds)
+                    clock: host == nil ? other : clock, keep: options.keepNanoseconds)
                 let volume = try await Headhunter.open(
                     world: host?.world ?? world, loop: world.loops[0], store: store, prefix: "v", directory: log,
                     options: options)

@@ -94,7 +94,8 @@ public struct EngineTrial {
                     try world.disk.makeDirectory("store")
                     try world.disk.syncDirectory("")
                 }
-                let store = try await EngineTrial.store(world, model, clock: world.clock)
+                let store = try await EngineTrial.store(
+                    world, model, clock: HostClock(world.clock, seed: seed))
                 try await Headhunter.create(world: world, store: store, prefix: "v")
                 return true
             } catch {
@@ -111,7 +112,7 @@ public struct EngineTrial {
     /// As `host` sees it, if there is one.
     static func store(
         _ world: World, _ model: Model, _ trouble: StoreTrouble? = nil, isElsewhere: Bool = false,
-        host: StandingHost? = nil, clock: any WorldClock, keep: UInt64 = 0
+        host: StandingHost? = nil, clock: HostClock, keep: UInt64 = 0
     ) async throws -> ObjectStore {
         let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
         let witness = NameWitness(directory, model.names, clock: clock, keep: keep)
@@ -218,10 +219,11 @@ public struct EngineTrial {
         let clock = clock()
         let closed = Guarded(false)
         let finished = simulation.perform(for: 3_600_000_000_000) { common -> Bool in
-            let world = HostClock(common.clock, seed: clock).world(common)
+            let clock = HostClock(common.clock, seed: clock)
+            let world = clock.world(common)
             do {
                 let store = try await EngineTrial.store(
-                    world, model, trouble, isElsewhere: isShared, clock: world.clock, keep: options.keepNanoseconds)
+                    world, model, trouble, isElsewhere: isShared, clock: clock, keep: options.keepNanoseconds)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: log, options: options)
                 opened.withLock { $0.append(WeakVolume(value: volume)) }
@@ -388,10 +390,11 @@ public struct EngineTrial {
         let (log, isShared, options) = (log, isShared, options(takesOver: takesOver))
         let clock = clock()
         let read = simulation.perform { common -> Result<[[UInt8]: [UInt8]], Failure> in
-            let world = HostClock(common.clock, seed: clock).world(common)
+            let clock = HostClock(common.clock, seed: clock)
+            let world = clock.world(common)
             do {
                 let store = try await EngineTrial.store(
-                    world, model, isElsewhere: isShared, clock: world.clock, keep: options.keepNanoseconds)
+                    world, model, isElsewhere: isShared, clock: clock, keep: options.keepNanoseconds)
                 let volume = try await Headhunter.open(
                     world: world, loop: world.loops[0], store: store, prefix: "v", directory: log, options: options)
                 opened.withLock { $0.append(WeakVolume(value: volume)) }

@@ -7,21 +7,22 @@ public final class HostClock: WorldClock {
     private static let driftMax: UInt64 = 100
     private static let hour: Int64 = 3_600_000_000_000
 
-    private let clock: any WorldClock
+    /// The run's own clock, the same for all hosts.
+    let common: any WorldClock
     private let start: UInt64
     private let rate: UInt64
     private let ahead: Int64
 
     public init(_ clock: any WorldClock, seed: UInt64) {
         var random = Generator(seed: seed, stream: "clocks")
-        self.clock = clock
+        common = clock
         start = random.next() >> 16
         rate = 1_000 - Self.driftMax + UInt64(random.below(Int(2 * Self.driftMax) + 1))
         ahead = Int64(random.below(7_200)) * (Self.hour / 3_600) - Self.hour
     }
 
-    public func monotonic() -> UInt64 { start + clock.monotonic() / 1_000 * rate }
-    public func wall() -> Int64 { clock.wall() + ahead }
+    public func monotonic() -> UInt64 { start + common.monotonic() / 1_000 * rate }
+    public func wall() -> Int64 { common.wall() + ahead }
 
     /// The world with these clocks in it.
     public func world(_ world: World) -> World {

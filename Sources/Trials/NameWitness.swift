@@ -6,14 +6,14 @@ import Runtime
 /// Watches that no object of the trees, and no segment that comes as bytes, is ever written twice with different bytes, over all lives of a volume: a name
 /// that comes again means that its number was not reserved before it was used. And that headers stay for as long as they are to be kept, by the clocks
 /// of those who wrote them and of who deletes them.
-final class NameWitness: StoreTransport {
+final class NameWitness: StoreTransport, @unchecked Sendable {
     final class Names: @unchecked Sendable {
         private var checksums: [ObjectName: UInt32] = [:]
         private(set) var problems: [String] = []
         /// Headers of long ago that were deleted.
         private(set) var headersDeleted = 0
-        /// The time of day at which each header was first sent, by its owner's clock.
-        private var headers: [UInt64: Int64] = [:]
+        /// When each header was sent, by its owner's time of day and by the run's own clock: the earliest times, since who sent it may not have been who made it.
+        private var headers: [UInt64: (wall: Int64, time: Int64)] = [:]
         private static let headersAt = Headhunter.headers(below: "v")
         /// A clock that counts from a header's coming goes a tenth faster, at the most.
         private static let tenths: Int64 = 11
@@ -23,16 +23,20 @@ final class NameWitness: StoreTransport {
             return UInt64(name.text.dropFirst(headersAt.count), radix: 16)
         }
 
-        func sent(_ name: ObjectName, at wall: Int64) {
-            guard let number = Self.header(name), headers[number] == nil else { return }
-            headers[number] = wall
+        func sent(_ name: ObjectName, at wall: Int64, _ time: Int64) {
+            guard let number = Self.header(name) else { return }
+            let before = headers[number] ?? (wall, time)
+            headers[number] = (min(before.wall, wall), min(before.time, time))
         }
 
-        func deletes(_ name: ObjectName, at wall: Int64, keeping keep: Int64) {
+        /// `wall` is the latest that this host's clock would show, had it not been set back.
+        func deletes(_ name: ObjectName, at wall: Int64, _ time: Int64, keeping keep: Int64) {
             guard keep > 0, let number = Self.header(name) else { return }
             headersDeleted += 1
             // Some header after it has been there for long enough.
-            let isRipe = headers.contains { $0 > number && (wall - $1) * Self.tenths >= keep * (Self.tenths - 1) }
+            let isRipe = headers.contains { other, sent in
+                other > number && max(wall - sent.wall, time - sent.time) * Self.tenths >= keep * (Self.tenths - 1)
+            }
             if !isRipe { problems.append("\(name) was deleted before its time") }
         }
 
@@ -45,10 +49,13 @@ final class NameWitness: StoreTransport {
 
     private let store: any StoreTransport
     private let names: Names
-    private let clock: any WorldClock
+    private let clock: HostClock
     private let keep: UInt64
+    /// How far the time of day was ahead of the run's own time, at the most.
+    private var ahead = Int64.min
 
-    init(_ store: any StoreTransport, _ names: Names, clock: any WorldClock, keep: UInt64) {
+    /// Of the host with this clock.
+    init(_ store: any StoreTransport, _ names: Names, clock: HostClock, keep: UInt64) {
         self.store = store
         self.names = names
         self.clock = clock
@@ -65,9 +72,11 @@ final class NameWitness: StoreTransport {
             for block in blocks { checksum.update(block.bytes) }
             names.wrote(name, checksum.value)
         }
+        let (time, wall) = (Int64(clamping: clock.common.monotonic()), clock.wall())
+        ahead = max(ahead, wall - time)
         switch request.kind {
-        case .object(let name, .put): names.sent(name, at: clock.wall())
-        case .object(let name, .delete): names.deletes(name, at: clock.wall(), keeping: Int64(clamping: keep))
+        case .object(let name, .put): names.sent(name, at: wall, time)
+        case .object(let name, .delete): names.deletes(name, at: time + ahead, time, keeping: Int64(clamping: keep))
         default: break
         }
         return await store.perform(request)

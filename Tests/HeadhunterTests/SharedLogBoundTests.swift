@@ -95,17 +95,13 @@ struct SharedLogBoundTests {
 
     /// An owner that stands still while it closes begins to send nothing when the next one has the volume.
     @Test(arguments: 0..<8) func whoStandsStillWhileItCloses(_ part: Int) throws {
-        let (stood, unsure) = (Mutex(0), Mutex(0))
+        let stood = Mutex(0)
         for step in stride(from: 1 + part, to: 97, by: 8) {
             try StoreRig.run(seed: 152) { world in
                 let store = MemoryStore(world: world, loop: world.loops[0])
                 try await StoreRig.prepare(world, store)
                 let host = StandingHost(world, standsAt: step)
-                let seen = Mutex(
-                    (
-                        isOver: false, isClosing: false, failure: "it has not ended", names: Set<ObjectName>(),
-                        late: Set<ObjectName>()
-                    ))
+                let seen = Mutex((isOver: false, isClosing: false, names: Set<ObjectName>(), late: Set<ObjectName>()))
                 let rig = StoreRig(world, host.way(to: store))
                 rig.refuse { kind in
                     guard case .object(let name, .put) = kind, name.text.contains("/segment/") else { return nil }
@@ -122,9 +118,7 @@ struct SharedLogBoundTests {
                         _ = try? await StoreRig.store(first, [UInt8](repeating: UInt8(byte), count: 300_000))
                     }
                     seen.withLock { $0.isClosing = true }
-                    var failure = ""
-                    do throws(VolumeError) { try await first.close() } catch { failure = "\(error)" }
-                    seen.withLock { [failure] in $0.failure = failure }
+                    try? await first.close()
                 }
                 await world.loops[0].sleep(nanoseconds: 3 * Self.second)
                 guard seen.withLock({ $0.isClosing }) else {
@@ -135,19 +129,13 @@ struct SharedLogBoundTests {
                 }
                 if host.stands { stood.withLock { $0 += 1 } }
                 host.stand()
-                let begun = world.clock.monotonic()
                 let next = try await Self.leased(world, store)
-                // There was no lease to wait for.
-                let isLeft = world.clock.monotonic() < begun + 10 * Self.second
                 seen.withLock { $0.isOver = true }
                 try await next.checkpoint()
                 host.goOn()
                 await life.value
                 await world.loops[0].sleep(nanoseconds: 60 * Self.second)
-                let (late, failure) = seen.withLock { ($0.late, $0.failure) }
-                // Between the header and the look at the boundary behind it he can not know whether it came in time.
-                if isLeft, failure == "fenced", unsure.withLock({ $0 += 1; return $0 == 1 }) { return nil }
-                if isLeft, !failure.isEmpty { return "step \(step): who left the volume has not closed it: \(failure)" }
+                let late = seen.withLock { $0.late }
                 return late.isEmpty ? nil : "step \(step): \(late) is sent beside the next owner"
             }
         }
