@@ -9,12 +9,14 @@ extension EngineTrial {
     private static let opensMax = 8
     /// Then its store does not go wrong any more: by now it has to open.
     private static let opensAtLast = 32
+    private static let stepsToClaim = 24
 
     /// A life of both. The second one has all that the first one acknowledged; that one acknowledges nothing more.
     mutating func overtakenLife(changes count: Int) {
         lives += 1
         let seed = random.next()
-        let step = 1 + random.below(500)
+        // Some of them before the claim.
+        let step = 1 + random.below(random.once(in: 6) ? Self.stepsToClaim : 500)
         let sleep = UInt64(random.below(1_000)) * UInt64(1 + random.below(20_000))
         let before = model
         let after = Model(names: before.names)
@@ -23,7 +25,7 @@ extension EngineTrial {
         let closed = Guarded(false)
         let isQuiet = random.once(in: 4)
         let failed = Guarded<String?>(nil)
-        let (log, opened, trouble, options) = (log, opened, trouble, options())
+        let (simulation, log, opened, trouble, options) = (simulation, log, opened, trouble, options())
         let (clock, other) = (clock(), clock())
         let finished = simulation.perform(for: 7_200_000_000_000) { common -> Bool in
             let (clock, other) = (HostClock(common.clock, seed: clock), HostClock(common.clock, seed: other))
@@ -58,7 +60,8 @@ extension EngineTrial {
                     second = try await open(nil, isEased: number >= EngineTrial.opensMax)
                 } catch { failed.withLock { $0 = "the next owner can not open the volume: \(error)" } }
             }
-            guard let second else {
+            // Who runs out behind a crash says nothing more, whatever it still has in memory.
+            guard let second, !simulation.hasCrashed else {
                 host.goOn()
                 await first.value
                 return true
