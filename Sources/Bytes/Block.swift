@@ -40,3 +40,18 @@ public final class Block: @unchecked Sendable {
         count += bytes.count
     }
 }
+
+/// Some of a block's bytes, lent: they stay what they are for as long as anybody has the part.
+public struct BlockPart: Sendable {
+    public let block: Block
+    public let offset: Int
+    public let count: Int
+
+    public init(_ block: Block, offset: Int, count: Int) {
+        precondition(offset >= 0 && count >= 0 && count <= block.capacity - offset, "a part of the block")
+        (self.block, self.offset, self.count) = (block, offset, count)
+    }
+
+    /// As with those of the block, the pointer keeps nothing alive.
+    public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: block.base + offset, count: count) }
+}

@@ -1,3 +1,4 @@
+import Bytes
 import Glibc
 import Headhunter
 import Runtime
@@ -97,6 +98,38 @@ extension LogFS {
             }
             return .done(plan.count, number: 0)
         }
+    }
+
+    /// So much at least is lent: what is lent keeps the memory around it.
+    public static let lendBytesMin = 512 << 10
+    private static let lendPartsMax = 4
+
+    /// Bytes of a long file where they lie, in at most a few parts. Nil: they are not all in memory as they are to be sent; `read` may have them.
+    public func lend(
+        _ request: Request, _ id: FileID, at offset: UInt64, count: Int
+    ) -> Attempt<[BlockPart]?> {
+        guard count >= Self.lendBytesMin, !files.isDirty(id.inode) else { return .done(nil, number: 0) }
+        let attempt = read(request.reader) { (records) throws(Halt) -> [Extent] in
+            let inode = try records.regularFile(id)
+            guard inode.has(Inode.hasExtents), offset < inode.size, UInt64(count) <= inode.size - offset else {
+                return []
+            }
+            let end = offset + UInt64(count)
+            return try records.extents(inode.fork, offset, end, limit: Self.lendPartsMax + 1).map {
+                $0.clipped(offset, end)
+            }
+        }
+        guard case .done(let extents, _) = attempt else { return attempt.with(nil) }
+        var parts: [BlockPart] = []
+        var place = offset
+        for extent in extents {
+            guard extent.start == place,
+                headhunter.lendData(
+                    segment: extent.segment, offset: extent.offset, count: Int(extent.end - extent.start), to: &parts)
+            else { return .done(nil, number: 0) }
+            place = extent.end
+        }
+        return .done(place == offset + UInt64(count) && parts.count <= Self.lendPartsMax ? parts : nil, number: 0)
     }
 
     /// The same, fetching what is not in memory. On the volume's loop.

@@ -93,24 +93,41 @@ extension LogFS {
         return attempt.with(())
     }
 
-    /// Gives a stream another name, that of no other one.
+    /// Gives a stream another name. `replaces`: the stream that has it, spelled just so, goes.
     public func renameStream(
-        _ request: Request, of id: FileID, _ name: UnsafeRawBufferPointer, to newName: UnsafeRawBufferPointer
+        _ request: Request, of id: FileID, _ name: UnsafeRawBufferPointer, to newName: UnsafeRawBufferPointer,
+        replaces: Bool = false
     ) -> Attempt<Void> {
-        change(request.reader) { (edit) throws(Halt) in
-            if try edit.answer(request) != nil { return }
+        let attempt = change(request.reader) { (edit) throws(Halt) -> Inode? in
+            if try edit.answer(request) != nil { return nil }
             try Self.checkAttribute(name)
             try Self.checkAttribute(newName)
             var file = try edit.inode(id)
             guard let stream = try edit.stream(file, name) else { throw .refused(.noEntry) }
             try edit.requireFree(file)
-            guard try edit.stream(file, newName) == nil else { throw .refused(.exists) }
+            var gone = try edit.stream(file, newName)
+            if gone?.number == stream.number { return nil }
+            if gone != nil {
+                guard replaces else { throw .refused(.exists) }
+            } else if !FoldTable.areEqual(name, newName), try edit.hasStream(file, newName) {
+                throw .refused(.exists)
+            }
+            if var old = gone {
+                edit.touch(&old, request.now)
+                edit.end(&old)
+                file.streams -= min(file.streams, 1)
+                try edit.countStreams(&file, -Int64(clamping: old.size))
+                gone = old
+            }
             edit.delete(edit.scratch.key(file.extras | KeyLayout.forkSpace, .stream, name))
             edit.putStream(file.extras, newName, stream.number)
             edit.touch(&file, request.now)
             edit.store(file)
             try edit.remember(request, stream.number)
+            return gone
         }
+        if case .done(let gone?, _) = attempt { forget(gone) }
+        return attempt.with(())
     }
 
     /// Streams behind `name`, in byte order, at most `Limits.listingMax` at a time.

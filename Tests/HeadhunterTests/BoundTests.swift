@@ -8,6 +8,23 @@ import Trials
 
 /// What begins a checkpoint, what seals a segment, and where writers wait.
 struct BoundTests {
+    /// A full segment goes to a store elsewhere without anybody's waiting for it, and without waiting for more of its kind.
+    @Test func aFullSegmentLeavesAtOnce() throws {
+        try StoreRig.run(seed: 84) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, memory)
+            let volume = try await StoreRig.open(world, memory) { $0.stageMemoryBytes = 64 << 20 }
+            for fill in 1...2 {
+                let range = with([UInt8](repeating: UInt8(fill), count: 600_000)) { volume.append($0, heat: .large) }
+                guard range != nil else { return "there was no room" }
+            }
+            await world.loops[0].sleep(nanoseconds: 1_000_000_000)
+            let there = memory.objects.keys.filter { $0.text.hasPrefix("v/segment/") }.count
+            try await volume.close()
+            return there == 1 ? nil : "\(there) segments are in the store"
+        }
+    }
+
     private static func waitUntil(_ world: World, _ isTrue: () async throws -> Bool) async throws -> Bool {
         for _ in 0..<200 {
             if try await isTrue() { return true }

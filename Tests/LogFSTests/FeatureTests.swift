@@ -410,6 +410,7 @@ struct FeatureTests {
             }.get()
             #expect(try await stream(name) == .failure(.noEntry))
             #expect(try await stream([0x74]).get().id == made.id)
+            try await renameOver(files, id, made.id)
             for index in 0..<10 {
                 _ = try await outcome(files) { request in
                     with(Array("x\(index)".utf8)) { files.createStream(request, of: id, $0) }
@@ -433,6 +434,41 @@ struct FeatureTests {
             #expect(try await outcome(files) { files.attributes($0, made.id) } == .failure(.stale))
             try await expectSound(files)
         }
+    }
+
+    /// A stream named `t` takes the name of another one, which goes, and its own again.
+    private func renameOver(_ files: LogFS, _ id: FileID, _ stream: FileID) async throws {
+        func rename(_ from: String, _ to: String, replaces: Bool) async throws -> Result<Void, FileError> {
+            try await outcome(files) { request in
+                with(Array(from.utf8)) { from in
+                    with(Array(to.utf8)) { files.renameStream(request, of: id, from, to: $0, replaces: replaces) }
+                }
+            }
+        }
+        let over = try await outcome(files) { request in
+            with(Array("over".utf8)) { files.createStream(request, of: id, $0) }
+        }.get()
+        try await write(files, over.id, [UInt8](repeating: 3, count: 5_000), at: 0)
+        for name in ["over", "Over"] {
+            guard case .failure(.exists) = try await rename("t", name, replaces: false) else {
+                Issue.record("renamed over \(name)")
+                return
+            }
+        }
+        guard case .failure(.exists) = try await rename("t", "Over", replaces: true) else {
+            Issue.record("two streams of one name")
+            return
+        }
+        try await rename("t", "over", replaces: true).get()
+        let there = try await outcome(files) { request in
+            with(Array("over".utf8)) { files.stream(request, of: id, $0) }
+        }
+        #expect(try there.get().id == stream)
+        try await files.tidy()
+        #expect(try await outcome(files) { files.attributes($0, over.id) } == .failure(.stale))
+        try await expectSound(files)
+        try await rename("over", "T", replaces: false).get()
+        try await rename("T", "t", replaces: false).get()
     }
 
     /// Bytes of streams count where their file's do, those of a directory in itself, whatever becomes of either.

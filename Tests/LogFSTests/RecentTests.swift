@@ -1,3 +1,4 @@
+import Bytes
 import Headhunter
 import LogFS
 import ObjectStore
@@ -13,6 +14,90 @@ struct RecentTests {
     private static let fileBytes = 12 * mebibyte
 
     private static func byte(_ place: Int) -> UInt8 { UInt8(truncatingIfNeeded: place &* 167 ^ place >> 11) }
+
+    /// A file's bytes where they lie: in the open segment first, then among the recent chunks; they stay what they are when the file is gone and
+    /// many others have been written. What is not to be had that way is copied.
+    @Test func whatIsLentStays() throws {
+        let simulation = Simulation(seed: 32)
+        Bench.prepare(simulation)
+        let failure = try #require(
+            simulation.perform { world -> String? in
+                do {
+                    var options = HeadhunterOptions()
+                    options.dataCacheBytes = 16 * Self.mebibyte
+                    options.flushBytes = 4 * Self.mebibyte
+                    options.stageMemoryBytes = 12 * Self.mebibyte
+                    let volume = try await Headhunter.open(
+                        world: world, loop: world.loops[0], store: try await Bench.store(world), prefix: "v",
+                        directory: "log", options: options)
+                    let files = try await LogFS.open(volume, world: world, subvolume: 1)
+                    func lend(_ file: FileID, _ from: Int, _ count: Int) async throws -> [BlockPart]? {
+                        try await outcome(files) { files.lend($0, file, at: UInt64(from), count: count) }.get()
+                    }
+                    let file = try await Planted.make(files, files.rootID, "long").id
+                    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.fileBytes, alignment: 4096)
+                    defer { memory.deallocate() }
+                    for place in 0..<Self.fileBytes { memory[place] = Self.byte(place) }
+                    func write(_ file: FileID) async throws {
+                        for from in stride(from: 0, to: Self.fileBytes, by: Self.mebibyte) {
+                            let piece = UnsafeRawBufferPointer(rebasing: memory[from..<from + Self.mebibyte])
+                            try await files.writeAll(file, at: UInt64(from), piece, now: 1)
+                        }
+                    }
+                    try await write(file)
+                    guard try await lend(file, 0, Self.mebibyte) == nil else { return "lent what is not in the tree" }
+                    try await files.flush(file.inode)
+                    func isRight(_ parts: [BlockPart], _ from: Int) -> Bool {
+                        let all = parts.flatMap { part in
+                            defer { extendLifetime(part) }
+                            return Array(part.bytes)
+                        }
+                        return all.elementsEqual(memory[from..<from + all.count])
+                    }
+                    var kept: [(parts: [BlockPart], from: Int)] = []
+                    for isStored in [false, true] {
+                        if isStored { try await volume.checkpoint() }
+                        for from in [0, 5 * Self.mebibyte - 777, Self.fileBytes - Self.mebibyte] {
+                            guard let parts = try await lend(file, from, Self.mebibyte) else {
+                                // Its chunks have left the memory of the open segments for a place among few.
+                                continue
+                            }
+                            guard parts.reduce(0, { $0 + $1.count }) == Self.mebibyte, parts.count <= 3 else {
+                                return "\(parts.count) parts"
+                            }
+                            guard isRight(parts, from) else { return "other bytes at \(from)" }
+                            kept.append((parts, from))
+                        }
+                        guard kept.count >= (isStored ? 3 : 2) else { return "only \(kept.count) were lent" }
+                    }
+                    for (from, count) in [
+                        (0, LogFS.lendBytesMin - 1), (Self.fileBytes - Self.mebibyte + 1, Self.mebibyte),
+                        (Self.fileBytes, Self.mebibyte), (Int.max / 2, Self.mebibyte),
+                    ] {
+                        guard try await lend(file, from, count) == nil else { return "lent \(count) at \(from)" }
+                    }
+                    _ = try await outcome(files) { request in
+                        with(Array("long".utf8)) { files.unlink(request, in: files.rootID, $0) }
+                    }.get()
+                    for place in 0..<Self.fileBytes { memory[place] = 0xEE }
+                    for index in 0..<6 {
+                        try await write(try await Planted.make(files, files.rootID, "other\(index)").id)
+                        try await files.flushAll()
+                        try await volume.checkpoint()
+                    }
+                    for place in 0..<Self.fileBytes { memory[place] = Self.byte(place) }
+                    guard kept.allSatisfy({ isRight($0.parts, $0.from) }) else { return "what was lent has changed" }
+                    let sparse = try await Planted.make(files, files.rootID, "sparse").id
+                    try await files.writeAll(
+                        sparse, at: UInt64(Self.mebibyte), UnsafeRawBufferPointer(rebasing: memory[..<1]), now: 1)
+                    try await files.flush(sparse.inode)
+                    guard try await lend(sparse, 0, Self.mebibyte) == nil else { return "lent a hole" }
+                    try await volume.close()
+                    return nil
+                } catch { return "\(error)" }
+            })
+        #expect(failure == nil)
+    }
 
     /// Writes a long file, waits until it is in the store, destroys its segments there and reads parts of it: true where they
     /// were right, false where they were refused.

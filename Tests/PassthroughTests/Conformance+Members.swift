@@ -34,6 +34,9 @@ extension Conformance {
             try await client.write(stream, "in the stream")
             return try await client.read(stream)
         }
+        await expect("little is copied, not lent", true) {
+            try await client.done { files.lend(client.request, file, at: 0, count: 1) } == nil
+        }
         await expect("its file has none of that", 0) { try await client.attributes(file).size }
         await expect("the bytes of all streams", 13) {
             try await client.done { files.streamBytes(client.request, of: file) }
@@ -52,6 +55,26 @@ extension Conformance {
         }
         await expect("streams behind one", 1) {
             try await client.done { client.name("a") { files.streams(client.request, of: file, after: $0) } }.count
+        }
+        func rename(_ from: String, _ to: String, replaces: Bool) async throws {
+            try await client.done {
+                client.name(from) { from in
+                    client.name(to) {
+                        files.renameStream(client.request, of: file, from, to: $0, replaces: replaces)
+                    }
+                }
+            }
+        }
+        await refuses("another name for a stream that is not there", .noEntry) {
+            try await rename("nowhere", "x", replaces: true)
+        }
+        await refuses("a stream's name that another one has", .exists) { try await rename("s", "a", replaces: false) }
+        await expect("a stream in the place of another one", "in the stream") {
+            try await rename("s", "a", replaces: true)
+            let content = try await client.read(try await find("a").file)
+            try await rename("a", "s", replaces: false)
+            _ = try await make("a")
+            return content
         }
         await refuses("a stream that was removed", .noEntry) {
             try await client.done { client.name("s") { files.removeStream(client.request, of: file, $0) } }

@@ -355,6 +355,10 @@ package final class Guest {
     }
 
     package func write(_ handle: FileHandle, _ bytes: [UInt8], at offset: UInt64 = 0) throws -> Reply {
+        try ask(.write, Self.write(handle, bytes, at: offset))
+    }
+
+    package static func write(_ handle: FileHandle, _ bytes: [UInt8], at offset: UInt64 = 0) -> [UInt8] {
         var wire = Wire()
         wire.u16(49)
         wire.u16(112)
@@ -362,7 +366,7 @@ package final class Guest {
         wire.u64(offset)
         wire.handle(handle)
         wire.zeros(16)
-        return try ask(.write, wire.bytes + bytes)
+        return wire.bytes + bytes
     }
 
     package static func lock(_ handle: FileHandle, count: UInt16, _ ranges: [(UInt64, UInt64, UInt32)]) -> [UInt8] {

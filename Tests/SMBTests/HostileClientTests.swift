@@ -197,6 +197,49 @@ import Testing
         try await site.close()
     }
 
+    /// Long messages that wait, as when a volume stands still, fill what a loop may hold: from half of that on nobody gets more credits than his
+    /// message cost, and when they are done all get what they ask for again.
+    @Test func creditsFollowTheLoad() async throws {
+        let site = try await Site(loops: 1)
+        _ = try await site.make("f")
+        let other = try Guest(ready: site.listener.address)
+        #expect(try other.ask(.echo, [4, 0, 0, 0]).header.credits == 64)
+        let bytes = [UInt8](repeating: 7, count: 8 << 20)
+        var writers: [(client: Guest, handle: FileHandle)] = []
+        for _ in 0..<6 {
+            let client = try Guest(ready: site.listener.address)
+            writers.append((client, try client.open("f", .init(access: 0x12_019F)).handle))
+            // So many credits have to be there first.
+            for _ in 0..<16 { _ = try client.ask(.echo, [4, 0, 0, 0]) }
+        }
+        try await site.freeze()
+        var waiting: [(client: Guest, number: UInt64)] = []
+        for (client, handle) in writers {
+            for _ in 0..<6 {
+                waiting.append((client, client.nextMessage))
+                var message = client.element(.write, Guest.write(handle, bytes))
+                message[6] = 128
+                client.nextMessage += 127
+                client.send(frame: message)
+            }
+        }
+        /// Few enough that what it has been given never comes near the most that it may have.
+        func isGiven(_ credits: UInt16) async throws -> Bool {
+            for _ in 0..<50 {
+                if try other.ask(.echo, [4, 0, 0, 0]).header.credits == credits { return true }
+                try await Task.sleep(nanoseconds: 100_000_000)
+            }
+            return false
+        }
+        #expect(try await isGiven(1))
+        for _ in 0..<20 { #expect(try other.ask(.echo, [4, 0, 0, 0]).header.credits == 1) }
+        await site.release()
+        for (client, number) in waiting { #expect(try client.reply(to: number).status == .success) }
+        #expect(try await isGiven(64))
+        try Self.works(site, "beside")
+        try await site.close()
+    }
+
     @Test func timesBeyondAllClocks() async throws {
         let site = try await Site()
         _ = try await site.make("f")

@@ -288,6 +288,61 @@ import Testing
         try await site.close()
     }
 
+    /// A stream gets another name, or that of another one which goes; it never becomes the file's own data, nor another file's. What is open
+    /// follows it.
+    @Test func streamsGetOtherNames() async throws {
+        let site = try await Site()
+        let client = try Guest(ready: site.listener.address)
+        let file = try client.open("f", .init(access: 0x12_019F, disposition: 2))
+        #expect(file.status == .success)
+        func make(_ name: String, _ text: String) throws -> FileHandle {
+            let made = try client.open(name, .init(access: 0x13_019F, disposition: 2))
+            #expect(made.status == .success)
+            #expect(try client.write(made.handle, text).status == .success)
+            return made.handle
+        }
+        func rename(_ handle: FileHandle, _ name: String, replaces: Bool = false) throws -> NTStatus {
+            var wire = Wire()
+            wire.u32(replaces ? 1 : 0)
+            wire.zeros(4)
+            wire.u64(0)
+            wire.u32(UInt32(name.utf16.count * 2))
+            for unit in name.utf16 { wire.u16(unit) }
+            return try client.set(handle, 1, 10, wire.bytes + [0, 0, 0, 0]).status
+        }
+        func streams() throws -> Reply { try client.query(file.handle, 1, 22) }
+        let one = try make("f:One", "first")
+        let two = try make("f:Two", "second")
+        let beside = try client.open("f:One", .init(access: 0x12_0089))
+        #expect(beside.status == .success)
+        #expect(try rename(one, ":Three:$DATA") == .success)
+        #expect(try !streams().says(":One:") && streams().says(":Three:$DATA"))
+        for handle in [one, beside.handle] { #expect(try client.query(handle, 1, 18).says("f:Three")) }
+        // In another spelling, and to the name that it has.
+        #expect(try rename(one, ":THREE") == .success)
+        #expect(try streams().says(":THREE:$DATA"))
+        #expect(try rename(one, ":THREE") == .success)
+        // Another one's name: only if that one may go, and nobody has it open.
+        #expect(try rename(one, ":two") == .objectNameCollision)
+        #expect(try rename(one, ":two", replaces: true) == .accessDenied)
+        #expect(try client.close(two).status == .success)
+        #expect(try rename(one, ":two", replaces: true) == .success)
+        #expect(try !streams().says(":THREE:") && streams().says(":Two:$DATA"))
+        let read = try client.open("f:Two", .init(access: 0x12_0089))
+        #expect(try client.read(read.handle, 100).bytes.suffix(5) == Array("first".utf8)[...])
+        // What it can not become.
+        #expect(try rename(one, "::$DATA", replaces: true) == .notSupported)
+        #expect(try rename(one, "f:Four") == .sharingViolation)
+        #expect(try rename(file.handle, ":Five") == .accessDenied)
+        // Without the right to delete there is no new name.
+        #expect(try rename(read.handle, ":Six") == .accessDenied)
+        // It goes under the name that it has by now.
+        #expect(try client.set(one, 1, 13, [1]).status == .success)
+        for handle in [one, beside.handle, read.handle] { #expect(try client.close(handle).status == .success) }
+        #expect(try !streams().says(":Two:"))
+        try await site.close()
+    }
+
     /// Of a chain, elements behind a log-off find no session.
     @Test func aLogOffHoldsForTheRestOfItsChain() async throws {
         let site = try await Site()

@@ -57,10 +57,12 @@ final class Site: @unchecked Sendable {
     var loop: EventLoop { world.loops[0] }
 
     /// `there`: where another one was.
-    init(_ there: String? = nil, _ users: [SMBUser] = [], _ options: SMBOptions = SMBOptions()) async throws {
+    init(
+        _ there: String? = nil, _ users: [SMBUser] = [], _ options: SMBOptions = SMBOptions(), loops: Int = 2
+    ) async throws {
         folder = there ?? NSTemporaryDirectory() + "proxyfs-smb-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        let world = try World.real(disk: RealDisk(path: folder), loops: 2)
+        let world = try World.real(disk: RealDisk(path: folder), loops: loops)
         self.world = world
         let hosted = try await world.loops[0].task { () async throws -> HostedVolume in
             try await Self.open(world, patience: there == nil ? 0 : 500)
@@ -105,6 +107,17 @@ final class Site: @unchecked Sendable {
         hosted = nil
         try await loop.task { () async throws in try await last?.close() }.value
         world.stop()
+    }
+
+    /// From here on changes wait, until `release`.
+    func freeze() async throws {
+        let hosted = hosted
+        _ = try await loop.task { () async throws in try await hosted?.freeze() }.value
+    }
+
+    func release() async {
+        let hosted = hosted
+        _ = await loop.task { () async in hosted?.release() }.value
     }
 
     /// Somebody who comes over NFS: no open, no lease.

@@ -207,7 +207,10 @@ extension Headhunter {
             var plan = Plan()
             for number in state.stages.keys.sorted() {
                 guard let stage = state.stages[number], stage.synced < stage.size else { continue }
-                if !stage.isSuspect { plan.unsynced += stage.written - stage.synced }
+                if !stage.isSuspect {
+                    plan.unsynced += stage.written - stage.synced
+                    plan.hasWhole = plan.hasWhole || stage.isWhole
+                }
                 // Nobody waits: whole chunks only, so that the rest of a chunk is written once.
                 let end =
                     waiters.isEmpty && !stage.isSealed
@@ -221,7 +224,9 @@ extension Headhunter {
             }
             return plan
         }
-        if !sync, !isSyncing, plan.unsynced > unsyncedBytesMax { syncAside() }
+        // A store elsewhere that has nothing to do waits for the sync alone.
+        let isAwaited = plan.hasWhole && data.uploading.isEmpty && !store.capabilities.adoptsFiles
+        if !sync, !isSyncing, plan.unsynced > unsyncedBytesMax || isAwaited { syncAside() }
         data.waiters.removeAll { !isSyncing || $0.level != .durable }
         guard !plan.ends.isEmpty else {
             for waiter in waiters { waiter.done(nil) }
@@ -261,6 +266,8 @@ extension Headhunter {
         var ends: [(Segments.Stage, Int)] = []
         /// Written and not synced.
         var unsynced = 0
+        /// A sealed segment lacks nothing but its sync.
+        var hasWhole = false
         var unwritten = 0
         var isAll = true
     }

@@ -13,6 +13,13 @@ extension Headhunter {
         cache(segment, offset, buffer) || segments.read(segment, Int(offset), into: buffer)
     }
 
+    /// Adds the bytes where they lie to `parts`; false when they are not all in memory, or only in the cache of what was read, whose memory
+    /// is used again. Callable on any thread.
+    public func lendData(segment: UInt64, offset: UInt32, count: Int, to parts: inout [BlockPart]) -> Bool {
+        recentChunks.lend(segment, Int(offset), count, to: &parts)
+            || segments.lend(segment, Int(offset), count, to: &parts)
+    }
+
     private func cache(_ segment: UInt64, _ offset: UInt32, _ buffer: UnsafeMutableRawBufferPointer) -> Bool {
         dataCache.read(segment, Int(offset), into: buffer) || writtenCache.read(segment, Int(offset), into: buffer)
             || recentChunks.read(segment, Int(offset), into: buffer)

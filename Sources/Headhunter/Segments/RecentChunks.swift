@@ -111,9 +111,28 @@ package final class RecentChunks: Sendable {
 
     /// Copies bytes if all of them are here.
     func read(_ segment: UInt64, _ offset: Int, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
+        visit(segment, offset, buffer.count) { part, done in
+            buffer.baseAddress.map {
+                ($0 + done).copyMemory(from: part.block.base + part.offset, byteCount: part.count)
+            }
+            extendLifetime(part)
+        }
+    }
+
+    /// The bytes where they lie, if all of them are here: nobody writes to them any more.
+    func lend(_ segment: UInt64, _ offset: Int, _ count: Int, to parts: inout [BlockPart]) -> Bool {
+        let kept = parts.count
+        if visit(segment, offset, count, { part, _ in parts.append(part) }) { return true }
+        parts.removeLast(parts.count - kept)
+        return false
+    }
+
+    /// Shows the parts, and what lies before each, until one is not here.
+    @inline(__always)
+    private func visit(_ segment: UInt64, _ offset: Int, _ count: Int, _ body: (BlockPart, Int) -> Void) -> Bool {
         guard hasSome.load(ordering: .acquiring) else { return false }
         var done = 0
-        while done < buffer.count {
+        while done < count {
             let key = Key(segment: segment, index: (offset + done) / Segments.chunkSize)
             let found = state.withLock { state -> Block? in
                 guard let place = state.places[key] else { return nil }
@@ -122,11 +141,10 @@ package final class RecentChunks: Sendable {
             }
             guard let chunk = found else { return false }
             let from = (offset + done) % Segments.chunkSize
-            let count = min(buffer.count - done, Segments.chunkSize - from)
-            guard from + count <= chunk.count else { return false }
-            buffer.baseAddress.map { ($0 + done).copyMemory(from: chunk.base + from, byteCount: count) }
-            extendLifetime(chunk)
-            done += count
+            let some = min(count - done, Segments.chunkSize - from)
+            guard from + some <= chunk.count else { return false }
+            body(BlockPart(chunk, offset: from, count: some), done)
+            done += some
         }
         return true
     }

@@ -270,6 +270,26 @@ package final class Segments: Sendable {
         }
     }
 
+    /// The bytes where they lie: what was appended is not written to again. Nil when some of them are not in memory.
+    func lend(_ segment: UInt64, _ offset: Int, _ count: Int, to parts: inout [BlockPart]) -> Bool {
+        state.withLock { state in
+            guard let stage = state.stages[segment], offset + count <= stage.size else { return false }
+            let kept = parts.count
+            var done = 0
+            while done < count {
+                let place = (offset + done) % Self.chunkSize
+                guard let block = stage.chunks[(offset + done) / Self.chunkSize] else {
+                    parts.removeLast(parts.count - kept)
+                    return false
+                }
+                let some = min(count - done, Self.chunkSize - place)
+                parts.append(BlockPart(block, offset: place, count: some))
+                done += some
+            }
+            return true
+        }
+    }
+
     /// Of a segment that has no record yet, so one that was made in this process.
     func heat(of segment: UInt64) -> Heat { state.withLock { $0.stages[segment]?.heat ?? .small } }
 

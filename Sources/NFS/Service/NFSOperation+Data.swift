@@ -26,6 +26,15 @@ extension NFSOperation {
             put(got.file, got.count, arguments.offset, place, frame)
             return .done
         }
+        if count & 3 == 0, count >= Volume.lendBytesMin,
+            let lent = try inMemory(place.volume.lend(place.caller, place.file, at: arguments.offset, count: count))
+        {
+            if let frame = results.writer.space(Self.readFrame) {
+                put(lent.file, count, arguments.offset, place, frame)
+            }
+            results.attach(lent.parts)
+            return .done
+        }
         let block = results.makeBlock(count + 4)
         let got = try inMemory(
             place.volume.read(

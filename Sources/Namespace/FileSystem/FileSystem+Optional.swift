@@ -1,3 +1,5 @@
+import Bytes
+
 /// What a file system need not have.
 extension FileSystem {
     public func space(_ request: Request, at file: FileID) -> Attempt<Space> { space(request) }
@@ -8,6 +10,10 @@ extension FileSystem {
 
     public func guest(of file: FileID, orFormer: Bool) -> GuestVolume? { nil }
     public var guests: [Volume] { [] }
+
+    public func lend(
+        _ request: Request, _ file: FileID, at offset: UInt64, count: Int
+    ) -> Attempt<[BlockPart]?> { .done(nil, number: 0) }
 
     /// Where nothing else is known, what offsets with a sign reach.
     public func fileBytesMax(at file: FileID) -> UInt64 { UInt64(Int64.max) }
@@ -37,6 +43,11 @@ extension FileSystem {
     public func removeStream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Void> {
         .refused(.noEntry)
     }
+
+    public func renameStream(
+        _ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer, to newName: UnsafeRawBufferPointer,
+        replaces: Bool
+    ) -> Attempt<Void> { .refused(.noEntry) }
 
     public func streams(
         _ request: Request, of file: FileID, after name: UnsafeRawBufferPointer

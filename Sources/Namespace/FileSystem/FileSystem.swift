@@ -1,3 +1,4 @@
+import Bytes
 import Runtime
 
 /// The call itself: who makes it is no matter of a file system's.
@@ -178,6 +179,8 @@ public protocol FileSystem: ObjectFiles, VersionedFiles, AnyObject, Sendable {
     func read(
         _ request: Request, _ file: FileID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) -> Attempt<Int>
+    /// The bytes of a long read where they lie, for who sends them as they are; nil: they are not all to be had that way.
+    func lend(_ request: Request, _ file: FileID, at offset: UInt64, count: Int) -> Attempt<[BlockPart]?>
     func readAll(
         _ file: FileID, at offset: UInt64, into buffer: SendableBuffer
     ) async throws(FileError) -> Int
@@ -230,6 +233,11 @@ public protocol FileSystem: ObjectFiles, VersionedFiles, AnyObject, Sendable {
     /// Makes an empty one; refused as `.exists` when it is there.
     func createStream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Attributes>
     func removeStream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Void>
+    /// Another name for a stream; `replaces`: the stream that has that name, spelled just so, goes.
+    func renameStream(
+        _ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer, to newName: UnsafeRawBufferPointer,
+        replaces: Bool
+    ) -> Attempt<Void>
     /// Streams whose names come after `name`, in byte order; none: there are no more.
     func streams(
         _ request: Request, of file: FileID, after name: UnsafeRawBufferPointer

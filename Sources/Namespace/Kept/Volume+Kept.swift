@@ -179,10 +179,25 @@ extension Volume {
             return nil
         }
         if place.isStream {
-            let stream = try place.name.withUnsafeBytes { name in
-                Result { () throws(Halt) in try fileSystem.stream(request, of: place.directory, name).get() }
+            let there = try place.name.withUnsafeBytes { name in
+                Result { () throws(Halt) in try stream(request, of: place.directory, name) }
             }.get()
-            return stream.file == kept.file ? place : nil
+            if there?.file == kept.file { return place }
+            // It may have got another name since.
+            var place = place
+            place.name = []
+            while true {
+                let some = try place.name.withUnsafeBytes { after in
+                    Result { () throws(Halt) in try fileSystem.streams(request, of: place.directory, after: after).get()
+                    }
+                }.get()
+                guard let last = some.last else { return nil }
+                if let found = some.first(where: { $0.stream.file == kept.file }) {
+                    place.name = found.name
+                    return place
+                }
+                place.name = last.name
+            }
         }
         switch place.name.withUnsafeBytes({ fileSystem.lookup(request, in: place.directory, $0) }) {
         case .done(let found, _): if found.file == kept.file { return place }

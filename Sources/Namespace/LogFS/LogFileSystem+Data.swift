@@ -1,3 +1,4 @@
+import Bytes
 import LogFS
 
 extension LogFileSystem {
@@ -22,6 +23,13 @@ extension LogFileSystem {
     ) -> Attempt<Int> {
         guard let id = inner(file) else { return .refused(.stale) }
         return outer(files.read(inner(request), id, at: offset, into: buffer), request.reader, id) { $0 }
+    }
+
+    public func lend(
+        _ request: Request, _ file: FileID, at offset: UInt64, count: Int
+    ) -> Attempt<[BlockPart]?> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        return outer(files.lend(inner(request), id, at: offset, count: count), request.reader, id) { $0 }
     }
 
     public func readAll(

@@ -18,6 +18,15 @@ extension LogFileSystem {
         return outer(files.removeStream(inner(request), of: id, name), request.reader, id) { $0 }
     }
 
+    public func renameStream(
+        _ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer, to newName: UnsafeRawBufferPointer,
+        replaces: Bool
+    ) -> Attempt<Void> {
+        guard let id = inner(file) else { return .refused(.stale) }
+        let attempt = files.renameStream(inner(request), of: id, name, to: newName, replaces: replaces)
+        return outer(attempt, request.reader, id) { $0 }
+    }
+
     public func streams(
         _ request: Request, of file: FileID, after name: UnsafeRawBufferPointer
     ) -> Attempt<[(name: [UInt8], stream: Attributes)]> {

@@ -1,3 +1,4 @@
+import Bytes
 import Runtime
 
 /// Data, streams and holes go to whoever has the file.
@@ -15,6 +16,10 @@ extension MountTree {
     public func read(
         _ request: Request, _ file: FileID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) -> Attempt<Int> { asked(file) { $0.read(request, file, at: offset, into: buffer) } }
+
+    public func lend(
+        _ request: Request, _ file: FileID, at offset: UInt64, count: Int
+    ) -> Attempt<[BlockPart]?> { asked(file) { $0.lend(request, file, at: offset, count: count) } }
 
     public func readAll(
         _ file: FileID, at offset: UInt64, into buffer: SendableBuffer
@@ -66,6 +71,13 @@ extension MountTree {
 
     public func removeStream(_ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer) -> Attempt<Void> {
         changed(file) { $0.removeStream(request, of: file, name) }
+    }
+
+    public func renameStream(
+        _ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer, to newName: UnsafeRawBufferPointer,
+        replaces: Bool
+    ) -> Attempt<Void> {
+        changed(file) { $0.renameStream(request, of: file, name, to: newName, replaces: replaces) }
     }
 
     public func streams(

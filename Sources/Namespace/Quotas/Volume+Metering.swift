@@ -394,6 +394,27 @@ extension Volume {
             return attempt
         }
     }
+
+    func renameFileStream(
+        _ caller: Caller, of file: FileID, _ name: UnsafeRawBufferPointer, to newName: UnsafeRawBufferPointer,
+        replaces: Bool
+    ) throws(Halt) -> Attempt<Void> {
+        let request = caller.request
+        guard replaces, counts(file) else {
+            return fileSystem.renameStream(request, of: file, name, to: newName, replaces: replaces)
+        }
+        return try meter.change { (state) throws(Halt) in
+            try requireStill(state, file)
+            let moving = try fileSystem.stream(request, of: file, name).get()
+            let gone = try stream(request, of: file, newName)
+            let account = try state.account(request, try attributes(caller, of: file))
+            let attempt = fileSystem.renameStream(request, of: file, name, to: newName, replaces: replaces)
+            if case .done(_, let number) = attempt, number > 0, let account, let gone, gone.file != moving.file {
+                state.add(request, account.subjects, of: account.inode, bytes: -Int64(clamping: gone.size), files: 0)
+            }
+            return attempt
+        }
+    }
 }
 
 /// What a name stands for in the places where it is.

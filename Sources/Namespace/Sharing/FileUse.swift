@@ -241,6 +241,21 @@ extension Sharing {
         }
     }
 
+    /// The same of a stream; those who have the one that had the name before go on without a name.
+    func streamRenamed(
+        _ stream: FileID, of file: FileID, _ name: [UInt8], to newName: [UInt8], over other: FileID?
+    ) {
+        guard uses.contains(.opens) else { return }
+        let place = PlaceName(directory: file, name: newName, isStream: true)
+        let old = number(of: PlaceName(directory: file, name: name, isStream: true))
+        let new = number(of: place)
+        change { state, _ in
+            guard old != new else { return }
+            if let other { state.opens.unlinked(other, new) }
+            state.opens.rename(stream, from: old, to: new, place)
+        }
+    }
+
     /// Both names are open, and lead to each other's file now.
     func exchanged(
         _ file: FileID, _ name: UnsafeRawBufferPointer, in source: FileID, with other: FileID,

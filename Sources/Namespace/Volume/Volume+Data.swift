@@ -1,3 +1,5 @@
+import Bytes
+import LogFS
 import Runtime
 
 /// Reading and writing files.
@@ -48,6 +50,23 @@ extension Volume {
             }
             try sharing.admit(caller, handle.file, .read(LockRange(accessed: offset, count: UInt64(buffer.count))))
             return read(caller.request, handle.file, at: offset, into: buffer)
+        }
+    }
+
+    /// So much at least is lent.
+    public static let lendBytesMin = LogFS.lendBytesMin
+
+    /// Bytes as `read` would copy them, where they lie: for who sends them as they are. Nil: they are not there, and `read` may have them.
+    public func lend(
+        _ caller: Caller, _ file: FileID, at offset: UInt64, count: Int
+    ) -> Attempt<(parts: [BlockPart], file: Attributes)?> {
+        if let passed = passed(caller, file, { $0.lend($1, file, at: offset, count: count) }) { return passed }
+        return attempt { () throws(Halt) in
+            let found = try regular(caller, file)
+            try requireData(.read, caller, found)
+            try sharing.admit(caller, file, .read(LockRange(accessed: offset, count: UInt64(max(0, count)))))
+            let parts = try fileSystem.lend(caller.request, file, at: offset, count: count).get()
+            return .done(parts.map { ($0, found) }, number: 0)
         }
     }
 

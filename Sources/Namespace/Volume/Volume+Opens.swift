@@ -55,13 +55,7 @@ extension Volume {
         return attempt { () throws(Halt) in
             let base = try attributes(caller, of: file)
             let place = Sharing.PlaceName(directory: file, name: Array(name), isStream: true)
-            let found: Attributes?
-            switch fileSystem.stream(caller.request, of: file, name) {
-            case .done(let stream, _): found = stream
-            case .refused(.noEntry): found = nil
-            case .refused(let error): throw .refused(error)
-            case .lacks(let lack): throw .lacks(lack)
-            }
+            let found = try stream(caller.request, of: file, name)
             guard found == nil || intent.disposition != .create else { throw .refused(.exists) }
             guard found != nil || intent.disposition.mayCreate else { throw .refused(.noEntry) }
             let replaces = intent.disposition.replaces && found != nil

@@ -32,6 +32,42 @@ extension Volume {
         }
     }
 
+    /// Another name for a stream; its opens follow it. `replaces`: the stream that has that name, spelled just so, goes.
+    public func renameStream(
+        _ caller: Caller, of file: FileID, _ name: UnsafeRawBufferPointer, to newName: UnsafeRawBufferPointer,
+        replaces: Bool
+    ) -> Attempt<Void> {
+        if let passed = passed(
+            caller, file, { $0.renameStream($1, of: file, name, to: newName, replaces: replaces) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
+            try requireWritable(caller)
+            try requireFreeStreams(caller, file)
+            let moving = try fileSystem.stream(caller.request, of: file, name).get()
+            let other = try stream(caller.request, of: file, newName)
+            let trail = try trails(caller, of: file)
+            let attempt = try renameFileStream(caller, of: file, name, to: newName, replaces: replaces)
+            guard case .done = attempt, other?.file != moving.file else { return attempt }
+            sharing.streamRenamed(moving.file, of: file, Array(name), to: Array(newName), over: other?.file)
+            if let trail { sharing.post([(.modified, .streamName, trail)]) }
+            return attempt
+        }
+    }
+
+    /// Nil: there is none of this name.
+    func stream(
+        _ request: Request, of file: FileID, _ name: UnsafeRawBufferPointer
+    ) throws(Halt) -> Attributes? {
+        switch fileSystem.stream(request, of: file, name) {
+        case .done(let stream, _): return stream
+        case .refused(.noEntry): return nil
+        case .refused(let error): throw .refused(error)
+        case .lacks(let lack): throw .lacks(lack)
+        }
+    }
+
     /// What is locked, or an older version, keeps the streams that it has.
     func requireFreeStreams(_ caller: Caller, _ file: FileID) throws(Halt) {
         let found = try attributes(caller, of: file)

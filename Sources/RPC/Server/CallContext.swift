@@ -125,7 +125,7 @@ public final class RPCCall: @unchecked Sendable {
     /// Keeps results that will be true later, for `replyKept`. They hold no block.
     public func keep(_ results: borrowing Results) {
         let bytes = results.writer.written
-        precondition(results.block == nil && !results.writer.overflowed, "only complete results in place are kept")
+        precondition(results.parts.isEmpty && !results.writer.overflowed, "only complete results in place are kept")
         kept?.deallocate()
         let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 8)
         copy.copyMemory(from: bytes)

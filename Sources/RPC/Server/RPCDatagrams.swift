@@ -38,7 +38,7 @@ private final class DatagramSink: ReplySink, @unchecked Sendable {
 
     override func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer { socket.reserve() }
     override func send(_ count: Int) { socket.send(count, to: peer) }
-    override func send(_ count: Int, _ block: Block, offset: Int, count blockCount: Int) {
+    override func send(_ count: Int, _ parts: [BlockPart]) {
         preconditionFailure("a datagram takes no block")
     }
 

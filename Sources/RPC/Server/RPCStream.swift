@@ -254,10 +254,14 @@ final class RPCStream: ReplySink, ConnectionHandler, @unchecked Sendable {
         connection.commit(count)
         state.wrote(count, self)
     }
-    override func send(_ count: Int, _ block: Block, offset: Int, count blockCount: Int) {
+    override func send(_ count: Int, _ parts: [BlockPart]) {
         connection.commit(count)
-        connection.write(block, offset: offset, count: blockCount)
-        state.wrote(count + blockCount, self)
+        var all = count
+        for part in parts {
+            connection.write(part)
+            all += part.count
+        }
+        state.wrote(all, self)
     }
 
     var outputPending: Int { connection.outputPending }

@@ -12,9 +12,8 @@ public struct Results: ~Copyable {
     private let protection: (any CallProtection)?
     private var scratch: Block?
     private var memory: UnsafeMutableRawBufferPointer
-    private(set) var block: Block?
-    private var blockOffset = 0
-    private var blockCount = 0
+    private(set) var parts: [BlockPart] = []
+    private var partBytes = 0
 
     init(_ sink: ReplySink, _ protection: (any CallProtection)?, room: Int = roomDefault) {
         self.sink = sink
@@ -61,17 +60,22 @@ public struct Results: ~Copyable {
 
     /// Sends a part of `block` behind what is written. Its length is a multiple of four: XDR's filling is part of it.
     public mutating func attach(_ block: Block, offset: Int = 0, count: Int) {
-        precondition(count & 3 == 0 && offset >= 0 && count <= block.count - offset, "a block's part, filled up")
-        self.block = block
-        blockOffset = offset
-        blockCount = count
+        precondition(count <= block.count - offset, "a part of what the block has")
+        attach([BlockPart(block, offset: offset, count: count)])
+    }
+
+    /// The same of several, one behind the other.
+    public mutating func attach(_ parts: [BlockPart]) {
+        partBytes = parts.reduce(0) { $0 + $1.count }
+        precondition(partBytes & 3 == 0, "filled up")
+        self.parts = parts
     }
 
     /// Forgets everything that was written and attached.
     public mutating func clear() {
         writer.rewind(to: 0)
-        block = nil
-        blockCount = 0
+        parts = []
+        partBytes = 0
     }
 
     /// Sends the reply. False when the results did not fit: nothing was sent.
@@ -80,13 +84,13 @@ public struct Results: ~Copyable {
         guard protection == nil else { return sendProtected(xid) }
         let count = ReplyHeader.successBytes + writer.position
         var header = Writer(memory)
-        if sink.markBytes > 0 { header.u32(RecordMark(length: count + blockCount, isLast: true).word) }
+        if sink.markBytes > 0 { header.u32(RecordMark(length: count + partBytes, isLast: true).word) }
         header.u32(xid)
         header.u32(MessageType.reply.rawValue)
         // Accepted, an empty verifier of no flavor, success.
         header.zeros(16)
-        if let block, blockCount > 0 {
-            sink.send(sink.markBytes + count, block, offset: blockOffset, count: blockCount)
+        if partBytes > 0 {
+            sink.send(sink.markBytes + count, parts)
         } else {
             sink.send(sink.markBytes + count)
         }
@@ -96,10 +100,13 @@ public struct Results: ~Copyable {
     private mutating func sendProtected(_ xid: UInt32) -> Bool {
         guard let protection else { return false }
         var plain = writer.written
-        let joined = Block(capacity: plain.count + blockCount)
-        if let block, blockCount > 0 {
+        let joined = Block(capacity: plain.count + partBytes)
+        if partBytes > 0 {
             joined.append(plain)
-            joined.append(UnsafeRawBufferPointer(rebasing: block.bytes[blockOffset..<(blockOffset + blockCount)]))
+            for part in parts {
+                joined.append(part.bytes)
+                extendLifetime(part)
+            }
             plain = joined.bytes
         }
         defer { extendLifetime(joined) }
@@ -123,7 +130,7 @@ public struct Results: ~Copyable {
             sink.send(message.count)
         } else if sink.takesBlocks {
             _ = sink.reserve(0)
-            sink.send(0, message, offset: 0, count: message.count)
+            sink.send(0, [BlockPart(message, offset: 0, count: message.count)])
         } else {
             return false
         }
@@ -159,7 +166,7 @@ class ReplySink: @unchecked Sendable {
     /// Space for a message, to be filled before `send`; nothing else may be written between.
     func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer { abstract() }
     func send(_ count: Int) { abstract() }
-    func send(_ count: Int, _ block: Block, offset: Int, count blockCount: Int) { abstract() }
+    func send(_ count: Int, _ parts: [BlockPart]) { abstract() }
 
     /// The sink for a call that is answered later; nil when no more may be held.
     func hold(_ bytes: Int) -> ReplySink? { abstract() }

@@ -35,8 +35,13 @@ extension Connection {
     /// Queues a part of `block` without copying it; the block must not change until it was sent.
     public func write(_ block: Block, offset: Int = 0, count: Int) {
         precondition(offset >= 0 && count >= 0 && offset <= block.count - count, "outside the block")
-        guard flags.isDisjoint(with: [.closed, .closing, .finishing]), count > 0 else { return }
-        output.append(block, offset: offset, count: count, io.pool)
+        write(BlockPart(block, offset: offset, count: count))
+    }
+
+    /// The same of a part of a block that others may be adding to, behind it.
+    public func write(_ part: BlockPart) {
+        guard flags.isDisjoint(with: [.closed, .closing, .finishing]), part.count > 0 else { return }
+        output.append(part.block, offset: part.offset, count: part.count, io.pool)
         if !flags.contains(.busy) { attend() }
     }
 

@@ -226,7 +226,9 @@ extension Exchange {
             component.withUnsafeBytes { _ = UTF16Name.write($0, into: &writer) }
         }
         if let stream = open.stream {
-            for unit in (":" + String(decoding: stream.name, as: UTF8.self)).utf16 { writer.u16LE(unit) }
+            // By now it may have another one.
+            let name = open.held.flatMap { open.volume?.name(of: $0)?.name } ?? stream.name
+            for unit in (":" + String(decoding: name, as: UTF8.self)).utf16 { writer.u16LE(unit) }
         }
         writer.patch(u32LE: UInt32(writer.position - start), at: place)
     }

@@ -184,6 +184,7 @@ extension Exchange {
     private func rename(_ request: SetInfoRequest, _ open: Open, _ volume: Volume) throws(SMBHalt) {
         try need(.delete, open)
         let (replaces, ignoresReadOnly, path) = try target(request, open)
+        if open.stream != nil { return try renameStream(open, volume, path, replaces) }
         guard path.stream == nil, !path.components.isEmpty else { throw .status(.notSupported) }
         guard let held = open.held, let old = volume.name(of: held) else { throw .status(.accessDenied) }
         let caller = caller(open)
@@ -217,6 +218,28 @@ extension Exchange {
             rename(caller, volume, from: old, to: parent.file, name, replaces ? .replace : .noReplace), volume)
         guard name != wanted else { return }
         _ = try value(rename(caller, volume, from: (parent.file, name), to: parent.file, wanted, .noReplace), volume)
+    }
+
+    /// A stream stays with its file: the new name is one of a stream alone. It does not become the file's own data.
+    private func renameStream(
+        _ open: Open, _ volume: Volume, _ path: SMBPath, _ replaces: Bool
+    ) throws(SMBHalt) {
+        guard path.components.isEmpty else { throw .status(.sharingViolation) }
+        guard var name = path.stream else { throw .status(.notSupported) }
+        guard let held = open.held, let old = volume.name(of: held) else { throw .status(.accessDenied) }
+        let caller = caller(open)
+        var stored = name
+        if let there = try find(name, &stored, old.directory, caller, volume), there.file != open.file {
+            guard replaces else { throw .status(.objectNameCollision) }
+            guard !volume.isOpen(there.file) else { throw .status(.accessDenied) }
+            name = stored
+        }
+        _ = try value(
+            old.name.withUnsafeBytes { bytes in
+                name.withUnsafeBytes {
+                    volume.renameStream(caller, of: old.directory, bytes, to: $0, replaces: replaces)
+                }
+            }, volume)
     }
 
     private func rename(

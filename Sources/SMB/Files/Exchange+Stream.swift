@@ -62,7 +62,7 @@ extension Exchange {
     }
 
     /// Without regard to case; an exact match wins.
-    private func find(
+    func find(
         _ name: [UInt8], _ stored: inout [UInt8], _ base: FileID, _ caller: Caller, _ volume: Volume
     ) throws(SMBHalt) -> Attributes? {
         switch name.withUnsafeBytes({ volume.stream(caller, of: base, $0) }) {
