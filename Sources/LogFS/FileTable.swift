@@ -46,12 +46,32 @@ final class PieceMemory: @unchecked Sendable {
 /// at them behind the shard's lock, and a flush moves pieces into the tree behind it. The order of locks: shard, the
 /// file system's writer, the engine's gate.
 final class FileTable: @unchecked Sendable {
-    /// Pieces of one file: above that it has to be flushed.
-    static let piecesMax = 512
+    /// Pieces of one file: above that it has to be flushed, and writers wait.
+    static let piecesMax = 1_024
+    /// So many are flushed while the next come, so that a steady writer does not wait.
+    static let piecesAhead = 256
     /// A piece in memory that has grown to this size goes to a segment.
     static let pieceBytes = 256 << 10
     /// Writes of this size go to a segment at once; smaller ones are put together first.
     static let directBytes = 64 << 10
+    /// So do those of this size that do not follow the one before: they would be pieces of their own in any case, and are copied once.
+    static let apartBytes = 4 << 10
+
+    /// What `hasRoom` says of a write.
+    enum Room {
+        case none
+        /// It may be put together with others.
+        case together
+        /// A piece of its own.
+        case apart
+    }
+
+    enum Added {
+        case refused
+        case taken
+        /// Much has come together: a flush is to begin, and nobody waits for it.
+        case takenAndMuch
+    }
 
     /// What the pieces of a file do to its attributes, all together: each answer about the file wants it.
     struct Overlay {
@@ -84,7 +104,12 @@ final class FileTable: @unchecked Sendable {
             if let modified { inode.modified = modified }
             inode.touch(changed, writes: writes, floor: floor)
             inode.seal = nil
+            // How much it will take is known when it is in the tree. Nothing would say that the file is one hole, and who copies it
+            // by that would not read it.
+            inode.allocated = max(inode.allocated, min(inode.size, Self.allocatedMin))
         }
+
+        static let allocatedMin: UInt64 = 512
     }
 
     final class State: @unchecked Sendable {
@@ -115,6 +140,10 @@ final class FileTable: @unchecked Sendable {
         /// Whoever is busy lets writes go on behind the frozen pieces.
         var takesWrites = false
         var waiters: [UnsafeContinuation<Void, Never>] = []
+        /// Writers that were turned away while a flush was under way: its first steps may make room for them.
+        var roomWaiters: [UnsafeContinuation<Void, Never>] = []
+        /// A flush that nobody waits for has been asked for.
+        var isAskedAhead = false
         /// So many want the file without data that is not in the tree: no write goes in before them, or a steady writer would
         /// keep them waiting for ever.
         var claims = 0
@@ -127,7 +156,7 @@ final class FileTable: @unchecked Sendable {
         /// The last flush met damage: what more would be taken in could not be kept.
         var isDamaged = false
 
-        var isIdle: Bool { pieces.isEmpty && !isBusy && waiters.isEmpty && !hasTail && claims == 0 }
+        var isIdle: Bool { pieces.isEmpty && !isBusy && waiters.isEmpty && !hasTail && claims == 0 && !isAskedAhead }
         var mayTake: Bool { (!isBusy || takesWrites) && claims == 0 && pieces.count < piecesMax && !isDamaged }
     }
 
@@ -204,25 +233,31 @@ final class FileTable: @unchecked Sendable {
 
     // MARK: Writing
 
-    /// Whether a write would be taken in.
-    func hasRoom(_ inode: UInt64, _ count: Int) -> Bool {
-        guard dirtyBytes.load(ordering: .relaxed) + count + Piece.overhead <= bytesMax else { return false }
-        return shard(inode).withLock { states in states[inode]?.mayTake ?? true }
+    /// Whether a write would be taken in, and how.
+    func room(_ inode: UInt64, _ offset: UInt64, _ count: Int) -> Room {
+        guard dirtyBytes.load(ordering: .relaxed) + count + Piece.overhead <= bytesMax else { return .none }
+        return shard(inode).withLock { states in
+            guard let state = states[inode] else { return count >= Self.directBytes ? .apart : .together }
+            guard state.mayTake else { return .none }
+            guard count < Self.directBytes else { return .apart }
+            guard count >= Self.apartBytes, let last = state.pieces.last, last.end != offset else { return .together }
+            return .apart
+        }
     }
 
-    /// Takes in one write; `range` says where its bytes are if they went to a segment already. False: too much is
+    /// Takes in one write; `range` says where its bytes are if they went to a segment already. Refused: too much is
     /// dirty, the file is being worked on, or one was locked since `stopCount` was `stops`.
     func add(
         _ inode: UInt64, _ offset: UInt64, _ bytes: UnsafeRawBufferPointer, _ range: SegmentRange?, _ time: Int64,
         since stops: UInt64
-    ) -> Bool {
+    ) -> Added {
         shard(inode).withLock { states in
             let state = states[inode] ?? State()
-            guard state.mayTake, stops == stopCount else { return false }
+            guard state.mayTake, stops == stopCount else { return .refused }
             states[inode] = state
             if range == nil, let more = Self.extend(state, offset, bytes, time) {
                 counted(0, more)
-                return true
+                return .taken
             }
             var memory: PieceMemory?
             if range == nil {
@@ -234,8 +269,49 @@ final class FileTable: @unchecked Sendable {
             state.pieces.append(piece)
             state.addToOverlay(piece.end, time)
             counted(1, piece.charge)
-            return true
+            guard state.pieces.count >= Self.piecesAhead, !state.isBusy, !state.isAskedAhead else { return .taken }
+            state.isAskedAhead = true
+            return .takenAndMuch
         }
+    }
+
+    /// The flush that nobody waits for is over, or will not be.
+    func endedAhead(_ inode: UInt64) {
+        shard(inode).withLock { states in
+            guard let state = states[inode] else { return }
+            state.isAskedAhead = false
+            if state.isIdle { states[inode] = nil }
+        }
+    }
+
+    /// Returns when the file takes writes again, or nobody works on it any more. At once, with false, if it takes them, or nobody does:
+    /// who was turned away then wants something else.
+    func whenRoom(_ inode: UInt64) async -> Bool {
+        let isShort = shard(inode).withLock { states -> Bool in
+            guard let state = states[inode] else { return false }
+            return state.isBusy && !state.mayTake
+        }
+        guard isShort else { return false }
+        await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+            let waits = shard(inode).withLock { states -> Bool in
+                guard let state = states[inode], state.isBusy, !state.mayTake else { return false }
+                state.roomWaiters.append(continuation)
+                return true
+            }
+            if !waits { continuation.resume() }
+        }
+        return true
+    }
+
+    /// After a step of the flush: whoever waits for room tries again, if there is some.
+    func admit(_ inode: UInt64) {
+        let waiters = shard(inode).withLock { states -> [UnsafeContinuation<Void, Never>] in
+            guard let state = states[inode], state.mayTake else { return [] }
+            let waiters = state.roomWaiters
+            state.roomWaiters.removeAll()
+            return waiters
+        }
+        for waiter in waiters { waiter.resume() }
     }
 
     /// Adds to the last piece what follows it; answers by how much its charge grew.
@@ -374,8 +450,9 @@ final class FileTable: @unchecked Sendable {
             state.isDamaged = isDamaged
             state.frozen = 0
             state.steps += 1
-            let waiters = state.waiters
+            let waiters = state.waiters + state.roomWaiters
             state.waiters.removeAll()
+            state.roomWaiters.removeAll()
             if state.isIdle { states[inode] = nil }
             return waiters
         }

@@ -22,15 +22,20 @@ extension LogFS {
         guard !headhunter.isShortOfSpace else { return .refused(.noSpace) }
         guard bytes.count > 0 else { return checked }
         guard bytes.count <= Self.writeBytesMax else { return .busy }
-        guard files.hasRoom(id.inode, bytes.count) else { return .busy }
         var range: SegmentRange?
-        if bytes.count >= FileTable.directBytes {
-            range = headhunter.append(bytes, heat: .large)
+        switch files.room(id.inode, offset, bytes.count) {
+        case .none: return .busy
+        case .together: break
+        case .apart:
+            range = headhunter.append(bytes, heat: bytes.count < FileTable.directBytes ? .small : .large)
             guard range != nil else { return .full }
         }
-        guard files.add(id.inode, offset, bytes, range, request.now, since: stops) else {
+        switch files.add(id.inode, offset, bytes, range, request.now, since: stops) {
+        case .refused:
             if let range { headhunter.discard(range) }
             return .busy
+        case .taken: break
+        case .takenAndMuch: flushAhead(id.inode)
         }
         return .done((), number: 0)
     }

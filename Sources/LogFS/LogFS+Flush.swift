@@ -8,6 +8,8 @@ extension LogFS {
     private static let piecesPerChange = 11
     private static let extentsPerChange = 11
     private static let segmentsPerChange = 4
+    /// After so many changes the loop's others have a turn.
+    private static let changesPerTurn = 12
 
     /// What was written to the file before the call is in the tree when this returns. Answers the number to commit, also
     /// when another flush, which nobody may have committed yet, was first. On the volume's loop.
@@ -27,6 +29,14 @@ extension LogFS {
             files.drop(inode, headhunter)
         }
         return headhunter.log.last
+    }
+
+    /// A flush that nobody waits for. If it fails the pieces stay: the next one tries again, and tells whoever waits for it.
+    func flushAhead(_ inode: UInt64) {
+        headhunter.loop.task {
+            _ = try? await self.flush(inode)
+            self.files.endedAhead(inode)
+        }
     }
 
     /// One file that can not be flushed keeps none of the others: the first failure is thrown when all have been tried.
@@ -63,7 +73,13 @@ extension LogFS {
             }
         }
         var left = pieces.count
-        while left > 0 { left -= try await run { self.flushStep($0, inode) }.value }
+        var changes = 0
+        while left > 0 {
+            left -= try await run { self.flushStep($0, inode) }.value
+            files.admit(inode)
+            changes += 1
+            if changes % Self.changesPerTurn == 0 { await Task.yield() }
+        }
     }
 
     func append(_ bytes: UnsafeRawBufferPointer) async throws(Failure) -> SegmentRange {

@@ -15,6 +15,8 @@ extension LogFS {
     public func makeRoom(for inode: UInt64?) async throws(Failure) {
         if let inode, await files.whenUnclaimed(inode) { return }
         if let inode, files.bytes + Self.writeBytesMax <= files.bytesMax {
+            // One flush is enough for all who wait.
+            if await files.whenRoom(inode) { return }
             try await flush(inode)
         } else {
             do throws(Failure) { try await flushAll() } catch {

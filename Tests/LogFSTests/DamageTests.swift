@@ -226,6 +226,37 @@ struct DamageTests {
         #expect(found == Self.whole.filter { ["f0", "f1", "f2", "f3"].contains($0.key) })
     }
 
+    /// A record whose bytes were lost with the power ends the log. It stays in its file, whole, while its segment goes to the store without
+    /// those bytes: read once more, it would be damage.
+    @Test func whatWasCutStaysCut() throws {
+        let simulation = Simulation(seed: 22)
+        Bench.prepare(simulation)
+        let failure = try #require(
+            simulation.perform { world -> String? in
+                do {
+                    let volume = try await Bench.volume(world, small: false)
+                    let files = try await LogFS.open(volume, world: world, subvolume: 1)
+                    let kept = try await Planted.make(files, files.rootID, "late")
+                    try await Planted.write(files, kept.id, Self.size, 99)
+                    let cut = try await Planted.make(files, files.rootID, "f1")
+                    try await Planted.write(files, cut.id, Self.size, 2, .written)
+                } catch { return "\(error)" }
+                return nil
+            })
+        #expect(failure == nil)
+        simulation.killAndRestart()
+        let stages = simulation.files(below: "log").filter { $0.path.hasSuffix(".stage") }
+        let stage = try #require(stages.first)
+        #expect(stages.count == 1 && stage.size > UInt64(2 * Self.size), "one segment has both")
+        #expect(simulation.flipBit(of: stage.path, at: stage.size - 1, bit: 3))
+        for life in 1...3 {
+            let found = try #require(simulation.perform { await Self.open($0) }).get()
+            #expect(found["late"] == .some(99), "life \(life)")
+            #expect(found["f1"] == nil || found["f1"] == .some(nil), "life \(life)")
+            simulation.killAndRestart()
+        }
+    }
+
     // MARK: What is missing
 
     @Test func aSegmentIsMissing() throws {

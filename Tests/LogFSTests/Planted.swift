@@ -101,12 +101,14 @@ enum Planted {
         }.get().inode
     }
 
-    static func write(_ files: LogFS, _ file: FileID, _ count: Int, _ fill: UInt8) async throws {
+    static func write(
+        _ files: LogFS, _ file: FileID, _ count: Int, _ fill: UInt8, _ level: LogLevel = .durable
+    ) async throws {
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 16)
         defer { memory.deallocate() }
         memory.initializeMemory(as: UInt8.self, repeating: fill)
         try await files.writeAll(file, at: 0, UnsafeRawBufferPointer(memory), now: 1)
-        try await files.sync(file, .durable)
+        try await files.sync(file, level)
     }
 
     /// The inodes by their paths.

@@ -224,6 +224,8 @@ struct LogRecovery {
             if record.bytes.withUnsafeBytes({ missing($0, isUnsure: true, holds) }) != nil {
                 next = record.number
                 ending.torn = true
+                // It stays where it is, whole, and must not be read once more: later the segment may be another one's word.
+                ending.supersedes = true
                 break
             }
             let fine = record.bytes.withUnsafeBytes { visit(record.number, $0) }

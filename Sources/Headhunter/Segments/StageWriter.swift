@@ -24,7 +24,7 @@ package struct StageWriter {
     private static let attemptsMax = 1 << 32
     private static let startBytesMin = 256 << 10
     /// With more than this to write the disk is slower than the writers: the system's cache takes it.
-    private static let directBytesMax = 32 << 20
+    private static let directBytesMax = 80 << 20
     /// Written at once, so that a disk with many parts has work for them.
     private static let directChunksMax = 8
 
