@@ -1,5 +1,6 @@
 import Glibc
 import Headhunter
+import Runtime
 
 /// Bringing what was written into the tree.
 extension LogFS {
