@@ -73,7 +73,7 @@ import Testing
             let simulation = Simulation(seed: UInt64(step))
             let host = SimulatedHost(simulation, "client", isStream: true)
             let begun = simulation.perform { world in
-                try? await LateClient.begin(simulation, world, host) { try await Self.prepare($0, 6) }
+                try? await LateClient.begin(simulation, world, host) { try await Self.prepare($0, 4) }
             }
             let (client, commits) = try #require(begun ?? nil)
             simulation.crashAtDiskChange = simulation.diskChanges + step
