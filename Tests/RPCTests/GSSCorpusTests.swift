@@ -27,7 +27,9 @@ import Testing
         let size = UInt32(SequenceWindow.size)
         let numbers: [(number: UInt32, isGood: Bool)] = [
             (1, true), (1, false), (size, true), (1, false), (2, true), (size + 1, true), (1, false), (2, false),
-            (3, true), (3 * size, true), (3 * size, false), (2 * size, false), (2 * size - 1, false),
+            (3, true), (size + 500, true), (size + 2, true), (size + 3, true), (size + 2, false), (500, false),
+            (501, true),
+            (3 * size, true), (3 * size, false), (2 * size, false), (2 * size - 1, false),
             (2 * size + 1, true), (2 * size + 1, false), (3 * size - 1, true), (0, false),
             (GSS.sequenceMax - 1, true), (GSS.sequenceMax - 1, false), (GSS.sequenceMax - size - 1, false),
             (GSS.sequenceMax - size, true),
