@@ -194,7 +194,7 @@ let package = Package(
         .testTarget(
             name: "ProgramTests",
             dependencies: [
-                "Bytes", "CShim", "RPC", "Runtime", "SMB", "SMBSupport", "TestSupport", "proxyfs", "proxyfs-sim",
+                "Bytes", "CShim", "NFS", "RPC", "Runtime", "SMB", "SMBSupport", "TestSupport", "proxyfs", "proxyfs-sim",
             ],
             swiftSettings: strict),
         tests("RPC", ["Bytes", "CShim", "Logging", "Metrics", "Runtime", "TestSupport"]),

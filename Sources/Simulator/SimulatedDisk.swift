@@ -232,6 +232,7 @@ final class SimulatedFile: DiskFile, @unchecked Sendable {
 
     func sync() throws(Errno) {
         let simulation = try disk.enter(.sync)
+        simulation.diskSyncs += 1
         precondition(!isClosed, "a file is used after its end")
         if simulation.chance.once(in: simulation.faults.failedSync) {
             simulation.counts.failedSyncs += 1

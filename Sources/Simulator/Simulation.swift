@@ -11,6 +11,8 @@ public final class Simulation: @unchecked Sendable {
     public var faults: FaultMix
     /// The disk calls of this run so far.
     public internal(set) var diskCalls = 0
+    /// Those among them that make a file's bytes durable.
+    public internal(set) var diskSyncs = 0
     /// A crash happens at the disk call with this number.
     public var crashAtDiskCall: Int?
     /// Those among them that change what is on the disk: a crash at another one leaves what a crash at the next of these

@@ -1,4 +1,5 @@
 import Bytes
+import CShim
 import Glibc
 import Kerberos
 import Logging
@@ -296,5 +297,47 @@ struct KerberosTests {
             cut.credential = Array(good.credential.prefix(broken))
             #expect(nfs.peer.call(cut)?.status == .authError(.badCredential))
         }
+    }
+
+    /// A context ends with the ticket that it was made by, and what is made by a new one goes on.
+    @Test func contextsEndWithTheirTickets() async throws {
+        let center = try KeyDistributionCenter(encryption: "aes256-cts-hmac-sha1-96")
+        let rig = try Rig(center)
+        let nfs = try rig.client()
+        let root = try root(nfs)
+        let request = NFS3Request.getAttributes(root)
+        let arguments = encoded { request.write(into: &$0) }
+        try center.logIn("alice", seconds: 3)
+        let began = shim_clock_monotonic()
+        let client = GSSClient(nfs)
+        try client.begin()
+        #expect(rig.flavor.contexts == 1)
+        var status = ReplyStatus.success
+        // The difference of clocks that the realm allows, two seconds, counts for the client.
+        let isOver = await eventually(within: 15) {
+            do {
+                status = try #require(nfs.peer.call(try client.message(NFS3.program, 1, arguments))).status
+            } catch { Issue.record("\(error)") }
+            return status != .success
+        }
+        #expect(isOver && status == .authError(.gssCredentialProblem))
+        let seconds = Double(shim_clock_monotonic() - began) / 1e9
+        #expect(seconds > 1.5 && seconds < 8, "it ended after \(seconds) s")
+        #expect(rig.flavor.contexts == 0)
+        // It is over for every service, and with an old ticket there is no other.
+        for service in GSS.Service.allCases {
+            client.service = service
+            let late = try client.message(NFS3.program, 1, arguments)
+            #expect(nfs.peer.call(late)?.status == .authError(.gssCredentialProblem))
+        }
+        #expect(throws: KerberosFailure.self) { try GSSClient(nfs).begin() }
+        #expect(rig.flavor.contexts == 0)
+        // The same connection and the same handles go on with a new ticket.
+        try center.logIn("alice")
+        let next = GSSClient(nfs)
+        try next.begin()
+        next.service = .privacy
+        #expect(try next.call(.getAttributes, request, NFS3Results.GetAttributes.self).status == .ok)
+        #expect(rig.flavor.contexts == 1)
     }
 }

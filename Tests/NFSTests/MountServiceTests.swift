@@ -79,6 +79,64 @@ import Testing
         #expect(client.peer.call(client.message(Mount.program, 3, 6, []))?.status == .procedureUnavailable)
     }
 
+    /// Versions 1 and 2, byte by byte: handles of theirs are for versions of NFS that are not served.
+    @Test(arguments: [1, 2] as [UInt32]) func oldVersionsTellAndGiveNoHandle(_ version: UInt32) throws {
+        let rig = try Rig { $0.hosts = .network(.ipv4(0x7f00_0000, port: 0), bits: 8) }
+        let client = try rig.client()
+        let root = try client.root()
+        _ = try client.makeDirectory(root, "d")
+        _ = try client.root("/default/d")
+        func results(_ procedure: UInt32, _ arguments: [UInt8] = [], version: UInt32) throws -> [UInt8] {
+            let reply = try #require(client.peer.call(client.message(Mount.program, version, procedure, arguments)))
+            #expect(reply.status == .success)
+            return reply.results
+        }
+        func status(_ procedure: UInt32, _ arguments: [UInt8] = []) -> ReplyStatus? {
+            client.peer.call(client.message(Mount.program, version, procedure, arguments))?.status
+        }
+        func texts(_ texts: String...) -> [UInt8] {
+            encoded { writer in
+                for text in texts { writer.opaque(client.keep(text)) }
+            }
+        }
+        func words(_ words: UInt32...) -> [UInt8] { encoded { writer in for word in words { writer.u32(word) } } }
+        #expect(try results(0, version: version) == [])
+        // EACCES, whatever is there: our handles have more than the 32 bytes of these versions.
+        #expect(root.bytes.count > Mount.handleBytesV1)
+        for path in ["/default", "/default/d", "/default/none", "", "/", String(repeating: "n", count: 1024)] {
+            #expect(try results(1, texts(path), version: version) == words(13), "\(path)")
+        }
+        #expect(status(1, texts(String(repeating: "n", count: 1025))) == .garbageArguments)
+        #expect(status(1) == .garbageArguments)
+        #expect(status(3, texts(String(repeating: "n", count: 1025))) == .garbageArguments)
+        // What was refused is not mounted. The oldest first.
+        let one = words(1) + texts("127.0.0.1", "/default")
+        let other = words(1) + texts("127.0.0.1", "/default/d")
+        #expect(try results(2, version: version) == one + other + words(0))
+        #expect(try results(3, texts("/default/none"), version: version) == [])
+        #expect(try results(2, version: version) == one + other + words(0))
+        #expect(try results(3, texts("/default"), version: version) == [])
+        #expect(try results(2, version: version) == other + words(0))
+        _ = try client.root()
+        #expect(try results(2, version: 3) == other + one + words(0))
+        #expect(try results(4, version: version) == [])
+        #expect(try results(2, version: version) == words(0))
+        // Exports, by both procedures; the third version has one of them.
+        var second = try #require(rig.context.exports.all.first)
+        (second.id, second.path, second.clients) = (6, "/default/d", [Export.Client(.all), Export.Client(.loopback)])
+        #expect(rig.context.exports.replace(rig.context.exports.all + [second]))
+        let exports =
+            words(1) + texts("/default") + words(1) + texts("127.0.0.0/8") + words(0) + words(1) + texts("/default/d")
+            + words(1) + texts("*") + words(1) + texts("localhost") + words(0) + words(0)
+        #expect(try results(5, version: version) == exports)
+        #expect(try results(6, version: version) == exports)
+        #expect(try results(5, version: 3) == exports)
+        #expect(rig.context.exports.replace([]))
+        for procedure: UInt32 in [5, 6] { #expect(try results(procedure, version: version) == words(0)) }
+        // PATHCONF of the second version tells the limits of a handle that there is none of.
+        for procedure: UInt32 in [7, 8] { #expect(status(procedure, texts("/default")) == .procedureUnavailable) }
+    }
+
     @Test func allExportsAreShownAsFarAsTheyFit() throws {
         let rig = try Rig()
         let client = try rig.client()

@@ -11,11 +11,12 @@ public final class Peer {
         public let code: Int32
     }
 
-    public init(_ address: SocketAddress) throws(Unreachable) {
+    /// `isPrivileged`: from a port below 1024, which needs a privilege.
+    public init(_ address: SocketAddress, isPrivileged: Bool = false) throws(Unreachable) {
         var raw = shim_address()
         var inProgress: Int32 = 0
         guard address.store(into: &raw) else { throw Unreachable(address: address, code: EINVAL) }
-        fd = shim_connect(&raw, 0, &inProgress)
+        fd = shim_connect(&raw, isPrivileged ? 1 : 0, &inProgress)
         guard fd >= 0 else { throw Unreachable(address: address, code: -fd) }
         if inProgress != 0 { _ = wait(Int16(POLLOUT), 5) }
         let error = shim_socket_error(fd)

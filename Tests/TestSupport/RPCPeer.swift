@@ -40,7 +40,7 @@ public struct RPCReply: Sendable {
 }
 
 /// Calls as bytes, and a blocking client over a stream that sends them in any form.
-public struct RPCMessage {
+public struct RPCMessage: Sendable {
     public var xid: UInt32 = 1
     public var program: UInt32
     public var version: UInt32
@@ -107,7 +107,9 @@ public final class RPCPeer: @unchecked Sendable {
     public let peer: Peer
     private var unread: [UInt8] = []
 
-    public init(_ address: SocketAddress) throws { peer = try Peer(address) }
+    public init(_ address: SocketAddress, isPrivileged: Bool = false) throws {
+        peer = try Peer(address, isPrivileged: isPrivileged)
+    }
 
     @discardableResult
     public func send(_ message: RPCMessage) -> Int { peer.send(message.record()) }

@@ -110,9 +110,11 @@ extension LogFileSystem {
     }
 
     private func outer(_ created: LogFS::Created) -> Created {
-        Created(
-            file: outer(created.inode), directory: Changed(before: nil, after: outer(created.directory)),
-            isNew: created.isNew)
+        let home = outer(created.directory)
+        // A directory in which nothing was made is what it was.
+        let before = created.isNew ? nil : Fingerprint(home)
+        return Created(
+            file: outer(created.inode), directory: Changed(before: before, after: home), isNew: created.isNew)
     }
 
     public func remove(

@@ -27,7 +27,24 @@ while not os.path.exists("/tmp/enough"):
         os.unlink(f"{home}/file-{step - 1}")
         print("gone", step - 1, file=book)
 P
-for n in 1 2 3; do python3 /tmp/work.py $n & pids="${pids:-} $!"; done
+cat > /tmp/append.py <<'P'
+"""Appends through all restarts and asks for no safety until the end: what a dead server had taken is sent again."""
+import os, time
+log = os.open("/mnt/restart/appended", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+step = 0
+while not os.path.exists("/tmp/enough"):
+    step += 1
+    line = (b"%08d " % step) * 200 + b"\n"
+    assert os.write(log, line) == len(line)
+    time.sleep(0.001)
+    # Some is sent at once, some waits in the client.
+    if step % 50 == 0: os.posix_fadvise(log, 0, 0, os.POSIX_FADV_DONTNEED)
+os.fsync(log)
+os.close(log)
+open("/tmp/appended", "w").write(str(step))
+P
+python3 /tmp/append.py & pids=$!
+for n in 1 2 3; do python3 /tmp/work.py $n & pids="$pids $!"; done
 for n in $(seq "${KILLS:-6}"); do
     sleep 3
     python3 -c 'import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2]))).recv(1)' "$HOST" "$CONTROL_PORT"
@@ -51,6 +68,14 @@ for number in "123":
     for n in there: assert os.stat(f"{home}/file-{n}").st_size == n
     print(f"{number}: {last} steps")
     assert last > 10
+P
+python3 - <<'P'
+steps = int(open("/tmp/appended").read())
+with open("/mnt/restart/appended", "rb") as file:
+    for step in range(1, steps + 1): assert file.readline() == (b"%08d " % step) * 200 + b"\n", step
+    assert file.read() == b""
+print(f"appended: {steps} lines")
+assert steps > 1000
 P
 rm -r /mnt/restart
 umount /mnt
