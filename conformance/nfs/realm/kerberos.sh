@@ -37,6 +37,23 @@ for who in "2001 mallory 1001" "2002 carol/admin 1003" "2003 stranger 1004"; do
 done
 umount /mnt
 echo "-- table and rules"
+# A ticket ends under an open file: nothing goes on without another, and all of it with one.
+mount -t nfs -o "vers=3,proto=tcp,sec=krb5i,port=2049,mountport=2049,mountproto=tcp" host:/default /mnt || fail "mount"
+as_him() { setpriv --reuid 2004 --regid 2004 --clear-groups -- env KRB5CCNAME=FILE:/tmp/krb5cc_2004 "$@"; }
+echo secret | as_him kinit -l 20s alice || fail "kinit for seconds"
+as_him sh -c 'exec 3> /mnt/short; echo before >&3; sync /mnt/short; touch /tmp/written_2004
+    until [ -e /tmp/renewed ]; do sleep 0.2; done; echo after >&3' & writer=$!
+for _ in $(seq 100); do [ ! -e /tmp/written_2004 ] || break; sleep 0.1; done
+[ "$(cat /mnt/short)" = before ] || fail "nothing is written with a ticket of seconds"
+sleep 21
+! as_him timeout -k 5 60 mkdir /mnt/late 2> /dev/null || fail "a ticket that has ended serves"
+echo secret | as_him kinit alice || fail "kinit once more"
+touch /tmp/renewed
+wait "$writer" || fail "an open file is not written with a new ticket"
+as_him mkdir /mnt/late || fail "a new ticket does not serve"
+[ "$(as_alice cat /mnt/short)" = "$(printf 'before\nafter')" ] || fail "what was written under two tickets is $(as_alice cat /mnt/short)"
+umount /mnt
+echo "-- a ticket that ends"
 # Without a version the client begins with NFSv4, and is not kept waiting for an answer that it can believe.
 mount_begin=$(date +%s)
 mount -t nfs -o "sec=krb5,proto=tcp,port=2049,mountport=2049,mountproto=tcp" host:/default /mnt || fail "mount without a version"
