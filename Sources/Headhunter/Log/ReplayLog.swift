@@ -29,9 +29,6 @@ public final class ReplayLog: Sendable {
     /// The disk begins to write after so many, so that a sync on the side is short: others wait for its end.
     private static let startBytes = 1 << 20
 
-    /// So much is written though nobody waits: who comes to wait, or meets the bound of what may be pending, finds little left.
-    private static let pushBytes = 1 << 20
-
     /// How long the log rests before a mark.
     private static let markDelay: UInt64 = 2_000_000
 
@@ -46,6 +43,8 @@ public final class ReplayLog: Sendable {
 
     private struct Shared {
         var assembler: LogAssembler
+        /// So much is written though nobody waits: who comes to wait, or meets the bound of what may be pending, finds little left.
+        let pushBytes: Int
         /// The same records once more, for the store.
         var copies: LogAssembler?
         var waiters: [Waiter] = []
@@ -133,7 +132,7 @@ public final class ReplayLog: Sendable {
     /// the last batch that was recovered, and `files` what recovery found and checkpoints have yet to cut.
     public init(
         world: World, loop: EventLoop, directory: String, volume: VolumeIdentity, epoch: UInt64, sequence: UInt64,
-        next: UInt64, chain: UInt32, files: [(sequence: UInt64, first: UInt64)], reserveBytes: UInt64
+        next: UInt64, chain: UInt32, files: [(sequence: UInt64, first: UInt64)], reserveBytes: UInt64, pushBytes: Int
     ) {
         self.world = world
         self.loop = loop
@@ -142,7 +141,9 @@ public final class ReplayLog: Sendable {
         self.epoch = epoch
         reserveStep = max(reserveBytes, UInt64(LogFormat.fileHeaderSize))
         shared = Guarded(
-            Shared(assembler: LogAssembler(next: next), written: next - 1, durable: next - 1, files: files))
+            Shared(
+                assembler: LogAssembler(next: next), pushBytes: pushBytes, written: next - 1, durable: next - 1,
+                files: files))
         writer = Writer(sequence: sequence - 1, chain: chain)
     }
 
@@ -161,7 +162,7 @@ public final class ReplayLog: Sendable {
         let (number, pushes) = shared.withLock { shared in
             if shared.copies != nil { _ = shared.copies?.append(record) }
             let number = shared.assembler.append(record)
-            let pushes = shared.assembler.pendingBytes >= Self.pushBytes && !shared.isPumping && !shared.isPushed
+            let pushes = shared.assembler.pendingBytes >= shared.pushBytes && !shared.isPumping && !shared.isPushed
             if pushes { shared.isPushed = true }
             return (number, pushes)
         }

@@ -361,13 +361,23 @@ package final class Segments: Sendable {
         extendLifetime(gone)
     }
 
-    /// What nobody keeps is added to `gone`, to be freed behind the lock.
+    /// What nobody has any more is written to again: that memory is there, and new memory is not before it is met. The rest is added to `gone`,
+    /// to be freed behind the lock.
     private func drop(_ state: inout State, _ stage: Stage, _ index: Int, _ gone: inout [Block]) {
-        guard let chunk = stage.chunks[index] else { return }
-        let old = stage.heat == .large ? recent.insert(stage.number, index, chunk) : chunk
-        if let old { gone.append(old) }
-        stage.chunks[index] = nil
+        var old: Block?
+        swap(&old, &stage.chunks[index])
+        guard old != nil else { return }
         state.memory -= Self.chunkSize
+        if stage.heat == .large, let chunk = old.take() { old = recent.insert(stage.number, index, chunk) }
+        guard var free = old.take() else { return }
+        // Who reads or sends it still holds it.
+        let spareBytes = (state.spare.count + 1) * Self.chunkSize
+        if spareBytes <= memoryMax / 2, state.memory + spareBytes <= memoryMax, isKnownUniquelyReferenced(&free) {
+            free.count = 0
+            state.spare.append(free)
+        } else {
+            gone.append(free)
+        }
     }
 
     /// The segment is in the store. `keepsFile`: until a header has it.

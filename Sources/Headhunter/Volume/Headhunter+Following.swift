@@ -137,7 +137,7 @@ extension Headhunter {
         // No change here has a number: whoever keeps what he has seen until the next one keeps nothing.
         let log = ReplayLog(
             world: world, loop: loop, directory: directory, volume: header.volume, epoch: header.epoch, sequence: 1,
-            next: 1, chain: 0, files: [], reserveBytes: options.logReserveBytes)
+            next: 1, chain: 0, files: [], reserveBytes: options.logReserveBytes, pushBytes: options.logPushBytes)
         let headhunter = Headhunter(
             world: world, loop: loop, store: store, prefix: prefix, options: options, header: header, log: log,
             overlay: nil, logBytes: 0, stageDirectory: stageDirectory(directory), place: .max)

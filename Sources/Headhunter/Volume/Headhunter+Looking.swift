@@ -34,7 +34,7 @@ extension Headhunter {
         let log = ReplayLog(
             world: world, loop: loop, directory: directory, volume: header.volume, epoch: header.epoch,
             sequence: recovered.ending.sequence, next: recovered.ending.next, chain: 0, files: [],
-            reserveBytes: options.logReserveBytes)
+            reserveBytes: options.logReserveBytes, pushBytes: options.logPushBytes)
         let headhunter = Headhunter(
             world: world, loop: loop, store: store, prefix: prefix, options: options, header: header, log: log,
             overlay: recovered.overlay.isEmpty ? nil : recovered.overlay, logBytes: recovered.ending.bytes,

@@ -140,7 +140,7 @@ extension Headhunter {
         let log = ReplayLog(
             world: world, loop: loop, directory: directory, volume: claim.volume, epoch: claim.epoch,
             sequence: recovered.ending.sequence, next: recovered.ending.next, chain: recovered.ending.chain,
-            files: recovered.ending.files, reserveBytes: options.logReserveBytes)
+            files: recovered.ending.files, reserveBytes: options.logReserveBytes, pushBytes: options.logPushBytes)
         let headhunter = Headhunter(
             world: world, loop: loop, store: store, prefix: prefix, options: options, header: claim, log: log,
             overlay: recovered.overlay.isEmpty ? nil : recovered.overlay, logBytes: recovered.ending.bytes,

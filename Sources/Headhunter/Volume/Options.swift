@@ -28,6 +28,8 @@ public struct HeadhunterOptions: Sendable {
     public var dataCacheBytes = 1 << 30
     /// Space of log files is reserved in steps of this size.
     public var logReserveBytes: UInt64 = 16 << 20
+    /// So many bytes of log are written though nobody waits for them.
+    public var logPushBytes = 1 << 20
     /// The log that counts is the one in the store: what is durable is there. The local one only keeps what was written
     /// over a restart of the process.
     public var logIsInStore = false
