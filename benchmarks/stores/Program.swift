@@ -30,7 +30,7 @@ enum Program {
             let done = Mutex(false)
             let benchmark = Benchmark(
                 world: world, options: options, credentials: credentials, reads: try TransferPool("reads"),
-                writes: try TransferPool("writes"), megabytes: words.count > 4 ? Int(words[4]) ?? 256 : 256,
+                writes: try TransferPool("writes"), megabytes: words.count > 4 ? Int(words[4]) ?? 512 : 512,
                 count: words.count > 5 ? Int(words[5]) ?? 10_000 : 10_000)
             world.loops[0].task {
                 await benchmark.run()
