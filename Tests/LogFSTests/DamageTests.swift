@@ -237,8 +237,9 @@ struct DamageTests {
                     let volume = try await Bench.volume(world, small: false)
                     let files = try await LogFS.open(volume, world: world, subvolume: 1)
                     let kept = try await Planted.make(files, files.rootID, "late")
-                    try await Planted.write(files, kept.id, Self.size, 99)
                     let cut = try await Planted.make(files, files.rootID, "f1")
+                    try await Planted.write(files, kept.id, Self.size, 99)
+                    // One record, and none before it that would be written once more.
                     try await Planted.write(files, cut.id, Self.size, 2, .written)
                 } catch { return "\(error)" }
                 return nil
