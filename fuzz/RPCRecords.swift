@@ -98,7 +98,11 @@ final class StubDispatcher {
         }
         // An answer, in place and in a block.
         _ = stream.reserve(8)
-        if let block { stream.send(4, block, offset: 0, count: min(4, block.count)) } else { stream.send(8) }
+        if let block {
+            stream.send(4, [BlockPart(block, offset: 0, count: min(4, block.count))])
+        } else {
+            stream.send(8)
+        }
     }
 }
 
@@ -125,7 +129,7 @@ class ReplySink {
     final func makeBlock(_ capacity: Int) -> Block { Block(capacity: capacity) }
     func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer { preconditionFailure("abstract") }
     func send(_ count: Int) {}
-    func send(_ count: Int, _ block: Block, offset: Int, count blockCount: Int) {}
+    func send(_ count: Int, _ parts: [BlockPart]) {}
     func hold(_ bytes: Int) -> ReplySink? { nil }
     func release(_ bytes: Int) {}
 }
@@ -163,7 +167,7 @@ final class Connection {
     func abort() { isOpen = false }
     func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer { output }
     func commit(_ count: Int) { counters.bytesOut += UInt64(count) }
-    func write(_ block: Block, offset: Int, count: Int) {}
+    func write(_ part: BlockPart) {}
 
     func take(_ bytes: ArraySlice<UInt8>, _ stream: RPCStream) {
         input += bytes
