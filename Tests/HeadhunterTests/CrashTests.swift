@@ -73,7 +73,7 @@ struct CrashTests {
     /// The lives above meet everything that a store may do, wherever the log is, and whether the store decides who made a name or not.
     @Test func storesFailInEveryWay() {
         var counts: [String: [String: Int]] = [:]
-        for number in 1...90 {
+        for number in 1...240 {
             var trial = EngineTrial(seed: UInt64(number) * 3, faults: .default)
             trial.run(lives: 4)
             #expect(trial.problems == [])
