@@ -270,7 +270,7 @@ package final class Segments: Sendable {
         }
     }
 
-    /// The bytes where they lie: what was appended is not written to again. Nil when some of them are not in memory.
+    /// The bytes where they lie: what was appended is not written to again. False when some of them are not in memory.
     func lend(_ segment: UInt64, _ offset: Int, _ count: Int, to parts: inout [BlockPart]) -> Bool {
         state.withLock { state in
             guard let stage = state.stages[segment], offset + count <= stage.size else { return false }
