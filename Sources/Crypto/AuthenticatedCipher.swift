@@ -63,8 +63,36 @@ public final class AuthenticatedCipher {
         _ bytes: UnsafeMutableRawBufferPointer, nonce: UnsafeRawBufferPointer, associated: UnsafeRawBufferPointer,
         tag: UnsafeMutableRawBufferPointer
     ) {
-        precondition(encrypts == 1 && nonce.count == nonceBytes && tag.count == Self.tagBytes, "a seal's arguments")
-        precondition(start(nonce) && run(bytes, associated), "a cipher that was set up encrypts")
+        begin(nonce)
+        precondition(
+            prove(associated, of: bytes.count) && run(UnsafeRawBufferPointer(bytes), into: bytes),
+            "a cipher that was set up encrypts")
+        finish(tag)
+    }
+
+    // MARK: Sealing piece by piece
+
+    /// CCM takes what it encrypts as one piece; the others take as many as there are, and one that lies elsewhere is not copied first.
+    public var takesPieces: Bool { !algorithm.isCCM }
+
+    public func begin(_ nonce: UnsafeRawBufferPointer) {
+        precondition(encrypts == 1 && nonce.count == nonceBytes, "a seal's arguments")
+        precondition(start(nonce), "a cipher that was set up begins again")
+    }
+
+    /// More of what is proved and not encrypted: all of it before the first `seal`.
+    public func associate(_ bytes: UnsafeRawBufferPointer) {
+        precondition(takesPieces && prove(bytes, of: 0), "a cipher that was set up proves")
+    }
+
+    /// Encrypts one more piece to where it is to lie.
+    public func seal(_ bytes: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer) {
+        precondition(takesPieces && bytes.count == target.count, "a piece's arguments")
+        precondition(run(bytes, into: target), "a cipher that was set up encrypts")
+    }
+
+    public func finish(_ tag: UnsafeMutableRawBufferPointer) {
+        precondition(tag.count == Self.tagBytes, "room for a tag")
         var count: Int32 = 0
         var rest: UInt8 = 0
         precondition(
@@ -84,7 +112,7 @@ public final class AuthenticatedCipher {
         guard
             EVP_CIPHER_CTX_ctrl(
                 context, Int32(EVP_CTRL_AEAD_SET_TAG), Int32(Self.tagBytes), expected) == 1, start(nonce),
-            run(bytes, associated)
+            prove(associated, of: bytes.count), run(UnsafeRawBufferPointer(bytes), into: bytes)
         else { return false }
         // CCM compares the tag with the data; the last step is GCM's.
         if algorithm.isCCM { return true }
@@ -101,19 +129,20 @@ public final class AuthenticatedCipher {
             encrypts) == 1
     }
 
-    private func run(_ bytes: UnsafeMutableRawBufferPointer, _ associated: UnsafeRawBufferPointer) -> Bool {
+    private func prove(_ associated: UnsafeRawBufferPointer, of length: Int) -> Bool {
         var count: Int32 = 0
-        let length = Int32(clamping: bytes.count)
         // CCM has to know how much there will be before anything else.
-        if algorithm.isCCM, EVP_CipherUpdate(context, nil, &count, nil, length) != 1 { return false }
-        if let base = associated.baseAddress,
-            EVP_CipherUpdate(
-                context, nil, &count, base.assumingMemoryBound(to: UInt8.self), Int32(clamping: associated.count)) != 1
-        {
-            return false
-        }
-        let base = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
-        return EVP_CipherUpdate(context, base, &count, base, length) == 1
+        if algorithm.isCCM, EVP_CipherUpdate(context, nil, &count, nil, Int32(clamping: length)) != 1 { return false }
+        guard let base = associated.baseAddress else { return true }
+        return EVP_CipherUpdate(
+            context, nil, &count, base.assumingMemoryBound(to: UInt8.self), Int32(clamping: associated.count)) == 1
+    }
+
+    private func run(_ bytes: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer) -> Bool {
+        var count: Int32 = 0
+        return EVP_CipherUpdate(
+            context, target.baseAddress?.assumingMemoryBound(to: UInt8.self), &count,
+            bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), Int32(clamping: bytes.count)) == 1
     }
 }
 
@@ -130,10 +159,12 @@ public final class GaloisCode {
     public func code(
         _ bytes: UnsafeRawBufferPointer, nonce: UnsafeRawBufferPointer, into code: UnsafeMutableRawBufferPointer
     ) {
-        var nothing: UInt8 = 0
-        withUnsafeMutableBytes(of: &nothing) { place in
-            cipher.seal(
-                UnsafeMutableRawBufferPointer(rebasing: place.prefix(0)), nonce: nonce, associated: bytes, tag: code)
-        }
+        begin(nonce)
+        update(bytes)
+        finish(into: code)
     }
+
+    public func begin(_ nonce: UnsafeRawBufferPointer) { cipher.begin(nonce) }
+    public func update(_ bytes: UnsafeRawBufferPointer) { cipher.associate(bytes) }
+    public func finish(into code: UnsafeMutableRawBufferPointer) { cipher.finish(code) }
 }

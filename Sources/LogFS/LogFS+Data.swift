@@ -102,20 +102,22 @@ extension LogFS {
 
     /// So much at least is lent: what is lent keeps the memory around it.
     public static let lendBytesMin = 512 << 10
-    private static let lendPartsMax = 4
+    /// Whoever takes a reply slowly keeps at most so many chunks of 1 MiB from the cache with it.
+    private static func lendPartsMax(_ count: Int) -> Int { 2 + count >> 20 }
 
     /// Bytes of a long file where they lie, in at most a few parts. Nil: they are not all in memory as they are to be sent; `read` may have them.
     public func lend(
         _ request: Request, _ id: FileID, at offset: UInt64, count: Int
     ) -> Attempt<[BlockPart]?> {
         guard count >= Self.lendBytesMin, !files.isDirty(id.inode) else { return .done(nil, number: 0) }
+        let partsMax = Self.lendPartsMax(count)
         let attempt = read(request.reader) { (records) throws(Halt) -> [Extent] in
             let inode = try records.regularFile(id)
             guard inode.has(Inode.hasExtents), offset < inode.size, UInt64(count) <= inode.size - offset else {
                 return []
             }
             let end = offset + UInt64(count)
-            return try records.extents(inode.fork, offset, end, limit: Self.lendPartsMax + 1).map {
+            return try records.extents(inode.fork, offset, end, limit: partsMax + 1).map {
                 $0.clipped(offset, end)
             }
         }
@@ -129,7 +131,7 @@ extension LogFS {
             else { return .done(nil, number: 0) }
             place = extent.end
         }
-        return .done(place == offset + UInt64(count) && parts.count <= Self.lendPartsMax ? parts : nil, number: 0)
+        return .done(place == offset + UInt64(count) && parts.count <= partsMax ? parts : nil, number: 0)
     }
 
     /// The same, fetching what is not in memory. On the volume's loop.

@@ -181,15 +181,34 @@ final class SecureGuest {
 
     /// Its number.
     @discardableResult
-    func send(_ command: Command, _ body: [UInt8]) -> UInt64 {
+    func send(_ command: Command, _ body: [UInt8], charge: UInt16 = 1) -> UInt64 {
+        let number = guest.nextMessage
         var bytes = guest.element(command, body)
+        (bytes[6], bytes[7]) = (UInt8(truncatingIfNeeded: charge), UInt8(charge >> 8))
+        guest.nextMessage = number + UInt64(charge)
         bytes = seals ? sealed(bytes) : signs ? signed(bytes) : bytes
         guest.send(frame: tampering?(bytes) ?? bytes)
-        return guest.nextMessage - 1
+        return number
     }
 
-    func ask(_ command: Command, _ body: [UInt8]) throws -> Reply {
-        let number = send(command, body)
+    /// Whether the server has signed it.
+    func isSigned(_ reply: Reply) -> Bool {
+        var bytes = reply.bytes
+        let nonce = Array(bytes[24..<32]) + [1, 0, 0, 0]
+        let signature = Array(bytes[48..<64])
+        bytes.replaceSubrange(48..<64, with: [UInt8](repeating: 0, count: 16))
+        let code = GaloisCode(key: signing)
+        var expected = [UInt8](repeating: 0, count: GaloisCode.count)
+        bytes.withUnsafeBytes { bytes in
+            nonce.withUnsafeBytes { nonce in
+                expected.withUnsafeMutableBytes { code.code(bytes, nonce: nonce, into: $0) }
+            }
+        }
+        return reply.header.flags.contains(.signed) && signature == expected
+    }
+
+    func ask(_ command: Command, _ body: [UInt8], charge: UInt16 = 1) throws -> Reply {
+        let number = send(command, body, charge: charge)
         while true {
             let reply = try received()
             if reply.header.messageID == number, reply.status != .pending { return reply }

@@ -33,6 +33,43 @@ import Testing
         }
     }
 
+    /// Bytes that leave from where they lie in memory, those that do not, and the answers between them.
+    @Test func longReadsAreGuardedWhole() async throws {
+        try await with { site, address in
+            let file = try await site.make("long")
+            let text = String((0..<300_000).flatMap { "\($0 * 7919 % 300_007) " })
+            let bytes = Array(text.utf8)
+            for from in stride(from: 0, to: bytes.count, by: 1 << 20) {
+                let piece = String(decoding: bytes[from..<min(from + 1 << 20, bytes.count)], as: UTF8.self)
+                #expect(try await site.write(file, piece, at: UInt64(from)) == nil)
+            }
+            try await site.flush(file)
+            for (signs, seals) in [(false, true), (true, false), (false, false)] {
+                let client = try SecureGuest(address)
+                (client.signs, client.seals) = (signs, seals)
+                #expect(try client.connect("default").status == .success)
+                let handle = try client.open("long").handle
+                let ends = [(bytes.count - 600_000, 600_000), (bytes.count - 600_000, 1 << 20), (bytes.count, 1 << 20)]
+                for (from, count) in [(0, 1 << 20), (700_001, 1 << 20), (1, 512 << 10), (77, 65_537)] + ends {
+                    let some = bytes[from...].prefix(count)
+                    var wire = Wire()
+                    wire.u16(49)
+                    wire.u16(0)
+                    wire.u32(UInt32(count))
+                    wire.u64(UInt64(from))
+                    wire.handle(handle)
+                    wire.zeros(17)
+                    let reply = try client.ask(.read, wire.bytes, charge: 16)
+                    #expect(reply.status == (some.isEmpty ? .endOfFile : .success))
+                    #expect(
+                        some.isEmpty || reply.bytes.count == 80 + some.count && reply.bytes[80...].elementsEqual(some))
+                    #expect(!signs || client.isSigned(reply))
+                    #expect(try client.ask(.echo, [4, 0, 0, 0]).status == .success)
+                }
+            }
+        }
+    }
+
     @Test func aBitThatWasChangedEndsTheConnection() async throws {
         try await with { site, address in
             let file = try await site.make("f")

@@ -146,6 +146,11 @@ final class Site: @unchecked Sendable {
         }.file.file
     }
 
+    func flush(_ file: FileID) async throws {
+        let (volume, loop) = (volume, loop)
+        try await loop.task { () async throws in try await volume.flush(file, on: loop) }.value
+    }
+
     /// A write over NFS; nil: it was done.
     func write(_ file: FileID, _ text: String, at offset: UInt64 = 0) async throws -> FileError? {
         let (volume, caller) = (volume, caller)

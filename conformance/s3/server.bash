@@ -30,7 +30,7 @@ stop_server() {
 }
 
 finish() {
-    local status=$?
+    local status=${1:-$?}
     stop_server
     if [ $status -ne 0 ]; then tail -n 20 "$folder/log" >&2; fi
     rm -rf "$folder"

@@ -14,36 +14,52 @@ package final class RecentChunks: Sendable {
     private struct Slot {
         let key: Key
         let chunk: Block
-        /// Read since the clock's hand passed.
-        var isWarm: Bool
+        /// In the order of use; -1 at either end.
+        var older = -1
+        var newer = -1
     }
 
     private struct State {
         var slots: [Slot] = []
         var places: [Key: Int] = [:]
-        var hand = 0
+        private var oldest = -1
+        private var newest = -1
 
-        /// Where the next one to go is.
-        mutating func coldest() -> Int {
-            while slots[hand].isWarm {
-                slots[hand].isWarm = false
-                hand = (hand + 1) % slots.count
-            }
-            return hand
+        /// In the order that is: what its neighbours know of it.
+        private mutating func link(_ older: Int, _ newer: Int) {
+            if older < 0 { oldest = newer } else { slots[older].newer = newer }
+            if newer < 0 { newest = older } else { slots[newer].older = older }
         }
 
+        mutating func use(_ place: Int) {
+            guard place != newest else { return }
+            link(slots[place].older, slots[place].newer)
+            (slots[place].older, slots[place].newer) = (newest, -1)
+            link(newest, place)
+            newest = place
+        }
+
+        mutating func add(_ key: Key, _ chunk: Block) {
+            let place = slots.count
+            slots.append(Slot(key: key, chunk: chunk, older: newest))
+            places[key] = place
+            link(newest, place)
+            newest = place
+        }
+
+        /// What was used longest ago goes.
         mutating func remove() -> Block {
-            let place = coldest()
+            let place = oldest
             let old = slots[place]
             places[old.key] = nil
+            link(-1, old.newer)
             let last = slots.removeLast()
             if place < slots.count {
-                // It has its turn after all others, for it may be the newest.
                 slots[place] = last
                 places[last.key] = place
-                hand += 1
+                link(last.older, place)
+                link(place, last.newer)
             }
-            if hand >= slots.count { hand = 0 }
             return old.chunk
         }
     }
@@ -76,30 +92,20 @@ package final class RecentChunks: Sendable {
     }
 
     /// The chunk's bytes are those of the segment's object from `index` chunks on, for good. Answers the one that has to go.
-    func insert(_ segment: UInt64, _ index: Int, _ chunk: Block) -> Block? {
+    package func insert(_ segment: UInt64, _ index: Int, _ chunk: Block) -> Block? {
         let slotsMax = slotsMax
         guard slotsMax > 0 else { return chunk }
         let key = Key(segment: segment, index: index)
         hasSome.store(true, ordering: .releasing)
         return state.withLock { state in
             guard state.places[key] == nil else { return chunk }
-            let slot = Slot(key: key, chunk: chunk, isWarm: false)
-            if state.slots.count < slotsMax {
-                state.places[key] = state.slots.count
-                state.slots.append(slot)
-                return nil
-            }
-            let place = state.coldest()
-            let old = state.slots[place]
-            state.places[old.key] = nil
-            state.places[key] = place
-            state.slots[place] = slot
-            state.hand = (place + 1) % state.slots.count
-            return old.chunk
+            let old = state.slots.count < slotsMax ? nil : state.remove()
+            state.add(key, chunk)
+            return old
         }
     }
 
-    func contains(_ segment: UInt64, byte: Int) -> Bool {
+    package func contains(_ segment: UInt64, byte: Int) -> Bool {
         guard hasSome.load(ordering: .acquiring) else { return false }
         return state.withLock { state in
             guard let place = state.places[Key(segment: segment, index: byte / Segments.chunkSize)] else {
@@ -110,7 +116,7 @@ package final class RecentChunks: Sendable {
     }
 
     /// Copies bytes if all of them are here.
-    func read(_ segment: UInt64, _ offset: Int, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
+    package func read(_ segment: UInt64, _ offset: Int, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
         visit(segment, offset, buffer.count) { part, done in
             buffer.baseAddress.map {
                 ($0 + done).copyMemory(from: part.block.base + part.offset, byteCount: part.count)
@@ -136,7 +142,7 @@ package final class RecentChunks: Sendable {
             let key = Key(segment: segment, index: (offset + done) / Segments.chunkSize)
             let found = state.withLock { state -> Block? in
                 guard let place = state.places[key] else { return nil }
-                state.slots[place].isWarm = true
+                state.use(place)
                 return state.slots[place].chunk
             }
             guard let chunk = found else { return false }

@@ -56,6 +56,21 @@ extension Volume {
     /// So much at least is lent.
     public static let lendBytesMin = LogFS.lendBytesMin
 
+    /// The same for who has the file open: bytes as `read` would copy them, where they lie.
+    public func lend(_ caller: Caller, at offset: UInt64, count: Int) -> Attempt<[BlockPart]?> {
+        if let file = caller.handle?.file, let passed = passed(caller, file, { $0.lend($1, at: offset, count: count) })
+        {
+            return passed
+        }
+        return attempt { () throws(Halt) in
+            guard let handle = caller.handle, !handle.granted.isDisjoint(with: [.readData, .execute]) else {
+                throw .refused(.accessDenied)
+            }
+            try sharing.admit(caller, handle.file, .read(LockRange(accessed: offset, count: UInt64(max(0, count)))))
+            return fileSystem.lend(caller.request, handle.file, at: offset, count: count)
+        }
+    }
+
     /// Bytes as `read` would copy them, where they lie: for who sends them as they are. Nil: they are not there, and `read` may have them.
     public func lend(
         _ caller: Caller, _ file: FileID, at offset: UInt64, count: Int

@@ -82,6 +82,8 @@ final class Exchange: @unchecked Sendable {
     /// How much of the element's work is done, when it is done in pieces: an attempt goes on where the last one ended.
     var progress = 0
     private var borrowedKeys: SessionKeys?
+    /// The end of the answer, where it lies.
+    private var lent: [BlockPart] = []
     /// Answers to be signed: where they begin, and by which keys.
     private var signers: [(place: Int, keys: SessionKeys)] = []
     /// Called with the element's answer as it will be sent, but for a signature.
@@ -125,6 +127,8 @@ final class Exchange: @unchecked Sendable {
     var element: Element { Element(UnsafeRawBufferPointer(rebasing: message[offset..<end])) }
     var isRelated: Bool { header.flags.contains(.related) }
     var isFirst: Bool { offset == 0 }
+    /// No other element's answer leaves with this one's.
+    var isAlone: Bool { isFirst && header.nextCommand == 0 && lastReply == 0 }
 
     // MARK: Beginning
 
@@ -596,42 +600,54 @@ final class Exchange: @unchecked Sendable {
         finishUse()
     }
 
+    /// The only answer goes on with these bytes.
+    func lend(_ parts: [BlockPart]) {
+        precondition(isAlone && lent.isEmpty, "what is lent is the end of one answer")
+        lent = parts
+    }
+
     /// Sends what has gathered: signed, or encrypted as a whole.
     private func flush() {
         guard let stream, lastReply > 0 else { return }
         let packet = protect()
-        if reply.count <= Self.smallReply {
+        if packet.count <= Self.smallReply {
             stream.connection.write(packet)
         } else if let base = packet.baseAddress {
             stream.connection.write(reply, offset: base - UnsafeRawPointer(reply.base), count: packet.count)
             // The connection has it now.
             reply = small
         }
+        for part in lent { stream.connection.write(part) }
+        lent.removeAll(keepingCapacity: true)
         reply.count = Self.lead
         lastReply = 0
     }
 
+    /// The packet, but for what is lent: of an encrypted one, with it.
     private func protect() -> UnsafeRawBufferPointer {
-        let bytes = reply.count - Self.lead
+        let bytes = reply.count - Self.lead + lent.reduce(0) { $0 + $1.count }
         let lead = encryptedBy == nil ? SMBStream.frameBytes : Self.lead
         let start = Self.lead - lead
         reply.base.storeBytes(
             of: UInt32(lead - SMBStream.frameBytes + bytes).bigEndian, toByteOffset: start, as: UInt32.self)
         if let encryptedBy, let keys = encryptedBy.keys {
+            precondition(Self.lead + bytes <= reply.capacity, "room for what was asked for")
             let packet = UnsafeMutableRawBufferPointer(
                 start: reply.base + SMBStream.frameBytes, count: TransformHeader.bytes + bytes)
             var writer = Writer(packet)
             TransformHeader(messageBytes: UInt32(bytes), sessionID: encryptedBy.id).write(into: &writer)
-            keys.seal(packet)
+            keys.seal(packet, lent)
+            lent.removeAll(keepingCapacity: true)
+            reply.count = Self.lead + bytes
         }
         for (place, keys) in signers {
             let next = Int(reply.base.loadUnaligned(fromByteOffset: place + Header.nextCommandOffset, as: UInt32.self))
             keys.sign(
                 UnsafeMutableRawBufferPointer(
-                    start: reply.base + place, count: next == 0 ? reply.count - place : next))
+                    start: reply.base + place, count: next == 0 ? reply.count - place : next), lent)
         }
         signers.removeAll(keepingCapacity: true)
-        return UnsafeRawBufferPointer(start: reply.base + start, count: lead + bytes)
+        return UnsafeRawBufferPointer(start: reply.base + start, count: reply.count - start)
     }
 
     private func drop() {
@@ -673,6 +689,7 @@ final class Exchange: @unchecked Sendable {
         if creating != nil { creating = nil }
         endAppending()
         signers.removeAll(keepingCapacity: true)
+        lent.removeAll(keepingCapacity: true)
         header = Header()
         self.stream = nil
         state.giveBack(self)

@@ -22,10 +22,19 @@ extension Exchange {
         guard request.offset <= Self.offsetMax, UInt64(count) <= Self.offsetMax - request.offset else {
             throw .status(.invalidParameter)
         }
+        let caller = caller(open)
+        if isAlone, count >= Volume.lendBytesMin,
+            let parts = try value(volume.lend(caller, at: request.offset, count: count), volume)
+        {
+            guard let frame = writer.space(Self.readFrame) else { throw .status(.insufficientResources) }
+            Self.write(count, frame)
+            lend(parts)
+            open.position = request.offset + UInt64(count)
+            return .success
+        }
         guard let frame = writer.space(Self.readFrame), let data = writer.space(count) else {
             throw .status(.insufficientResources)
         }
-        let caller = caller(open)
         let attempt = volume.read(caller, at: request.offset, into: data)
         if case .lacks = attempt {
             _ = try value(volume.mayRead(caller, open.file, at: request.offset, count: count), volume)

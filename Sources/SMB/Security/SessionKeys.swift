@@ -90,50 +90,54 @@ final class SessionKeys {
 
     private static let zeros = [UInt8](repeating: 0, count: 32)
 
-    /// The code of a message, as if its own signature were zero.
-    private func code(_ message: UnsafeRawBufferPointer, isServer: Bool, into code: UnsafeMutableRawBufferPointer) {
-        let signature = Header.signatureOffset
-        switch signer {
-        case .code(let mac):
-            mac.begin()
-            mac.update(UnsafeRawBufferPointer(rebasing: message[..<signature]))
-            Self.zeros.withUnsafeBytes { mac.update(UnsafeRawBufferPointer(rebasing: $0[..<16])) }
-            mac.update(UnsafeRawBufferPointer(rebasing: message[Header.bytes...]))
-            mac.finish(into: code)
-        case .galois(let galois):
-            // The mode takes one run of bytes; the signature's place is zero while it works.
-            guard let base = message.baseAddress else { return }
-            let place = UnsafeMutableRawPointer(mutating: base) + signature
-            let kept = (place.loadUnaligned(as: UInt64.self), (place + 8).loadUnaligned(as: UInt64.self))
-            place.storeBytes(of: 0, as: UInt64.self)
-            (place + 8).storeBytes(of: 0, as: UInt64.self)
-            let command = message.loadUnaligned(fromByteOffset: 12, as: UInt16.self)
-            let isCancel = UInt16(littleEndian: command) == Command.cancel.rawValue
-            var nonce: (UInt64, UInt32) = (
-                message.loadUnaligned(fromByteOffset: 24, as: UInt64.self),
-                UInt32((isServer ? 1 : 0) | (isCancel ? 2 : 0)).littleEndian
-            )
-            withUnsafeBytes(of: &nonce) { bytes in
-                galois.code(message, nonce: UnsafeRawBufferPointer(rebasing: bytes[..<12]), into: code)
+    /// The code of a message, as if its own signature were zero; its end may lie elsewhere, in `parts`.
+    private func code(
+        _ message: UnsafeRawBufferPointer, _ parts: [BlockPart], isServer: Bool,
+        into code: UnsafeMutableRawBufferPointer
+    ) {
+        let lead = UnsafeRawBufferPointer(rebasing: message[..<Header.signatureOffset])
+        let rest = UnsafeRawBufferPointer(rebasing: message[Header.bytes...])
+        Self.zeros.withUnsafeBytes { zeros in
+            let signature = UnsafeRawBufferPointer(rebasing: zeros[..<Header.signatureBytes])
+            switch signer {
+            case .code(let mac):
+                mac.begin()
+                mac.update(lead)
+                mac.update(signature)
+                mac.update(rest)
+                for part in parts { mac.update(part.bytes) }
+                mac.finish(into: code)
+            case .galois(let galois):
+                let command = message.loadUnaligned(fromByteOffset: 12, as: UInt16.self)
+                let isCancel = UInt16(littleEndian: command) == Command.cancel.rawValue
+                var nonce: (UInt64, UInt32) = (
+                    message.loadUnaligned(fromByteOffset: 24, as: UInt64.self),
+                    UInt32((isServer ? 1 : 0) | (isCancel ? 2 : 0)).littleEndian
+                )
+                withUnsafeBytes(of: &nonce) { galois.begin(UnsafeRawBufferPointer(rebasing: $0[..<12])) }
+                galois.update(lead)
+                galois.update(signature)
+                galois.update(rest)
+                for part in parts { galois.update(part.bytes) }
+                galois.finish(into: code)
             }
-            place.storeBytes(of: kept.0, as: UInt64.self)
-            (place + 8).storeBytes(of: kept.1, as: UInt64.self)
         }
+        extendLifetime(parts)
     }
 
-    /// Signs an element where it lies.
-    func sign(_ message: UnsafeMutableRawBufferPointer) {
+    /// Signs an element where it lies, and what follows it in `parts`.
+    func sign(_ message: UnsafeMutableRawBufferPointer, _ parts: [BlockPart] = []) {
         withUnsafeTemporaryAllocation(byteCount: 32, alignment: 8) { scratch in
-            code(UnsafeRawBufferPointer(message), isServer: true, into: room(scratch))
+            code(UnsafeRawBufferPointer(message), parts, isServer: true, into: room(scratch))
             UnsafeMutableRawBufferPointer(rebasing: message[Header.signatureOffset..<Header.bytes]).copyMemory(
                 from: UnsafeRawBufferPointer(rebasing: scratch[..<Header.signatureBytes]))
         }
     }
 
-    /// Whether the client signed the element; it may be changed for a moment.
+    /// Whether the client signed the element.
     func isSigned(_ message: UnsafeRawBufferPointer) -> Bool {
         withUnsafeTemporaryAllocation(byteCount: 32, alignment: 8) { scratch in
-            code(message, isServer: false, into: room(scratch))
+            code(message, [], isServer: false, into: room(scratch))
             return equalsInConstantTime(
                 UnsafeRawBufferPointer(rebasing: message[Header.signatureOffset..<Header.bytes]),
                 UnsafeRawBufferPointer(rebasing: scratch[..<Header.signatureBytes]))
@@ -149,21 +153,42 @@ final class SessionKeys {
 
     // MARK: Encryption
 
-    /// Encrypts what follows the transform header in `packet`, and completes the header. No nonce is used twice.
-    func seal(_ packet: UnsafeMutableRawBufferPointer) {
+    /// Encrypts what follows the transform header in `packet`, and completes the header. No nonce is used twice. The end of what is encrypted
+    /// may lie elsewhere, in `parts`, which its place in `packet` is as long as.
+    func seal(_ packet: UnsafeMutableRawBufferPointer, _ parts: [BlockPart] = []) {
         guard let sealer else { preconditionFailure("a session without a cipher encrypts nothing") }
         nonce += 1
         let place = UnsafeMutableRawBufferPointer(
             rebasing: packet[TransformHeader.nonceOffset..<(TransformHeader.nonceOffset + 16)])
         place.storeBytes(of: nonce.littleEndian, as: UInt64.self)
         place.storeBytes(of: 0, toByteOffset: 8, as: UInt64.self)
-        sealer.seal(
-            UnsafeMutableRawBufferPointer(rebasing: packet[TransformHeader.bytes...]),
-            nonce: UnsafeRawBufferPointer(rebasing: place[..<sealer.nonceBytes]),
-            associated: UnsafeRawBufferPointer(
-                rebasing: packet[TransformHeader.associatedOffset..<TransformHeader.bytes]),
-            tag: UnsafeMutableRawBufferPointer(
-                rebasing: packet[TransformHeader.tagOffset..<(TransformHeader.tagOffset + 16)]))
+        let number = UnsafeRawBufferPointer(rebasing: place[..<sealer.nonceBytes])
+        let associated = UnsafeRawBufferPointer(
+            rebasing: packet[TransformHeader.associatedOffset..<TransformHeader.bytes])
+        let tag = UnsafeMutableRawBufferPointer(
+            rebasing: packet[TransformHeader.tagOffset..<(TransformHeader.tagOffset + 16)])
+        let content = UnsafeMutableRawBufferPointer(rebasing: packet[TransformHeader.bytes...])
+        var end = content.count - parts.reduce(0) { $0 + $1.count }
+        precondition(end >= 0, "room for what is encrypted")
+        if parts.isEmpty || !sealer.takesPieces {
+            for part in parts {
+                UnsafeMutableRawBufferPointer(rebasing: content[end...]).copyMemory(from: part.bytes)
+                end += part.count
+            }
+            sealer.seal(content, nonce: number, associated: associated, tag: tag)
+        } else {
+            sealer.begin(number)
+            sealer.associate(associated)
+            let head = UnsafeMutableRawBufferPointer(rebasing: content[..<end])
+            sealer.seal(UnsafeRawBufferPointer(head), into: head)
+            for part in parts {
+                sealer.seal(
+                    part.bytes, into: UnsafeMutableRawBufferPointer(rebasing: content[end..<(end + part.count)]))
+                end += part.count
+            }
+            sealer.finish(tag)
+        }
+        extendLifetime(parts)
     }
 
     /// Decrypts what follows the transform header, where it lies. False: it was not sealed by this session's client.

@@ -321,8 +321,8 @@ def write(way):
             state = after
             save(way, state)
     except ClientError as error:
-        # Nothing that is asked here is refused.
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] < 500:
+        # Nothing that is asked here is refused, but by a volume that met the power's end before its server did: it only lets read from then on.
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] < 500 and "read-only" not in str(error):
             save(way, {**load(way), "refused": f"{error}"})
     except Exception:
         pass
