@@ -46,8 +46,8 @@ import Testing
             try await site.flush(file)
             for (signs, seals) in [(false, true), (true, false), (false, false)] {
                 let client = try SecureGuest(address)
-                (client.signs, client.seals) = (signs, seals)
                 #expect(try client.connect("default").status == .success)
+                (client.signs, client.seals) = (signs, seals)
                 let handle = try client.open("long").handle
                 let ends = [(bytes.count - 600_000, 600_000), (bytes.count - 600_000, 1 << 20), (bytes.count, 1 << 20)]
                 for (from, count) in [(0, 1 << 20), (700_001, 1 << 20), (1, 512 << 10), (77, 65_537)] + ends {
