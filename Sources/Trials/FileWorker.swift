@@ -38,12 +38,21 @@ struct FileWorker {
         return nil
     }
 
-    static func read(_ files: LogFS, _ path: String) async throws -> FileTrial.File? {
-        guard let inode = try await find(files, path) else { return nil }
+    private static func content(_ files: LogFS, _ inode: Inode) async throws -> [UInt8] {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(inode.size) + 1, alignment: 16)
         defer { buffer.deallocate() }
         let count = try await files.readAll(inode.id, at: 0, into: buffer)
-        var file = FileTrial.File(content: Array(buffer[..<count]))
+        return Array(buffer[..<count])
+    }
+
+    static func content(_ files: LogFS, in home: FileID, _ name: [UInt8]) async throws -> [UInt8] {
+        let found = try await outcome(files) { request in with(name) { files.lookup(request, in: home, $0) } }
+        return try await content(files, found.get())
+    }
+
+    static func read(_ files: LogFS, _ path: String) async throws -> FileTrial.File? {
+        guard let inode = try await find(files, path) else { return nil }
+        var file = FileTrial.File(content: try await content(files, inode))
         let value = try await outcome(files) { request in
             with(Array("user.x".utf8)) { files.attribute(request, inode.id, $0) }
         }

@@ -17,6 +17,9 @@ package enum KillTrial {
         case synced(Int)
         /// The store takes nothing, and the stage has all that it may have: said again and again.
         case full
+        /// A caller of the crowd knows that its file with this number lasts.
+        case told(Int, Int)
+        case failed(String)
     }
 
     /// A store that takes nothing any more from some moment on.
@@ -55,8 +58,10 @@ package enum KillTrial {
             stagedBytesMax: losesStore(seed) ? stagedBytesMax : nil)
         let files = try await LogFS.open(volume, world: world, subvolume: 1)
         try await FileWorker.makeHomes(files)
+        try await makeCrowd(files)
         try await volume.checkpoint()
         tell(.ready)
+        startCrowd(files, on: loop, tell)
         if losesStore(seed) {
             away.isAway = true
             loop.task {
@@ -82,14 +87,17 @@ package enum KillTrial {
     }
 
     /// Opens what `load` has left and answers what is wrong with it.
-    package static func verify(_ world: World, seed: UInt64, begun: Int, synced: Int) async -> [String] {
+    package static func verify(_ world: World, seed: UInt64, begun: Int, synced: Int, told: [Int]) async -> [String] {
         let model = states(seed: seed, begun: begun, synced: synced)
         guard model.problems.isEmpty else { return model.problems }
         do {
             let volume = try await Bench.volume(world)
+            let files = try await LogFS.open(volume, world: world, subvolume: 1)
+            let problems = try await judgeCrowd(files, told: told)
+            try await files.stop()
             let found = try await FileTrial.look(volume, world)
             try await volume.close()
-            return model.judge(found, "seed \(seed)")
+            return problems + model.judge(found, "seed \(seed)")
         } catch {
             return ["seed \(seed): the files do not open: \(error)"]
         }

@@ -11,6 +11,8 @@ import time
 
 client, folder, rounds, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 chance = random.Random(seed)
+# As the program has them.
+CALLERS = 16
 
 # What the machine does: looks at what the one before it left, then works until it is killed.
 SCRIPT = """
@@ -18,7 +20,7 @@ export LD_LIBRARY_PATH=/host/load
 run() { /lib64/ld-linux-x86-64.so.2 --library-path /host/load /host/load/crash-load "$@"; }
 mount /dev/vdc /mnt || exit 9
 if [ -n "$BEFORE" ]; then
-    run verify /mnt/round-$BEFORE $BEFORE $BEGUN $SYNCED || exit 8
+    run verify /mnt/round-$BEFORE $BEFORE $BEGUN $SYNCED $TOLD || exit 8
     rm -rf /mnt/round-$BEFORE
     echo verified
 fi
@@ -28,9 +30,9 @@ run load /mnt/round-$NOW $NOW
 """
 
 
-def machine(before, begun, synced, now):
-    """Answers the last step that was begun and the last one that was promised before it was killed."""
-    environment = {"BEFORE": before, "BEGUN": begun, "SYNCED": synced, "NOW": now}
+def machine(before, begun, synced, told, now):
+    """Answers the last step that was begun and the last one that was promised before it was killed, and what each caller beside was told."""
+    environment = {"BEFORE": before, "BEGUN": begun, "SYNCED": synced, "TOLD": " ".join(map(str, told)), "NOW": now}
     command = [client, "--timeout", "300", "--disk", os.path.join(folder, "disk"), "--files", os.path.join(folder, "load")]
     for name, value in environment.items():
         command += ["--env", f"{name}={'' if value is None else value}"]
@@ -40,6 +42,7 @@ def machine(before, begun, synced, now):
     process.stdin.write(SCRIPT.encode())
     process.stdin.close()
     begun = synced = -1
+    told = [-1] * CALLERS
     verified = before is None
     end = None
     for line in process.stdout:
@@ -52,6 +55,10 @@ def machine(before, begun, synced, now):
             begun = int(words[1])
         elif words[:1] == [b"synced"]:
             synced = int(words[1])
+        elif words[:1] == [b"told"]:
+            told[int(words[1])] = int(words[2])
+        elif words[:1] == [b"full"]:
+            pass
         else:
             print(line.decode(errors="replace").rstrip())
         if end and time.monotonic() > end:
@@ -65,6 +72,8 @@ def machine(before, begun, synced, now):
             begun = int(words[1])
         elif words[:1] == [b"synced"]:
             synced = int(words[1])
+        elif words[:1] == [b"told"] and len(words) == 3:
+            told[int(words[1])] = int(words[2])
     status = process.wait()
     said.seek(0)
     if not verified or (now is not None and end is None):
@@ -74,17 +83,18 @@ def machine(before, begun, synced, now):
         sys.exit(f"round {before}: what it left is not what was promised, or could not be looked at (status {status})")
     if now is not None and end is None:
         sys.exit(f"round {now}: the load did not begin (status {status})")
-    return begun, synced
+    return begun, synced, told
 
 
-steps = promised = 0
-before, begun, synced = None, None, None
+steps = promised = beside = 0
+before, begun, synced, told = None, None, None, []
 for number in range(seed, seed + rounds):
-    begun, synced = machine(before, begun, synced, number)
+    begun, synced, told = machine(before, begun, synced, told, number)
     before = number
     steps += begun + 1
     promised += synced + 1
-machine(before, begun, synced, None)
+    beside += sum(told) + CALLERS
+machine(before, begun, synced, told, None)
 if promised < rounds:
     sys.exit(f"only {promised} steps were promised in {rounds} rounds: nothing was tried")
-print(f"{rounds} machines killed, {steps} steps, {promised} of them promised: all that was promised was there")
+print(f"{rounds} machines killed, {steps} steps, {promised} of them promised, {beside} files of {CALLERS} callers beside: all that was promised was there")

@@ -12,6 +12,8 @@ import time
 program, folder, rounds, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 power = os.path.join(folder, ".power") if len(sys.argv) > 5 else None
 chance = random.Random(seed)
+# As the program has them.
+CALLERS = 16
 
 
 def switch(text):
@@ -20,9 +22,10 @@ def switch(text):
 
 
 def cut_off(directory, number):
-    """Runs the load for a while; answers the last step that was begun and the last one that was promised."""
+    """Runs the load for a while; answers the last step that was begun, the last one that was promised, and what each caller beside it was told."""
     load = subprocess.Popen([program, "load", directory, str(number)], stdout=subprocess.PIPE)
     begun = synced = -1
+    told = [-1] * CALLERS
     end = None
     isFull = False
     os.set_blocking(load.stdout.fileno(), True)
@@ -36,6 +39,8 @@ def cut_off(directory, number):
                 begun = int(words[1])
             elif words[0] == b"synced":
                 synced = int(words[1])
+            elif words[0] == b"told":
+                told[int(words[1])] = int(words[2])
             elif words[0] == b"full":
                 if not isFull:
                     end = min(end, time.monotonic() + chance.uniform(0, 0.3))
@@ -54,15 +59,17 @@ def cut_off(directory, number):
                 begun = int(words[1])
             elif words[0] == b"synced" and not power:
                 synced = int(words[1])
+            elif words[0] == b"told" and not power:
+                told[int(words[1])] = int(words[2])
     finally:
         load.kill()
         load.wait()
     if power:
         switch("on")
-    return begun, synced, isFull
+    return begun, synced, told, isFull
 
 
-steps = promised = full = 0
+steps = promised = beside = full = 0
 for number in range(seed, seed + rounds):
     directory = os.path.join(folder, f"round-{number}")
     os.mkdir(directory)
@@ -71,19 +78,22 @@ for number in range(seed, seed + rounds):
         handle = os.open(folder, os.O_RDONLY)
         os.fsync(handle)
         os.close(handle)
-    begun, synced, isFull = cut_off(directory, number)
+    begun, synced, told, isFull = cut_off(directory, number)
     result = subprocess.run(
-        [program, "verify", directory, str(number), str(begun), str(synced)], capture_output=True, text=True, timeout=120
+        [program, "verify", directory, str(number), str(begun), str(synced), *map(str, told)], capture_output=True, text=True, timeout=120
     )
     if result.returncode:
         print(f"round {number}: {begun} steps begun, {synced} promised: {result.stdout} {result.stderr}")
         sys.exit(1)
     steps += begun + 1
     promised += synced + 1
+    beside += sum(told) + CALLERS
     full += isFull
     shutil.rmtree(directory)
 if promised < rounds:
     sys.exit(f"only {promised} steps were promised in {rounds} rounds: nothing was tried")
+if beside < rounds * CALLERS:
+    sys.exit(f"the callers beside were told of {beside} files only in {rounds} rounds")
 if rounds >= 10 and full < rounds // 4:
     sys.exit(f"the stage was full in {full} of {rounds} rounds only")
-print(f"{rounds} rounds, {full} of them with a full stage, {steps} steps, {promised} of them promised: all that was promised was there")
+print(f"{rounds} rounds, {full} of them with a full stage, {steps} steps, {promised} of them promised, {beside} files of {CALLERS} callers beside: all that was promised was there")

@@ -6,7 +6,8 @@ import Trials
 /// The program that conformance/engine kills.
 ///
 /// `crash-load load DIRECTORY SEED` makes a volume and works on it for ever; it writes `ready`, `begun N` and `synced N`
-/// lines, and `full` while its store is away and the stage has no room. `crash-load verify DIRECTORY SEED BEGUN SYNCED` says whether all that was promised is there.
+/// lines, `told CALLER N` of those who work beside it, and `full` while its store is away and the stage has no room.
+/// `crash-load verify DIRECTORY SEED BEGUN SYNCED TOLD...` says whether all that was promised is there, to each caller, too.
 @main
 enum Program {
     static func main() {
@@ -27,13 +28,16 @@ enum Program {
                         case .begun(let step): say("begun \(step)")
                         case .synced(let step): say("synced \(step)")
                         case .full: say("full")
+                        case .told(let caller, let number): say("told \(caller) \(number)")
+                        case .failed(let why): say("failed \(why)")
                         }
                     }
                 } catch { problems.withLock { $0 = ["the load ended: \(error)"] } }
             }
-        case ("verify", let rest) where rest.count == 2:
+        case ("verify", let rest) where rest.count == 2 + KillTrial.callers:
             world.loops[0].task {
-                let found = await KillTrial.verify(world, seed: seed, begun: rest[0], synced: rest[1])
+                let told = Array(rest[2...])
+                let found = await KillTrial.verify(world, seed: seed, begun: rest[0], synced: rest[1], told: told)
                 problems.withLock { $0 = found }
             }
         default: usage()
@@ -59,6 +63,6 @@ enum Program {
     }
 
     private static func usage() -> Never {
-        fail("usage: crash-load load DIRECTORY SEED | crash-load verify DIRECTORY SEED BEGUN SYNCED")
+        fail("usage: crash-load load DIRECTORY SEED | crash-load verify DIRECTORY SEED BEGUN SYNCED TOLD...")
     }
 }
