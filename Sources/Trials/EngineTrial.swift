@@ -164,12 +164,22 @@ public struct EngineTrial {
         case silent(String)
     }
 
-    /// Makes a volume with a checkpoint, a log and segments, kills the program, flips a bit of one file and reads all.
-    /// `place` picks the byte among all bytes of all files.
-    public static func flip(seed: UInt64, place: UInt64, bit: UInt8) -> Damage {
+    private static func flippable(seed: UInt64) -> EngineTrial {
         var trial = EngineTrial(seed: seed, faults: .none)
         _ = trial.life(changes: 60, checkpoints: true)
         _ = trial.life(changes: 40, checkpoints: false, rest: true)
+        return trial
+    }
+
+    /// Of all files that `flip` takes a place in.
+    public static func flippableBytes(seed: UInt64) -> UInt64 {
+        flippable(seed: seed).simulation.files(below: "").reduce(0) { $0 + $1.size }
+    }
+
+    /// Makes a volume with a checkpoint, a log and segments, kills the program, flips a bit of one file and reads all.
+    /// `place` picks the byte among all bytes of all files.
+    public static func flip(seed: UInt64, place: UInt64, bit: UInt8) -> Damage {
+        var trial = flippable(seed: seed)
         let files = trial.simulation.files(below: "")
         let total = files.reduce(0) { $0 + $1.size }
         guard total > 0 else { return .silent("there are no files") }

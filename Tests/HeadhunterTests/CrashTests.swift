@@ -1,3 +1,4 @@
+import Glibc
 import Simulator
 import Testing
 import Trials
@@ -56,6 +57,24 @@ struct CrashTests {
             if damage == .named { named += 1 }
         }
         #expect(named > 20)
+    }
+
+    /// The same through all files from their first byte to their last, in steps; PROXYFS_FLIP_STEP=1 leaves no byte out.
+    @Test(arguments: 0..<4)
+    func flippedBitsInOrder(_ part: Int) throws {
+        let step = getenv("PROXYFS_FLIP_STEP").flatMap { UInt64(String(cString: $0)) } ?? 1201
+        let seed: UInt64 = 11
+        let bytes = EngineTrial.flippableBytes(seed: seed)
+        var (flips, named) = (0, 0)
+        for place in stride(from: UInt64(part) * step, to: bytes, by: 4 * Int(step)) {
+            let bit = UInt8((place ^ place >> 3) & 7)
+            let damage = EngineTrial.flip(seed: seed, place: place, bit: bit)
+            if case .silent(let problem) = damage { Issue.record("place \(place), bit \(bit): \(problem)") }
+            flips += 1
+            if damage == .named { named += 1 }
+        }
+        print("\(flips) of \(bytes) bytes flipped, \(named) of them named")
+        #expect(named > flips / 8)
     }
 
     @Test func sameSeedSameRun() {

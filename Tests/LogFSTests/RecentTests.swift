@@ -92,6 +92,24 @@ struct RecentTests {
                         sparse, at: UInt64(Self.mebibyte), UnsafeRawBufferPointer(rebasing: memory[..<1]), now: 1)
                     try await files.flush(sparse.inode)
                     guard try await lend(sparse, 0, Self.mebibyte) == nil else { return "lent a hole" }
+                    // Each part keeps a chunk: what lies in many pieces is copied, and so a reply keeps no more than some four times its length.
+                    let patched = try await Planted.make(files, files.rootID, "patched").id
+                    for from in [0, Self.mebibyte] {
+                        let piece = UnsafeRawBufferPointer(rebasing: memory[from..<from + Self.mebibyte])
+                        try await files.writeAll(patched, at: UInt64(from), piece, now: 1)
+                    }
+                    try await files.flush(patched.inode)
+                    for index in 1...4 {
+                        let piece = UnsafeRawBufferPointer(rebasing: memory[..<4096])
+                        try await files.writeAll(patched, at: UInt64(index * 100_000), piece, now: 1)
+                    }
+                    try await files.flush(patched.inode)
+                    guard try await lend(patched, 0, Self.mebibyte) == nil else { return "lent nine pieces" }
+                    for (from, count, most) in [(Self.mebibyte, Self.mebibyte, 3), (500_000, 1 << 19, 2)] {
+                        guard let parts = try await lend(patched, from, count), parts.count <= most else {
+                            return "not lent from \(from)"
+                        }
+                    }
                     try await volume.close()
                     return nil
                 } catch { return "\(error)" }
