@@ -268,6 +268,49 @@ struct SharedLogTests {
         #expect(stood.withLock { $0 } > 8, "the opening was over before")
     }
 
+    /// The owner before reserves numbers in a record that comes late, and gives them to objects: they are none of the next one's.
+    @Test func numbersThatAreReservedLate() throws {
+        try StoreRig.run(seed: 148) { world in
+            let store = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, store)
+            @Sendable func open(_ world: World, _ store: any StoreTransport) async throws -> Headhunter {
+                try await StoreRig.open(world, store) {
+                    ($0.logIsShared, $0.checkpointNanoseconds, $0.flushNanoseconds) = (true, Self.hour, Self.hour)
+                    // A checkpoint takes numbers of several ranges.
+                    ($0.nonceRange, $0.metadataObjectBytes, $0.cacheBytes) = (12, 64 << 10, 64 << 20)
+                }
+            }
+            @Sendable func put(_ volume: Headhunter, _ byte: UInt8) async throws {
+                for key in 0..<400 {
+                    _ = try await StoreRig.put(volume, key, [UInt8](repeating: byte, count: 3_000))
+                }
+            }
+            let host = StandingHost(world, standsAt: 1 << 40)
+            let first = try await open(host.world, host.way(to: store))
+            await world.loops[0].sleep(nanoseconds: 10_000_000)
+            host.stand()
+            try await put(first, 1)
+            let late = world.loops[0].task { try? await first.checkpoint() }
+            await world.loops[0].sleep(nanoseconds: 10_000_000)
+            let second = try await open(world, store)
+            try await put(second, 2)
+            try await second.checkpoint()
+            let before = try await StoreRig.names(world, store, "meta").count
+            host.goOn()
+            await late.value
+            await world.loops[0].sleep(nanoseconds: 50_000_000)
+            let after = try await StoreRig.names(world, store, "meta").count
+            for volume in [first, second] { volume.abandon() }
+            let third = try await open(world, store)
+            for key in 0..<400 {
+                guard try await StoreRig.get(third, key)?.allSatisfy({ $0 == 2 }) == true else {
+                    return "of key \(key) the third owner has other bytes"
+                }
+            }
+            return after > before + 12 ? nil : "the owner before took no numbers of another range"
+        }
+    }
+
     /// An opening stands still while the volume is taken elsewhere: it has no right to it any more, and fences nobody off.
     @Test func anOpeningWhoseLogIsElsewhereByNow() throws {
         let refused = Mutex(0)
