@@ -219,6 +219,98 @@ struct SharedLogTests {
         }
     }
 
+    /// A segment is on its way to the store when the next owner asks for it, and is there when that one reads the stage: as long as no
+    /// header has it its file is there, too, and nothing that was promised is cut.
+    @Test func aSegmentThatIsSentBetweenTwoLooks() throws {
+        let stood = Mutex(0)
+        for step in 1..<33 {
+            try StoreRig.run(seed: 147) { world in
+                let store = MemoryStore(world: world, loop: world.loops[0])
+                try await StoreRig.prepare(world, store)
+                let former = StandingHost(world, standsAt: 1 << 40)
+                let rig = StoreRig(world, former.way(to: store))
+                let sent = Mutex<ObjectName?>(nil)
+                rig.refuse { kind in
+                    guard case .object(let name, .put) = kind, name.text.contains("/segment/") else { return nil }
+                    // As long as the other one is not there no header comes.
+                    guard
+                        sent.withLock({
+                            $0 = $0 ?? name
+                            return $0 == name
+                        })
+                    else { return 503 }
+                    former.stand()
+                    return nil
+                }
+                let first = try await Self.open(former.world, rig)
+                let (full, _) = try await StoreRig.store(first, [UInt8](repeating: 1, count: 900_000))
+                let (next, number) = try await StoreRig.store(first, [UInt8](repeating: 2, count: 200_000))
+                guard full.segment != next.segment else { return "the segment is not full" }
+                try await first.commit(number, .durable)
+                // Behind it the log does not say any more that this is durable.
+                world.loops[0].task { try? await first.checkpoint() }
+                await world.loops[0].sleep(nanoseconds: 10_000_000)
+                guard former.stands else { return "nothing is sent" }
+                let host = StandingHost(world, standsAt: step)
+                let opening = world.loops[0].task { try await Self.open(host.world, host.way(to: store)) }
+                await world.loops[0].sleep(nanoseconds: 3_000_000_000)
+                if host.stands { stood.withLock { $0 += 1 } }
+                former.goOn()
+                await world.loops[0].sleep(nanoseconds: 50_000_000)
+                host.goOn()
+                let second = try await opening.value
+                for (range, byte) in [(full, UInt8(1)), (next, 2)] {
+                    if let wrong = await Self.holds(second, range, byte) { return "step \(step): \(wrong)" }
+                }
+                return nil
+            }
+        }
+        #expect(stood.withLock { $0 } > 8, "the opening was over before")
+    }
+
+    /// The owner before reserves numbers in a record that comes late, and gives them to objects: they are none of the next one's.
+    @Test func numbersThatAreReservedLate() throws {
+        try StoreRig.run(seed: 148) { world in
+            let store = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, store)
+            @Sendable func open(_ world: World, _ store: any StoreTransport) async throws -> Headhunter {
+                try await StoreRig.open(world, store) {
+                    ($0.logIsShared, $0.checkpointNanoseconds, $0.flushNanoseconds) = (true, Self.hour, Self.hour)
+                    // A checkpoint takes numbers of several ranges.
+                    ($0.nonceRange, $0.metadataObjectBytes, $0.cacheBytes) = (12, 64 << 10, 64 << 20)
+                }
+            }
+            @Sendable func put(_ volume: Headhunter, _ byte: UInt8) async throws {
+                for key in 0..<400 {
+                    _ = try await StoreRig.put(volume, key, [UInt8](repeating: byte, count: 3_000))
+                }
+            }
+            let host = StandingHost(world, standsAt: 1 << 40)
+            let first = try await open(host.world, host.way(to: store))
+            await world.loops[0].sleep(nanoseconds: 10_000_000)
+            host.stand()
+            try await put(first, 1)
+            let late = world.loops[0].task { try? await first.checkpoint() }
+            await world.loops[0].sleep(nanoseconds: 10_000_000)
+            let second = try await open(world, store)
+            try await put(second, 2)
+            try await second.checkpoint()
+            let before = try await StoreRig.names(world, store, "meta").count
+            host.goOn()
+            await late.value
+            await world.loops[0].sleep(nanoseconds: 50_000_000)
+            let after = try await StoreRig.names(world, store, "meta").count
+            for volume in [first, second] { volume.abandon() }
+            let third = try await open(world, store)
+            for key in 0..<400 {
+                guard try await StoreRig.get(third, key)?.allSatisfy({ $0 == 2 }) == true else {
+                    return "of key \(key) the third owner has other bytes"
+                }
+            }
+            return after > before + 12 ? nil : "the owner before took no numbers of another range"
+        }
+    }
+
     /// An opening stands still while the volume is taken elsewhere: it has no right to it any more, and fences nobody off.
     @Test func anOpeningWhoseLogIsElsewhereByNow() throws {
         let refused = Mutex(0)

@@ -378,6 +378,8 @@ struct SideSyncTests {
             let stored = Mutex(0)
             let piece = [UInt8](repeating: 9, count: Self.mebibyte)
             func append() -> SegmentRange? { piece.withUnsafeBytes { volume.append($0, heat: .large) } }
+            // For a checkpoint to store.
+            _ = try await StoreRig.put(volume, 1, [1])
             // Nothing else runs meanwhile.
             while append() != nil {}
             try await volume.commit(volume.log.last, .durable)
@@ -388,6 +390,9 @@ struct SideSyncTests {
             try await volume.room()
             guard stored.withLock({ $0 }) == 0 else { return "\(stored.withLock { $0 }) objects were stored" }
             guard append() != nil else { return "there is no room" }
+            // Who was not turned away gets the checkpoint that this would have been.
+            try await volume.room()
+            guard stored.withLock({ $0 }) > 0 else { return "there was nothing to store" }
             volume.abandon()
             return nil
         }

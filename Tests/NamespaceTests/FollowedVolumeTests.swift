@@ -39,12 +39,23 @@ struct FollowedVolumeTests {
     }
 
     /// Rights and content are those of the owner's newest state; what a look before has seen is not believed for longer.
-    @Test func whatChangesThere() {
+    /// `hasMounts`: all changes have numbers then.
+    @Test(arguments: [false, true]) func whatChangesThere(_ hasMounts: Bool) {
         Self.live { owner, reader in
             let directory = try await owner.make("d", type: .directory, mode: 0o755)
             let file = try await owner.make("f", mode: 0o644, in: directory)
             try await owner.write(file, "one", by: owner.caller())
+            let (shown, covered) = (
+                try await owner.make("shown", type: .directory), try await owner.make("covered", type: .directory)
+            )
             await owner.loop.sleep(nanoseconds: 20 * Self.second)
+            if hasMounts {
+                let fault = try await reader.done {
+                    reader.hosted.tree.bind(
+                        shown, on: covered, number: MountTree.firstSubvolume, reader.caller().request)
+                }
+                #expect(fault == nil)
+            }
             #expect(try await reader.read(file, by: reader.caller(5)) == "one")
             func look() async -> FileError? {
                 await reader.error { with("f") { reader.volume.lookup(reader.caller(5), in: directory, $0) } }
@@ -75,6 +86,25 @@ struct FollowedVolumeTests {
                 await owner.loop.sleep(nanoseconds: 10 * Self.second)
                 let (mine, its) = (try await owner.hosted.totals(), try await reader.hosted.totals())
                 #expect(mine == its && its.files == UInt64(round + 1) * 10 + 1)
+            }
+        }
+    }
+
+    /// What is on its way in one state and in the next is that of the next.
+    @Test func sumsOnTheirWayAreOfTheStateThatIsShown() {
+        Self.live { owner, reader in
+            var directory = owner.root
+            for name in ["a", "b", "c"] { directory = try await owner.make(name, type: .directory, in: directory) }
+            for round in 1...3 as ClosedRange<UInt64> {
+                await owner.loop.sleep(nanoseconds: 10 * Self.second)
+                let file = try await owner.make("f\(round)", in: directory)
+                try await owner.write(file, "some text", by: owner.caller())
+                // Nothing goes up meanwhile.
+                #expect(try await owner.hosted.freeze())
+                await owner.loop.sleep(nanoseconds: 10 * Self.second)
+                let (mine, its) = (try await owner.hosted.totals(), try await reader.hosted.totals())
+                #expect(mine == its && its.files == round + 1)
+                owner.hosted.release()
             }
         }
     }

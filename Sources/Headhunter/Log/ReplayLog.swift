@@ -158,7 +158,7 @@ public final class ReplayLog: Sendable {
     // MARK: Appending
 
     /// Numbers a record. Calls are ordered by the caller's own lock: the order of the log is that of the changes.
-    func append(_ record: UnsafeRawBufferPointer) -> UInt64 {
+    package func append(_ record: UnsafeRawBufferPointer) -> UInt64 {
         let (number, pushes) = shared.withLock { shared in
             if shared.copies != nil { _ = shared.copies?.append(record) }
             let number = shared.assembler.append(record)
@@ -171,7 +171,7 @@ public final class ReplayLog: Sendable {
     }
 
     /// Later records go to a new file, and, with `copies`, are kept for the store; answers the number of the next one.
-    func beginFile(copies: Bool) -> UInt64 {
+    package func beginFile(copies: Bool) -> UInt64 {
         shared.withLock { shared in
             shared.assembler.beginFile()
             if !copies {
