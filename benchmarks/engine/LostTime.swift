@@ -2,8 +2,8 @@ import Glibc
 import Runtime
 import Synchronization
 
-/// What the machine takes away, whatever runs on it: a thread of the highest priority on each processor wakes up each quarter of a millisecond, and
-/// when it does so late, nobody ran there. Whoever asks how long something took learns how much of that it was.
+/// What the machine takes away, whatever runs on it: threads of the highest priority wake up each quarter of a millisecond where they were last, and
+/// when one does so late, nobody ran there. Whoever asks how long something took learns how much of that it was.
 final class LostTime: @unchecked Sendable {
     private struct Interval {
         let begin: UInt64
@@ -11,6 +11,8 @@ final class LostTime: @unchecked Sendable {
     }
 
     private static let pause: UInt64 = 250_000
+    /// They choose their processor themselves.
+    private static let perProcessor = 2
     /// What is less is its own waking up.
     private static let least: UInt64 = 250_000
 
@@ -23,25 +25,16 @@ final class LostTime: @unchecked Sendable {
 
     init(_ clock: any WorldClock) { self.clock = clock }
 
-    private final class Place {
-        let owner: LostTime
-        let processor: Int
-        init(_ owner: LostTime, _ processor: Int) { (self.owner, self.processor) = (owner, processor) }
-    }
-
     func begin() {
-        for processor in 0..<Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))) {
+        for _ in 0..<Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))) * Self.perProcessor {
             var thread = pthread_t()
-            let place = Unmanaged.passRetained(Place(self, processor)).toOpaque()
             let made = pthread_create(
                 &thread, nil,
                 { argument in
-                    guard let argument else { return nil }
-                    let place = Unmanaged<Place>.fromOpaque(argument).takeRetainedValue()
-                    place.owner.look(place.processor)
+                    if let argument { Unmanaged<LostTime>.fromOpaque(argument).takeRetainedValue().look() }
                     return nil
-                }, place)
-            precondition(made == 0, "a thread for each processor")
+                }, Unmanaged.passRetained(self).toOpaque())
+            precondition(made == 0, "a thread that looks")
             threads.append(thread)
         }
     }
@@ -52,13 +45,9 @@ final class LostTime: @unchecked Sendable {
         threads = []
     }
 
-    private func look(_ processor: Int) {
-        var only = cpu_set_t()
-        withUnsafeMutableBytes(of: &only) { $0[processor / 8] = 1 << UInt8(processor % 8) }
+    private func look() {
         var highest = sched_param(sched_priority: 90)
-        if pthread_setaffinity_np(pthread_self(), MemoryLayout<cpu_set_t>.size, &only) != 0
-            || pthread_setschedparam(pthread_self(), SCHED_FIFO, &highest) != 0
-        {
+        if pthread_setschedparam(pthread_self(), SCHED_FIFO, &highest) != 0 {
             isPrivileged.store(false, ordering: .relaxed)
         }
         while !isOver.load(ordering: .acquiring) {
