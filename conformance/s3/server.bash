@@ -12,7 +12,7 @@ start_server() {
         --https-port "$HTTPS_PORT" --tls self-signed --user-file "$folder/users" \
         < /dev/null >> "$folder/out" 2> "$folder/log" &
     pid=$!
-    for _ in $(seq 300); do
+    for _ in $(seq 600); do
         grep -q '^proxyfs: ready' "$folder/out" && return
         kill -0 "$pid" 2> /dev/null || break
         sleep 0.1

@@ -14,7 +14,7 @@ start() {
     "$program" serve --config "$folder/proxyfs.toml" --data "$folder/data" --admin-port 0 --smb-port "$port" \
         --user torture:secret --user other:secret2 "$@" > "$folder/log" 2>&1 < /dev/null &
     server=$!
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         ! grep -q '^proxyfs: ready' "$folder/log" || return 0
         sleep 0.1
     done
