@@ -144,6 +144,51 @@ struct DirectoryCrashTests {
         #expect(call > 80, "only \(call) calls")
     }
 
+    /// The last two objects of a directory are deleted together: who removes the directory, too, must not take away
+    /// what the other one syncs.
+    @Test func theLastTwoOfADirectory() {
+        let mine = Array(Self.names[..<2])
+        var removed = 0
+        for seed in 1...240 as ClosedRange<UInt64> {
+            var call = 1
+            while true {
+                let simulation = Simulation(seed: seed)
+                let model = Model()
+                simulation.perform { world in await Self.each(world, model, mine, [1]) }
+                simulation.killAndRestart()
+                simulation.crashAtDiskCall = simulation.diskCalls + call
+                let finished: Void? = simulation.perform { world in await Self.each(world, model, mine, nil) }
+                if finished != nil { simulation.crash() }
+                simulation.restart()
+                removed += model.states.values.count { $0 == [nil] }
+                Self.verify(simulation, model, "seed \(seed), call \(call)")
+                if finished != nil { break }
+                call += 1
+            }
+        }
+        #expect(removed > 1_000, "only \(removed) deletions were answered")
+    }
+
+    /// Gives all names at once this state.
+    private static func each(_ world: World, _ model: Model, _ names: [String], _ state: [UInt8]?) async {
+        guard let transport = try? await DirectoryStore.open(world: world, loop: world.loops[0], root: "store") else {
+            return
+        }
+        let store = ObjectStore(transport, world: world, loop: world.loops[0])
+        await withTaskGroup(of: Void.self) { group in
+            for text in names {
+                group.addTask {
+                    model.begin(text, state)
+                    let isDone: Void? =
+                        if let state { try? await store.put(name(text), .blocks([block(state)])) } else {
+                            try? await store.delete(name(text))
+                        }
+                    if isDone != nil { model.end(text, state) }
+                }
+            }
+        }
+    }
+
     @Test(arguments: 1...60) func randomLives(_ seed: Int) {
         let simulation = Simulation(seed: UInt64(seed) &* 104_729, faults: .default)
         simulation.faults.failedSync = 60

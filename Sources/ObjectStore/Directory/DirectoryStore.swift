@@ -293,10 +293,17 @@ public final class DirectoryStore: StoreTransport, @unchecked Sendable {
             guard error == .noEntry else { throw error }
             isMissing = true
         }
+        // Also when it was gone: who removed it may not have synced that yet.
         do throws(Errno) {
-            // Also when it was gone: who removed it may not have synced that yet.
             try await table.sync(place.directory)
+        } catch {
+            guard error == .noEntry else { throw error }
+        }
+        do throws(Errno) {
             let isEmpty = try await blocking { (store) throws(Errno) in
+                // Who removed the last of the others may have removed the directory, too, and nothing of that is
+                // durable yet: a loss of power would bring both back.
+                try store.table.confirm(place.directory)
                 var isEmpty = true
                 try store.world.disk.list(place.directory) { _, _ in
                     isEmpty = false

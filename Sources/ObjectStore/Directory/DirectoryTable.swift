@@ -73,30 +73,38 @@ final class DirectoryTable: @unchecked Sendable {
         await enter()
         defer { leave() }
         known[directory] = nil
+        // Before, so that nobody trusts it from now on; after, so that who began to confirm it between does not.
+        distrust(directory)
+        let disk = world.disk
+        await world.blocking.run(on: loop) { try? disk.removeDirectory(directory) }
+        distrust(directory)
+    }
+
+    private func distrust(_ directory: String) {
         confirmed.withLock { confirmed in
             confirmed.directories.remove(directory)
             confirmed.removals += 1
         }
-        let disk = world.disk
-        await world.blocking.run(on: loop) { try? disk.removeDirectory(directory) }
     }
 
     /// On a thread of the pool. What is told of a directory's names must stay true: it is synced before the first answer.
     func confirm(_ directory: String) throws(Errno) {
         let removals = confirmed.withLock { $0.directories.contains(directory) ? nil : $0.removals }
         guard let removals else { return }
+        var isThere = true
         var path = directory
         while path.utf8.count >= top.utf8.count {
             do throws(Errno) {
                 try world.disk.syncDirectory(path)
             } catch {
                 guard error == .noEntry else { throw error }
+                if path == directory { isThere = false }
             }
             path = DiskPath.parent(of: path)
         }
         confirmed.withLock { confirmed in
             // A directory that was removed since may be made again by somebody who has not synced its name yet.
-            guard confirmed.removals == removals else { return }
+            guard isThere, confirmed.removals == removals else { return }
             if confirmed.directories.count >= Self.knownMax { confirmed.directories.removeAll() }
             confirmed.directories.insert(directory)
         }
