@@ -85,6 +85,7 @@ extension Headhunter {
         checkpoints.flushTimer = loop.schedule(after: max(options.flushNanoseconds / 2, 1)) { [weak self] in
             guard let self, !self.checkpoints.isClosing else { return }
             self.sealByTime()
+            self.segments.rest()
             self.startFlushTimer()
         }
     }

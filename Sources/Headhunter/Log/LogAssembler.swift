@@ -23,17 +23,19 @@ final class LogBatch: @unchecked Sendable {
 
 /// Numbers records and gathers them into batches. A plain struct: the writer's lock is around it.
 struct LogAssembler {
-    private static let blockSizeFirst = 16 << 10
+    /// What a batch begins with, and what it has as soon as it needs more. What is longer is one record's alone, and not kept.
+    private static let smallBytes = 16 << 10
+    private static let largeBytes = 256 << 10
     /// Blocks kept for the next batches, as many as wait for one sync at the most: fresh memory costs more than what is written to it.
     static let spareMax = 1024
-    private static let spareBlockMax = 256 << 10
     private static let spareBytesMax = 16 << 20
 
     private(set) var next: UInt64
     private var open: LogBatch?
     private var closed: [LogBatch] = []
     private var rotate = true
-    private var spare: [Block] = []
+    private var spareSmall: [Block] = []
+    private var spareLarge: [Block] = []
     private var spareBytes = 0
     /// Bytes that nobody has taken yet: the volume's writers wait at a limit of it.
     private(set) var pendingBytes = 0
@@ -47,21 +49,24 @@ struct LogAssembler {
     mutating func append(_ record: UnsafeRawBufferPointer) -> UInt64 {
         let need = record.count + 10
         precondition(need <= LogFormat.batchBytesMax / 2)
-        if let open, open.block.count + need + LogFormat.alignment > LogFormat.batchBytesMax { close() }
+        if let open, open.block.count + need + LogFormat.alignment > Self.largeBytes { close() }
         let batch: LogBatch
         if let open {
             batch = open
+            let bytes = batch.block.count + need + LogFormat.alignment
+            if bytes > batch.block.capacity {
+                let small = batch.block
+                batch.block = block(bytes)
+                batch.block.append(small.bytes)
+                keep(small)
+            }
         } else {
-            batch = LogBatch(block: block(), first: next, beginsFile: rotate)
+            let bytes = LogFormat.batchHeaderSize + need + LogFormat.alignment
+            // Who writes so much fills another long one.
+            batch = LogBatch(
+                block: block(closed.isEmpty ? bytes : max(bytes, Self.largeBytes)), first: next, beginsFile: rotate)
             rotate = false
             open = batch
-        }
-        if batch.block.capacity - batch.block.count < need + LogFormat.alignment {
-            var capacity = batch.block.capacity
-            while capacity - batch.block.count < need + LogFormat.alignment { capacity *= 2 }
-            let larger = Block(capacity: capacity)
-            larger.append(batch.block.bytes)
-            batch.block = larger
         }
         let block = batch.block
         var rest = record.count
@@ -80,10 +85,24 @@ struct LogAssembler {
         return number
     }
 
-    private mutating func block() -> Block {
-        guard let block = spare.popLast() else { return Block(capacity: Self.blockSizeFirst) }
+    /// With room for so many bytes.
+    private mutating func block(_ bytes: Int) -> Block {
+        guard bytes <= Self.largeBytes else { return Block(capacity: bytes) }
+        let isSmall = bytes <= Self.smallBytes
+        guard let block = isSmall ? spareSmall.popLast() : spareLarge.popLast() else {
+            return Block(capacity: isSmall ? Self.smallBytes : Self.largeBytes)
+        }
         spareBytes -= block.capacity
         return block
+    }
+
+    private mutating func keep(_ block: Block) {
+        guard block.capacity <= Self.largeBytes, spareSmall.count + spareLarge.count < Self.spareMax,
+            spareBytes + block.capacity <= Self.spareBytesMax
+        else { return }
+        spareBytes += block.capacity
+        block.count = 0
+        if block.capacity == Self.smallBytes { spareSmall.append(block) } else { spareLarge.append(block) }
     }
 
     private mutating func close() {
@@ -101,7 +120,7 @@ struct LogAssembler {
     /// at the begin of a file, whose header says as much.
     mutating func mark() -> LogBatch? {
         guard isEmpty, !rotate else { return nil }
-        return LogBatch(block: block(), first: next, beginsFile: false)
+        return LogBatch(block: block(LogFormat.batchHeaderSize), first: next, beginsFile: false)
     }
 
     /// Whether there is a batch, or can be a mark, to say something with.
@@ -117,14 +136,7 @@ struct LogAssembler {
     }
 
     /// A batch is durable: its memory serves another one.
-    mutating func recycle(_ batch: LogBatch) {
-        let bytes = batch.block.capacity
-        guard spare.count < Self.spareMax, bytes <= Self.spareBlockMax, spareBytes + bytes <= Self.spareBytesMax else {
-            return
-        }
-        spareBytes += bytes
-        spare.append(batch.block)
-    }
+    mutating func recycle(_ batch: LogBatch) { keep(batch.block) }
 }
 
 extension LogFormat {

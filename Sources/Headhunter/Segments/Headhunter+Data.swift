@@ -49,11 +49,15 @@ extension Headhunter {
     /// any thread. Nil when there is no memory for them: `await room()`, then try again.
     public func append(_ bytes: UnsafeRawBufferPointer, heat: Heat) -> SegmentRange? {
         if isFrozen.load(ordering: .relaxed) { return nil }
-        guard let (range, askEdge) = segments.append(bytes, heat: heat, now: world.clock.monotonic()) else {
+        guard let (range, work) = segments.append(bytes, heat: heat, now: world.clock.monotonic()) else {
             askForRoom()
             return nil
         }
-        if askEdge { loop.execute { self.workOnData() } }
+        if work.isAsked { loop.execute { self.workOnData() } }
+        if work.lacksChunks {
+            let segments = segments
+            world.blocking.submit({ segments.prepare() }, then: {}, on: loop)
+        }
         return range
     }
 

@@ -13,7 +13,7 @@ package final class Segments: Sendable {
     /// The edge is called for so much.
     private static let worthBytes = 4 * chunkSize
     /// Chunks made ready for who is writing much.
-    private static let spareMax = 8
+    private static let aheadMax = 16
     private static let refusalsMax = 64
 
     /// One segment that is not in the store yet.
@@ -88,10 +88,18 @@ package final class Segments: Sendable {
         var refusals = 0
         /// Bytes of files that are kept though the store has them.
         var kept = 0
+        /// Bytes that came since the last look at what is kept for more, and chunks taken for them.
+        var arrived = 0
+        var taken = 0
+        var isAtRest = true
+        var isPreparing = false
         /// Since the last call of the edge: it is asked once.
         var edgeIsAsked = false
         /// The data of all records up to this number is durable.
         var durable: UInt64
+
+        /// Who has taken many takes more.
+        var ahead: Int { min(taken, Segments.aheadMax) }
 
         mutating func noteRefusal() { refusals = min(refusals + 1, Segments.refusalsMax) }
 
@@ -135,10 +143,18 @@ package final class Segments: Sendable {
         }
     }
 
+    /// What the edge is to do behind bytes that were taken in.
+    package struct Work {
+        /// There is enough to write.
+        package var isAsked: Bool
+        /// `prepare`, on a thread of the pool.
+        package var lacksChunks: Bool
+    }
+
     /// Nil: no memory or no number is left; the edge has to work first.
     package func append(
         _ bytes: UnsafeRawBufferPointer, heat: Heat, now: UInt64
-    ) -> (range: SegmentRange, askEdge: Bool)? {
+    ) -> (range: SegmentRange, work: Work)? {
         precondition(bytes.count > 0 && bytes.count <= SegmentFormat.appendBytesMax)
         return state.withLock { state in
             guard state.memory + bytes.count + Self.chunkSize <= memoryMax, hasStage(state, bytes.count) else {
@@ -169,6 +185,7 @@ package final class Segments: Sendable {
                 state.staged += stage.size
             }
             state.staged += bytes.count
+            state.arrived += bytes.count
             let offset = stage.size
             var sum = CRC32C()
             var rest = bytes
@@ -188,9 +205,11 @@ package final class Segments: Sendable {
             isWorth = isWorth || offset / Self.worthBytes != stage.size / Self.worthBytes
             let ask = isWorth && !state.edgeIsAsked
             if ask { state.edgeIsAsked = true }
+            let lacksChunks = !state.isPreparing && 2 * state.spare.count < state.ahead
+            if lacksChunks { state.isPreparing = true }
             let range = SegmentRange(
                 segment: stage.number, offset: UInt32(offset), length: UInt32(bytes.count), checksum: sum.value)
-            return (range, ask)
+            return (range, Work(isAsked: ask, lacksChunks: lacksChunks))
         }
     }
 
@@ -219,6 +238,7 @@ package final class Segments: Sendable {
         let block = state.spare.popLast() ?? Block(capacity: Self.chunkSize)
         stage.chunks.append(block)
         state.memory += Self.chunkSize
+        state.taken += 1
         return block
     }
 
@@ -331,17 +351,18 @@ package final class Segments: Sendable {
         }
     }
 
-    /// `count` chunks have been written, so as many more may be coming: their memory is made ready here, and not where the bytes arrive.
-    func prepare(_ count: Int) {
+    /// Puts memory behind chunks to come, where nobody waits for it: met page by page while bytes arrive it was seen to take 5 ms for each.
+    package func prepare() {
         let lacking = state.withLock { state in
             let room = (memoryMax - state.memory) / Self.chunkSize
-            return max(0, min(count, Self.spareMax, room) - state.spare.count)
+            return min(state.ahead, room) - state.spare.count
         }
-        for _ in 0..<lacking {
+        for _ in 0..<max(0, lacking) {
             let block = Block(capacity: Self.chunkSize)
             Expanse.back(block.base, Self.chunkSize)
             state.withLock { $0.spare.append(block) }
         }
+        state.withLock { $0.isPreparing = false }
     }
 
     /// Memory of chunks that are durable goes when half of what is allowed is taken, the oldest segments' first. What is being
@@ -383,7 +404,7 @@ package final class Segments: Sendable {
     /// The segment is in the store. `keepsFile`: until a header has it.
     func forget(_ stage: Stage, keepsFile: Bool) {
         var gone: [Block] = []
-        let isLast = state.withLock { state -> Bool in
+        state.withLock { state in
             state.stages[stage.number] = nil
             state.staged -= stage.size
             if keepsFile { state.kept += stage.size }
@@ -392,12 +413,25 @@ package final class Segments: Sendable {
             // Not closed here: a read may be under way, and its file must not become another one's.
             stage.file = nil
             stage.direct = nil
-            guard state.stages.isEmpty else { return false }
-            gone += state.spare
-            state.spare.removeAll()
-            return true
+        }
+        extendLifetime(gone)
+    }
+
+    /// Called now and then: keeps as much memory for bytes to come as came since the last call, and gives the rest back. Memory that
+    /// went and is met again is cleared page by page while a writer waits, which can take milliseconds for each MiB.
+    package func rest(forGood: Bool = false) {
+        var gone: [Block] = []
+        let isIdle = state.withLock { state -> Bool in
+            let wanted = forGood ? 0 : state.arrived / Self.chunkSize
+            state.arrived = 0
+            state.taken = 0
+            let surplus = max(0, state.spare.count - wanted)
+            gone = Array(state.spare[..<surplus])
+            state.spare.removeFirst(surplus)
+            defer { state.isAtRest = wanted == 0 }
+            return wanted == 0 && !state.isAtRest
         }
         gone.removeAll()
-        if isLast { Block.giveBackMemory() }
+        if isIdle { Block.giveBackMemory() }
     }
 }

@@ -167,7 +167,6 @@ package struct StageWriter {
         _ stage: Segments.Stage, from start: Int, upTo end: Int, to file: any DiskFile, _ progress: (Int) -> Void
     ) throws(Errno) {
         var place = start
-        var chunks = 0
         while place < end {
             let whole = isFinal && file === stage.file ? wholeChunks(stage, from: place, upTo: end) : []
             defer { extendLifetime(whole) }
@@ -176,7 +175,6 @@ package struct StageWriter {
                     took(stage, chunk.bytes, at: place)
                     place += chunk.count
                 }
-                chunks += whole.count
                 progress(place)
                 continue
             }
@@ -189,11 +187,9 @@ package struct StageWriter {
             // The disk has work while the next bytes come, and the sync at the end less.
             if count >= Self.startBytesMin { file.startWriting(at: UInt64(place), count) }
             took(stage, bytes, at: place)
-            if count == Segments.chunkSize { chunks += 1 }
             place += count
             progress(place)
         }
-        segments.prepare(chunks)
     }
 
     private func took(_ stage: Segments.Stage, _ bytes: UnsafeRawBufferPointer, at place: Int) {

@@ -5,16 +5,19 @@ import Glibc
 ///
 /// Walks from place to place in it are mostly misses of the processor's address tables when its pages are small, so it asks
 /// for large ones where it is walked in small bits: a look-up among a million files then takes about half the time. Its first bytes stay in small pages,
-/// because a volume with little in it should take little, and zeroing a large page takes its time.
+/// because a volume with little in it should take little. The others become large as they are backed: zeroing one was seen to take 20 ms on a
+/// virtual machine, and who meets memory before that should wait for a small one.
 struct Expanse {
-    private static let largePage = 2 << 20
+    static let largePage = 2 << 20
     private static let smallBytes = 4 << 20
 
     let base: UnsafeMutableRawPointer
     private let mapped: UnsafeMutableRawPointer
     private let mappedBytes: Int
+    private let isWalked: Bool
 
     init(bytes: Int, isWalked: Bool = true) {
+        self.isWalked = isWalked
         mappedBytes = bytes + Self.largePage
         guard
             let memory = mmap(
@@ -23,13 +26,21 @@ struct Expanse {
         else { preconditionFailure("no address space for a cache") }
         mapped = memory
         base = memory.alignedUp(toMultipleOf: Self.largePage)
-        // Where the system has no large pages to give, small ones do.
-        if isWalked, bytes > Self.smallBytes { madvise(base + Self.smallBytes, bytes - Self.smallBytes, MADV_HUGEPAGE) }
     }
 
-    /// Has the system put memory behind these bytes now, and not when somebody meets them: zeroing one large page was seen
-    /// to take 20 ms on a virtual machine. What it can not give comes when it is met.
-    func back(_ bytes: Range<Int>) { shim_touch(base + bytes.lowerBound, bytes.count) }
+    /// Has the system put memory behind these bytes now, and not when somebody meets them. What it can not give comes when it is met.
+    func back(_ bytes: Range<Int>) {
+        var place = bytes.lowerBound
+        while place < bytes.upperBound {
+            let end = min(bytes.upperBound, (place / Self.largePage + 1) * Self.largePage)
+            // One by one: who comes before us should not have to zero it. Where the system has no large pages to give, small ones do.
+            if isWalked, place >= Self.smallBytes, end - place == Self.largePage {
+                madvise(base + place, Self.largePage, MADV_HUGEPAGE)
+            }
+            shim_touch(base + place, end - place)
+            place = end
+        }
+    }
 
     /// The same of other memory that begins with a page, and of no more than a write or two: met page by page it takes half as long again, but
     /// this holds up whoever needs more address space.

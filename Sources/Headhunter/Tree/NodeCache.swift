@@ -214,11 +214,15 @@ package final class NodeCache {
 
     // MARK: Memory
 
-    /// So many frames are to have memory behind them before they are used, as many as there are in a small volume.
-    private static let backedAheadMax = (16 << 20) / Page.size
+    /// So many frames are to have memory behind them before they are used, as many as there are in a small volume: behind a freeze
+    /// each node that is changed is copied.
+    private static let backedAheadMax = (32 << 20) / Page.size
     /// A volume with fewer than these takes its memory as it goes.
     private static let backedFrom = (1 << 20) / Page.size
     private var backedAhead: Int { min(untouched, Self.backedAheadMax) }
+    /// From so many on the table of guesses is filled from end to end.
+    private static let hintsFrom = (16 << 20) / Page.size
+    private static let framesOfLargePage = Expanse.largePage / Page.size
 
     @inline(__always) package var wantsBacking: Bool {
         untouched >= Self.backedFrom && backed < capacity && backed - untouched < backedAhead / 2
@@ -226,10 +230,13 @@ package final class NodeCache {
 
     /// What is to have memory next: the caller has it made, where nobody waits for it.
     package func takeBacking() -> Backing {
-        let isLarge = !hintsAreBacked && untouched >= Self.backedAheadMax
+        let isLarge = !hintsAreBacked && untouched >= Self.hintsFrom
         if isLarge { hintsAreBacked = true }
         let start = max(backed, untouched)
-        backed = min(capacity, start + backedAhead)
+        let end = start + backedAhead
+        // A large page that is backed in part stays small ones.
+        let unit = backedAhead > Self.framesOfLargePage ? Self.framesOfLargePage : 1
+        backed = min(capacity, (end + unit - 1) / unit * unit)
         return Backing(cache: self, frames: start..<backed, hints: isLarge)
     }
 
@@ -237,7 +244,7 @@ package final class NodeCache {
     package struct Backing: @unchecked Sendable {
         fileprivate let cache: NodeCache
         package let frames: Range<Int>
-        /// The table of guesses as well: a volume that is no longer small fills it from end to end.
+        /// The table of guesses as well.
         fileprivate let hints: Bool
 
         package func make() {

@@ -282,6 +282,7 @@ extension Headhunter {
                 guard checkpoints.header.log == 0 else { throw error }
             }
         }
+        segments.rest(forGood: true)
         fail(.closed)
     }
 }
