@@ -73,18 +73,12 @@ final class DirectoryTable: @unchecked Sendable {
         await enter()
         defer { leave() }
         known[directory] = nil
-        // Before, so that nobody trusts it from now on; after, so that who began to confirm it between does not.
-        distrust(directory)
-        let disk = world.disk
-        await world.blocking.run(on: loop) { try? disk.removeDirectory(directory) }
-        distrust(directory)
-    }
-
-    private func distrust(_ directory: String) {
         confirmed.withLock { confirmed in
             confirmed.directories.remove(directory)
             confirmed.removals += 1
         }
+        let disk = world.disk
+        await world.blocking.run(on: loop) { try? disk.removeDirectory(directory) }
     }
 
     /// On a thread of the pool. What is told of a directory's names must stay true: it is synced before the first answer.
