@@ -60,4 +60,77 @@ struct ReplayLogTests {
         let found = simulation.perform { world in try? await Self.records(world, upTo: 4) }
         #expect(found == Set(1...4))
     }
+
+    /// What the batches of a file hold, in order.
+    private static func batches(_ bytes: UnsafeRawBufferPointer) -> [[UInt8]] {
+        var found: [[UInt8]] = []
+        var place = 4096
+        while place + 64 <= bytes.count, bytes.loadUnaligned(fromByteOffset: place, as: UInt32.self) == 0x424C_5850 {
+            let length = Int(bytes.loadUnaligned(fromByteOffset: place + 8, as: UInt32.self))
+            var at = place + 64
+            let end = at + length
+            while at < end {
+                var count = 0
+                var shift = 0
+                while bytes[at] >= 0x80 {
+                    count |= Int(bytes[at] & 0x7F) << shift
+                    (at, shift) = (at + 1, shift + 7)
+                }
+                count |= Int(bytes[at]) << shift
+                found.append(Array(bytes[(at + 1)..<(at + 1 + count)]))
+                at += 1 + count
+            }
+            place = (end + 511) / 512 * 512
+        }
+        return found
+    }
+
+    /// Records of every length, one or many of them before somebody waits, over and over: batches use each other's memory.
+    @Test(arguments: 1...4) func recordsOfAllLengthsComeInOrder(_ seed: UInt64) throws {
+        let lengths = [
+            1, 90, 900, 16_200, 16_300, 16_384, 40_000, 261_000, 262_144, 262_145, 1 << 20, (4 << 20) - 10,
+        ]
+        let simulation = Simulation(seed: seed)
+        let wrong = simulation.perform { world -> String? in
+            do {
+                try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+                    try world.disk.makeDirectory("log")
+                    try world.disk.syncDirectory("")
+                }
+                let log = ReplayLog(
+                    world: world, loop: world.loops[0], directory: "log", volume: VolumeIdentity(high: 1, low: 2),
+                    epoch: 1, sequence: 1, next: 1, chain: 0, files: [], reserveBytes: 64 << 10, pushBytes: 1 << 20)
+                var random = Generator(seed: seed)
+                var written: [[UInt8]] = []
+                for _ in 0..<40 {
+                    var last: UInt64 = 0
+                    for _ in 0..<(1 + random.below(random.below(3) == 0 ? 60 : 3)) {
+                        // Long ones are rare.
+                        let length = lengths[random.below(random.below(8) == 0 ? lengths.count : 7)]
+                        written.append(Array(repeating: UInt8(truncatingIfNeeded: written.count), count: length))
+                        last = written[written.count - 1].withUnsafeBytes { log.append($0) }
+                    }
+                    try await log.wait(for: last, random.below(2) == 0 ? .written : .durable)
+                }
+                let found = try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> [[UInt8]] in
+                    var names: [String] = []
+                    try world.disk.list("log") { name, _ in
+                        names.append(name)
+                        return true
+                    }
+                    guard names.count == 1 else { throw .invalid }
+                    let file = try world.disk.open("log/" + names[0], [])
+                    defer { file.close() }
+                    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(try file.size()), alignment: 8)
+                    defer { bytes.deallocate() }
+                    guard try file.read(into: bytes, at: 0) == bytes.count else { throw .io }
+                    return Self.batches(UnsafeRawBufferPointer(bytes))
+                }
+                guard found != written else { return nil }
+                return
+                    "\(found.count) of \(written.count) records, the first \(zip(found, written).prefix { $0 == $1 }.count) right"
+            } catch { return "\(error)" }
+        }
+        #expect(try #require(wrong, "the program did not come to an end") == nil)
+    }
 }

@@ -365,6 +365,9 @@ package final class Segments: Sendable {
         state.withLock { $0.isPreparing = false }
     }
 
+    /// Chunks that have memory and no bytes yet.
+    package var chunksReady: Int { state.withLock { $0.spare.count } }
+
     /// Memory of chunks that are durable goes when half of what is allowed is taken, the oldest segments' first. What is being
     /// written is not durable; who makes another file counts on all that is there.
     package func dropSynced() {

@@ -40,12 +40,12 @@ echo "-- table and rules"
 # A ticket ends under an open file: nothing goes on without another, and all of it with one.
 mount -t nfs -o "vers=3,proto=tcp,sec=krb5i,port=2049,mountport=2049,mountproto=tcp" host:/default /mnt || fail "mount"
 as_him() { setpriv --reuid 2004 --regid 2004 --clear-groups -- env KRB5CCNAME=FILE:/tmp/krb5cc_2004 "$@"; }
-echo secret | as_him kinit -l 20s alice || fail "kinit for seconds"
+echo secret | as_him kinit -l 60s alice || fail "kinit for seconds"
 as_him sh -c 'exec 3> /mnt/short; echo before >&3; sync /mnt/short; touch /tmp/written_2004
     until [ -e /tmp/renewed ]; do sleep 0.2; done; echo after >&3' & writer=$!
-for _ in $(seq 100); do [ ! -e /tmp/written_2004 ] || break; sleep 0.1; done
+for _ in $(seq 300); do [ ! -e /tmp/written_2004 ] || break; sleep 0.1; done
 [ "$(cat /mnt/short)" = before ] || fail "nothing is written with a ticket of seconds"
-sleep 21
+sleep 61
 ! as_him timeout -k 5 60 mkdir /mnt/late 2> /dev/null || fail "a ticket that has ended serves"
 echo secret | as_him kinit alice || fail "kinit once more"
 touch /tmp/renewed
