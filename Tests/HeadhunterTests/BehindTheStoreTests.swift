@@ -435,7 +435,7 @@ struct BehindTheStoreTests {
         let done = simulation.perform(for: 36_000_000_000_000) { world -> String in
             do {
                 let volume = try await Bench.volume(world)
-                for _ in 0..<4 {
+                for _ in 0..<2 {
                     try await volume.checkpoint()
                     await world.loops[0].sleep(nanoseconds: 3_000_000_000)
                 }
@@ -444,7 +444,7 @@ struct BehindTheStoreTests {
         }
         #expect(done == "")
         let left = simulation.files(below: "store").filter { $0.path.contains("segment") }
-        #expect(left.count <= 2, "\(left.count) of \(counted.count) segments are left after four checkpoints")
+        #expect(left.count <= 2, "\(left.count) of \(counted.count) segments are left after two checkpoints")
     }
 
     /// The store is away: changes of what is there wait when the log has grown by a few times what a checkpoint is for.

@@ -263,6 +263,45 @@ struct TakingTests {
         }
     }
 
+    /// The last slot may hold records whose data the store has lost. Whoever takes cuts there and gives their numbers to others, which the
+    /// next one finds and not those.
+    @Test func whatWasCutStaysAway() throws {
+        try StoreRig.run(seed: 81) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, memory, ["a", "b", "c"])
+            let way = Way(memory, last: .max, isApplied: false)
+            let first = try await StoreRig.open(world, way) {
+                $0.logIsInStore = true
+                $0.checkpointNanoseconds = 3_600 * Self.second
+            }
+            try await first.stored(try await StoreRig.put(first, 1, [1]))
+            _ = try await StoreRig.store(first, [UInt8](repeating: 9, count: 5_000))
+            for key in 2...6 { _ = try await StoreRig.put(first, key, [2]) }
+            try await first.stored(first.log.last)
+            way.cut()
+            for name in try await StoreRig.names(world, memory, "segment") {
+                try await StoreRig.objects(world, memory).delete(name)
+            }
+            way.cut()
+            let secondWay = Way(memory, last: .max, isApplied: false)
+            let second = try await StoreRig.open(world, secondWay, "b") {
+                $0.takesOver = true
+                $0.logIsInStore = true
+                $0.checkpointNanoseconds = 3_600 * Self.second
+            }
+            guard try await StoreRig.get(second, 1) == [1] else { return "a change is missing" }
+            guard try await StoreRig.get(second, 6) == nil else { return "nothing was cut" }
+            for key in 11...12 { try await second.stored(try await StoreRig.put(second, key, [3])) }
+            secondWay.cut()
+            let third = try await StoreRig.open(world, memory, "c") { $0.takesOver = true }
+            for key in 11...12 {
+                guard try await StoreRig.get(third, key) == [3] else { return "\(key) was in the store" }
+            }
+            for key in 2...6 { guard try await StoreRig.get(third, key) == nil else { return "\(key) came back" } }
+            return nil
+        }
+    }
+
     /// A claim tells the lease of the owner before, not of who claimed: that owner may keep none, and answer still.
     @Test func aClaimOfWhoKeepsALease() throws {
         try StoreRig.run(seed: 77) { world in
