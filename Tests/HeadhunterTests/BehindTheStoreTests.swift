@@ -413,7 +413,7 @@ struct BehindTheStoreTests {
             do {
                 let volume = try await Bench.volume(world)
                 var ranges: [SegmentRange] = []
-                for round in 0..<300 {
+                for round in 0..<700 {
                     ranges.append(
                         try await StoreRig.store(volume, [UInt8](repeating: UInt8(round & 255), count: 3_000)).0)
                     try await volume.stored(volume.log.last)
@@ -430,7 +430,7 @@ struct BehindTheStoreTests {
         }
         #expect(made == "")
         counted.count = simulation.files(below: "store").count { $0.path.contains("segment") }
-        #expect(counted.count >= 200)
+        #expect(counted.count >= 600)
         simulation.killAndRestart()
         let done = simulation.perform(for: 36_000_000_000_000) { world -> String in
             do {
