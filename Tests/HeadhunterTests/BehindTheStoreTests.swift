@@ -402,8 +402,7 @@ struct BehindTheStoreTests {
         }
     }
 
-    /// What was to be deleted when the process died is deleted by the next one; and thousands of dead segments at once are
-    /// gone after a few checkpoints.
+    /// What was to be deleted when the process died is deleted by the next one, with few headers for all of it.
     @Test func deadSegmentsOfAnotherLife() throws {
         let simulation = Simulation(seed: 53)
         let counted = Flag()
@@ -431,6 +430,7 @@ struct BehindTheStoreTests {
         #expect(made == "")
         counted.count = simulation.files(below: "store").count { $0.path.contains("segment") }
         #expect(counted.count >= 600)
+        let before = Self.newestHeader(simulation)
         simulation.killAndRestart()
         let done = simulation.perform(for: 36_000_000_000_000) { world -> String in
             do {
@@ -445,6 +445,13 @@ struct BehindTheStoreTests {
         #expect(done == "")
         let left = simulation.files(below: "store").filter { $0.path.contains("segment") }
         #expect(left.count <= 2, "\(left.count) of \(counted.count) segments are left after two checkpoints")
+        #expect(Self.newestHeader(simulation) - before <= 6)
+    }
+
+    private static func newestHeader(_ simulation: Simulation) -> Int {
+        simulation.files(below: "store").compactMap { file in
+            file.path.contains("/header/") ? file.path.split(separator: "/").last.flatMap { Int($0, radix: 16) } : nil
+        }.max() ?? 0
     }
 
     /// The store is away: changes of what is there wait when the log has grown by a few times what a checkpoint is for.
