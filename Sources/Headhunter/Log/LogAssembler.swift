@@ -23,20 +23,23 @@ final class LogBatch: @unchecked Sendable {
 
 /// Numbers records and gathers them into batches. A plain struct: the writer's lock is around it.
 struct LogAssembler {
-    /// What a batch begins with, and what it has as soon as it needs more. What is longer is one record's alone, and not kept.
+    /// Blocks have five lengths, each twice the one before. What is longer is one record's alone, and not kept.
     private static let smallBytes = 16 << 10
-    private static let largeBytes = 256 << 10
+    private static let lengths = 5
+    private static let largeBytes = smallBytes << (lengths - 1)
     /// Blocks kept for the next batches, as many as wait for one sync at the most: fresh memory costs more than what is written to it.
     static let spareMax = 1024
-    private static let spareBytesMax = 16 << 20
+    private static let spareBytesMax = 24 << 20
 
     private(set) var next: UInt64
     private var open: LogBatch?
     private var closed: [LogBatch] = []
     private var rotate = true
-    private var spareSmall: [Block] = []
-    private var spareLarge: [Block] = []
+    private var spare: [[Block]] = Array(repeating: [], count: lengths)
+    private var spareCount = 0
     private var spareBytes = 0
+    /// What the batch before came to: the next one is likely as long.
+    private var usual = 0
     /// Bytes that nobody has taken yet: the volume's writers wait at a limit of it.
     private(set) var pendingBytes = 0
 
@@ -62,9 +65,7 @@ struct LogAssembler {
             }
         } else {
             let bytes = LogFormat.batchHeaderSize + need + LogFormat.alignment
-            // Who writes so much fills another long one.
-            batch = LogBatch(
-                block: block(closed.isEmpty ? bytes : max(bytes, Self.largeBytes)), first: next, beginsFile: rotate)
+            batch = LogBatch(block: block(max(bytes, usual)), first: next, beginsFile: rotate)
             rotate = false
             open = batch
         }
@@ -85,29 +86,36 @@ struct LogAssembler {
         return number
     }
 
+    /// The shortest length that has room for so many bytes.
+    private static func length(_ bytes: Int) -> Int {
+        bytes <= smallBytes ? 0 : Int.bitWidth - ((bytes - 1) / smallBytes).leadingZeroBitCount
+    }
+
     /// With room for so many bytes.
     private mutating func block(_ bytes: Int) -> Block {
-        guard bytes <= Self.largeBytes else { return Block(capacity: bytes) }
-        let isSmall = bytes <= Self.smallBytes
-        guard let block = isSmall ? spareSmall.popLast() : spareLarge.popLast() else {
-            return Block(capacity: isSmall ? Self.smallBytes : Self.largeBytes)
-        }
+        let length = Self.length(bytes)
+        guard length < Self.lengths else { return Block(capacity: bytes) }
+        guard let block = spare[length].popLast() else { return Block(capacity: Self.smallBytes << length) }
+        spareCount -= 1
         spareBytes -= block.capacity
         return block
     }
 
     private mutating func keep(_ block: Block) {
-        guard block.capacity <= Self.largeBytes, spareSmall.count + spareLarge.count < Self.spareMax,
+        guard block.capacity <= Self.largeBytes, spareCount < Self.spareMax,
             spareBytes + block.capacity <= Self.spareBytesMax
         else { return }
+        spareCount += 1
         spareBytes += block.capacity
         block.count = 0
-        if block.capacity == Self.smallBytes { spareSmall.append(block) } else { spareLarge.append(block) }
+        spare[Self.length(block.capacity)].append(block)
     }
 
     private mutating func close() {
-        if let open { closed.append(open) }
-        open = nil
+        guard let open else { return }
+        usual = min(open.block.count + LogFormat.alignment, Self.largeBytes)
+        closed.append(open)
+        self.open = nil
     }
 
     /// Later records go to another file.

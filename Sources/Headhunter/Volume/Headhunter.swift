@@ -566,13 +566,16 @@ public struct Change {
         switch writes.pending(tree: tree, key: key) {
         case .put(let value): return value
         case .deleted: return nil
-        case .untouched: return try headhunter.lookup(tree, key, reader, alone: true)
+        case .untouched:
+            return try Unmanaged.passUnretained(headhunter)._withUnsafeGuaranteedRef { headhunter in
+                Result { () throws(Missing) in try headhunter.lookup(tree, key, reader, alone: true) }
+            }.get()
         }
     }
 
     /// `get` will be asked for this key, or it will be changed: what that looks at first is fetched meanwhile.
     public func expect(_ tree: UInt32, _ key: UnsafeRawBufferPointer) {
-        headhunter.here(tree)?.expect(key)
+        Unmanaged.passUnretained(headhunter)._withUnsafeGuaranteedRef { $0.here(tree)?.expect(key) }
     }
 
     public func put(_ tree: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
