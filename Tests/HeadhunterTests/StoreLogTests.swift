@@ -75,7 +75,7 @@ struct StoreLogTests {
             try await Self.prepare(world, slow, ["a"])
             let (volume, store) = try await Self.volume(world, slow, "a")
             let tally = Tally()
-            try await volume.stored(try await Self.count(volume, tally).1)
+            for _ in 0..<2 { try await volume.stored(try await Self.count(volume, tally).1) }
             let (start, before) = (world.clock.monotonic(), store.counters)
             tally.answers = 0
             await Self.work(volume, tally, callers: 8, until: start + 1_000_000_000, world)
@@ -110,6 +110,38 @@ struct StoreLogTests {
         }
     }
 
+    /// Records are kept for slots, and sent a second time, where that is asked for again: one who asks gets a checkpoint.
+    @Test func whoAsksOnceGetsACheckpoint() throws {
+        try StoreRig.run(seed: 31) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let volume = try await StoreRig.open(world, rig) { $0.checkpointNanoseconds = 1_000_000_000_000 }
+            // How many headers and slots each of three who ask costs.
+            func asked(_ value: UInt8) async throws -> [[Int]] {
+                var costs: [[Int]] = []
+                for _ in 0..<3 {
+                    let headers = try await StoreRig.names(world, rig, "header").max()
+                    let slots = try await StoreRig.names(world, rig, "slot").max()
+                    try await volume.stored(try await StoreRig.put(volume, 1, [value]))
+                    let isHeader = try await StoreRig.names(world, rig, "header").max() != headers
+                    let isSlot = try await StoreRig.names(world, rig, "slot").max() != slots
+                    costs.append([isHeader ? 1 : 0, isSlot ? 1 : 0])
+                }
+                return costs
+            }
+            let wanted = [[1, 0], [1, 0], [0, 1]]
+            let first = try await asked(1)
+            guard first == wanted else { return "at first \(first)" }
+            // After as many checkpoints without anybody it begins anew.
+            for value in 2...9 {
+                _ = try await StoreRig.put(volume, 2, [UInt8(value)])
+                try await volume.checkpoint()
+            }
+            let later = try await asked(2)
+            return later == wanted ? nil : "later \(later)"
+        }
+    }
+
     /// A store that takes 20 ms for everything: how many changes a second are in it, and for how many requests.
     @Test(arguments: [(8, 250.0), (32, 1000.0)]) func aSlowStore(_ callers: Int, _ least: Double) throws {
         let simulation = Simulation(seed: 41)
@@ -121,10 +153,12 @@ struct StoreLogTests {
                     try await Self.prepare(world, slow, ["log"])
                     let (volume, store) = try await Self.volume(world, slow, "log")
                     let tally = Tally()
-                    // The first one turns it on.
-                    let (mine, number) = try await Self.count(volume, tally)
-                    tally.made = mine
-                    try await volume.stored(number)
+                    // The second one turns it on.
+                    for _ in 0..<2 {
+                        let (mine, number) = try await Self.count(volume, tally)
+                        tally.made = mine
+                        try await volume.stored(number)
+                    }
                     let start = world.clock.monotonic()
                     let before = store.counters.requests
                     await Self.work(volume, tally, callers: callers, until: start + 30_000_000_000, world)

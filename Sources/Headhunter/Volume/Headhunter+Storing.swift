@@ -25,6 +25,8 @@ struct StoringState {
     var isFindable = false
     /// Checkpoints since somebody waited.
     var idle = 0
+    /// How many have, without a long time in between.
+    var asked = 0
     /// The first slot that the header under way names.
     var firstSlot: UInt64 = 0
     /// The data of all records up to this one is in the store.
@@ -51,7 +53,7 @@ extension Headhunter {
     private static let roundsMax = 4
     /// More that the store does not take is given up: a checkpoint has to bring it there then.
     private static let unsentBytesMax = 64 << 20
-    /// After so many checkpoints without a waiter records are no longer kept for slots.
+    /// After so many checkpoints without a waiter records are no longer kept for slots, and the next one who waits is the first.
     private static let idleMax = 6
 
     /// Calls `done` on `target` when change `number` is in the store, with all before it and their data.
@@ -60,6 +62,8 @@ extension Headhunter {
     ) {
         loop.execute {
             self.storing.waiters.append(StoringState.Waiter(number: number, loop: target, done: done))
+            if self.storing.idle >= Self.idleMax { self.storing.asked = 0 }
+            self.storing.asked += 1
             self.storing.idle = 0
             self.pumpStoring()
         }
@@ -79,7 +83,8 @@ extension Headhunter {
         guard !storing.waiters.isEmpty || storing.isOn && log.copiedBytes > Self.heldBytesMax else { return }
         if checkpoints.failure != nil { return }
         guard storing.isFindable else {
-            storing.isWanted = storing.log != nil
+            // All records would be kept, and sent, twice for the sake of one.
+            storing.isWanted = storing.log != nil && (storing.asked > 1 || options.logIsInStore)
             return waitForCheckpoint()
         }
         let now = world.clock.monotonic()
