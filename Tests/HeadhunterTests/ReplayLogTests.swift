@@ -61,6 +61,34 @@ struct ReplayLogTests {
         #expect(found == Set(1...4))
     }
 
+    /// A checkpoint covers the records below a number: those behind it stay, in however many files they are.
+    @Test func aCutLeavesWhatIsBehindIt() throws {
+        let simulation = Simulation(seed: 5)
+        let wrong = simulation.perform { world -> String? in
+            do {
+                try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+                    try world.disk.makeDirectory("log")
+                    try world.disk.syncDirectory("")
+                }
+                let log = ReplayLog(
+                    world: world, loop: world.loops[0], directory: "log", volume: VolumeIdentity(high: 1, low: 2),
+                    epoch: 1, sequence: 1, next: 1, chain: 0, files: [], reserveBytes: 64 << 10, pushBytes: 1 << 20)
+                for number in 1...4 as ClosedRange<UInt8> {
+                    let record = Array(repeating: number, count: Self.length)
+                    try await log.wait(for: record.withUnsafeBytes { log.append($0) }, .durable)
+                    _ = log.beginFile(copies: false)
+                }
+                for covered in 1...4 as ClosedRange<UInt8> {
+                    await log.cut(below: UInt64(covered))
+                    let found = try await Self.records(world, upTo: 4)
+                    guard found == Set(covered...4) else { return "below \(covered): \(found.sorted())" }
+                }
+                return nil
+            } catch { return "\(error)" }
+        }
+        #expect(try #require(wrong, "the program did not come to an end") == nil)
+    }
+
     /// What the batches of a file hold, in order.
     private static func batches(_ bytes: UnsafeRawBufferPointer) -> [[UInt8]] {
         var found: [[UInt8]] = []

@@ -25,10 +25,14 @@ struct TakingTests {
         private let last: Int
         /// That one reaches the store before.
         private let isApplied: Bool
+        /// So long each answer takes.
+        private let delay: (nanoseconds: UInt64, loop: EventLoop)?
         let state = Mutex(State())
 
-        init(_ store: any StoreTransport, last: Int, isApplied: Bool) {
-            (self.store, self.last, self.isApplied) = (store, last, isApplied)
+        init(
+            _ store: any StoreTransport, last: Int, isApplied: Bool, delay: (nanoseconds: UInt64, loop: EventLoop)? = nil
+        ) {
+            (self.store, self.last, self.isApplied, self.delay) = (store, last, isApplied, delay)
         }
 
         var capabilities: StoreCapabilities { store.capabilities }
@@ -47,7 +51,9 @@ struct TakingTests {
                 }
             }
             if let early { return early }
-            return await store.perform(request)
+            let reply = await store.perform(request)
+            if let delay { await delay.loop.sleep(nanoseconds: delay.nanoseconds) }
+            return reply
         }
 
         func cut() { state.withLock { $0.isCut = true } }
@@ -112,11 +118,20 @@ struct TakingTests {
     /// Cut off from the store at any request, whether that one still arrives or not, it acknowledges nothing and answers no read from
     /// the moment on at which another owner may; what it had promised to be in the store is there.
     @Test(arguments: 1...36) func anOwnerThatStoodStill(_ step: Int) throws {
+        try standsStill(step, delay: 0, drift: 2 * Self.second)
+    }
+
+    /// The time that an answer takes does not make the lease longer: it was asked for when it began.
+    @Test(arguments: 1...24) func answersThatTakeLong(_ step: Int) throws {
+        try standsStill(step, delay: 2 * Self.second, drift: 0)
+    }
+
+    private func standsStill(_ step: Int, delay: UInt64, drift: UInt64) throws {
         for isApplied in [false, true] {
             try StoreRig.run(seed: UInt64(step)) { world in
                 let memory = MemoryStore(world: world, loop: world.loops[0])
                 try await StoreRig.prepare(world, memory)
-                let way = Way(memory, last: 12 + step, isApplied: isApplied)
+                let way = Way(memory, last: 12 + step, isApplied: isApplied, delay: (delay, world.loops[0]))
                 let first = try await StoreRig.open(world, way) {
                     $0.leaseNanoseconds = Self.lease
                     $0.checkpointNanoseconds = 3 * Self.second
@@ -125,7 +140,10 @@ struct TakingTests {
                 let users = Self.use(first, world, words)
                 while !way.isCut { await world.loops[0].sleep(nanoseconds: 10_000_000) }
                 await world.loops[0].sleep(nanoseconds: Self.second / 2)
-                let second = try await StoreRig.open(world, memory, "b") { $0.takesOver = true }
+                let second = try await StoreRig.open(world, memory, "b") {
+                    $0.takesOver = true
+                    $0.driftNanoseconds = drift
+                }
                 let taken = world.clock.monotonic()
                 let before = words.stored
                 try await second.stored(try await StoreRig.put(second, 1, [9]))

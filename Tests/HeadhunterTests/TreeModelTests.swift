@@ -31,6 +31,17 @@ struct TreeModelTests {
         #expect(leaves * Page.size < used * 5 / 4, "rising keys leave \(leaves) pages for \(used) bytes")
     }
 
+    /// The half that stays gets a fence as long as its keys, and shares nothing with its first key that would make those shorter.
+    @Test func risingKeysGetLongFences() {
+        for filling in stride(from: 0, to: 1_000, by: 20) {
+            var rig = Rig(seed: 8, keys: 1, long: false)
+            rig.put(key: [0], value: Array(repeating: 7, count: filling))
+            let beginning = [UInt8](repeating: 1, count: 900)
+            for number in 0..<60 { rig.put(key: beginning + bytes(of: number), value: [1, 2, 3]) }
+            rig.compareAll()
+        }
+    }
+
     private func bytes(of number: Int) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: number >> (56 - 8 * $0)) } }
 }
 

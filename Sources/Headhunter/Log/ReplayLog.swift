@@ -549,7 +549,7 @@ public final class ReplayLog: Sendable {
     // MARK: Cutting
 
     /// Removes the files that hold only records below `number`: a checkpoint that covers them is durable.
-    func cut(below number: UInt64) async {
+    package func cut(below number: UInt64) async {
         let old = shared.withLock { shared -> [(sequence: UInt64, first: UInt64)] in
             var old: [(sequence: UInt64, first: UInt64)] = []
             // A file ends where any later one begins.
