@@ -128,6 +128,59 @@ struct AstrayTests {
         return bytes
     }
 
+    /// Where the forged node lies, as a parent says it.
+    private static func place(_ length: Int, _ checksum: UInt32) -> [UInt8] {
+        var bytes: [UInt8] = []
+        withUnsafeBytes(of: UInt64(0x777).littleEndian) { bytes += $0 }
+        for number in [40, UInt32(length), checksum] { withUnsafeBytes(of: number.littleEndian) { bytes += $0 } }
+        return bytes + [UInt8](repeating: 0, count: 8)
+    }
+
+    /// Makes `node` the root of tree 1 of a volume that is closed.
+    private static func forge(_ world: World, _ rig: StoreRig, _ node: [UInt8], _ checksum: UInt32) async throws
+        -> String?
+    {
+        guard let name = ObjectName("v/meta/0000000000000777"),
+            let newest = try await StoreRig.names(world, rig, "header").max()
+        else { return "no names" }
+        let block = Block(capacity: 40 + node.count)
+        ([UInt8](repeating: 0, count: 40) + node).withUnsafeBytes { block.append($0) }
+        try await StoreRig.objects(world, rig).put(name, .blocks([block]))
+        try await StoreRig.patch(world, rig, newest) { bytes in
+            for start in stride(from: 128, to: 128 + Int(bytes[88]) * 32, by: 32) where bytes[start] == 1 {
+                bytes.replaceSubrange((start + 4)..<(start + 32), with: Self.place(node.count, checksum))
+            }
+            let sum = bytes.dropLast(4).withUnsafeBytes { CRC32C.of($0) }
+            withUnsafeBytes(of: sum.littleEndian) { bytes.replaceSubrange((bytes.count - 4)..., with: $0) }
+        }
+        return nil
+    }
+
+    /// A volume of whose root a part is somebody else's node, right in itself: what it leaves out is not told to be absent.
+    @Test func aRootThatBeginsLate() throws {
+        try StoreRig.run(seed: 72) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let first = try await StoreRig.open(world, rig)
+            for key in [1, 7] { _ = try await StoreRig.put(first, key, [1]) }
+            try await first.close()
+            // A leaf of tree 1 from key 5 on, with one entry.
+            let low = withUnsafeBytes(of: UInt64(5).bigEndian) { [UInt8]($0) }
+            let key = withUnsafeBytes(of: UInt64(7).bigEndian) { [UInt8]($0) }
+            let node = [0, 0, 1, 0, 1, 0, 0, 0, 8] + low + [8, 1] + key + [1]
+            let checksum = node.withUnsafeBytes { CRC32C.of($0) }
+            if let wrong = try await Self.forge(world, rig, node, checksum) { return wrong }
+            let second = try await StoreRig.open(world, rig)
+            do throws(VolumeError) {
+                let found = try await StoreRig.get(second, 1)
+                return "key 1 is told to be \(found.map { "\($0)" } ?? "absent")"
+            } catch {
+                guard case .damaged(let why) = error, why.contains("meta/0000000000000777") else { return "\(error)" }
+                return nil
+            }
+        }
+    }
+
     /// A volume whose root says of itself that it is its own child: reading ends, and other trees are as good as before.
     @Test func aRootThatIsItsOwnChild() throws {
         try StoreRig.run(seed: 71) { world in
@@ -138,29 +191,11 @@ struct AstrayTests {
             _ = try await StoreRig.put(first, 1, [2], tree: 2)
             try await first.close()
             let checksum: UInt32 = 0x1234_5678
-            func address(_ object: UInt64, _ count: Int) -> [UInt8] {
-                var bytes: [UInt8] = []
-                withUnsafeBytes(of: object.littleEndian) { bytes += $0 }
-                for number in [40, UInt32(count), checksum] { withUnsafeBytes(of: number.littleEndian) { bytes += $0 } }
-                return bytes + [UInt8](repeating: 0, count: 8)
-            }
             // Level 1, no high fence, one entry, tree 1; an empty low fence; the entry's key is empty.
-            let node = [1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 28] + address(0x777, 39)
+            let node = [1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 28] + Self.place(39, checksum)
             let forged = Self.signed(node, at: 31, checksum)
             guard forged.withUnsafeBytes({ CRC32C.of($0) }) == checksum else { return "the forgery failed" }
-            guard let name = ObjectName("v/meta/0000000000000777"),
-                let newest = try await StoreRig.names(world, rig, "header").max()
-            else { return "no names" }
-            let block = Block(capacity: 40 + forged.count)
-            ([UInt8](repeating: 0, count: 40) + forged).withUnsafeBytes { block.append($0) }
-            try await StoreRig.objects(world, rig).put(name, .blocks([block]))
-            try await StoreRig.patch(world, rig, newest) { bytes in
-                for place in stride(from: 128, to: 128 + Int(bytes[88]) * 32, by: 32) where bytes[place] == 1 {
-                    bytes.replaceSubrange((place + 4)..<(place + 32), with: address(0x777, forged.count))
-                }
-                let sum = bytes.dropLast(4).withUnsafeBytes { CRC32C.of($0) }
-                withUnsafeBytes(of: sum.littleEndian) { bytes.replaceSubrange((bytes.count - 4)..., with: $0) }
-            }
+            if let wrong = try await Self.forge(world, rig, forged, checksum) { return wrong }
             let second = try await StoreRig.open(world, rig)
             for change in [false, true] {
                 do throws(VolumeError) {

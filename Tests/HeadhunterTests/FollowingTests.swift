@@ -207,7 +207,7 @@ struct FollowingTests {
     @Test(arguments: ["segment", "meta"]) func aCopyThatIsNotWhole(_ kind: String) throws {
         try StoreRig.run(seed: 3) { world in
             let memory = MemoryStore(world: world, loop: world.loops[0])
-            try await StoreRig.prepare(world, memory)
+            try await StoreRig.prepare(world, memory, ["a", "c"])
             let owner = try await StoreRig.open(world, memory) {
                 $0.checkpointNanoseconds = 3_600 * Self.second
                 $0.keepNanoseconds = 600 * Self.second

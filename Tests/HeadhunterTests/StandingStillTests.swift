@@ -80,7 +80,9 @@ struct StandingStillTests {
     }
 
     /// What was changed while the lease held is not promised before it holds again.
-    @Test(arguments: 1...4) func aPromiseWaitsForTheLease(_ seed: UInt64) throws { try promise(seed, standsAgainAt: nil) }
+    @Test(arguments: 1...4) func aPromiseWaitsForTheLease(_ seed: UInt64) throws {
+        try promise(seed, standsAgainAt: nil)
+    }
 
     /// A promise that waited for the lease is not given when the lease has ended again on the way to who asked.
     @Test(arguments: 1...40) func betweenTheLookAndTheAnswer(_ step: Int) throws {

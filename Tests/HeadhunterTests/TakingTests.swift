@@ -30,7 +30,8 @@ struct TakingTests {
         let state = Mutex(State())
 
         init(
-            _ store: any StoreTransport, last: Int, isApplied: Bool, delay: (nanoseconds: UInt64, loop: EventLoop)? = nil
+            _ store: any StoreTransport, last: Int, isApplied: Bool,
+            delay: (nanoseconds: UInt64, loop: EventLoop)? = nil
         ) {
             (self.store, self.last, self.isApplied, self.delay) = (store, last, isApplied, delay)
         }
