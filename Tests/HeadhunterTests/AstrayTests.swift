@@ -156,7 +156,7 @@ struct AstrayTests {
         return nil
     }
 
-    /// A volume of whose root a part is somebody else's node, right in itself: what it leaves out is not told to be absent.
+    /// A volume whose root is a node, right in itself, of the later keys alone: the others are not told to be absent.
     @Test func aRootThatBeginsLate() throws {
         try StoreRig.run(seed: 72) { world in
             let rig = StoreRig(world)

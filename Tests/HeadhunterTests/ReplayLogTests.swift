@@ -7,6 +7,17 @@ import Testing
 struct ReplayLogTests {
     private static let length = 1_000
 
+    /// A new log in a new directory.
+    private static func log(_ world: World) async throws(Errno) -> ReplayLog {
+        try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
+            try world.disk.makeDirectory("log")
+            try world.disk.syncDirectory("")
+        }
+        return ReplayLog(
+            world: world, loop: world.loops[0], directory: "log", volume: VolumeIdentity(high: 1, low: 2),
+            epoch: 1, sequence: 1, next: 1, chain: 0, files: [], reserveBytes: 64 << 10, pushBytes: 1 << 20)
+    }
+
     /// The records that the files of the log hold: each is made of its own number.
     private static func records(_ world: World, upTo last: UInt8) async throws(Errno) -> Set<UInt8> {
         try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Set<UInt8> in
@@ -38,13 +49,7 @@ struct ReplayLogTests {
         let simulation = Simulation(seed: seed)
         let written = simulation.perform { world -> String? in
             do {
-                try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
-                    try world.disk.makeDirectory("log")
-                    try world.disk.syncDirectory("")
-                }
-                let log = ReplayLog(
-                    world: world, loop: world.loops[0], directory: "log", volume: VolumeIdentity(high: 1, low: 2),
-                    epoch: 1, sequence: 1, next: 1, chain: 0, files: [], reserveBytes: 64 << 10, pushBytes: 1 << 20)
+                let log = try await Self.log(world)
                 for number in 1...4 as ClosedRange<UInt8> {
                     let record = Array(repeating: number, count: Self.length)
                     let last = record.withUnsafeBytes { log.append($0) }
@@ -66,13 +71,7 @@ struct ReplayLogTests {
         let simulation = Simulation(seed: 5)
         let wrong = simulation.perform { world -> String? in
             do {
-                try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
-                    try world.disk.makeDirectory("log")
-                    try world.disk.syncDirectory("")
-                }
-                let log = ReplayLog(
-                    world: world, loop: world.loops[0], directory: "log", volume: VolumeIdentity(high: 1, low: 2),
-                    epoch: 1, sequence: 1, next: 1, chain: 0, files: [], reserveBytes: 64 << 10, pushBytes: 1 << 20)
+                let log = try await Self.log(world)
                 for number in 1...4 as ClosedRange<UInt8> {
                     let record = Array(repeating: number, count: Self.length)
                     try await log.wait(for: record.withUnsafeBytes { log.append($0) }, .durable)
@@ -121,13 +120,7 @@ struct ReplayLogTests {
         let simulation = Simulation(seed: seed)
         let wrong = simulation.perform { world -> String? in
             do {
-                try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
-                    try world.disk.makeDirectory("log")
-                    try world.disk.syncDirectory("")
-                }
-                let log = ReplayLog(
-                    world: world, loop: world.loops[0], directory: "log", volume: VolumeIdentity(high: 1, low: 2),
-                    epoch: 1, sequence: 1, next: 1, chain: 0, files: [], reserveBytes: 64 << 10, pushBytes: 1 << 20)
+                let log = try await Self.log(world)
                 var random = Generator(seed: seed)
                 var written: [[UInt8]] = []
                 for _ in 0..<40 {
