@@ -23,6 +23,14 @@ struct SharedLogTests {
         }
     }
 
+    /// What one owner leaves to the next one stays in log and stage: neither a segment nor a checkpoint gets to the store.
+    private static func keepFromStore(_ store: StoreRig) {
+        store.refuse { kind in
+            guard case .object(let name, .put) = kind else { return nil }
+            return name.text.contains("/segment/") || name.text.contains("/meta/") ? 503 : nil
+        }
+    }
+
     /// Data that the log names and that only the stage has.
     private static func stage(_ volume: Headhunter, _ byte: UInt8) async throws(VolumeError) -> SegmentRange {
         let (range, number) = try await StoreRig.store(volume, [UInt8](repeating: byte, count: 100_000))
@@ -49,7 +57,7 @@ struct SharedLogTests {
 
     /// An owner with one durable change that stands still, and another one that waits for the log there.
     private static func standing(
-        _ world: World, _ store: MemoryStore
+        _ world: World, _ store: any StoreTransport
     ) async throws -> (first: Headhunter, host: StandingHost, late: Task<Void, Never>) {
         let host = StandingHost(world, standsAt: 1 << 40)
         let first = try await open(host.world, host.way(to: store))
@@ -92,11 +100,12 @@ struct SharedLogTests {
         let stood = Mutex(0)
         for step in stride(from: 1 + part, to: 65, by: 8) {
             try StoreRig.run(seed: 142) { world in
-                let store = MemoryStore(world: world, loop: world.loops[0])
+                let store = StoreRig(world)
                 try await StoreRig.prepare(world, store)
                 let first = try await Self.open(world, store)
                 let old = try await Self.stage(first, 1)
                 first.abandon()
+                Self.keepFromStore(store)
                 let host = StandingHost(world, standsAt: step)
                 let opening = world.loops[0].task { try? await Self.open(host.world, host.way(to: store)) }
                 await world.loops[0].sleep(nanoseconds: 3_000_000_000)
@@ -111,6 +120,7 @@ struct SharedLogTests {
                 let more = try await other == nil ? Self.stage(second, 3) : new
                 second.abandon()
                 other?.abandon()
+                store.refuse(nil)
                 let third = try await Self.open(world, store)
                 for (range, byte) in [(old, UInt8(1)), (new, 2), (more, other == nil ? 3 : 2)] {
                     if let wrong = await Self.holds(third, range, byte) { return "step \(step): \(wrong)" }
@@ -127,9 +137,10 @@ struct SharedLogTests {
     func aLogFileThatComesLate(_ part: Int) throws {
         for step in stride(from: 1 + part, to: 65, by: 8) {
             try StoreRig.run(seed: 146) { world in
-                let store = MemoryStore(world: world, loop: world.loops[0])
+                let store = StoreRig(world)
                 try await StoreRig.prepare(world, store)
                 let (first, former, late) = try await Self.standing(world, store)
+                Self.keepFromStore(store)
                 let host = StandingHost(world, standsAt: step)
                 let opening = world.loops[0].task { try? await Self.open(host.world, host.way(to: store)) }
                 await world.loops[0].sleep(nanoseconds: 3_000_000_000)
@@ -145,6 +156,7 @@ struct SharedLogTests {
                 let other = await opening.value
                 await world.loops[0].sleep(nanoseconds: 50_000_000)
                 for volume in [first, second, other] { volume?.abandon() }
+                store.refuse(nil)
                 let third = try await Self.open(world, store)
                 for (key, value) in [(1, [1]), (2, found), (3, [3])] as [(Int, [UInt8]?)] {
                     let has = try await StoreRig.get(third, key)
@@ -172,11 +184,7 @@ struct SharedLogTests {
                 try world.disk.open(name, [.write])
             }
             first.abandon()
-            // What it goes on with does not get to the store meanwhile.
-            store.refuse { kind in
-                if case .object(let name, .put) = kind, name.text.contains("/segment/") { return 503 }
-                return nil
-            }
+            Self.keepFromStore(store)
             let second = try await Self.open(world, store)
             let junk = [UInt8](repeating: 9, count: 200_000).withUnsafeBytes { Block(copying: $0) }
             try await world.blocking.run(on: world.loops[0]) { () throws(Errno) -> Void in
