@@ -132,6 +132,47 @@ struct SharedLogTests {
         #expect(stood.withLock { $0 } > 1, "the opening was over before")
     }
 
+    /// An opening ends at each of its steps before it has a log of its own. The owner before goes on meanwhile, and writes more to the file
+    /// that the opening has looked at: who comes next has all of it.
+    @Test func anOpeningThatEndsBeforeItHasALog() throws {
+        let stood = Mutex(0)
+        for step in 1..<33 {
+            try StoreRig.run(seed: 149) { world in
+                let store = StoreRig(world)
+                try await StoreRig.prepare(world, store)
+                let first = try await Self.open(world, store)
+                let old = try await Self.stage(first, 1)
+                Self.keepFromStore(store)
+                let logs = try await Self.files(world, "a").filter { $0.hasSuffix(".log") }
+                let host = StandingHost(world, standsAt: step)
+                let opening = world.loops[0].task { try? await Self.open(host.world, host.way(to: store)) }
+                await world.loops[0].sleep(nanoseconds: 3_000_000_000)
+                host.stand()
+                guard try await Self.files(world, "a").filter({ $0.hasSuffix(".log") }) == logs else {
+                    // From here on it is not the owner before who says how the log ends.
+                    host.goOn()
+                    _ = await opening.value
+                    return nil
+                }
+                stood.withLock { $0 += 1 }
+                let new = try await Self.stage(first, 2)
+                guard old.segment == new.segment else { return "it is another file" }
+                // Its log says that all is durable.
+                try await first.commit(try await StoreRig.put(first, 1, [1]), .durable)
+                await world.loops[0].sleep(nanoseconds: 10_000_000)
+                first.abandon()
+                let second = try await Self.open(world, store)
+                for (range, byte) in [(old, UInt8(1)), (new, 2)] {
+                    if let wrong = await Self.holds(second, range, byte) { return "step \(step): \(wrong)" }
+                }
+                host.goOn()
+                _ = await opening.value
+                return nil
+            }
+        }
+        #expect(stood.withLock { $0 } > 4, "the opening was over before")
+    }
+
     /// An opening has read less of the log than the one that came after it, and makes its file last.
     @Test(arguments: 0..<8)
     func aLogFileThatComesLate(_ part: Int) throws {
