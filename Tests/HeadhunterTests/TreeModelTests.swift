@@ -42,6 +42,17 @@ struct TreeModelTests {
         }
     }
 
+    /// Keys rise below one that is there already, and what lies above them is less than the next of them takes: they are as good as the
+    /// last ones then.
+    @Test func risingKeysBelowAShortOne() {
+        for length in stride(from: 0, to: 3_000, by: 97) {
+            var rig = Rig(seed: 9, keys: 1, long: false)
+            rig.put(key: [255], value: [])
+            for number in 0..<300 { rig.put(key: bytes(of: number), value: Array(repeating: 7, count: length)) }
+            rig.compareAll()
+        }
+    }
+
     private func bytes(of number: Int) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: number >> (56 - 8 * $0)) } }
 }
 
