@@ -4,6 +4,7 @@ import Runtime
 import Simulator
 import Synchronization
 import Testing
+import Trials
 
 /// Who opens a volume promises what he goes on with to whoever asks, and syncs none of it any more: its bytes and names are on the disk by then.
 struct OpeningSyncTests {
@@ -195,6 +196,52 @@ struct OpeningSyncTests {
             }
             let lacking = disk.lacking
             return lacking.isEmpty ? nil : "not on the disk: \(lacking)"
+        }
+    }
+
+    /// A sync failed, and the process ended. What the system goes on to show of that file is in its memory alone, and no later sync writes it: once
+    /// the next process has shown it and promised, it is there after a power cut.
+    @Test func aSyncThatFailedBefore() throws {
+        let simulation = Simulation(seed: 165)
+        Bench.prepare(simulation)
+        let open: @Sendable (World) async throws -> Headhunter = { world in
+            let directory = try await DirectoryStore.open(world: world, loop: world.loops[0], root: "store")
+            let rig = StoreRig(world, directory)
+            rig.refuse { kind in
+                if case .object(let name, .put) = kind, name.text.contains("/segment/") { return 503 }
+                return nil
+            }
+            return try await Self.open(world, rig, "log", isShared: false)
+        }
+        let kept = Mutex<[SegmentRange]>([])
+        try StoreRig.run(simulation) { world in
+            let volume = try await open(world)
+            var last: UInt64 = 0
+            for mark in UInt8(1)...20 {
+                let (range, number) = try await StoreRig.store(volume, [UInt8](repeating: mark, count: 20_000))
+                try await volume.commit(number, .written)
+                kept.withLock { $0.append(range) }
+                last = number
+            }
+            simulation.faults.failedSync = 1
+            do throws(VolumeError) { try await volume.commit(last, .durable) } catch { return nil }
+            return "it is durable without a sync"
+        }
+        simulation.faults.failedSync = 0
+        simulation.killAndRestart()
+        for life in ["after the process", "after the power"] {
+            try StoreRig.run(simulation) { world in
+                let volume = try await open(world)
+                for (index, range) in kept.withLock({ $0 }).enumerated() {
+                    guard try await StoreRig.read(volume, range).allSatisfy({ $0 == UInt8(index + 1) }) else {
+                        return "\(life): other bytes in \(index)"
+                    }
+                }
+                try await volume.commit(volume.log.last, .durable)
+                return nil
+            }
+            simulation.crash()
+            simulation.restart()
         }
     }
 }
