@@ -322,6 +322,38 @@ struct TakingTests {
         }
     }
 
+    /// A log whose records another owner has not met lies where it was when the volume, closed there, comes back to it. None of it counts, also
+    /// when the opening that came back ends before it has written anything.
+    @Test func aLogThatWasOvertakenStaysAway() throws {
+        try StoreRig.run(seed: 82) { world in
+            let memory = MemoryStore(world: world, loop: world.loops[0])
+            try await StoreRig.prepare(world, memory)
+            @Sendable func open(_ log: String, takesOver: Bool = false) async throws -> Headhunter {
+                try await StoreRig.open(world, memory, log) {
+                    $0.takesOver = takesOver
+                    $0.checkpointNanoseconds = 3_600 * Self.second
+                }
+            }
+            let first = try await open("a")
+            for key in 1...40 { try await first.commit(try await StoreRig.put(first, key, [1]), .durable) }
+            first.abandon()
+            let second = try await open("b", takesOver: true)
+            for key in 101...103 { _ = try await StoreRig.put(second, key, [2]) }
+            try await second.close()
+            for round in 1...3 {
+                let next = try await open("a")
+                for key in 1...40 where try await StoreRig.get(next, key) != nil {
+                    return "opening \(round): \(key) came back"
+                }
+                for key in 101...103 {
+                    guard try await StoreRig.get(next, key) == [2] else { return "opening \(round): \(key) is missing" }
+                }
+                next.abandon()
+            }
+            return nil
+        }
+    }
+
     /// A claim tells the lease of the owner before, not of who claimed: that owner may keep none, and answer still.
     @Test func aClaimOfWhoKeepsALease() throws {
         try StoreRig.run(seed: 77) { world in
