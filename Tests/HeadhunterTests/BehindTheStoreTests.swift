@@ -623,4 +623,37 @@ struct BehindTheStoreTests {
             return nil
         }
     }
+
+    /// A node that is changed while a checkpoint stores it is nobody's when it is in the store: its object goes, and the header says nothing else.
+    @Test func nodesThatChangeOnTheirWay() throws {
+        try StoreRig.run(seed: 59) { world in
+            let rig = StoreRig(world)
+            try await StoreRig.prepare(world, rig)
+            let volume = try await StoreRig.open(world, rig) {
+                $0.checkpointNanoseconds = 3_600_000_000_000
+                $0.metadataObjectsMin = 2
+            }
+            for round in UInt8(0)..<20 {
+                _ = try await StoreRig.put(volume, 1, [round])
+                let isMet = Flag()
+                rig.refuse { kind in
+                    guard case .object(let name, .put) = kind, name.text.contains("/meta/") else { return nil }
+                    isMet.isSet = true
+                    return 503
+                }
+                let checkpoint = world.loops[0].task { try await volume.checkpoint() }
+                while !isMet.isSet { await world.loops[0].sleep(nanoseconds: 1_000_000) }
+                _ = try await StoreRig.put(volume, 1, [round, round])
+                rig.refuse(nil)
+                try await checkpoint.value
+                try await volume.checkpoint()
+            }
+            await world.loops[0].sleep(nanoseconds: 10_000_000_000)
+            let count = try await StoreRig.names(world, rig, "meta").count
+            if count > 8 { return "\(count) metadata objects for a handful of nodes" }
+            try await volume.close()
+            let audit = try await StoreAudit.run(StoreRig.objects(world, rig), prefix: "v", readsData: true)
+            return audit.findings.isEmpty ? nil : "\(audit.findings)"
+        }
+    }
 }
