@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -11,9 +12,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-// One system call takes so many pieces, and 1 MiB at most: for longer writes the kernel looks for larger pages, and can
-// spend ten times the time of the copy on it when its memory is scattered. Writing back begins after each PUSH_BYTES.
-enum { PIECES_MAX = 256, WRITE_BYTES = 1 << 20, PUSH_BYTES = 4 << 20 };
+// One system call takes so many pieces. Writing back begins after each PUSH_BYTES.
+enum { PIECES_MAX = 256, PUSH_BYTES = 4 << 20 };
 
 #define AGAIN(result, call)                    \
     do {                                       \
@@ -86,7 +86,8 @@ int shim_disk_read_now(int fd, void *buffer, size_t count, uint64_t offset) {
     return got == (ssize_t)count;
 }
 
-int shim_disk_write(int fd, const struct shim_piece *pieces, size_t count, uint64_t offset, int push) {
+int shim_disk_write(
+    int fd, const struct shim_piece *pieces, size_t count, uint64_t offset, size_t at_once, int push) {
     size_t skip = 0; // bytes of the first piece that are written
     uint64_t pushed = offset;
     while (count > 0) {
@@ -94,11 +95,11 @@ int shim_disk_write(int fd, const struct shim_piece *pieces, size_t count, uint6
         size_t used = 0, bytes = 0, from = skip;
         for (size_t index = 0; index < count && used < PIECES_MAX; index++, from = 0) {
             size_t length = pieces[index].length - from;
-            if (length > WRITE_BYTES - bytes) length = WRITE_BYTES - bytes;
+            if (length > at_once - bytes) length = at_once - bytes;
             if (length > 0)
                 vector[used++] = (struct iovec){.iov_base = (char *)pieces[index].base + from, .iov_len = length};
             bytes += length;
-            if (bytes == WRITE_BYTES) break;
+            if (bytes == at_once) break;
         }
         if (bytes == 0) break;
         ssize_t written;
@@ -119,6 +120,8 @@ int shim_disk_write(int fd, const struct shim_piece *pieces, size_t count, uint6
             count--;
         }
         skip += left;
+        // Many kernels take the processor from nobody before the next tick, 4 ms later.
+        if (count > 0) sched_yield();
     }
     if (push && offset > pushed) sync_file_range(fd, (off_t)pushed, (off_t)(offset - pushed), SYNC_FILE_RANGE_WRITE);
     return 0;

@@ -37,9 +37,10 @@ void shim_disk_close(int fd);
 ssize_t shim_disk_read(int fd, void *buffer, size_t count, uint64_t offset);
 /// 1: the buffer was filled from the system's memory; 0: that takes a wait, or there is less.
 int shim_disk_read_now(int fd, void *buffer, size_t count, uint64_t offset);
-/// Writes all pieces, one after the other. With `push` the kernel is asked to begin writing back as the bytes come
-/// in, so that the sync that follows finds little left to do.
-int shim_disk_write(int fd, const struct shim_piece *pieces, size_t count, uint64_t offset, int push);
+/// Writes all pieces, one after the other, at most `at_once` bytes by a system call. With `push` the kernel is asked to begin
+/// writing back as the bytes come in, so that the sync that follows finds little left to do.
+int shim_disk_write(
+    int fd, const struct shim_piece *pieces, size_t count, uint64_t offset, size_t at_once, int push);
 int shim_disk_sync(int fd);
 int shim_disk_truncate(int fd, uint64_t size);
 // Without waiting, and without taking an error that the next sync is to tell.

@@ -1,4 +1,5 @@
 import Bytes
+import CShim
 
 /// Walks the frozen nodes of a forest and packs them into metadata objects, children before their parents.
 ///
@@ -11,6 +12,8 @@ final class NodePacker: @unchecked Sendable {
     static let magic: UInt32 = 0x4F4D_5850
     static let version: UInt16 = 1
     static let headerSize = 40
+    /// Behind so many the writers of the volume have the processor, if they wait for it.
+    private static let nodesAtOnce = 32
 
     struct Stored {
         var frame: UInt32
@@ -75,6 +78,7 @@ final class NodePacker: @unchecked Sendable {
                 birth: cache.info(frame).pointee.epoch)
             addresses[frame] = address
             stored.append(Stored(frame: frame, address: address, tree: tree, level: page.level))
+            if stored.count % Self.nodesAtOnce == 0 { shim_thread_yield() }
         }
     }
 

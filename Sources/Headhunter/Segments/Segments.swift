@@ -205,7 +205,7 @@ package final class Segments: Sendable {
             isWorth = isWorth || offset / Self.worthBytes != stage.size / Self.worthBytes
             let ask = isWorth && !state.edgeIsAsked
             if ask { state.edgeIsAsked = true }
-            let lacksChunks = !state.isPreparing && 2 * state.spare.count < state.ahead
+            let lacksChunks = !state.isPreparing && 4 * state.spare.count < 3 * state.ahead
             if lacksChunks { state.isPreparing = true }
             let range = SegmentRange(
                 segment: stage.number, offset: UInt32(offset), length: UInt32(bytes.count), checksum: sum.value)
@@ -359,7 +359,7 @@ package final class Segments: Sendable {
         }
         for _ in 0..<max(0, lacking) {
             let block = Block(capacity: Self.chunkSize)
-            Expanse.back(block.base, Self.chunkSize)
+            Expanse.backPatiently(block.base, Self.chunkSize)
             state.withLock { $0.spare.append(block) }
         }
         state.withLock { $0.isPreparing = false }

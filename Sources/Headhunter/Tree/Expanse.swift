@@ -10,6 +10,10 @@ import Glibc
 struct Expanse {
     static let largePage = 2 << 20
     private static let smallBytes = 4 << 20
+    /// Who walks into a large page while it is being zeroed zeroes one of his own first: so near before him they stay small.
+    static let nearBytes = 8 << 20
+    /// Backed without a pause, with those who need the processor or the address space waiting meanwhile.
+    private static let pieceBytes = 128 << 10
 
     let base: UnsafeMutableRawPointer
     private let mapped: UnsafeMutableRawPointer
@@ -29,22 +33,46 @@ struct Expanse {
     }
 
     /// Has the system put memory behind these bytes now, and not when somebody meets them. What it can not give comes when it is met.
-    func back(_ bytes: Range<Int>) {
+    /// `reach`: where he is who walks towards them, if anybody does.
+    func back(_ bytes: Range<Int>, reach: () -> Int = { -Expanse.nearBytes }) {
         var place = bytes.lowerBound
         while place < bytes.upperBound {
             let end = min(bytes.upperBound, (place / Self.largePage + 1) * Self.largePage)
             // One by one: who comes before us should not have to zero it. Where the system has no large pages to give, small ones do.
-            if isWalked, place >= Self.smallBytes, end - place == Self.largePage {
+            if isWalked, place >= Self.smallBytes, end - place == Self.largePage, place - reach() >= Self.nearBytes {
                 madvise(base + place, Self.largePage, MADV_HUGEPAGE)
             }
-            shim_touch(base + place, end - place)
+            Self.inPieces(base + place, end - place) { piece, count in
+                shim_touch(piece, count)
+                shim_thread_yield()
+            }
             place = end
         }
     }
 
-    /// The same of other memory that begins with a page, and of no more than a write or two: met page by page it takes half as long again, but
-    /// this holds up whoever needs more address space.
-    static func back(_ memory: UnsafeMutableRawPointer, _ count: Int) { madvise(memory, count, populate) }
+    private static func inPieces(
+        _ memory: UnsafeMutableRawPointer, _ count: Int, _ body: (UnsafeMutableRawPointer, Int) -> Void
+    ) {
+        var place = 0
+        while place < count {
+            body(memory + place, min(pieceBytes, count - place))
+            place += pieceBytes
+        }
+    }
+
+    /// The same of other memory that begins with a page: met page by page it takes half as long again, but each piece holds up
+    /// whoever needs more address space.
+    static func back(_ memory: UnsafeMutableRawPointer, _ count: Int) {
+        inPieces(memory, count) { madvise($0, $1, populate) }
+    }
+
+    /// By a thread of the pool, which lets others have the processor in between.
+    static func backPatiently(_ memory: UnsafeMutableRawPointer, _ count: Int) {
+        inPieces(memory, count) { piece, count in
+            shim_touch(piece, count)
+            shim_thread_yield()
+        }
+    }
 
     /// MADV_POPULATE_WRITE, which the headers of older systems do not have.
     private static let populate: Int32 = 23

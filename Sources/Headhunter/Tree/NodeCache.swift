@@ -47,6 +47,8 @@ package final class NodeCache {
     @exclusivity(unchecked) package private(set) var dirtyCount = 0
     @exclusivity(unchecked) package private(set) var cleanCount = 0
     @exclusivity(unchecked) private var untouched: Int
+    /// The same for the thread that puts memory behind frames.
+    private let reach = Atomic(0)
     /// Frames below have memory behind them, or will have soon.
     @exclusivity(unchecked) private var backed = 0
     @exclusivity(unchecked) private var hintsAreBacked = false
@@ -202,6 +204,7 @@ package final class NodeCache {
         let frame = UInt32(untouched)
         (marks + untouched).initialize(to: Atomic(0))
         untouched += 1
+        reach.store(untouched, ordering: .relaxed)
         return frame
     }
 
@@ -249,7 +252,8 @@ package final class NodeCache {
 
         package func make() {
             if hints { cache.hints.back() }
-            cache.memory.back((frames.lowerBound * Page.size)..<(frames.upperBound * Page.size))
+            let bytes = (frames.lowerBound * Page.size)..<(frames.upperBound * Page.size)
+            cache.memory.back(bytes) { cache.reach.load(ordering: .relaxed) * Page.size }
         }
     }
 

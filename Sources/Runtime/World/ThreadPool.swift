@@ -116,6 +116,8 @@ public final class ThreadPool: BlockingPool {
             while let job = next() {
                 job.work()
                 job.loop.execute(job.completion)
+                // A loop that waits for this processor waits for one job, not for all there are.
+                if othersWait { shim_thread_yield() }
             }
         }
 
