@@ -69,7 +69,7 @@ public final class ReplayLog: Sendable {
             let sync = waiters.contains { $0.level == .durable }
             let batches = assembler.take()
             if !batches.isEmpty { marked = known }
-            return Run(batches: batches, sync: sync, durable: known, isAwaited: !waiters.isEmpty)
+            return Run(batches: batches, sync: sync, durable: known, waiters: waiters.count)
         }
     }
 
@@ -96,6 +96,17 @@ public final class ReplayLog: Sendable {
         var cleared: UInt64 = 0
         /// Where the system was last asked to begin.
         var started: UInt64 = 0
+
+        private static let few = 2
+        private static let fewRunsMin = 8
+        private var fewRuns = 0
+
+        /// Whether no more than that wait for a write, not for a sync, and have for some time. More of them share what waking a thread costs: it
+        /// is less than to wait awake beside a loop that has all of them to answer.
+        func areFew(_ waiters: Int) -> Bool {
+            fewRuns = waiters <= Self.few ? min(fewRuns + 1, Self.fewRunsMin) : 0
+            return fewRuns == Self.fewRunsMin
+        }
 
         init(sequence: UInt64, chain: UInt32) {
             self.sequence = sequence
@@ -222,7 +233,8 @@ public final class ReplayLog: Sendable {
         switch next {
         case .wait: break
         case .now(let failure): if loop.isCurrent { done(failure) } else { loop.execute { done(failure) } }
-        case .pump: if self.loop.isCurrent { pump() } else { self.loop.execute { self.pump() } }
+        // What takes no longer than a write takes those along who are still to come in this turn of the loop.
+        case .pump: if self.loop.isCurrent, isExpected { pump() } else { self.loop.execute { self.pump() } }
         }
     }
 
@@ -287,7 +299,7 @@ public final class ReplayLog: Sendable {
         let batches: [LogBatch]
         let sync: Bool
         let durable: UInt64
-        let isAwaited: Bool
+        let waiters: Int
     }
 
     /// On the log's loop. Takes what there is and has it written; comes back when that is done.
@@ -302,7 +314,7 @@ public final class ReplayLog: Sendable {
                 let batches = shared.assembler.mark().map { [$0] } ?? shared.assembler.take()
                 if !batches.isEmpty {
                     shared.marked = confirmed
-                    return Run(batches: batches, sync: false, durable: confirmed, isAwaited: false)
+                    return Run(batches: batches, sync: false, durable: confirmed, waiters: 0)
                 }
             }
             shared.isPumping = false
@@ -328,7 +340,7 @@ public final class ReplayLog: Sendable {
             finish(run.batches, result)
             if run.sync, case .success = result { clearAhead() }
             count += 1
-            guard count < Self.runsMax, run.isAwaited else { return }
+            guard count < Self.runsMax, run.waiters > 0, run.sync || writer.areFew(run.waiters) else { return }
             var next: Run?
             let hasNext = { () -> Bool in
                 guard self.hasWaiters.load(ordering: .acquiring) else { return false }
